@@ -1,0 +1,48 @@
+"""The one error hierarchy of the bridge.
+
+Every anticipated failure is a `KubeezError`. Each layer defines its own subclasses beside the code that raises
+them; this module holds only what all of them share.
+"""
+
+from __future__ import annotations
+
+
+class KubeezError(Exception):
+    """An anticipated failure, explained to whoever asked.
+
+    Args:
+        message: What happened, in plain words, with the value at fault and the allowed ones.
+        next_step: What the reader should do now; one sentence.
+        spent: Whether credits may have been spent. `None` means it is not known yet.
+        retry_safe: Whether the very same call can be repeated without risk.
+
+    Attributes:
+        code: A stable identifier such as `insufficient_credits`; part of the public interface.
+    """
+
+    code = "error"
+
+    def __init__(
+        self, message: str, *, next_step: str = "", spent: bool | None = False, retry_safe: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_step = next_step
+        self.spent = spent
+        self.retry_safe = retry_safe
+
+    def __str__(self) -> str:
+        parts = [self.message, self.next_step]
+        if self.spent is None:
+            parts.append("Credits may have been spent; check `kubeez-mcp-local jobs` before trying again.")
+        return " ".join(part for part in parts if part)
+
+
+class InvalidArgumentError(KubeezError):
+    """An argument is missing, of the wrong kind, or outside the allowed values. Nothing was charged."""
+
+    code = "invalid_argument"
+
+    def __init__(self, argument: str, message: str, *, next_step: str = "") -> None:
+        super().__init__(f"{argument}: {message}", next_step=next_step)
+        self.argument = argument

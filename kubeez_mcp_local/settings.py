@@ -1,0 +1,281 @@
+"""Every setting, typed and documented in one place.
+
+Sources, first match wins: command-line flags, the process environment, the user's own config file (the platform's
+config folder, or `--env-file`). A `.env` in the working folder may supply `KUBEEZ_API_KEY` and nothing else: a cloned
+repository must not be able to change the base URL, raise a limit or choose where files go.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from kubeez_mcp_local.errors import KubeezError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+APP = "kubeez-mcp-local"
+DEFAULT_BASE_URL = "https://api.kubeez.com"
+TOOLSETS = ("core", "planning", "media", "audio", "ads", "uploads", "library", "links", "recipes")
+
+
+class Mode(StrEnum):
+    """Where requests go: the real API, or the built-in stand-in that costs nothing."""
+
+    LIVE = "live"
+    SANDBOX = "sandbox"
+
+
+class SettingsError(KubeezError):
+    """A setting cannot be used; the message names it, its value and what is allowed."""
+
+    code = "invalid_setting"
+
+
+def _split_paths(value: object) -> object:
+    if isinstance(value, str):
+        return [part for part in value.split(os.pathsep) if part.strip()]
+    return value
+
+
+def _split_words(value: object) -> object:
+    if isinstance(value, str):
+        return [part.strip().lower() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - keeps symlinks; the path guard resolves them
+
+
+def _known_toolsets(names: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = [name for name in names if name not in (*TOOLSETS, "all")]
+    if unknown:
+        raise ValueError(f"unknown toolset {', '.join(unknown)}; allowed: all, {', '.join(TOOLSETS)}")
+    return names or ("all",)
+
+
+def _clean_origin(url: str) -> str:
+    parts = urlsplit(url.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"must be an http(s) origin such as {DEFAULT_BASE_URL}")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must not carry a user name, a password, a query or a fragment")
+    return url.strip().rstrip("/")
+
+
+def _default_output_dir() -> Path:
+    return Path.home() / "Kubeez"
+
+
+def _default_state_dir() -> Path:
+    import platformdirs
+
+    return platformdirs.user_state_path(APP, appauthor=False)
+
+
+Folder = Annotated[Path, AfterValidator(_absolute)]
+Folders = Annotated[tuple[Folder, ...], BeforeValidator(_split_paths)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_split_words)]
+Credits = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Settings(BaseModel):
+    """The bridge's settings. Each field is read from the environment variable `KUBEEZ_<FIELD>`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    api_key: SecretStr | None = Field(None, description="Your Kubeez API key (`sk_live_…`). Without one, the sandbox.")
+    mode: Literal["auto", "live", "sandbox"] = Field(
+        "auto", description="`live`, `sandbox`, or `auto`: live when there is a key, else the sandbox."
+    )
+    base_url: Annotated[str, AfterValidator(_clean_origin)] = Field(
+        DEFAULT_BASE_URL,
+        description="API origin: https, or loopback. In sandbox mode a loopback origin names a standalone sandbox.",
+    )
+    output_dir: Folder = Field(
+        default_factory=_default_output_dir, description="Where outputs and their sidecars are saved."
+    )
+    save_sidecars: bool = Field(True, description="Write a JSON file beside each output: prompt, model, credits, ids.")
+    input_dirs: Folders = Field(
+        (),
+        description="What may be read and uploaded; default: home and the working folder, hidden folders excluded.",
+    )
+    max_credits_per_call: Credits = Field(
+        500, description="Ceiling for one call, in credits. No tool argument can raise it."
+    )
+    max_credits_per_day: Credits = Field(2000, description="Ceiling for one UTC day, in credits, over all processes.")
+    ask_above: Credits | None = Field(
+        None, description="Quotes above this many credits need your yes. Default: 0 in live mode, never in the sandbox."
+    )
+    toolsets: Annotated[Words, AfterValidator(_known_toolsets)] = Field(
+        ("all",), description=f"Which tools exist: `all`, or some of {', '.join(TOOLSETS)}."
+    )
+    read_only: bool = Field(False, description="Offer only tools that change and spend nothing.")
+    recipes: Folders = Field((), description="Extra recipe folders; later ones win over earlier ones and the pack.")
+    state_dir: Folder = Field(default_factory=_default_state_dir, description="Ledger, caches and the sandbox's state.")
+    sandbox_speed: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] = Field(
+        30, description="How many times faster than life the embedded sandbox runs its jobs."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="How much goes to stderr.")
+
+    @property
+    def effective_mode(self) -> Mode:
+        """`mode` with `auto` decided."""
+        if self.mode == "auto":
+            return Mode.LIVE if self.api_key else Mode.SANDBOX
+        return Mode(self.mode)
+
+    @property
+    def asks_above(self) -> float:
+        """Quotes above this many credits need consent; infinite where nobody is asked."""
+        if self.ask_above is not None:
+            return self.ask_above
+        return 0.0 if self.effective_mode is Mode.LIVE else float("inf")
+
+    @property
+    def standalone_sandbox(self) -> str | None:
+        """Origin of a sandbox that runs by itself, when sandbox mode was pointed at one."""
+        return self.base_url if self.effective_mode is Mode.SANDBOX and is_loopback(self.base_url) else None
+
+
+def is_loopback(url: str) -> bool:
+    """Whether `url` points at this machine."""
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def variable(field: str) -> str:
+    """The environment variable that sets `field`."""
+    return f"KUBEEZ_{field.upper()}"
+
+
+def config_file() -> Path:
+    """The user's own config file, in the platform's config folder."""
+    import platformdirs
+
+    return platformdirs.user_config_path(APP, appauthor=False) / "config.env"
+
+
+def load_settings(
+    flags: Mapping[str, Any] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    env_file: Path | None = None,
+    working_dir: Path | None = None,
+) -> Settings:
+    """Collect the settings from their sources.
+
+    Args:
+        flags: Values given on the command line, by field name; `None` values count as not given.
+        environ: The process environment; default `os.environ`.
+        env_file: The user's config file in dotenv form; default `config_file()` if it exists.
+        working_dir: Folder whose `.env` may supply the key; default the current folder.
+
+    Raises:
+        SettingsError: A value cannot be used, a template was left unfilled, or the file is missing.
+    """
+    environ = os.environ if environ is None else environ
+    working_dir = Path.cwd() if working_dir is None else working_dir
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+
+    def take(source: str, name: str, value: Any) -> None:
+        if name not in values and value is not None and value != "":
+            values[name] = _filled_in(source, name, value)
+            origin[name] = source
+
+    for name, value in (flags or {}).items():
+        take(f"--{name.replace('_', '-')}", name, value)
+    for source, variables in (
+        ("the environment", environ),
+        ("the config file", _own_config(env_file)),
+        (".env in the working folder", _key_only(working_dir / ".env")),
+    ):
+        for name in Settings.model_fields:
+            take(source, name, variables.get(variable(name)))
+
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        raise _explain(error, origin) from None
+    return _completed(settings, working_dir)
+
+
+def _completed(settings: Settings, working_dir: Path) -> Settings:
+    """Check what depends on several fields and fill in the default that depends on the working folder."""
+    if settings.effective_mode is Mode.LIVE and settings.api_key is None:
+        raise SettingsError(
+            "KUBEEZ_MODE is live but there is no KUBEEZ_API_KEY.",
+            next_step="Create a key at https://kubeez.com/settings/api-keys, or set KUBEEZ_MODE=sandbox.",
+        )
+    if settings.api_key and not settings.base_url.startswith("https://") and not is_loopback(settings.base_url):
+        raise SettingsError(
+            f"KUBEEZ_BASE_URL is {settings.base_url}, which would send your key unencrypted.",
+            next_step="Use an https origin, or a loopback address such as http://127.0.0.1:8787.",
+        )
+    if settings.input_dirs:
+        return settings
+    return settings.model_copy(update={"input_dirs": (Path.home(), working_dir)})
+
+
+_TEMPLATE = re.compile(r"\$\{[^}]*\}|\$\{\{.*\}\}|^\$[A-Za-z_]\w*$|^<.*>$")
+
+
+def _filled_in(source: str, name: str, value: Any) -> Any:
+    """Refuse template text that a launcher passed on without filling it in, such as `${KUBEEZ_API_KEY}`."""
+    if isinstance(value, str) and _TEMPLATE.search(value):
+        raise SettingsError(
+            f"{variable(name)} from {source} still holds the placeholder {value!r}: "
+            "the program that started this server did not fill it in.",
+            next_step="Write the value itself into that program's MCP config, or remove the line.",
+        )
+    if name == "api_key" and isinstance(value, str):
+        value = value.strip()
+        if not re.fullmatch(r"[\x21-\x7e]+", value):
+            raise SettingsError(
+                f"KUBEEZ_API_KEY from {source} holds spaces or characters that no key has.",
+                next_step="Copy the key again from https://kubeez.com/settings/api-keys.",
+            )
+    return value
+
+
+def _own_config(env_file: Path | None) -> Mapping[str, str | None]:
+    if env_file is not None and not env_file.is_file():
+        raise SettingsError(f"--env-file: there is no file {env_file}.", next_step="Check the path.")
+    path = env_file or config_file()
+    return _dotenv(path)
+
+
+def _key_only(path: Path) -> Mapping[str, str | None]:
+    key = variable("api_key")
+    return {key: _dotenv(path).get(key)}
+
+
+def _dotenv(path: Path) -> Mapping[str, str | None]:
+    if not path.is_file():
+        return {}
+    from dotenv import dotenv_values
+
+    try:
+        return dotenv_values(path, interpolate=False, encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}.", next_step="Mend or remove the file.") from None
+
+
+def _explain(error: ValidationError, origin: Mapping[str, str]) -> SettingsError:
+    first = error.errors(include_url=False)[0]
+    name = str(first["loc"][0])
+    reason = first["msg"].removeprefix("Value error, ")
+    shown = "" if name == "api_key" else f" is {first.get('input')!r}"
+    return SettingsError(
+        f"{variable(name)} (from {origin.get(name, 'the defaults')}){shown}: {reason}.",
+        next_step="Correct the value or remove it to use the default.",
+    )
