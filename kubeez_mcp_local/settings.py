@@ -7,6 +7,7 @@ repository must not be able to change the base URL, raise a limit or choose wher
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from enum import StrEnum
@@ -149,7 +150,10 @@ class Settings(BaseModel):
 def is_loopback(url: str) -> bool:
     """Whether `url` points at this machine."""
     host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def variable(field: str) -> str:

@@ -1,0 +1,90 @@
+"""The command line: global options and one lazily imported module a command."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kubeez_mcp_local import __version__
+from kubeez_mcp_local.errors import KubeezError
+
+if TYPE_CHECKING:
+    from kubeez_mcp_local.settings import Settings
+
+COMMANDS = {
+    "serve": "Serve MCP over stdio (what an IDE starts; the default).",
+    "demo": "Make three ad variants in the sandbox: pictures, a comparison sheet, a table of credits.",
+    "sandbox": "Run the stand-in API by itself, or empty it.",
+}
+
+
+@dataclass
+class Options:
+    """Global options, kept until a command needs the settings."""
+
+    flags: dict[str, Any] = field(default_factory=dict)
+    env_file: Path | None = None
+
+    def settings(self, **overrides: Any) -> Settings:
+        """The settings with `overrides` on top of the command line's flags."""
+        from kubeez_mcp_local.settings import load_settings
+
+        return load_settings({**self.flags, **overrides}, env_file=self.env_file)
+
+
+class ExplainedError(click.ClickException):
+    """An anticipated failure on the command line: its explanation on stderr, exit code 2."""
+
+    exit_code = 2
+
+    def __init__(self, error: KubeezError) -> None:
+        super().__init__(str(error))
+
+
+class _LazyCommands(click.Group):
+    """Imports a command's module when it is used, so that `--help` is instant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"kubeez_mcp_local.cli.{cmd_name}")
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KubeezError as error:
+            raise ExplainedError(error) from None
+
+
+@click.group(cls=_LazyCommands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kubeez-mcp-local")
+@click.option("--env-file", type=click.Path(path_type=Path), help="Config file in dotenv form, instead of your own.")
+@click.option("--mode", type=click.Choice(["auto", "live", "sandbox"]), help="Where requests go.")
+@click.option("--output-dir", help="Where outputs are saved.")
+@click.option("--toolsets", help="Which tools exist: all, or a list such as core,audio.")
+@click.option("--read-only", is_flag=True, default=None, help="Offer only tools that change and spend nothing.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much goes to stderr.")
+@click.pass_context
+def cli(ctx: click.Context, env_file: Path | None, **flags: Any) -> None:
+    """Kubeez media generation as a local MCP server.
+
+    Settings come from these options, KUBEEZ_* variables and your config file. Without a key everything runs in a
+    built-in sandbox that costs nothing.
+    """
+    ctx.obj = Options({name: value for name, value in flags.items() if value is not None}, env_file)
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(_LazyCommands.get_command(cli, ctx, "serve"))  # type: ignore[arg-type]

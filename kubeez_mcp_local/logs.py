@@ -1,0 +1,30 @@
+"""Logging to stderr, free of secrets: no key, no URL query ever reaches the host's log."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+
+_KEY = re.compile(r"sk_(live|test)_[A-Za-z0-9_\-]+")
+_QUERY = re.compile(r"(https?://[^\s?#\"']+)\?[^\s\"']*")
+_CHATTY = ("httpx", "httpcore", "httpx2", "httpcore2", "uvicorn", "asyncio", "PIL", "mcp.server.mcpserver.server")
+
+
+def redact(text: str) -> str:
+    """Replace keys and URL queries in `text`."""
+    return _QUERY.sub(r"\1?…", _KEY.sub(r"sk_\1_…", text))
+
+
+class _RedactingFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def configure_logging(level: str) -> None:
+    """Send log records of `level` and above to stderr; libraries that log URLs stay quiet below warnings."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_RedactingFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))

@@ -1,0 +1,169 @@
+"""Where settings come from, which may override which, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kubeez_mcp_local.settings import (
+    DEFAULT_BASE_URL,
+    Mode,
+    Settings,
+    SettingsError,
+    config_file,
+    load_settings,
+    variable,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY = "sk_live_example"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "project"
+    path.mkdir()
+    return path
+
+
+def test_without_a_key_everything_runs_in_the_sandbox(folder: Path) -> None:
+    settings = load_settings(environ={}, working_dir=folder)
+    assert settings.effective_mode is Mode.SANDBOX
+    assert settings.asks_above == float("inf")
+
+
+def test_a_key_makes_it_live_and_every_price_is_asked_about(folder: Path) -> None:
+    settings = load_settings(environ={"KUBEEZ_API_KEY": KEY}, working_dir=folder)
+    assert settings.effective_mode is Mode.LIVE
+    assert settings.asks_above == 0
+
+
+def test_flags_win_over_the_environment_and_the_environment_over_the_config_file(folder: Path) -> None:
+    own = folder / "own.env"
+    own.write_text("KUBEEZ_LOG_LEVEL=error\nKUBEEZ_MAX_CREDITS_PER_DAY=10\nKUBEEZ_MAX_CREDITS_PER_CALL=1\n")
+    settings = load_settings(
+        {"log_level": "debug"},
+        environ={"KUBEEZ_LOG_LEVEL": "info", "KUBEEZ_MAX_CREDITS_PER_DAY": "20"},
+        env_file=own,
+        working_dir=folder,
+    )
+    assert (settings.log_level, settings.max_credits_per_day, settings.max_credits_per_call) == ("debug", 20, 1)
+
+
+def test_the_users_own_config_file_is_read_without_being_named(folder: Path) -> None:
+    config_file().parent.mkdir(parents=True)
+    config_file().write_text(f"KUBEEZ_API_KEY={KEY}\n")
+    settings = load_settings(environ={}, working_dir=folder)
+    assert settings.api_key is not None
+    assert settings.api_key.get_secret_value() == KEY
+
+
+def test_a_projects_dotenv_may_supply_the_key_and_nothing_else(folder: Path) -> None:
+    (folder / ".env").write_text(
+        f"KUBEEZ_API_KEY={KEY}\nKUBEEZ_BASE_URL=https://evil.example\nKUBEEZ_MAX_CREDITS_PER_DAY=999999\n"
+        f"KUBEEZ_OUTPUT_DIR=/tmp/elsewhere\nKUBEEZ_ASK_ABOVE=100000\n"
+    )
+    settings = load_settings(environ={}, working_dir=folder)
+    assert settings.api_key is not None
+    assert settings.base_url == DEFAULT_BASE_URL
+    assert settings.max_credits_per_day == 2000
+    assert settings.ask_above is None
+    assert settings.output_dir.name == "Kubeez"
+
+
+@pytest.mark.parametrize("url", ["http://api.example.com", "http://10.0.0.1:8000"])
+def test_a_key_is_never_sent_unencrypted_to_another_machine(folder: Path, url: str) -> None:
+    with pytest.raises(SettingsError, match="unencrypted"):
+        load_settings(environ={"KUBEEZ_API_KEY": KEY, "KUBEEZ_BASE_URL": url}, working_dir=folder)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8787", "http://localhost:8787", "https://proxy.example.com"])
+def test_loopback_and_https_origins_are_fine_with_a_key(folder: Path, url: str) -> None:
+    assert load_settings(environ={"KUBEEZ_API_KEY": KEY, "KUBEEZ_BASE_URL": url}, working_dir=folder).base_url == url
+
+
+def test_a_lookalike_of_loopback_is_not_loopback(folder: Path) -> None:
+    with pytest.raises(SettingsError, match="unencrypted"):
+        load_settings(
+            environ={"KUBEEZ_API_KEY": KEY, "KUBEEZ_BASE_URL": "http://127.0.0.1.example.com"}, working_dir=folder
+        )
+
+
+@pytest.mark.parametrize(
+    "text", ["${KUBEEZ_API_KEY}", "${env:KUBEEZ_API_KEY}", "${{ secrets.KEY }}", "$KUBEEZ_API_KEY"]
+)
+def test_template_text_that_a_launcher_did_not_fill_in_is_explained(folder: Path, text: str) -> None:
+    with pytest.raises(SettingsError, match="did not fill it in"):
+        load_settings(environ={"KUBEEZ_API_KEY": text}, working_dir=folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("KUBEEZ_MAX_CREDITS_PER_DAY", "-1", "greater than or equal to 0"),
+        ("KUBEEZ_MAX_CREDITS_PER_CALL", "plenty", "valid number"),
+        ("KUBEEZ_MAX_CREDITS_PER_CALL", "nan", "finite"),
+        ("KUBEEZ_ASK_ABOVE", "inf", "finite"),
+        ("KUBEEZ_MODE", "dry-run", "live"),
+        ("KUBEEZ_TOOLSETS", "core,everything", "everything"),
+        ("KUBEEZ_BASE_URL", "ftp://x", "http"),
+        ("KUBEEZ_BASE_URL", "https://user:pw@api.example.com", "user name"),
+        ("KUBEEZ_READ_ONLY", "perhaps", "boolean"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_name_its_source_and_what_is_allowed(
+    folder: Path, name: str, value: str, said: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ={name: value}, working_dir=folder)
+    text = str(caught.value)
+    assert name in text
+    assert "the environment" in text
+    assert said in text
+
+
+def test_a_bad_key_is_refused_without_repeating_it(folder: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ={"KUBEEZ_API_KEY": "sk_live_secret part"}, working_dir=folder)
+    assert "secret" not in str(caught.value)
+
+
+def test_live_mode_without_a_key_says_where_to_get_one(folder: Path) -> None:
+    with pytest.raises(SettingsError, match="settings/api-keys"):
+        load_settings(environ={"KUBEEZ_MODE": "live"}, working_dir=folder)
+
+
+def test_the_key_does_not_show_in_the_settings(folder: Path) -> None:
+    settings = load_settings(environ={"KUBEEZ_API_KEY": KEY}, working_dir=folder)
+    assert KEY not in repr(settings)
+    assert KEY not in settings.model_dump_json()
+
+
+def test_sandbox_mode_at_a_loopback_origin_means_a_standalone_sandbox(folder: Path) -> None:
+    environ = {"KUBEEZ_MODE": "sandbox", "KUBEEZ_BASE_URL": "http://127.0.0.1:8787"}
+    assert load_settings(environ=environ, working_dir=folder).standalone_sandbox == "http://127.0.0.1:8787"
+
+
+def test_folders_are_split_as_the_system_splits_paths(folder: Path) -> None:
+    environ = {"KUBEEZ_INPUT_DIRS": os.pathsep.join([str(folder), str(folder / "b")])}
+    assert load_settings(environ=environ, working_dir=folder).input_dirs == (folder, folder / "b")
+
+
+def test_a_missing_env_file_is_an_error(folder: Path) -> None:
+    with pytest.raises(SettingsError, match="--env-file"):
+        load_settings(environ={}, env_file=folder / "none.env", working_dir=folder)
+
+
+def test_empty_values_count_as_not_given(folder: Path) -> None:
+    settings = load_settings(environ={"KUBEEZ_API_KEY": "", "KUBEEZ_BASE_URL": ""}, working_dir=folder)
+    assert settings.base_url == DEFAULT_BASE_URL
+    assert settings.effective_mode is Mode.SANDBOX
+
+
+def test_every_setting_is_described() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+    assert variable("api_key") == "KUBEEZ_API_KEY"
