@@ -1,0 +1,163 @@
+"""The models as one list: finding one, filtering, and saying what was meant when a name is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+from kubeez_mcp_local.catalogue import ids
+from kubeez_mcp_local.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import date
+
+    from kubeez_mcp_local.catalogue.model import Model
+
+Source = Literal["live", "cache", "snapshot"]
+_SHOWN = 12
+_TYPES = ("image", "video", "music", "speech")
+
+
+class UnknownModelError(InvalidArgumentError):
+    """There is no such model; `near` holds the ids that may have been meant."""
+
+    code = "unknown_model"
+
+    def __init__(self, model_id: str, near: tuple[str, ...], *, container: bool = False) -> None:
+        if container:
+            message = f"{model_id!r} is a family, not a model id; its ids are {_listed(near)}."
+        elif near:
+            message = f"there is no model {model_id!r}. Did you mean {_listed(near, 'or')}?"
+        else:
+            message = f"there is no model {model_id!r}."
+        super().__init__("model", message, next_step="Use an id from get_models, or let pick_model choose one.")
+        self.near = near
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The catalogue at one moment.
+
+    Attributes:
+        source: `live`: just fetched; `cache`: fetched earlier; `snapshot`: shipped with this package.
+        age_seconds: How old the rows are.
+        as_of: The day the rows are from.
+        note: What a reader must know about them, for example why they are not live; empty if nothing.
+    """
+
+    models: tuple[Model, ...]
+    source: Source
+    age_seconds: float = 0.0
+    as_of: date | None = None
+    note: str = ""
+
+    @cached_property
+    def _by_id(self) -> dict[str, Model]:
+        return {model.id: model for model in self.models}
+
+    @cached_property
+    def _by_folded_id(self) -> dict[str, Model]:
+        return {model.id.lower(): model for model in reversed(self.models)}
+
+    def find(self, model_id: str) -> Model | None:
+        """The model with this id, the case of letters aside; `None` if there is none."""
+        return self._by_id.get(model_id) or self._by_folded_id.get(model_id.strip().lower())
+
+    def first_of(self, model_ids: Iterable[str]) -> Model | None:
+        """The first of `model_ids` that exists."""
+        return next((model for model_id in model_ids if (model := self.find(model_id))), None)
+
+    def get(self, model_id: str) -> Model:
+        """The model with this id, the case of letters aside.
+
+        Raises:
+            UnknownModelError: There is none; the error names near matches, or the ids behind a family name.
+        """
+        found = self.find(model_id)
+        if found:
+            return found
+        members = self.members(model_id)
+        if members:
+            raise UnknownModelError(model_id, members, container=True)
+        raise UnknownModelError(model_id, self.near(model_id))
+
+    def members(self, container: str) -> tuple[str, ...]:
+        """The concrete ids behind a family name such as `flux-2` or `veo3-1`; empty if it is no such name."""
+        prefix = ids.container_prefix(container)
+        if not prefix:
+            return ()
+        start = prefix if prefix == ids.MUSIC_ENGINES else f"{prefix}-"
+        found = [
+            model
+            for model in self.models
+            if (model.id.lower() == prefix or model.id.lower().startswith(start))
+            and (prefix != ids.MUSIC_ENGINES or model.type == "music")
+        ]
+        named = container.strip().lower()
+        return tuple(model.id for model in sorted(found, key=lambda model: model.name.lower() != named))
+
+    def near(self, model_id: str, limit: int = 5) -> tuple[str, ...]:
+        """Ids that may have been meant by `model_id`: by display name first, then by likeness."""
+        wanted = model_id.strip().lower()
+        named = [model.id for model in self.models if model.name.lower() == wanted]
+        spellings: dict[str, str] = {}
+        for model in self.models:
+            spellings.setdefault(_squeezed(model.id), model.id)
+            spellings.setdefault(_squeezed(model.name), model.id)
+        alike = get_close_matches(_squeezed(wanted), spellings, n=limit, cutoff=0.6)
+        found = dict.fromkeys([*named, *(spellings[match] for match in alike)])
+        return tuple(found)[: max(limit, min(len(named), _SHOWN))]
+
+    def filter(
+        self,
+        *,
+        model_type: str | None = None,
+        generation_type: str | None = None,
+        provider: str | None = None,
+        max_credits: float | None = None,
+        query: str | None = None,
+        ratio: str | None = None,
+    ) -> Listing:
+        """The part of the listing that fits every given condition; texts are compared without case.
+
+        Raises:
+            InvalidArgumentError: No model at all has that `model_type` or `generation_type`.
+        """
+        kind = self._known("model_type", model_type, {*_TYPES, *(model.type for model in self.models)})
+        task = generation_type and generation_type.strip().lower().replace("_", "-")
+        task = self._known("generation_type", task, {name for model in self.models for name in model.generation_types})
+        words = (query or "").lower().split()
+
+        def fits(model: Model) -> bool:
+            text = f"{model.id} {model.name} {model.provider} {model.usage_notes}".lower()
+            return (
+                (not kind or model.type == kind)
+                and (not task or task in model.generation_types)
+                and (not provider or provider.strip().lower() in model.provider.lower())
+                and (max_credits is None or (model.credits is not None and model.credits <= max_credits))
+                and (not ratio or ratio.strip().lower() in model.ratios)
+                and all(word in text for word in words)
+            )
+
+        return replace(self, models=tuple(model for model in self.models if fits(model)))
+
+    def _known(self, argument: str, value: str | None, allowed: set[str]) -> str | None:
+        cleaned = (value or "").strip().lower()
+        if cleaned and cleaned not in allowed:
+            raise InvalidArgumentError(argument, f"{value!r} is not one of {_listed(sorted(allowed))}.")
+        return cleaned or None
+
+
+def _squeezed(text: str) -> str:
+    return "".join(char for char in text.lower() if char.isalnum())
+
+
+def _listed(values: Iterable[str], last: str = "and") -> str:
+    shown = list(values)
+    more = len(shown) - _SHOWN
+    if more > 0:
+        return f"{', '.join(shown[:_SHOWN])} and {more} more"
+    return f" {last} ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)

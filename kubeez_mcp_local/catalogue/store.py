@@ -1,0 +1,195 @@
+"""The catalogue: live rows, kept on disk, with the shipped snapshot behind them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio.to_thread import run_sync
+
+from kubeez_mcp_local.catalogue.listing import Listing
+from kubeez_mcp_local.catalogue.rows import parse_rows
+from kubeez_mcp_local.catalogue.snapshot import snapshot_listing
+from kubeez_mcp_local.errors import KubeezError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from kubeez_mcp_local.catalogue.listing import Source
+    from kubeez_mcp_local.catalogue.model import Model
+
+log = logging.getLogger(__name__)
+
+MAX_AGE = 3600.0
+RETRY_AFTER = 30.0
+_NOTES_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Rows that once came from the API, and when (seconds since 1970)."""
+
+    models: tuple[Model, ...]
+    fetched_at: float
+    source: Source
+    note: str = ""
+
+
+class Catalogue:
+    """The models this account can use. Building one reads and fetches nothing.
+
+    Args:
+        fetch: Gets the rows from the API; failures are `KubeezError`s.
+        cache_file: Where the rows are kept between runs; one file an account.
+        clock: Seconds since 1970.
+        max_age: For how many seconds fetched rows count as fresh.
+        retry_after: For how many seconds a failed fetch is not tried again.
+        fatal: Failures to raise rather than to bridge with older rows, such as a wrong key.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[], Awaitable[Sequence[object]]],
+        cache_file: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        max_age: float = MAX_AGE,
+        retry_after: float = RETRY_AFTER,
+        fatal: tuple[type[KubeezError], ...] = (),
+    ) -> None:
+        self._fetch = fetch
+        self._cache_file = cache_file
+        self._clock = clock
+        self._max_age = max_age
+        self._retry_after = retry_after
+        self._fatal = fatal
+        self._lock = anyio.Lock()
+        self._kept: _Kept | None = None
+        self._cache_read = False
+        self._failed_at: float | None = None
+        self._failure = ""
+
+    async def listing(self, *, refresh: bool = False) -> Listing:
+        """The catalogue, as fresh as can be had. Concurrent callers share one request.
+
+        Without the API the last rows are used, else the snapshot; `source`, `age_seconds` and `note` say so.
+        `refresh` asks the API even if the rows are fresh.
+
+        Raises:
+            KubeezError: The fetch failed with one of the `fatal` kinds.
+        """
+        fresh = self._fresh()
+        if fresh and not refresh:
+            return self._as_listing(fresh)
+        asked_at = self._clock()
+        async with self._lock:
+            await self._read_cache_once()
+            fresh = self._fresh()
+            shared = fresh is not None and fresh.fetched_at >= asked_at
+            if fresh and (shared or not refresh):
+                return self._as_listing(fresh)
+            if not refresh and self._failed_recently():
+                return await self._older(self._failure)
+            return await self._fetched()
+
+    async def get(self, model_id: str) -> Model:
+        """The model with this id.
+
+        Raises:
+            UnknownModelError: There is none; the error names near matches.
+        """
+        return (await self.listing()).get(model_id)
+
+    def _fresh(self) -> _Kept | None:
+        if self._kept and 0 <= self._clock() - self._kept.fetched_at < self._max_age:
+            return self._kept
+        return None
+
+    def _failed_recently(self) -> bool:
+        return self._failed_at is not None and 0 <= self._clock() - self._failed_at < self._retry_after
+
+    async def _fetched(self) -> Listing:
+        try:
+            rows = await self._fetch()
+        except self._fatal:
+            raise
+        except KubeezError as error:
+            return await self._bridged(f"the API's model list could not be read ({error.message.rstrip('.')})")
+        models, notes = parse_rows(rows) if isinstance(rows, list | tuple) else ((), ())
+        if not models:
+            return await self._bridged("the API's model list holds nothing that can be read as a model")
+        self._failed_at = None
+        self._kept = _Kept(models, self._clock(), "live", _shortened(notes))
+        await run_sync(partial(_write, self._cache_file, self._kept.fetched_at, rows))
+        return self._as_listing(self._kept)
+
+    async def _bridged(self, failure: str) -> Listing:
+        log.warning("Using older model rows: %s", failure)
+        self._failed_at, self._failure = self._clock(), failure
+        return await self._older(failure)
+
+    async def _older(self, failure: str) -> Listing:
+        if self._kept:
+            old = replace(self._kept, source="cache", note=f"Rows of an earlier fetch: {failure}.")
+            return self._as_listing(old)
+        note = f"Rows shipped with this package, prices may have changed: {failure}."
+        return await run_sync(partial(snapshot_listing, self._clock(), note=note))
+
+    async def _read_cache_once(self) -> None:
+        if not self._cache_read:
+            self._cache_read = True
+            self._kept = await run_sync(_read, self._cache_file)
+
+    def _as_listing(self, kept: _Kept) -> Listing:
+        day = datetime.fromtimestamp(kept.fetched_at, UTC).date()
+        age = max(0.0, self._clock() - kept.fetched_at)
+        return Listing(kept.models, source=kept.source, age_seconds=age, as_of=day, note=kept.note)
+
+
+def _shortened(notes: tuple[str, ...]) -> str:
+    if not notes:
+        return ""
+    more = f" and {len(notes) - _NOTES_SHOWN} more" if len(notes) > _NOTES_SHOWN else ""
+    return f"{'; '.join(notes[:_NOTES_SHOWN])}{more}."
+
+
+def _read(path: Path) -> _Kept | None:
+    """The kept rows, or `None` if there are none that can be used."""
+    try:
+        kept: Any = json.loads(path.read_text(encoding="utf-8"))
+        fetched_at, rows = float(kept["fetched_at"]), kept["models"]
+        datetime.fromtimestamp(fetched_at, UTC)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        log.warning("The kept model list %s cannot be used and is ignored: %s", path.name, error)
+        return None
+    models, notes = parse_rows(rows) if isinstance(rows, list) else ((), ())
+    return _Kept(models, fetched_at, "cache", _shortened(notes)) if models else None
+
+
+def _write(path: Path, fetched_at: float, rows: Sequence[object]) -> None:
+    """Keep the rows, whole or not at all; a disk that refuses costs only the next start a request."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump({"fetched_at": fetched_at, "models": list(rows)}, file)
+            Path(temporary).replace(path)
+        except BaseException:
+            with suppress(OSError):
+                Path(temporary).unlink(missing_ok=True)
+            raise
+    except (OSError, ValueError, TypeError) as error:
+        log.warning("The model list could not be kept in %s: %s", path.name, error)
