@@ -1,0 +1,258 @@
+"""Turns what came back into JSON or into the error that explains it (rest-api.md §1.6, §1.7, §5.1)."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from kubeez_mcp_local.rest.failures import (
+    BILLING_PAGE,
+    KEYS_PAGE,
+    AmbiguousError,
+    ApiError,
+    InsufficientCreditsError,
+    MissingScopeError,
+    NotFoundError,
+    RateLimitedError,
+    RefusedError,
+    UnauthorizedError,
+    UnavailableError,
+    UnexpectedAnswerError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+
+    from kubeez_mcp_local.rest.routes import Route
+
+E = TypeVar("E", bound=ApiError)
+
+LONGEST_RETRY_AFTER = 300.0
+_WORDS_MAX = 400
+_KEY_LIKE = re.compile(r"sk_(?:live|test)_[A-Za-z0-9_\-]+")
+_SCOPE = re.compile(r"\b(?:generate|read):[a-z]+\b")
+_BROKE = re.compile(r"insufficient[_\s-]*(?:credits?|balance|funds)|not enough credits", re.IGNORECASE)
+# Answers to a paid POST after which the job may exist all the same: a time-out reported by somebody on the way, or a
+# redirect that follows the work (302, 303) instead of naming another place for it (301, 307, 308).
+_UNDECIDED = {302, 303, 408, 499}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What an error answer says in words: the API's own code and explanation, redacted and shortened."""
+
+    code: str | None
+    words: str
+    html: bool
+
+
+class Interpreter:
+    """Reads answers for one API and one key, which never gets into a message even if the server repeats it."""
+
+    def __init__(self, base_url: str, key: str | None, clock: Callable[[], float]) -> None:
+        self._origin = base_url
+        self._key = key
+        self._clock = clock
+
+    def json(self, response: httpx.Response, route: Route) -> Any:
+        """The JSON of a 2xx answer.
+
+        Raises:
+            ApiError: The answer is an error, or not JSON.
+            AmbiguousError: So it is, but the request was a paid one and may have been accepted.
+        """
+        if not response.is_success:
+            raise self.failure(response, route)
+        try:
+            return json.loads(response.content)
+        except (ValueError, RecursionError):
+            raise self.unusable(response, route, "it is not JSON") from None
+
+    def unusable(self, response: httpx.Response, route: Route, why: str) -> ApiError | AmbiguousError:
+        """The error for a 2xx answer that cannot be used because of `why`."""
+        said = self.listen(response)
+        what = self._html(response) if said.html else f"The API answered {response.status_code}, but {why}."
+        if said.words:
+            what += f" It says: {said.words}"
+        if route.spends:
+            return _ambiguous(f"The request was sent. {what}", response.status_code)
+        return _filled(UnexpectedAnswerError(what, next_step=self._check_origin()), response, said)
+
+    def failure(self, response: httpx.Response, route: Route) -> ApiError | AmbiguousError:
+        """The error that a non-2xx answer stands for."""
+        status, said = response.status_code, self.listen(response)
+        if route.spends and (status >= 500 or status in _UNDECIDED):
+            detail = f": {said.words}" if said.words else ""
+            return _ambiguous(f"The request was sent, and the answer was HTTP {status}{detail}.", status)
+        return _filled(self._explain(response, route, said), response, said)
+
+    def _explain(self, response: httpx.Response, route: Route, said: Said) -> ApiError:
+        status, words = response.status_code, f" It says: {said.words}" if said.words else ""
+        if 300 <= status < 400:
+            place = urlsplit(response.headers.get("location", "")).hostname or "another path"
+            return UnexpectedAnswerError(
+                f"{self._origin} redirects to {place} (HTTP {status}); the key is not sent there.",
+                next_step=self._check_origin(),
+            )
+        if status >= 500:
+            unavailable = UnavailableError(
+                f"The API could not answer (HTTP {status}).{words}", next_step="Try again shortly.", retry_safe=True
+            )
+            unavailable.retry_after = self.retry_after(response)
+            return unavailable
+        if status == 429:
+            return self._rate_limited(response, route, words)
+        if said.html:
+            return UnexpectedAnswerError(self._html(response), next_step=self._check_origin())
+        return self._client_error(status, route, said, words)
+
+    def _client_error(self, status: int, route: Route, said: Said, words: str) -> ApiError:
+        if status == 402 or _BROKE.search(f"{said.code or ''} {said.words}"):
+            return InsufficientCreditsError(
+                f"The account has too few credits for this.{words}", next_step=f"Top up at {BILLING_PAGE}."
+            )
+        if status == 401:
+            return UnauthorizedError(
+                f"The API does not accept the key (HTTP 401).{words}",
+                next_step=f"Check KUBEEZ_API_KEY, or create a new key at {KEYS_PAGE}.",
+            )
+        if status == 403:
+            return _missing_scope(route, said, words)
+        if status == 404:
+            return NotFoundError(f"The API does not know this (HTTP 404 for {route.name}).{words}", next_step="")
+        if status == 413:
+            return RefusedError(f"The file or request is too large (HTTP 413).{words}", next_step="Send a smaller one.")
+        return RefusedError(
+            f"The API refused the request (HTTP {status}).{words or ' It gives no reason.'}",
+            next_step="Nothing was charged; correct the request and send it again.",
+        )
+
+    def _rate_limited(self, response: httpx.Response, route: Route, words: str) -> ApiError:
+        delay = self.retry_after(response)
+        wait = f"Wait {delay:.0f} seconds" if delay else "Wait until the next minute"
+        error = RateLimitedError(
+            f"Too many requests in the `{route.bucket}` bucket (HTTP 429).{words}",
+            next_step=f"{wait}, then try again.",
+            retry_safe=True,
+        )
+        error.retry_after = delay
+        return error
+
+    def retry_after(self, response: httpx.Response) -> float | None:
+        """Seconds from `Retry-After`, given as seconds or as an HTTP date; at most five minutes."""
+        text = response.headers.get("retry-after", "").strip()
+        if not text:
+            return None
+        try:
+            delay = float(text)
+        except ValueError:
+            try:
+                delay = parsedate_to_datetime(text).timestamp() - self._clock()
+            except (ValueError, OverflowError):
+                return None
+        return None if math.isnan(delay) else min(max(delay, 0.0), LONGEST_RETRY_AFTER)
+
+    def listen(self, response: httpx.Response) -> Said:
+        """What the body says, in whichever of the known shapes it says it."""
+        text = response.text
+        if _is_html(response, text):
+            return Said(None, "", html=True)
+        code, words = _read(text)
+        return Said(code, self.redact(words), html=False)
+
+    def words_of(self, text: str) -> str:
+        """What an error text says, be it JSON or plain; redacted and shortened."""
+        return self.redact(_read(text)[1])
+
+    def redact(self, text: str) -> str:
+        """`text` without the key, on one line, shortened."""
+        if self._key:
+            text = text.replace(self._key, "[key]")
+        text = " ".join(_KEY_LIKE.sub("[key]", text).split())
+        text = "".join(char for char in text if char.isprintable())
+        return text if len(text) <= _WORDS_MAX else text[: _WORDS_MAX - 1] + "…"
+
+    def _html(self, response: httpx.Response) -> str:
+        return (
+            f"{self._origin} answered with an HTML page (HTTP {response.status_code}), "
+            "probably a proxy or a wrong KUBEEZ_BASE_URL."
+        )
+
+    def _check_origin(self) -> str:
+        return f"Check KUBEEZ_BASE_URL (now {self._origin}) and any proxy in between."
+
+
+def _missing_scope(route: Route, said: Said, words: str) -> MissingScopeError:
+    named = _SCOPE.search(said.words)
+    scope = named.group() if named else route.scope
+    lacks = f"lacks the scope `{scope}`" if scope else "is not allowed to do this"
+    error = MissingScopeError(
+        f"The key {lacks} (HTTP 403).{words}",
+        next_step=f"Create a key with {f'`{scope}`' if scope else 'the needed scope'} at {KEYS_PAGE}.",
+    )
+    error.scope = scope
+    return error
+
+
+def _ambiguous(message: str, status: int) -> AmbiguousError:
+    error = AmbiguousError(message)
+    error.status = status
+    return error
+
+
+def _filled(error: E, response: httpx.Response, said: Said) -> E:
+    error.status, error.api_code, error.words = response.status_code, said.code, said.words
+    return error
+
+
+def _is_html(response: httpx.Response, text: str) -> bool:
+    kind = response.headers.get("content-type", "").lower()
+    return "html" in kind or text.lstrip()[:15].lower().startswith(("<!doctype", "<html"))
+
+
+def _read(text: str) -> tuple[str | None, str]:
+    try:
+        return _parts(json.loads(text))
+    except (ValueError, RecursionError):
+        return None, text
+
+
+def _parts(payload: object) -> tuple[str | None, str]:
+    """The code and the explanation in an error body: the four shapes of rest-api.md §1.6, also nested."""
+    if isinstance(payload, str):
+        return None, payload
+    if isinstance(payload, list):
+        return None, "; ".join(_complaint(item) for item in payload[:3])
+    if not isinstance(payload, dict):
+        return None, ""
+    code, words = None, ""
+    for name in ("error", "message", "detail"):
+        value = payload.get(name)
+        inner_code, inner_words = _parts(value)
+        if name == "error" and isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w.-]*", value):
+            inner_code = value
+        code, words = code or inner_code, _joined(words, inner_words)
+    if isinstance(payload.get("code"), str):
+        code = payload["code"]
+    return code, words
+
+
+def _joined(words: str, more: str) -> str:
+    if not more or more in words:
+        return words
+    return f"{words}: {more}" if words else more
+
+
+def _complaint(item: object) -> str:
+    """One entry of a FastAPI validation answer as `field: what is wrong`."""
+    if not isinstance(item, dict):
+        return str(item)
+    place = ".".join(str(part) for part in item.get("loc") or [] if part not in ("body", "query", "path"))
+    return f"{place}: {item.get('msg', '')}" if place else str(item.get("msg", item))

@@ -1,0 +1,272 @@
+"""The REST client: one method a route (rest-api.md §2)."""
+
+from __future__ import annotations
+
+import time
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+import anyio
+import httpx
+from pydantic import SecretStr, ValidationError
+
+from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.rest import parsing
+from kubeez_mcp_local.rest.answers import Interpreter
+from kubeez_mcp_local.rest.downloading import Downloaded, Downloader
+from kubeez_mcp_local.rest.failures import AmbiguousError, NotFoundError, RefusedError, UnavailableError
+from kubeez_mcp_local.rest.pools import STREAM_TIMEOUT, TIMEOUT, UPLOAD_TIMEOUT, Pools
+from kubeez_mcp_local.rest.retrying import Patience, with_retries
+from kubeez_mcp_local.rest.routes import ROUTES, JobKind, Route, status_route, stream_route
+from kubeez_mcp_local.rest.uploading import FileBody
+from kubeez_mcp_local.rest.wire import MEDIA_ORIGIN, Accepted, Balance, Generation, Uploaded
+from kubeez_mcp_local.settings import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from pathlib import Path
+
+    from kubeez_mcp_local.errors import KubeezError
+    from kubeez_mcp_local.rest.requests import Operation, Sendable
+
+T = TypeVar("T")
+
+
+class RestClient:
+    """Speaks to one API with one key. Nothing is opened before the first call; `aclose` when done.
+
+    Every method raises the errors of failures.py. Free calls are repeated after passing failures; a paid one only
+    on proof that nothing was accepted.
+
+    Args:
+        base_url: Origin of the API.
+        api_key: Sent as `X-API-Key` to that origin and nowhere else.
+        transport: Replaces the network in tests.
+        sleep: Waits between attempts at a download.
+        clock: Seconds since 1970; for `Retry-After` dates.
+        patience: How often and how long free and paid calls are repeated.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: SecretStr | str | None,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        clock: Callable[[], float] = time.time,
+        patience: Patience | None = None,
+    ) -> None:
+        key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+        self.base_url = base_url.rstrip("/")
+        self.media_origin = self.base_url if is_loopback(self.base_url) else MEDIA_ORIGIN
+        self._key_header = {"X-API-Key": key} if key else {}
+        self._patience = patience or Patience()
+        self._interpreter = Interpreter(self.base_url, key, clock)
+        self._pools = Pools(transport)
+        self._downloader = Downloader(self._pools, self.base_url, sleep)
+        self._paths: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"RestClient({self.base_url!r})"
+
+    async def __aenter__(self) -> RestClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        await self._pools.aclose()
+
+    def adopt(self, route_name: str, path: str) -> None:
+        """From now on use `path` for a route, because the API's own document says so (`Contract.locate`)."""
+        self._paths[route_name] = path
+
+    async def health(self) -> dict[str, Any]:
+        """Whether the API is up: `{"status": "healthy"}`. Needs no key."""
+        payload = await self._read(ROUTES["health"], lambda payload: payload)
+        return payload if isinstance(payload, dict) else {}
+
+    async def openapi(self) -> dict[str, Any]:
+        """The API's description of itself. Needs no key."""
+        return await self._read(ROUTES["openapi"], _openapi)
+
+    async def models(self, model_type: str | None = None) -> list[dict[str, Any]]:
+        """The catalogue rows as received, only enabled models."""
+        return await self._read(ROUTES["models"], parsing.read_models, {"model_type": model_type})
+
+    async def balance(self) -> Balance:
+        """What the account holds, in credits."""
+        return await self._read(ROUTES["balance"], parsing.read_balance)
+
+    async def generations(
+        self,
+        *,
+        limit: int | None = None,
+        status: str | None = None,
+        model: str | None = None,
+        generation_type: str | None = None,
+    ) -> list[Generation]:
+        """The account's jobs, newest first. Whether the API itself knows `limit` is not documented."""
+        query = {"limit": limit, "status": status, "model": model, "generation_type": generation_type}
+        read = partial(parsing.read_generations, media_origin=self.media_origin)
+        rows = await self._read(ROUTES["generations"], read, query)
+        return rows if limit is None else rows[:limit]
+
+    async def status(self, kind: JobKind, job_id: str) -> Generation:
+        """A job as it stands. `NotFoundError` is normal for a while after the start."""
+        read = partial(parsing.read_generation, media_origin=self.media_origin, job_id=job_id)
+        route = status_route(kind)
+        return await self._read(route, read, path=self._job_path(route, job_id))
+
+    async def events(self, kind: JobKind, job_id: str) -> AsyncGenerator[Generation, None]:
+        """The job once it ends, by server-sent events. Ends without a word when the stream breaks or there is none.
+
+        Raises:
+            StreamFailedError: The API sent an `error` event.
+        """
+        route = stream_route(kind)
+        if route is None:
+            return
+        from kubeez_mcp_local.rest.streaming import results
+
+        headers = {**self._key_header, "Accept": "text/event-stream", "Cache-Control": "no-store"}
+        url = self.base_url + self._job_path(route, job_id)
+        try:
+            response = await self._pools.send("GET", url, stream=True, headers=headers, timeout=STREAM_TIMEOUT)
+        except httpx.HTTPError as error:
+            raise self._broken(route, error) from error
+        try:
+            if not response.is_success:
+                await response.aread()
+                raise self._interpreter.failure(response, route)
+            found = results(response, job_id=job_id, media_origin=self.media_origin, interpreter=self._interpreter)
+            async with aclosing(found):
+                async for generation in found:
+                    yield generation
+        except httpx.HTTPError as error:
+            raise self._broken(route, error) from error
+        finally:
+            with anyio.CancelScope(shield=True):
+                await response.aclose()
+
+    async def upload(
+        self,
+        path: Path,
+        *,
+        filename: str,
+        media_type: str,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Uploaded:
+        """Upload one file, streamed from disk; costs nothing.
+
+        Args:
+            media_type: The true type of the content.
+            on_progress: Called with bytes sent and bytes in all; starts over when the upload is repeated.
+        """
+        route = ROUTES["upload_media"]
+
+        async def send() -> Uploaded:
+            try:
+                size = (await anyio.Path(path).stat()).st_size
+                body = FileBody(path, filename=filename, media_type=media_type, size=size, on_progress=on_progress)
+                headers = {**self._key_header, **body.headers}
+                response = await self._send(route, route.path, content=body, headers=headers, timeout=UPLOAD_TIMEOUT)
+            except OSError as error:
+                raise InvalidArgumentError("path", f"{path} cannot be read: {error.strerror or error}.") from error
+            return self._parsed(response, route, partial(parsing.read_uploaded, media_origin=self.media_origin))
+
+        return await with_retries(send, self._patience)
+
+    async def start(self, request: Sendable) -> Accepted:
+        """Send a paid request.
+
+        Raises:
+            AmbiguousError: It left, and nothing proves whether it was accepted.
+            KubeezError: Anything else: it was not accepted, nothing was charged.
+        """
+        return await self._post(request, parsing.read_accepted)
+
+    async def call(self, operation: Operation) -> dict[str, Any]:
+        """Use an operation that answers at once instead of starting a job, such as an estimate."""
+        return await self._post(operation, _json_object)
+
+    async def download(self, url: str, target: Path, *, max_bytes: int) -> Downloaded:
+        """Save a finished file as `target`; never with the key, never over an existing file (see `Downloader`)."""
+        return await self._downloader.fetch(url, target, max_bytes=max_bytes)
+
+    async def _read(
+        self, route: Route, read: Callable[[Any], T], query: dict[str, Any] | None = None, path: str | None = None
+    ) -> T:
+        params = {name: value for name, value in (query or {}).items() if value is not None} or None
+        headers = self._key_header if route.keyed else {}
+
+        async def send() -> T:
+            response = await self._send(route, path or route.path, params=params, headers=headers)
+            return self._parsed(response, route, read)
+
+        return await with_retries(send, self._patience)
+
+    async def _post(self, request: Sendable, read: Callable[[Any], T]) -> T:
+        route, body = request.route, request.body()
+        # An operation found in the API's document knows its own method; every other paid route is a POST.
+        method = getattr(request, "method", route.method)
+        parts: dict[str, Any] = {"params": body} if method == "GET" else {"json": body}
+
+        async def send() -> T:
+            response = await self._send(route, request.path, method=method, headers=self._key_header, **parts)
+            return self._parsed(response, route, read)
+
+        return await with_retries(send, self._patience, paid=route.spends)
+
+    async def _send(
+        self, route: Route, path: str, *, method: str | None = None, timeout: httpx.Timeout = TIMEOUT, **parts: Any
+    ) -> httpx.Response:
+        try:
+            return await self._pools.send(method or route.method, self.base_url + path, timeout=timeout, **parts)
+        except httpx.HTTPError as error:
+            raise self._broken(route, error) from error
+
+    def _parsed(self, response: httpx.Response, route: Route, read: Callable[[Any], T]) -> T:
+        payload = self._interpreter.json(response, route)
+        try:
+            return read(payload)
+        except parsing.ParseError as error:
+            raise self._interpreter.unusable(response, route, str(error)) from None
+        except ValidationError as error:
+            fields = ", ".join(str(item["loc"][0]) for item in error.errors(include_url=False) if item["loc"])
+            raise self._interpreter.unusable(response, route, f"its {fields} cannot be read") from None
+
+    def _broken(self, route: Route, error: httpx.HTTPError) -> KubeezError:
+        """The error for a request that left but got no whole answer."""
+        what = "No answer came in time" if isinstance(error, httpx.TimeoutException) else "The connection broke"
+        if route.spends:
+            return AmbiguousError(f"The request was sent. {what} ({type(error).__name__}).")
+        if route.bucket == "upload" and isinstance(error, httpx.LocalProtocolError):
+            return RefusedError("The file changed while it was uploaded.", next_step="Send it again.", retry_safe=True)
+        return UnavailableError(
+            f"{what} from {self.base_url} ({type(error).__name__}).", next_step="Try again shortly.", retry_safe=True
+        )
+
+    def _job_path(self, route: Route, job_id: str) -> str:
+        if not job_id.strip() or set(job_id) <= {"."}:
+            raise NotFoundError(f"{job_id!r} is not the id of a job.", next_step="Take an id from the history.")
+        template = self._paths.get(route.name, route.path)
+        head, _, tail = template.partition("{")
+        return head + quote(job_id, safe="") + tail.partition("}")[2]
+
+
+def _json_object(payload: object) -> dict[str, Any]:
+    if not isinstance(payload, dict):
+        raise parsing.ParseError("it is not a JSON object")
+    return payload
+
+
+def _openapi(payload: object) -> dict[str, Any]:
+    document = _json_object(payload)
+    if not isinstance(document.get("paths"), dict):
+        raise parsing.ParseError("it is not an OpenAPI document")
+    return document

@@ -1,0 +1,240 @@
+"""Fetches a finished file: https or loopback only, never with the key, onto disk in one atomic step."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+import anyio
+import httpx
+
+from kubeez_mcp_local.rest.failures import (
+    CannotSaveError,
+    DownloadFailedError,
+    TargetExistsError,
+    TooLargeError,
+    UnreachableError,
+)
+from kubeez_mcp_local.settings import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from kubeez_mcp_local.rest.pools import Pools
+
+_WRITE = 1024 * 1024
+_REDIRECTS = 5
+_MISSING_TRIES = 10
+_BROKEN_TRIES = 3
+# Some local proxies answer every name with an address from the benchmark range and route it themselves.
+_ROUTED_BY_PROXIES = ipaddress.ip_network("198.18.0.0/15")
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """What was saved: `size` in bytes, `media_type` as the server named it (may be wrong; `None` if it did not)."""
+
+    size: int
+    media_type: str | None
+
+
+class _NotYetThereError(Exception):
+    """404: the copy on the CDN can lag behind the job for some seconds."""
+
+
+class _PassingError(Exception):
+    """Something that may well work a second later."""
+
+
+class Downloader:
+    """Fetches files over the shared pools.
+
+    Args:
+        own_origin: Origin of the API. Loopback files are fetched only when the API itself is on loopback, so that
+            nothing an answer says can make the bridge call other services of this machine.
+    """
+
+    def __init__(self, pools: Pools, own_origin: str, sleep: Callable[[float], Awaitable[None]]) -> None:
+        self._pools = pools
+        self._local = is_loopback(own_origin)
+        self._sleep = sleep
+
+    async def fetch(self, url: str, target: Path, *, max_bytes: int) -> Downloaded:
+        """Save what `url` holds as `target`, whose folder exists.
+
+        Raises:
+            TargetExistsError: There is already such a file; it is left alone.
+            TooLargeError: It is longer than `max_bytes`; nothing is left behind.
+            CannotSaveError: The disk did not take it.
+            DownloadFailedError: It could not be fetched.
+        """
+        self._check(url)
+        if await anyio.Path(target).exists():
+            raise _exists(target)
+        missing = broken = 0
+        while True:
+            try:
+                return await self._attempt(url, target, max_bytes)
+            except _NotYetThereError as error:
+                missing += 1
+                if missing >= _MISSING_TRIES:
+                    raise DownloadFailedError(
+                        f"The file is not there: {error}.", next_step="Try again later; the job itself is done."
+                    ) from None
+            except (_PassingError, UnreachableError) as error:
+                broken += 1
+                if broken >= _BROKEN_TRIES:
+                    raise DownloadFailedError(
+                        f"The file could not be fetched: {error}", next_step="Try again later.", retry_safe=True
+                    ) from None
+            await self._sleep(1.0)
+
+    async def _attempt(self, url: str, target: Path, max_bytes: int) -> Downloaded:
+        response = await self._open(url)
+        part = target.with_name(f".kubeez-{secrets.token_hex(8)}.part")
+        try:
+            self._check_answer(response, max_bytes)
+            size = await _write(response, part, max_bytes)
+            await anyio.to_thread.run_sync(_publish, part, target)
+        except OSError as error:
+            raise _cannot_save(target, error) from error
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            raise _PassingError(f"the transfer broke off ({type(error).__name__}).") from error
+        finally:
+            with anyio.CancelScope(shield=True):
+                await response.aclose()
+                await anyio.to_thread.run_sync(_remove, part)
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return Downloaded(size, kind or None)
+
+    async def _open(self, url: str) -> httpx.Response:
+        for _ in range(_REDIRECTS):
+            try:
+                response = await self._pools.send("GET", url, stream=True, headers={"Accept-Encoding": "identity"})
+            except httpx.HTTPError as error:
+                raise _PassingError(f"{_place(url)} did not answer ({type(error).__name__}).") from error
+            if not response.is_redirect:
+                return response
+            await response.aclose()
+            url = urljoin(url, response.headers["location"])
+            self._check(url)
+            await self._check_public(url)
+        raise DownloadFailedError(f"{_place(url)} redirects in circles.", next_step="Report the URL to Kubeez.")
+
+    def _check(self, url: str) -> None:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        if is_loopback(url) or host.endswith(".localhost"):
+            allowed = self._local and parts.scheme in ("http", "https")
+        else:
+            allowed = parts.scheme == "https" and bool(host) and not _is_private(host)
+        if not allowed:
+            raise DownloadFailedError(
+                f"{_place(url)} is not a public https address, so nothing is fetched from there.",
+                next_step="Only https files of public servers are downloaded.",
+            )
+
+    async def _check_public(self, url: str) -> None:
+        """Refuse a redirect whose host name leads into a private network."""
+        if is_loopback(url):
+            return
+        parts = urlsplit(url)
+        try:
+            found = await anyio.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
+        except OSError:
+            return  # A proxy may know the name; if nobody does, connecting fails.
+        if any(_is_private(address[4][0]) for address in found):
+            raise DownloadFailedError(
+                f"{_place(url)} lies in a private network, so the redirect is not followed.",
+                next_step="Only https files of public servers are downloaded.",
+            )
+
+    def _check_answer(self, response: httpx.Response, max_bytes: int) -> None:
+        status, place = response.status_code, _place(str(response.url))
+        if status == 404:
+            raise _NotYetThereError(f"{place} answers 404")
+        if status >= 500 or status in (408, 429):
+            raise _PassingError(f"{place} answers HTTP {status}.")
+        if status != 200:
+            raise DownloadFailedError(f"{place} answers HTTP {status}.", next_step="Open the URL in a browser.")
+        length = response.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > max_bytes:
+            raise _too_large(max_bytes, int(length))
+
+
+async def _write(response: httpx.Response, part: Path, max_bytes: int) -> int:
+    size, waiting = 0, bytearray()
+    async with await anyio.open_file(part, "xb") as file:
+        async for chunk in response.aiter_bytes():
+            size += len(chunk)
+            if size > max_bytes:
+                raise _too_large(max_bytes)
+            waiting += chunk
+            if len(waiting) >= _WRITE:
+                await file.write(bytes(waiting))
+                waiting.clear()
+        await file.write(bytes(waiting))
+    return size
+
+
+def _publish(part: Path, target: Path) -> None:
+    """Give the finished file its name in one step, never over another file."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        # No hard links here (exFAT, some network folders).
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, "exists", str(target)) from None
+        os.replace(part, target)  # noqa: PTH105 - the pair of os.link
+
+
+def _remove(part: Path) -> None:
+    part.unlink(missing_ok=True)
+
+
+def _is_private(host: str | int) -> bool:
+    try:
+        address = ipaddress.ip_address(str(host).partition("%")[0])
+    except ValueError:
+        return False
+    if address.version == 6 and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    if address.version == 4 and address in _ROUTED_BY_PROXIES:
+        return False
+    return not address.is_global or address.is_multicast
+
+
+def _place(url: str) -> str:
+    """Scheme and host of a URL; paths and queries may hold secrets."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}" if parts.hostname else "the URL"
+
+
+def _exists(target: Path) -> TargetExistsError:
+    return TargetExistsError(f"{target} exists already and was left alone.", next_step="Choose another name.")
+
+
+def _too_large(max_bytes: int, size: int | None = None) -> TooLargeError:
+    actual = f" ({size:,} bytes)" if size else ""
+    return TooLargeError(f"The file{actual} is longer than the {max_bytes:,} bytes allowed.", next_step="Open its URL.")
+
+
+def _cannot_save(target: Path, error: OSError) -> CannotSaveError | TargetExistsError:
+    if isinstance(error, FileExistsError):
+        return _exists(target)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        reason, next_step = "the disk is full", "Free some space, then save it again; the job is paid and kept."
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        reason, next_step = "the folder cannot be written to", "Choose another KUBEEZ_OUTPUT_DIR or mend its rights."
+    else:
+        reason, next_step = error.strerror or type(error).__name__, "Check the folder."
+    return CannotSaveError(f"{target} cannot be saved: {reason}.", next_step=next_step, retry_safe=True)

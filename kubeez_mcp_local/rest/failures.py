@@ -1,0 +1,139 @@
+"""What can go wrong while talking to the API: one class per thing a user can act on."""
+
+from __future__ import annotations
+
+from kubeez_mcp_local.errors import KubeezError
+
+KEYS_PAGE = "https://kubeez.com/settings/api-keys"
+BILLING_PAGE = "https://kubeez.com/billing"
+
+
+class ApiError(KubeezError):
+    """The API answered with an error.
+
+    Attributes:
+        status: The HTTP status, where there was an answer.
+        api_code: The API's own code, such as `invalid_model`, where it gave one.
+        words: The API's own explanation, redacted and shortened; empty where it gave none.
+    """
+
+    code = "api_error"
+    status: int | None = None
+    api_code: str | None = None
+    words: str = ""
+
+
+class UnauthorizedError(ApiError):
+    """The key is missing, unknown or revoked (401)."""
+
+    code = "unauthorized"
+
+
+class MissingScopeError(ApiError):
+    """The key is valid but not allowed to do this (403). `scope` names what it lacks, where that is known."""
+
+    code = "missing_scope"
+    scope: str | None = None
+
+
+class InsufficientCreditsError(ApiError):
+    """The account has too few credits (402, or any 4xx that says so; rest-api.md §5.1)."""
+
+    code = "insufficient_credits"
+
+
+class RefusedError(ApiError):
+    """The API refused the request as it stands (400, 422 and other 4xx). Nothing was charged."""
+
+    code = "refused"
+
+
+class NotFoundError(ApiError):
+    """The API knows no such job, model or route (404). Normal for a moment right after a job was started."""
+
+    code = "not_found"
+
+
+class RateLimitedError(ApiError):
+    """Too many requests (429). `retry_after` is what the API asked to wait, in seconds, where it said so."""
+
+    code = "rate_limited"
+    retry_after: float | None = None
+
+
+class UnavailableError(ApiError):
+    """The API could not answer a read or an upload: 5xx, a time-out or a broken connection."""
+
+    code = "unavailable"
+    retry_after: float | None = None
+
+
+class UnreachableError(KubeezError):
+    """No connection was made, so nothing was sent. `lasting` when trying again at once cannot help."""
+
+    code = "unreachable"
+    lasting: bool = False
+
+
+class AmbiguousError(KubeezError):
+    """A paid request left, and nothing proves whether it was accepted. Never repeat it blindly."""
+
+    code = "ambiguous"
+    status: int | None = None
+
+    def __init__(self, message: str, *, next_step: str = "") -> None:
+        super().__init__(
+            message,
+            next_step=next_step or "Look the job up in the history before sending anything alike again.",
+            spent=None,
+        )
+
+
+class UnexpectedAnswerError(ApiError):
+    """The answer is not what the API sends: an HTML page, broken JSON, a redirect, a missing field."""
+
+    code = "unexpected_answer"
+
+
+class StreamFailedError(KubeezError):
+    """The event stream of a job reported an error. The job itself may go on; its status tells."""
+
+    code = "stream_failed"
+
+
+class NotOfferedError(KubeezError):
+    """The API does not publish this operation, or not with what was asked for. Nothing was sent.
+
+    Attributes:
+        alternative: Where or how the same thing can be done instead.
+    """
+
+    code = "not_offered"
+
+    def __init__(self, message: str, *, alternative: str) -> None:
+        super().__init__(message, next_step=alternative)
+        self.alternative = alternative
+
+
+class DownloadFailedError(KubeezError):
+    """A finished file could not be fetched. The job is paid and stays on the server; only the copy is missing."""
+
+    code = "download_failed"
+
+
+class TooLargeError(DownloadFailedError):
+    """A file is larger than was allowed for it."""
+
+    code = "too_large"
+
+
+class TargetExistsError(KubeezError):
+    """There is already a file where the download should go; it was left alone."""
+
+    code = "target_exists"
+
+
+class CannotSaveError(KubeezError):
+    """The disk did not take the file: full, read-only, or not permitted."""
+
+    code = "cannot_save"
