@@ -22,7 +22,7 @@ class StartRequest(BaseModel):
     Attributes:
         route: What it is sent to.
         unproven: Fields known from the hosted MCP tool only. A REST server that does not know them ignores them
-            silently, so `Contract.require_fields` has to find them published before they are sent.
+            silently, so `Contract.prepare` has to find them published before they are sent.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

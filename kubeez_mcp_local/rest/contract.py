@@ -1,0 +1,222 @@
+"""Contract discovery: what the API's own `/openapi.json` says about the routes that are only assumed.
+
+The document is cached on disk, because it is large and changes rarely.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+
+from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
+from kubeez_mcp_local.rest.failures import NotFoundError, NotOfferedError, UnexpectedAnswerError
+from kubeez_mcp_local.rest.matching import find, not_offered, put, same_path
+from kubeez_mcp_local.rest.published import PublishedOperation, operations
+from kubeez_mcp_local.rest.requests import REQUESTS, Operation, Sendable, StartRequest
+from kubeez_mcp_local.rest.routes import ROUTES, Evidence, Route
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+DAY = 86_400.0
+# A copy older than this is read anew before a user is told that something is not offered.
+_RECENT = 600.0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The document as it was `age_seconds` ago."""
+
+    operations: tuple[PublishedOperation, ...]
+    age_seconds: float
+
+
+@dataclass(frozen=True)
+class ContractRow:
+    """One route of ours beside what the API publishes.
+
+    Attributes:
+        published: Method and path there, or `None` when the API publishes no such operation.
+        differences: What differs, in words; empty when nothing does.
+    """
+
+    route: Route
+    published: str | None
+    differences: tuple[str, ...]
+
+    @property
+    def evidence(self) -> Evidence:
+        return self.route.evidence
+
+
+class Contract:
+    """Answers how a route is really called.
+
+    Args:
+        fetch_openapi: Gets the document, such as `RestClient.openapi`.
+        cache_file: Where the last document is kept; one file for each API.
+        clock: Seconds since 1970.
+        max_age: Seconds after which the cached document is fetched anew.
+    """
+
+    def __init__(
+        self,
+        fetch_openapi: Callable[[], Awaitable[dict[str, Any]]],
+        cache_file: Path,
+        clock: Callable[[], float] = time.time,
+        *,
+        max_age: float = DAY,
+    ) -> None:
+        self._fetch = fetch_openapi
+        self._file = cache_file
+        self._clock = clock
+        self._max_age = max_age
+        self._snapshot: tuple[float, tuple[PublishedOperation, ...]] | None = None
+        self._lock = anyio.Lock()
+
+    async def prepare(self, request: StartRequest) -> Sendable:
+        """The request as it may be sent: itself on a documented route, else in the words of the API's document.
+
+        Raises:
+            NotOfferedError: The API does not publish the operation.
+            InvalidArgumentError: It has no field for something that was given.
+        """
+        if request.route.evidence == "assumed":
+            return await self.resolve(request.route.name, request.body())
+        unproven = sorted(request.unproven & set(request.body()))
+        if unproven:
+            await self._decide(lambda published: _require(published, request.route, unproven))
+        return request
+
+    async def resolve(self, route_name: str, fields: Mapping[str, Any]) -> Operation:
+        """A call to an assumed route with `fields` in our names; raises as `prepare`."""
+        route = ROUTES[route_name]
+
+        def decide(published: tuple[PublishedOperation, ...]) -> Operation:
+            operation = find(published, route)
+            return Operation(route, operation.method, operation.path, put(operation, route, fields))
+
+        return await self._decide(decide)
+
+    async def locate(self, route_name: str) -> str:
+        """The published path of an assumed route without a body, for `RestClient.adopt`."""
+        route = ROUTES[route_name]
+        return await self._decide(lambda published: find(published, route).path)
+
+    async def compare(self) -> tuple[ContractRow, ...]:
+        """Every route of ours beside what the API publishes now."""
+        snapshot = await self.snapshot(max_age=_RECENT)
+        return compare(snapshot.operations)
+
+    async def snapshot(self, *, max_age: float | None = None) -> Snapshot:
+        """What the API publishes, at most `max_age` seconds old; older only while it cannot be fetched."""
+        limit = self._max_age if max_age is None else max_age
+        async with self._lock:
+            if self._snapshot is None:
+                self._snapshot = await anyio.to_thread.run_sync(_load, self._file)
+            if self._snapshot is None or not 0 <= self._clock() - self._snapshot[0] <= limit:
+                await self._refresh()
+            fetched_at, published = self._snapshot or (0.0, ())
+            return Snapshot(published, max(0.0, self._clock() - fetched_at))
+
+    async def _refresh(self) -> None:
+        try:
+            document = await self._fetch()
+        except (NotFoundError, UnexpectedAnswerError):
+            document = {"paths": {}}
+        except KubeezError as error:
+            if self._snapshot is None:
+                raise
+            logger.warning("The API's description could not be read anew (%s); the last copy is used.", error.code)
+            return
+        now = self._clock()
+        self._snapshot = (now, operations(document))
+        await anyio.to_thread.run_sync(_store, self._file, now, document)
+
+    async def _decide(self, decide: Callable[[tuple[PublishedOperation, ...]], T]) -> T:
+        snapshot = await self.snapshot()
+        try:
+            return decide(snapshot.operations)
+        except (NotOfferedError, InvalidArgumentError):
+            if snapshot.age_seconds <= _RECENT:
+                raise
+        return decide((await self.snapshot(max_age=_RECENT)).operations)
+
+
+def compare(published: tuple[PublishedOperation, ...]) -> tuple[ContractRow, ...]:
+    """Every route of ours beside what is published. Pure."""
+    return tuple(_row(published, route) for route in ROUTES.values() if route.keyed)
+
+
+def _row(published: tuple[PublishedOperation, ...], route: Route) -> ContractRow:
+    operation = same_path(published, route)
+    differences = []
+    if operation is None and route.evidence == "assumed":
+        try:
+            operation = find(published, route)
+        except NotOfferedError as error:
+            return ContractRow(route, None, (error.message,))
+        differences.append(f"published as {operation.method} {operation.path}")
+    if operation is None:
+        return ContractRow(route, None, ("not published",))
+    if operation.note:
+        differences.append(f"the API marks it {operation.note}")
+    ours = next((set(kind.model_fields) for kind in REQUESTS if kind.route is route), None)
+    if ours is not None:
+        differences += _field_differences(operation, ours)
+    return ContractRow(route, f"{operation.method} {operation.path}", tuple(differences))
+
+
+def _field_differences(operation: PublishedOperation, ours: set[str]) -> list[str]:
+    if operation.fields is None:
+        return ["its fields are not described"]
+    theirs = set(operation.fields)
+    required = {name for name, item in operation.fields.items() if item.required}
+    lines = (
+        ("not published: ", ours - theirs),
+        ("published, not used here: ", theirs - ours - required),
+        ("required, unknown here: ", required - ours),
+    )
+    return [title + ", ".join(sorted(names)) for title, names in lines if names]
+
+
+def _require(published: tuple[PublishedOperation, ...], route: Route, names: list[str]) -> None:
+    operation = same_path(published, route)
+    if operation is None or operation.fields is None:
+        raise not_offered(route, f"the API does not say whether it knows {', '.join(names)}")
+    for name in names:
+        if name not in operation.fields:
+            raise InvalidArgumentError(
+                name,
+                "the REST API publishes no such field; it would be paid for and ignored.",
+                next_step="Leave it out.",
+            )
+
+
+def _load(file: Path) -> tuple[float, tuple[PublishedOperation, ...]] | None:
+    try:
+        kept = json.loads(file.read_bytes())
+        return float(kept["fetched_at"]), operations(kept["document"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def _store(file: Path, fetched_at: float, document: Mapping[str, Any]) -> None:
+    """Keep the document; a folder that cannot be written to only costs another request next time."""
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps({"fetched_at": fetched_at, "document": document}), encoding="utf-8")
+        part.replace(file)
+    except OSError as error:
+        logger.warning("The API's description could not be kept in %s: %s", file.name, error.strerror)
