@@ -1,0 +1,198 @@
+"""What a tool argument that names media stands for: a local file or a URL."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote, urlsplit
+
+import anyio.to_thread
+
+from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.media.media_type import Kind, MediaType, by_extension
+from kubeez_mcp_local.media.path_errors import UnreadableFileError
+from kubeez_mcp_local.media.sniff import sniff
+from kubeez_mcp_local.settings import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from kubeez_mcp_local.media.path_guard import PathGuard
+
+LIBRARY_SCHEME = "library:"
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):")
+_MAX_URL_LENGTH = 4096
+_CHUNK_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class LocalInput:
+    """A file on this machine, checked and hashed.
+
+    Attributes:
+        path: Resolved path.
+        sha256: Hex digest of the content.
+        media_type: Decided by content.
+        size: Bytes.
+    """
+
+    path: Path
+    sha256: str
+    media_type: MediaType
+    size: int
+
+    @property
+    def kind(self) -> Kind:
+        """`image`, `video` or `audio`."""
+        return self.media_type.kind
+
+
+@dataclass(frozen=True)
+class RemoteInput:
+    """Media that already has a URL.
+
+    Attributes:
+        url: https, or http on loopback (the sandbox).
+        kind: Guessed from the URL's extension; `None` when it has none.
+    """
+
+    url: str
+    kind: Kind | None = None
+
+
+class InvalidUrlError(InvalidArgumentError):
+    """The URL cannot be used as an input."""
+
+    code = "invalid_url"
+
+
+class Named(Protocol):
+    """Looks up what the user stored under a name; the local library is one."""
+
+    async def find(self, name: str, *, argument: str) -> LocalInput | RemoteInput: ...
+
+
+class Inputs:
+    """Resolves arguments that name media.
+
+    Args:
+        guard: Decides which local files may be read.
+        named: Where `library:name` is looked up; without one such names are refused.
+    """
+
+    def __init__(self, guard: PathGuard, named: Named | None = None) -> None:
+        self._guard = guard
+        self._named = named
+
+    async def resolve(self, value: str, *, argument: str) -> LocalInput | RemoteInput:
+        """A local path, file:// URL, https URL or `library:name`, checked.
+
+        Raises:
+            InvalidArgumentError: A URL of another scheme, embedded data, or a refused path; names `argument`.
+            UnsupportedMediaError: The file's content is none of the accepted media types.
+        """
+        text = value.strip()
+        scheme = _scheme(text)
+        if text.lower().startswith(LIBRARY_SCHEME):
+            return await self._from_library(text, argument)
+        if scheme in ("", "file"):
+            return await anyio.to_thread.run_sync(self._local, value, argument)
+        return _remote(text, scheme, argument)
+
+    async def resolve_all(self, values: Sequence[str], *, argument: str) -> list[LocalInput | RemoteInput]:
+        """`resolve` for each value, order kept."""
+        return [await self.resolve(value, argument=argument) for value in values]
+
+    async def expand(self, pattern: str, *, argument: str, limit: int) -> list[LocalInput | RemoteInput]:
+        """`resolve` for every file a pattern stands for; a URL or plain path gives one input."""
+        if _scheme(pattern.strip()) not in ("", "file"):
+            return [await self.resolve(pattern, argument=argument)]
+
+        def _find() -> list[Path]:
+            return self._guard.expand(pattern, argument=argument, limit=limit)
+
+        paths = await anyio.to_thread.run_sync(_find)
+        return [await anyio.to_thread.run_sync(describe, path, argument) for path in paths]
+
+    def _local(self, text: str, argument: str) -> LocalInput:
+        return describe(self._guard.check(text, argument=argument), argument)
+
+    async def _from_library(self, text: str, argument: str) -> LocalInput | RemoteInput:
+        if self._named is None:
+            raise InvalidUrlError(argument, f"{text} names a library entry, but there is no library here.")
+        return await self._named.find(text[len(LIBRARY_SCHEME) :].strip(), argument=argument)
+
+
+def describe(path: Path, argument: str) -> LocalInput:
+    """Sniff and hash a path that the guard accepted. Reads the whole file once, a chunk at a time; blocks.
+
+    Raises:
+        UnsupportedMediaError: The content is not an accepted type.
+        UnreadableFileError: Reading failed midway.
+    """
+    try:
+        media_type = sniff(path)
+        digest, size = _digest(path)
+    except OSError as error:
+        raise UnreadableFileError(argument, path, error.strerror or type(error).__name__) from None
+    return LocalInput(path, digest, media_type, size)
+
+
+def _digest(path: Path) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+    return digest.hexdigest(), size
+
+
+def _scheme(text: str) -> str:
+    """The URL scheme in lower case; empty for paths, drive letters (`C:\\…`) included."""
+    found = _SCHEME.match(text)
+    return found.group(1).lower() if found else ""
+
+
+def _remote(url: str, scheme: str, argument: str) -> RemoteInput:
+    if scheme == "data":
+        raise InvalidUrlError(
+            argument,
+            "embedded data: URLs are not taken; they would pass through the conversation byte by byte.",
+            next_step="Save the data to a file and pass its path, or use upload_media.",
+        )
+    if scheme not in ("https", "http"):
+        raise InvalidUrlError(
+            argument,
+            f"{scheme}: URLs are not taken; allowed are https URLs and local paths.",
+            next_step="Download the file and pass its path.",
+        )
+    host = _host(url, argument)
+    if scheme == "http" and not is_loopback(url):
+        raise InvalidUrlError(
+            argument,
+            f"http://{host} is not encrypted; only https URLs are taken (http just for this machine).",
+            next_step="Use the https form of the URL, or download the file and pass its path.",
+        )
+    promised = by_extension(unquote(urlsplit(url).path))
+    return RemoteInput(url, promised.kind if promised else None)
+
+
+def _host(url: str, argument: str) -> str:
+    """The URL's host, once its form is sound. Messages never repeat the URL: its query may hold a signature."""
+    if len(url) > _MAX_URL_LENGTH:
+        raise InvalidUrlError(argument, f"the URL has {len(url)} characters; at most {_MAX_URL_LENGTH} are taken.")
+    if not url.isprintable() or " " in url or "\\" in url:
+        raise InvalidUrlError(argument, "the URL holds spaces, backslashes or control characters; encode them.")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise InvalidUrlError(argument, f"the URL is malformed: {error}.") from None
+    if not host:
+        raise InvalidUrlError(argument, "the URL names no host.", next_step="Write it like https://host/file.png.")
+    if parts.username is not None or parts.password is not None:
+        raise InvalidUrlError(argument, "the URL carries a user name or password.", next_step="Remove them.")
+    return host

@@ -1,0 +1,116 @@
+"""How long a file lasts and how large its picture is, for quotes and session answers."""
+
+from __future__ import annotations
+
+import wave
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+
+from kubeez_mcp_local.media import isobmff
+from kubeez_mcp_local.media.sniff import sniff
+from kubeez_mcp_local.media.video import BrokenMediaError, NotInstalledError, load_av, open_media, turned
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kubeez_mcp_local.media.media_type import MediaType
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What could be measured; `None` is unknown, never a guess.
+
+    Attributes:
+        seconds: Length of video or sound.
+        width: Pixels, as shown (turned pictures considered).
+        height: Pixels, as shown.
+        unreadable: The content is damaged, so that measuring again will not help.
+    """
+
+    seconds: float | None = None
+    width: int | None = None
+    height: int | None = None
+    unreadable: bool = False
+
+
+async def measure(path: Path) -> Measured:
+    """Measure a picture, video or sound file. PyAV is used where installed, else light readers for WAV and MP4.
+
+    Raises:
+        UnsupportedMediaError: The content is none of the accepted types.
+        OSError: The file cannot be read.
+    """
+    return await anyio.to_thread.run_sync(measure_now, path)
+
+
+def measure_now(path: Path) -> Measured:
+    """`measure` for callers that are already in a thread."""
+    media_type = sniff(path)
+    if media_type.kind == "image":
+        return _picture(path)
+    try:
+        return _with_av(path, media_type)
+    except NotInstalledError:
+        return _without_av(path, media_type)
+    except BrokenMediaError:
+        return Measured(unreadable=True)
+
+
+def _picture(path: Path) -> Measured:
+    from kubeez_mcp_local.media.picture import picture_size
+
+    try:
+        width, height = picture_size(path)
+    except BrokenMediaError:
+        return Measured(unreadable=True)
+    return Measured(width=width, height=height)
+
+
+def _with_av(path: Path, media_type: MediaType) -> Measured:
+    av = load_av("Measuring this file")
+    with open_media(av, path) as container:
+        seconds = container.duration / av.time_base if container.duration else None
+        if seconds is None:
+            seconds = _longest(container)
+        if media_type.kind == "audio" or not container.streams.video:
+            return Measured(seconds=seconds, unreadable=not container.streams.audio)
+        stream = container.streams.video[0]
+        width, height = stream.codec_context.width, stream.codec_context.height
+        try:
+            on_its_side = turned(stream) in (90, 270)
+        except av.FFmpegError:
+            return Measured(unreadable=True)
+        shown = (height, width) if on_its_side else (width, height)
+        return Measured(seconds, shown[0] or None, shown[1] or None)
+
+
+def _longest(container: Any) -> float | None:
+    lengths = [float(each.duration * each.time_base) for each in container.streams if each.duration and each.time_base]
+    return max(lengths, default=None)
+
+
+def _without_av(path: Path, media_type: MediaType) -> Measured:
+    if media_type.mime == "audio/wav":
+        return _wav(path)
+    if isobmff.looks_like(_head(path)):
+        movie = isobmff.read(path)
+        return Measured(movie.seconds, movie.width, movie.height) if movie else Measured(unreadable=True)
+    return Measured()
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(64)
+
+
+def _wav(path: Path) -> Measured:
+    try:
+        with wave.open(str(path), "rb") as sound:
+            rate = sound.getframerate()
+            return Measured(seconds=sound.getnframes() / rate) if rate else Measured(unreadable=True)
+    except wave.Error:
+        return Measured()  # sound, but not plain PCM: only PyAV reads that
+    except EOFError:
+        return Measured(unreadable=True)

@@ -1,0 +1,188 @@
+"""Each local file is uploaded once per account, however often and by however many callers it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from dataclasses import dataclass, field
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+from pydantic import BaseModel, ValidationError
+
+from kubeez_mcp_local.errors import KubeezError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from kubeez_mcp_local.media.inputs import LocalInput
+
+    Progress = Callable[[int, int], None]
+    """Called with bytes sent so far and bytes in all."""
+    UploadFile = Callable[[LocalInput, Progress], Awaitable[str]]
+
+logger = logging.getLogger(__name__)
+
+MAX_AGE_SECONDS = 7 * 24 * 3600.0
+"""How long a cached URL is trusted. How long Kubeez keeps uploads is not documented, and uploading is free."""
+
+
+class FileChangedError(KubeezError):
+    """A file was changed while it was being uploaded. The upload was discarded; nothing was charged."""
+
+    code = "file_changed"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} changed while it was being uploaded.",
+            next_step="Call again once the file is complete.",
+            retry_safe=True,
+        )
+
+
+class _Entry(BaseModel):
+    url: str
+    sha256: str
+    media_type: str
+    size: int
+    uploaded_at: float
+
+
+@dataclass
+class _Flight:
+    """An upload under way, and how it failed if it did."""
+
+    landed: anyio.Event = field(default_factory=anyio.Event)
+    error: KubeezError | None = None
+
+
+def _ignore(_sent: int, _total: int) -> None:
+    return None
+
+
+class Uploads:
+    """Gives local files a URL.
+
+    Args:
+        upload: Sends one file and returns its URL; called with the file and a progress callback.
+        cache_dir: Folder for what is remembered: one small JSON file per account and content.
+        account: Fingerprint of the account (never the key itself); entries of accounts do not mix.
+        clock: Seconds since the epoch.
+        max_age: Seconds after which a remembered URL is no longer used.
+    """
+
+    def __init__(
+        self,
+        upload: UploadFile,
+        cache_dir: Path,
+        account: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        max_age: float = MAX_AGE_SECONDS,
+    ) -> None:
+        self._upload = upload
+        self._folder = cache_dir / hashlib.sha256(account.encode()).hexdigest()[:16]
+        self._clock = clock
+        self._max_age = max_age
+        self._flights: dict[str, _Flight] = {}
+
+    async def url_for(self, local: LocalInput, on_progress: Progress = _ignore) -> str:
+        """The URL of this content: remembered, or from an upload that concurrent callers share.
+
+        Only the caller whose upload it is sees progress. When that caller is cancelled, another one takes over; when
+        the upload fails, all who wait get the same error.
+
+        Raises:
+            FileChangedError: The file's size is no longer the one that was hashed.
+            KubeezError: Whatever `upload` raises.
+        """
+        while True:
+            flight = self._flights.get(local.sha256)
+            if flight is None:
+                return await self._lead(local, on_progress)
+            await flight.landed.wait()
+            if flight.error is not None:
+                raise flight.error
+
+    async def forget(self, url: str) -> bool:
+        """Drop a URL that turned out to be gone, so that the next use uploads again. Whether it was known."""
+        return await anyio.to_thread.run_sync(self._forget, url)
+
+    async def _lead(self, local: LocalInput, on_progress: Progress) -> str:
+        flight = self._flights[local.sha256] = _Flight()
+        try:
+            if (known := await anyio.to_thread.run_sync(self._known, local.sha256)) is not None:
+                return known
+            return await self._send(local, on_progress)
+        except KubeezError as error:
+            flight.error = error
+            raise
+        finally:
+            del self._flights[local.sha256]
+            flight.landed.set()
+
+    async def _send(self, local: LocalInput, on_progress: Progress) -> str:
+        before = await anyio.to_thread.run_sync(_state, local.path)
+        if before[0] != local.size:
+            raise FileChangedError(local.path)
+        url = await self._upload(local, on_progress)
+        if before != await anyio.to_thread.run_sync(_state, local.path):
+            raise FileChangedError(local.path)
+        entry = _Entry(
+            url=url,
+            sha256=local.sha256,
+            media_type=local.media_type.mime,
+            size=local.size,
+            uploaded_at=self._clock(),
+        )
+        await anyio.to_thread.run_sync(self._remember, entry)
+        return url
+
+    def _file(self, sha256: str) -> Path:
+        return self._folder / f"{sha256}.json"
+
+    def _known(self, sha256: str) -> str | None:
+        entry = _load(self._file(sha256))
+        if entry is None or entry.sha256 != sha256:
+            return None
+        age = self._clock() - entry.uploaded_at
+        return entry.url if 0 <= age <= self._max_age else None
+
+    def _remember(self, entry: _Entry) -> None:
+        """Write atomically. A cache that cannot be written costs an upload later, not the call now."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with NamedTemporaryFile("w", dir=self._folder, suffix=".part", delete=False, encoding="utf-8") as file:
+                file.write(entry.model_dump_json())
+            os.replace(file.name, self._file(entry.sha256))  # noqa: PTH105 - both names are in one folder
+        except OSError as error:
+            logger.warning("the upload cache in %s cannot be written: %s", self._folder, error)
+
+    def _forget(self, url: str) -> bool:
+        gone = [path for path in self._folder.glob("*.json") if (entry := _load(path)) and entry.url == url]
+        for path in gone:
+            path.unlink(missing_ok=True)
+        return bool(gone)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return (-1, 0)
+    return (status.st_size, status.st_mtime_ns)
+
+
+def _load(path: Path) -> _Entry | None:
+    try:
+        return _Entry.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError):
+        logger.info("ignoring the damaged upload cache entry %s", path.name)
+        return None
