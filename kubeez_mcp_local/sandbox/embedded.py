@@ -1,0 +1,190 @@
+"""The stand-in inside another process, and by itself."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from typing import TYPE_CHECKING
+
+from kubeez_mcp_local.errors import KubeezError
+
+if TYPE_CHECKING:
+    import socket
+    from pathlib import Path
+
+    from kubeez_mcp_local.sandbox.server import QuickServer
+
+_log = logging.getLogger(__name__)
+
+
+class SandboxError(KubeezError):
+    """The sandbox cannot be started or emptied."""
+
+    code = "sandbox_unavailable"
+
+
+def folder_of(state_dir: Path) -> Path:
+    """Where the sandbox keeps its books and files."""
+    return state_dir / "sandbox"
+
+
+class EmbeddedSandbox:
+    """The stand-in on a thread of its own, so that neither its import nor its pictures hold up the caller.
+
+    Args:
+        state_dir: The bridge's state folder.
+        speed: How many times faster than life jobs run.
+    """
+
+    def __init__(self, state_dir: Path, speed: float = 30) -> None:
+        self._folder = folder_of(state_dir)
+        self._speed = speed
+        self._guard = threading.Lock()
+        self._ready = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._server: QuickServer | None = None
+        self._origin: str | None = None
+        self._failure: Exception | None = None
+
+    async def start(self) -> str:
+        """Start it, if it does not run yet, and return its origin, such as `http://127.0.0.1:51234`.
+
+        Raises:
+            SandboxError: It cannot write its folder or listen on loopback.
+        """
+        from anyio.to_thread import run_sync
+
+        if self._origin is None:
+            with self._guard:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="kubeez-sandbox", daemon=True)
+                    self._thread.start()
+            await run_sync(self._ready.wait, abandon_on_cancel=True)
+        if self._origin is None:
+            raise SandboxError(
+                f"The sandbox could not be started: {self._failure}.",
+                next_step=f"Check that {self._folder} can be written, or set KUBEEZ_STATE_DIR to a folder that can.",
+            )
+        return self._origin
+
+    async def stop(self) -> None:
+        """Stop it at once; open streams and downloads are dropped."""
+        from anyio.to_thread import run_sync
+
+        with self._guard:
+            thread, server = self._thread, self._server
+        if thread is None:
+            return
+        if server is not None:
+            server.stop()
+        await run_sync(thread.join, 0.15)
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception as error:  # noqa: BLE001 - whatever it was, `start` reports it
+            self._failure = error
+            _log.debug("sandbox thread ended", exc_info=True)
+        finally:
+            self._ready.set()
+
+    def _serve(self) -> None:
+        import asyncio
+        import sqlite3
+
+        from kubeez_mcp_local.sandbox.app import create_app
+        from kubeez_mcp_local.sandbox.books import Books
+        from kubeez_mcp_local.sandbox.knobs import Knobs
+        from kubeez_mcp_local.sandbox.server import make_server
+
+        try:
+            books = Books(self._folder)
+        except sqlite3.Error as error:
+            raise SandboxError(f"its books cannot be opened ({error})") from error
+        listener = _preferred_socket(self._folder / "port")
+        server = make_server(create_app(books, Knobs(speed=self._speed)))
+
+        async def run() -> None:
+            self._server = server
+            # The socket listens already, so requests that come before the server accepts simply wait.
+            self._origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            self._ready.set()
+            await server.serve(sockets=[listener])
+
+        try:
+            asyncio.run(run())
+        finally:
+            books.close()
+
+
+def _preferred_socket(note: Path) -> socket.socket:
+    """Listen on the port of last time if it is free, so that old URLs still open; else on another, and note it."""
+    from kubeez_mcp_local.sandbox.server import listen
+
+    try:
+        port = int(note.read_text("ascii"))
+        return listen("127.0.0.1", port)
+    except (OSError, ValueError, OverflowError):
+        listener = listen("127.0.0.1", 0)
+    if not note.exists():
+        note.write_text(str(listener.getsockname()[1]), "ascii")
+    return listener
+
+
+def serve(host: str = "127.0.0.1", port: int = 8787, *, state_dir: Path, speed: float = 30) -> None:
+    """Run the stand-in by itself until SIGINT or SIGTERM.
+
+    Raises:
+        SandboxError: The address is taken, or the folder cannot be written.
+    """
+    import asyncio
+
+    from kubeez_mcp_local.sandbox.app import create_app
+    from kubeez_mcp_local.sandbox.books import Books
+    from kubeez_mcp_local.sandbox.knobs import Knobs
+    from kubeez_mcp_local.sandbox.server import listen, make_server
+
+    try:
+        listener = listen(host, port)
+    except (OSError, OverflowError) as error:
+        raise SandboxError(
+            f"Cannot listen on {host}:{port}: {error}.", next_step="Choose another --port, or 0 for a free one."
+        ) from None
+    try:
+        books = Books(folder_of(state_dir))
+    except OSError as error:
+        listener.close()
+        raise SandboxError(f"Cannot write {folder_of(state_dir)}: {error}.", next_step="Check the folder.") from None
+    server = make_server(create_app(books, Knobs(speed=speed), hosts=(host,)))
+    try:
+        asyncio.run(server.serve(sockets=[listener]))
+    finally:
+        books.close()
+
+
+def reset(state_dir: Path) -> None:
+    """Forget every account, job and file of the sandbox. Also works while it runs: the books are emptied in place.
+
+    Raises:
+        SandboxError: The folder cannot be changed.
+    """
+    import sqlite3
+
+    from kubeez_mcp_local.sandbox.books import Books
+
+    folder = folder_of(state_dir)
+    if not folder.exists():
+        return
+    try:
+        books = Books(folder)
+    except sqlite3.DatabaseError:
+        # Books that cannot be read cannot be emptied either.
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    except OSError as error:
+        raise SandboxError(f"Cannot change {folder}: {error}.", next_step="Check the folder's owner.") from None
+    try:
+        books.empty()
+    finally:
+        books.close()

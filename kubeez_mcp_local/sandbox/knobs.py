@@ -1,0 +1,131 @@
+"""What can be turned on the stand-in: time, limits, and faults to rehearse against."""
+
+from __future__ import annotations
+
+import threading
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FaultKind = Literal[
+    "status", "html", "not_json", "slow", "cut_before_acceptance", "cut_after_acceptance", "drop_stream"
+]
+
+
+class Fault(BaseModel):
+    """Something that goes wrong for the next calls of a route."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    on: str = Field(
+        description="Which calls: method and path with wildcards, e.g. `POST /v1/generate/media`, `GET /v1/*`, `*`."
+    )
+    kind: FaultKind = Field(
+        description=(
+            "`status`: answer with `status` and `body`. `html`: an HTML page with `status`. `not_json`: broken JSON. "
+            "`slow`: wait `seconds`, then answer normally. `cut_before_acceptance`: close the connection and do "
+            "nothing. `cut_after_acceptance`: do everything, then close the connection instead of answering. "
+            "`drop_stream`: end the event stream after its first heartbeat."
+        )
+    )
+    times: Annotated[int, Field(ge=0)] = Field(1, description="How many calls; counts down.")
+    skip: Annotated[int, Field(ge=0)] = Field(0, description="How many matching calls pass unharmed first.")
+    status: Annotated[int, Field(ge=200, le=599)] = Field(500, description="HTTP status of `status` and `html`.")
+    body: dict[str, object] | None = Field(None, description="JSON body of `status`; a fitting one by default.")
+    retry_after: float | None = Field(None, description="Seconds for a `Retry-After` header; none by default.")
+    seconds: Annotated[float, Field(ge=0, le=600)] = Field(1.0, description="Real seconds that `slow` waits.")
+
+
+class Knobs(BaseModel):
+    """The knobs. Fields that a request leaves out keep their value."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+    speed: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] = Field(
+        30, description="How many times faster than life jobs run; a change also applies to the running ones."
+    )
+    rate_limits: Literal["on", "off", "scaled"] = Field(
+        "on", description="Per-minute buckets: as documented, none, or with minutes that pass at `speed`."
+    )
+    concurrency_caps: bool = Field(True, description="At most 10 media, 5 music and 5 dialogue jobs at once.")
+    assumed_routes: bool = Field(True, description="Serve the routes that the real API is only assumed to have.")
+    success_code: Literal[200, 202] = Field(200, description="HTTP status of an accepted generation.")
+    no_credits_as: Literal[400, 402] = Field(400, description="HTTP status when the balance does not suffice.")
+    early_404: Annotated[int, Field(ge=0)] = Field(0, description="The first N status reads of each new job: 404.")
+    null_urls: Annotated[int, Field(ge=0)] = Field(
+        0, description="The first N status reads of each completed job show null URLs."
+    )
+    cdn_404: Annotated[int, Field(ge=0)] = Field(0, description="The first N downloads of each file: 404.")
+    music_streaming: bool = Field(
+        False, description="Music shows the status `streaming` with `stream_url` only, before it is completed."
+    )
+    fail_next: Annotated[int, Field(ge=0)] = Field(0, description="The next N accepted jobs will fail; counts down.")
+    fail_probability: Annotated[float, Field(ge=0, le=1)] = Field(0, description="Chance that an accepted job fails.")
+    fail_seed: int = Field(0, description="Seed of that chance: the same seed fails the same jobs in sequence.")
+    failure_message: str = Field("The provider could not finish this job.", description="Their `error_message`.")
+    refuse_next: Annotated[int, Field(ge=0)] = Field(0, description="The next N jobs meet moderation; counts down.")
+    moderation: Literal["job", "request"] = Field(
+        "job", description="Moderation fails the job (and refunds it), or refuses the request with 400."
+    )
+    refund_failures: bool = Field(True, description="Give the credits of failed jobs back.")
+    heartbeat_seconds: Annotated[float, Field(gt=0, le=60)] = Field(5, description="Between heartbeats of a stream.")
+    faults: list[Fault] = Field(default_factory=list, description="Faults of coming calls; replaces the list.")
+
+
+class KnobChanges(Knobs):
+    """What to change; the fields not given stay as they are."""
+
+
+class Panel:
+    """The knobs of one running stand-in, shared by its requests. Safe across threads."""
+
+    def __init__(self, knobs: Knobs | None = None) -> None:
+        self._knobs = knobs or Knobs()
+        self._lock = threading.Lock()
+
+    @property
+    def knobs(self) -> Knobs:
+        """The present state; treat it as read-only."""
+        return self._knobs
+
+    def change(self, changes: Knobs) -> Knobs:
+        """Take over the fields that `changes` was given explicitly."""
+        with self._lock:
+            given = {name: getattr(changes, name) for name in changes.model_fields_set}
+            self._knobs = Knobs.model_validate({**dict(self._knobs), **given})
+            return self._knobs
+
+    def replace(self, knobs: Knobs) -> None:
+        """Put every knob to the given state."""
+        with self._lock:
+            self._knobs = knobs
+
+    def take_fault(self, call: str) -> Fault | None:
+        """Use up one occurrence of the first fault that matches `call`, e.g. `GET /v1/balance`."""
+        with self._lock:
+            for fault in self._knobs.faults:
+                if fault.times == 0 or not fnmatchcase(call, fault.on):
+                    continue
+                if fault.skip:
+                    fault.skip -= 1
+                    return None
+                fault.times -= 1
+                return fault.model_copy()
+            return None
+
+    def take_failure(self) -> bool:
+        """Use up one of `fail_next`; whether there was one."""
+        with self._lock:
+            if not self._knobs.fail_next:
+                return False
+            self._knobs.fail_next -= 1
+            return True
+
+    def take_refusal(self) -> bool:
+        """Use up one of `refuse_next`; whether there was one."""
+        with self._lock:
+            if not self._knobs.refuse_next:
+                return False
+            self._knobs.refuse_next -= 1
+            return True

@@ -1,0 +1,1 @@
+"""Makes the stand-in's files: pictures, clips, music, speech."""
