@@ -1,0 +1,85 @@
+"""Asking the user before credits are spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from kubeez_mcp_local.jobs.money import spoken
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kubeez_mcp_local.jobs.frozen import FrozenQuote
+    from kubeez_mcp_local.jobs.order import Order
+
+Answer = Literal["accept", "decline", "cancel", "cannot_ask"]
+_PROMPT_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class SpendQuestion:
+    """What a user is asked. Made from the call's arguments and a frozen quote only, so that the same call always asks
+    the same question.
+
+    Attributes:
+        count: How many paid requests the call sends.
+        credits: Price of all of them together; `None` when there is no evidence.
+        basis: Where the price comes from: `catalogue`, `rate` or `unknown`.
+        balance_after: Credits left afterwards, where the balance and the price were known.
+        text: The question in words.
+        digest: Identifies the call.
+    """
+
+    tool: str
+    model: str
+    count: int
+    credits: float | None
+    basis: str
+    balance_after: float | None
+    text: str
+    digest: str
+
+
+class Consent(Protocol):
+    """Whoever can put a question to the user."""
+
+    async def ask(self, question: SpendQuestion) -> Answer:
+        """The user's answer; `decline` is a no, `cancel` a closed question, `cannot_ask` a client without the means."""
+
+
+def needs_consent(amount: float | None, asks_above: float) -> bool:
+    """Whether a quote must be asked about. An unknown price always is, unless nobody is ever asked (infinity)."""
+    if amount is None:
+        return asks_above != float("inf")
+    return amount > asks_above
+
+
+def total_quote(orders: Sequence[Order]) -> tuple[float | None, str]:
+    """Price and basis of one call's orders together; unknown as soon as one of them is."""
+    bases = [order.quote.basis for order in orders]
+    known = [order.quote.credits for order in orders if order.quote.credits is not None]
+    if len(known) < len(orders):
+        return None, "unknown"
+    return round(sum(known), 6), "rate" if "rate" in bases else bases[0]
+
+
+def question_for(orders: Sequence[Order], quote: FrozenQuote, digest: str) -> SpendQuestion:
+    """The question about `orders`, which belong to one call."""
+    first, count = orders[0], len(orders)
+    after = None if quote.balance is None or quote.credits is None else round(quote.balance - quote.credits, 6)
+    times = f"{count} × " if count > 1 else ""
+    price = "a price that is not known in advance" if quote.credits is None else spoken(quote.credits)
+    parts = [f"{first.tool}: {times}{first.model} for {price}."]
+    if quote.basis == "rate":
+        parts.append("The price is worked out from a rate and may differ a little.")
+    if after is not None:
+        parts.append(f"Balance afterwards: {spoken(after)}.")
+    if first.prompt:
+        parts.append(f"Prompt: {_shortened(first.prompt)}")
+    return SpendQuestion(first.tool, first.model, count, quote.credits, quote.basis, after, " ".join(parts), digest)
+
+
+def _shortened(prompt: str) -> str:
+    line = " ".join(prompt.split())
+    return line if len(line) <= _PROMPT_SHOWN else line[: _PROMPT_SHOWN - 1] + "…"

@@ -1,0 +1,183 @@
+"""Opening the ledger file, and turning SQLite's failures into errors with a way out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from typing import TYPE_CHECKING
+
+from kubeez_mcp_local.jobs.failures import (
+    CorruptLedgerError,
+    ForeignLedgerError,
+    LedgerError,
+    LockedLedgerError,
+    NewerLedgerError,
+    UnwritableLedgerError,
+)
+from kubeez_mcp_local.jobs.schema import APPLICATION_ID, MIGRATIONS, VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BUSY_SECONDS = 10.0
+_MOVE_AWAY = "Move the file away (keep it: it remembers what you paid) and start again."
+
+
+class Database:
+    """One connection to the ledger file, used by one thread at a time.
+
+    Writes are synchronous=FULL: a committed `sending` row survives a power cut, not only a killed process, because
+    it must be on the disk before the request leaves.
+
+    Args:
+        path: The file; made (0600) with its folder (0700) if missing.
+        busy_seconds: How long to wait for other processes.
+
+    Raises:
+        LedgerError: One of its subclasses, saying what is wrong with the file.
+    """
+
+    def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        try:
+            _create_private(path)
+        except OSError as error:
+            raise UnwritableLedgerError(
+                path, f"cannot be made: {error.strerror or error}", next_step="Set KUBEEZ_STATE_DIR to another folder."
+            ) from None
+        with self._explained():
+            self._connection = sqlite3.connect(
+                path, timeout=busy_seconds, isolation_level=None, check_same_thread=False, cached_statements=256
+            )
+        try:
+            with self._explained():
+                self._prepare()
+        except LedgerError:
+            self._connection.close()
+            raise
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """One write transaction: the block sees a state that no other process can change, and happens whole or not."""
+        with self._lock, self._explained():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """One consistent view for reading; does not wait for writers."""
+        with self._lock, self._explained():
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close the connection; the file needs nothing further."""
+        with self._lock:
+            self._connection.close()
+
+    def _prepare(self) -> None:
+        connection = self._connection
+        connection.row_factory = sqlite3.Row
+        self._recognise()
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        if self._version() < VERSION:
+            self._migrate()
+
+    def _recognise(self) -> None:
+        connection = self._connection
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        tables = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+        if application != APPLICATION_ID and (application or tables):
+            raise ForeignLedgerError(
+                self.path,
+                "is a database of another program",
+                next_step="Set KUBEEZ_STATE_DIR to a folder of its own, or move that file away.",
+            )
+        if self._version() > VERSION:
+            raise NewerLedgerError(
+                self.path,
+                f"has schema version {self._version()}; this program knows versions up to {VERSION}",
+                next_step="Update kubeez-mcp-local, or set KUBEEZ_STATE_DIR to another folder.",
+            )
+
+    def _migrate(self) -> None:
+        """Take the missing steps in one transaction; another process may have taken them meanwhile."""
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for step in MIGRATIONS[self._version() :]:
+                for statement in _statements(step):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _version(self) -> int:
+        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.IntegrityError:
+            raise  # a bug or a race that the caller knows about, not a state of the file
+        except sqlite3.DatabaseError as error:
+            explained = _explain(self.path, error)
+            if explained is None:
+                raise
+            raise explained from error
+
+
+def _create_private(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The script's statements one by one: `executescript` would commit the transaction around them."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _explain(path: Path, error: sqlite3.DatabaseError) -> LedgerError | None:
+    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return CorruptLedgerError(path, "is damaged or is no database", next_step=_MOVE_AWAY)
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return LockedLedgerError(
+            path, "is locked by another program", next_step="Close the program that holds it and try again."
+        )
+    if primary == sqlite3.SQLITE_FULL:
+        return UnwritableLedgerError(path, "cannot grow: the disk is full", next_step="Free some space and try again.")
+    if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR):
+        return UnwritableLedgerError(
+            path,
+            f"cannot be written ({error})",
+            next_step="Make the folder writable, or set KUBEEZ_STATE_DIR to another one.",
+        )
+    return None

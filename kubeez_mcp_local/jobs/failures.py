@@ -1,0 +1,186 @@
+"""What can go wrong around money and jobs, each with a way out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs.money import spoken
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kubeez_mcp_local.jobs.consent import SpendQuestion
+    from kubeez_mcp_local.jobs.job import Job
+
+
+class LedgerError(KubeezError):
+    """The ledger cannot be used, so nothing can be sent: what is not written down is not paid."""
+
+    code = "ledger_unavailable"
+
+    def __init__(self, path: Path, message: str, *, next_step: str) -> None:
+        super().__init__(f"The ledger {path} {message}. Nothing was sent.", next_step=next_step)
+        self.path = path
+
+
+class CorruptLedgerError(LedgerError):
+    """The file is damaged or is no SQLite database."""
+
+    code = "ledger_corrupt"
+
+
+class ForeignLedgerError(LedgerError):
+    """The file is a database of some other program."""
+
+    code = "ledger_foreign"
+
+
+class NewerLedgerError(LedgerError):
+    """The file was written by a newer version of this program."""
+
+    code = "ledger_newer"
+
+
+class LockedLedgerError(LedgerError):
+    """Another program holds the file for too long."""
+
+    code = "ledger_locked"
+
+
+class UnwritableLedgerError(LedgerError):
+    """The folder or file is read-only, or the disk is full."""
+
+    code = "ledger_unwritable"
+
+
+class UnknownJobError(KubeezError):
+    """No job has this id."""
+
+    code = "unknown_job"
+
+    def __init__(self, wanted: str, *, ambiguous: int = 0) -> None:
+        if ambiguous:
+            message = f"{wanted!r} is the beginning of {ambiguous} job ids."
+        else:
+            message = f"No job has the id {wanted!r} in this account."
+        super().__init__(message, next_step="List the jobs and use a whole id.")
+
+
+class WrongStateError(KubeezError):
+    """A job is not in a state in which this can be done."""
+
+    code = "wrong_state"
+
+    def __init__(self, job: Job, wanted: str) -> None:
+        super().__init__(f"Job {job.id} is {job.state}; only a job that is {wanted} can be changed like this.")
+
+
+class CeilingError(KubeezError):
+    """A spending ceiling stands in the way. Nothing was sent, nothing was charged."""
+
+    code = "ceiling_reached"
+
+
+class UnusableQuoteError(KubeezError):
+    """A quote is not an amount of credits, so no ceiling can be checked against it."""
+
+    code = "unusable_quote"
+
+
+class UnsettledJobError(KubeezError):
+    """A request like this one was sent before and nobody knows yet whether it was paid."""
+
+    code = "unsettled_job"
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(
+            f"Job {job.id} ({job.model}, {job.created:%Y-%m-%d %H:%M} UTC) was sent but its answer never came, and the "
+            "API's history does not settle it yet. Nothing alike is sent until it is settled.",
+            next_step=f"Try again in a minute, or look it up on kubeez.com and settle it: jobs reconcile {job.id}.",
+            spent=None,
+        )
+        self.job = job
+
+
+class ConsentRequiredError(KubeezError):
+    """This spends credits and the client cannot ask; the user must say yes in the conversation."""
+
+    code = "approval_required"
+
+    def __init__(self, question: SpendQuestion, approval: str, valid_seconds: float) -> None:
+        super().__init__(
+            question.text,
+            next_step=(
+                "Show this to the user. Only after a yes, call again with exactly the same arguments and "
+                f"approval={approval!r} (once, within {round(valid_seconds / 60)} minutes)."
+            ),
+        )
+        self.question = question
+        self.approval = approval
+
+
+class DeclinedError(KubeezError):
+    """The user said no. Nothing was sent."""
+
+    code = "declined"
+
+
+class ConsentCancelledError(KubeezError):
+    """The user closed the question without an answer. Nothing was sent."""
+
+    code = "consent_cancelled"
+
+
+class ApprovalError(KubeezError):
+    """An approval code does not allow this call. Nothing was sent."""
+
+    code = "approval_invalid"
+
+
+class BusyError(KubeezError):
+    """The API's rate limit or concurrency cap is used up for longer than this call may wait. Nothing was sent."""
+
+    code = "busy"
+
+    def __init__(self, reason: str, seconds: float) -> None:
+        super().__init__(
+            f"{reason} Nothing was sent.",
+            next_step=f"Call again in about {max(1, round(seconds))} s.",
+            retry_safe=True,
+        )
+        self.seconds = seconds
+
+
+def over_call_ceiling(amount: float, ceiling: float) -> CeilingError:
+    """The error for a call above `KUBEEZ_MAX_CREDITS_PER_CALL`."""
+    if ceiling == 0:
+        return _nothing_allowed("KUBEEZ_MAX_CREDITS_PER_CALL")
+    return CeilingError(
+        f"This call is quoted at {spoken(amount)}; the ceiling for one call is {spoken(ceiling)}.",
+        next_step="Choose a cheaper model or fewer variants, or have the user raise KUBEEZ_MAX_CREDITS_PER_CALL.",
+    )
+
+
+def over_day_ceiling(
+    amount: float, spent: float, reserved: float, ceiling: float, day: str, clock_day: str
+) -> CeilingError:
+    """The error for a call that the day's ceiling has no room for."""
+    if ceiling == 0:
+        return _nothing_allowed("KUBEEZ_MAX_CREDITS_PER_DAY")
+    message = (
+        f"This call needs {spoken(amount)}; of the day's {spoken(ceiling)} (UTC {day}) {spoken(spent)} are spent "
+        f"and {spoken(reserved)} are reserved for running jobs."
+    )
+    next_step = "Wait for running jobs or the next UTC day, or have the user raise KUBEEZ_MAX_CREDITS_PER_DAY."
+    if day != clock_day:
+        message += f" The clock says {clock_day}, but the ledger has already seen {day}."
+        next_step = "If the clock was wrong before, accept the present one: kubeez-mcp-local spend --accept-clock."
+    return CeilingError(message, next_step=next_step)
+
+
+def _nothing_allowed(setting: str) -> CeilingError:
+    return CeilingError(
+        f"{setting} is 0, so nothing may be spent.",
+        next_step=f"Have the user raise {setting}, or work in the sandbox (KUBEEZ_MODE=sandbox).",
+    )

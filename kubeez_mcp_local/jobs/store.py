@@ -1,0 +1,303 @@
+"""The ledger, blocking: one SQLite file shared by every bridge process of this user."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from kubeez_mcp_local.jobs import approvals, budget, frozen, guard, limits, summary, transitions
+from kubeez_mcp_local.jobs.database import BUSY_SECONDS, Database
+from kubeez_mcp_local.jobs.failures import UnknownJobError, UnwritableLedgerError, WrongStateError
+from kubeez_mcp_local.jobs.job import Job, SavedFile, State
+from kubeez_mcp_local.jobs.ownership import Owner
+from kubeez_mcp_local.jobs.rows import files_json, job_with
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from kubeez_mcp_local.jobs.limits import Limits, Wait
+    from kubeez_mcp_local.jobs.order import Order
+
+FILE_NAME = "ledger.db"
+
+
+class LedgerFile:
+    """The ledger of one account, used by one thread at a time.
+
+    Args:
+        state_dir: Folder of the file, `ledger.db`, and of the owners' lock files.
+        account: Whose rows this object sees and writes, see `account_of`.
+        ceilings: What may be spent; from settings only.
+        client: Name of the MCP client or command that asks, for the record.
+        clock: Seconds since 1970.
+        random_bytes: Source of approval codes.
+        busy_seconds: How long to wait for other processes.
+
+    Raises:
+        LedgerError: From here and from every method: the file cannot be used.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        account: str,
+        ceilings: budget.Ceilings,
+        *,
+        client: str | None = None,
+        clock: Callable[[], float] = time.time,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+        busy_seconds: float = BUSY_SECONDS,
+    ) -> None:
+        self.path = state_dir / FILE_NAME
+        self.account = account
+        self.ceilings = ceilings
+        self.client = client
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._database = Database(self.path, busy_seconds=busy_seconds)
+        try:
+            self._owner = Owner(state_dir / "owners")
+        except OSError as error:
+            self._database.close()
+            raise UnwritableLedgerError(
+                self.path,
+                f"cannot be used because its folder is not writable: {error.strerror or error}",
+                next_step="Make the folder writable, or set KUBEEZ_STATE_DIR to another one.",
+            ) from None
+
+    def close(self) -> None:
+        """Let go of the file. Jobs still `sending` count as those of an ended process from now on."""
+        self._database.close()
+        self._owner.close()
+
+    # The guard
+
+    def look(self, orders: Sequence[Order]) -> guard.Decision:
+        """What a claim would say, without claiming.
+
+        Raises:
+            CeilingError, UnusableQuoteError: A claim would be refused.
+        """
+        return self._decide(orders, claim=False)
+
+    def claim(self, orders: Sequence[Order], approval: approvals.Approval | None = None) -> guard.Decision:
+        """Reserve for and write down all orders of one call, or none; see `guard`.
+
+        Raises:
+            CeilingError, UnusableQuoteError, ApprovalError: Nothing was claimed.
+        """
+        return self._decide(orders, claim=True, approval=approval)
+
+    def _decide(
+        self, orders: Sequence[Order], *, claim: bool, approval: approvals.Approval | None = None
+    ) -> guard.Decision:
+        with self._database.write() as connection:
+            decision = guard.decide(
+                connection, orders, self._caller(), self.ceilings, self._clock(), claim=claim, approval=approval
+            )
+        if decision.refusal is not None:
+            raise decision.refusal
+        return decision
+
+    def recover(self) -> None:
+        """Settle what ended processes left in `sending`."""
+        with self._database.write() as connection:
+            guard.recover(connection, self._caller(), self._clock())
+
+    # Consent
+
+    def frozen_quote(self, digest: str, current: float | None) -> frozen.FrozenQuote | None:
+        """The quote that was shown for this call within the last ten minutes."""
+        with self._database.read() as connection:
+            return frozen.frozen_quote(connection, self.account, digest, current, self._clock())
+
+    def freeze(self, digest: str, quote: frozen.FrozenQuote) -> frozen.FrozenQuote:
+        """Keep a quote for ten minutes; one that another process froze meanwhile wins."""
+        with self._database.write() as connection:
+            kept = frozen.frozen_quote(connection, self.account, digest, quote.credits, self._clock())
+            if kept is None:
+                frozen.freeze(connection, self.account, digest, quote, self._clock())
+        return kept or quote
+
+    def issue_approval(self, digest: str, quote: float | None) -> str:
+        """A new approval code for exactly this call at this price."""
+        with self._database.write() as connection:
+            return approvals.issue(
+                connection,
+                account=self.account,
+                digest=digest,
+                quote=quote,
+                now=self._clock(),
+                random_bytes=self._random_bytes,
+            )
+
+    # Sending
+
+    def dispatch(self, job: Job, allowed: Limits) -> Wait | None:
+        """Note, durably, that the request leaves now; or say how long the API's limits make it wait."""
+        with self._database.write() as connection:
+            return limits.dispatch(connection, job, allowed, self._clock())
+
+    def take_back(self, job_id: str) -> None:
+        """Note that the API turned the request away (429)."""
+        with self._database.write() as connection:
+            limits.take_back(connection, job_id)
+
+    def pause(self, bucket: str, seconds: float) -> None:
+        """Let no process send to `bucket` for `seconds`."""
+        with self._database.write() as connection:
+            limits.pause(connection, self.account, bucket, seconds, self._clock())
+
+    def take_reads(self, wanted: int, allowed: Limits) -> tuple[int, Wait | None]:
+        """Up to `wanted` read permits, or how long to wait for one."""
+        with self._database.write() as connection:
+            return limits.take_reads(connection, self.account, wanted, allowed, self._clock())
+
+    # What became of it
+
+    def accepted(self, job_id: str, generation_ids: Sequence[str], estimate: float | None = None) -> Job:
+        """The API took it. No effect on a job that is settled."""
+        with self._database.write() as connection:
+            transitions.accept(connection, job_id, generation_ids, estimate, self._clock())
+            return self._job(connection, job_id)
+
+    def refused(self, job_id: str, code: str, message: str) -> Job:
+        """Proven not accepted; the reservation is released."""
+        with self._database.write() as connection:
+            transitions.refuse(connection, job_id, code, message, self._clock())
+            return self._job(connection, job_id)
+
+    def unknown(self, job_id: str, code: str, message: str) -> Job:
+        """Sent, and its fate is open; the reservation stays."""
+        with self._database.write() as connection:
+            transitions.doubt(connection, job_id, code, message, self._clock())
+            return self._job(connection, job_id)
+
+    def not_accepted(self, job_id: str, message: str) -> Job:
+        """An unknown job that provably never arrived; the reservation is released."""
+        with self._database.write() as connection:
+            transitions.not_accepted(connection, job_id, message, self._clock())
+            return self._job(connection, job_id)
+
+    def settle_by_hand(self, job_id: str, *, paid: bool) -> Job:
+        """The user says what became of an unknown job.
+
+        Raises:
+            WrongStateError: It is not unknown.
+        """
+        with self._database.write() as connection:
+            job = self._job(connection, job_id)
+            if job.state is not State.UNKNOWN:
+                raise WrongStateError(job, State.UNKNOWN)
+            if paid:
+                transitions.lose(connection, job.id, job.reserved, "Settled by hand: it was paid.", self._clock())
+            else:
+                transitions.not_accepted(connection, job.id, "Settled by hand: it was not paid.", self._clock())
+            return self._job(connection, job_id)
+
+    def settled(
+        self,
+        job_id: str,
+        state: State,
+        charged: float | None,
+        results: Sequence[Mapping[str, Any]],
+        error: str | None = None,
+    ) -> tuple[Job, bool]:
+        """The API is done with it. The flag is true for exactly one caller, whose task the saving is."""
+        with self._database.write() as connection:
+            ours = transitions.settle(connection, job_id, state, charged, results, error, self._owner.id, self._clock())
+            return self._job(connection, job_id), ours
+
+    def saved(self, job_id: str, files: Sequence[SavedFile], error: str | None = None) -> Job:
+        """Outputs are on the disk, or `error` says why not; then they can be saved again later."""
+        with self._database.write() as connection:
+            connection.execute(
+                "UPDATE jobs SET files = ?, save_error = ?, saved_at = ? WHERE id = ?",
+                (files_json(files), error, None if error else self._clock(), job_id),
+            )
+            return self._job(connection, job_id)
+
+    def take_over(self, job: Job) -> bool:
+        """Become the one who follows `job`, if the process that did has ended."""
+        if not self._owner.is_dead(job.owner):
+            return job.owner == self._owner.id
+        return self._exchange("owner", job.id, job.owner)
+
+    def take_over_saving(self, job: Job) -> bool:
+        """Become the one who saves the outputs of `job`, if the process that should have has ended or failed."""
+        with self._database.read() as connection:
+            saver = connection.execute("SELECT saver FROM jobs WHERE id = ?", (job.id,)).fetchone()[0]
+        if saver is None or not (job.save_error or self._owner.is_dead(saver)):
+            return False
+        return self._exchange("saver", job.id, saver)
+
+    def _exchange(self, column: str, job_id: str, before: str) -> bool:
+        with self._database.write() as connection:
+            changed = connection.execute(
+                f"UPDATE jobs SET {column} = ? WHERE id = ? AND {column} = ?",  # noqa: S608 - one of two names
+                (self._owner.id, job_id, before),
+            )
+            return changed.rowcount > 0
+
+    # Questions
+
+    def get(self, wanted: str) -> Job:
+        """The job with this ledger id, generation id, or unambiguous beginning of either.
+
+        Raises:
+            UnknownJobError: There is none, or more than one.
+        """
+        with self._database.read() as connection:
+            return summary.find(connection, self.account, wanted)
+
+    def recent(self, limit: int = 20) -> list[Job]:
+        """The newest jobs, newest first."""
+        with self._database.read() as connection:
+            return summary.recent(connection, self.account, limit)
+
+    def in_state(self, state: State) -> list[Job]:
+        """Every job that is `sending`, `accepted` or `unknown`, oldest first."""
+        with self._database.read() as connection:
+            return summary.in_state(connection, self.account, state)
+
+    def doubted(self, within_seconds: float) -> list[Job]:
+        """Jobs declared `not_accepted` lately."""
+        with self._database.read() as connection:
+            return summary.doubted(connection, self.account, self._clock() - within_seconds)
+
+    def unsaved(self, within_seconds: float) -> list[Job]:
+        """Jobs completed lately whose outputs were never saved."""
+        with self._database.read() as connection:
+            return summary.unsaved(connection, self.account, self._clock() - within_seconds)
+
+    def known_generations(self, ids: Sequence[str]) -> dict[str, str]:
+        """Which of the API's ids the ledger knows, with the route each was started on."""
+        with self._database.read() as connection:
+            return summary.known_generations(connection, self.account, list(ids))
+
+    def today(self) -> budget.Today:
+        """What is spent and reserved on the budget day, over all processes."""
+        with self._database.read() as connection:
+            return budget.used_today(connection, self.account, self._clock())
+
+    def spend_by(self, key: summary.SpendKey, since_day: str = "") -> list[summary.Spend]:
+        """What was spent, by day, model, tool or recipe, since a UTC day (`YYYY-MM-DD`)."""
+        with self._database.read() as connection:
+            return summary.spend_by(connection, self.account, key, since_day)
+
+    def accept_clock(self) -> None:
+        """Believe the clock after it was set back; see `budget.accept_clock`."""
+        with self._database.write() as connection:
+            budget.accept_clock(connection, self._clock())
+
+    def _caller(self) -> guard.Caller:
+        return guard.Caller(self.account, self._owner.id, self._owner.is_dead, self.client)
+
+    @staticmethod
+    def _job(connection: Any, job_id: str) -> Job:
+        job = job_with(connection, job_id)
+        if job is None:
+            raise UnknownJobError(job_id)
+        return job

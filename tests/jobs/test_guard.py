@@ -1,0 +1,221 @@
+"""The guard: paid once, within the ceilings, whoever asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kubeez_mcp_local.jobs.budget import Ceilings
+from kubeez_mcp_local.jobs.failures import CeilingError, UnusableQuoteError
+from kubeez_mcp_local.jobs.job import Job, State
+from kubeez_mcp_local.jobs.limits import Limits
+from kubeez_mcp_local.jobs.order import Order
+from kubeez_mcp_local.jobs.store import LedgerFile
+
+if TYPE_CHECKING:
+    from types import SimpleNamespace
+
+Orders = Callable[..., Order]
+Opener = Callable[..., LedgerFile]
+
+
+def claimed(file: LedgerFile, *orders: Order) -> Job:
+    job = file.claim(orders).claims[0].job
+    assert job is not None
+    return job
+
+
+def accepted(file: LedgerFile, order: Order, generation_id: str = "gen-1") -> Job:
+    job = claimed(file, order)
+    assert file.dispatch(job, Limits()) is None
+    return file.accepted(job.id, [generation_id])
+
+
+def test_a_claim_reserves_its_quote(ledger_file: LedgerFile, order: Orders) -> None:
+    job = claimed(ledger_file, order(price=14))
+    assert (job.state, job.reserved, job.charged) == (State.SENDING, 14, None)
+    assert ledger_file.today().reserved == 14
+
+
+def test_looking_changes_nothing(ledger_file: LedgerFile, order: Orders) -> None:
+    assert ledger_file.look([order()]).claims[0].job is None
+    assert ledger_file.recent() == []
+
+
+@pytest.mark.parametrize("stage", ["sending", "accepted", "completed"])
+def test_the_same_intention_is_claimed_once(open_file: Opener, order: Orders, stage: str) -> None:
+    ours, theirs = open_file(), open_file()
+    job = claimed(ours, order()) if stage == "sending" else accepted(ours, order())
+    if stage == "completed":
+        job, _ = ours.settled(job.id, State.COMPLETED, 14, [])
+    again = theirs.claim([order()]).claims[0]
+    assert again.repeated
+    assert again.job == job
+    assert len(ours.recent()) == 1
+
+
+def test_an_unfinished_job_is_repeated_however_old_it_is(
+    ledger_file: LedgerFile, order: Orders, clock: SimpleNamespace
+) -> None:
+    job = accepted(ledger_file, order())
+    clock.now += 7200
+    assert ledger_file.claim([order()]).claims[0].job == job
+
+
+def test_a_finished_job_may_be_ordered_again_after_ten_minutes(
+    ledger_file: LedgerFile, order: Orders, clock: SimpleNamespace
+) -> None:
+    job = accepted(ledger_file, order())
+    ledger_file.settled(job.id, State.COMPLETED, 14, [])
+    clock.now += 599
+    assert ledger_file.claim([order()]).claims[0].repeated
+    clock.now += 2
+    assert not ledger_file.claim([order()]).claims[0].repeated
+
+
+@pytest.mark.parametrize("end", ["refused", "failed"])
+def test_what_cost_nothing_may_be_tried_again_at_once(ledger_file: LedgerFile, order: Orders, end: str) -> None:
+    if end == "refused":
+        ledger_file.refused(claimed(ledger_file, order()).id, "refused", "no")
+    else:
+        ledger_file.settled(accepted(ledger_file, order()).id, State.FAILED, 0, [], "moderation")
+    assert ledger_file.today().reserved == 0
+    assert not ledger_file.claim([order()]).claims[0].repeated
+
+
+def test_an_unknown_job_blocks_whatever_is_alike(ledger_file: LedgerFile, order: Orders) -> None:
+    job = claimed(ledger_file, order("a", prompt="a fox"))
+    ledger_file.unknown(job.id, "ambiguous", "cut")
+    for alike in (order("a", prompt="a fox"), order("b", prompt="a fox")):
+        blocked = ledger_file.claim([alike])
+        assert blocked.blocked_by is not None
+        assert blocked.blocked_by.id == job.id
+    assert ledger_file.claim([order("c", prompt="a wolf")]).blocked_by is None
+    assert ledger_file.claim([order("d", prompt="a fox", model="z-image")]).blocked_by is None
+    assert ledger_file.today().reserved == 3 * 14
+
+
+def test_jobs_without_a_prompt_are_alike_only_when_they_are_the_same(ledger_file: LedgerFile, order: Orders) -> None:
+    job = claimed(ledger_file, order("a", prompt=""))
+    ledger_file.unknown(job.id, "ambiguous", "cut")
+    assert ledger_file.claim([order("b", prompt="")]).blocked_by is None
+    assert ledger_file.claim([order("a", prompt="")]).blocked_by is not None
+
+
+def test_the_ceiling_per_call_counts_all_orders_of_the_call(open_file: Opener, order: Orders) -> None:
+    file = open_file(per_call=40)
+    with pytest.raises(CeilingError, match="42 credits; the ceiling for one call is 40 credits"):
+        file.claim([order("a"), order("b"), order("c")])
+    assert file.recent() == []
+    assert len(file.claim([order("a"), order("b")]).claims) == 2
+
+
+def test_the_ceiling_per_day_counts_spent_and_reserved_of_all_processes(open_file: Opener, order: Orders) -> None:
+    ours, theirs = open_file(per_day=40), open_file(per_day=40)
+    ours.settled(accepted(ours, order("a")).id, State.COMPLETED, 14, [])
+    claimed(theirs, order("b"))
+    with pytest.raises(CeilingError, match="14 credits are spent and 14 credits are reserved"):
+        ours.claim([order("c")])
+
+
+def test_what_it_really_cost_replaces_the_quote(ledger_file: LedgerFile, order: Orders) -> None:
+    job = accepted(ledger_file, order())
+    settled, ours = ledger_file.settled(job.id, State.COMPLETED, 10.5, [])
+    assert ours
+    assert (settled.reserved, settled.charged) == (0, 10.5)
+    assert ledger_file.today().spent == 10.5
+
+
+def test_only_one_of_two_followers_settles(open_file: Opener, order: Orders) -> None:
+    ours, theirs = open_file(), open_file()
+    job = accepted(ours, order())
+    assert ours.settled(job.id, State.COMPLETED, 14, [])[1]
+    assert not theirs.settled(job.id, State.COMPLETED, 99, [])[1]
+    assert ours.today().spent == 14
+
+
+def test_an_unknown_price_holds_back_the_whole_ceiling_per_call(open_file: Opener, order: Orders) -> None:
+    file = open_file(per_call=500, per_day=900)
+    assert claimed(file, order("a", price=None)).reserved == 500
+    with pytest.raises(CeilingError):
+        file.claim([order("b", price=None)])
+
+
+def test_a_price_that_stays_unknown_stays_reserved(ledger_file: LedgerFile, order: Orders) -> None:
+    job = accepted(ledger_file, order(price=None))
+    ledger_file.settled(job.id, State.COMPLETED, None, [])
+    assert (ledger_file.today().spent, ledger_file.today().reserved) == (0, 500)
+
+
+def test_the_estimate_of_the_api_replaces_an_unknown_price(ledger_file: LedgerFile, order: Orders) -> None:
+    job = claimed(ledger_file, order(price=None))
+    ledger_file.accepted(job.id, ["gen-1"], estimate=21)
+    assert ledger_file.today().reserved == 21
+
+
+@pytest.mark.parametrize("ceilings", [{"per_call": 0}, {"per_day": 0}])
+def test_a_ceiling_of_zero_lets_nothing_through_that_costs(
+    open_file: Opener, order: Orders, ceilings: dict[str, float]
+) -> None:
+    file = open_file(**ceilings)
+    for price in (0.5, None):
+        with pytest.raises(CeilingError, match="is 0, so nothing may be spent"):
+            file.claim([order(price=price)])
+    assert claimed(file, order(price=0)).reserved == 0
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
+def test_ceilings_are_numbers(value: float) -> None:
+    with pytest.raises(ValueError, match="a ceiling is a number of credits"):
+        Ceilings(value, 1)
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
+def test_a_quote_that_is_no_amount_is_refused(ledger_file: LedgerFile, order: Orders, value: float) -> None:
+    with pytest.raises(UnusableQuoteError):
+        ledger_file.claim([order(price=value)])
+
+
+def test_accounts_do_not_share_jobs_or_budgets(open_file: Opener, order: Orders) -> None:
+    first, second = open_file("live-1", per_day=20), open_file("live-2", per_day=20)
+    claimed(first, order())
+    assert not second.claim([order()]).claims[0].repeated
+    assert len(first.recent()) == len(second.recent()) == 1
+
+
+def test_a_new_utc_day_has_a_new_budget(open_file: Opener, order: Orders, clock: SimpleNamespace) -> None:
+    file = open_file(per_day=20)
+    claimed(file, order("a"))
+    clock.now += 86_400
+    assert claimed(file, order("b")).reserved == 14
+
+
+def test_a_clock_set_back_opens_no_new_budget(open_file: Opener, order: Orders, clock: SimpleNamespace) -> None:
+    file = open_file(per_day=20)
+    claimed(file, order("a"))
+    clock.now -= 3 * 86_400
+    with pytest.raises(CeilingError, match="the ledger has already seen"):
+        file.claim([order("b")])
+
+
+def test_a_clock_that_ran_ahead_can_be_accepted_again_and_what_was_spent_still_counts(
+    open_file: Opener, order: Orders, clock: SimpleNamespace
+) -> None:
+    file = open_file(per_day=20)
+    clock.now += 400 * 86_400
+    file.settled(accepted(file, order("a")).id, State.COMPLETED, 14, [])
+    clock.now -= 400 * 86_400
+    file.accept_clock()
+    assert file.today().spent == 14
+    clock.now += 86_400
+    assert claimed(file, order("b")).reserved == 14
+
+
+def test_halves_of_credits_add_up_exactly(open_file: Opener, order: Orders) -> None:
+    file = open_file(per_day=3)
+    for number in range(10):
+        file.claim([order(str(number), price=0.3)])
+    with pytest.raises(CeilingError):
+        file.claim([order("one too many", price=0.000001)])
