@@ -71,13 +71,14 @@ def _verify_none_needed(request: MediaRequest, model: Model, listing: Listing) -
     from_text = twin if twin and not twin.needs_input else None
     raise InvalidArgumentError(
         ARGUMENT,
-        f"{model.id} needs {_wanted(model)}, and none was given.",
+        f"{model.id} needs {wanted_inputs(model)}, and none was given.",
         next_step="Attach a local path or an https URL"
         + (f", or use {from_text.id} to work from text alone." if from_text else "."),
     )
 
 
-def _wanted(model: Model) -> str:
+def wanted_inputs(model: Model) -> str:
+    """What must be attached, in words."""
     name = model.id.lower()
     if "motion-control" in name:
         return "one image and one video, in this order"

@@ -50,7 +50,7 @@ def check_media(model: Model, listing: Listing, request: MediaRequest) -> MediaR
     """
     _verify_tool(model)
     _verify_prompt(request.prompt)
-    target = _audio_twin(_tier_id(_edit_twin(model, listing, request), listing, request), listing, request)
+    target = sending_model(model, listing, request)
     settled = _moved(request, target, asked=model)
     _verify_length(settled.prompt, target)
     settled = settled_generation_type(settled, target, asked=model)
@@ -64,6 +64,12 @@ def check_media(model: Model, listing: Listing, request: MediaRequest) -> MediaR
     settled = _settled_negative_prompt(settled, target)
     _verify_omni_fields(settled, target)
     return settled
+
+
+def sending_model(model: Model, listing: Listing, request: MediaRequest) -> Model:
+    """The model that `request` goes to: `model`, or the sibling whose id its inputs, resolution or sound call for."""
+    target = _edit_twin(model, listing, request)
+    return _audio_twin(_tier_id(target, listing, request), listing, request)
 
 
 def check_variant_count(count: int) -> int:

@@ -23,7 +23,7 @@ def settled_ratio(request: MediaRequest, model: Model) -> MediaRequest:
     """The request with a ratio that the row lists, or none. Without one the model decides (`auto` on Veo)."""
     if request.aspect_ratio is None or not request.aspect_ratio.strip():
         return replace(request, aspect_ratio=None)
-    wanted = re.sub(r"\s*[:x/×]\s*", ":", request.aspect_ratio.strip().lower())
+    wanted = read_ratio(request.aspect_ratio)
     if not model.ratios:
         note = f"aspect_ratio is left out: {model.id} has no ratio control."
         return replace(request, aspect_ratio=None).noting(note)
@@ -40,6 +40,11 @@ def settled_ratio(request: MediaRequest, model: Model) -> MediaRequest:
             next_step="Choose one of these, or leave it out and the model decides.",
         )
     return replace(request, aspect_ratio=spelled[wanted])
+
+
+def read_ratio(text: str) -> str:
+    """A ratio as `w:h`, from `16:9`, `16x9`, `16/9` or `16 : 9`; other words stay as they are, in lower case."""
+    return re.sub(r"\s*[:x/×]\s*", ":", text.strip().lower())
 
 
 def settled_duration(request: MediaRequest, model: Model, listing: Listing) -> MediaRequest:

@@ -1,0 +1,123 @@
+"""Dialogue requests: lines, voices, limits and price (API reference §2.10, hosted tool reference §1.3)."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from kubeez_mcp_local.catalogue.quotes import flat_quote, rate_quote, unknown_quote
+from kubeez_mcp_local.catalogue.refusals import HostedError, blank_to_none, one_of, verify_number
+from kubeez_mcp_local.catalogue.voices import dialogue_voices
+from kubeez_mcp_local.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from kubeez_mcp_local.catalogue.listing import Listing
+    from kubeez_mcp_local.catalogue.model import Model
+    from kubeez_mcp_local.catalogue.quotes import Quote
+
+MODEL_ID = "text-to-dialogue-v3"
+PROVIDERS = ("elevenlabs", "google", "gemini", "gemini-3.8", "seed")
+SHORTEST, LONGEST = 5, 5000
+_BILLED_CHARACTERS = 1000
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a dialogue; without a voice the API chooses one."""
+
+    text: str
+    voice: str | None = None
+
+
+@dataclass(frozen=True)
+class DialogueRequest:
+    """What `generate_dialogue` is asked for. `stability` is from 0 to 1, `language_code` `auto` or such as `en`."""
+
+    lines: tuple[Line, ...]
+    provider: str = "elevenlabs"
+    stability: float | None = None
+    language_code: str | None = None
+
+    @property
+    def characters(self) -> int:
+        """Length of all lines together."""
+        return sum(len(line.text) for line in self.lines)
+
+
+def dialogue_model(listing: Listing) -> Model | None:
+    """The row of the dialogue model, if the catalogue has one."""
+    return listing.find(MODEL_ID)
+
+
+def check_dialogue(listing: Listing, request: DialogueRequest) -> DialogueRequest:
+    """`request` as it should be sent: voices as the catalogue spells them.
+
+    Raises:
+        InvalidArgumentError: Text is missing, too short or too long, or a setting is out of range.
+        HostedError: `invalid_voice_id`: the ElevenLabs provider has no such voice.
+    """
+    provider = one_of("provider", request.provider, PROVIDERS)
+    _verify_lines(request)
+    verify_number("stability", request.stability, 0, 1)
+    voices = dialogue_voices(dialogue_model(listing)) if provider == "elevenlabs" else ()
+    lines = tuple(replace(line, voice=_voice(line.voice, voices)) for line in request.lines)
+    language = _language(request.language_code)
+    return replace(request, lines=lines, provider=provider, language_code=language)
+
+
+def quote_dialogue(listing: Listing, request: DialogueRequest, *, count: int = 1) -> Quote:
+    """The price of `count` checked requests.
+
+    The catalogue names one price without its unit: a call, or 1,000 characters. The dearer reading is quoted.
+    """
+    model = dialogue_model(listing)
+    if model is None:
+        return unknown_quote(None, "the catalogue has no dialogue model")
+    if request.provider != "elevenlabs":
+        return unknown_quote(model, f"the price of provider {request.provider} is not recorded")
+    thousands = math.ceil(request.characters / _BILLED_CHARACTERS)
+    if thousands <= 1 or model.credits is None:
+        return flat_quote(model, count=count)
+    detail = f"{request.characters} characters: {thousands} x {model.credits:g} credits"
+    note = "The price may be per call; per 1,000 characters is quoted, an upper bound."
+    return rate_quote(model, model.credits * thousands, detail=detail, count=count, note=note)
+
+
+def _verify_lines(request: DialogueRequest) -> None:
+    if not request.lines:
+        raise InvalidArgumentError("dialogue", "has no lines.", next_step="Give the words to be spoken.")
+    for number, line in enumerate(request.lines, start=1):
+        if not line.text.strip():
+            raise InvalidArgumentError("dialogue", f"line {number} is empty.")
+    if not SHORTEST <= request.characters <= LONGEST:
+        raise InvalidArgumentError(
+            "dialogue",
+            f"has {request.characters} characters in total; allowed: {SHORTEST} to {LONGEST}.",
+            next_step="Split a longer text into several calls." if request.characters > LONGEST else "",
+        )
+
+
+def _voice(voice: str | None, allowed: tuple[str, ...]) -> str | None:
+    wanted = blank_to_none(voice)
+    if wanted is None or not allowed:
+        return wanted
+    spelled = {name.lower(): name for name in allowed}
+    key = wanted.strip().lower()
+    if key in spelled:
+        return spelled[key]
+    near = [spelled[match] for match in get_close_matches(key, spelled, n=3)]
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise HostedError("invalid_voice_id", "voice", f"there is no voice {wanted!r}.{hint} Voices: {', '.join(allowed)}.")
+
+
+def _language(code: str | None) -> str | None:
+    wanted = blank_to_none(code)
+    if wanted is None:
+        return None
+    cleaned = wanted.strip()
+    if not re.fullmatch(r"auto|[a-z]{2,3}([-_][a-z0-9]{2,4})?", cleaned.lower()):
+        raise InvalidArgumentError("language_code", f"{code!r} is neither auto nor a code such as en or de.")
+    return cleaned.lower() if len(cleaned) <= 4 else cleaned
