@@ -181,8 +181,8 @@ class Interpreter:
 
     def _html(self, response: httpx.Response) -> str:
         return (
-            f"{self._origin} answered with an HTML page (HTTP {response.status_code}), "
-            "probably a proxy or a wrong KUBEEZ_BASE_URL."
+            f"{self._origin} answered HTTP {response.status_code} with "
+            "an HTML page, probably a proxy or a wrong KUBEEZ_BASE_URL."
         )
 
     def _check_origin(self) -> str:

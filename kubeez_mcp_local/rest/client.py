@@ -47,6 +47,7 @@ class RestClient:
         sleep: Waits between attempts at a download.
         clock: Seconds since 1970; for `Retry-After` dates.
         patience: How often and how long free and paid calls are repeated.
+        timeout: Of every call but uploads, streams and downloads.
     """
 
     def __init__(
@@ -58,12 +59,14 @@ class RestClient:
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         clock: Callable[[], float] = time.time,
         patience: Patience | None = None,
+        timeout: httpx.Timeout = TIMEOUT,
     ) -> None:
         key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
         self.base_url = base_url.rstrip("/")
         self.media_origin = self.base_url if is_loopback(self.base_url) else MEDIA_ORIGIN
         self._key_header = {"X-API-Key": key} if key else {}
         self._patience = patience or Patience()
+        self._timeout = timeout
         self._interpreter = Interpreter(self.base_url, key, clock)
         self._pools = Pools(transport)
         self._downloader = Downloader(self._pools, self.base_url, sleep)
@@ -223,10 +226,12 @@ class RestClient:
         return await with_retries(send, self._patience, paid=route.spends)
 
     async def _send(
-        self, route: Route, path: str, *, method: str | None = None, timeout: httpx.Timeout = TIMEOUT, **parts: Any
+        self, route: Route, path: str, *, method: str | None = None, timeout: httpx.Timeout | None = None, **parts: Any
     ) -> httpx.Response:
         try:
-            return await self._pools.send(method or route.method, self.base_url + path, timeout=timeout, **parts)
+            return await self._pools.send(
+                method or route.method, self.base_url + path, timeout=timeout or self._timeout, **parts
+            )
         except httpx.HTTPError as error:
             raise self._broken(route, error) from error
 

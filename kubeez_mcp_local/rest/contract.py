@@ -169,7 +169,7 @@ def _row(published: tuple[PublishedOperation, ...], route: Route) -> ContractRow
         differences.append(f"published as {operation.method} {operation.path}")
     if operation is None:
         return ContractRow(route, None, ("not published",))
-    if operation.note:
+    if operation.note and operation.note != "documented":
         differences.append(f"the API marks it {operation.note}")
     ours = next((set(kind.model_fields) for kind in REQUESTS if kind.route is route), None)
     if ours is not None:
