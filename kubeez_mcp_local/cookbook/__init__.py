@@ -1,0 +1,1 @@
+"""Recipes as code: one Markdown file that is prompt, price list, program and test."""

@@ -1,0 +1,191 @@
+"""The format of a recipe file: what its front matter may hold.
+
+One Markdown file: YAML front matter between two `---` lines, then a body in sandboxed Jinja2. These models are the
+single source of the published JSON Schema (`recipe.schema.json`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, field_validator
+
+from kubeez_mcp_local.cookbook.words import MAX_DESCRIPTION, MAX_TITLE, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from kubeez_mcp_local.cookbook.yaml_reader import FieldPath
+
+MAX_FILE_BYTES = 64 * 1024
+ArgumentType = Literal["string", "integer", "number", "boolean", "model", "ratio", "voice", "path", "list", "table"]
+ARGUMENT_TYPES: tuple[str, ...] = get_args(ArgumentType)
+RESERVED_NAMES = frozenset({"args", "steps", "item", "index", "loop", "recipe", "range", "true", "false", "none"})
+
+Line = Annotated[StrictStr, AfterValidator(partial(one_line, limit=MAX_DESCRIPTION))]
+Title = Annotated[StrictStr, AfterValidator(partial(one_line, limit=MAX_TITLE)), Field(min_length=1)]
+Name = Annotated[StrictStr, Field(pattern=r"^[a-z0-9](?:-?[a-z0-9])*$", max_length=64)]
+ArgumentName = Annotated[StrictStr, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+StepId = Annotated[StrictStr, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+ToolName = Annotated[StrictStr, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+Tag = Annotated[StrictStr, Field(pattern=r"^[a-z0-9](?:[ -]?[a-z0-9])*$", max_length=30)]
+Scalar = StrictStr | bool | StrictInt | float
+Credits = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Argument(_Strict):
+    """One argument of a recipe: it becomes an MCP prompt argument, a command-line option and a template name."""
+
+    description: Line = Field(description="What to give, in one sentence of at most 200 characters.")
+    type: ArgumentType = Field(
+        "string",
+        description="`list` is text with commas or lines between the entries; `table` is a CSV file or CSV text; "
+        "`path` is a local file or an https URL.",
+    )
+    required: bool = Field(False, description="Whether the recipe cannot work without it.")
+    default: Scalar | None = Field(None, description="Used when it is not given; not for `path` and `table`.")
+    choices: tuple[Scalar, ...] = Field((), max_length=100, description="The only values allowed.")
+    minimum: float | None = Field(None, description="Smallest number allowed, or fewest entries of a list or table.")
+    maximum: float | None = Field(None, description="Largest number allowed, or most entries of a list or table.")
+    max_length: int | None = Field(None, ge=1, le=20_000, description="Most characters allowed; 4,000 by default.")
+
+
+class Step(_Strict):
+    """One tool call of a recipe that can be run without an assistant. A paid call is over when its job is."""
+
+    id: StepId = Field(description="Name by which later steps refer to it: `{{ steps.ID.outputs[0].url }}`.")
+    tool: ToolName = Field(description="A tool that `tools` declares.")
+    with_: dict[StrictStr, Any] = Field(default_factory=dict, alias="with", description="The tool's arguments.")
+    for_each: StrictStr | list[Any] | None = Field(
+        None, description="A list, or an expression that gives one; the call is made for each `item` (at `index`)."
+    )
+    when: StrictStr | bool | None = Field(None, description="An expression; the call is left out when it is false.")
+    quote: dict[StrictStr, Any] = Field(
+        default_factory=dict, description="What `estimate` needs beside the arguments, such as reference_video_seconds."
+    )
+    at_most: Credits | None = Field(None, description="Credits to reserve for one call when its price is unknown.")
+
+
+class Expect(_Strict):
+    """What a rehearsal must come to."""
+
+    files: int | None = Field(None, ge=0, description="Saved files, at least.")
+    count: int | None = Field(None, ge=0, description="Finished paid calls, exactly.")
+    ratio: StrictStr | None = Field(
+        None, description="Aspect ratio of every picture, such as `1:1`; may be a template."
+    )
+    credits: Credits | None = Field(None, description="Credits, at most.")
+    with_: dict[ArgumentName, Any] = Field(
+        default_factory=dict,
+        alias="with",
+        description="Arguments of the rehearsal. `sample:image`, `sample:audio` and `sample:video` name ready files.",
+    )
+
+
+class Summary(_Strict):
+    """The part of the front matter that a list of recipes needs."""
+
+    name: Name = Field(description="The file's name without `.md`.")
+    title: Title = Field(description="A few words; at most 80 characters.")
+    description: Line = Field(description="What it makes, in one sentence of at most 200 characters.")
+    version: int = Field(1, ge=1, le=1_000_000, description="Raised when the recipe changes.")
+    tags: tuple[Tag, ...] = Field((), max_length=20, description="Words to find it by.")
+    arguments: dict[ArgumentName, Argument] = Field(
+        default_factory=dict, max_length=40, description="By name, in the order in which they are asked for."
+    )
+    budget: StrictStr | Credits | None = Field(
+        None, description="Ceiling for one run, in credits: a number, or an expression over the arguments."
+    )
+    tools: tuple[ToolName, ...] = Field((), max_length=40, description="What it may call, and nothing else.")
+
+    @field_validator("arguments")
+    @classmethod
+    def _no_reserved_names(cls, value: dict[str, Argument]) -> dict[str, Argument]:
+        taken = sorted(RESERVED_NAMES & value.keys())
+        if taken:
+            raise ValueError(f"{', '.join(taken)} cannot be an argument's name: templates use it")
+        return value
+
+
+class FrontMatter(Summary):
+    """Front matter of a Kubeez recipe."""
+
+    steps: tuple[Step, ...] = Field((), max_length=60, description="The same work as tool calls, to run it headless.")
+    expect: Expect | None = Field(None, description="What `recipes check` holds a rehearsal against.")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a recipe came from: `kind`, and `where` in words a person recognises (a folder, a repository, the pack)."""
+
+    kind: Literal["pack", "folder", "added", "draft"]
+    where: str
+    path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A recipe file, read and checked.
+
+    Attributes:
+        front: The front matter.
+        body: The Jinja2 text below it.
+        body_line: The line (from 1) on which the body starts.
+        text: The whole file.
+        origin: Where it came from.
+        lines: The line (from 1) of each field of the front matter.
+    """
+
+    front: FrontMatter
+    body: str
+    body_line: int
+    text: str
+    origin: Origin
+    lines: Mapping[FieldPath, int]
+
+    @property
+    def name(self) -> str:
+        return self.front.name
+
+    @property
+    def title(self) -> str:
+        return self.front.title
+
+    @property
+    def description(self) -> str:
+        return self.front.description
+
+    @property
+    def version(self) -> int:
+        return self.front.version
+
+    @property
+    def arguments(self) -> Mapping[str, Argument]:
+        return self.front.arguments
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        return self.front.tools
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return self.front.steps
+
+    @property
+    def file(self) -> str:
+        """How error messages call the file."""
+        return str(self.origin.path or f"{self.name}.md")
+
+    def line_of(self, *field: str | int) -> int:
+        """Line (from 1) of a field, or of the nearest field around it; 0 when unknown."""
+        path = tuple(field)
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 0)

@@ -1,0 +1,229 @@
+"""Turns the text of a recipe file into a `Recipe`, or says exactly what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
+
+from kubeez_mcp_local.cookbook.arguments import misfit
+from kubeez_mcp_local.cookbook.format import (
+    ARGUMENT_TYPES,
+    MAX_FILE_BYTES,
+    Argument,
+    Expect,
+    FrontMatter,
+    Recipe,
+    Step,
+    Summary,
+)
+from kubeez_mcp_local.cookbook.problems import RecipeError, near
+from kubeez_mcp_local.cookbook.quick_yaml import read_quickly
+from kubeez_mcp_local.cookbook.yaml_reader import YamlProblem, read_yaml
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from kubeez_mcp_local.cookbook.format import Origin
+    from kubeez_mcp_local.cookbook.yaml_reader import FieldPath
+
+_MARK = "---"
+_KEY = re.compile(r"^[A-Za-z_][\w-]*\s*:", re.M)
+_NOT_IN_SUMMARY = ("steps", "expect")
+_Model = TypeVar("_Model", bound="Summary")
+
+
+def decode(data: bytes, file: str) -> str:
+    """The text of a recipe file.
+
+    Raises:
+        RecipeError: Larger than 64 KB, or not UTF-8.
+    """
+    if len(data) > MAX_FILE_BYTES:
+        raise RecipeError(file, 0, "", f"holds {len(data):,} bytes; a recipe has at most {MAX_FILE_BYTES:,}")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecipeError(file, data.count(b"\n", 0, error.start) + 1, "", "is not UTF-8 text") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def split(text: str, file: str) -> tuple[str, str]:
+    """Front matter and body.
+
+    Raises:
+        RecipeError: The file does not open with `---`, or the front matter does not end.
+    """
+    if not text.startswith(_MARK + "\n"):
+        raise RecipeError(file, 1, "", "a recipe opens with a line `---`, then its front matter")
+    end = text.find(f"\n{_MARK}\n", len(_MARK))
+    if end < 0:
+        if not text.endswith(f"\n{_MARK}"):
+            raise RecipeError(file, 1, "", "the front matter has no closing line `---`")
+        end = len(text) - len(_MARK) - 1
+    return text[len(_MARK) + 1 : end + 1], text[end + len(_MARK) + 2 :]
+
+
+def parse_recipe(text: str, origin: Origin, *, file: str | None = None) -> Recipe:
+    """Read one recipe.
+
+    Raises:
+        RecipeError: With file, line, field and allowed values.
+    """
+    file = file or str(origin.path or origin.where)
+    head, body = split(text, file)
+    front, lines = _front(head, file, FrontMatter, origin)
+    body_line = text.count("\n", 0, len(text) - len(body)) + 1
+    return Recipe(front, body, body_line, text, origin, lines)
+
+
+def parse_summary(text: str, origin: Origin, *, file: str | None = None) -> Summary:
+    """Read only what a list of recipes shows; steps and expectations are skipped unread, which keeps lists fast."""
+    file = file or str(origin.path or origin.where)
+    head = _without(split(text, file)[0], _NOT_IN_SUMMARY)
+    quick = read_quickly(head)
+    if quick is not None and origin.path is not None and quick.get("name") == origin.path.stem:
+        try:
+            return Summary.model_validate(quick)
+        except ValidationError:
+            pass  # the full reader below says what is wrong, and where
+    return _front(head, file, Summary, origin)[0]
+
+
+def _without(head: str, sections: tuple[str, ...]) -> str:
+    """Blank out top-level sections, keeping every line number.
+
+    A line that starts with a key in column one is a top-level key in any valid block mapping, so this cuts exactly.
+    """
+    for section in sections:
+        start = head.find(f"\n{section}:") + 1
+        if start:
+            following = _KEY.search(head, start + len(section))
+            end = following.start() if following else len(head)
+            head = head[:start] + "\n" * head.count("\n", start, end) + head[end:]
+    return head
+
+
+def _front(head: str, file: str, model: type[_Model], origin: Origin) -> tuple[_Model, dict[FieldPath, int]]:
+    try:
+        values, lines = read_yaml(head)
+    except YamlProblem as problem:
+        raise RecipeError(file, problem.line + 1, dotted(problem.field), problem.reason) from None
+    lines = {path: line + 1 for path, line in lines.items()}  # the opening `---` is line 1
+    if not isinstance(values, dict):
+        raise RecipeError(file, 1, "", "the front matter must be fields such as `name: my-recipe`")
+    try:
+        front = model.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error, file, lines) from None
+    _cross_check(front, file, lines, origin)
+    return front, lines
+
+
+def _cross_check(front: Summary, file: str, lines: dict[FieldPath, int], origin: Origin) -> None:
+    if origin.path is not None and origin.path.stem != front.name:
+        reason = f"is {front.name!r} but the file is called {origin.path.name!r}; both must agree"
+        raise RecipeError(file, lines.get(("name",), 1), "name", reason)
+    if not isinstance(front, FrontMatter):
+        return  # a list shows a recipe whose defaults contradict each other; using it says so
+    for name, argument in front.arguments.items():
+        if fault := _fault_of(argument):
+            field, reason = fault
+            line = lines.get(("arguments", name, field), lines.get(("arguments", name), 0))
+            raise RecipeError(file, line, f"arguments.{name}.{field}", reason)
+    _check_steps(front, file, lines)
+
+
+def _fault_of(argument: Argument) -> tuple[str, str] | None:
+    """What contradicts itself in one argument, as field and reason."""
+    if argument.default is None and not argument.choices and argument.minimum is None:
+        return None
+    if argument.required and argument.default is not None:
+        return "default", "a required argument has no default"
+    if argument.type in ("path", "table") and argument.default not in (None, ""):
+        return "default", f"a {argument.type} has no default: only whoever runs the recipe may name a file"
+    if argument.minimum is not None and argument.maximum is not None and argument.minimum > argument.maximum:
+        return "minimum", f"{argument.minimum:g} is above the maximum {argument.maximum:g}"
+    for choice in argument.choices:
+        if reason := misfit(argument.model_copy(update={"choices": ()}), choice):
+            return "choices", reason
+    if argument.default not in (None, "") and (reason := misfit(argument, argument.default)):
+        return "default", reason
+    return None
+
+
+def _check_steps(front: FrontMatter, file: str, lines: dict[FieldPath, int]) -> None:
+    seen: set[str] = set()
+    for position, step in enumerate(front.steps):
+        path: FieldPath = ("steps", position)
+        if step.id in seen:
+            raise RecipeError(file, lines.get((*path, "id"), 0), f"steps[{position}].id", f"{step.id} is used twice")
+        if step.tool not in front.tools:
+            declared = ", ".join(front.tools) or "none"
+            reason = f"{step.tool} is not declared in `tools` (declared: {declared})"
+            raise RecipeError(file, lines.get((*path, "tool"), 0), f"steps[{position}].tool", reason)
+        seen.add(step.id)
+    unknown = sorted((front.expect.with_ if front.expect else {}).keys() - front.arguments.keys())
+    if unknown:
+        reason = f"there is no such argument.{near(unknown[0], front.arguments)}"
+        raise RecipeError(file, lines.get(("expect", "with", unknown[0]), 0), f"expect.with.{unknown[0]}", reason)
+
+
+def dotted(path: FieldPath) -> str:
+    """`("steps", 0, "with")` as `steps[0].with`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _allowed_keys(path: FieldPath) -> list[str]:
+    model: type[BaseModel] = FrontMatter
+    if path[:1] == ("arguments",) and len(path) >= 2:
+        model = Argument
+    elif path[:1] == ("steps",) and len(path) >= 2:
+        model = Step
+    elif path[:1] == ("expect",):
+        model = Expect
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _explain(error: ValidationError, file: str, lines: dict[FieldPath, int]) -> RecipeError:
+    """One finding of pydantic, in plain words and with its line; a misspelt field before the one it leaves missing."""
+    findings = error.errors(include_url=False)
+    first = next((finding for finding in findings if finding["type"] == "extra_forbidden"), findings[0])
+    location: FieldPath = tuple(first["loc"])
+    path = _known(location, lines)
+    line = lines.get(path, 1)
+    kind = first["type"]
+    if kind == "extra_forbidden":
+        allowed = _allowed_keys(location[:-1])
+        reason = f"unknown field; allowed: {', '.join(allowed)}.{near(str(location[-1]), allowed)}"
+        return RecipeError(file, line, dotted(location), reason)
+    if kind == "missing":
+        return RecipeError(file, line, dotted(location), "is missing")
+    return RecipeError(file, line, dotted(path or location), _reason(first))
+
+
+def _known(location: FieldPath, lines: dict[FieldPath, int]) -> FieldPath:
+    """The longest part of a pydantic location that is a field of the file (unions add words of their own)."""
+    path = location
+    while path and path not in lines:
+        path = path[:-1]
+    return path
+
+
+def _reason(finding: Any) -> str:
+    value = finding.get("input")
+    shown = repr(value) if isinstance(value, (str, int, float, bool)) else type(value).__name__
+    shown = shown if len(shown) <= 60 else shown[:57] + "…"
+    message = str(finding["msg"]).removeprefix("Value error, ")
+    if finding["type"] == "literal_error":
+        return f"is {shown}; allowed: {', '.join(ARGUMENT_TYPES)}.{near(str(value), ARGUMENT_TYPES)}"
+    if finding["type"] == "string_pattern_mismatch":
+        return f"is {shown}; use lower-case letters, digits and {_SEPARATOR.get(finding['loc'][-1], '_')}"
+    return f"is {shown}: {message[:1].lower()}{message[1:]}"
+
+
+_SEPARATOR = {"name": "-"}

@@ -1,0 +1,138 @@
+"""Recipes are found in their folders, later folders win, and what is broken is named without hiding the rest."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kubeez_mcp_local.cookbook.library import Library, Source, pack_folder
+from kubeez_mcp_local.cookbook.problems import RecipeError, UnknownRecipeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(plain: str) -> Write:
+    """Writes the plain recipe, or `text`, as `name` into a folder."""
+
+    def write(folder: Path, name: str, text: str = plain) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}.md"
+        path.write_text(text.replace("name: plain", f"name: {name}"), encoding="utf-8")
+        return path
+
+    return write
+
+
+def library(*folders: Path) -> Library:
+    return Library([Source("folder", folder, folder.name) for folder in folders])
+
+
+def test_the_pack_is_there_and_sound() -> None:
+    index = Library.of().index()
+
+    assert index.problems == ()
+    assert {"three-ad-variants", "pick-a-video-model"} <= index.entries.keys()
+    assert all(entry.origin.where == "the recipe pack" for entry in index.entries.values())
+
+
+def test_a_later_folder_wins_and_says_what_it_hides(tmp_path: Path, write: Write, plain: str) -> None:
+    write(tmp_path / "one", "shared")
+    write(tmp_path / "two", "shared", plain.replace("A plain recipe", "The second"))
+
+    entry = library(tmp_path / "one", tmp_path / "two").index().entries["shared"]
+
+    assert entry.summary.title == "The second"
+    assert entry.overrides == ("one",)
+
+
+def test_an_edited_file_shows_on_the_next_list_and_a_deleted_one_is_gone(
+    tmp_path: Path, write: Write, plain: str
+) -> None:
+    path = write(tmp_path, "edited")
+    recipes = library(tmp_path)
+    assert recipes.index().entries["edited"].summary.title == "A plain recipe"
+
+    path.write_text(plain.replace("name: plain", "name: edited").replace("A plain recipe", "Edited"), encoding="utf-8")
+    os.utime(path, ns=(1, 1))
+    assert recipes.index().entries["edited"].summary.title == "Edited"
+
+    path.unlink()
+    assert recipes.index().entries == {}
+
+
+def test_an_unchanged_file_is_not_read_again(tmp_path: Path, write: Write) -> None:
+    path = write(tmp_path, "still")
+    recipes = library(tmp_path)
+    before = recipes.index()
+    stamp = path.stat()
+    path.write_bytes(b"x" * stamp.st_size)
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+
+    assert recipes.index().entries == before.entries
+
+
+def test_a_broken_file_never_breaks_the_list(tmp_path: Path, write: Write, plain: str) -> None:
+    write(tmp_path, "good")
+    write(tmp_path, "broken", plain.replace("tags: [image]", "tags: [image"))
+    (tmp_path / "wrong-name.md").write_text(plain, encoding="utf-8")
+    (tmp_path / "huge.md").write_bytes(b"---\n" + b"x" * 70_000)
+    (tmp_path / "README.md").write_text("# Not a recipe", encoding="utf-8")
+    (tmp_path / "folder.md").mkdir()
+
+    index = library(tmp_path).index()
+
+    assert list(index.entries) == ["good"]
+    assert sorted(Path(problem.file).name for problem in index.problems) == [
+        "broken.md",
+        "huge.md",
+        "wrong-name.md",
+    ]
+
+
+def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_followed(tmp_path: Path, write: Write) -> None:
+    secret = write(tmp_path / "outside", "secret")
+    inside = write(tmp_path / "recipes", "real")
+    (tmp_path / "recipes" / "secret.md").symlink_to(secret)
+    (tmp_path / "recipes" / "alias.md").symlink_to(inside)
+
+    index = library(tmp_path / "recipes").index()
+
+    assert "secret" not in index.entries
+    assert any("leaves its folder" in problem.reason for problem in index.problems)
+
+
+def test_a_missing_folder_is_a_problem_and_not_a_crash(tmp_path: Path) -> None:
+    index = library(tmp_path / "nowhere").index()
+    assert [problem.file for problem in index.problems] == [str(tmp_path / "nowhere")]
+
+
+def test_one_recipe_is_read_in_full(tmp_path: Path, write: Write) -> None:
+    write(tmp_path, "whole")
+    recipe = library(tmp_path).get("whole")
+    assert recipe.steps[0].id == "hero"
+    assert recipe.origin.path == tmp_path / "whole.md"
+
+
+def test_an_unknown_recipe_is_answered_with_near_matches(tmp_path: Path, write: Write) -> None:
+    write(tmp_path, "three-ads")
+    with pytest.raises(UnknownRecipeError, match="Did you mean three-ads"):
+        library(tmp_path).get("tree-ads")
+    with pytest.raises(UnknownRecipeError):
+        library(tmp_path).get("../../etc/passwd")
+
+
+def test_a_broken_recipe_says_why_when_asked_for_by_name(tmp_path: Path, write: Write, plain: str) -> None:
+    write(tmp_path, "broken", plain.replace("tags: [image]", "tags: [image"))
+    with pytest.raises(RecipeError, match="not valid YAML"):
+        library(tmp_path).get("broken")
+
+
+def test_the_pack_folder_holds_markdown_only() -> None:
+    assert {path.suffix for path in pack_folder().iterdir()} == {".md"}
