@@ -56,7 +56,7 @@ def make_wav() -> Callable[[Path, float], Path]:
 
 @pytest.fixture
 def make_video() -> MakeVideo:
-    """A film whose frame number is readable from the picture: its grey level is `number % 200 + 20`."""
+    """A film whose frame number is readable from the picture: its grey level is `number % 50 * 4 + 20`."""
     av: Any = import_module("av")
 
     def make(
@@ -78,7 +78,7 @@ def make_video() -> MakeVideo:
                 video.set_display_rotation(turn)
             audio = container.add_stream("aac", rate=8000, layout="mono") if sound else None
             for number in range(round(seconds * fps)):
-                image = Image.new("RGB", size, (grey := number % 200 + 20, grey, grey))
+                image = Image.new("RGB", size, (grey := number % 50 * 4 + 20, grey, grey))
                 ImageDraw.Draw(image).rectangle((0, 0, 8, 8), fill="red")
                 container.mux(video.encode(av.VideoFrame.from_image(image)))
             container.mux(video.encode(None))

@@ -125,7 +125,7 @@ async def test_a_cut_off_picture_is_said_to_be_damaged(tmp_path: Path) -> None:
 
 
 async def test_a_picture_that_unfolds_to_gigabytes_is_refused_before_it_does(tmp_path: Path) -> None:
-    (tmp_path / "bomb.png").write_bytes(png_that_claims(12_000, 12_000))
+    (tmp_path / "bomb.png").write_bytes(png_that_claims(12_000, 7_000))
     (tmp_path / "huge.png").write_bytes(png_that_claims(100_000, 100_000))
     for name in ("bomb.png", "huge.png"):
         with pytest.raises(BrokenMediaError, match="pixels"):
@@ -148,7 +148,7 @@ async def test_a_video_shows_the_frame_asked_for(make_video: MakeVideo, tmp_path
     path = make_video(tmp_path / "a.mp4", seconds=4.0)
     for at_s, number in ((0.0, 0), (1.0, 25), (3.1, 77), (99.0, 99)):
         result = await preview(path, at_s=at_s)
-        assert grey(shown(result)) == pytest.approx(number + 20, abs=3)
+        assert grey(shown(result)) == pytest.approx(number % 50 * 4 + 20, abs=1.9)
     default = await preview(path)
     assert "0.4 s of 4.0 s" in default.note
 

@@ -1,0 +1,210 @@
+"""A comparison sheet: several pictures side by side on one PNG, each with its caption.
+
+Imports Pillow; import this module on first use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count, pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+from PIL import Image, ImageDraw
+
+from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
+from kubeez_mcp_local.media.lettering import Block, block
+from kubeez_mcp_local.media.picture import has_holes, on_checkerboard, opened, upright
+from kubeez_mcp_local.media.sniff import sniff
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MARGIN, _GAP, _ROW_GAP = 56, 28, 44
+_WIDTH = 1760
+_TALLEST, _NARROWEST = 760, 240
+_PER_ROW = 4
+_RADIUS = 14
+_PAPER, _INK, _FAINT, _LINE, _EMPTY = "#faf9f7", "#1c1b19", "#6f6b64", "#dcd8d1", "#ece9e3"
+_HEADING_SIZE, _TITLE_SIZE, _DETAIL_SIZE = 40, 25, 20
+
+
+class SheetNotSavedError(KubeezError):
+    """The comparison sheet could not be written. The pictures themselves are untouched."""
+
+    code = "output_not_writable"
+
+    def __init__(self, target: Path, reason: str) -> None:
+        super().__init__(
+            f"the comparison sheet {target} cannot be written: {reason}.",
+            next_step="Make the folder writable or free some space; KUBEEZ_OUTPUT_DIR names another folder.",
+        )
+
+
+@dataclass(frozen=True)
+class SheetItem:
+    """One picture on the sheet.
+
+    Attributes:
+        path: A picture, or a video (shown by one frame where the extra `video` is installed).
+        title: What this one is, such as the angle of the advertisement.
+        detail: Smaller print: model, credits.
+    """
+
+    path: Path
+    title: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class _Card:
+    image: Image.Image
+    title: Block
+    detail: Block
+
+
+async def comparison_sheet(items: Sequence[SheetItem], target: Path, *, heading: str) -> Path:
+    """Draw `items` in rows of equal height, none cropped, and save the sheet as a PNG.
+
+    A file that cannot be shown keeps its place with the reason on it. An existing `target` is not overwritten: a
+    number is added to the name. Returns the path that was written.
+
+    Raises:
+        InvalidArgumentError: There are no items.
+        SheetNotSavedError: The folder cannot be written.
+    """
+    if not items:
+        raise InvalidArgumentError("items", "a comparison sheet needs at least one picture.")
+    return await anyio.to_thread.run_sync(_draw, tuple(items), target, heading)
+
+
+def _draw(items: tuple[SheetItem, ...], target: Path, heading: str) -> Path:
+    rows = [_cards(row) for row in _in_rows(items)]
+    content = max(_row_width(row) for row in rows)
+    title = block(heading, _HEADING_SIZE, _INK, width=content, most=2)
+    head = _MARGIN + (title.height + _GAP if title.lines else 0)
+    height = head + sum(_row_height(row) for row in rows) + _ROW_GAP * (len(rows) - 1) + _MARGIN
+    sheet = Image.new("RGB", (content + 2 * _MARGIN, height), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    title.draw(pen, _MARGIN, _MARGIN - 8)
+    top = head
+    for row in rows:
+        _place(sheet, pen, row, top)
+        top += _row_height(row) + _ROW_GAP
+    return _save(sheet, target)
+
+
+def _in_rows(items: tuple[SheetItem, ...]) -> list[tuple[SheetItem, ...]]:
+    """Rows of at most `_PER_ROW`, as equal in number as possible."""
+    rows = -(-len(items) // _PER_ROW)
+    each, more = divmod(len(items), rows)
+    bounds = [row * each + min(row, more) for row in range(rows + 1)]
+    return [items[start:end] for start, end in pairwise(bounds)]
+
+
+def _cards(row: tuple[SheetItem, ...]) -> list[_Card]:
+    """Scale a row's pictures to one height at which together they fill the sheet's width."""
+    pictures = [_picture(item) for item in row]
+    ratios = [image.width / image.height for image in pictures]
+    room = _WIDTH - 2 * _MARGIN - _GAP * (len(row) - 1)
+    height = min(_TALLEST, round(room / sum(ratios)))
+    return [_card(item, image, height) for item, image in zip(row, pictures, strict=True)]
+
+
+def _card(item: SheetItem, image: Image.Image, height: int) -> _Card:
+    width = max(1, round(image.width / image.height * height))
+    scaled = image.resize((width, height), Image.Resampling.LANCZOS)
+    if width < _NARROWEST:
+        wider = Image.new("RGB", (_NARROWEST, height), _EMPTY)
+        wider.paste(scaled, ((_NARROWEST - width) // 2, 0))
+        scaled = wider
+    title = block(item.title, _TITLE_SIZE, _INK, width=scaled.width, most=2)
+    return _Card(scaled, title, block(item.detail, _DETAIL_SIZE, _FAINT, width=scaled.width, most=2))
+
+
+def _picture(item: SheetItem) -> Image.Image:
+    try:
+        kind = sniff(item.path).kind
+        if kind == "video":
+            from kubeez_mcp_local.media.poster import poster_frame
+
+            return _with_play_mark(poster_frame(item.path, None, _TALLEST * 2).image)
+        if kind == "audio":
+            return _placeholder("sound")
+        with opened(item.path) as image:
+            shown = upright(image, _TALLEST * 2)
+            return on_checkerboard(shown) if has_holes(shown) else shown.convert("RGB")
+    except (KubeezError, OSError) as error:
+        return _placeholder(getattr(error, "message", "") or "not readable")
+
+
+def _placeholder(words: str) -> Image.Image:
+    image = Image.new("RGB", (600, 600), _EMPTY)
+    text = block(words, 24, _FAINT, width=480, most=8)
+    text.draw(ImageDraw.Draw(image), 60, 300 - text.height // 2)
+    return image
+
+
+def _with_play_mark(image: Image.Image) -> Image.Image:
+    radius = max(18, min(image.size) // 12)
+    x, y = image.width // 2, image.height // 2
+    veil = Image.new("RGBA", image.size, (0, 0, 0, 0))
+    pen = ImageDraw.Draw(veil)
+    pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(0, 0, 0, 150))
+    point = radius * 0.45
+    pen.polygon([(x - point * 0.7, y - point), (x - point * 0.7, y + point), (x + point, y)], fill=(255, 255, 255, 235))
+    image = image.convert("RGBA")
+    image.alpha_composite(veil)
+    return image.convert("RGB")
+
+
+def _place(sheet: Image.Image, pen: ImageDraw.ImageDraw, row: list[_Card], top: int) -> None:
+    left = _MARGIN
+    for card in row:
+        width, height = card.image.size
+        sheet.paste(card.image, (left, top), _rounded(card.image.size))
+        pen.rounded_rectangle((left, top, left + width - 1, top + height - 1), _RADIUS, outline=_LINE)
+        below = card.title.draw(pen, left, top + height + 14)
+        card.detail.draw(pen, left, below + 2)
+        left += width + _GAP
+
+
+def _rounded(size: tuple[int, int]) -> Image.Image:
+    """A mask with smooth round corners, drawn large and scaled down."""
+    large = Image.new("L", (size[0] * 2, size[1] * 2), 0)
+    ImageDraw.Draw(large).rounded_rectangle((0, 0, size[0] * 2 - 1, size[1] * 2 - 1), _RADIUS * 2, fill=255)
+    return large.resize(size, Image.Resampling.LANCZOS)
+
+
+def _row_width(row: list[_Card]) -> int:
+    return sum(card.image.width for card in row) + _GAP * (len(row) - 1)
+
+
+def _row_height(row: list[_Card]) -> int:
+    return row[0].image.height + 18 + max(card.title.height + card.detail.height for card in row)
+
+
+def _save(sheet: Image.Image, target: Path) -> Path:
+    """Write beside the target, then move it to the first free name, so that nobody sees half a file."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=target.parent, prefix=".sheet-") as folder:
+            part = Path(folder) / "sheet.png"
+            sheet.save(part, "PNG", optimize=True)
+            return part.replace(_reserved(target))
+    except OSError as error:
+        raise SheetNotSavedError(target, error.strerror or type(error).__name__) from None
+
+
+def _reserved(target: Path) -> Path:
+    """The first of `name.png`, `name-2.png`, … that is free, taken by an empty file."""
+    for number in count(1):
+        final = target if number == 1 else target.with_name(f"{target.stem}-{number}{target.suffix}")
+        try:
+            final.open("xb").close()
+        except FileExistsError:
+            continue
+        return final
+    raise AssertionError
