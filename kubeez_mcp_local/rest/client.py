@@ -16,7 +16,7 @@ from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.rest import parsing
 from kubeez_mcp_local.rest.answers import Interpreter
 from kubeez_mcp_local.rest.downloading import Downloaded, Downloader
-from kubeez_mcp_local.rest.failures import AmbiguousError, NotFoundError, RefusedError, UnavailableError
+from kubeez_mcp_local.rest.failures import AmbiguousError, NotFoundError, UnavailableError
 from kubeez_mcp_local.rest.pools import STREAM_TIMEOUT, TIMEOUT, UPLOAD_TIMEOUT, Pools
 from kubeez_mcp_local.rest.retrying import Patience, with_retries
 from kubeez_mcp_local.rest.routes import ROUTES, JobKind, Route, status_route, stream_route
@@ -250,8 +250,6 @@ class RestClient:
         what = "No answer came in time" if isinstance(error, httpx.TimeoutException) else "The connection broke"
         if route.spends:
             return AmbiguousError(f"The request was sent. {what} ({type(error).__name__}).")
-        if route.bucket == "upload" and isinstance(error, httpx.LocalProtocolError):
-            return RefusedError("The file changed while it was uploaded.", next_step="Send it again.", retry_safe=True)
         return UnavailableError(
             f"{what} from {self.base_url} ({type(error).__name__}).", next_step="Try again shortly.", retry_safe=True
         )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from kubeez_mcp_local.rest.failures import RefusedError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
@@ -21,6 +23,9 @@ class FileBody:
         media_type: The true type of the content; an untyped part may be refused.
         size: Length of the file in bytes, as announced to the server.
         on_progress: Called with the bytes of the file sent so far, and `size`.
+
+    Raises:
+        RefusedError: While it is iterated: the file no longer has that size.
     """
 
     def __init__(
@@ -52,11 +57,20 @@ class FileBody:
         yield self._head
         async with await anyio.open_file(self._path, "rb") as file:
             while chunk := await file.read(_CHUNK):
-                yield chunk
                 sent += len(chunk)
+                if sent > self._size:
+                    raise _changed(self._path)
+                yield chunk
                 if self._on_progress:
                     self._on_progress(sent, self._size)
+        if sent != self._size:
+            raise _changed(self._path)
         yield self._tail
+
+
+def _changed(path: Path) -> RefusedError:
+    """The announced length no longer fits; the HTTP layer would fail with words that nobody understands."""
+    return RefusedError(f"{path.name} changed while it was uploaded.", next_step="Send it again.", retry_safe=True)
 
 
 def _quoted(filename: str) -> str:

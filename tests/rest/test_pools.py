@@ -1,0 +1,103 @@
+"""Connections: proxies and certificates honoured, loopback direct, many at once, nothing logged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from kubeez_mcp_local.rest.client import RestClient
+from kubeez_mcp_local.rest.failures import UnreachableError
+from kubeez_mcp_local.rest.pools import Pools
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Serve = Callable[[Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]], Awaitable[str]]
+
+pytestmark = pytest.mark.anyio
+
+
+async def balance(request: bytes, writer: asyncio.StreamWriter) -> None:
+    body = b'{"credits": 5}'
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+
+
+async def test_nothing_is_opened_before_the_first_call() -> None:
+    pools = Pools()
+    assert pools._clients == {}
+    client = await pools.client_for("http://127.0.0.1:1")
+    assert await pools.client_for("http://127.0.0.1:2") is client
+    await pools.aclose()
+    assert client.is_closed
+
+
+async def test_https_uses_the_system_certificates() -> None:
+    import truststore
+
+    pools = Pools()
+    client = await pools.client_for("https://api.kubeez.com")
+    transport = client._transport
+    assert isinstance(transport, httpx.AsyncHTTPTransport)
+    assert type(transport._pool._ssl_context) is truststore.SSLContext
+    await pools.aclose()
+
+
+async def test_loopback_is_reached_directly_whatever_the_proxy_settings(
+    serve: Serve, unused_origin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", unused_origin)
+    monkeypatch.setenv("ALL_PROXY", unused_origin)
+    async with RestClient(await serve(balance), "k") as client:
+        assert (await client.balance()).credits == 5
+
+
+async def test_a_proxy_is_used_for_everything_else(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+
+    async def proxy(request: bytes, writer: asyncio.StreamWriter) -> None:
+        asked.append(request.partition(b"\r\n")[0])
+        writer.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
+
+    monkeypatch.setenv("HTTPS_PROXY", await serve(proxy))
+    async with RestClient("https://api.kubeez.example", "sk_live_example") as client:
+        with pytest.raises(UnreachableError) as caught:
+            await client.balance()
+    assert set(asked) == {b"CONNECT api.kubeez.example:443 HTTP/1.1"}
+    assert "HTTPS_PROXY" in caught.value.next_step
+    assert caught.value.spent is False
+
+
+async def test_many_slow_calls_run_side_by_side(serve: Serve) -> None:
+    async def slow(request: bytes, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.3)
+        await balance(request, writer)
+
+    async with RestClient(await serve(slow), "k") as client:
+        began = time.monotonic()
+        await asyncio.gather(*(client.balance() for _ in range(64)))
+        assert time.monotonic() - began < 1.5
+
+
+async def test_no_url_and_no_key_is_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with RestClient(await serve(balance), "sk_live_example") as client:
+        await client.balance()
+    assert "sk_live_example" not in caplog.text
+    assert "/v1/balance" not in caplog.text
+
+
+async def test_the_key_is_not_in_the_clients_own_description() -> None:
+    assert "sk_live" not in repr(RestClient("https://api.kubeez.com", "sk_live_example"))
+
+
+async def test_a_client_can_be_used_again_after_closing(serve: Serve) -> None:
+    client = RestClient(await serve(balance), "k")
+    await client.balance()
+    await client.aclose()
+    assert (await client.balance()).credits == 5
+    await client.aclose()
