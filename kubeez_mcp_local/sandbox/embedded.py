@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from kubeez_mcp_local.errors import KubeezError
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
     from pathlib import Path
 
     from kubeez_mcp_local.sandbox.server import QuickServer
@@ -35,11 +37,13 @@ class EmbeddedSandbox:
     Args:
         state_dir: The bridge's state folder.
         speed: How many times faster than life jobs run.
+        clock: Seconds since the epoch.
     """
 
-    def __init__(self, state_dir: Path, speed: float = 30) -> None:
+    def __init__(self, state_dir: Path, speed: float = 30, *, clock: Callable[[], float] = time.time) -> None:
         self._folder = folder_of(state_dir)
         self._speed = speed
+        self._clock = clock
         self._guard = threading.Lock()
         self._ready = threading.Event()
         self._thread: threading.Thread | None = None
@@ -55,12 +59,21 @@ class EmbeddedSandbox:
         """
         from anyio.to_thread import run_sync
 
-        if self._origin is None:
-            with self._guard:
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="kubeez-sandbox", daemon=True)
-                    self._thread.start()
-            await run_sync(self._ready.wait, abandon_on_cancel=True)
+        return self._origin or await run_sync(self.start_blocking, abandon_on_cancel=True)
+
+    async def stop(self) -> None:
+        """Stop it at once; open streams and downloads are dropped."""
+        from anyio.to_thread import run_sync
+
+        await run_sync(self.stop_blocking)
+
+    def start_blocking(self) -> str:
+        """`start` for callers without an event loop."""
+        with self._guard:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="kubeez-sandbox", daemon=True)
+                self._thread.start()
+        self._ready.wait()
         if self._origin is None:
             raise SandboxError(
                 f"The sandbox could not be started: {self._failure}.",
@@ -68,17 +81,14 @@ class EmbeddedSandbox:
             )
         return self._origin
 
-    async def stop(self) -> None:
-        """Stop it at once; open streams and downloads are dropped."""
-        from anyio.to_thread import run_sync
-
+    def stop_blocking(self) -> None:
+        """`stop` for callers without an event loop."""
         with self._guard:
             thread, server = self._thread, self._server
-        if thread is None:
-            return
         if server is not None:
             server.stop()
-        await run_sync(thread.join, 0.15)
+        if thread is not None:
+            thread.join(0.15)
 
     def _run(self) -> None:
         try:
@@ -99,7 +109,7 @@ class EmbeddedSandbox:
         from kubeez_mcp_local.sandbox.server import make_server
 
         try:
-            books = Books(self._folder)
+            books = Books(self._folder, clock=self._clock)
         except sqlite3.Error as error:
             raise SandboxError(f"its books cannot be opened ({error})") from error
         listener = _preferred_socket(self._folder / "port")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _TIERS = {"1K": 1024, "1.5K": 1536, "2K": 2048, "3K": 3072, "4K": 3840}
-CLIP_LONG_SIDE = 832
+CLIP_LONG_SIDE = 640
 
 
 def picture_size(ratio: str, tier: str = "1K", natural: tuple[int, int] | None = None) -> tuple[int, int]:
@@ -15,7 +15,7 @@ def picture_size(ratio: str, tier: str = "1K", natural: tuple[int, int] | None =
 
 def clip_size(ratio: str, natural: tuple[int, int] | None = None) -> tuple[int, int]:
     """Width and height of a clip; small, so that a rehearsal stays quick, and even, as H.264 wants it."""
-    return _fit(_proportion(ratio, natural), CLIP_LONG_SIDE, 16)
+    return _fit(_proportion(ratio, natural), CLIP_LONG_SIDE, 4)
 
 
 def tier_of(model: str, resolution: str | None, quality: str | None) -> str:

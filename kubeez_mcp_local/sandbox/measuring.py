@@ -41,7 +41,7 @@ def measure(path: Path, media_type: str) -> dict[str, Any]:
     if kind == "image":
         return _picture(path)
     seconds = _seconds(path, media_type)
-    return {} if seconds is None else {"seconds": round(seconds, 3)}
+    return {**({} if seconds is None else {"seconds": round(seconds, 3)}), **(_frame(path) if kind == "video" else {})}
 
 
 def _picture(path: Path) -> dict[str, Any]:
@@ -80,6 +80,22 @@ def _movie_seconds(path: Path) -> float | None:
         return None
     scale, length = struct.unpack(">IQ", body[20:32]) if body[0] == 1 else struct.unpack(">II", body[12:20])
     return length / scale if scale else None
+
+
+def _frame(path: Path) -> dict[str, Any]:
+    """Pixels by the track headers of an MP4 or QuickTime file."""
+    with path.open("rb") as file:
+        movie = _find_box(file.read, file.seek, 0, path.stat().st_size, b"moov")
+        position, end = movie or (0, 0)
+        while track := _find_box(file.read, file.seek, position, end, b"trak"):
+            header = _find_box(file.read, file.seek, *track, b"tkhd")
+            if header:
+                file.seek(header[1] - 8)
+                width, height = (value >> 16 for value in struct.unpack(">II", file.read(8)))
+                if width and height:
+                    return {"width": width, "height": height}
+            position = track[1]
+    return {}
 
 
 def _find_box(read: Any, seek: Any, start: int, end: int, wanted: bytes) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from kubeez_mcp_local.sandbox.measuring import measure
 from kubeez_mcp_local.sandbox.studio.work import Work
 
 if TYPE_CHECKING:
@@ -39,8 +40,14 @@ class Studio:
         rough = path.with_name(f".{path.name}")
         render(work, [self._books.folder / "files" / name for name in work.inputs], rough)
         rough.replace(path)
+        # Measured, not copied from the work: without an encoder a clip may be one of the ready ones.
+        found = measure(path, work.media_type)
         self._books.note_made(
-            file, size=path.stat().st_size, width=work.width, height=work.height, seconds=work.seconds
+            file,
+            size=path.stat().st_size,
+            width=found.get("width"),
+            height=found.get("height"),
+            seconds=found.get("seconds"),
         )
 
     def _lock_of(self, file_id: str) -> threading.Lock:

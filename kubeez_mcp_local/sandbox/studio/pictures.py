@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from kubeez_mcp_local.sandbox.studio.lettering import letter
+from kubeez_mcp_local.sandbox.studio.lettering import cards, letter
 from kubeez_mcp_local.sandbox.studio.scenery import scene
 
 if TYPE_CHECKING:
@@ -34,18 +34,13 @@ def save(picture: Image.Image, extension: str, target: Path) -> None:
 
 
 def compose(work: Work, inputs: list[Path]) -> Image.Image:
-    """The finished picture, unsaved. Inputs that are pictures show: the first as ground, the others as insets."""
-    size = (work.width or 1024, work.height or 1024)
+    """The finished picture, unsaved. Inputs that are pictures lie on it as prints."""
+    canvas = scene(work.seed, work.prompt, (work.width or 1024, work.height or 1024))
     pictures = [picture for picture in map(open_picture, inputs) if picture is not None]
-    canvas = scene(work.seed, work.prompt, size) if not pictures else blend(pictures[0], work, size)
-    letter(canvas, work, pictures[1:])
+    if pictures:
+        cards(canvas, pictures)
+    letter(canvas, work)
     return canvas
-
-
-def blend(ground: Image.Image, work: Work, size: tuple[int, int]) -> Image.Image:
-    """An input under a veil of the seeded composition, so that both can be seen."""
-    fitted = ImageOps.fit(ground.convert("RGB"), size, Image.Resampling.BICUBIC)
-    return Image.blend(fitted, scene(work.seed, work.prompt, size), 0.28)
 
 
 def open_picture(path: Path) -> Image.Image | None:

@@ -1,35 +1,59 @@
-"""Seeded abstract landscapes: a sky of two or three colours, a light in it, and ridges before it."""
+"""Seeded landscapes: a sky of two or three colours, a light in it, and something before it."""
 
 from __future__ import annotations
 
 import colorsys
 import hashlib
-import math
 import random
+from dataclasses import dataclass
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+from kubeez_mcp_local.sandbox.studio.motifs import hills, mix, sea, skyline
 
 _SKETCH = 320
 Colour = tuple[int, int, int]
 
 
+@dataclass(frozen=True)
+class Mood:
+    """The colours of one scene, and where its light stands, as parts of the width and height."""
+
+    dark: Colour
+    middle: Colour
+    light: Colour
+    sun: Colour
+    sun_x: float
+    sun_y: float
+
+    @property
+    def far(self) -> Colour:
+        """What is far away, between the middle and the light."""
+        return mix(self.middle, self.light, 0.5)
+
+
 def scene(seed: int, prompt: str, size: tuple[int, int]) -> Image.Image:
     """A composition of that size in pixels; the same seed and prompt give the same one."""
     rng = random.Random(hashlib.sha256(f"{seed}\n{prompt}".encode()).digest())  # noqa: S311 - a picture
-    palette = _palette(rng)
+    mood = _mood(rng)
     scale = _SKETCH / max(size)
-    sketch = _sky(rng, palette, (max(8, round(size[0] * scale)), max(8, round(size[1] * scale))))
+    sketch = _sky(rng, mood, (max(8, round(size[0] * scale)), max(8, round(size[1] * scale))))
     canvas = sketch.resize(size, Image.Resampling.BICUBIC)
-    _ridges(rng, palette, canvas)
+    rng.choice((hills, hills, sea, skyline))(rng, mood, canvas)
     return canvas
 
 
-def _palette(rng: random.Random) -> list[Colour]:
-    """Dark, middle, light and accent of one mood."""
+def _mood(rng: random.Random) -> Mood:
     hue = rng.random()
-    turn = rng.choice((0.08, 0.12, -0.1, 0.42))
-    plan = ((hue, 0.62, 0.22), (hue + turn, 0.58, 0.56), (hue + 2 * turn, 0.42, 0.92), (hue + 0.5 + turn, 0.6, 0.98))
-    return [_colour(*tone) for tone in plan]
+    turn = rng.choice((0.06, 0.1, -0.08, 0.38))
+    return Mood(
+        dark=_colour(hue, 0.6, 0.2),
+        middle=_colour(hue + turn, 0.55, 0.6),
+        light=_colour(hue + 2 * turn, 0.36, 0.95),
+        sun=_colour(rng.choice((0.08, 0.12, 0.15, 0.97)), rng.uniform(0.12, 0.4), 1.0),
+        sun_x=rng.uniform(0.15, 0.62),
+        sun_y=rng.uniform(0.18, 0.4),
+    )
 
 
 def _colour(hue: float, saturation: float, value: float) -> Colour:
@@ -37,58 +61,35 @@ def _colour(hue: float, saturation: float, value: float) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _sky(rng: random.Random, palette: list[Colour], size: tuple[int, int]) -> Image.Image:
+def _sky(rng: random.Random, mood: Mood, size: tuple[int, int]) -> Image.Image:
     """Soft gradients with one bright disc and a few drifting lights; drawn small, as everything in it is soft."""
-    dark, middle, light, accent = palette
-    down = Image.linear_gradient("L").resize(size)
-    sky = Image.composite(Image.new("RGB", size, light), Image.new("RGB", size, middle), down)
+    down = Image.linear_gradient("L").resize(size).point(lambda value: min(255, round(value * 1.7)))
+    sky = Image.composite(Image.new("RGB", size, mood.light), Image.new("RGB", size, mood.middle), down)
     corner = Image.radial_gradient("L").resize((size[0] * 2, size[1] * 2))
     shift = rng.randrange(size[0]), rng.randrange(size[1])
-    vignette = ImageChops.offset(corner, -shift[0], -shift[1]).crop((0, 0, *size)).point(lambda v: int(v * 0.45))
-    sky = Image.composite(Image.new("RGB", size, dark), sky, vignette.filter(ImageFilter.GaussianBlur(12)))
+    vignette = ImageChops.offset(corner, -shift[0], -shift[1]).crop((0, 0, *size)).point(lambda value: value * 2 // 5)
+    sky = Image.composite(Image.new("RGB", size, mood.dark), sky, vignette.filter(ImageFilter.GaussianBlur(24)))
     for _ in range(4):
-        _glow(sky, rng, rng.choice((light, accent, middle)), (0.12, 0.4), 0.35)
-    _glow(sky, rng, accent, (0.1, 0.16), 0.95, soft=0.12)
+        _glow(sky, rng, rng.choice((mood.light, mood.sun, mood.middle)))
+    _sun(sky, rng, mood)
     return sky
 
 
-def _glow(
-    sky: Image.Image, rng: random.Random, colour: Colour, radii: tuple[float, float], strength: float, soft: float = 0.6
-) -> None:
+def _glow(sky: Image.Image, rng: random.Random, colour: Colour) -> None:
     width, height = sky.size
-    radius = rng.uniform(*radii) * min(width, height)
-    x, y = rng.uniform(0.15, 0.85) * width, rng.uniform(0.12, 0.5) * height
+    radius = rng.uniform(0.12, 0.4) * min(width, height)
+    _disc(sky, colour, rng.uniform(0.1, 0.9) * width, rng.uniform(0.1, 0.5) * height, radius, 80, radius * 0.6)
+
+
+def _sun(sky: Image.Image, rng: random.Random, mood: Mood) -> None:
+    """A clear disc in a wide halo, away from the corner that holds the mark."""
+    width, height = sky.size
+    radius = rng.uniform(0.06, 0.1) * min(width, height)
+    for reach, strength, soft in ((3.2, 90, 1.3), (1.7, 110, 0.5), (1.0, 255, 0.05)):
+        _disc(sky, mood.sun, mood.sun_x * width, mood.sun_y * height, radius * reach, strength, radius * soft)
+
+
+def _disc(sky: Image.Image, colour: Colour, x: float, y: float, radius: float, strength: int, soft: float) -> None:
     mask = Image.new("L", sky.size, 0)
-    ImageDraw.Draw(mask).ellipse((x - radius, y - radius, x + radius, y + radius), fill=round(255 * strength))
-    sky.paste(colour, mask=mask.filter(ImageFilter.GaussianBlur(radius * soft)))
-
-
-def _ridges(rng: random.Random, palette: list[Colour], canvas: Image.Image) -> None:
-    """Layered hills, lighter with distance, crisp at full size."""
-    dark, middle, light, _ = palette
-    width, height = canvas.size
-    draw = ImageDraw.Draw(canvas)
-    layers = rng.choice((4, 5, 6))
-    far = _mix(middle, light, 0.55)
-    for layer in range(layers):
-        nearness = layer / (layers - 1)
-        base = height * (0.5 + 0.36 * nearness)
-        waves = [
-            (rng.uniform(0.6, 1.6) * (k + 1), rng.uniform(0, math.tau), rng.uniform(0.02, 0.075) / (k + 1))
-            for k in range(4)
-        ]
-        step = max(2, width // 256)
-        points = [
-            (
-                x,
-                base
-                + height * sum(size * math.sin(math.tau * turns * x / width + phase) for turns, phase, size in waves),
-            )
-            for x in range(0, width + step, step)
-        ]
-        draw.polygon([*points, (width, height), (0, height)], fill=_mix(far, dark, nearness))
-
-
-def _mix(one: Colour, other: Colour, part: float) -> Colour:
-    red, green, blue = (round(a + (b - a) * part) for a, b in zip(one, other, strict=True))
-    return red, green, blue
+    ImageDraw.Draw(mask).ellipse((x - radius, y - radius, x + radius, y + radius), fill=strength)
+    sky.paste(colour, mask=mask.filter(ImageFilter.GaussianBlur(soft)))
