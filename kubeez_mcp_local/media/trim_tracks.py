@@ -48,9 +48,14 @@ class Track:
             except (self._av.error.BlockingIOError, self._av.error.EOFError):
                 return
             self.frames += 1
-            length = frame.duration * frame.time_base if frame.duration else 0
+            length = frame.duration * frame.time_base if frame.duration else self._usual_length()
             self.seconds = max(self.seconds, float(frame.pts * frame.time_base + length))
             self._result.mux(self._encoder.encode(frame))
+
+    def _usual_length(self) -> float:
+        """Seconds of one frame, for containers that state no length for each."""
+        rate = getattr(self.source, "average_rate", None)
+        return float(1 / rate) if rate else 0.0
 
 
 def picture_track(av: Any, container: Any, result: Any, start_s: float, end_s: float) -> Track:
