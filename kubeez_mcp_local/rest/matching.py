@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.rest.failures import NotOfferedError
+from kubeez_mcp_local.rest.wire import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -202,13 +203,21 @@ def _shaped(ours: str, value: Any, field: PublishedField) -> Any:
         raise InvalidArgumentError(ours, f"the API takes one value here, not {len(values)}.", next_step="Give one.")
     if field.allowed:
         values = [_allowed(ours, item, field.allowed) for item in values]
-    if "number" not in field.types and "integer" not in field.types and field.types >= {"string"}:
-        values = [
-            str(item) if isinstance(item, int | float) and not isinstance(item, bool) else item for item in values
-        ]
+    values = [_typed(item, field.types) for item in values]
     if several or (isinstance(value, tuple | list) and not single):
         return values
     return values[0]
+
+
+def _typed(value: Any, types: frozenset[str]) -> Any:
+    """A number as text, or text such as `"5s"` as a number, where the field takes only the other."""
+    numeric = bool(types & {"number", "integer"})
+    if isinstance(value, bool) or numeric == ("string" in types):
+        return value
+    if isinstance(value, str) and numeric:
+        number = number_of(value)
+        return value if number is None else int(number) if number.is_integer() else number
+    return str(value) if isinstance(value, int | float) and not numeric else value
 
 
 def _allowed(ours: str, value: Any, allowed: tuple[Any, ...]) -> Any:
