@@ -90,7 +90,7 @@ class Downloader:
                     ) from None
             except (_PassingError, UnreachableError) as error:
                 broken += 1
-                if broken >= _BROKEN_TRIES:
+                if broken >= _BROKEN_TRIES or getattr(error, "lasting", False):
                     raise DownloadFailedError(
                         f"The file could not be fetched: {error}", next_step="Try again later.", retry_safe=True
                     ) from None

@@ -21,8 +21,8 @@ class StartRequest(BaseModel):
 
     Attributes:
         route: What it is sent to.
-        unproven: Fields known from the hosted MCP tool only. A REST server that does not know them ignores them
-            silently, so `Contract.prepare` has to find them published before they are sent.
+        unproven: Fields known only from the hosted MCP tool or from one old client. A server that does not know
+            them ignores them silently, so `Contract.prepare` has to find them published before they are sent.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,7 +43,7 @@ class GenerateMedia(StartRequest):
     """An image or a video. `duration` is one of the model's own spellings, such as `"5s"`."""
 
     route: ClassVar[Route] = ROUTES["generate_media"]
-    unproven: ClassVar[frozenset[str]] = frozenset({"voice_id", "character_ids"})
+    unproven: ClassVar[frozenset[str]] = frozenset({"fixed_lens", "voice_id", "character_ids"})
 
     prompt: str
     model: str
