@@ -61,9 +61,13 @@ class Database:
             raise
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """One write transaction: the block sees a state that no other process can change, and happens whole or not."""
+    def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """One write transaction: the block sees a state that no other process can change, and happens whole or not.
+
+        With `durable=False` the disk is not waited for: fast, and safe against a killed process but not a power cut.
+        """
         with self._lock, self._explained():
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -94,7 +98,6 @@ class Database:
         connection.row_factory = sqlite3.Row
         self._recognise()
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         if self._version() < VERSION:
             self._migrate()

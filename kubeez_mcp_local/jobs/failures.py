@@ -8,6 +8,7 @@ from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.money import spoken
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from kubeez_mcp_local.jobs.consent import SpendQuestion
@@ -101,6 +102,35 @@ class UnsettledJobError(KubeezError):
             spent=None,
         )
         self.job = job
+
+
+class NotAcceptedError(KubeezError):
+    """A request got no answer, and the API's history shows that it was never accepted. Nothing was charged."""
+
+    code = "not_accepted"
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(
+            f"Job {job.id} never arrived: the API's history does not know it. Nothing was charged.",
+            next_step="Call again.",
+            retry_safe=True,
+        )
+        self.job = job
+
+
+class UnrecordedJobError(KubeezError):
+    """The API accepted a request, but the ledger cannot be written any more."""
+
+    code = "job_unrecorded"
+
+    def __init__(self, generation_ids: Sequence[str], cause: LedgerError) -> None:
+        super().__init__(
+            f"The API accepted the request as {', '.join(generation_ids)}, "
+            f"but the ledger {cause.path} could not note it.",
+            next_step=f"Keep the id. {cause.next_step}",
+            spent=True,
+        )
+        self.generation_ids = tuple(generation_ids)
 
 
 class ConsentRequiredError(KubeezError):

@@ -57,7 +57,6 @@ class Caller:
     account: str
     owner: str
     is_dead: Callable[[str], bool]
-    client: str | None = None
 
 
 @dataclass(frozen=True)
@@ -176,7 +175,7 @@ def _insert(connection: sqlite3.Connection, order: Order, caller: Caller, reserv
             order.generation_type,
             to_json(order.arguments),
             order.recipe or "",
-            caller.client,
+            order.client,
             caller.owner,
             day,
             None if quote is None else to_micro(quote),

@@ -59,6 +59,7 @@ class Job:
         charged: What it really cost; `None` while that is not known.
         results: The API's final answers, one for each generation id.
         files: Outputs saved so far.
+        answered_at: When its answer came, or when waiting for it was given up.
         save_error: Why outputs could not be saved, if so. The URLs in `results` remain.
     """
 
@@ -90,6 +91,7 @@ class Job:
     save_error: str | None
     created_at: float
     sent_at: float | None
+    answered_at: float | None
     accepted_at: float | None
     settled_at: float | None
 

@@ -89,6 +89,9 @@ class Ledger:
     async def accepted(self, job_id: str, generation_ids: Sequence[str], estimate: float | None = None) -> Job:
         return await self._run(lambda file: file.accepted(job_id, generation_ids, estimate))
 
+    async def adopt(self, job_id: str, generation_id: str) -> bool:
+        return await self._run(lambda file: file.adopt(job_id, generation_id))
+
     async def refused(self, job_id: str, code: str, message: str) -> Job:
         return await self._run(lambda file: file.refused(job_id, code, message))
 
@@ -135,7 +138,7 @@ class Ledger:
     async def unsaved(self, within_seconds: float) -> list[Job]:
         return await self._run(lambda file: file.unsaved(within_seconds))
 
-    async def known_generations(self, ids: Sequence[str]) -> dict[str, str]:
+    async def known_generations(self, ids: Sequence[str]) -> dict[str, Job]:
         return await self._run(lambda file: file.known_generations(ids))
 
     async def today(self) -> Today:
@@ -148,14 +151,12 @@ class Ledger:
         await self._run(lambda file: file.accept_clock())
 
 
-def open_ledger(
-    state_dir: Path, account: str, ceilings: Ceilings, *, client: Callable[[], str | None] = lambda: None
-) -> Ledger:
+def open_ledger(state_dir: Path, account: str, ceilings: Ceilings) -> Ledger:
     """A ledger whose file, and SQLite itself, are opened only when first needed."""
 
     def open_file() -> LedgerFile:
         from kubeez_mcp_local.jobs.store import LedgerFile
 
-        return LedgerFile(state_dir, account, ceilings, client=client())
+        return LedgerFile(state_dir, account, ceilings)
 
     return Ledger(open_file)

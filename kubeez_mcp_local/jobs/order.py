@@ -45,6 +45,7 @@ class Order:
         build: Uploads what must be uploaded and makes the request; runs after consent, before sending.
         generation_type: As the API's history names it.
         recipe: The recipe it belongs to.
+        client: Name of the MCP client or command that asked.
     """
 
     tool: str
@@ -59,3 +60,4 @@ class Order:
     arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
     generation_type: str | None = None
     recipe: str | None = None
+    client: str | None = None

@@ -46,6 +46,7 @@ def job_from(connection: sqlite3.Connection, row: sqlite3.Row) -> Job:
         save_error=row["save_error"],
         created_at=row["created_at"],
         sent_at=row["sent_at"],
+        answered_at=row["paced_at"],
         accepted_at=row["accepted_at"],
         settled_at=row["settled_at"],
     )

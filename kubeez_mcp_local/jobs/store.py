@@ -30,7 +30,6 @@ class LedgerFile:
         state_dir: Folder of the file, `ledger.db`, and of the owners' lock files.
         account: Whose rows this object sees and writes, see `account_of`.
         ceilings: What may be spent; from settings only.
-        client: Name of the MCP client or command that asks, for the record.
         clock: Seconds since 1970.
         random_bytes: Source of approval codes.
         busy_seconds: How long to wait for other processes.
@@ -45,7 +44,6 @@ class LedgerFile:
         account: str,
         ceilings: budget.Ceilings,
         *,
-        client: str | None = None,
         clock: Callable[[], float] = time.time,
         random_bytes: Callable[[int], bytes] = os.urandom,
         busy_seconds: float = BUSY_SECONDS,
@@ -53,7 +51,6 @@ class LedgerFile:
         self.path = state_dir / FILE_NAME
         self.account = account
         self.ceilings = ceilings
-        self.client = client
         self._clock = clock
         self._random_bytes = random_bytes
         self._database = Database(self.path, busy_seconds=busy_seconds)
@@ -115,7 +112,7 @@ class LedgerFile:
 
     def freeze(self, digest: str, quote: frozen.FrozenQuote) -> frozen.FrozenQuote:
         """Keep a quote for ten minutes; one that another process froze meanwhile wins."""
-        with self._database.write() as connection:
+        with self._database.write(durable=False) as connection:
             kept = frozen.frozen_quote(connection, self.account, digest, quote.credits, self._clock())
             if kept is None:
                 frozen.freeze(connection, self.account, digest, quote, self._clock())
@@ -123,7 +120,7 @@ class LedgerFile:
 
     def issue_approval(self, digest: str, quote: float | None) -> str:
         """A new approval code for exactly this call at this price."""
-        with self._database.write() as connection:
+        with self._database.write(durable=False) as connection:
             return approvals.issue(
                 connection,
                 account=self.account,
@@ -142,17 +139,17 @@ class LedgerFile:
 
     def take_back(self, job_id: str) -> None:
         """Note that the API turned the request away (429)."""
-        with self._database.write() as connection:
+        with self._database.write(durable=False) as connection:
             limits.take_back(connection, job_id)
 
     def pause(self, bucket: str, seconds: float) -> None:
         """Let no process send to `bucket` for `seconds`."""
-        with self._database.write() as connection:
+        with self._database.write(durable=False) as connection:
             limits.pause(connection, self.account, bucket, seconds, self._clock())
 
     def take_reads(self, wanted: int, allowed: Limits) -> tuple[int, Wait | None]:
         """Up to `wanted` read permits, or how long to wait for one."""
-        with self._database.write() as connection:
+        with self._database.write(durable=False) as connection:
             return limits.take_reads(connection, self.account, wanted, allowed, self._clock())
 
     # What became of it
@@ -162,6 +159,11 @@ class LedgerFile:
         with self._database.write() as connection:
             transitions.accept(connection, job_id, generation_ids, estimate, self._clock())
             return self._job(connection, job_id)
+
+    def adopt(self, job_id: str, generation_id: str) -> bool:
+        """An unknown job was found in the API's history. False if the job or the id has found its match already."""
+        with self._database.write() as connection:
+            return transitions.adopt(connection, job_id, generation_id, self._clock())
 
     def refused(self, job_id: str, code: str, message: str) -> Job:
         """Proven not accepted; the reservation is released."""
@@ -212,7 +214,7 @@ class LedgerFile:
 
     def saved(self, job_id: str, files: Sequence[SavedFile], error: str | None = None) -> Job:
         """Outputs are on the disk, or `error` says why not; then they can be saved again later."""
-        with self._database.write() as connection:
+        with self._database.write(durable=False) as connection:
             connection.execute(
                 "UPDATE jobs SET files = ?, save_error = ?, saved_at = ? WHERE id = ?",
                 (files_json(files), error, None if error else self._clock(), job_id),
@@ -272,8 +274,8 @@ class LedgerFile:
         with self._database.read() as connection:
             return summary.unsaved(connection, self.account, self._clock() - within_seconds)
 
-    def known_generations(self, ids: Sequence[str]) -> dict[str, str]:
-        """Which of the API's ids the ledger knows, with the route each was started on."""
+    def known_generations(self, ids: Sequence[str]) -> dict[str, Job]:
+        """Which of the API's ids the ledger knows, and the job of each."""
         with self._database.read() as connection:
             return summary.known_generations(connection, self.account, list(ids))
 
@@ -293,7 +295,7 @@ class LedgerFile:
             budget.accept_clock(connection, self._clock())
 
     def _caller(self) -> guard.Caller:
-        return guard.Caller(self.account, self._owner.id, self._owner.is_dead, self.client)
+        return guard.Caller(self.account, self._owner.id, self._owner.is_dead)
 
     @staticmethod
     def _job(connection: Any, job_id: str) -> Job:

@@ -85,14 +85,14 @@ def find(connection: sqlite3.Connection, account: str, wanted: str) -> Job:
     return job_from(connection, rows[0])
 
 
-def known_generations(connection: sqlite3.Connection, account: str, ids: list[str]) -> dict[str, str]:
-    """Which of the API's `ids` the ledger knows, and the route of the job each belongs to."""
+def known_generations(connection: sqlite3.Connection, account: str, ids: list[str]) -> dict[str, Job]:
+    """Which of the API's `ids` the ledger knows, and the job of each."""
     rows = connection.execute(
-        "SELECT generation_id, route FROM generations JOIN jobs ON jobs.id = job "
+        "SELECT generation_id, jobs.* FROM generations JOIN jobs ON jobs.id = job "
         "WHERE generations.account = ? AND generation_id IN (SELECT value FROM json_each(?))",
         (account, json.dumps(ids)),
     ).fetchall()
-    return {row[0]: row[1] for row in rows}
+    return {row["generation_id"]: job_from(connection, row) for row in rows}
 
 
 def spend_by(connection: sqlite3.Connection, account: str, key: SpendKey, since_day: str = "") -> list[Spend]:

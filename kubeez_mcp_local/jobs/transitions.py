@@ -17,11 +17,13 @@ def accept(
     connection: sqlite3.Connection, job_id: str, generation_ids: Sequence[str], estimate: float | None, now: float
 ) -> bool:
     """The API took it. Its own estimate, where it gives one, replaces what was held back."""
+    known = None if estimate is None or estimate < 0 else to_micro(estimate)
     changed = connection.execute(
-        "UPDATE jobs SET state = 'accepted', accepted_at = ?, paced_at = ?, settled_at = NULL, charged = NULL, "
-        "error_code = NULL, error = NULL, reserved = COALESCE(?, NULLIF(reserved, 0), quote, 0) "
-        "WHERE id = ? AND state IN ('sending', 'unknown', 'not_accepted')",
-        (now, now, None if estimate is None else to_micro(estimate), job_id),
+        "UPDATE jobs SET state = 'accepted', accepted_at = ?1, paced_at = ?1, settled_at = NULL, charged = NULL, "
+        "error_code = NULL, error = NULL, reserved = COALESCE(?2, NULLIF(reserved, 0), quote, 0), "
+        "quote_basis = CASE WHEN quote IS NULL AND ?2 IS NOT NULL THEN 'estimate' ELSE quote_basis END, "
+        "quote = COALESCE(quote, ?2) WHERE id = ?3 AND state IN ('sending', 'unknown', 'not_accepted')",
+        (now, known, job_id),
     ).rowcount
     if changed:
         connection.executemany(
@@ -30,6 +32,16 @@ def accept(
             [(generation_id, position, job_id) for position, generation_id in enumerate(generation_ids)],
         )
     return bool(changed)
+
+
+def adopt(connection: sqlite3.Connection, job_id: str, generation_id: str, now: float) -> bool:
+    """An unknown job turned up in the API's history. Only if nobody else has taken that id."""
+    taken = connection.execute(
+        "INSERT INTO generations (account, generation_id, job, position) SELECT account, ?, id, 0 FROM jobs "
+        "WHERE id = ? AND state IN ('unknown', 'not_accepted') ON CONFLICT DO NOTHING",
+        (generation_id, job_id),
+    ).rowcount
+    return bool(taken) and accept(connection, job_id, (), None, now)
 
 
 def refuse(connection: sqlite3.Connection, job_id: str, code: str, message: str, now: float) -> bool:

@@ -1,0 +1,228 @@
+"""Follows jobs to their end: one follower a job, however many wait for it, and none of them lost at a restart."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import anyio
+
+from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs.job import Job, State
+from kubeez_mcp_local.jobs.watching import GaveUpError, Rhythm, Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kubeez_mcp_local.jobs.api import JobsApi
+    from kubeez_mcp_local.jobs.background import Background
+    from kubeez_mcp_local.jobs.ledger import Ledger
+    from kubeez_mcp_local.jobs.outputs import OutputStore
+    from kubeez_mcp_local.rest.wire import Generation
+
+log = logging.getLogger(__name__)
+
+OnProgress = Callable[[float, float | None, str], Awaitable[None]]
+"""Called with seconds since acceptance, expected seconds (or `None`) and a few words."""
+
+_PROGRESS_EVERY = 2.0
+_LOOK_AT_LEDGER_EVERY = 0.25
+_RESAVE_WITHIN = 30 * 86_400.0
+_OTHER_SAVER_PATIENCE = 30.0
+
+
+@dataclass
+class _Following:
+    done: anyio.Event = field(default_factory=anyio.Event)
+    words: str = "accepted"
+
+
+async def _no_wait() -> None:
+    return None
+
+
+class Follower:
+    """Follows accepted jobs, settles them in the ledger and saves their outputs.
+
+    Args:
+        api: Where jobs are read.
+        ledger: Where they are settled.
+        outputs: Where files go.
+        background: Where following goes on while nobody waits.
+        speed: How many times faster than life the API's clock runs; 1 except in the sandbox.
+        before_read: Awaited before each read, to keep the API's read limit (`Pacer.read`).
+        rhythm: When to look.
+        clock: Seconds since 1970.
+        sleep: Waits that many seconds.
+    """
+
+    def __init__(
+        self,
+        api: JobsApi,
+        ledger: Ledger,
+        outputs: OutputStore,
+        background: Background,
+        *,
+        speed: float = 1.0,
+        before_read: Callable[[], Awaitable[None]] = _no_wait,
+        rhythm: Rhythm | None = None,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self._api = api
+        self._ledger = ledger
+        self._outputs = outputs
+        self._background = background
+        self._speed = speed
+        self._before_read = before_read
+        self._rhythm = rhythm or Rhythm()
+        self._clock = clock
+        self._sleep = sleep
+        self._followed: dict[str, _Following] = {}
+
+    def follow(self, job: Job) -> None:
+        """Follow an accepted job from now on, if nobody does yet."""
+        if job.state is State.ACCEPTED and job.id not in self._followed and self._background.running:
+            self._followed[job.id] = _Following()
+            self._background.start(self._follow, job)
+
+    async def wait(self, job: Job, *, timeout: float, on_progress: OnProgress | None = None) -> Job:
+        """Wait for a job until it is settled and saved, or for `timeout` seconds; returns it as it stands then.
+
+        Reports progress at once and then every two seconds. A wait that runs out ends nothing: the job is followed on.
+        """
+        with anyio.move_on_after(timeout):
+            while job.id in self._followed or job.state in (State.SENDING, State.ACCEPTED):
+                self.follow(job)
+                await self._wait_for_news(job, on_progress)
+                job = await self._ledger.get(job.id)
+                if job.state is State.ACCEPTED and job.id not in self._followed:
+                    break  # given up; following it again at once would change nothing
+        return await self._ledger.get(job.id)
+
+    async def resume_all(self) -> list[Job]:
+        """Pick up what ended processes left unfinished: follow accepted jobs, save unsaved outputs.
+
+        Jobs of processes that are alive are theirs. Returns what was picked up.
+        """
+        await self._ledger.recover()
+        taken = []
+        for job in await self._ledger.in_state(State.ACCEPTED):
+            if job.id not in self._followed and await self._ledger.take_over(job):
+                self.follow(job)
+                taken.append(job)
+        for job in await self._ledger.unsaved(_RESAVE_WITHIN):
+            if await self._ledger.take_over_saving(job):
+                self._background.start(self.save_again, job)
+                taken.append(job)
+        return taken
+
+    async def save_again(self, job: Job) -> None:
+        """Save those outputs of a completed job that are not on the disk; what fails is noted in the ledger."""
+        await self._save(job, self._outputs.generations_of(job))
+
+    async def _wait_for_news(self, job: Job, on_progress: OnProgress | None) -> None:
+        """Return when the job's follower is done, or when it is time to look at the ledger again."""
+        following = self._followed.get(job.id)
+        started = job.accepted_at or job.created_at
+        while True:
+            if on_progress is not None:
+                words = following.words if following else job.state.value
+                await on_progress(max(self._clock() - started, 0.0), job.expected_seconds, words)
+            if following is None:
+                await self._sleep(_LOOK_AT_LEDGER_EVERY)
+                return
+            with anyio.move_on_after(_PROGRESS_EVERY):
+                await following.done.wait()
+                return
+
+    async def _follow(self, job: Job) -> None:
+        following = self._followed[job.id]
+        try:
+            generations = await self._results(job, following)
+            settled, ours = await self._settle(job, generations)
+            if ours:
+                await self._save(settled, generations)
+            else:
+                await self._saved_by_other(settled)
+        except GaveUpError:
+            log.warning("the API does not know job %s any more", job.id)
+        finally:
+            del self._followed[job.id]
+            following.done.set()
+
+    async def _results(self, job: Job, following: _Following) -> list[Generation]:
+        found: dict[str, Generation] = {}
+        gone: list[GaveUpError] = []
+
+        def say(words: str) -> None:
+            following.words = words
+
+        async def watch(generation_id: str) -> None:
+            try:
+                found[generation_id] = await Watch(
+                    self._api,
+                    job,
+                    generation_id,
+                    rhythm=self._rhythm,
+                    speed=self._speed,
+                    sleep=self._sleep,
+                    before_read=self._before_read,
+                    say=say,
+                ).result()
+            except GaveUpError as error:
+                gone.append(error)
+
+        async with anyio.create_task_group() as group:
+            for generation_id in job.generation_ids:
+                group.start_soon(watch, generation_id)
+        if gone or not found:
+            raise gone[0] if gone else GaveUpError
+        return [found[generation_id] for generation_id in job.generation_ids]
+
+    async def _settle(self, job: Job, generations: Sequence[Generation]) -> tuple[Job, bool]:
+        results = [row.model_dump(mode="json", exclude={"raw"}, exclude_none=True) for row in generations]
+        errors = "; ".join(row.error_message or "no reason given" for row in generations if row.failed)
+        charged, state = charge_of(job, generations), end_state(generations)
+        while True:
+            try:
+                return await self._ledger.settled(job.id, state, charged, results, errors or None)
+            except KubeezError as error:
+                log.warning("job %s cannot be settled in the ledger yet: %s", job.id, error)
+                await self._sleep(self._rhythm.every)
+
+    async def _save(self, job: Job, generations: Sequence[Generation]) -> None:
+        if job.state is not State.COMPLETED:
+            return
+        saved = await self._outputs.save(job, generations)
+        try:
+            await self._ledger.saved(job.id, saved.files, saved.error)
+        except KubeezError as error:
+            log.warning("the saved files of job %s cannot be noted in the ledger: %s", job.id, error)
+
+    async def _saved_by_other(self, job: Job) -> None:
+        """Another process settled it first and saves it; give it the time for that."""
+        waited = 0.0
+        while job.state is State.COMPLETED and not job.files and not job.save_error and waited < _OTHER_SAVER_PATIENCE:
+            await self._sleep(_LOOK_AT_LEDGER_EVERY)
+            waited += _LOOK_AT_LEDGER_EVERY
+            job = await self._ledger.get(job.id)
+
+
+def end_state(generations: Sequence[Generation]) -> State:
+    """What a job has come to. One request may have started several generations; one success is a success."""
+    if not all(row.failed for row in generations):
+        return State.COMPLETED
+    refunded = all(row.credits_deducted is not None and row.credits_deducted <= 0 for row in generations)
+    return State.REFUNDED if refunded else State.FAILED
+
+
+def charge_of(job: Job, generations: Sequence[Generation]) -> float | None:
+    """What a job really cost: the API's own figures, else the quote; nothing for what failed (rest-api.md §3.4)."""
+    figures = [0.0 if row.failed and row.credits_deducted is None else row.credits_deducted for row in generations]
+    if all(figure is not None for figure in figures):
+        return max(sum(figure or 0.0 for figure in figures), 0.0)
+    return job.reserved if job.quote_credits is not None else None

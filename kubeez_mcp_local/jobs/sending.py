@@ -1,0 +1,230 @@
+"""Sends one claimed request and writes down what came of it, whatever happens on the way.
+
+Before the request leaves, every failure and every cancellation releases the claim. Once it has left, it is awaited in
+the background, so that a caller who gives up does not turn a paid job into a lost one. Whatever does not prove that
+nothing was accepted makes the job `unknown`.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import anyio
+
+from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs.failures import LedgerError, NotAcceptedError, UnrecordedJobError, UnsettledJobError
+from kubeez_mcp_local.jobs.job import Job, State
+from kubeez_mcp_local.rest import failures as api_failures
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from kubeez_mcp_local.jobs.api import JobsApi
+    from kubeez_mcp_local.jobs.background import Background
+    from kubeez_mcp_local.jobs.ledger import Ledger
+    from kubeez_mcp_local.jobs.order import Order
+    from kubeez_mcp_local.jobs.pacing import Pacer
+    from kubeez_mcp_local.jobs.reconcile import Reconciler
+    from kubeez_mcp_local.rest.requests import Sendable
+    from kubeez_mcp_local.rest.wire import Accepted
+
+_NOTHING_ACCEPTED = (
+    api_failures.UnauthorizedError,
+    api_failures.MissingScopeError,
+    api_failures.InsufficientCreditsError,
+    api_failures.RefusedError,
+    api_failures.NotFoundError,
+    api_failures.RateLimitedError,
+    api_failures.UnreachableError,
+    api_failures.NotOfferedError,
+)
+"""Proof that a paid request was not accepted. Every other failure of sending leaves its fate open."""
+
+_TRIES = 3  # for a request that the API turns away with 429
+_RECORD_DELAYS = (0.1, 0.3, 0.9)
+
+
+@dataclass
+class _Letter:
+    """A request on its way: the answer is awaited by its caller, who may leave before it comes."""
+
+    job: Job
+    request: Sendable
+    answered: anyio.Event = field(default_factory=anyio.Event)
+    error: KubeezError | None = None
+    retry_seconds: float | None = None
+    abandoned: bool = False
+    tries_left: int = 0
+
+
+class Sender:
+    """Sends claimed jobs.
+
+    Args:
+        api: Where paid requests go.
+        ledger: Where their fate is written down.
+        pacer: Keeps the API's limits.
+        reconciler: Looks for a job whose answer never came.
+        background: Where a request lives on when its caller is cancelled.
+        on_accepted: Called with every job the API took.
+        patience: Longest wait for the API's limits, in seconds.
+        settling: Longest wait for the history to show a job whose answer never came, in seconds.
+        sleep: Waits between attempts to write down what happened.
+    """
+
+    def __init__(
+        self,
+        api: JobsApi,
+        ledger: Ledger,
+        pacer: Pacer,
+        reconciler: Reconciler,
+        background: Background,
+        *,
+        on_accepted: Callable[[Job], None] = lambda _job: None,
+        patience: float = 30.0,
+        settling: float = 10.0,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self._api = api
+        self._ledger = ledger
+        self._pacer = pacer
+        self._reconciler = reconciler
+        self._background = background
+        self._on_accepted = on_accepted
+        self._patience = patience
+        self._settling = settling
+        self._sleep = sleep
+        self._unwritten: list[Callable[[], Awaitable[Job]]] = []
+
+    async def send(self, order: Order, job: Job) -> Job:
+        """Build, pace and send; returns the accepted job.
+
+        Raises:
+            BusyError: The API's limits are used up for longer than `patience`; nothing was sent.
+            UnsettledJobError: It left, and its fate is open.
+            UnrecordedJobError: It was accepted, but the ledger cannot be written any more.
+            KubeezError: Anything else: it was not accepted.
+        """
+        async with self._released_on_failure(job):
+            request = await order.build()
+        patience = self._patience
+        for tries_left in reversed(range(_TRIES)):
+            letter = _Letter(job, request, tries_left=tries_left)
+            async with self._released_on_failure(job):
+                await self._pacer.leave(job, patience=patience)
+                self._background.start(self._deliver, letter)
+            await self._answer(letter)
+            if letter.retry_seconds is None:
+                break
+            patience -= letter.retry_seconds
+        if letter.error is None:
+            return letter.job
+        if letter.job.state is State.UNKNOWN:
+            return await self._settled_soon(letter.job, letter.error)
+        raise letter.error
+
+    @asynccontextmanager
+    async def _released_on_failure(self, job: Job) -> AsyncIterator[None]:
+        """Around everything that happens before the request leaves: if it fails or is cancelled, nothing was sent."""
+        try:
+            yield
+        except BaseException as error:
+            with anyio.CancelScope(shield=True):
+                await self._refuse(job, error)
+            raise
+
+    async def _answer(self, letter: _Letter) -> None:
+        """Wait for the answer. A caller who leaves takes nothing back: the request lives on in the background."""
+        try:
+            await letter.answered.wait()
+        except BaseException as error:
+            letter.abandoned = True
+            if letter.retry_seconds is not None:
+                with anyio.CancelScope(shield=True):
+                    await self._refuse(letter.job, error)
+            raise
+
+    async def _deliver(self, letter: _Letter) -> None:
+        """Send, and write the answer down, whatever it is."""
+        try:
+            accepted = await self._api.start(letter.request)
+        except _NOTHING_ACCEPTED as error:
+            with anyio.CancelScope(shield=True):
+                await self._turned_down(letter, error)
+        except BaseException as error:
+            with anyio.CancelScope(shield=True):
+                await self._in_doubt(letter, error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            with anyio.CancelScope(shield=True):
+                await self._taken(letter, accepted)
+        finally:
+            letter.answered.set()
+
+    async def _taken(self, letter: _Letter, accepted: Accepted) -> None:
+        ids, estimate = accepted.generation_ids, accepted.estimated_cost_credits
+        try:
+            letter.job = await self._insist(lambda: self._ledger.accepted(letter.job.id, ids, estimate))
+        except LedgerError as error:
+            letter.error = UnrecordedJobError(ids, error)
+            return
+        self._on_accepted(letter.job)
+
+    async def _turned_down(self, letter: _Letter, error: KubeezError) -> None:
+        letter.error = error
+        if isinstance(error, api_failures.RateLimitedError):
+            seconds = await self._pacer.turned_away(letter.job, error.retry_after)
+            if not letter.abandoned and letter.tries_left > 0:
+                letter.retry_seconds = seconds
+                return
+        letter.job = await self._refuse(letter.job, error)
+
+    async def _in_doubt(self, letter: _Letter, error: BaseException) -> None:
+        letter.error = error if isinstance(error, KubeezError) else api_failures.AmbiguousError(_words(error))
+        code, message = letter.error.code, letter.error.message
+        letter.job = await self._insist(lambda: self._ledger.unknown(letter.job.id, code, message))
+
+    async def _refuse(self, job: Job, error: BaseException) -> Job:
+        code = error.code if isinstance(error, KubeezError) else "not_sent"
+        message = error.message if isinstance(error, KubeezError) else _words(error)
+        return await self._insist(lambda: self._ledger.refused(job.id, code, message))
+
+    async def _settled_soon(self, job: Job, error: KubeezError) -> Job:
+        """The answer is missing; perhaps the API's history already knows."""
+        job = await self._reconciler.settle(job, patience=self._settling)
+        if job.generation_ids:
+            return job
+        if job.state is State.NOT_ACCEPTED:
+            raise NotAcceptedError(job) from error
+        raise UnsettledJobError(job) from error
+
+    async def _insist(self, record: Callable[[], Awaitable[Job]]) -> Job:
+        """Write down what has happened, however unwilling the disk; what fails now is written before anything else."""
+        for delay in _RECORD_DELAYS:
+            try:
+                return await record()
+            except LedgerError:
+                await self._sleep(delay)
+        try:
+            return await record()
+        except LedgerError:
+            self._unwritten.append(record)
+            raise
+
+    async def write_what_is_unwritten(self) -> None:
+        """Catch up on what the ledger would not take before.
+
+        Raises:
+            LedgerError: It still does not.
+        """
+        while self._unwritten:
+            await self._unwritten[0]()
+            del self._unwritten[0]
+
+
+def _words(error: BaseException) -> str:
+    """What an unexpected failure is called in the ledger; its text may hold anything and is left out."""
+    return "The call was cancelled." if not isinstance(error, Exception) else f"{type(error).__name__} happened."

@@ -1,0 +1,208 @@
+"""The one way to spend credits: look, ask, claim, send, write down.
+
+The order is: freeze the quote → look whether it could be claimed → ask the user → claim → upload and build the
+request → wait for the API's limits → send → record the answer. Nothing is reserved while the user thinks; whatever
+changed meanwhile is found by the claim, which checks everything again in one transaction. From the claim on there is
+always a ledger row, and a row that says "sent" is on the disk before the first byte leaves.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+
+from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs.approvals import VALID_SECONDS, Approval
+from kubeez_mcp_local.jobs.consent import SpendQuestion, needs_consent, question_for, total_quote
+from kubeez_mcp_local.jobs.digest import group_digest
+from kubeez_mcp_local.jobs.failures import (
+    ConsentCancelledError,
+    ConsentRequiredError,
+    DeclinedError,
+    UnsettledJobError,
+)
+from kubeez_mcp_local.jobs.frozen import FrozenQuote
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from kubeez_mcp_local.jobs.consent import Consent
+    from kubeez_mcp_local.jobs.guard import Decision
+    from kubeez_mcp_local.jobs.job import Job
+    from kubeez_mcp_local.jobs.ledger import Ledger
+    from kubeez_mcp_local.jobs.order import Order
+    from kubeez_mcp_local.jobs.reconcile import Reconciler
+    from kubeez_mcp_local.jobs.sending import Sender
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What became of one order.
+
+    Attributes:
+        job: The job as the ledger has it.
+        repeated: Whether it was there before, so that nothing was sent or paid now.
+        error: Why it was not accepted; only among the answers of `submit_all`.
+    """
+
+    job: Job
+    repeated: bool = False
+    error: KubeezError | None = None
+
+
+async def _unknown_balance() -> float | None:
+    return None
+
+
+class Spender:
+    """Submits orders.
+
+    Args:
+        sender: Sends what was claimed.
+        ledger: What was paid.
+        reconciler: Settles jobs whose fate is unknown.
+        asks_above: Quotes above this many credits need a yes; infinite where nobody is asked.
+        balance: Credits left in the account, for the question; `None` or a `KubeezError` leaves it out.
+        settling: Longest wait for an unknown job to be settled before giving up on a call, in seconds.
+    """
+
+    def __init__(
+        self,
+        sender: Sender,
+        ledger: Ledger,
+        reconciler: Reconciler,
+        *,
+        account: str,
+        asks_above: float,
+        balance: Callable[[], Awaitable[float | None]] = _unknown_balance,
+        settling: float = 10.0,
+    ) -> None:
+        self._sender = sender
+        self._ledger = ledger
+        self._reconciler = reconciler
+        self._account = account
+        self._asks_above = asks_above
+        self._balance = balance
+        self._settling = settling
+
+    async def submit(self, order: Order, consent: Consent, approval: str | None = None) -> Submission:
+        """Pay for one order, once.
+
+        Args:
+            consent: Asks the user, if the quote must be asked about.
+            approval: The code that came with an earlier `ConsentRequiredError`.
+
+        Raises:
+            CeilingError, UnusableQuoteError: The guard does not let it through.
+            ConsentRequiredError, DeclinedError, ConsentCancelledError, ApprovalError: There was no yes.
+            UnsettledJobError: This, or something like it, may have been paid already.
+            BusyError: The API's limits are used up.
+            LedgerError: The ledger cannot be written, so nothing was sent.
+            KubeezError: Building or sending failed; `spent` says what that means for the credits.
+        """
+        submission = (await self.submit_all([order], consent, approval))[0]
+        if submission.error is not None:
+            raise submission.error
+        return submission
+
+    async def submit_all(
+        self, orders: Sequence[Order], consent: Consent, approval: str | None = None
+    ) -> list[Submission]:
+        """Pay for the orders of one call (variants) with one question and one check of the ceilings.
+
+        Raises as `submit` does for everything up to the claim; what happens to single orders after that is in their
+        submissions.
+        """
+        if len({order.digest for order in orders}) < len(orders):
+            raise ValueError("the orders of one call must differ in their digests")
+        await self._sender.write_what_is_unwritten()
+        looked = await self._unblocked(orders)
+        known = [Submission(claim.job, repeated=True) for claim in looked.claims if claim.job]
+        if len(known) == len(orders):
+            return known
+        permission = await self._permission(orders, consent, approval)
+        decision = await self._ledger.claim(orders, permission)
+        if decision.blocked_by is not None:
+            raise UnsettledJobError(decision.blocked_by)
+        return await self._send_all(orders, decision)
+
+    async def question(self, orders: Sequence[Order]) -> SpendQuestion | None:
+        """What `submit_all` would ask about these orders, or `None` if it would not; the same for ten minutes."""
+        price, basis = total_quote(orders)
+        if not needs_consent(price, self._asks_above):
+            return None
+        digest = group_digest([order.digest for order in orders])
+        frozen = await self._ledger.frozen_quote(digest, price)
+        if frozen is None:
+            frozen = await self._ledger.freeze(digest, FrozenQuote(price, basis, await self._balance_now()))
+        return question_for(orders, frozen, digest)
+
+    async def _unblocked(self, orders: Sequence[Order]) -> Decision:
+        decision = await self._ledger.look(orders)
+        if decision.blocked_by is not None:
+            await self._reconciler.settle(decision.blocked_by, patience=self._settling)
+            decision = await self._ledger.look(orders)
+        if decision.blocked_by is not None:
+            raise UnsettledJobError(decision.blocked_by)
+        return decision
+
+    async def _permission(self, orders: Sequence[Order], consent: Consent, approval: str | None) -> Approval | None:
+        question = await self.question(orders)
+        if question is None:
+            return None
+        if approval is not None:
+            return Approval(approval, self._account, question.digest, question.credits)
+        answer = await consent.ask(question)
+        if answer == "accept":
+            return None
+        if answer == "decline":
+            raise DeclinedError("The user said no. Nothing was sent.", next_step="Ask what to change.")
+        if answer == "cancel":
+            raise ConsentCancelledError(
+                "The question was closed without an answer. Nothing was sent.", next_step="Ask again when wanted."
+            )
+        code = await self._ledger.issue_approval(question.digest, question.credits)
+        raise ConsentRequiredError(question, code, VALID_SECONDS)
+
+    async def _balance_now(self) -> float | None:
+        try:
+            return await self._balance()
+        except KubeezError as error:
+            log.info("the balance is left out of the question: %s", error.code)
+            return None
+
+    async def _send_all(self, orders: Sequence[Order], decision: Decision) -> list[Submission]:
+        answers: dict[str, Submission] = {}
+
+        async def send(order: Order, job: Job) -> None:
+            try:
+                answers[order.digest] = Submission(await self._sender.send(order, job))
+            except KubeezError as error:
+                answers[order.digest] = Submission(await self._ledger.get(job.id), error=error)
+
+        fresh = [
+            (order, claim.job)
+            for order, claim in zip(orders, decision.claims, strict=True)
+            if claim.job and not claim.repeated
+        ]
+        if len(fresh) == 1:
+            await send(*fresh[0])
+        else:
+            async with anyio.create_task_group() as group:
+                for order, job in fresh:
+                    group.start_soon(send, order, job)
+        return [
+            answers.get(order.digest) or Submission(_certain(claim.job), repeated=True)
+            for order, claim in zip(orders, decision.claims, strict=True)
+        ]
+
+
+def _certain(job: Job | None) -> Job:
+    if job is None:
+        raise RuntimeError("the guard gave neither a job nor a reason")
+    return job
