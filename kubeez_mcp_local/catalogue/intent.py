@@ -18,8 +18,7 @@ _JOBS: tuple[tuple[str, str], ...] = (
     ),
     (
         "remove_background",
-        r"\b(?:remove|cut|erase|drop|strip)\w*\b.*\bbackgrounds?\b|\bbackground[- ]?remov\w*|\bcut[- ]?outs?\b"
-        r"|\btransparent (?:png|background)",
+        r"\b(?:remov|cut|eras|drop)\w*\b.*\bbackgrounds?\b|\bbackground[- ]?remov\w*|\bcut-?outs?\b|\btransparent png",
     ),
     ("ad_copy", r"\bad[- ]?copy\b|\bcop(?:y|ies) (?:this|that|the|an?) ad\b|\b(?:like|from) (?:this|a) reference ad\b"),
     ("sound", r"\bsound[- ]?(?:effects?|fx|design)\b|\bsfx\b|\bfoley\b"),
@@ -54,6 +53,7 @@ _EDIT = (
 _FROM_STILL = (
     r"\banimat\w* (?:my|this|the|an?|our) (?:\w+ )?(?:photo|image|picture|still|logo|drawing)|\bbring\b.*\bto life\b"
     r"|\b(?:image|photo|picture|still)[- ]to[- ]video\b|\bfirst (?:and last )?frame"
+    r"|\b(?:turn|make|convert)\w* (?:my|this|these|the|our) (?:\w+ )?(?:photo|image|picture|still)s? (?:in)?to\b"
 )
 
 
@@ -138,10 +138,8 @@ def _resolution(words: str) -> str | None:
 
 
 def _count(words: str) -> int:
-    things = (
-        r"(?:\w+ ){0,2}(?:images?|pictures?|photos?|variants?|variations?|versions?|options?|videos?|clips?|logos?)\b"
-    )
-    found = re.search(rf"\b(\d{{1,2}}|{'|'.join(_NUMBERS)}) {things}", words)
+    things = r"(?:\w+ ){0,2}(?:images|pictures|photos|variants|variations|versions|options|videos|clips|logos)\b"
+    found = re.search(rf"\b(\d{{1,2}}|{'|'.join(_NUMBERS)}) (?!s\b|sec|credit){things}", words)
     if not found:
         return 1
     number = found.group(1)

@@ -29,6 +29,21 @@ _MODELS: dict[str, str] = {
 _LEAST_BILLED = {"sonilo-dubbing": 10, **{model.id: model.least_billed for model in SOUND_MODELS}}
 
 
+def file_job_of(model_id: str) -> FileJob | None:
+    """The job on a file that this model does; `None` for models that make something from a prompt."""
+    name = model_id.strip().lower()
+    if name.endswith("-dubbing"):
+        return "dubbing"
+    if name.startswith("sonilo-"):
+        return "sound"
+    starts: dict[str, FileJob] = {
+        "auto-caption": "captions",
+        "mvsep": "separation",
+        BACKGROUND_MODEL: "remove_background",
+    }
+    return next((job for start, job in starts.items() if name.startswith(start)), None)
+
+
 def quote_job(
     kind: FileJob,
     listing: Listing,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast
 
+from kubeez_mcp_local.catalogue.ad_copy import AdCopyRequest, quote_ad_copy
 from kubeez_mcp_local.catalogue.intent import Intent, read_intent
 from kubeez_mcp_local.catalogue.job_quotes import quote_job
 from kubeez_mcp_local.catalogue.pick import pick
@@ -135,7 +136,7 @@ def _reason(choice: Choice, best: Candidate | None) -> str:
     if best is None or best == choice.chosen:
         return choice.summary
     cheapest = choice.chosen.model.id if choice.chosen else ""
-    return f"{best.model.id} is a sound default for {choice.wish.task}; the first by the numbers is {cheapest}."
+    return f"{best.model.id} is a good default for {choice.wish.task}; the first by the numbers is {cheapest}."
 
 
 def _default_ratio(best: Candidate | None) -> str | None:
@@ -146,12 +147,10 @@ def _default_ratio(best: Candidate | None) -> str | None:
 
 
 def _file_job(intent: Intent, listing: Listing, *, has_file: bool) -> Plan:
-    count = intent.count
-    model_id = _FILE_JOB_MODELS.get(intent.job)
-    quote = _file_quote(intent, listing)
     needs_file = intent.job != "sound" or has_file
-    if intent.job == "sound" and has_file:
-        model_id = "sonilo-video-to-video-sfx"
+    onto_clip = intent.job == "sound" and has_file
+    model_id = "sonilo-video-to-video-sfx" if onto_clip else _FILE_JOB_MODELS.get(intent.job)
+    quote = _file_quote(intent, listing, model_id)
     return Plan(
         recommended_model=model_id,
         estimated_credits=quote.credits,
@@ -161,20 +160,20 @@ def _file_job(intent: Intent, listing: Listing, *, has_file: bool) -> Plan:
         workflow_steps=job_steps(intent.job, model_id),
         skills_to_fetch=_skills(needs_file),
         task=intent.job,
-        count=count,
+        count=intent.count,
         price_basis=quote.basis,
         reason=quote.note or "The job was named in the intent.",
     )
 
 
-def _file_quote(intent: Intent, listing: Listing) -> Quote:
+def _file_quote(intent: Intent, listing: Listing, model_id: str | None) -> Quote:
     if intent.job == "trim":
         return replace(unknown_quote(None, ""), credits=0.0, basis="catalogue", note="Trimming is local and free.")
     if intent.job == "ad_copy":
-        from kubeez_mcp_local.catalogue.ad_copy import AdCopyRequest, quote_ad_copy
-
         return quote_ad_copy(listing, AdCopyRequest("-", variant_count=intent.count))
-    return quote_job(cast("FileJob", intent.job), listing, seconds=None, count=intent.count)
+    # A sound made from text has a length of its own choosing; every other job has that of its file.
+    seconds = intent.seconds if intent.job == "sound" and model_id == _FILE_JOB_MODELS["sound"] else None
+    return quote_job(cast("FileJob", intent.job), listing, model_id=model_id, seconds=seconds, count=intent.count)
 
 
 def _skills(with_files: bool) -> tuple[str, ...]:

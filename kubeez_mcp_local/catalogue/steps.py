@@ -49,7 +49,8 @@ def job_steps(job: str, model_id: str | None) -> tuple[str, ...]:
         arguments = "video_url, prompt" if model_id and "-video-to-" in model_id else arguments
     steps = [f"Ask for the file if it is not there yet: a local path or an https URL ({arguments})."]
     if model_id:
-        steps.append(f"estimate(model={model_id!r}) with the length of the file: the price and the balance.")
+        sized = "" if job == "remove_background" else " with the length of the file"
+        steps.append(f"estimate(model={model_id!r}){sized}: the price and the balance.")
     chosen = f"model={model_id!r}, " if job in ("sound", "dubbing") else ""
     return (*steps, _CONFIRM, f"{tool}({chosen}{arguments}).", _WAIT)
 

@@ -132,11 +132,19 @@ def held_against(model: Model, listing: Listing, wish: Wish) -> Candidate | None
     except InvalidArgumentError as error:
         if not misses:
             misses.append(_reason(error, model))
-        quote = flat_quote(model, count=wish.count)
-    else:
-        quote = quote_media(model, request, count=wish.count)
+    fits = request is not None and not misses
+    quote = quote_media(model, request, count=wish.count) if request and fits else _usual_quote(model, listing, wish)
     misses.extend(_budget_misses(quote, wish))
     return Candidate(model, request, quote, tuple(dict.fromkeys(misses)))
+
+
+def _usual_quote(model: Model, listing: Listing, wish: Wish) -> Quote:
+    """The price of what the model makes when nothing special is asked, to compare misfits by."""
+    try:
+        request = check_media(model, listing, MediaRequest("x", model.id, inputs=wish.inputs))
+    except InvalidArgumentError:
+        return flat_quote(model, count=wish.count)
+    return quote_media(model, request, count=wish.count)
 
 
 def _request(model: Model, wish: Wish) -> MediaRequest:
