@@ -59,7 +59,9 @@ class EmbeddedSandbox:
         """
         from anyio.to_thread import run_sync
 
-        return self._origin or await run_sync(self.start_blocking, abandon_on_cancel=True)
+        if self._origin is not None:
+            return self._origin
+        return await run_sync(self.start_blocking, abandon_on_cancel=True)
 
     async def stop(self) -> None:
         """Stop it at once; open streams and downloads are dropped."""

@@ -1,0 +1,39 @@
+"""Short ways to start and finish jobs, shared by the sandbox's tests."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import httpx
+
+PICTURE: dict[str, Any] = {"prompt": "A lighthouse at dawn", "model": "nano-banana-2", "seed": 7}
+
+
+def start(http: httpx.Client, path: str = "/v1/generate/media", **body: Any) -> str:
+    """Start a job, a picture by default, and return its id."""
+    answer = http.post(path, json=body or PICTURE)
+    assert answer.status_code in (200, 202), answer.text
+    started = answer.json()
+    return str(started.get("generation_id") or started["separation_id"])
+
+
+def finish(http: httpx.Client, job: str, kind: str = "media") -> dict[str, Any]:
+    """Poll until the job is over."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        answer = http.get(f"/v1/generate/{kind}/{job}")
+        assert answer.status_code == 200, answer.text
+        state: dict[str, Any] = answer.json()
+        if state["status"] in ("completed", "failed"):
+            return state
+        time.sleep(0.01)
+    raise AssertionError(f"job {job} did not finish")
+
+
+def upload(http: httpx.Client, data: bytes, name: str = "input.png", media_type: str = "image/png") -> str:
+    """Upload bytes and return their URL."""
+    answer = http.post("/v1/upload/media", files={"file": (name, data, media_type)})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["url"])

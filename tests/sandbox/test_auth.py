@@ -1,0 +1,87 @@
+"""Who may call what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    import httpx
+
+    from tests.sandbox_server import RunningSandbox
+
+
+@pytest.mark.parametrize(
+    "headers", [{"X-API-Key": "sk_live_example"}, {"Authorization": "Bearer sk_live_example"}], ids=["header", "bearer"]
+)
+def test_either_header_carries_the_key(sandbox: RunningSandbox, headers: dict[str, str]) -> None:
+    with sandbox.client(key=None) as client:
+        assert client.get("/v1/balance", headers=headers).json()["credits"] == 10_000
+
+
+@pytest.mark.parametrize("key", [None, "sk_test_example", "sk_live_", "nonsense"])
+def test_other_keys_are_refused(sandbox: RunningSandbox, key: str | None) -> None:
+    with sandbox.client(key=key) as client:
+        answer = client.get("/v1/models")
+    assert answer.status_code == 401
+    assert isinstance(answer.json()["detail"], str)
+
+
+def test_a_missing_key_is_told_before_a_missing_field(sandbox: RunningSandbox) -> None:
+    with sandbox.client(key=None) as client:
+        assert client.post("/v1/generate/media", json={}).status_code == 401
+
+
+def test_each_key_has_an_account_of_its_own(sandbox: RunningSandbox) -> None:
+    for key in ("sk_live_one", "sk_live_two"):
+        with sandbox.client(key=key) as client:
+            client.get("/v1/balance")
+    assert len(sandbox.control.books()["accounts"]) == 2
+
+
+def test_two_keys_can_share_an_account(sandbox: RunningSandbox) -> None:
+    sandbox.control.key("sk_live_one", account="team", credits=50)
+    sandbox.control.key("sk_live_two", account="team")
+    with sandbox.client(key="sk_live_two") as client:
+        assert client.get("/v1/balance").json()["credits"] == 50
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "scope"),
+    [
+        ("/v1/generate/media", {"prompt": "a", "model": "z-image"}, "generate:media"),
+        ("/v1/generate/music", {"prompt": "a"}, "generate:music"),
+        ("/v1/generate/dialogue", {"dialogue": [{"text": "hello"}]}, "generate:speech"),
+        ("/v1/generate/ad-copy", {"reference_ad_url": "https://example.com/a.png"}, "generate:ads"),
+    ],
+)
+def test_a_key_without_the_scope_gets_403_that_names_it(
+    sandbox: RunningSandbox, path: str, body: dict[str, object], scope: str
+) -> None:
+    sandbox.control.key("sk_live_reader", scopes=["read:balance"])
+    with sandbox.client(key="sk_live_reader") as client:
+        answer = client.post(path, json=body)
+    assert answer.status_code == 403
+    assert scope in answer.json()["detail"]
+
+
+def test_a_key_can_be_revoked_midway(sandbox: RunningSandbox, http: httpx.Client) -> None:
+    assert http.get("/v1/balance").status_code == 200
+    sandbox.control.key("sk_live_example", revoked=True)
+    assert http.get("/v1/balance").status_code == 401
+    sandbox.control.key("sk_live_example", revoked=False)
+    assert http.get("/v1/balance").status_code == 200
+
+
+def test_no_key_is_kept_in_the_books(sandbox: RunningSandbox, http: httpx.Client) -> None:
+    http.get("/v1/balance")
+    assert "sk_live_example" not in str(sandbox.control.books())
+
+
+def test_foreign_host_names_are_refused(sandbox: RunningSandbox) -> None:
+    with sandbox.client() as client:
+        assert client.get("/v1/balance", headers={"Host": "evil.example"}).status_code == 421
+        assert client.get("/_sandbox/books", headers={"Host": "evil.example:80"}).status_code == 421
+        assert client.get("/health", headers={"Host": "localhost:1"}).status_code == 200
+        assert client.get("/health", headers={"Host": "[::1]:80"}).status_code == 200

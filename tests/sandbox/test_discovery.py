@@ -1,0 +1,81 @@
+"""Documents and the catalogue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    import httpx
+
+    from tests.sandbox_server import RunningSandbox
+
+ASSUMED = {
+    "generate_captions", "generate_dubbing", "generate_sound", "remove_background", "generate_separation",
+    "get_separation", "generate_music_persona", "estimate",
+}  # fmt: skip
+
+
+def _operations(document: dict[str, dict[str, dict[str, dict[str, str]]]]) -> dict[str, str | None]:
+    return {
+        operation["operationId"]: operation.get("x-kubeez-evidence")
+        for item in document["paths"].values()
+        for operation in item.values()
+    }
+
+
+def test_health_and_the_catalogue_page_need_no_key(sandbox: RunningSandbox) -> None:
+    with sandbox.client(key=None) as client:
+        assert client.get("/health").json() == {"status": "healthy"}
+        assert client.get("/docs/models.json").json()["total_count"] > 100
+        assert client.get("/v1/models").status_code == 401
+
+
+def test_rows_hold_no_notes_of_ours_and_website_only_models_are_hidden(http: httpx.Client) -> None:
+    listing = http.get("/v1/models").json()
+    assert listing["total_count"] == len(listing["models"])
+    assert not [key for row in listing["models"] for key in row if key.startswith("_")]
+    ids = {row["model_id"] for row in listing["models"]}
+    assert {"nano-banana-2", "V5_5", "mvsep-40", "remove-background", "ad-copy"} <= ids
+    assert not ids & {"suno-add-vocals", "suno-add-instrumental", "flux-2", "veo3-1"}
+
+
+def test_invented_prices_say_so(http: httpx.Client) -> None:
+    row = http.get("/docs/models/remove-background.json").json()
+    assert "invented" in row["cost_note"]
+
+
+def test_the_listing_can_be_narrowed_to_a_type(http: httpx.Client) -> None:
+    rows = http.get("/v1/models", params={"model_type": "music"}).json()["models"]
+    assert {row["model_type"] for row in rows} == {"music"}
+
+
+def test_a_family_name_lists_its_variants(http: httpx.Client) -> None:
+    rows = http.get("/docs/models/kling-3-0.json").json()["models"]
+    assert {"kling-3-0-std", "kling-3-0-pro"} <= {row["model_id"] for row in rows}
+    assert http.get("/docs/models/no-such-model.json").status_code == 404
+
+
+def test_speech_carries_its_voices(http: httpx.Client) -> None:
+    voices = http.get("/docs/models/text-to-dialogue-v3.json").json()["voice_allowlist"]
+    assert len(voices) == 26
+    assert "Rachel" in voices
+
+
+def test_the_openapi_document_marks_every_operation_with_its_evidence(http: httpx.Client) -> None:
+    operations = _operations(http.get("/openapi.json").json())
+    assert {name for name, evidence in operations.items() if evidence == "assumed"} == ASSUMED
+    public = {name: evidence for name, evidence in operations.items() if not name.startswith("sandbox_")}
+    assert set(public.values()) == {"assumed", "documented"}
+
+
+@pytest.mark.parametrize("path", ["/v1/generate/captions", "/v1/estimate", "/v1/generate/separation"])
+def test_assumed_routes_can_be_switched_off(sandbox: RunningSandbox, http: httpx.Client, path: str) -> None:
+    sandbox.control.knobs(assumed_routes=False)
+    assert http.post(path, json={}).status_code == 404
+    document = http.get("/openapi.json").json()
+    assert not set(_operations(document)) & ASSUMED
+    assert "generate_media" in _operations(document)
+    sandbox.control.knobs(assumed_routes=True)
+    assert http.post(path, json={}).status_code == 422
