@@ -82,7 +82,7 @@ def parse_seconds(duration: str | float | None) -> int | None:
         seconds = int(found.group(1)) if found else 0
     elif not isinstance(duration, bool):
         seconds = duration
-    if seconds != seconds or not 1 <= seconds <= _LONGEST_SECONDS or seconds != int(seconds):
+    if not 1 <= seconds <= _LONGEST_SECONDS or seconds != int(seconds):
         raise InvalidArgumentError("duration", f'{duration!r} is not a whole number of seconds such as 5 or "5s".')
     return int(seconds)
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from kubeez_mcp_local.catalogue import ids
+from kubeez_mcp_local.catalogue.check_settings import read_ratio
 from kubeez_mcp_local.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class Listing:
         kind = self._known("model_type", model_type, {*_TYPES, *(model.type for model in self.models)})
         task = generation_type and generation_type.strip().lower().replace("_", "-")
         task = self._known("generation_type", task, {name for model in self.models for name in model.generation_types})
+        shape = read_ratio(ratio) if ratio else ""
         words = (query or "").lower().split()
 
         def fits(model: Model) -> bool:
@@ -138,7 +140,7 @@ class Listing:
                 and (not task or task in model.generation_types)
                 and (not provider or provider.strip().lower() in model.provider.lower())
                 and (max_credits is None or (model.credits is not None and model.credits <= max_credits))
-                and (not ratio or ratio.strip().lower() in model.ratios)
+                and (not shape or shape in model.ratios)
                 and all(word in text for word in words)
             )
 

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kubeez_mcp_local.catalogue.listing import UnknownModelError
+from kubeez_mcp_local.catalogue.listing import Listing, UnknownModelError
 from kubeez_mcp_local.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from kubeez_mcp_local.catalogue.listing import Listing
+    from collections.abc import Callable
+
+    from kubeez_mcp_local.catalogue.model import Model
 
 
 @pytest.mark.parametrize("name", ["Logo-maker", "logo-maker", "LOGO-MAKER", " Logo-maker "])
@@ -84,8 +86,14 @@ def test_filters_combine(listing: Listing) -> None:
     assert found.source == listing.source
 
 
-def test_filter_by_ratio(listing: Listing) -> None:
-    assert {model.id for model in listing.filter(ratio="2:1").models} == {"Logo-maker"}
+@pytest.mark.parametrize("ratio", ["2:1", "2x1", " 2 : 1 "])
+def test_filter_by_ratio(listing: Listing, ratio: str) -> None:
+    assert {model.id for model in listing.filter(ratio=ratio).models} == {"Logo-maker"}
+
+
+def test_of_two_ids_that_differ_only_in_case_the_exact_one_is_found(make_model: Callable[..., Model]) -> None:
+    both = Listing((make_model("Kite"), make_model("kite")), source="live")
+    assert [both.get(name).id for name in ("Kite", "kite", "KITE")] == ["Kite", "kite", "Kite"]
 
 
 def test_filters_that_match_nothing_give_nothing(listing: Listing) -> None:
