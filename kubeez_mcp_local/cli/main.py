@@ -79,7 +79,7 @@ class _LazyCommands(click.Group):
 @click.option("--read-only", is_flag=True, default=None, help="Offer only tools that change and spend nothing.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much goes to stderr.")
 @click.pass_context
-def cli(ctx: click.Context, env_file: Path | None, **flags: Any) -> None:
+def cli(ctx: click.Context, /, env_file: Path | None, **flags: Any) -> None:
     """Kubeez media generation as a local MCP server.
 
     Settings come from these options, KUBEEZ_* variables and your config file. Without a key everything runs in a

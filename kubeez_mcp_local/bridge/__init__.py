@@ -1,0 +1,5 @@
+"""The composition root: builds the parts from Settings; MCP and the command line both stand on it."""
+
+from kubeez_mcp_local.bridge.bridge import Bridge
+
+__all__ = ["Bridge"]

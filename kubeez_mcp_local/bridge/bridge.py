@@ -1,0 +1,264 @@
+"""Builds the parts from the settings, each when it is first needed, and closes them again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import anyio
+
+from kubeez_mcp_local.bridge.api import Api
+from kubeez_mcp_local.bridge.history import History
+from kubeez_mcp_local.bridge.making import Making
+from kubeez_mcp_local.bridge.orders import Orders
+from kubeez_mcp_local.bridge.origin import Origins
+from kubeez_mcp_local.bridge.uploading import Uploading
+from kubeez_mcp_local.bridge.viewing import Viewing
+from kubeez_mcp_local.catalogue.store import Catalogue
+from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs.account import account_of
+from kubeez_mcp_local.jobs.background import Background
+from kubeez_mcp_local.jobs.budget import Ceilings
+from kubeez_mcp_local.jobs.follower import Follower
+from kubeez_mcp_local.jobs.ledger import open_ledger
+from kubeez_mcp_local.jobs.limits import Limits
+from kubeez_mcp_local.jobs.outputs import OutputStore
+from kubeez_mcp_local.jobs.pacing import Pacer
+from kubeez_mcp_local.jobs.reconcile import Reconciler
+from kubeez_mcp_local.jobs.sending import Sender
+from kubeez_mcp_local.jobs.spender import Spender
+from kubeez_mcp_local.media.inputs import Inputs
+from kubeez_mcp_local.media.path_guard import PathGuard
+from kubeez_mcp_local.media.uploads import Uploads
+from kubeez_mcp_local.settings import Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from kubeez_mcp_local.cookbook.library import Library
+    from kubeez_mcp_local.cookbook.render import PromptFacts
+    from kubeez_mcp_local.jobs.ledger import Ledger
+    from kubeez_mcp_local.media.inputs import LocalInput
+    from kubeez_mcp_local.rest.contract import Contract
+    from kubeez_mcp_local.rest.wire import Balance
+    from kubeez_mcp_local.settings import Settings
+
+_CLOSE_SECONDS = 0.2
+_RESUME_AFTER_SECONDS = 2.0
+_BALANCE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Today:
+    """The budget day in credits: `spent` includes what running jobs have reserved."""
+
+    spent: float
+    left: float
+
+
+class Bridge:
+    """The product's parts, built lazily. Use as an async context manager: leaving it ends background work promptly.
+
+    Args:
+        settings: Decide everything; nothing else is read.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.background = Background()
+        self._origins = Origins(settings)
+
+    async def __aenter__(self) -> Self:
+        await self.background.__aenter__()
+        if (self.settings.state_dir / "ledger.db").exists():
+            self.background.start(self._resume)
+        return self
+
+    async def __aexit__(self, *details: object) -> None:
+        await self.background.__aexit__(*details)
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+            await self.api.aclose()
+            await self.ledger.aclose()
+            await self._origins.aclose()
+
+    @property
+    def mode(self) -> Mode:
+        """Live or sandbox."""
+        return self.settings.effective_mode
+
+    @cached_property
+    def account(self) -> str:
+        """Fingerprint of the account that pays."""
+        return account_of(self.settings)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Every attempt to spend."""
+        ceilings = Ceilings(self.settings.max_credits_per_call, self.settings.max_credits_per_day)
+        return open_ledger(self.settings.state_dir, self.account, ceilings)
+
+    @cached_property
+    def pacer(self) -> Pacer:
+        """Keeps the API's limits."""
+        return Pacer(self.ledger, Limits(speed=self._speed))
+
+    @cached_property
+    def api(self) -> Api:
+        """The API, read no faster than it allows."""
+        return Api(self._origins, self.pacer.read)
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """Models, limits, prices."""
+        return Catalogue(self.api.models, self._cache / f"catalogue-{self.account}.json")
+
+    @cached_property
+    def contract(self) -> Contract:
+        """How assumed routes are really called."""
+        from kubeez_mcp_local.rest.contract import Contract
+
+        return Contract(self.api.openapi, self._cache / f"openapi-{self.account}.json")
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """Local files and URLs that may go into a request."""
+        return Inputs(PathGuard(self.settings.input_dirs))
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        """Gives local files a URL, once per content."""
+
+        async def upload(file: LocalInput, on_progress: Callable[[int, int], None]) -> str:
+            return await self.api.upload(
+                file.path, filename=file.path.name, media_type=file.media_type.mime, on_progress=on_progress
+            )
+
+        return Uploads(upload, self._cache / "uploads", self.account)
+
+    @cached_property
+    def reconciler(self) -> Reconciler:
+        """Settles jobs whose fate is unknown."""
+        return Reconciler(self.api, self.ledger, speed=self._speed, on_accepted=self.follower.follow)
+
+    @cached_property
+    def follower(self) -> Follower:
+        """Follows accepted jobs to their end and saves their outputs."""
+        settings = self.settings
+        outputs = OutputStore(settings.output_dir, save_sidecars=settings.save_sidecars, download=self.api.download)
+        return Follower(self.api, self.ledger, outputs, self.background, speed=self._speed)
+
+    @cached_property
+    def spender(self) -> Spender:
+        """The one way to spend credits."""
+        sender = Sender(
+            self.api,
+            self.ledger,
+            self.pacer,
+            self.reconciler,
+            self.background,
+            on_accepted=self.follower.follow,
+        )
+        return Spender(
+            sender,
+            self.ledger,
+            self.reconciler,
+            account=self.account,
+            asks_above=self.settings.asks_above,
+            balance=self._credits,
+        )
+
+    @cached_property
+    def making(self) -> Making:
+        """Starts paid jobs."""
+        return Making(self.catalogue, self.inputs, Orders(self.account, self.uploads, self.contract), self.spender)
+
+    @cached_property
+    def history(self) -> History:
+        """Looks at jobs and waits for them."""
+        return History(self.api, self.ledger, self.follower)
+
+    @cached_property
+    def viewing(self) -> Viewing:
+        """Shows outputs."""
+        return Viewing(self.ledger, self.api, self._cache / "views")
+
+    @cached_property
+    def uploading(self) -> Uploading:
+        """Uploads files on their own."""
+        return Uploading(self.inputs, self.uploads)
+
+    @cached_property
+    def recipes(self) -> Library:
+        """The recipe pack, the user's folders, and what was added."""
+        from kubeez_mcp_local.cookbook.library import Library
+
+        return Library.of(self.settings.recipes, self.settings.state_dir)
+
+    async def balance(self) -> Balance:
+        """Credits in the account now."""
+        return await self.api.balance()
+
+    async def today(self) -> Today:
+        """What was spent and reserved today, over all processes, and what the day's ceiling leaves."""
+        today = await self.ledger.today()
+        used = today.spent + today.reserved
+        return Today(used, max(self.settings.max_credits_per_day - used, 0.0))
+
+    async def account_facts(self) -> dict[str, Any]:
+        """Balance, ceilings and what of today is spent and reserved, in credits; the balance only if it can be had."""
+        today = await self.ledger.today()
+        settings = self.settings
+        facts: dict[str, Any] = {
+            "mode": self.mode.value,
+            "credits": await self._credits_if_known(),
+            "spent_today": today.spent,
+            "reserved": today.reserved,
+            "left_today": max(settings.max_credits_per_day - today.spent - today.reserved, 0.0),
+            "max_credits_per_call": settings.max_credits_per_call,
+            "max_credits_per_day": settings.max_credits_per_day,
+            "day": today.day,
+        }
+        return {name: value for name, value in facts.items() if value is not None}
+
+    async def prompt_facts(self) -> PromptFacts:
+        """What the frame around a recipe tells."""
+        from kubeez_mcp_local.cookbook.render import PromptFacts
+
+        settings = self.settings
+        return PromptFacts(
+            mode=self.mode.value,
+            balance=await self._credits_if_known(),
+            per_call=settings.max_credits_per_call,
+            per_day=settings.max_credits_per_day,
+            spent_today=(await self.today()).spent,
+            ask_above=settings.asks_above,
+        )
+
+    async def _credits(self) -> float:
+        return (await self.balance()).credits
+
+    async def _credits_if_known(self) -> float | None:
+        with anyio.move_on_after(_BALANCE_SECONDS):
+            try:
+                return await self._credits()
+            except KubeezError:
+                return None
+        return None
+
+    async def _resume(self) -> None:
+        """Pick up the jobs of earlier runs, once the client's first questions have been answered."""
+        await anyio.sleep(_RESUME_AFTER_SECONDS)
+        await self.follower.resume_all()
+        await self.reconciler.reconcile()
+
+    @property
+    def _cache(self) -> Path:
+        return self.settings.state_dir / "cache"
+
+    @property
+    def _speed(self) -> float:
+        """How fast the API's clock runs: only the embedded sandbox scales its limits."""
+        embedded = self.mode is Mode.SANDBOX and self.settings.standalone_sandbox is None
+        return self.settings.sandbox_speed if embedded else 1.0

@@ -1,0 +1,135 @@
+"""Looking at jobs: those of the ledger first, then those that other programs started."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+import anyio
+
+from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs.failures import UnknownJobError
+from kubeez_mcp_local.jobs.job import State
+from kubeez_mcp_local.rest.routes import JobKind
+
+if TYPE_CHECKING:
+    from kubeez_mcp_local.bridge.api import Api
+    from kubeez_mcp_local.jobs.follower import Follower
+    from kubeez_mcp_local.jobs.job import Job
+    from kubeez_mcp_local.jobs.ledger import Ledger
+    from kubeez_mcp_local.rest.wire import Generation
+
+Progress = Callable[[float, float | None, str], Awaitable[None]]
+"""Called with seconds so far, expected seconds (or `None`) and a few words."""
+_POLL_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A job as it stands.
+
+    Attributes:
+        job: Its ledger row; `None` for a job that another program started.
+        answers: What the API says of it, one mapping for each generation id, fields as in `rest.wire.Generation`.
+    """
+
+    kind: JobKind
+    answers: tuple[Mapping[str, Any], ...]
+    job: Job | None = None
+
+
+class History:
+    """Finds jobs and waits for them.
+
+    Args:
+        api: The API.
+        ledger: The jobs this machine paid for.
+        follower: Follows them to their end.
+        pace: Seconds between two looks at a job that is not in the ledger.
+    """
+
+    def __init__(self, api: Api, ledger: Ledger, follower: Follower, *, pace: float = _POLL_SECONDS) -> None:
+        self._api = api
+        self._ledger = ledger
+        self._follower = follower
+        self._pace = pace
+
+    async def status(self, job_id: str, kind: JobKind | None) -> Seen:
+        """The job as it stands now.
+
+        Raises:
+            UnknownJobError: Neither the ledger nor the API knows it.
+        """
+        job = await self._known(job_id)
+        if job is None:
+            return await self._foreign(job_id, kind)
+        if job.state is not State.ACCEPTED:
+            return Seen(job.kind, job.results, job)
+        answers = [await self._answer(job.kind, generation_id) for generation_id in job.generation_ids]
+        return Seen(job.kind, tuple(answers), await self._ledger.get(job.id))
+
+    async def wait(self, job_id: str, timeout: float, progress: Progress) -> Seen:
+        """The job once it is done, or as it stands after `timeout` seconds. It goes on either way.
+
+        Raises:
+            UnknownJobError: Neither the ledger nor the API knows it.
+        """
+        job = await self._known(job_id)
+        if job is None:
+            return await self._wait_for_foreign(job_id, timeout, progress)
+        if not job.settled:
+            job = await self._follower.wait(job, timeout=timeout, on_progress=progress)
+        return Seen(job.kind, job.results, job) if job.settled else await self.status(job.id, None)
+
+    async def generations(
+        self, *, limit: int, model: str | None, status: str | None, generation_type: str | None
+    ) -> list[dict[str, Any]]:
+        """History rows of the account, newest first, absent fields left out."""
+        rows = await self._api.generations(limit=limit, model=model, status=status, generation_type=generation_type)
+        return [answer_of(row) for row in rows]
+
+    async def _known(self, job_id: str) -> Job | None:
+        try:
+            return await self._ledger.get(job_id)
+        except UnknownJobError:
+            return None
+
+    async def _answer(self, kind: JobKind, generation_id: str) -> dict[str, Any]:
+        from kubeez_mcp_local.rest.failures import NotFoundError
+
+        try:
+            return answer_of(await self._api.status(kind, generation_id))
+        except NotFoundError:  # normal right after the start
+            return {"id": generation_id, "status": "pending"}
+
+    async def _foreign(self, job_id: str, kind: JobKind | None) -> Seen:
+        from kubeez_mcp_local.rest.failures import NotFoundError
+
+        for candidate in (kind,) if kind else get_args(JobKind):
+            try:
+                return Seen(candidate, (answer_of(await self._api.status(candidate, job_id)),))
+            except NotFoundError:
+                continue
+            except KubeezError:
+                if candidate != "separation":  # an assumed route; that it fails says nothing about the job
+                    raise
+        raise UnknownJobError(job_id)
+
+    async def _wait_for_foreign(self, job_id: str, timeout: float, progress: Progress) -> Seen:
+        started = anyio.current_time()
+        seen = await self._foreign(job_id, None)
+        while not _settled(seen) and anyio.current_time() - started + self._pace < timeout:
+            await anyio.sleep(self._pace)
+            seen = await self._foreign(job_id, seen.kind)
+            await progress(anyio.current_time() - started, timeout, str(seen.answers[0].get("status")))
+        return seen
+
+
+def answer_of(generation: Generation) -> dict[str, Any]:
+    """The API's answer as a mapping without absent values."""
+    return generation.model_dump(mode="json", exclude_none=True, exclude={"raw"})
+
+
+def _settled(seen: Seen) -> bool:
+    return all(answer.get("status") in ("completed", "failed") for answer in seen.answers)

@@ -1,0 +1,126 @@
+"""Starting paid jobs: check, price, order, submit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from kubeez_mcp_local.bridge.orders import Draft, measured_seconds
+from kubeez_mcp_local.catalogue.check_media import check_media, check_variant_count
+from kubeez_mcp_local.catalogue.quotes import quote_media
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kubeez_mcp_local.bridge.orders import Orders
+    from kubeez_mcp_local.catalogue.media_request import MediaRequest
+    from kubeez_mcp_local.catalogue.quotes import Quote
+    from kubeez_mcp_local.catalogue.store import Catalogue
+    from kubeez_mcp_local.jobs.consent import Consent
+    from kubeez_mcp_local.jobs.spender import Spender, Submission
+    from kubeez_mcp_local.media.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks for a paid job.
+
+    Attributes:
+        consent: Puts questions to the user.
+        approval: The code of an earlier quote that the user has agreed to; empty without one.
+        client: Name of the program, for the ledger.
+    """
+
+    consent: Consent
+    approval: str = ""
+    client: str = ""
+
+
+@dataclass(frozen=True)
+class Started:
+    """What one call started.
+
+    Attributes:
+        quote: Price of one run.
+        notes: What was changed in the request, in words for the user.
+    """
+
+    submissions: list[Submission]
+    quote: Quote
+    notes: tuple[str, ...]
+
+
+class Making:
+    """Starts jobs that cost credits.
+
+    Args:
+        catalogue: Models, limits and prices.
+        inputs: Finds local files and URLs that go into a request.
+        orders: Makes orders of drafts.
+        spender: The one way to spend.
+    """
+
+    def __init__(self, catalogue: Catalogue, inputs: Inputs, orders: Orders, spender: Spender) -> None:
+        self._catalogue = catalogue
+        self._inputs = inputs
+        self._orders = orders
+        self._spender = spender
+
+    async def media(self, request: MediaRequest, sources: Sequence[str], caller: Caller, *, count: int = 1) -> Started:
+        """Start `count` runs of an image or video job. `sources` are local paths or URLs.
+
+        Raises:
+            InvalidArgumentError: The model does not take this request; nothing was charged.
+            KubeezError: As `Spender.submit_all`.
+        """
+        check_variant_count(count)
+        draft = await self.media_draft(request, sources)
+        return await self.submit(draft, caller, count=count)
+
+    async def media_draft(self, request: MediaRequest, sources: Sequence[str]) -> Draft:
+        """An image or video request checked against its model, and priced."""
+        from kubeez_mcp_local.rest.requests import GenerateMedia
+
+        listing = await self._catalogue.listing()
+        model = listing.get(request.model)
+        found = await self._inputs.resolve_all(sources, argument="source_media_urls")
+        checked = check_media(model, listing, replace(request, inputs=tuple(item.kind for item in found)))
+        seconds = await measured_seconds(found)
+        quote = quote_media(
+            listing.get(checked.model),
+            checked,
+            reference_video_seconds=seconds["video"],
+            reference_audio_seconds=seconds["audio"],
+        )
+        return Draft(
+            tool="generate_media",
+            request=GenerateMedia,
+            fields={
+                "prompt": checked.prompt,
+                "model": checked.model,
+                "generation_type": checked.generation_type,
+                "negative_prompt": checked.negative_prompt,
+                "source_media_urls": tuple(found) or None,
+                "aspect_ratio": checked.aspect_ratio,
+                "duration": checked.duration,
+                "quality": checked.quality,
+                "resolution": checked.resolution,
+                "sound": checked.sound,
+                "seed": checked.seed,
+                "voice_id": checked.voice_id,
+                "character_ids": checked.character_ids or None,
+            },
+            model=checked.model,
+            prompt=checked.prompt,
+            quote=quote,
+            generation_type=checked.generation_type,
+            notes=checked.notes,
+        )
+
+    async def submit(self, draft: Draft, caller: Caller, *, count: int = 1, repeat: str = "") -> Started:
+        """Order a draft `count` times and submit the orders together, with one question and one check of ceilings."""
+        orders = await self._orders.of(draft, count=count, repeat=repeat, client=caller.client)
+        submissions = await self._spender.submit_all(orders, caller.consent, caller.approval or None)
+        if len(submissions) == 1 and submissions[0].error is not None:
+            raise submissions[0].error
+        return Started(submissions, draft.quote, draft.notes)

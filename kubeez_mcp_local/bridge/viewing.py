@@ -1,0 +1,157 @@
+"""Showing one finished output: a small preview of the file on disk, or of a fetched copy."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import anyio
+
+from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs.failures import UnknownJobError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kubeez_mcp_local.bridge.api import Api
+    from kubeez_mcp_local.jobs.job import Job
+    from kubeez_mcp_local.jobs.ledger import Ledger
+    from kubeez_mcp_local.media.preview import Preview
+    from kubeez_mcp_local.rest.wire import Generation
+
+MAX_DOWNLOAD_BYTES = 500 * 1024 * 1024
+_SEARCHED_JOBS = 200
+
+
+class UnknownOutputError(KubeezError):
+    """No job of this account has such an output."""
+
+    code = "unknown_output"
+
+
+@dataclass(frozen=True)
+class View:
+    """One output and what can be shown of it.
+
+    Attributes:
+        path: The file on this machine, if it was saved.
+        preview: Bytes to show, within the budget asked for; `None` when nothing fits.
+        note: What the preview shows, or why there is none.
+    """
+
+    name: str
+    url: str | None
+    path: Path | None
+    media_type: str | None
+    preview: bytes | None
+    preview_type: str | None
+    note: str
+
+
+@dataclass(frozen=True)
+class _Found:
+    output_id: str
+    url: str | None
+    path: Path | None = None
+
+
+class Viewing:
+    """Finds outputs by id, in the ledger first.
+
+    Args:
+        ledger: Knows what was saved where.
+        api: The account's history, and downloads.
+        cache_dir: Where copies of outputs are kept that were not saved here.
+    """
+
+    def __init__(self, ledger: Ledger, api: Api, cache_dir: Path) -> None:
+        self._ledger = ledger
+        self._api = api
+        self._cache_dir = cache_dir
+
+    async def view(self, output_id: str, *, max_bytes: int) -> View:
+        """A preview of the output with this id; a job's id stands for its first output.
+
+        Raises:
+            UnknownOutputError: No job of this account has it.
+        """
+        found = await self._find(output_id)
+        file = found.path
+        try:
+            shown = file or await self._fetched(found)
+            result = await _preview(shown, max_bytes)
+        except KubeezError as error:
+            name = Path(urlsplit(found.url or "").path).name or output_id
+            return View(name, found.url, file, None, None, None, str(error))
+        from kubeez_mcp_local.media.sniff import sniff
+
+        media_type = await anyio.to_thread.run_sync(sniff, shown)
+        return View(shown.name, found.url, file, media_type.mime, result.data, result.mime, result.note)
+
+    async def _find(self, output_id: str) -> _Found:
+        jobs = await self._ledger.recent(_SEARCHED_JOBS)
+        for job in [*await self._named(output_id), *jobs]:
+            found = _in_job(job, output_id)
+            if found:
+                return found
+        for generation in await self._history(output_id):
+            for found in _outputs(generation):
+                if output_id in (found.output_id, generation.id):
+                    return found
+        raise UnknownOutputError(
+            f"No job of this account has an output {output_id!r}.",
+            next_step="Take the id inside outputs[] from get_generation or get_generations.",
+        )
+
+    async def _named(self, job_id: str) -> list[Job]:
+        try:
+            return [await self._ledger.get(job_id)]
+        except UnknownJobError:
+            return []
+
+    async def _history(self, output_id: str) -> list[Generation]:
+        rows = await self._api.generations(limit=100)
+        if any(output_id in (row.id, *(output.id for output in row.outputs)) for row in rows):
+            return rows
+        try:
+            return [*rows, await self._api.status("media", output_id)]
+        except KubeezError:
+            return rows
+
+    async def _fetched(self, found: _Found) -> Path:
+        """A copy of an output that is not on disk; kept, because people look twice."""
+        if not found.url:
+            raise UnknownOutputError("The output has no URL yet.", next_step="Wait for the job to finish.")
+        target = self._cache_dir / hashlib.sha256(found.url.encode()).hexdigest()[:24]
+        if not await anyio.Path(target).exists():
+            await anyio.Path(self._cache_dir).mkdir(parents=True, exist_ok=True)
+            await self._api.download(found.url, target, max_bytes=MAX_DOWNLOAD_BYTES)
+        return target
+
+
+async def _preview(path: Path, max_bytes: int) -> Preview:
+    from kubeez_mcp_local.media.preview import preview
+
+    return await preview(path, max_bytes)
+
+
+def _in_job(job: Job, output_id: str) -> _Found | None:
+    whole_job = output_id in (job.id, *job.generation_ids)
+    for file in job.files:
+        if (file.output_id == output_id or whole_job) and Path(file.path).is_file():
+            return _Found(file.output_id or output_id, file.url, Path(file.path))
+    for result in job.results:
+        for output in (*result.get("outputs", ()), *result.get("songs", ())):
+            if output.get("id") == output_id or whole_job:
+                return _Found(output_id, output.get("url") or output.get("audio_url"))
+    return None
+
+
+def _outputs(generation: Generation) -> Iterable[_Found]:
+    for output in generation.outputs:
+        yield _Found(output.id or generation.id, output.url)
+    for song in generation.songs:
+        yield _Found(song.id or generation.id, song.audio_url)

@@ -1,0 +1,140 @@
+"""Ties the inventory to MCP: lists tools with their schemas, checks arguments, runs handlers, shapes answers."""
+
+from __future__ import annotations
+
+import difflib
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from mcp import MCPError
+from mcp.types import INVALID_PARAMS, CallToolResult, InputRequiredResult, Tool, ToolAnnotations
+from pydantic import BaseModel, ValidationError
+
+from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
+from kubeez_mcp_local.mcp_server.answers import answer, refusal
+from kubeez_mcp_local.mcp_server.call import Call
+from kubeez_mcp_local.mcp_server.consent import QuestionPendingError
+from kubeez_mcp_local.mcp_server.schemas import arguments_model, input_schema, output_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mcp.server.mcpserver import Context
+
+    from kubeez_mcp_local.bridge import Bridge
+    from kubeez_mcp_local.mcp_server.inventory import ToolSpec
+
+
+class BoundTool:
+    """One tool of the inventory, ready to be listed and called. Its models are built on first use."""
+
+    def __init__(self, spec: ToolSpec) -> None:
+        self.spec = spec
+
+    @cached_property
+    def _arguments(self) -> type[BaseModel]:
+        return arguments_model(self.spec.handler, self.spec.name)
+
+    @cached_property
+    def listing(self) -> Tool:
+        """The tool as published in `tools/list`."""
+        effect = self.spec.effect
+        return Tool(
+            name=self.spec.name,
+            title=self.spec.title,
+            description=self.spec.description,
+            input_schema=input_schema(self._arguments),
+            output_schema=output_schema(self.spec.result),
+            annotations=ToolAnnotations(
+                read_only_hint=effect == "read",
+                destructive_hint=effect == "delete",
+                idempotent_hint=effect == "read",
+                open_world_hint=self.spec.remote,
+            ),
+        )
+
+    def checked(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """`arguments` with types and limits checked and defaults filled in.
+
+        Raises:
+            InvalidArgumentError: Names the argument and what is allowed.
+        """
+        try:
+            model = self._arguments.model_validate(arguments)
+        except ValidationError as error:
+            raise self._explain(error) from None
+        return {name: getattr(model, name) for name in type(model).model_fields}
+
+    async def run(self, bridge: Bridge, arguments: dict[str, Any], context: Context[Any, Any]) -> CallToolResult:
+        """Check, call the handler, shape the answer; anticipated failures become explained refusals.
+
+        Raises:
+            QuestionPendingError: The client has to ask its user and call again.
+        """
+        call = Call(bridge, context)
+        try:
+            result = await self.spec.handler(call, **self.checked(arguments))
+        except KubeezError as error:
+            return refusal(error, bridge.mode.value)
+        return answer(result, call.blocks)
+
+    def _explain(self, error: ValidationError) -> InvalidArgumentError:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        known = list(self._arguments.model_fields)
+        if first["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            allowed = ", ".join(known) or "none"
+            return InvalidArgumentError(
+                name, f"{self.spec.name} has no such argument.{meant}", next_step=f"Allowed: {allowed}."
+            )
+        if first["type"] == "missing":
+            return InvalidArgumentError(name, "is required.", next_step=f"Call {self.spec.name} again with it.")
+        reason = first["msg"].removeprefix("Value error, ")
+        return InvalidArgumentError(
+            name, f"{_shown(first.get('input'))} {_lower(reason)}.", next_step="Correct it and call again."
+        )
+
+
+class Toolbox:
+    """All tools on offer, by name.
+
+    Args:
+        specs: The selected part of the inventory, in the order in which it is listed.
+    """
+
+    def __init__(self, specs: Iterable[ToolSpec]) -> None:
+        self._tools = {spec.name: BoundTool(spec) for spec in specs}
+        self._aliases = {alias: tool for tool in self._tools.values() for alias in tool.spec.aliases}
+
+    def listing(self) -> list[Tool]:
+        """Every tool as published; older names are accepted but not listed."""
+        return [tool.listing for tool in self._tools.values()]
+
+    async def call(
+        self, bridge: Bridge, name: str, arguments: dict[str, Any], context: Context[Any, Any]
+    ) -> CallToolResult | InputRequiredResult:
+        """Run the tool `name`.
+
+        Raises:
+            MCPError: There is no such tool on offer.
+        """
+        tool = self._tools.get(name) or self._aliases.get(name)
+        if tool is None:
+            near = difflib.get_close_matches(name, self._tools, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise MCPError(code=INVALID_PARAMS, message=f"Unknown tool: {name}.{hint}")
+        try:
+            return await tool.run(bridge, arguments, context)
+        except QuestionPendingError as pending:
+            return pending.result
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def _lower(reason: str) -> str:
+    return "is refused: " + reason[:1].lower() + reason[1:]

@@ -1,0 +1,53 @@
+"""One tool call: what a handler needs of the client that made it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from kubeez_mcp_local.bridge.making import Caller
+from kubeez_mcp_local.mcp_server.consent import ClientConsent
+
+if TYPE_CHECKING:
+    from mcp.server.mcpserver import Context
+    from mcp.types import ContentBlock
+
+    from kubeez_mcp_local.bridge import Bridge
+
+
+@dataclass
+class Call:
+    """Handed to every handler as its first argument.
+
+    Attributes:
+        bridge: The parts of the product.
+        context: The MCP request.
+        blocks: Links and previews to send along with the result.
+    """
+
+    bridge: Bridge
+    context: Context[Any, Any]
+    blocks: list[ContentBlock] = field(default_factory=list)
+    _progress: float = 0.0
+
+    @property
+    def mode(self) -> str:
+        """`live` or `sandbox`."""
+        return self.bridge.mode.value
+
+    @cached_property
+    def consent(self) -> ClientConsent:
+        """Asks the person behind this client."""
+        return ClientConsent(self.context)
+
+    def caller(self, approval: str) -> Caller:
+        """Who asks for a paid job, with the approval code that came along, if any."""
+        params = self.context.session.client_params
+        return Caller(self.consent, approval, params.client_info.name if params else "")
+
+    async def progress(self, done: float, total: float | None, message: str) -> None:
+        """Report progress, when the client asked for it; values only ever grow, as the protocol demands."""
+        if done > self._progress:
+            self._progress = done
+            await self.context.report_progress(done, total, message)

@@ -1,0 +1,83 @@
+"""Asking the person behind the client before credits are spent, in both protocol eras.
+
+On 2026-07-28 the server cannot send requests: it returns the question, and the client calls again with the answer.
+On older revisions the question is pushed in the middle of the call. Many clients can do neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from mcp.types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequiredResult
+from mcp.types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import BaseModel, Field
+
+if TYPE_CHECKING:
+    from mcp.server.mcpserver import Context
+
+    from kubeez_mcp_local.jobs.consent import Answer, SpendQuestion
+
+_KEY = "spend"
+
+
+class QuestionPendingError(Exception):
+    """Not a failure: the call ends here, and the client calls again with the person's answer."""
+
+    def __init__(self, result: InputRequiredResult) -> None:
+        super().__init__("a question is pending")
+        self.result = result
+
+
+class SpendAnswer(BaseModel):
+    """The form shown to the person."""
+
+    spend: bool = Field(True, title="Spend the credits", description="Untick to leave everything as it is.")
+
+
+class ClientConsent:
+    """Puts the question to one client.
+
+    Args:
+        context: The MCP request in which the question comes up.
+    """
+
+    def __init__(self, context: Context[Any, Any]) -> None:
+        self._context = context
+
+    async def ask(self, question: SpendQuestion) -> Answer:
+        """What the person says to `question`.
+
+        Raises:
+            QuestionPendingError: The client has to bring the answer in its next call.
+        """
+        if not self._can_ask():
+            return "cannot_ask"
+        if self._context.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            return self._answered(question)
+        outcome = await self._context.elicit(question.text, SpendAnswer)
+        if outcome.action == "accept":
+            return "accept" if outcome.data.spend else "decline"
+        return outcome.action
+
+    def _can_ask(self) -> bool:
+        capabilities = self._context.client_capabilities
+        elicitation = capabilities.elicitation if capabilities else None
+        return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
+
+    def _answered(self, question: SpendQuestion) -> Answer:
+        """The answer brought along, provided that it answers this very question; else ask."""
+        state = hashlib.sha256(f"{question.digest}\n{question.text}".encode()).hexdigest()
+        given = (self._context.input_responses or {}).get(_KEY)
+        if not isinstance(given, ElicitResult) or self._context.request_state != state:
+            raise QuestionPendingError(_pending(question.text, state))
+        if given.action == "accept":
+            return "accept" if (given.content or {}).get("spend", True) is True else "decline"
+        return given.action
+
+
+def _pending(question: str, state: str) -> InputRequiredResult:
+    from mcp.server.elicitation import render_elicitation_schema
+
+    params = ElicitRequestFormParams(message=question, requested_schema=render_elicitation_schema(SpendAnswer))
+    return InputRequiredResult(input_requests={_KEY: ElicitRequest(params=params)}, request_state=state)

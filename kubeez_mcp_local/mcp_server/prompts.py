@@ -1,0 +1,127 @@
+"""Recipes as MCP prompts, with completion of their arguments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from mcp import MCPError
+from mcp.types import (
+    INVALID_PARAMS,
+    Completion,
+    CompletionArgument,
+    CompletionContext,
+    GetPromptResult,
+    Prompt,
+    PromptArgument,
+    PromptMessage,
+    PromptReference,
+    ResourceTemplateReference,
+    TextContent,
+)
+
+from kubeez_mcp_local.errors import KubeezError
+
+if TYPE_CHECKING:
+    from kubeez_mcp_local.bridge import Bridge
+    from kubeez_mcp_local.cookbook.format import Argument
+    from kubeez_mcp_local.cookbook.library import Entry
+
+_MAX_COMPLETIONS = 100
+
+
+class Prompts:
+    """The recipes of one bridge, as prompts. Files are read when a client asks, so an edit shows on the next list."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+
+    async def listing(self) -> list[Prompt]:
+        """Every recipe as a prompt."""
+        index = await anyio.to_thread.run_sync(self._bridge.recipes.index)
+        return [_prompt(entry) for entry in index.entries.values()]
+
+    async def get(self, name: str, arguments: dict[str, Any]) -> GetPromptResult:
+        """The recipe `name` with `arguments` filled in.
+
+        Raises:
+            MCPError: Unknown recipe, or an argument that does not fit (invalid params).
+        """
+        from kubeez_mcp_local.cookbook.arguments import check_arguments
+        from kubeez_mcp_local.cookbook.render import render_prompt
+
+        try:
+            recipe = await anyio.to_thread.run_sync(self._bridge.recipes.get, name)
+            values = check_arguments(recipe.front, arguments)
+            facts = await self._bridge.prompt_facts()
+            text = await anyio.to_thread.run_sync(render_prompt, recipe, values, facts)
+        except KubeezError as error:
+            raise MCPError(code=INVALID_PARAMS, message=str(error)) from None
+        message = PromptMessage(role="user", content=TextContent(type="text", text=text))
+        return GetPromptResult(description=recipe.description, messages=[message])
+
+    async def complete(
+        self,
+        ref: PromptReference | ResourceTemplateReference,
+        argument: CompletionArgument,
+        context: CompletionContext | None,
+    ) -> Completion | None:
+        """Values that fit what has been typed so far; nothing for names that do not exist."""
+        if isinstance(ref, PromptReference):
+            values = await self._recipe_argument(ref.name, argument)
+        else:
+            values = await self._template_variable(ref.uri, argument)
+        return Completion(values=values[:_MAX_COMPLETIONS], total=len(values), has_more=len(values) > _MAX_COMPLETIONS)
+
+    async def _recipe_argument(self, name: str, argument: CompletionArgument) -> list[str]:
+        from kubeez_mcp_local.cookbook.arguments import complete
+
+        index = await anyio.to_thread.run_sync(self._bridge.recipes.index)
+        entry = index.entries.get(name)
+        declared = entry.summary.arguments.get(argument.name) if entry else None
+        if entry is None or declared is None:
+            return []
+        known = await self._known() if declared.type in ("model", "ratio", "voice") and not declared.choices else {}
+        return complete(entry.summary, argument.name, argument.value, known)
+
+    async def _template_variable(self, uri: str, argument: CompletionArgument) -> list[str]:
+        if uri == "kubeez://recipes/{name}":
+            names = list((await anyio.to_thread.run_sync(self._bridge.recipes.index)).entries)
+        elif uri == "kubeez://models/{id}":
+            names = [model.id for model in (await self._bridge.catalogue.listing()).models]
+        elif uri == "kubeez://jobs/{id}":
+            names = [job.generation_id or job.id for job in await self._bridge.ledger.recent(_MAX_COMPLETIONS)]
+        else:
+            return []
+        return [name for name in names if name.lower().startswith(argument.value.lower())]
+
+    async def _known(self) -> dict[str, list[str]]:
+        models = (await self._bridge.catalogue.listing()).models
+        return {
+            "model": [model.id for model in models],
+            "ratio": list(dict.fromkeys(ratio for model in models for ratio in model.ratios)),
+            "voice": list(dict.fromkeys(voice for model in models for voice in model.voices)),
+        }
+
+
+def _prompt(entry: Entry) -> Prompt:
+    summary = entry.summary
+    return Prompt(
+        name=summary.name,
+        title=summary.title,
+        description=summary.description,
+        arguments=[
+            PromptArgument(name=name, description=_described(argument), required=argument.required)
+            for name, argument in summary.arguments.items()
+        ],
+    )
+
+
+def _described(argument: Argument) -> str:
+    """The description with what clients would otherwise not see: choices and default."""
+    extras = []
+    if argument.choices:
+        extras.append(f"one of {', '.join(map(str, argument.choices))}")
+    if argument.default not in (None, ""):
+        extras.append(f"default {argument.default}")
+    return f"{argument.description} ({'; '.join(extras)})" if extras else argument.description

@@ -1,0 +1,166 @@
+"""The shapes of structured results, shared by all tools.
+
+The hosted server's field names stand at the top level, so that whoever knows it feels at home; ours stand beside
+them: `mode`, `files`, `cost`, `next_step`. A value that is not known is absent, never null.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Result(BaseModel):
+    """What every structured result carries.
+
+    `mode` is `live` or `sandbox`; `next_step` says what to do now; `notes` says what was decided on the way.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    mode: str
+    next_step: str | None = None
+    notes: list[str] = Field(default_factory=list)
+
+    def structured(self) -> dict[str, Any]:
+        """The JSON form: absent values and empty notes left out."""
+        data = self.model_dump(mode="json", exclude_none=True)
+        return {key: value for key, value in data.items() if not (key in _OMITTED_EMPTY and value == [])}
+
+
+_OMITTED_EMPTY = ("notes", "songs", "files", "breakdown", "rejected")
+
+
+class Cost(BaseModel):
+    """Credits of one call: quoted before, charged after; and where that leaves the day's ceiling.
+
+    `quoted` is absent when the price is unknown; `basis` is `catalogue`, `rate` or `unknown`.
+    """
+
+    quoted: float | None = None
+    basis: str | None = None
+    charged: float | None = None
+    spent_today: float
+    left_today: float
+
+
+class OutputItem(BaseModel):
+    """A finished file as the API describes it. Seconds, bytes, pixels."""
+
+    id: str | None = None
+    media_type: str | None = None
+    url: str | None = None
+    thumbnail_url: str | None = None
+    optimized_url: str | None = None
+    width: int | None = None
+    height: int | None = None
+    duration: float | None = None
+    format: str | None = None
+    file_size: int | None = None
+
+
+class SongItem(BaseModel):
+    """One song of a music job."""
+
+    id: str | None = None
+    title: str | None = None
+    audio_url: str | None = None
+    stream_url: str | None = None
+    cover_image_url: str | None = None
+
+
+class FileItem(BaseModel):
+    """An output saved on this machine."""
+
+    path: str
+    media_type: str
+    size_bytes: int
+    output_id: str | None = None
+
+
+class JobResult(Result):
+    """One job, or several that one call started."""
+
+    generation_id: str | None = None
+    generation_ids: list[str] = Field(default_factory=list)
+    kind: str | None = None
+    status: str
+    model: str | None = None
+    prompt: str | None = None
+    generation_type: str | None = None
+    created_at: str | None = None
+    completed_at: str | None = None
+    processing_time_ms: int | None = None
+    credits_deducted: float | None = None
+    estimated_cost_credits: float | None = None
+    estimated_time_seconds: int | None = None
+    error_message: str | None = None
+    outputs: list[OutputItem] = Field(default_factory=list)
+    songs: list[SongItem] = Field(default_factory=list)
+    separation_id: str | None = None
+    vocals_url: str | None = None
+    instrumental_url: str | None = None
+    files: list[FileItem] = Field(default_factory=list)
+    cost: Cost | None = None
+    repeated: bool | None = Field(None, description="This call repeated an earlier one; nothing was paid again.")
+    approval: str | None = Field(None, description="Code to pass back once the user has agreed to the quote.")
+
+
+class ModelsResult(Result):
+    """Rows of the catalogue."""
+
+    models: list[dict[str, Any]]
+    total_count: int
+    matching_count: int
+    source: str = Field(description="live, cache or snapshot")
+    age_seconds: int
+
+
+class BalanceResult(Result):
+    """Credits in the account and what the ceilings leave of today."""
+
+    credits: float
+    message: str | None = None
+    purchase_url: str | None = None
+    spent_today: float
+    left_today: float
+    max_credits_per_call: float
+    max_credits_per_day: float
+
+
+class EstimateResult(Result):
+    """What a job will cost; `credits` is absent when there is no evidence."""
+
+    model: str
+    credits: float | None = None
+    basis: str
+    estimated_time_seconds: int | None = None
+    breakdown: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class GenerationsResult(Result):
+    """History rows, newest first."""
+
+    generations: list[dict[str, Any]]
+    count: int
+
+
+class ViewResult(Result):
+    """Where a file is; the preview itself travels as an image or audio block."""
+
+    output_id: str
+    url: str | None = None
+    path: str | None = None
+    media_type: str | None = None
+    preview: str | None = Field(None, description="What the preview shows, or why there is none.")
+
+
+class UploadResult(Result):
+    """Files made available to the API, in the order given."""
+
+    media_urls: list[str]
+    media: list[dict[str, Any]]
+    count: int
+    total_video_seconds: float | None = None
+    total_audio_seconds: float | None = None

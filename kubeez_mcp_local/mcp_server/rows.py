@@ -1,0 +1,59 @@
+"""Models and jobs as short rows, for lists that enter a conversation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kubeez_mcp_local.catalogue.model import Model
+    from kubeez_mcp_local.jobs.job import Job
+
+
+def model_row(model: Model) -> dict[str, Any]:
+    """A model with the API's field names; what is not recorded is absent."""
+    facts: dict[str, Any] = {
+        "model_id": model.id,
+        "display_name": model.name,
+        "model_type": model.type,
+        "provider": model.provider,
+        "cost_per_generation": model.credits,
+        "estimated_time_seconds": model.seconds,
+        "generation_types": list(model.generation_types),
+        "requires_input_media": model.requires_input or None,
+        "input_media_types": list(model.input_types),
+        "prompt_max_chars": model.prompt_max,
+        "aspect_ratio_options": list(model.ratios),
+        "duration_options": [f"{seconds}s" for seconds in model.durations],
+        "resolutions": list(model.resolutions),
+        "qualities": list(model.qualities),
+        "max_input_images": model.max_images or None,
+        "max_input_videos": model.max_videos or None,
+        "max_input_audios": model.max_audios or None,
+        "sound": None if model.sound in ("none", "unknown") else model.sound,
+        "cost_note": model.cost_note,
+        "usage_notes": model.usage_notes,
+    }
+    return {name: value for name, value in facts.items() if value not in (None, "", [])}
+
+
+def job_row(job: Job) -> dict[str, Any]:
+    """A job of the ledger. Credits; times in UTC."""
+    facts: dict[str, Any] = {
+        "job": job.id,
+        "generation_ids": list(job.generation_ids),
+        "state": job.state.value,
+        "tool": job.tool,
+        "model": job.model,
+        "prompt": job.prompt,
+        "created_at": job.created.isoformat(timespec="seconds"),
+        "quoted": job.quote_credits,
+        "reserved": job.reserved or None,
+        "charged": job.charged,
+        "files": [file.path for file in job.files],
+        "urls": [file.url for file in job.files],
+        "error": job.error,
+        "save_error": job.save_error,
+        "client": job.client,
+        "recipe": job.recipe,
+    }
+    return {name: value for name, value in facts.items() if value not in (None, "", [])}

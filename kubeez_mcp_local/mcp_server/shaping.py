@@ -1,0 +1,167 @@
+"""From jobs to structured results with the hosted server's field names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kubeez_mcp_local.jobs.failures import ConsentRequiredError
+from kubeez_mcp_local.jobs.job import State
+from kubeez_mcp_local.mcp_server.answers import link
+from kubeez_mcp_local.mcp_server.results import Cost, FileItem, JobResult, OutputItem, SongItem
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable, Mapping, Sequence
+
+    from kubeez_mcp_local.bridge.history import Seen
+    from kubeez_mcp_local.bridge.making import Started
+    from kubeez_mcp_local.jobs.job import Job
+    from kubeez_mcp_local.mcp_server.call import Call
+
+_STATUS = {
+    State.SENDING: "pending",
+    State.ACCEPTED: "pending",
+    State.UNKNOWN: "unknown",
+    State.COMPLETED: "completed",
+    State.FAILED: "failed",
+    State.REFUNDED: "failed",
+    State.REFUSED: "refused",
+    State.NOT_ACCEPTED: "refused",
+    State.LOST: "unknown",
+}
+
+
+async def started_result(call: Call, start: Awaitable[Started]) -> JobResult:
+    """The answer to a call that starts jobs. A quote that awaits the user's yes is an answer too, not an error."""
+    try:
+        started = await start
+    except ConsentRequiredError as error:
+        question = error.question
+        return JobResult(
+            mode=call.mode,
+            status="approval_required",
+            model=question.model,
+            estimated_cost_credits=question.credits,
+            cost=await _cost(call, quoted=question.credits, basis=question.basis),
+            approval=error.approval,
+            next_step=error.next_step,
+            notes=[question.text],
+        )
+    jobs = [submission.job for submission in started.submissions]
+    repeated = all(submission.repeated for submission in started.submissions)
+    failures = [str(submission.error) for submission in started.submissions if submission.error]
+    return await _result(
+        call,
+        jobs,
+        answers=[answer for job in jobs for answer in job.results],
+        repeated=repeated or None,
+        notes=[*started.notes, *failures, *([started.quote.note] if started.quote.note else [])],
+    )
+
+
+async def job_result(call: Call, seen: Seen) -> JobResult:
+    """The answer to a call that looks at a job."""
+    if seen.job is not None:
+        return await _result(call, [seen.job], answers=seen.answers, kind=seen.kind)
+    answer = seen.answers[0]
+    return JobResult(
+        mode=call.mode,
+        generation_id=answer.get("id"),
+        generation_ids=[str(answer.get("id"))],
+        next_step=_next_step(str(answer.get("status")), str(answer.get("id")), saved=False),
+        **_facts(seen.answers, seen.kind),
+    )
+
+
+async def _result(
+    call: Call,
+    jobs: Sequence[Job],
+    *,
+    answers: Iterable[Mapping[str, Any]],
+    kind: str | None = None,
+    repeated: bool | None = None,
+    notes: Sequence[str] = (),
+) -> JobResult:
+    first = jobs[0]
+    ids = [generation_id for job in jobs for generation_id in job.generation_ids]
+    files = [file for job in jobs for file in job.files]
+    facts = _facts(list(answers), kind or first.kind)
+    facts["status"] = _status(jobs, facts.get("status"))
+    for file in files:
+        call.blocks.append(link(Path(file.path).as_uri(), Path(file.path).name, file.media_type, file.size))
+    quotes = [job.quote_credits for job in jobs]
+    quoted = None if any(quote is None for quote in quotes) else sum(quote or 0 for quote in quotes)
+    charges = [job.charged for job in jobs if job.charged is not None]
+    facts.update(
+        model=first.model,
+        prompt=first.prompt or None,
+        generation_type=first.generation_type,
+        error_message=facts.get("error_message") or next((job.error for job in jobs if job.error), None),
+    )
+    return JobResult(
+        mode=call.mode,
+        generation_id=ids[0] if ids else first.id,
+        generation_ids=ids or [job.id for job in jobs],
+        estimated_cost_credits=quoted,
+        estimated_time_seconds=first.expected_seconds,
+        files=[
+            FileItem(path=file.path, media_type=file.media_type, size_bytes=file.size, output_id=file.output_id)
+            for file in files
+        ],
+        cost=await _cost(call, quoted=quoted, basis=first.quote_basis, charged=sum(charges) if charges else None),
+        repeated=repeated,
+        next_step=_next_step(facts["status"], ids[0] if ids else first.id, saved=bool(files)),
+        notes=[*notes, *(f"Saving failed: {job.save_error}" for job in jobs if job.save_error)],
+        **facts,
+    )
+
+
+def _facts(answers: Sequence[Mapping[str, Any]], kind: str) -> dict[str, Any]:
+    """The fields that come from the API, taken together over all generations of a job."""
+    if not answers:
+        return {"kind": kind}
+    first = answers[0]
+    plain = (
+        "model",
+        "prompt",
+        "generation_type",
+        "created_at",
+        "completed_at",
+        "processing_time_ms",
+        "error_message",
+        "vocals_url",
+        "instrumental_url",
+    )
+    facts: dict[str, Any] = {name: first.get(name) for name in plain}
+    deducted = [answer["credits_deducted"] for answer in answers if answer.get("credits_deducted") is not None]
+    statuses = {str(answer.get("status")) for answer in answers}
+    facts["kind"] = kind
+    facts["status"] = statuses.pop() if len(statuses) == 1 else "processing"
+    facts["credits_deducted"] = sum(deducted) if deducted else None
+    facts["outputs"] = [OutputItem(**item) for answer in answers for item in answer.get("outputs", ())]
+    facts["songs"] = [SongItem(**item) for answer in answers for item in answer.get("songs", ())]
+    if kind == "separation":
+        facts["separation_id"] = first.get("id")
+    return facts
+
+
+def _status(jobs: Sequence[Job], said: str | None) -> str:
+    states = {_STATUS[job.state] for job in jobs}
+    if states == {"pending"}:
+        return said or "pending"
+    return states.pop() if len(states) == 1 else "processing"
+
+
+def _next_step(status: str, job_id: str, *, saved: bool) -> str:
+    if status in ("pending", "processing"):
+        return f"wait_for_generation(id='{job_id}') returns the finished files; call it again while it runs."
+    if status == "completed":
+        return "Done; tell the user where the files are." if saved else "Done; view_media shows an output."
+    if status == "unknown":
+        return "Nobody knows yet whether this was paid. Do not repeat it; ask get_status again in a minute."
+    return "Nothing was kept of the credits; see error_message, change the request and quote it again."
+
+
+async def _cost(call: Call, *, quoted: float | None, basis: str | None, charged: float | None = None) -> Cost:
+    today = await call.bridge.today()
+    return Cost(quoted=quoted, basis=basis, charged=charged, spent_today=today.spent, left_today=today.left)

@@ -1,0 +1,55 @@
+"""The stdio process: signals, end of input, prompt exit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import anyio
+from mcp.server import NotificationOptions
+from mcp.server.stdio import stdio_server
+
+if TYPE_CHECKING:
+    from kubeez_mcp_local.mcp_server.server import KubeezServer
+
+_GRACE_SECONDS = 2.0
+
+
+async def serve(server: KubeezServer) -> None:
+    """Serve until stdin closes or a signal arrives.
+
+    The SDK's own loop dies on SIGTERM without closing its lifespan and hangs on SIGINT, because the thread that reads
+    stdin cannot be interrupted (python-sdk issue 3551). So the loop is run here, and once the lifespan has closed the
+    process leaves without waiting for that thread.
+    """
+    stopped = anyio.Event()
+    low = server.lowlevel
+
+    async def leave_on_signal(scope: anyio.CancelScope) -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for signum in signals:
+                scope.cancel()
+                with anyio.CancelScope(shield=True), anyio.move_on_after(_GRACE_SECONDS):
+                    await stopped.wait()
+                _leave(128 + signum)
+
+    async with anyio.create_task_group() as tasks:
+        if sys.platform != "win32":
+            tasks.start_soon(leave_on_signal, tasks.cancel_scope)
+        async with stdio_server() as (read, write):
+            try:
+                options = NotificationOptions(tools_changed=True, prompts_changed=True, resources_changed=True)
+                await low.run(read, write, low.create_initialization_options(options))
+            finally:
+                stopped.set()
+        tasks.cancel_scope.cancel()
+    _leave(0)
+
+
+def _leave(code: int) -> None:
+    """Exit at once: worker threads (uploads, previews) must not hold up a host that has closed our input."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,95 @@
+"""Files in both directions: looking at outputs, uploading inputs."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated
+
+from mcp.types import AudioContent, ImageContent
+from pydantic import Field
+
+from kubeez_mcp_local.mcp_server.answers import link
+from kubeez_mcp_local.mcp_server.call import Call
+from kubeez_mcp_local.mcp_server.inventory import tool
+from kubeez_mcp_local.mcp_server.results import UploadResult, ViewResult
+from kubeez_mcp_local.mcp_server.tools import parameters as p
+
+
+@tool(
+    title="Look at an output",
+    family="media",
+    result=ViewResult,
+    scope="read:generations",
+    route="generations",
+    core=True,
+)
+async def view_media(
+    call: Call,
+    output_id: Annotated[
+        str, Field(description="The id inside outputs[] (a generation_id shows its first output).", min_length=1)
+    ],
+    max_kilobytes: Annotated[
+        int,
+        Field(
+            description="Size limit of the preview, 20 to 3500; default 200. Bigger costs more context.", ge=20, le=3500
+        ),
+    ] = 200,
+) -> ViewResult:
+    """A small preview of one finished output, so that you can see or hear it. Free.
+
+    Pictures are scaled down to the limit; short audio comes whole; of a video, a poster frame. The full file is on disk
+    and at its URL; never fetch the URL yourself.
+    """
+    view = await call.bridge.viewing.view(output_id, max_bytes=max_kilobytes * 1000)
+    if view.preview is not None:
+        data = base64.b64encode(view.preview).decode()
+        if (view.preview_type or "").startswith("audio/"):
+            call.blocks.append(AudioContent(type="audio", data=data, mime_type=view.preview_type or "audio/mpeg"))
+        else:
+            call.blocks.append(ImageContent(type="image", data=data, mime_type=view.preview_type or "image/jpeg"))
+    target = view.path.as_uri() if view.path else view.url
+    if target:
+        call.blocks.append(link(target, view.name, view.media_type))
+    return ViewResult(
+        mode=call.mode,
+        output_id=output_id,
+        url=view.url,
+        path=str(view.path) if view.path else None,
+        media_type=view.media_type,
+        preview=view.note,
+    )
+
+
+@tool(
+    title="Upload local files",
+    family="uploads",
+    result=UploadResult,
+    effect="write",
+    scope="generate:media",
+    route="upload_media",
+    core=True,
+)
+async def upload_media(
+    call: Call,
+    paths: Annotated[
+        p.Texts,
+        Field(
+            description="Local files or globs such as ~/Pictures/*.png, at most 50 files of 500 MB each; order kept."
+        ),
+    ],
+) -> UploadResult:
+    """Upload local files and return their URLs for source_media_urls and the like. Free.
+
+    Rarely needed: every tool that takes a media URL takes a local path too. Only files inside the allowed folders; the
+    same content is uploaded once.
+    """
+    uploaded = await call.bridge.uploading.upload(paths, call.progress)
+    return UploadResult(
+        mode=call.mode,
+        media_urls=[item["url"] for item in uploaded],
+        media=uploaded,
+        count=len(uploaded),
+        total_video_seconds=sum(m.get("duration_seconds") or 0 for m in uploaded if m["kind"] == "video") or None,
+        total_audio_seconds=sum(m.get("duration_seconds") or 0 for m in uploaded if m["kind"] == "audio") or None,
+        next_step="Pass media_urls to generate_media as source_media_urls.",
+    )

@@ -1,0 +1,88 @@
+"""Looking at jobs: state, waiting, history."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kubeez_mcp_local.mcp_server.call import Call
+from kubeez_mcp_local.mcp_server.inventory import tool
+from kubeez_mcp_local.mcp_server.results import GenerationsResult, JobResult
+from kubeez_mcp_local.mcp_server.shaping import job_result
+from kubeez_mcp_local.mcp_server.tools.parameters import JobId
+
+Kind = Annotated[
+    Literal["", "media", "music", "separation"],
+    Field(description="media, music or separation; leave out to have it found."),
+]
+MAX_WAIT_SECONDS = 45
+
+
+@tool(
+    title="Job status",
+    family="media",
+    result=JobResult,
+    scope="read:generations",
+    route="media_status",
+    core=True,
+    aliases=("get_generation_status", "get_music_status", "get_separation_status"),
+)
+async def get_status(call: Call, id: JobId, kind: Kind = "") -> JobResult:  # noqa: A002 - the hosted tool's name
+    """State of one job now: pending, processing, completed or failed, with its outputs once they are there.
+
+    Free. Prefer wait_for_generation, which returns as soon as the job is done and saves the files.
+    """
+    return await job_result(call, await call.bridge.history.status(id, kind or None))
+
+
+@tool(
+    title="Wait for a job", family="media", result=JobResult, scope="read:generations", route="media_stream", core=True
+)
+async def wait_for_generation(
+    call: Call,
+    id: JobId,  # noqa: A002 - as get_status
+    timeout_seconds: Annotated[
+        int, Field(description="1 to 45 seconds; then the state so far is returned.", ge=1, le=MAX_WAIT_SECONDS)
+    ] = 40,
+) -> JobResult:
+    """Wait until a job is done, save its files and return them. Free, and safe to repeat.
+
+    Returns after at most 45 seconds; if the job still runs, call it again with the same id. Nothing is lost meanwhile.
+    """
+    return await job_result(call, await call.bridge.history.wait(id, timeout_seconds, call.progress))
+
+
+@tool(
+    title="One job in full", family="media", result=JobResult, scope="read:generations", route="generations", core=True
+)
+async def get_generation(call: Call, id: JobId) -> JobResult:  # noqa: A002 - the hosted tool's name
+    """One job with prompt, model, settings, outputs, credits and error. For a bare state use get_status."""
+    return await job_result(call, await call.bridge.history.status(id, None))
+
+
+@tool(
+    title="Job history",
+    family="media",
+    result=GenerationsResult,
+    scope="read:generations",
+    route="generations",
+    core=True,
+)
+async def get_generations(
+    call: Call,
+    limit: Annotated[int, Field(description="1 to 25 rows; more is cut to 25.", ge=1)] = 25,
+    model: Annotated[str, Field(description="Only this model id.")] = "",
+    status: Annotated[str, Field(description="Only pending, processing, completed or failed.")] = "",
+    generation_type: Annotated[str, Field(description="Only this type, such as text-to-image.")] = "",
+) -> GenerationsResult:
+    """Your account's jobs, newest first, with prompts, credits and outputs. Also finds jobs of other programs."""
+    rows = await call.bridge.history.generations(
+        limit=min(limit, 25), model=model or None, status=status or None, generation_type=generation_type or None
+    )
+    return GenerationsResult(
+        mode=call.mode,
+        generations=rows,
+        count=len(rows),
+        next_step="view_media(output_id) shows a file." if rows else "Nothing matches; drop a filter.",
+    )

@@ -1,0 +1,68 @@
+"""Parameters that several tools share: type, limits and the words the model reads.
+
+Limits stand in the description too, because some hosts drop `minimum`, `maximum` and `pattern` from schemas.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+
+def _as_text(value: Any) -> Any:
+    """Numbers where text is expected, such as `duration: 5`."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _as_list(value: Any) -> Any:
+    """One value where a list is expected, and lists that a host sent as JSON text."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        import json
+
+        try:
+            return json.loads(value)
+        except ValueError:
+            return [value]
+    return [value] if value.strip() else []
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]
+Texts = Annotated[list[str], BeforeValidator(_as_list)]
+
+Prompt = Annotated[str, Field(description="What to make, in words. Each model has a length limit (see get_models).")]
+ModelId = Annotated[str, Field(description="Model id from get_models, for example nano-banana-2.")]
+GenerationType = Annotated[
+    str,
+    Field(
+        description="text-to-image, image-to-image, text-to-video or image-to-video. "
+        "Leave out: chosen from the model and the inputs."
+    ),
+]
+SourceMedia = Annotated[
+    Texts,
+    Field(
+        description="Inputs: https URLs or local file paths (uploaded for you), one or many, order kept. "
+        "First = first frame, second = last frame; motion control: image, then video."
+    ),
+]
+AspectRatio = Annotated[str, Field(description="Such as 1:1, 16:9, 9:16, 4:5; each model offers some.")]
+Duration = Annotated[Text, Field(description="Length of a video: 5, '5' or '5s'; one of the model's options.")]
+Quality = Annotated[str, Field(description="Model-specific: standard, fast, pro, high, 720p …")]
+Resolution = Annotated[str, Field(description="1K, 2K or 4K on models that offer it.")]
+Sound = Annotated[bool | None, Field(description="Native audio, on models with a sound switch; may change the price.")]
+Seed = Annotated[
+    int | None,
+    Field(description="Same seed, similar result. 0 or left out: chosen by the provider.", ge=0, le=2**31 - 1),
+]
+NegativePrompt = Annotated[str, Field(description="What to avoid, on models that take it.")]
+VariantCount = Annotated[int, Field(description="1 to 4 jobs of the same request; each is paid.", ge=1, le=4)]
+Approval = Annotated[
+    str,
+    Field(description="Only after the user agreed to the quoted price: the code that came with the quote."),
+]
+JobId = Annotated[
+    str, Field(description="generation_id (or separation_id) from a generate call.", min_length=1, max_length=200)
+]
