@@ -9,8 +9,7 @@ from kubeez_mcp_local.catalogue.ad_copy import MODEL_ID as AD_MODEL
 from kubeez_mcp_local.catalogue.ad_copy import AdCopyRequest, quote_ad_copy
 from kubeez_mcp_local.catalogue.check_media import check_media, check_variant_count
 from kubeez_mcp_local.catalogue.check_settings import parse_seconds
-from kubeez_mcp_local.catalogue.clips import BACKGROUND_MODEL, CAPTION_MODEL, SEPARATION_MODEL
-from kubeez_mcp_local.catalogue.job_quotes import quote_job
+from kubeez_mcp_local.catalogue.job_quotes import file_job_of, quote_job
 from kubeez_mcp_local.catalogue.media_request import MediaRequest
 from kubeez_mcp_local.catalogue.quotes import flat_quote, quote_media
 from kubeez_mcp_local.errors import InvalidArgumentError
@@ -18,16 +17,9 @@ from kubeez_mcp_local.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kubeez_mcp_local.catalogue.job_quotes import FileJob
     from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.catalogue.model import InputKind, Model
     from kubeez_mcp_local.catalogue.quotes import Quote
-
-_FILE_JOBS: dict[str, FileJob] = {
-    CAPTION_MODEL: "captions",
-    SEPARATION_MODEL: "separation",
-    BACKGROUND_MODEL: "remove_background",
-}
 
 
 @dataclass(frozen=True)
@@ -63,7 +55,7 @@ def estimate(listing: Listing, job: Described) -> Quote:
         return quote_ad_copy(listing, AdCopyRequest(reference_ad_url="https://example.com", variant_count=job.count))
     if model.makes_media:
         return _media(listing, model, job)
-    kind = _file_job(model)
+    kind = file_job_of(model.id)
     if kind is None:
         return flat_quote(model, count=job.count)
     seconds = job.audio_seconds if kind == "separation" else job.video_seconds
@@ -114,11 +106,3 @@ def _likely_inputs(model: Model, job: Described) -> Iterator[tuple[InputKind, ..
     yield ("image", *attached)
     yield ("image", "image", *attached)
     yield ("image", "video")
-
-
-def _file_job(model: Model) -> FileJob | None:
-    if model.id in _FILE_JOBS:
-        return _FILE_JOBS[model.id]
-    if model.id.endswith("-dubbing"):
-        return "dubbing"
-    return "sound" if model.id.startswith("sonilo-") else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kubeez_mcp_local.catalogue.estimate import Described, estimate
+from kubeez_mcp_local.catalogue.listing import Listing
+from kubeez_mcp_local.catalogue.rows import parse_row
 from kubeez_mcp_local.catalogue.snapshot import snapshot_listing
 from kubeez_mcp_local.errors import InvalidArgumentError
 
@@ -40,3 +42,9 @@ def test_what_the_model_does_not_offer_is_refused_by_its_own_reason() -> None:
 
 def test_captions_without_a_length_have_no_price() -> None:
     assert estimate(LISTING, Described("auto-caption")).credits is None
+
+
+def test_a_newer_caption_model_is_not_taken_for_a_flat_price() -> None:
+    newer = parse_row({"model_id": "auto-caption-universal-3-pro", "model_type": "speech", "cost_per_generation": 0.7})
+    quote = estimate(Listing((newer,), source="live"), Described(newer.id, video_seconds=60))
+    assert quote.credits is None
