@@ -77,7 +77,7 @@ class Fetched:
 def _split_ref(text: str) -> tuple[str, str]:
     """URL and ref; an `@` that belongs to `user@host` is part of the URL."""
     url, _, ref = text.rpartition("@")
-    host_only = re.fullmatch(r"(?:[a-z]+://)?[^/:]*", url) or url.endswith("/")
+    host_only = re.fullmatch(r"[a-z]+://[^/]*|[^/:]*", url) or url.endswith("/")
     return (text, "") if host_only else (url, ref)
 
 

@@ -60,11 +60,15 @@ class Pacer:
         Raises:
             BusyError: That would take longer than `patience` seconds.
         """
-        with anyio.move_on_after(patience):
-            async with self._turns[job.bucket]:
-                await self._leave(job, patience)
-                return
-        raise BusyError(f"Other {job.bucket} requests of this program are waiting for their turn.", 10)
+        turn = self._turns[job.bucket]
+        with anyio.move_on_after(max(patience, 1.0)) as queueing:
+            await turn.acquire()
+        if queueing.cancelled_caught:
+            raise BusyError(f"Other {job.bucket} requests of this program are waiting for their turn.", 10)
+        try:
+            await self._leave(job, patience)
+        finally:
+            turn.release()
 
     async def _leave(self, job: Job, patience: float) -> None:
         waited = 0.0

@@ -44,7 +44,7 @@ class BoundTool:
             title=self.spec.title,
             description=self.spec.description,
             input_schema=input_schema(self._arguments),
-            output_schema=output_schema(self.spec.result),
+            output_schema=output_schema(self.spec.result, self.spec.result.published),
             annotations=ToolAnnotations(
                 read_only_hint=effect == "read",
                 destructive_hint=effect == "delete",

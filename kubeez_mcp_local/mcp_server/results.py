@@ -6,7 +6,7 @@ them: `mode`, `files`, `cost`, `next_step`. A value that is not known is absent,
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,8 @@ class Result(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True)
+    published: ClassVar[tuple[str, ...]] = ()
+    """Fields named in the published output schema; the rest is open. Every conversation pays for each of them."""
 
     mode: str
     next_step: str | None = None
@@ -81,6 +83,8 @@ class FileItem(BaseModel):
 
 class JobResult(Result):
     """One job, or several that one call started."""
+
+    published = ("generation_id", "status", "outputs", "songs", "files", "error_message", "cost", "next_step")
 
     generation_id: str | None = None
     generation_ids: list[str] = Field(default_factory=list)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, create_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 
 def arguments_model(handler: Callable[..., Any], name: str) -> type[BaseModel]:
@@ -36,14 +36,17 @@ def input_schema(arguments: type[BaseModel]) -> dict[str, Any]:
     return published
 
 
-def output_schema(result: type[BaseModel]) -> dict[str, Any]:
-    """The schema of a structured result: its top-level fields and their types.
+def output_schema(result: type[BaseModel], published: Collection[str] = ()) -> dict[str, Any]:
+    """The schema of a structured result: its top-level fields and their types; only those in `published`, if given.
 
     Absent values are left out of results rather than sent as null, so no field is nullable.
     """
     schema = result.model_json_schema(mode="serialization")
     definitions = schema.get("$defs", {})
-    properties = {name: _outline(_flat(prop, definitions)) for name, prop in schema.get("properties", {}).items()}
+    named = {name: prop for name, prop in schema.get("properties", {}).items() if not published or name in published}
+    properties = {"mode": {"type": "string"}} | {
+        name: _outline(_flat(prop, definitions)) for name, prop in named.items()
+    }
     return {"type": "object", "properties": properties, "required": ["mode"]}
 
 
