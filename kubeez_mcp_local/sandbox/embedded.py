@@ -91,6 +91,9 @@ class EmbeddedSandbox:
             server.stop()
         if thread is not None:
             thread.join(0.15)
+        with self._guard:
+            self._thread = self._server = self._origin = self._failure = None
+            self._ready.clear()
 
     def _run(self) -> None:
         try:
@@ -144,13 +147,21 @@ def _preferred_socket(note: Path) -> socket.socket:
     return listener
 
 
-def serve(host: str = "127.0.0.1", port: int = 8787, *, state_dir: Path, speed: float = 30) -> None:
-    """Run the stand-in by itself until SIGINT or SIGTERM.
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 8787,
+    *,
+    state_dir: Path,
+    speed: float = 30,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """Run the stand-in by itself until SIGINT or SIGTERM; `on_ready` is told its origin.
 
     Raises:
         SandboxError: The address is taken, or the folder cannot be written.
     """
     import asyncio
+    import sqlite3
 
     from kubeez_mcp_local.sandbox.app import create_app
     from kubeez_mcp_local.sandbox.books import Books
@@ -165,12 +176,19 @@ def serve(host: str = "127.0.0.1", port: int = 8787, *, state_dir: Path, speed: 
         ) from None
     try:
         books = Books(folder_of(state_dir))
-    except OSError as error:
+    except (OSError, sqlite3.Error) as error:
         listener.close()
-        raise SandboxError(f"Cannot write {folder_of(state_dir)}: {error}.", next_step="Check the folder.") from None
+        raise SandboxError(
+            f"Cannot use {folder_of(state_dir)}: {error}.", next_step="Check the folder, or run `sandbox reset`."
+        ) from None
     server = make_server(create_app(books, Knobs(speed=speed), hosts=(host,)))
+    if on_ready is not None:
+        shown = f"[{host}]" if ":" in host else host
+        on_ready(f"http://{shown}:{listener.getsockname()[1]}")
     try:
         asyncio.run(server.serve(sockets=[listener]))
+    except KeyboardInterrupt:
+        _log.debug("stopped by SIGINT")
     finally:
         books.close()
 

@@ -6,10 +6,11 @@ import json
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import anyio
 
-from kubeez_mcp_local.sandbox.inputs import is_loopback_host
+from kubeez_mcp_local.sandbox.inputs import ip_address_of, is_loopback_host
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 CONTROL = "/_sandbox/"
 MOST_UPLOAD_BYTES = 500 * 1024 * 1024
 _FORM_OVERHEAD = 64 * 1024
+_EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - names such a binding, makes none
 _PAGE = "<!doctype html><title>{status}</title><h1>{status} Bad gateway</h1><p>A proxy speaks here, not the API.</p>"
 
 
@@ -61,16 +63,21 @@ class Gate:
             await self._play(fault, scope, receive, send)
 
     def _refusal(self, scope: Scope) -> tuple[int, dict[str, Any]] | None:
-        host = _header(scope, b"host").rsplit(":", 1)[0] if not _header(scope, b"host").endswith("]") else "[::1]"
-        host, path = host.strip("[]").lower(), scope["path"]
-        if not is_loopback_host(host) and (host not in self._hosts or path.startswith(CONTROL)):
+        host, path = urlsplit(f"//{_header(scope, b'host')}").hostname or "", scope["path"]
+        if not is_loopback_host(host) and (path.startswith(CONTROL) or not self._answers_for(host)):
             return 421, {"detail": f"This sandbox does not answer for the host {host!r}"}
+        if path.startswith(CONTROL) and not _from_here(_header(scope, b"origin")):
+            return 403, {"detail": "Pages of other sites may not use the sandbox's controls"}
         if not self._panel.knobs.assumed_routes and any(_under(path, prefix) for prefix in self._assumed):
             return 404, {"detail": "Not Found"}
         length = _header(scope, b"content-length")
         if length.isdigit() and int(length) > MOST_UPLOAD_BYTES + _FORM_OVERHEAD:
             return 413, {"detail": "The uploaded file is larger than 500 MB"}
         return None
+
+    def _answers_for(self, host: str) -> bool:
+        """A name must be known, lest a page elsewhere rebinds its own to this machine; bound to all, any address is."""
+        return host in self._hosts or (bool(self._hosts & _EVERYWHERE) and ip_address_of(host) is not None)
 
     async def _play(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         if fault.kind == "slow":
@@ -140,6 +147,10 @@ class Calls:
 
 def _header(scope: Scope, name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+
+
+def _from_here(origin: str) -> bool:
+    return not origin or is_loopback_host(urlsplit(origin).hostname)
 
 
 def _under(path: str, prefix: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -34,7 +35,16 @@ class Source:
 
 def is_loopback_host(host: str | None) -> bool:
     """Whether `host`, without its port, names this machine."""
-    return host in ("localhost", "::1") or (host or "").startswith("127.")
+    address = ip_address_of(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
+def ip_address_of(host: str | None) -> IPv4Address | IPv6Address | None:
+    """The address that `host` is, or None when it is a name; `127.0.0.1.example.com` is a name."""
+    try:
+        return ip_address(host or "")
+    except ValueError:
+        return None
 
 
 def look_up(books: Books, url: str) -> Source:

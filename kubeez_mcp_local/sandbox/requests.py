@@ -23,6 +23,9 @@ class MediaRequest(BaseModel):
     resolution: str | None = None
     sound: bool | None = None
     seed: Annotated[int, Field(ge=0)] | None = None
+    fixed_lens: bool | None = Field(None, description="Fixed camera (assumed; has no effect here).")
+    voice_id: str | None = Field(None, description="Gemini Omni voice (assumed; has no effect here).")
+    character_ids: list[str] | None = Field(None, description="Gemini Omni characters (assumed; no effect here).")
 
 
 class MusicRequest(BaseModel):
@@ -56,6 +59,9 @@ class DialogueRequest(BaseModel):
     dialogue: list[Line]
     stability: Weight = 0.5
     language_code: str = "auto"
+    provider: Literal["elevenlabs", "google", "gemini", "gemini-3.8", "seed"] = Field(
+        "elevenlabs", description="Speech engine (assumed; the voice list holds for elevenlabs only)."
+    )
 
 
 class AdCopyRequest(BaseModel):

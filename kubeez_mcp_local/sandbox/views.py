@@ -49,12 +49,12 @@ class Viewer:
             return None
         return self.show(job, hide_urls=job.finished_reads < knobs.null_urls)
 
-    def show(self, job: Job, *, hide_urls: bool = False) -> AnyGeneration:
-        """The job as it is now."""
+    def show(self, job: Job, *, hide_urls: bool = False, make: bool = True) -> AnyGeneration:
+        """The job as it is now; with `make`, files that were never wanted so far are made first."""
         status = job.status(self._desk.books.clock())
         files = self._desk.books.files(job.id) if status == "completed" or job.kind == "music" else []
-        if status == "completed":
-            files = [self._desk.studio.ready(file) if _measured(file) else file for file in files]
+        if make and status == "completed":
+            files = [self._desk.studio.ready(file) if file.role == "output" else file for file in files]
         if job.kind == "music":
             return self._music(job, status, files, hide_urls)
         if job.kind == "separation":
@@ -144,10 +144,6 @@ class Viewer:
             vocals_url=stems.get("vocals"),
             instrumental_url=stems.get("instrumental"),
         )
-
-
-def _measured(file: File) -> bool:
-    return file.role == "output"
 
 
 def _over(status: str) -> bool:

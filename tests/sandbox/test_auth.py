@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
+from kubeez_mcp_local.sandbox.app import create_app
+from kubeez_mcp_local.sandbox.books import Books
+
 if TYPE_CHECKING:
-    import httpx
+    from pathlib import Path
 
     from tests.sandbox_server import RunningSandbox
 
@@ -84,4 +88,31 @@ def test_foreign_host_names_are_refused(sandbox: RunningSandbox) -> None:
         assert client.get("/v1/balance", headers={"Host": "evil.example"}).status_code == 421
         assert client.get("/_sandbox/books", headers={"Host": "evil.example:80"}).status_code == 421
         assert client.get("/health", headers={"Host": "localhost:1"}).status_code == 200
+        assert client.get("/health", headers={"Host": "127.0.0.1.evil.example"}).status_code == 421
         assert client.get("/health", headers={"Host": "[::1]:80"}).status_code == 200
+
+
+def test_pages_of_other_sites_cannot_turn_the_knobs(sandbox: RunningSandbox) -> None:
+    with sandbox.client(key=None) as client:
+        assert client.post("/_sandbox/reset", headers={"Origin": "https://evil.example"}).status_code == 403
+        assert client.post("/_sandbox/reset", headers={"Origin": "null"}).status_code == 403
+        assert client.post("/_sandbox/reset", headers={"Origin": sandbox.url}).status_code == 200
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("bound", "host", "status"),
+    [
+        ("0.0.0.0", "192.168.1.5:8787", 200),
+        ("0.0.0.0", "evil.example", 421),
+        ("box.lan", "box.lan:8787", 200),
+        ("127.0.0.1", "192.168.1.5:8787", 421),
+    ],
+)
+async def test_bound_to_the_network_it_answers_for_addresses_and_its_own_name(
+    tmp_path: Path, bound: str, host: str, status: int
+) -> None:
+    app = create_app(Books(tmp_path), hosts=(bound,))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=f"http://{host}") as client:
+        assert (await client.get("/health")).status_code == status
+        assert (await client.get("/_sandbox/books")).status_code == 421

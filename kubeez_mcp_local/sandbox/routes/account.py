@@ -42,4 +42,4 @@ def generations(
         and generation_type in (None, job.generation_type)
         and (not hidden or job.reads >= hidden)
     ]
-    return Generations(generations=[viewer.show(job) for job in rows[: min(max(limit, 1), MOST_ROWS)]])
+    return Generations(generations=[viewer.show(job, make=False) for job in rows[: min(max(limit, 1), MOST_ROWS)]])

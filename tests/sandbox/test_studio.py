@@ -1,0 +1,160 @@
+"""What the studio makes, without the API around it."""
+
+from __future__ import annotations
+
+import io
+import math
+import wave
+from array import array
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image, ImageStat
+
+from kubeez_mcp_local.sandbox.frames import clip_size, picture_size, tier_of
+from kubeez_mcp_local.sandbox.measuring import measure, recognise
+from kubeez_mcp_local.sandbox.studio import clips
+from kubeez_mcp_local.sandbox.studio.fonts import font_for
+from kubeez_mcp_local.sandbox.studio.lettering import wrap
+from kubeez_mcp_local.sandbox.studio.making import render
+from kubeez_mcp_local.sandbox.studio.ready_clips import RATIOS
+from kubeez_mcp_local.sandbox.studio.work import Work
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _picture(tmp_path: Path, **changes: object) -> Image.Image:
+    fields = {"prompt": "A lighthouse", "seed": 3, "width": 512, "height": 288, **changes}
+    target = tmp_path / "picture.png"
+    render(Work("picture", "png", "nano-banana-2", **fields), [], target)  # type: ignore[arg-type]
+    return Image.open(io.BytesIO(target.read_bytes()))
+
+
+def test_a_picture_is_no_flat_area(tmp_path: Path) -> None:
+    spread = ImageStat.Stat(_picture(tmp_path)).stddev
+    assert all(channel > 15 for channel in spread)
+
+
+def test_prompt_model_and_seed_are_on_the_picture(tmp_path: Path) -> None:
+    plain = _picture(tmp_path)
+    foot = (0, 200, 512, 288)
+    other = _picture(tmp_path, label="Variant 2")
+    assert plain.crop((0, 0, 512, 120)).tobytes() == other.crop((0, 0, 512, 120)).tobytes()
+    assert plain.crop(foot).tobytes() != other.crop(foot).tobytes()
+
+
+def test_the_mark_is_in_the_upper_right(tmp_path: Path) -> None:
+    corner = _picture(tmp_path).convert("L").crop((400, 10, 500, 50))
+    assert sum(corner.histogram()[230:]) > 30
+
+
+@pytest.mark.parametrize(
+    "prompt", ["", "日本語のプロンプト", "مرحبا", "🦊🦊🦊", "x" * 20_000, "a\nb\tc\0d", "\ud800"[:0]]
+)
+def test_any_prompt_can_be_drawn(tmp_path: Path, prompt: str) -> None:
+    assert _picture(tmp_path, prompt=prompt).size == (512, 288)
+
+
+def test_words_wrap_at_spaces_and_end_in_an_ellipsis() -> None:
+    font = font_for("a", 20)
+    lines = wrap("one two three four five six seven eight nine ten", font, 120, 3)
+    assert len(lines) == 3
+    assert lines[-1].endswith("…")
+    assert all(font.getlength(line) <= 120 for line in lines)
+    assert lines[0] == "one two"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "size"), [("1:1", (1024, 1024)), ("21:9", (1024, 440)), ("auto", (1024, 1024)), ("1:100", (256, 1024))]
+)
+def test_picture_sizes(ratio: str, size: tuple[int, int]) -> None:
+    assert picture_size(ratio) == size
+
+
+def test_auto_follows_the_input() -> None:
+    assert picture_size("auto", natural=(300, 150)) == (1024, 512)
+    assert clip_size("auto", (150, 300)) == (320, 640)
+
+
+@pytest.mark.parametrize(
+    ("model", "resolution", "quality", "tier"),
+    [
+        ("nano-banana-2-4K", None, None, "4K"),
+        ("gpt-image-2", "2k", None, "2K"),
+        ("seedream-v4-5", None, "high", "4K"),
+        ("5-lite-text-to-image", None, "basic", "2K"),
+        ("z-image", "huge", None, "1K"),
+    ],
+)
+def test_tiers(model: str, resolution: str | None, quality: str | None, tier: str) -> None:
+    assert tier_of(model, resolution, quality) == tier
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize("seconds", [2.0, 15.0])
+def test_without_an_encoder_a_ready_clip_has_the_ratio_and_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ratio: str, seconds: float
+) -> None:
+    monkeypatch.setattr(clips, "find_spec", lambda name: None)
+    width, height = clip_size(ratio)
+    target = tmp_path / "clip.mp4"
+    render(Work("clip", "mp4", "any", "a", 1, "", width, height, seconds), [], target)
+    assert recognise(target.read_bytes()[:64]) == ("mp4", "video/mp4")
+    found = measure(target, "video/mp4")
+    assert found["seconds"] == pytest.approx(seconds, abs=0.05)
+    assert found["width"] / found["height"] == pytest.approx(width / height, rel=0.02)
+
+
+def test_a_stretched_ready_clip_really_plays_that_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    av = pytest.importorskip("av")
+    monkeypatch.setattr(clips, "find_spec", lambda name: None)
+    target = tmp_path / "clip.mp4"
+    render(Work("clip", "mp4", "any", "a", 1, "", 640, 360, 10.0), [], target)
+    with av.open(str(target)) as clip:
+        frames = [frame.time for frame in clip.decode(video=0)]
+    assert len(frames) > 20
+    assert frames[-1] == pytest.approx(10, abs=0.4)
+
+
+@pytest.mark.parametrize("kind", ["music", "speech", "effect", "vocals", "instrumental"])
+def test_sounds_can_be_heard_and_are_as_long_as_asked(tmp_path: Path, kind: str) -> None:
+    target = tmp_path / "sound.wav"
+    render(Work(kind, "wav", "any", "Hello there, world.\nAnd you?", 4, "Rachel\nDrew", seconds=2.5), [], target)  # type: ignore[arg-type]
+    with wave.open(str(target), "rb") as sound:
+        seconds = sound.getnframes() / sound.getframerate()
+        samples = array("h", sound.readframes(sound.getnframes()))
+    assert seconds == pytest.approx(2.5, abs=0.01)
+    assert math.sqrt(sum(sample * sample for sample in samples) / len(samples)) > 300
+
+
+def test_the_same_work_makes_the_same_clip(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    work = Work("clip", "mp4", "any", "a ship", 5, "", 320, 180, 1.0, sound=True)
+    for name in ("one.mp4", "two.mp4"):
+        render(work, [], tmp_path / name)
+    assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "image/png"),
+        (b"RIFF\0\0\0\0WEBP", "image/webp"),
+        (b"\0\0\0\x14ftypqt  ", "video/quicktime"),
+        (b"ID3\x04", "audio/mpeg"),
+        (b"\x1aE\xdf\xa3....webm", "video/webm"),
+        (b"<svg>", None),
+        (b"", None),
+    ],
+)
+def test_signatures(head: bytes, kind: str | None) -> None:
+    found = recognise(head)
+    assert (found and found[1]) == kind
+
+
+@pytest.mark.parametrize("media_type", ["image/png", "video/mp4", "audio/wav", "audio/mpeg", "audio/mp4"])
+def test_broken_files_are_simply_not_measured(tmp_path: Path, media_type: str) -> None:
+    path = tmp_path / "broken"
+    path.write_bytes(b"\0\0\0\x10moov\0\0\0\0\0\0\0\0junk")
+    assert measure(path, media_type) == {}
