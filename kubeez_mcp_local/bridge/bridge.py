@@ -31,14 +31,13 @@ from kubeez_mcp_local.jobs.spender import Spender
 from kubeez_mcp_local.media.inputs import Inputs
 from kubeez_mcp_local.media.path_guard import PathGuard
 from kubeez_mcp_local.media.uploads import Uploads
+from kubeez_mcp_local.rest.failures import UnauthorizedError
 from kubeez_mcp_local.settings import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from kubeez_mcp_local.cookbook.library import Library
-    from kubeez_mcp_local.cookbook.render import PromptFacts
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.media.inputs import LocalInput
     from kubeez_mcp_local.rest.contract import Contract
@@ -112,7 +111,8 @@ class Bridge:
     @cached_property
     def catalogue(self) -> Catalogue:
         """Models, limits, prices."""
-        return Catalogue(self.api.models, self._cache / f"catalogue-{self.account}.json")
+        cache_file = self._cache / f"catalogue-{self.account}.json"
+        return Catalogue(self.api.models, cache_file, fatal=(UnauthorizedError,))
 
     @cached_property
     def contract(self) -> Contract:
@@ -189,13 +189,6 @@ class Bridge:
         """Uploads files on their own."""
         return Uploading(self.inputs, self.uploads)
 
-    @cached_property
-    def recipes(self) -> Library:
-        """The recipe pack, the user's folders, and what was added."""
-        from kubeez_mcp_local.cookbook.library import Library
-
-        return Library.of(self.settings.recipes, self.settings.state_dir)
-
     async def balance(self) -> Balance:
         """Credits in the account now."""
         return await self.api.balance()
@@ -212,7 +205,7 @@ class Bridge:
         settings = self.settings
         facts: dict[str, Any] = {
             "mode": self.mode.value,
-            "credits": await self._credits_if_known(),
+            "credits": await self.credits_if_known(),
             "spent_today": today.spent,
             "reserved": today.reserved,
             "left_today": max(settings.max_credits_per_day - today.spent - today.reserved, 0.0),
@@ -222,30 +215,17 @@ class Bridge:
         }
         return {name: value for name, value in facts.items() if value is not None}
 
-    async def prompt_facts(self) -> PromptFacts:
-        """What the frame around a recipe tells."""
-        from kubeez_mcp_local.cookbook.render import PromptFacts
-
-        settings = self.settings
-        return PromptFacts(
-            mode=self.mode.value,
-            balance=await self._credits_if_known(),
-            per_call=settings.max_credits_per_call,
-            per_day=settings.max_credits_per_day,
-            spent_today=(await self.today()).spent,
-            ask_above=settings.asks_above,
-        )
-
-    async def _credits(self) -> float:
-        return (await self.balance()).credits
-
-    async def _credits_if_known(self) -> float | None:
+    async def credits_if_known(self) -> float | None:
+        """Credits in the account, or `None` when they cannot be had quickly."""
         with anyio.move_on_after(_BALANCE_SECONDS):
             try:
                 return await self._credits()
             except KubeezError:
                 return None
         return None
+
+    async def _credits(self) -> float:
+        return (await self.balance()).credits
 
     async def _resume(self) -> None:
         """Pick up the jobs of earlier runs, once the client's first questions have been answered."""

@@ -26,19 +26,27 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.cookbook.format import Argument
     from kubeez_mcp_local.cookbook.library import Entry
+    from kubeez_mcp_local.cookbook.render import PromptFacts
+    from kubeez_mcp_local.mcp_server.recipes import Recipes
 
 _MAX_COMPLETIONS = 100
 
 
 class Prompts:
-    """The recipes of one bridge, as prompts. Files are read when a client asks, so an edit shows on the next list."""
+    """Recipes as prompts. Files are read when a client asks, so an edit shows on the next list.
 
-    def __init__(self, bridge: Bridge) -> None:
+    Args:
+        bridge: For balance, ceilings and what completion offers.
+        recipes: The recipes.
+    """
+
+    def __init__(self, bridge: Bridge, recipes: Recipes) -> None:
         self._bridge = bridge
+        self._recipes = recipes
 
     async def listing(self) -> list[Prompt]:
         """Every recipe as a prompt."""
-        index = await anyio.to_thread.run_sync(self._bridge.recipes.index)
+        index = await self._recipes.index()
         return [_prompt(entry) for entry in index.entries.values()]
 
     async def get(self, name: str, arguments: dict[str, Any]) -> GetPromptResult:
@@ -51,9 +59,9 @@ class Prompts:
         from kubeez_mcp_local.cookbook.render import render_prompt
 
         try:
-            recipe = await anyio.to_thread.run_sync(self._bridge.recipes.get, name)
+            recipe = await self._recipes.get(name)
             values = check_arguments(recipe.front, arguments)
-            facts = await self._bridge.prompt_facts()
+            facts = await self._facts()
             text = await anyio.to_thread.run_sync(render_prompt, recipe, values, facts)
         except KubeezError as error:
             raise MCPError(code=INVALID_PARAMS, message=str(error)) from None
@@ -73,10 +81,23 @@ class Prompts:
             values = await self._template_variable(ref.uri, argument)
         return Completion(values=values[:_MAX_COMPLETIONS], total=len(values), has_more=len(values) > _MAX_COMPLETIONS)
 
+    async def _facts(self) -> PromptFacts:
+        from kubeez_mcp_local.cookbook.render import PromptFacts
+
+        settings = self._bridge.settings
+        return PromptFacts(
+            mode=self._bridge.mode.value,
+            balance=await self._bridge.credits_if_known(),
+            per_call=settings.max_credits_per_call,
+            per_day=settings.max_credits_per_day,
+            spent_today=(await self._bridge.today()).spent,
+            ask_above=settings.asks_above,
+        )
+
     async def _recipe_argument(self, name: str, argument: CompletionArgument) -> list[str]:
         from kubeez_mcp_local.cookbook.arguments import complete
 
-        index = await anyio.to_thread.run_sync(self._bridge.recipes.index)
+        index = await self._recipes.index()
         entry = index.entries.get(name)
         declared = entry.summary.arguments.get(argument.name) if entry else None
         if entry is None or declared is None:
@@ -86,7 +107,7 @@ class Prompts:
 
     async def _template_variable(self, uri: str, argument: CompletionArgument) -> list[str]:
         if uri == "kubeez://recipes/{name}":
-            names = list((await anyio.to_thread.run_sync(self._bridge.recipes.index)).entries)
+            names = list((await self._recipes.index()).entries)
         elif uri == "kubeez://models/{id}":
             names = [model.id for model in (await self._bridge.catalogue.listing()).models]
         elif uri == "kubeez://jobs/{id}":

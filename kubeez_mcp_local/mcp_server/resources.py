@@ -8,7 +8,6 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-import anyio
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.types import Resource, ResourceTemplate
@@ -19,6 +18,7 @@ from kubeez_mcp_local.mcp_server.rows import job_row, model_row
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.bridge import Bridge
+    from kubeez_mcp_local.mcp_server.recipes import Recipes
 
 _JSON = "application/json"
 _MARKDOWN = "text/markdown"
@@ -26,14 +26,15 @@ _NAME = re.compile(r"[a-z0-9-]+\Z")
 
 
 class Resources:
-    """The resources of one bridge."""
+    """The resources of one bridge and its recipes."""
 
-    def __init__(self, bridge: Bridge) -> None:
+    def __init__(self, bridge: Bridge, recipes: Recipes) -> None:
         self._bridge = bridge
+        self._recipes = recipes
 
     async def listing(self) -> list[Resource]:
         """Every resource with a fixed address, recipes and skills included."""
-        index = await anyio.to_thread.run_sync(self._bridge.recipes.index)
+        index = await self._recipes.index()
         return [
             Resource(uri="kubeez://models", name="models", title="Models and prices", mime_type=_JSON),
             Resource(uri="kubeez://account", name="account", title="Balance, ceilings, spent today", mime_type=_JSON),
@@ -114,7 +115,7 @@ class Resources:
         return job_row(await self._bridge.ledger.get(job_id)), _JSON
 
     async def _recipe(self, name: str) -> tuple[Any, str]:
-        recipe = await anyio.to_thread.run_sync(self._bridge.recipes.get, name)
+        recipe = await self._recipes.get(name)
         return recipe.text, _MARKDOWN
 
     async def _skill(self, name: str) -> tuple[Any, str]:

@@ -12,6 +12,7 @@ from kubeez_mcp_local.mcp_server.binding import Toolbox
 from kubeez_mcp_local.mcp_server.instructions import instructions
 from kubeez_mcp_local.mcp_server.inventory import selected
 from kubeez_mcp_local.mcp_server.prompts import Prompts
+from kubeez_mcp_local.mcp_server.recipes import Recipes
 from kubeez_mcp_local.mcp_server.resources import Resources
 from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
 
@@ -46,8 +47,9 @@ class KubeezServer(MCPServer["Bridge"]):
         )
         self._bridge = bridge
         self._toolbox = Toolbox(selected(ALL_TOOLS, bridge.settings))
-        self._prompts = Prompts(bridge)
-        self._resources = Resources(bridge)
+        self._recipes = Recipes(bridge.settings)
+        self._prompts = Prompts(bridge, self._recipes)
+        self._resources = Resources(bridge, self._recipes)
         self.completion()(self._prompts.complete)  # type: ignore[no-untyped-call]  # untyped in the SDK
 
     @property
