@@ -1,0 +1,108 @@
+"""The SDK's own client, connected to a server process over stdio."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mcp import Client, StdioServerParameters, stdio_client
+from mcp.types import ElicitRequestFormParams, ElicitResult, TextContent
+
+from tests.e2e.server import PATIENCE, environment
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from mcp.types import CallToolResult
+
+ERAS = ("auto", "legacy")
+
+
+@asynccontextmanager
+async def client(
+    folder: Path, mode: str = "auto", *, person: Person | None = None, **settings: object
+) -> AsyncIterator[Client]:
+    """A client of a new server process in `folder`; `settings` become `KUBEEZ_…` variables.
+
+    Without a `person` the client says that it cannot ask anybody. What the process writes to stderr goes to
+    `stderr.txt`; that stdout carried nothing but protocol messages is checked at the end.
+    """
+    strays: list[Exception] = []
+
+    async def on_message(message: Any) -> None:
+        if isinstance(message, Exception):
+            strays.append(message)
+
+    parameters = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "kubeez_mcp_local"],
+        env=environment(folder, **settings),
+        cwd=folder,
+    )
+    with Path(folder / "stderr.txt").open("a", encoding="utf-8") as errors:
+        async with Client(
+            stdio_client(parameters, errlog=errors),
+            mode=mode,
+            message_handler=on_message,
+            elicitation_callback=person,
+            read_timeout_seconds=PATIENCE + 45,
+        ) as connected:
+            yield connected
+    assert strays == []
+    if "api_key" in settings:
+        assert str(settings["api_key"]) not in Path(folder / "stderr.txt").read_text("utf-8")
+
+
+@dataclass
+class Person:
+    """Whoever sits before the client: gives the same answer to every question, and remembers the questions."""
+
+    reply: ElicitResult
+    questions: list[str] = field(default_factory=list)
+
+    async def __call__(self, _context: Any, params: Any) -> ElicitResult:
+        assert isinstance(params, ElicitRequestFormParams)
+        self.questions.append(params.message)
+        return self.reply
+
+
+def says_yes() -> Person:
+    return Person(ElicitResult(action="accept", content={"spend": True}))
+
+
+def unticks() -> Person:
+    return Person(ElicitResult(action="accept", content={"spend": False}))
+
+
+def says_no() -> Person:
+    return Person(ElicitResult(action="decline"))
+
+
+def walks_away() -> Person:
+    return Person(ElicitResult(action="cancel"))
+
+
+def text_of(result: CallToolResult) -> str:
+    """The words of a result, which come first."""
+    block = result.content[0]
+    assert isinstance(block, TextContent)
+    return block.text
+
+
+def facts_of(result: CallToolResult) -> dict[str, Any]:
+    """The structured part of a result."""
+    assert isinstance(result.structured_content, dict)
+    return result.structured_content
+
+
+async def finished(
+    server: Client, job: str, *, on_progress: Callable[[float, float | None, str | None], Any] | None = None
+) -> CallToolResult:
+    """The result of waiting until `job` is over, over as many calls as it takes."""
+    while True:
+        result = await server.call_tool("wait_for_generation", {"id": job}, progress_callback=on_progress)
+        if result.is_error or facts_of(result)["status"] not in ("pending", "processing"):
+            return result
