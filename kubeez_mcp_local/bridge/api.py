@@ -27,11 +27,16 @@ class Api:
     Args:
         origins: Knows where the API is.
         may_read: Returns when one more free request may be sent.
+        locate: Finds the path of an assumed route in the API's own document (`Contract.locate`).
     """
 
-    def __init__(self, origins: Origins, may_read: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, origins: Origins, may_read: Callable[[], Awaitable[None]], locate: Callable[[str], Awaitable[str]]
+    ) -> None:
         self._origins = origins
         self._may_read = may_read
+        self._locate = locate
+        self._located: set[str] = set()
         self._client: RestClient | None = None
         self._lock = anyio.Lock()
 
@@ -57,7 +62,20 @@ class Api:
         return await self._read(lambda client: client.balance())
 
     async def status(self, kind: JobKind, job_id: str) -> Generation:
+        """A job as it stands.
+
+        Raises:
+            NotOfferedError: The API publishes no way to read jobs of this kind.
+        """
+        if kind == "separation":
+            await self.find_route("separation_status")
         return await self._read(lambda client: client.status(kind, job_id))
+
+    async def find_route(self, name: str) -> None:
+        """Make sure that an assumed route is called where the API publishes it; raises `NotOfferedError` if nowhere."""
+        if name not in self._located:
+            (await self.client()).adopt(name, await self._locate(name))
+            self._located.add(name)
 
     async def generations(
         self,

@@ -10,6 +10,7 @@ import anyio
 
 from kubeez_mcp_local.bridge.api import Api
 from kubeez_mcp_local.bridge.history import History
+from kubeez_mcp_local.bridge.lengths import Lengths
 from kubeez_mcp_local.bridge.making import Making
 from kubeez_mcp_local.bridge.orders import Orders
 from kubeez_mcp_local.bridge.origin import Origins
@@ -29,6 +30,7 @@ from kubeez_mcp_local.jobs.reconcile import Reconciler
 from kubeez_mcp_local.jobs.sending import Sender
 from kubeez_mcp_local.jobs.spender import Spender
 from kubeez_mcp_local.media.inputs import Inputs
+from kubeez_mcp_local.media.library import Library
 from kubeez_mcp_local.media.path_guard import PathGuard
 from kubeez_mcp_local.media.uploads import Uploads
 from kubeez_mcp_local.rest.failures import UnauthorizedError
@@ -106,7 +108,7 @@ class Bridge:
     @cached_property
     def api(self) -> Api:
         """The API, read no faster than it allows."""
-        return Api(self._origins, self.pacer.read)
+        return Api(self._origins, self.pacer.read, lambda route: self.contract.locate(route))
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -124,7 +126,17 @@ class Bridge:
     @cached_property
     def inputs(self) -> Inputs:
         """Local files and URLs that may go into a request."""
-        return Inputs(PathGuard(self.settings.input_dirs))
+        return Inputs(PathGuard(self.settings.input_dirs), self.library)
+
+    @cached_property
+    def library(self) -> Library:
+        """What the user keeps under names of their own."""
+        return Library(self.settings.state_dir / "library")
+
+    @cached_property
+    def lengths(self) -> Lengths:
+        """How long inputs are."""
+        return Lengths(self.ledger)
 
     @cached_property
     def uploads(self) -> Uploads:
@@ -172,7 +184,8 @@ class Bridge:
     @cached_property
     def making(self) -> Making:
         """Starts paid jobs."""
-        return Making(self.catalogue, self.inputs, Orders(self.account, self.uploads, self.contract), self.spender)
+        orders = Orders(self.account, self.uploads, self.contract)
+        return Making(self.catalogue, self.inputs, self.lengths, orders, self.spender)
 
     @cached_property
     def history(self) -> History:
@@ -187,7 +200,7 @@ class Bridge:
     @cached_property
     def uploading(self) -> Uploading:
         """Uploads files on their own."""
-        return Uploading(self.inputs, self.uploads)
+        return Uploading(self.inputs, self.uploads, self.lengths)
 
     async def balance(self) -> Balance:
         """Credits in the account now."""

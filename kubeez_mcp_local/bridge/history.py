@@ -112,7 +112,7 @@ class History:
             except NotFoundError:
                 continue
             except KubeezError:
-                if candidate != "separation":  # an assumed route; that it fails says nothing about the job
+                if kind or candidate != "separation":  # an assumed route; that it fails says nothing about the job
                     raise
         raise UnknownJobError(job_id)
 

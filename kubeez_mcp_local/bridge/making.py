@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from kubeez_mcp_local.bridge.orders import Draft, measured_seconds
+from kubeez_mcp_local.bridge.orders import Draft
 from kubeez_mcp_local.catalogue.check_media import check_media, check_variant_count
 from kubeez_mcp_local.catalogue.quotes import quote_media
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kubeez_mcp_local.bridge.lengths import Lengths
     from kubeez_mcp_local.bridge.orders import Orders
     from kubeez_mcp_local.catalogue.media_request import MediaRequest
     from kubeez_mcp_local.catalogue.quotes import Quote
@@ -29,11 +30,15 @@ class Caller:
         consent: Puts questions to the user.
         approval: The code of an earlier quote that the user has agreed to; empty without one.
         client: Name of the program, for the ledger.
+        key: Names the intention for good: another call with the same key gets the job of the first, however late.
+        recipe: The recipe on whose behalf it asks.
     """
 
     consent: Consent
     approval: str = ""
     client: str = ""
+    key: str = ""
+    recipe: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,17 @@ class Making:
     Args:
         catalogue: Models, limits and prices.
         inputs: Finds local files and URLs that go into a request.
+        lengths: How long they are.
         orders: Makes orders of drafts.
         spender: The one way to spend.
     """
 
-    def __init__(self, catalogue: Catalogue, inputs: Inputs, orders: Orders, spender: Spender) -> None:
+    def __init__(
+        self, catalogue: Catalogue, inputs: Inputs, lengths: Lengths, orders: Orders, spender: Spender
+    ) -> None:
         self._catalogue = catalogue
         self._inputs = inputs
+        self._lengths = lengths
         self._orders = orders
         self._spender = spender
 
@@ -85,7 +94,7 @@ class Making:
         model = listing.get(request.model)
         found = await self._inputs.resolve_all(sources, argument="source_media_urls")
         checked = check_media(model, listing, replace(request, inputs=tuple(item.kind for item in found)))
-        seconds = await measured_seconds(found)
+        seconds = await self._lengths.totals(found)
         quote = quote_media(
             listing.get(checked.model),
             checked,
@@ -119,7 +128,7 @@ class Making:
 
     async def submit(self, draft: Draft, caller: Caller, *, count: int = 1, repeat: str = "") -> Started:
         """Order a draft `count` times and submit the orders together, with one question and one check of ceilings."""
-        orders = await self._orders.of(draft, count=count, repeat=repeat, client=caller.client)
+        orders = await self._orders.of(draft, caller, count=count, repeat=repeat)
         submissions = await self._spender.submit_all(orders, caller.consent, caller.approval or None)
         if len(submissions) == 1 and submissions[0].error is not None:
             raise submissions[0].error

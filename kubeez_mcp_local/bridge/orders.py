@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from kubeez_mcp_local.jobs.digest import digest_of
 from kubeez_mcp_local.jobs.order import Order
 from kubeez_mcp_local.media.inputs import LocalInput, RemoteInput
-from kubeez_mcp_local.media.measure import measure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
+    from kubeez_mcp_local.bridge.making import Caller
     from kubeez_mcp_local.catalogue.quotes import Quote
     from kubeez_mcp_local.media.uploads import Uploads
     from kubeez_mcp_local.rest.contract import Contract
@@ -61,20 +61,19 @@ class Orders:
         self._uploads = uploads
         self._contract = contract
 
-    async def of(self, draft: Draft, *, count: int = 1, repeat: str = "", client: str = "") -> list[Order]:
+    async def of(self, draft: Draft, caller: Caller, *, count: int = 1, repeat: str = "") -> list[Order]:
         """One order for each of `count` runs.
 
         Args:
-            client: Name of the program that asks, for the ledger.
             repeat: Makes a wanted repeat a new intention, such as the id of the job being repeated.
 
         Raises:
             NotOfferedError: The API has no such operation; found out before anybody is asked.
         """
         await self._contract.prepare(_made(draft, dict.fromkeys(_inputs(draft.fields), _PLACEHOLDER)))
-        return [self._order(draft, variant, repeat, client) for variant in range(count)]
+        return [self._order(draft, caller, variant, repeat) for variant in range(count)]
 
-    def _order(self, draft: Draft, variant: int, repeat: str, client: str) -> Order:
+    def _order(self, draft: Draft, caller: Caller, variant: int, repeat: str) -> Order:
         named = {item: _name(item) for item in _inputs(draft.fields)}
         arguments = _replaced(draft.fields, named)
         hashes = {_name(item): item.sha256 for item in named if isinstance(item, LocalInput)}
@@ -96,34 +95,21 @@ class Orders:
                 body=arguments,
                 inputs=hashes,
                 variant=variant,
-                repeat=repeat,
+                repeat="\n".join(part for part in (repeat, caller.key) if part),
             ),
             quote=draft.quote,
             build=build,
             arguments=arguments,
             generation_type=draft.generation_type,
-            recipe=draft.recipe,
-            client=client or None,
+            recipe=draft.recipe or caller.recipe or None,
+            client=caller.client or None,
+            lasting=bool(caller.key),
         )
 
     async def _urls(self, inputs: Iterable[Input]) -> dict[Input, str]:
         return {
             item: await self._uploads.url_for(item) if isinstance(item, LocalInput) else item.url for item in inputs
         }
-
-
-async def measured_seconds(inputs: Sequence[Input]) -> dict[str, float | None]:
-    """Length of all local clips, and of all local audio, in seconds; `None` where there is any that is not known."""
-    totals: dict[str, float | None] = {}
-    for kind in ("video", "audio"):
-        lengths = [
-            (await measure(item.path)).seconds if isinstance(item, LocalInput) else None
-            for item in inputs
-            if item.kind == kind
-        ]
-        known = [length for length in lengths if length is not None]
-        totals[kind] = sum(known) if lengths and len(known) == len(lengths) else None
-    return totals
 
 
 def _made(draft: Draft, urls: Mapping[Input, str]) -> StartRequest:
@@ -148,4 +134,5 @@ def _replaced(fields: Mapping[str, Any], inputs: Mapping[Input, str]) -> dict[st
 
 
 def _name(item: Input) -> str:
-    return str(item.path) if isinstance(item, LocalInput) else item.url
+    """How the user can name it again; a library entry by its name, since its copy lies outside the input folders."""
+    return item.url if isinstance(item, RemoteInput) else item.reference or str(item.path)

@@ -11,6 +11,7 @@ from kubeez_mcp_local.media.measure import measure
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from kubeez_mcp_local.bridge.lengths import Lengths
     from kubeez_mcp_local.media.inputs import Inputs
     from kubeez_mcp_local.media.uploads import Uploads
 
@@ -23,11 +24,13 @@ class Uploading:
     Args:
         inputs: Decides which files may be read.
         uploads: Uploads each content once.
+        lengths: Remembers what was measured, for quotes.
     """
 
-    def __init__(self, inputs: Inputs, uploads: Uploads) -> None:
+    def __init__(self, inputs: Inputs, uploads: Uploads, lengths: Lengths) -> None:
         self._inputs = inputs
         self._uploads = uploads
+        self._lengths = lengths
 
     async def upload(
         self, paths: Sequence[str], progress: Callable[[float, float | None, str], Awaitable[None]]
@@ -53,6 +56,7 @@ class Uploading:
             return {"url": file.url, "kind": file.kind}
         measured = await measure(file.path)
         url = await self._uploads.url_for(file)
+        self._lengths.note(url, measured.seconds)
         facts = {
             "url": url,
             "kind": file.kind,

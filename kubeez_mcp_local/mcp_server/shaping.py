@@ -68,6 +68,7 @@ async def job_result(call: Call, seen: Seen) -> JobResult:
         mode=call.mode,
         generation_id=answer.get("id"),
         generation_ids=[str(answer.get("id"))],
+        separation_id=answer.get("id") if seen.kind == "separation" else None,
         next_step=_next_step(str(answer.get("status")), str(answer.get("id")), saved=False),
         **_facts(seen.answers, seen.kind),
     )
@@ -110,6 +111,7 @@ async def _result(
         ],
         cost=await _cost(call, quoted=quoted, basis=first.quote_basis, charged=sum(charges) if charges else None),
         repeated=repeated,
+        separation_id=first.generation_id if first.kind == "separation" else None,
         next_step=_next_step(facts["status"], ids[0] if ids else first.id, saved=bool(files)),
         notes=[*notes, *(f"Saving failed: {job.save_error}" for job in jobs if job.save_error)],
         **facts,
@@ -140,8 +142,6 @@ def _facts(answers: Sequence[Mapping[str, Any]], kind: str) -> dict[str, Any]:
     facts["credits_deducted"] = sum(deducted) if deducted else None
     facts["outputs"] = [OutputItem(**item) for answer in answers for item in answer.get("outputs", ())]
     facts["songs"] = [SongItem(**item) for answer in answers for item in answer.get("songs", ())]
-    if kind == "separation":
-        facts["separation_id"] = first.get("id")
     return facts
 
 

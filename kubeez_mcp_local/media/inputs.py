@@ -37,12 +37,14 @@ class LocalInput:
         sha256: Hex digest of the content.
         media_type: Decided by content.
         size: Bytes.
+        reference: How it can be named again where that is not its path, such as `library:hero`.
     """
 
     path: Path
     sha256: str
     media_type: MediaType
     size: int
+    reference: str | None = None
 
     @property
     def kind(self) -> Kind:

@@ -215,7 +215,7 @@ class Library:
         path, media_type = self._store.path_of(stored), by_mime(stored.mime or "")
         if media_type is None or not path.is_file() or path.stat().st_size != stored.size_bytes:
             raise LibraryFileGoneError(name, path)
-        return LocalInput(path, str(stored.sha256), media_type, stored.size_bytes)
+        return LocalInput(path, str(stored.sha256), media_type, stored.size_bytes, f"library:{name}")
 
 
 def _check_name(name: str, argument: str) -> None:
