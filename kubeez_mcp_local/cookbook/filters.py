@@ -96,6 +96,23 @@ def outputs(results: Any) -> list[Any]:
     return [output for result in found for output in result.get("outputs") or []]
 
 
+def script(text: Any, voices: Any) -> list[dict[str, str]]:
+    """Lines such as `Ann: Hello` as a dialogue; `voices` in the order in which the speakers appear."""
+    chosen = [str(voice) for voice in voices if voice]
+    spoken: list[dict[str, str]] = []
+    names: list[str] = []
+    for line in str(text).splitlines():
+        name, colon, said = line.partition(":")
+        if not colon or not said.strip():
+            name, said = (names[-1] if names else ""), line
+        if not said.strip():
+            continue
+        if name.strip() not in names:
+            names.append(name.strip())
+        spoken.append({"text": said.strip(), "voice": chosen[names.index(name.strip()) % len(chosen)]})
+    return spoken
+
+
 _OWN: Mapping[str, Callable[..., Any]] = {
     "join": join,
     "replace": replace,
@@ -109,6 +126,7 @@ _OWN: Mapping[str, Callable[..., Any]] = {
     "pairs": pairs,
     "pluck": pluck,
     "outputs": outputs,
+    "script": script,
 }
 
 

@@ -1,0 +1,249 @@
+"""Checks a recipe before a team relies on it: what can be seen in the file, then a rehearsal against its `expect`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from kubeez_mcp_local.cookbook.arguments import check_arguments
+from kubeez_mcp_local.cookbook.budget import budget_of, number, scope_of
+from kubeez_mcp_local.cookbook.calls import FORBIDDEN_TOOLS, PAID_TOOLS
+from kubeez_mcp_local.cookbook.format import RESERVED_NAMES
+from kubeez_mcp_local.cookbook.plan import dependencies, fields_of, names_in, texts_of
+from kubeez_mcp_local.cookbook.problems import RecipeError, TemplateError, near
+from kubeez_mcp_local.cookbook.render import render_body
+from kubeez_mcp_local.cookbook.words import WITHHELD
+from kubeez_mcp_local.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from kubeez_mcp_local.cookbook.format import Expect, Recipe
+    from kubeez_mcp_local.cookbook.report import RunReport
+
+_RATIO_TOLERANCE = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing about a recipe: an `error` keeps it from working, a `warning` from being good."""
+
+    level: Literal["error", "warning"]
+    file: str
+    line: int
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{where}: {self.level}: {self.field + ': ' if self.field else ''}{self.message}"
+
+
+def check_recipe(recipe: Recipe, tools: Collection[str] = ()) -> tuple[Finding, ...]:
+    """Everything that can be found without running it.
+
+    Args:
+        recipe: The recipe.
+        tools: Names of the tools there are; empty when they are not known.
+    """
+    return tuple(_Checker(recipe, frozenset(tools)).findings())
+
+
+def sample_arguments(recipe: Recipe, samples: Callable[[str], str] | None = None) -> dict[str, Any]:
+    """Checked arguments of a rehearsal: those of `expect.with`, and something plausible for what they leave out.
+
+    Args:
+        recipe: The recipe.
+        samples: Turns `sample:image` and the like into the path of a ready file.
+    """
+    given: dict[str, Any] = dict(recipe.front.expect.with_) if recipe.front.expect else {}
+    for name, argument in recipe.arguments.items():
+        if name not in given and argument.required:
+            given[name] = _plausible(argument.type, argument.choices, argument.minimum)
+    if samples is not None:
+        given = {name: _sampled(value, samples) for name, value in given.items()}
+    return check_arguments(recipe.front, given)
+
+
+def judge(recipe: Recipe, report: RunReport, arguments: dict[str, Any]) -> tuple[str, ...]:
+    """How a rehearsal falls short of the recipe's `expect`, one sentence each; empty when it does not."""
+    from kubeez_mcp_local.cookbook.templates import evaluate
+
+    found = [
+        f"{call.key} {call.status}: {call.reason}" for call in report.calls if call.status in ("failed", "stopped")
+    ]
+    expect = recipe.front.expect
+    if expect is None:
+        return tuple(found)
+    count = sum(call.status == "completed" and call.tool in PAID_TOOLS for call in report.calls)
+    if expect.files is not None and len(report.files) < expect.files:
+        found.append(f"saved {len(report.files)} files; expected at least {expect.files}")
+    if expect.count is not None and count != expect.count:
+        found.append(f"finished {count} paid calls; expected {expect.count}")
+    if expect.credits is not None and report.spent > expect.credits:
+        found.append(f"spent {number(report.spent)} credits; expected at most {number(expect.credits)}")
+    if expect.ratio is not None:
+        ratio = str(evaluate(expect.ratio, scope_of(arguments)))
+        found += _wrong_ratios(report, ratio)
+    return tuple(found)
+
+
+def _wrong_ratios(report: RunReport, ratio: str) -> Iterator[str]:
+    across, _, down = ratio.partition(":")
+    if not (across.isdigit() and down.isdigit() and int(down)):
+        yield f"expect.ratio comes to {ratio!r}, which is no ratio such as 1:1"
+        return
+    wanted = int(across) / int(down)
+    for call in report.calls:
+        for output in (call.result or {}).get("outputs") or []:
+            width, height = output.get("width"), output.get("height")
+            if width and height and abs(width / height - wanted) > _RATIO_TOLERANCE * wanted:
+                yield f"{call.key} is {width} x {height}; expected {ratio}"
+
+
+class _Checker:
+    def __init__(self, recipe: Recipe, tools: frozenset[str]) -> None:
+        self.recipe = recipe
+        self.tools = tools
+        self.names: set[str] = set()
+
+    def findings(self) -> Iterator[Finding]:
+        yield from self._words()
+        yield from self._tools()
+        yield from self._body()
+        yield from self._steps()
+        yield from self._unused()
+        yield from self._budget()
+        if self.recipe.front.expect is not None:
+            yield from self._expect(self.recipe.front.expect)
+
+    def _words(self) -> Iterator[Finding]:
+        described = [("description", self.recipe.description), ("title", self.recipe.title)]
+        described += [(f"arguments.{name}.description", one.description) for name, one in self.recipe.arguments.items()]
+        for field, text in described:
+            if text == WITHHELD:
+                yield self._error("reads as instructions to the assistant; describe what the recipe makes", field)
+            elif len(text) < 4:
+                yield self._warning("says too little", field)
+
+    def _tools(self) -> Iterator[Finding]:
+        for tool in self.recipe.tools:
+            if tool in FORBIDDEN_TOOLS:
+                yield self._error(f"{tool} cannot be used by a recipe", "tools")
+            elif self.tools and tool not in self.tools:
+                yield self._error(f"there is no tool {tool!r}.{near(tool, self.tools)}", "tools")
+        if PAID_TOOLS.intersection(self.recipe.tools) and "estimate" not in self.recipe.tools:
+            yield self._warning("it can spend but not `estimate`, so nobody learns the price first", "tools")
+
+    def _body(self) -> Iterator[Finding]:
+        if not self.recipe.body.strip():
+            yield self._error("there is no text below the front matter, so it is no prompt", "")
+            return
+        try:
+            used = names_in(self.recipe.body) | fields_of(self.recipe.body, "args")
+        except TemplateError as error:
+            yield Finding("error", self.recipe.file, self.recipe.body_line, "", error.message)
+            return
+        self.names |= used
+        for name in sorted(used - self.recipe.arguments.keys() - RESERVED_NAMES):
+            message = f"the text uses {name!r}, which is no argument.{near(name, self.recipe.arguments)}"
+            yield Finding("error", self.recipe.file, self._body_line(name), "", message)
+        try:
+            render_body(self.recipe, sample_arguments(self.recipe))
+        except (RecipeError, InvalidArgumentError) as error:
+            yield Finding("error", self.recipe.file, self.recipe.body_line, "", error.message)
+
+    def _steps(self) -> Iterator[Finding]:
+        try:
+            dependencies(self.recipe)
+        except RecipeError as error:
+            yield Finding("error", self.recipe.file, error.line, error.field, error.reason)
+            return
+        for position, step in enumerate(self.recipe.steps):
+            for text in texts_of(step):
+                names, fields = names_in(text), fields_of(text, "args")
+                self.names |= names | fields
+                unknown = sorted((names | fields) - self.recipe.arguments.keys() - RESERVED_NAMES)
+                if unknown:
+                    hint = near(unknown[0], self.recipe.arguments)
+                    yield self._error(f"uses {unknown[0]!r}, which is no argument.{hint}", "steps", position)
+                if names & {"item", "index"} and step.for_each is None:
+                    yield self._error("uses `item` or `index` without `for_each`", "steps", position)
+
+    def _unused(self) -> Iterator[Finding]:
+        budget = self.recipe.front.budget
+        if isinstance(budget, str):
+            try:
+                self.names |= names_in(budget) | fields_of(budget, "args")
+            except TemplateError:
+                return  # told by the budget's own check
+        for name in self.recipe.arguments:
+            if name not in self.names:
+                yield self._warning("is never used", "arguments", name)
+
+    def _budget(self) -> Iterator[Finding]:
+        spends = PAID_TOOLS.intersection(self.recipe.tools)
+        if self.recipe.front.budget is None:
+            if spends:
+                yield self._warning("there is none, so only the ceilings of whoever runs it hold", "budget")
+            return
+        try:
+            budget = budget_of(self.recipe, sample_arguments(self.recipe))
+        except RecipeError as error:
+            yield self._error(error.reason, "budget")
+        except InvalidArgumentError as error:
+            yield self._error(error.message, "expect", "with")
+        else:
+            if spends and budget.credits <= 0:
+                yield self._warning("is 0, so nothing can be made", "budget")
+
+    def _expect(self, expect: Expect) -> Iterator[Finding]:
+        if not self.recipe.steps:
+            yield self._warning("there are no steps to rehearse", "expect")
+        for name, argument in self.recipe.arguments.items():
+            if argument.required and name not in expect.with_:
+                yield self._warning(f"give the required argument {name!r} a value for the rehearsal", "expect", "with")
+
+    def _body_line(self, name: str) -> int:
+        for offset, line in enumerate(self.recipe.body.splitlines()):
+            if name in line:
+                return self.recipe.body_line + offset
+        return self.recipe.body_line
+
+    def _error(self, message: str, *field: str | int) -> Finding:
+        return self._finding("error", message, field)
+
+    def _warning(self, message: str, *field: str | int) -> Finding:
+        return self._finding("warning", message, field)
+
+    def _finding(self, level: Literal["error", "warning"], message: str, field: tuple[str | int, ...]) -> Finding:
+        path = tuple(part for name in field for part in (name.split(".") if isinstance(name, str) else [name]))
+        dotted = ".".join(str(part) for part in path if part != "")
+        return Finding(level, self.recipe.file, self.recipe.line_of(*path), dotted, message)
+
+
+def _plausible(kind: str, choices: tuple[Any, ...], minimum: float | None) -> Any:
+    if choices:
+        return str(choices[0])
+    examples: dict[str, Any] = {
+        "integer": int(minimum or 1),
+        "number": minimum or 1,
+        "boolean": True,
+        "model": "nano-banana-2",
+        "ratio": "1:1",
+        "voice": "Rachel",
+        "path": "https://media.kubeez.com/images/example.png",
+        "list": "first, second",
+        "table": "name\nfirst\nsecond",
+    }
+    return examples.get(kind, "a red paper boat on a calm pond")
+
+
+def _sampled(value: Any, samples: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        parts = [part.strip() for part in value.split(",")]
+        if any(part.startswith("sample:") for part in parts):
+            return ", ".join(samples(part.removeprefix("sample:")) for part in parts)
+    if isinstance(value, list):
+        return [_sampled(one, samples) for one in value]
+    return value

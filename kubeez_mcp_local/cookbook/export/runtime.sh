@@ -1,0 +1,115 @@
+: "${KUBEEZ_API_KEY:?Set KUBEEZ_API_KEY to your key}"
+base="${KUBEEZ_BASE_URL:-https://api.kubeez.com}"
+base="${base%/}"
+poll="${POLL_SECONDS:-5}"
+tmp="$(mktemp -d)"
+trap 'rm -rf "$tmp"' EXIT
+mkdir -p "$out"
+echo 0 > "$tmp/spent"
+
+# The key goes to curl through a file descriptor, so that it never shows in the list of processes.
+auth() { printf 'header = "X-API-Key: %s"\n' "$KUBEEZ_API_KEY"; }
+
+fail() { echo "Stopped: $*" >&2; exit 1; }
+
+# A read; curl repeats it when the API is busy or away, and honours Retry-After.
+read_json() { curl -sS --fail-with-body --retry 5 --retry-connrefused --max-time 60 -K <(auth) "$base$1"; }
+
+# upload FILE: prints {"url": …}
+upload() {
+  if [[ $1 == https://* ]]; then jq -n --arg url "$1" '{url: $url}'; return; fi
+  local kind; kind="$(file --brief --mime-type -- "$1")"
+  curl -sS --fail-with-body --max-time 900 -K <(auth) -F "file=@$1;type=$kind" "$base/v1/upload/media"
+}
+
+must_offer() {
+  [[ -s $tmp/openapi.json ]] || read_json /openapi.json > "$tmp/openapi.json"
+  jq -e --arg path "$1" '.paths | has($path)' "$tmp/openapi.json" > /dev/null || fail "the API does not publish $1"
+}
+
+read_json /v1/models | jq '.models' > "$tmp/models.json"
+
+# Fills in what the model's row leaves no choice about.
+complete() {
+  jq -c --slurpfile rows "$tmp/models.json" '
+    . as $body
+    | (first($rows[0][] | select(.model_id == $body.model)) // {}) as $row
+    | (if ($body.source_media_urls // []) == [] then "text-to" else "image-to" end) as $begins
+    | ($row.capabilities // {}) as $able
+    | if $row.model_type == "image" or $row.model_type == "video" then
+        .generation_type //= (first(($row.generation_types // [])[] | select(startswith($begins))) // null)
+        | .aspect_ratio //= (if ($able.aspect_ratio_options // ["1:1"] | index("1:1")) then null else $able.aspect_ratio_options[0] end)
+        | if $able.video_audio == "toggle_via_sound_param" then .sound //= false else . end
+        | if .duration == null then . else
+            (.duration | tostring | gsub("[^0-9]"; "")) as $wanted
+            | .duration = (first(($able.duration_options // [])[] | select(gsub("[^0-9]"; "") == $wanted)) // null)
+          end
+      else . end
+    | with_entries(select(.value != null))'
+}
+
+# pick_model BODY: the cheapest model that fits
+pick_model() {
+  jq -e -n --argjson wanted "$1" --slurpfile rows "$tmp/models.json" '
+    [$rows[0][]
+      | select(.cost_per_generation != null)
+      | select($wanted.task == null or ((.generation_types // []) | index($wanted.task)))
+      | select($wanted.aspect_ratio == null or ((.capabilities.aspect_ratio_options // []) | index($wanted.aspect_ratio)))
+      | select($wanted.duration == null
+          or ((.capabilities.duration_options // []) | map(gsub("[^0-9]"; "")) | index($wanted.duration | tostring)))
+      | select($wanted.max_credits == null or .cost_per_generation <= ($wanted.max_credits | tonumber))]
+    | sort_by(.cost_per_generation) | first | {model: .model_id, credits: .cost_per_generation}' \
+    || fail "no model fits $1"
+}
+
+# start NAME PATH MODEL BODY: a paid request. It is repeated only on 429, which means that nothing was taken.
+start() {
+  local body code="" cost attempt wait
+  body="$(complete <<< "$4")"
+  cost="$(jq -n --argjson body "$body" --arg model "$3" --slurpfile rows "$tmp/models.json" \
+    'first($rows[0][] | select(.model_id == ($body.model // $model)) | .cost_per_generation) // 0')"
+  jq -e -n "($(cat "$tmp/spent") + $cost) <= $budget" > /dev/null || fail "$1 costs $cost credits, more than is left"
+  for attempt in 1 2 3 4 5 6; do
+    code="$(curl -sS --max-time 60 -K <(auth) -o "$tmp/answer" -D "$tmp/headers" -w '%{http_code}' \
+      -H 'Content-Type: application/json' --data-binary @- "$base$2" <<< "$body")" \
+      || fail "$1: the connection broke; it may have been charged, so look at your history first"
+    [[ $code == 429 ]] || break
+    wait="$(tr -d '\r' < "$tmp/headers" | awk 'tolower($1) == "retry-after:" && $2 ~ /^[0-9]+$/ {print $2}')"
+    sleep "${wait:-$((2 ** attempt))}"
+  done
+  [[ $code == 2* ]] || fail "$1: $code $(head -c 300 "$tmp/answer")"
+  jq -er '.generation_id // .separation_id // .id' "$tmp/answer" > "$tmp/$1.id" || fail "$1: the answer names no job"
+  jq -n "$(cat "$tmp/spent") + $(jq '.estimated_cost_credits // empty' "$tmp/answer" | grep . || echo "$cost")" > "$tmp/spent.new"
+  mv "$tmp/spent.new" "$tmp/spent"
+  echo "$1: started $(cat "$tmp/$1.id")" >&2
+}
+
+# finish NAME KIND: waits for the job, saves its files, prints its state
+finish() {
+  local id state="" status missing=0 number=0 url ending
+  id="$(cat "$tmp/$1.id")"
+  while true; do
+    sleep "$poll"
+    if ! state="$(read_json "/v1/generate/$2/$id" 2> /dev/null)"; then
+      missing=$((missing + 1))
+      ((missing <= 12)) || fail "$1: the API does not know the job $id"
+      continue
+    fi
+    status="$(jq -r '.status | ascii_downcase' <<< "$state")"
+    [[ $status != failed && $status != error ]] || fail "$1: $(jq -r '.error_message // "the job failed"' <<< "$state")"
+    [[ $status == completed ]] || continue
+    jq -r '[.outputs[]?.url, .songs[]?.audio_url, (select(has("vocals_url")) | .vocals_url, .instrumental_url)]
+      | if length > 0 and all(. != null) then .[] else empty end
+      | if startswith("/") then "https://media.kubeez.com" + . else . end' <<< "$state" > "$tmp/$1.urls"
+    [[ -s $tmp/$1.urls ]] && break
+  done
+  while read -r url; do
+    number=$((number + 1))
+    ending="${url%%\?*}"; ending="${ending##*.}"
+    [[ ${#ending} -le 5 ]] || ending=bin
+    curl -sS --fail --location --retry 6 --retry-all-errors --max-time 600 -o "$out/$1-$number.$ending" "$url" \
+      || fail "$url cannot be downloaded"
+    echo "$1: saved $out/$1-$number.$ending" >&2
+  done < "$tmp/$1.urls"
+  printf '%s' "$state"
+}

@@ -1,0 +1,164 @@
+"""A recipe, with its arguments filled in, as a bash script with curl and jq against the REST API."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from kubeez_mcp_local.cookbook.budget import budget_of, number
+from kubeez_mcp_local.cookbook.calls import FILE_ARGUMENTS
+from kubeez_mcp_local.cookbook.export.calls_rest import IMPLIED_TOOLS, NotExportableError, rest_call
+from kubeez_mcp_local.cookbook.plan import Call, arguments_of, calls_of, dependencies, scope_for, wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kubeez_mcp_local.cookbook.format import Recipe, Step
+
+AT_ONCE = 5
+MAX_CALLS = 200
+_OUTPUTS = 4
+
+
+def shell_script(recipe: Recipe, arguments: Mapping[str, Any]) -> str:
+    """The source of the script.
+
+    Raises:
+        NotExportableError: No steps, too many calls, or a step that REST cannot do.
+        RecipeError, TemplateError: The steps cannot be planned.
+    """
+    if not recipe.steps:
+        raise NotExportableError(f"{recipe.name} has no steps, so there is nothing a script could do.")
+    dependencies(recipe)
+    writer = _Writer(recipe, arguments, _nonce(recipe, arguments))
+    for step in recipe.steps:
+        writer.step(step)
+    runtime = (files("kubeez_mcp_local.cookbook.export") / "runtime.sh").read_text(encoding="utf-8")
+    given = [f"#   {name}: {json.dumps(value, ensure_ascii=False)[:200]}" for name, value in arguments.items()]
+    budget = budget_of(recipe, arguments).credits
+    head = [
+        "#!/usr/bin/env bash",
+        f"# {recipe.title}",
+        f"# {recipe.description}",
+        "#",
+        f"# Exported from the Kubeez recipe {recipe.name}, version {recipe.version}, for these arguments:",
+        *given,
+        "#",
+        "# Needs bash, curl and jq. Set KUBEEZ_API_KEY; set KUBEEZ_BASE_URL to rehearse against a sandbox.",
+        "set -euo pipefail",
+        f'out="${{OUTPUT_DIR:-{recipe.name}-files}}"',
+        f'budget="${{MAX_CREDITS:-{number(budget).replace(",", "") if budget < 1e9 else 1_000_000}}}"',
+    ]
+    return "\n".join(
+        [*head, runtime.strip(), "", *writer.lines, 'echo "Done. $(cat "$tmp/spent") credits, files in $out."', ""]
+    )
+
+
+@dataclass(slots=True)
+class _Writer:
+    recipe: Recipe
+    arguments: Mapping[str, Any]
+    nonce: str
+    lines: list[str] = field(default_factory=list)
+    results: dict[str, Any] = field(default_factory=dict)
+    uploads: dict[str, str] = field(default_factory=dict)
+    count: int = 0
+
+    def step(self, step: Step) -> None:
+        """Write the calls of one step: started together, at most five at once, then awaited."""
+        calls = calls_of(self.recipe, step, scope_for(self.arguments, self.results))
+        found: list[Any] = []
+        chosen: list[tuple[str, Call, dict[str, Any]]] = []
+        for call in calls:
+            scope = scope_for(self.arguments, self.results, call)
+            if not wanted(call, scope):
+                found.append({"outputs": [], "songs": [], "files": []})
+                continue
+            name = step.id if step.for_each is None else f"{step.id}_{call.index + 1}"
+            chosen.append((name, call, arguments_of(self.recipe, call, scope)))
+            found.append(_marked(name, self.nonce))
+        self.results[step.id] = found if step.for_each is not None else found[0]
+        self.count += len(chosen)
+        if self.count > MAX_CALLS:
+            raise NotExportableError(f"More than {MAX_CALLS} calls make no good shell script; export to python.")
+        self.lines.append(f"# {step.id}: {step.tool}" + ("" if chosen else " (left out)"))
+        for first in range(0, len(chosen), AT_ONCE):
+            self._batch(step, chosen[first : first + AT_ONCE])
+        self.lines.append("")
+
+    def _batch(self, step: Step, calls: list[tuple[str, Call, dict[str, Any]]]) -> None:
+        if step.tool in IMPLIED_TOOLS:
+            return
+        if step.tool == "get_balance":
+            self.lines += [f'r_{name}="$(read_json /v1/balance)"' for name, _, _ in calls]
+            return
+        if step.tool == "pick_model":
+            for name, _, values in calls:
+                self._body(values, f'r_{name}="$(pick_model ', ')"')
+            return
+        rest = rest_call(step.tool)
+        if rest.assumed:
+            self.lines.append(f"must_offer {rest.path}")
+        for name, _, values in calls:
+            if values.pop("variant_count", 1) not in (None, 1):
+                raise NotExportableError(f"{step.id} uses variant_count; write it as for_each to export it.")
+            if step.tool == "generate_dialogue" and "text" in values:
+                voice = values.pop("voice", None)
+                values["dialogue"] = [{"text": values.pop("text"), **({"voice": voice} if voice else {})}]
+            self._body(values, f"start {name} {rest.path} {shlex.quote(rest.model)} ", "")
+        self.lines += [f'r_{name}="$(finish {name} {rest.kind})"' for name, _, _ in calls]
+
+    def _body(self, values: dict[str, Any], before: str, after: str) -> None:
+        """A line that hands a JSON body to a function of the script."""
+        names: set[str] = set()
+        for key, value in values.items():
+            if key in FILE_ARGUMENTS:
+                values[key] = [self._file(one) for one in value] if isinstance(value, list) else self._file(value)
+        if isinstance(values.get("source_media_urls"), str):
+            values["source_media_urls"] = [values["source_media_urls"]]
+        program = self._mark.sub(lambda mark: _reference(mark, names), json.dumps(values, ensure_ascii=False, indent=2))
+        options = "".join(f' --argjson {name} "${name}"' for name in sorted(names))
+        self.lines.append(f'{before}"$(jq -n{options} {shlex.quote(program)})"{after}')
+
+    def _file(self, value: Any) -> Any:
+        if not isinstance(value, str) or value.startswith("https://") or self._mark.search(value):
+            return value
+        if value not in self.uploads:
+            self.uploads[value] = f"upload_{len(self.uploads) + 1}"
+            self.lines.append(f'r_{self.uploads[value]}="$(upload {shlex.quote(value)})"')
+        return f"@{self.nonce}:{self.uploads[value]}|.url@"
+
+    @property
+    def _mark(self) -> re.Pattern[str]:
+        return re.compile(rf"@{self.nonce}:([a-z0-9_]+)\|([^@]+)@")
+
+
+def _reference(mark: re.Match[str], names: set[str]) -> str:
+    names.add(f"r_{mark[1]}")
+    return f"\\($r_{mark[1]}{mark[2]})"
+
+
+def _nonce(recipe: Recipe, arguments: Mapping[str, Any]) -> str:
+    """What sets our marks apart from the recipe's own text, which cannot contain its own hash."""
+    given = json.dumps(dict(arguments), sort_keys=True, default=str)
+    return hashlib.sha256((recipe.text + given).encode()).hexdigest()[:16]
+
+
+def _marked(name: str, nonce: str) -> dict[str, Any]:
+    """A result whose values are marks, to be replaced by references into the real one."""
+
+    def mark(path: str) -> str:
+        return f"@{nonce}:{name}|{path}@"
+
+    outputs = [
+        {key: mark(f".outputs[{number}].{key}") for key in ("id", "url", "duration", "width", "height", "media_type")}
+        for number in range(_OUTPUTS)
+    ]
+    songs = [{key: mark(f".songs[{number}].{key}") for key in ("id", "title", "audio_url")} for number in range(2)]
+    fields = {key: mark(f".{key}") for key in ("generation_id", "model", "credits", "vocals_url", "instrumental_url")}
+    return {"status": "completed", "outputs": outputs, "songs": songs, "files": [], **fields}

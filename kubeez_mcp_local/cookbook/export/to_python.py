@@ -1,0 +1,247 @@
+"""Writes a recipe's templates and expressions as Python source."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import nodes
+
+from kubeez_mcp_local.cookbook.export.calls_rest import NotExportableError
+from kubeez_mcp_local.cookbook.templates import syntax_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+_OPERATORS = {
+    nodes.Add: "+", nodes.Sub: "-", nodes.Mul: "*", nodes.Div: "/", nodes.FloorDiv: "//", nodes.Mod: "%",
+}  # fmt: skip
+_COMPARE = {
+    "eq": "==", "ne": "!=", "gt": ">", "gteq": ">=", "lt": "<", "lteq": "<=", "in": "in", "notin": "not in",
+}  # fmt: skip
+_SIMPLE = {
+    "upper": "str({0}).upper()", "lower": "str({0}).lower()", "title": "str({0}).title()", "trim": "str({0}).strip()",
+    "capitalize": "str({0}).capitalize()", "string": "str({0})", "int": "int({0})", "float": "float({0})",
+    "length": "len({0})", "count": "len({0})", "first": "{0}[0]", "last": "{0}[-1]", "list": "list({0})",
+    "sort": "sorted({0})", "unique": "list(dict.fromkeys({0}))", "sum": "sum({0})", "min": "min({0})",
+    "max": "max({0})", "abs": "abs({0})", "zip": "list(zip({0}, {1}))", "pluck": "[one[{1}] for one in {0}]",
+    "replace": "str({0}).replace({1}, {2})",
+}  # fmt: skip
+HELPERS = ("words", "lines", "slug", "pairs", "outputs", "truncate", "script")
+_WIDTH = 88
+
+
+class ToPython:
+    """Translates for one recipe.
+
+    Args:
+        steps: Ids of the steps, which are variables of the script.
+        arguments: Names of the arguments, which are attributes of `args`.
+
+    Attributes:
+        used: Names of the helpers that the source needs.
+    """
+
+    def __init__(self, steps: Collection[str], arguments: Collection[str]) -> None:
+        self.steps = frozenset(steps)
+        self.arguments = frozenset(arguments)
+        self.used: set[str] = set()
+
+    def value(self, value: Any, indent: int) -> str:
+        """Source of a nested value whose texts are templates."""
+        pad = " " * (indent + 4)
+        if isinstance(value, str):
+            return self.text(value, indent)
+        if isinstance(value, dict):
+            lines = [f"{pad}{_literal(key)}: {self.value(inner, indent + 4)},\n" for key, inner in value.items()]
+            return "{\n" + "".join(lines) + " " * indent + "}" if lines else "{}"
+        if isinstance(value, (list, tuple)):
+            lines = [f"{pad}{self.value(inner, indent + 4)},\n" for inner in value]
+            return "[\n" + "".join(lines) + " " * indent + "]" if lines else "[]"
+        return repr(value)
+
+    def text(self, source: str, indent: int = 0) -> str:
+        """Source of a template: an expression alone keeps its type."""
+        if "{" not in source:
+            return _wrapped([source], indent)
+        body = syntax_tree(source.strip() if source.strip().startswith("{{") else source).body
+        if len(body) == 1 and isinstance(body[0], nodes.Output) and len(body[0].nodes) == 1:
+            only = body[0].nodes[0]
+            return self.expression(only) if not isinstance(only, nodes.TemplateData) else _literal(only.data)
+        return _wrapped(self._pieces(body), indent)
+
+    def condition(self, source: str | bool) -> str:
+        """Source of a `when`."""
+        if isinstance(source, bool):
+            return repr(source)
+        return self.text(source if "{{" in source else "{{ (" + source + ") }}")
+
+    def _pieces(self, body: list[Any]) -> list[str]:
+        """A template as pieces of an f-string."""
+        pieces: list[str] = []
+        for node in body:
+            if isinstance(node, nodes.Output):
+                for part in node.nodes:
+                    if isinstance(part, nodes.TemplateData):
+                        pieces.append(part.data)
+                    else:
+                        pieces.append(_Slot(self._shown(part)))
+            elif isinstance(node, nodes.If) and not node.elif_:
+                yes, no = self._joined(node.body), self._joined(node.else_)
+                pieces.append(_Slot(f"{yes} if {self.expression(node.test)} else {no}"))
+            elif (
+                isinstance(node, nodes.For) and isinstance(node.target, nodes.Name) and not node.else_ and not node.test
+            ):
+                inner = self._joined(node.body)
+                pieces.append(_Slot(f"''.join({inner} for {node.target.name} in {self.expression(node.iter)})"))
+            else:
+                raise NotExportableError(f"A template uses {type(node).__name__}, which the export cannot translate.")
+        return pieces
+
+    def _joined(self, body: list[Any]) -> str:
+        parts = []
+        for node in body:
+            if not isinstance(node, nodes.Output):
+                raise NotExportableError("A template nests loops or conditions, which the export cannot translate.")
+            parts += [self._joined_part(part) for part in node.nodes]
+        return " + ".join(parts) if parts else "''"
+
+    def _joined_part(self, part: nodes.Node) -> str:
+        return repr(part.data) if isinstance(part, nodes.TemplateData) else self._shown(part, force=True)
+
+    def _shown(self, node: nodes.Node, *, force: bool = False) -> str:
+        source = self.expression(node)
+        if force or isinstance(node, (nodes.CondExpr, nodes.Filter)) or source.startswith("args."):
+            self.used.add("text")
+            return f"text({source})"
+        return source
+
+    def expression(self, node: nodes.Node) -> str:
+        """Source of one expression."""
+        match node:
+            case nodes.Const():
+                return repr(node.value)
+            case nodes.Name():
+                return self._name(node.name)
+            case nodes.Getattr():
+                return self._attribute(node)
+            case nodes.Getitem():
+                return f"{self.expression(node.node)}[{self.expression(node.arg)}]"
+            case nodes.List() | nodes.Tuple():
+                return "[" + ", ".join(self.expression(item) for item in node.items) + "]"
+            case nodes.Dict():
+                pairs = [f"{self.expression(pair.key)}: {self.expression(pair.value)}" for pair in node.items]
+                return "{" + ", ".join(pairs) + "}"
+            case nodes.And() | nodes.Or():
+                word = "and" if isinstance(node, nodes.And) else "or"
+                return f"({self.expression(node.left)} {word} {self.expression(node.right)})"
+            case nodes.Not():
+                return f"(not {self.expression(node.node)})"
+            case nodes.Neg():
+                return f"(-{self.expression(node.node)})"
+            case nodes.BinExpr() if type(node) in _OPERATORS:
+                return f"({self.expression(node.left)} {_OPERATORS[type(node)]} {self.expression(node.right)})"
+            case nodes.Concat():
+                self.used.add("text")
+                return "(" + " + ".join(f"text({self.expression(part)})" for part in node.nodes) + ")"
+            case nodes.CondExpr():
+                other = self.expression(node.expr2) if node.expr2 else "None"
+                return f"({self.expression(node.expr1)} if {self.expression(node.test)} else {other})"
+            case nodes.Compare() if len(node.ops) == 1:
+                operand = node.ops[0]
+                return f"({self.expression(node.expr)} {_COMPARE[operand.op]} {self.expression(operand.expr)})"
+            case nodes.Test() if node.name in ("none", "defined") and node.node is not None:
+                return f"({self.expression(node.node)} {'is' if node.name == 'none' else 'is not'} None)"
+            case nodes.Call():
+                return "range(" + ", ".join(self.expression(one) for one in node.args) + ")"
+            case nodes.Filter():
+                return self._filter(node)
+        raise NotExportableError(f"An expression uses {type(node).__name__}, which the export cannot translate.")
+
+    def _name(self, name: str) -> str:
+        if name in self.arguments:
+            return f"args.{name}"
+        return name
+
+    def _attribute(self, node: nodes.Getattr) -> str:
+        if isinstance(node.node, nodes.Name):
+            if node.node.name == "args":
+                return f"args.{node.attr}"
+            if node.node.name == "steps" and node.attr in self.steps:
+                return node.attr
+            if node.node.name == "loop":
+                raise NotExportableError("A template uses the loop's counters, which the export cannot translate.")
+        return f"{self.expression(node.node)}[{node.attr!r}]"
+
+    def _filter(self, node: nodes.Filter) -> str:
+        if node.node is None or node.kwargs:
+            raise NotExportableError(f"The filter {node.name} is used in a way the export cannot translate.")
+        inner = self.expression(node.node)
+        arguments = [self.expression(argument) for argument in node.args]
+        if node.name in _SIMPLE:
+            return _SIMPLE[node.name].format(inner, *arguments)
+        if node.name == "join":
+            self.used.add("text")
+            return f"{arguments[0] if arguments else repr(', ')}.join(text(one) for one in {inner})"
+        if node.name == "round":
+            return f"round({inner}, {arguments[0]})" if arguments else f"round({inner})"
+        if node.name in ("default", "d"):
+            if "true" in str(arguments[1:]).lower():
+                return f"({inner} or {arguments[0]})"
+            return f"({inner} if {inner} is not None else {arguments[0]})"
+        if node.name in HELPERS:
+            self.used.add(node.name)
+            return f"{node.name}({', '.join([inner, *arguments])})"
+        raise NotExportableError(f"The filter {node.name} has no counterpart in the export.")
+
+
+class _Slot(str):
+    """An expression inside an f-string, without its braces."""
+
+    __slots__ = ()
+
+
+def _literal(text: str) -> str:
+    """A double-quoted Python literal."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _wrapped(pieces: list[str], indent: int) -> str:
+    """Text and slots as f-strings of readable width, in parentheses when there are several."""
+    lines: list[list[str]] = [[]]
+    width = 0
+    for token in [token for piece in pieces for token in _tokens(piece)]:
+        if width and width + len(token) > _WIDTH:
+            lines.append([])
+            width = 0
+        lines[-1].append(token)
+        width += len(token)
+    sources = [_f_string(line) for line in lines]
+    if any(source.startswith('"".join(') for source in sources):
+        return _f_string([token for line in lines for token in line])
+    if len(sources) == 1:
+        return sources[0]
+    pad = "\n" + " " * (indent + 4)
+    return "(" + "".join(pad + source for source in sources) + "\n" + " " * indent + ")"
+
+
+def _tokens(piece: str) -> list[str]:
+    return [piece] if isinstance(piece, _Slot) else re.findall(r"\S+\s*|\s+", piece)
+
+
+def _f_string(tokens: list[str]) -> str:
+    slots = [token for token in tokens if isinstance(token, _Slot)]
+    if not slots:
+        return _literal("".join(tokens))
+    if any('"' in slot or "\\" in slot or slot.startswith("{") for slot in slots):
+        return (
+            '"".join([' + ", ".join(f"str({one})" if isinstance(one, _Slot) else _literal(one) for one in tokens) + "])"
+        )
+    return 'f"' + "".join(_in_f_string(token) for token in tokens) + '"'
+
+
+def _in_f_string(token: str) -> str:
+    return (
+        "{" + token + "}" if isinstance(token, _Slot) else _literal(token)[1:-1].replace("{", "{{").replace("}", "}}")
+    )

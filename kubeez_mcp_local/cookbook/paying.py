@@ -1,0 +1,151 @@
+"""Makes one paid call of a run exactly once: priced, reserved, recorded, sent, followed, settled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+
+from kubeez_mcp_local.cookbook.calls import ToolCallError
+from kubeez_mcp_local.cookbook.following import follow
+from kubeez_mcp_local.cookbook.purse import BudgetReached
+from kubeez_mcp_local.errors import KubeezError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from kubeez_mcp_local.cookbook.calls import ToolCaller
+    from kubeez_mcp_local.cookbook.journal import Journal
+    from kubeez_mcp_local.cookbook.plan import Call
+    from kubeez_mcp_local.cookbook.price import Quotes
+    from kubeez_mcp_local.cookbook.purse import Purse
+
+MAX_JOB_SECONDS = 3_600
+# Refusals that every further paid call would meet as well: there is no point in going on.
+_STOPPING = frozenset(
+    {"insufficient_credits", "unauthorized", "missing_scope", "ceiling_reached"}
+    | {"declined", "consent_cancelled", "approval_required"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """A paid call that is over: its result, its credits, and why it failed if it did."""
+
+    result: dict[str, Any]
+    credits: float = 0.0
+    failure: str = ""
+
+
+@dataclass(slots=True)
+class Payer:
+    """Makes the paid calls of one run.
+
+    Attributes:
+        stopped: Why no further call is paid for; empty while there is no reason.
+    """
+
+    call: ToolCaller
+    journal: Journal
+    purse: Purse
+    quotes: Quotes
+    run_id: str
+    clock: Callable[[], float]
+    sleep: Callable[[float], Awaitable[object]]
+    stopped: str = ""
+    _writing: anyio.Lock = field(default_factory=anyio.Lock)
+
+    def take_over(self) -> None:
+        """Count what earlier attempts at this run spent, and hold back what they promised."""
+        for key, progress in self.journal.calls.items():
+            if progress.result is not None:
+                self.purse.spent += charged(progress.result, progress.quote)
+            elif progress.arguments is not None:
+                self.purse.hold(key, progress.quote or 0.0)
+
+    async def pay(self, call: Call, arguments: dict[str, Any], hints: Mapping[str, Any]) -> Paid:
+        """Make the call, or go on with it where an earlier attempt was cut off.
+
+        Raises:
+            BudgetReached: It does not fit into the budget, or a limit has stopped the run.
+            JournalError: It cannot be recorded, so it was not sent.
+            KubeezError: The tool refused it, or its fate is unknown.
+        """
+        earlier = self.journal.calls.get(call.key)
+        if earlier is not None and earlier.ids:
+            quote = earlier.quote
+            started: Mapping[str, Any] = {"generation_ids": earlier.ids, "status": "pending"}
+        elif earlier is not None and earlier.arguments is not None:
+            quote = earlier.quote
+            started = await self._send(call, earlier.arguments)
+        else:
+            quote = await self._reserve(call, arguments, hints)
+            await self.write(self.journal.started, call.key, call.step.tool, arguments, quote)
+            started = await self._send(call, arguments)
+        result = await follow(self.call, started, clock=self.clock, sleep=self.sleep, seconds=MAX_JOB_SECONDS)
+        return await self._settle(call, result, quote)
+
+    async def write(self, record: Callable[..., None], *arguments: Any) -> None:
+        """Write to the journal, in a thread and one at a time."""
+        async with self._writing:
+            await anyio.to_thread.run_sync(record, *arguments)
+
+    async def _reserve(self, call: Call, arguments: Mapping[str, Any], hints: Mapping[str, Any]) -> float | None:
+        quote = await self.quotes.of(call.step.tool, arguments, hints)
+        if self.stopped:
+            raise BudgetReached(self.stopped)
+        if quote is None:
+            quote = call.step.at_most
+        self.purse.reserve(call.key, quote)
+        return quote
+
+    async def _send(self, call: Call, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Send it: a refusal gives the credits back, an unknown fate keeps them."""
+        try:
+            started = await self.call(call.step.tool, arguments, key=f"{self.run_id}/{call.key}")
+            ids = job_ids(started)
+            if not ids and started.get("status") != "completed":
+                raise ToolCallError(str(started.get("next_step") or "the tool started no job"), code=_no_job(started))
+        except KubeezError as error:
+            if error.code in _STOPPING:
+                self.stopped = self.stopped or error.message
+            if error.spent is None:
+                self.purse.keep(call.key)
+            else:
+                self.purse.give_back(call.key)
+                await self.write(self.journal.refused, call.key)
+            raise
+        await self.write(self.journal.accepted, call.key, ids)
+        return started
+
+    async def _settle(self, call: Call, result: dict[str, Any], quote: float | None) -> Paid:
+        if result["status"] != "completed":
+            self.purse.give_back(call.key)
+            await self.write(self.journal.refused, call.key)
+            return Paid(result, failure=str(result.get("error_message") or "the job failed"))
+        cost = charged(result, quote)
+        self.purse.settle(call.key, cost)
+        await self.write(self.journal.finished, call.key, result)
+        return Paid(result, cost)
+
+
+def _no_job(answer: Mapping[str, Any]) -> str:
+    return "approval_required" if answer.get("approval") else ""
+
+
+def job_ids(result: Mapping[str, Any]) -> list[str]:
+    """The job ids of a tool's result."""
+    ids = result.get("generation_ids") or [result.get("generation_id") or result.get("separation_id")]
+    return [str(job_id) for job_id in ids if job_id]
+
+
+def charged(result: Mapping[str, Any], quote: float | None) -> float:
+    """Credits a finished result cost: what was charged, else what was quoted."""
+    cost = result.get("cost")
+    told = cost if isinstance(cost, dict) else {}
+    for value in (told.get("charged"), result.get("credits_deducted"), told.get("quoted"), quote):
+        if isinstance(value, (int, float)):
+            return float(value)
+    return 0.0

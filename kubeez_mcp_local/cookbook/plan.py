@@ -1,0 +1,197 @@
+"""Works out what a recipe's steps are: what each depends on, the calls it comes to, and their arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import nodes
+
+from kubeez_mcp_local.cookbook.budget import scope_of
+from kubeez_mcp_local.cookbook.calls import FILE_ARGUMENTS, FORBIDDEN_TOOLS
+from kubeez_mcp_local.cookbook.problems import RecipeError, TemplateError
+from kubeez_mcp_local.cookbook.templates import condition, evaluate, evaluate_all, syntax_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from kubeez_mcp_local.cookbook.format import Recipe, Step
+
+MAX_CALLS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a step: `key` is its id, or `id[index]` in a loop."""
+
+    key: str
+    step: Step
+    item: Any = None
+    index: int = 0
+
+
+def texts_of(step: Step) -> Iterator[str]:
+    """Every template text of a step."""
+    if isinstance(step.when, str):
+        yield step.when if "{{" in step.when else "{{ (" + step.when + ") }}"
+    yield from _texts([step.with_, step.for_each, step.quote])
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        if "{" in value:
+            yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def names_in(source: str) -> set[str]:
+    """The names a template uses that it does not set itself.
+
+    Raises:
+        TemplateError: It cannot be read.
+    """
+    tree = syntax_tree(source)
+    used = {node.name for node in tree.find_all(nodes.Name) if node.ctx == "load"}
+    return used - {node.name for node in tree.find_all(nodes.Name) if node.ctx == "store"}
+
+
+def fields_of(source: str, name: str) -> set[str]:
+    """The fields `x` that a template reads as `name.x` or `name["x"]`.
+
+    Raises:
+        TemplateError: It cannot be read.
+    """
+    found: set[str] = set()
+    tree = syntax_tree(source)
+    for attribute in tree.find_all(nodes.Getattr):
+        if isinstance(attribute.node, nodes.Name) and attribute.node.name == name:
+            found.add(attribute.attr)
+    for item in tree.find_all(nodes.Getitem):
+        if isinstance(item.node, nodes.Name) and item.node.name == name and isinstance(item.arg, nodes.Const):
+            found.add(str(item.arg.value))
+    return found
+
+
+def dependencies(recipe: Recipe) -> dict[str, frozenset[str]]:
+    """For each step, the ids of the steps whose results it uses.
+
+    Raises:
+        RecipeError: A step uses a later step, itself, or one that is not there.
+    """
+    found: dict[str, frozenset[str]] = {}
+    for position, step in enumerate(recipe.steps):
+        try:
+            used = frozenset().union(*(fields_of(text, "steps") for text in texts_of(step)))
+        except TemplateError as error:
+            raise _at(recipe, position, error.message) from None
+        unknown = sorted(used - found.keys())
+        if unknown:
+            earlier = ", ".join(found) or "none"
+            raise _at(recipe, position, f"uses steps.{unknown[0]}, which is no earlier step (earlier: {earlier})")
+        found[step.id] = used
+    return found
+
+
+def calls_of(recipe: Recipe, step: Step, scope: Mapping[str, Any]) -> list[Call]:
+    """The calls that a step comes to.
+
+    Raises:
+        RecipeError: `for_each` is not a list, or too long.
+    """
+    if step.for_each is None:
+        return [Call(step.id, step)]
+    position = recipe.steps.index(step)
+    try:
+        items = evaluate_all(step.for_each, scope)
+    except TemplateError as error:
+        raise _at(recipe, position, error.message, "for_each") from None
+    if not isinstance(items, list):
+        raise _at(recipe, position, f"must come to a list, not {type(items).__name__}", "for_each")
+    if len(items) > MAX_CALLS:
+        raise _at(recipe, position, f"has {len(items):,} entries; at most {MAX_CALLS:,} are allowed", "for_each")
+    return [Call(f"{step.id}[{index}]", step, item, index) for index, item in enumerate(items)]
+
+
+def scope_for(arguments: Mapping[str, Any], results: Mapping[str, Any], call: Call | None = None) -> dict[str, Any]:
+    """The names that a step's templates see."""
+    scope = {**scope_of(arguments), "steps": dict(results)}
+    if call is not None and call.step.for_each is not None:
+        scope |= {"item": call.item, "index": call.index}
+    return scope
+
+
+def wanted(call: Call, scope: Mapping[str, Any]) -> bool:
+    """Whether `when` lets this call happen.
+
+    Raises:
+        TemplateError: It cannot be evaluated.
+    """
+    return call.step.when is None or condition(call.step.when, scope)
+
+
+def arguments_of(recipe: Recipe, call: Call, scope: Mapping[str, Any]) -> dict[str, Any]:
+    """The tool's arguments for one call; what comes to nothing is left out.
+
+    Raises:
+        TemplateError: They cannot be evaluated.
+        RecipeError: The tool is not allowed, or the recipe itself names a local file.
+    """
+    position = recipe.steps.index(call.step)
+    if call.step.tool not in recipe.tools:
+        raise _at(recipe, position, f"{call.step.tool} is not declared in `tools`", "tool")
+    if call.step.tool in FORBIDDEN_TOOLS:
+        raise _at(recipe, position, f"{call.step.tool} cannot be called by a recipe", "tool")
+    values = {name: evaluate_all(value, scope) for name, value in call.step.with_.items()}
+    _refuse_own_files(recipe, position, values, scope)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def hints_of(call: Call, scope: Mapping[str, Any]) -> dict[str, Any]:
+    """What the step's `quote` adds to `estimate`.
+
+    Raises:
+        TemplateError: It cannot be evaluated.
+    """
+    hints = {
+        name: evaluate(value, scope) if isinstance(value, str) else value for name, value in call.step.quote.items()
+    }
+    return {name: value for name, value in hints.items() if value is not None}
+
+
+def _refuse_own_files(recipe: Recipe, position: int, values: Mapping[str, Any], scope: Mapping[str, Any]) -> None:
+    """A recipe may pass on files that its user named or its steps made, but never name one itself."""
+    named = {name: list(_leaves(value)) for name, value in values.items() if name in FILE_ARGUMENTS}
+    if not any(named.values()):
+        return
+    allowed: set[str] = set(_leaves(scope["steps"]))
+    for name, argument in recipe.arguments.items():
+        if argument.type in ("path", "list", "table"):
+            allowed |= set(_leaves(scope["args"].get(name))) - set(
+                str(argument.default or "").replace(",", " ").split()
+            )
+    for name, texts in named.items():
+        for text in texts:
+            if text not in allowed and not text.startswith("https://"):
+                reason = f"names {text[:80]!r} itself; only whoever runs the recipe may name a file (a `path` argument)"
+                raise _at(recipe, position, reason, "with", name)
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _leaves(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _leaves(inner)
+
+
+def _at(recipe: Recipe, position: int, reason: str, *field: str) -> RecipeError:
+    dotted = ".".join([f"steps[{position}]", *field])
+    return RecipeError(recipe.file, recipe.line_of("steps", position, *field), dotted, reason)

@@ -1,0 +1,217 @@
+"""What a recipe costs before it runs: each step, and the range over the choices that are still open."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kubeez_mcp_local.cookbook.arguments import check_arguments
+from kubeez_mcp_local.cookbook.budget import Budget, budget_of, number
+from kubeez_mcp_local.cookbook.calls import PAID_TOOLS, READING_TOOLS, estimate_arguments
+from kubeez_mcp_local.cookbook.plan import arguments_of, calls_of, dependencies, hints_of, scope_for, wanted
+from kubeez_mcp_local.errors import KubeezError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from kubeez_mcp_local.cookbook.calls import ToolCaller
+    from kubeez_mcp_local.cookbook.format import Recipe, Step
+
+MAX_COMBINATIONS = 32
+_EXAMPLE = "https://media.kubeez.com/images/example.png"
+
+
+@dataclass(frozen=True, slots=True)
+class PricedStep:
+    """The price of one step in credits.
+
+    Attributes:
+        calls: How many calls it comes to.
+        credits: Of all its calls, with the arguments given and the defaults; `None` when unknown.
+        low: Of the cheapest choice of the arguments that were left open.
+        high: Of the dearest.
+        note: Why the price is unknown, or on what it rests.
+    """
+
+    id: str
+    tool: str
+    model: str
+    calls: int
+    credits: float | None
+    low: float | None
+    high: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PriceList:
+    """The price of a whole recipe in credits; `None` where a step's price is unknown."""
+
+    recipe: str
+    steps: tuple[PricedStep, ...]
+    credits: float | None
+    low: float | None
+    high: float | None
+    budget: Budget
+
+    @property
+    def fits(self) -> bool:
+        """Whether the known price is within the budget."""
+        return self.credits is not None and self.credits <= self.budget.credits
+
+    def summary(self) -> str:
+        """The total in one line for people."""
+        total = "unknown" if self.credits is None else f"{number(self.credits)} credits"
+        spread = ""
+        if self.low is not None and self.high is not None and self.low < self.high:
+            spread = f" ({number(self.low)} to {number(self.high)}, depending on the choices)"
+        return f"{self.recipe}: {total}{spread}; budget {number(self.budget.credits)}."
+
+
+class Quotes:
+    """Prices through the `estimate` tool, each asked for once."""
+
+    def __init__(self, call: ToolCaller) -> None:
+        self._call = call
+        self._known: dict[str, float | None] = {}
+
+    async def of(self, tool: str, arguments: Mapping[str, Any], hints: Mapping[str, Any]) -> float | None:
+        """Credits of one call, or `None` when nobody can tell."""
+        asked = estimate_arguments(tool, arguments, hints)
+        if asked is None:
+            return None
+        key = json.dumps([tool, asked], sort_keys=True, default=str)
+        if key not in self._known:
+            self._known[key] = await self._ask(asked)
+        return self._known[key]
+
+    async def _ask(self, asked: Mapping[str, Any]) -> float | None:
+        try:
+            credits_ = (await self._call("estimate", asked)).get("credits")
+        except KubeezError:
+            return None
+        return float(credits_) if isinstance(credits_, (int, float)) else None
+
+
+@dataclass(slots=True)
+class _Sum:
+    tool: str
+    model: str = ""
+    calls: int = 0
+    credits: float | None = 0.0
+    note: str = ""
+
+
+async def price_recipe(
+    recipe: Recipe, given: Mapping[str, Any], call: ToolCaller, *, ceiling: float = float("inf")
+) -> PriceList:
+    """The price of a run, step by step. Free reading tools are really called; nothing is made.
+
+    Args:
+        recipe: A recipe with steps.
+        given: Arguments as `check_arguments` takes or returns them; the range goes over choices left open in it.
+        call: Calls a tool.
+        ceiling: Credits the settings leave.
+
+    Raises:
+        InvalidArgumentError: An argument does not fit.
+        RecipeError, TemplateError: The steps cannot be planned.
+    """
+    dependencies(recipe)
+    arguments = check_arguments(recipe.front, given)
+    quotes = Quotes(call)
+    chosen = await _priced(recipe, arguments, call, quotes)
+    others = [await _priced(recipe, {**arguments, **open_}, call, quotes) for open_ in _open_choices(recipe, given)]
+    steps = []
+    for step in recipe.steps:
+        found = chosen[step.id]
+        spread = [run[step.id].credits for run in [chosen, *others]]
+        low, high = _range(spread)
+        steps.append(PricedStep(step.id, step.tool, found.model, found.calls, found.credits, low, high, found.note))
+    totals = [_total(run.values()) for run in [chosen, *others]]
+    low, high = _range(totals)
+    return PriceList(recipe.name, tuple(steps), totals[0], low, high, budget_of(recipe, arguments, ceiling))
+
+
+async def _priced(recipe: Recipe, arguments: Mapping[str, Any], call: ToolCaller, quotes: Quotes) -> dict[str, _Sum]:
+    results: dict[str, Any] = {}
+    sums: dict[str, _Sum] = {}
+    for step in recipe.steps:
+        sums[step.id] = _Sum(step.tool, credits=0.0)
+        found = []
+        for one in calls_of(recipe, step, scope_for(arguments, results)):
+            scope = scope_for(arguments, results, one)
+            if not wanted(one, scope):
+                found.append({**_example(step), "status": "skipped"})
+                continue
+            values = arguments_of(recipe, one, scope)
+            found.append(await _imagined(step, values, call))
+            if step.tool in PAID_TOOLS:
+                credits_ = await quotes.of(step.tool, values, hints_of(one, scope))
+                _add(sums[step.id], step, values, credits_)
+        results[step.id] = found if step.for_each is not None else found[0]
+    return sums
+
+
+def _add(total: _Sum, step: Step, values: Mapping[str, Any], credits_: float | None) -> None:
+    total.calls += 1
+    total.model = str(values.get("model") or total.model)
+    if credits_ is None and step.at_most is not None:
+        credits_, total.note = step.at_most, f"price unknown; the recipe allows {number(step.at_most)} credits a call"
+    if credits_ is None:
+        total.credits, total.note = None, "price unknown"
+    elif total.credits is not None:
+        total.credits += credits_
+
+
+async def _imagined(step: Step, values: Mapping[str, Any], call: ToolCaller) -> dict[str, Any]:
+    """What a step would return: really asked for when that is free, an example otherwise."""
+    if step.tool in READING_TOOLS and step.tool not in ("view_media", "wait_for_generation"):
+        return dict(await call(step.tool, values))
+    return _example(step)
+
+
+def _example(step: Step) -> dict[str, Any]:
+    output = {"id": "example", "url": _EXAMPLE, "media_type": "image", "duration": None, "width": 1024, "height": 1024}
+    song = {
+        "id": "example",
+        "title": "Example",
+        "audio_url": _EXAMPLE,
+        "stream_url": _EXAMPLE,
+        "cover_image_url": _EXAMPLE,
+    }
+    return {
+        "generation_id": f"example-{step.id}",
+        "status": "completed",
+        "outputs": [output],
+        "songs": [song, song],
+        "files": [],
+        "vocals_url": _EXAMPLE,
+        "instrumental_url": _EXAMPLE,
+        "url": _EXAMPLE,
+    }
+
+
+def _open_choices(recipe: Recipe, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Combinations of the arguments that were not given and have few values: choices and yes/no."""
+    options: dict[str, list[Any]] = {}
+    for name, argument in recipe.arguments.items():
+        if given.get(name) in (None, ""):
+            values: list[Any] = [True, False] if argument.type == "boolean" else list(argument.choices)
+            if values and argument.type not in ("list", "table"):
+                options[name] = values
+    combinations = itertools.product(*options.values()) if options else ()
+    for combination in itertools.islice(combinations, MAX_COMBINATIONS):
+        yield dict(zip(options, combination, strict=True))
+
+
+def _range(values: list[float | None]) -> tuple[float | None, float | None]:
+    known = [value for value in values if value is not None]
+    return (min(known), max(known)) if len(known) == len(values) else (None, None)
+
+
+def _total(sums: Any) -> float | None:
+    values = [total.credits for total in sums]
+    return None if None in values else sum(values)

@@ -1,0 +1,206 @@
+"""Turns jobs that were made into a recipe draft: a step each, inputs chained, varying parts as arguments."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from kubeez_mcp_local.cookbook.calls import FILE_ARGUMENTS, PAID_TOOLS
+from kubeez_mcp_local.cookbook.format import MAX_FILE_BYTES
+from kubeez_mcp_local.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MAX_JOBS = 40
+# Settings a team varies; when several jobs agree on one it becomes one argument of the recipe.
+_SETTINGS = {"model": "model", "aspect_ratio": "ratio", "resolution": "string", "duration": "string", "voice": "voice"}
+_TEXTS = ("prompt", "text", "song_description", "lyrics", "product_text", "music_prompt", "sfx_prompt")
+_NEVER = ("approval", "seed")
+_STARTS_FROM_VIDEO = ("generate_captions", "generate_dubbing", "generate_sound")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedJob:
+    """A job as the recorder needs it.
+
+    Attributes:
+        id: Its generation id.
+        tool: The tool that made it.
+        arguments: The tool's arguments, as they were given.
+        outputs: URLs of its outputs, in order.
+        files: Paths of its saved files, in order.
+        credits: What it cost; `None` when unknown.
+    """
+
+    id: str
+    tool: str
+    arguments: Mapping[str, Any]
+    outputs: Sequence[str] = ()
+    files: Sequence[str] = ()
+    credits: float | None = None
+
+
+def record_recipe(jobs: Sequence[RecordedJob], name: str, title: str = "", description: str = "") -> str:
+    """The text of a recipe draft that makes what `jobs` made, in their order.
+
+    Args:
+        jobs: Finished jobs, oldest first.
+        name: The draft's name: lower-case letters, digits and hyphens.
+        title: A few words; by default made from the name.
+        description: One sentence; by default made from the jobs.
+
+    Raises:
+        InvalidArgumentError: No jobs, too many, a tool that recipes cannot repeat, or more text than a recipe holds.
+    """
+    if not jobs:
+        raise InvalidArgumentError("jobs", "name at least one finished job")
+    if len(jobs) > MAX_JOBS:
+        raise InvalidArgumentError("jobs", f"{len(jobs)} jobs; at most {MAX_JOBS} fit into one recipe")
+    for job in jobs:
+        if job.tool not in PAID_TOOLS or job.tool == "regenerate":
+            raise InvalidArgumentError("jobs", f"{job.id} was made by {job.tool}, which a recipe cannot repeat")
+    draft = _Draft(list(jobs))
+    draft.collect()
+    words = title or name.replace("-", " ").capitalize()
+    text = draft.text(name, words, description or f"Makes what {len(jobs)} recorded jobs made, from your own input.")
+    if len(text.encode()) > MAX_FILE_BYTES:
+        raise InvalidArgumentError("jobs", "their prompts are longer than one recipe may be; choose fewer jobs")
+    return text
+
+
+@dataclass(slots=True)
+class _Draft:
+    jobs: list[RecordedJob]
+    arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    samples: dict[str, Any] = field(default_factory=dict)
+    _made: dict[str, str] = field(default_factory=dict)
+    _known: dict[tuple[str, str], str] = field(default_factory=dict)
+    _shared: set[tuple[str, str]] = field(default_factory=set)
+
+    def collect(self) -> None:
+        """Work through the jobs in order, each once."""
+        seen = Counter(
+            (name, str(value)) for job in self.jobs for name, value in job.arguments.items() if name in _SETTINGS
+        )
+        self._shared = {pair for pair, count in seen.items() if count > 1 or len(self.jobs) == 1}
+        for number, job in enumerate(self.jobs, start=1):
+            step_id = f"step_{number}"
+            values = {
+                name: self._value(step_id, job.tool, name, value)
+                for name, value in job.arguments.items()
+                if name not in _NEVER and value not in (None, "", [], {})
+            }
+            self.steps.append({"id": step_id, "tool": job.tool, "with": values})
+            for position, url in enumerate(job.outputs):
+                self._made[url] = f"{{{{ steps.{step_id}.outputs[{position}].url }}}}"
+            for position, path in enumerate(job.files):
+                self._made[path] = f"{{{{ steps.{step_id}.outputs[{position}].url }}}}"
+
+    def _value(self, step_id: str, tool: str, name: str, value: Any) -> Any:
+        if name in FILE_ARGUMENTS:
+            many = isinstance(value, (list, tuple))
+            return [self._file(tool, str(one)) for one in value] if many else self._file(tool, str(value))
+        if name in _TEXTS and isinstance(value, str):
+            return self._argument((name, value), f"{step_id}_{name}", _text_argument(step_id, name, value))
+        if (name, str(value)) in self._shared:
+            default = str(value)
+            return self._argument((name, default), name, _setting_argument(name, default))
+        return _escaped(value)
+
+    def _file(self, tool: str, value: str) -> str:
+        """A result of an earlier job by reference; anything else is asked for, so that no path gets into the draft."""
+        if value in self._made:
+            return self._made[value]
+        described = {"description": "Picture, clip or sound to start from", "type": "path", "required": True}
+        before = len(self.arguments)
+        reference = self._argument(("file", value), "input", described)
+        if len(self.arguments) > before and tool not in _STARTS_FROM_VIDEO:
+            sample = "sample:audio" if tool == "generate_separation" else "sample:image"
+            self.samples[list(self.arguments)[-1]] = sample
+        return reference
+
+    def _argument(self, key: tuple[str, str], name: str, described: dict[str, Any]) -> str:
+        """A reference to the argument for `key`, declared when it is new; names that are taken get a number."""
+        if key not in self._known:
+            free, number = name, 2
+            while free in self.arguments:
+                free, number = f"{name}_{number}", number + 1
+            self.arguments[free] = described
+            self._known[key] = free
+        return f"{{{{ args.{self._known[key]} }}}}"
+
+    def text(self, name: str, title: str, description: str) -> str:
+        spent = sum(job.credits or 0 for job in self.jobs)
+        ceiling = int(max(spent * 1.25, 1)) + 1
+        self.arguments["max_credits"] = {
+            "description": "Ceiling for the whole recipe, in credits",
+            "type": "integer",
+            "minimum": 1,
+            "default": ceiling,
+        }
+        tools = ["estimate", *dict.fromkeys(job.tool for job in self.jobs), "wait_for_generation"]
+        front: dict[str, Any] = {
+            "name": name,
+            "title": title,
+            "description": description,
+            "version": 1,
+            "tags": ["recorded"],
+            "arguments": self.arguments,
+            "budget": "{{ max_credits }}",
+            "tools": tools,
+            "steps": self.steps,
+            "expect": {"count": len(self.jobs), **({"with": self.samples} if self.samples else {})},
+        }
+        head = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+        return f"---\n{head}---\n{self._body()}"
+
+    def _body(self) -> str:
+        lines = ["Repeat this work with my own input, step by step, in this order.", ""]
+        for number, (job, step) in enumerate(zip(self.jobs, self.steps, strict=True), start=1):
+            lines.append(f"{number}. Call `{job.tool}` with:")
+            for name, value in step["with"].items():
+                lines.append(f"   - `{name}`: {_told(value)}")
+        used = [f"- {name}: {{{{ {name} }}}}" for name in self.arguments]
+        lines += ["", "What I give:", "", *used, ""]
+        lines.append("Price every step with `estimate` first, tell me the sum, and wait for my yes.")
+        return "\n".join(lines) + "\n"
+
+
+def _text_argument(step_id: str, name: str, value: str) -> dict[str, Any]:
+    described = {"description": f"{name.replace('_', ' ').capitalize()} of {step_id.replace('_', ' ')}"}
+    return {**described, "default": value, "max_length": max(4000, min(len(value), 20_000))}
+
+
+def _setting_argument(name: str, default: str) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": name.replace("_", " ").capitalize(), "default": default}
+    return described if _SETTINGS[name] == "string" else {**described, "type": _SETTINGS[name]}
+
+
+def _escaped(value: Any) -> Any:
+    """A literal that templates leave alone."""
+    if isinstance(value, str) and "{" in value:
+        return "{{ " + json.dumps(value, ensure_ascii=False) + " }}"
+    return value
+
+
+def _told(value: Any) -> str:
+    """A step's value in the words of the body: references to results are described, arguments filled in."""
+    text = ", ".join(value) if isinstance(value, list) else str(value)
+    parts = []
+    for piece in text.split("{{ "):
+        inner, found, rest = piece.partition(" }}")
+        if not found:
+            parts.append(piece)
+        elif inner.startswith("args."):
+            parts.append(f"my `{inner.removeprefix('args.')}`{rest}")
+        elif inner.startswith("steps."):
+            parts.append(f"the result of {inner.split('.')[1].replace('_', ' ')}{rest}")
+        else:
+            parts.append(f"{{{{ {inner} }}}}{rest}")
+    return "".join(parts)
