@@ -98,8 +98,8 @@ class Follower:
             while job.id in self._followed or job.state in (State.SENDING, State.ACCEPTED):
                 self.follow(job)
                 await self._wait_for_news(job, on_progress)
-                job = await self._ledger.get(job.id)
-                if job.state is State.ACCEPTED and job.id not in self._followed:
+                before, job = job.state, await self._ledger.get(job.id)
+                if before is job.state is State.ACCEPTED and job.id not in self._followed:
                     break  # given up; following it again at once would change nothing
         return await self._ledger.get(job.id)
 

@@ -145,7 +145,8 @@ def _existing(connection: sqlite3.Connection, order: Order, caller: Caller, now:
         "ORDER BY seq DESC LIMIT 1",
         (caller.account, order.digest),
     ).fetchone()
-    if row is not None and (row["state"] != State.COMPLETED or abs(now - row["accepted_at"]) < REPEAT_SECONDS):
+    fresh = row is not None and (row["state"] != State.COMPLETED or abs(now - row["accepted_at"]) < REPEAT_SECONDS)
+    if row is not None and (fresh or order.lasting):
         return Claim(job_from(connection, row), repeated=True)
     row = connection.execute(
         "SELECT * FROM jobs WHERE account = ? AND state = 'unknown' AND (digest = ? OR "

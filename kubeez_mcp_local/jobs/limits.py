@@ -115,13 +115,14 @@ def _paused(connection: sqlite3.Connection, account: str, bucket: str, now: floa
 
 
 def _rate(connection: sqlite3.Connection, account: str, bucket: str, limits: Limits, now: float) -> Wait | None:
+    """Requests from a future that the clock has been set back from do not count."""
     allowed = limits.per_minute.get(bucket)
     if allowed is None:
         return None
     rows = connection.execute(
         "SELECT CASE WHEN state = 'sending' THEN ? ELSE MIN(paced_at, ?) END FROM jobs "
-        "WHERE account = ? AND bucket = ? AND paced_at IS NOT NULL ORDER BY paced_at DESC LIMIT ?",
-        (now, now, account, bucket, allowed),
+        "WHERE account = ? AND bucket = ? AND paced_at <= ? ORDER BY paced_at DESC LIMIT ?",
+        (now, now, account, bucket, now + limits.window, allowed),
     ).fetchall()
     if len(rows) < allowed:
         return None

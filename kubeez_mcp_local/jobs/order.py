@@ -46,6 +46,7 @@ class Order:
         generation_type: As the API's history names it.
         recipe: The recipe it belongs to.
         client: Name of the MCP client or command that asked.
+        lasting: Whether an equal digest means the same intention however much later it comes.
     """
 
     tool: str
@@ -61,3 +62,4 @@ class Order:
     generation_type: str | None = None
     recipe: str | None = None
     client: str | None = None
+    lasting: bool = False

@@ -116,12 +116,14 @@ class FakeApi:
         self.paid: list[str] = []
         self.sent = 0
         self.reads = 0
+        self.on_read: Callable[[int], None] = lambda _count: None
         self.behaviours: list[Any] = []
         self.gate: anyio.Event | None = None
         self.arrived = anyio.Event()
         self.rows: dict[str, Generation] = {}
         self.streams = False
         self.read_errors: list[KubeezError] = []
+        self.png = PNG
         self.files: dict[str, bytes] = {}
         self.history_error: KubeezError | None = None
 
@@ -160,6 +162,7 @@ class FakeApi:
 
     async def status(self, kind: str, job_id: str) -> Generation:
         self.reads += 1
+        self.on_read(self.reads)
         await anyio.lowlevel.checkpoint()
         if self.read_errors:
             raise self.read_errors.pop(0)

@@ -1,0 +1,243 @@
+"""Following: to the end, once, through every kind of trouble, and across restarts."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from kubeez_mcp_local.jobs.job import State
+from kubeez_mcp_local.rest.failures import NotFoundError, UnauthorizedError, UnavailableError
+from kubeez_mcp_local.rest.wire import Output
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import SimpleNamespace
+
+pytestmark = pytest.mark.anyio
+
+
+async def started(bridge: Any, order: Any, person: Any) -> Any:
+    return (await bridge.spender.submit(order, person("accept"))).job
+
+
+@pytest.mark.parametrize("streams", [True, False], ids=["stream", "polling"])
+async def test_a_job_is_followed_settled_and_saved(
+    assemble: Any, sendable: Any, api: Any, person: Any, streams: bool
+) -> None:
+    async with assemble(follow=True) as bridge:
+        api.streams = streams
+        job = await started(bridge, sendable(), person)
+        api.finish("gen-1", charged=10.5)
+        done = await bridge.follower.wait(job, timeout=5)
+        assert (done.state, done.charged, done.reserved) == (State.COMPLETED, 10.5, 0)
+        (file,) = done.files
+        assert (await anyio.Path(file.path).read_bytes()).startswith(b"\x89PNG")
+        assert (file.media_type, file.output_id) == ("image/png", "out-gen-1")
+        sidecar = json.loads(await anyio.Path(file.path).with_suffix(".json").read_text("utf-8"))
+        assert sidecar["prompt"] == "a fox, digest-1"
+        assert sidecar["credits"] == {"quoted": 14, "basis": "catalogue", "charged": 10.5}
+
+
+async def test_many_waiters_share_one_follower(assemble: Any, sendable: Any, api: Any, person: Any) -> None:
+    async with assemble() as bridge:
+        job = await started(bridge, sendable(), person)
+        results: list[Any] = []
+
+        async def wait() -> None:
+            results.append(await bridge.follower.wait(job, timeout=5))
+
+        async with anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(wait)
+            await anyio.sleep(0.02)
+            api.finish("gen-1")
+            reads_before = api.reads
+        assert [result.state for result in results] == [State.COMPLETED] * 20
+        assert api.reads - reads_before <= 2
+
+
+async def test_a_wait_that_runs_out_returns_the_state_and_ends_nothing(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble() as bridge:
+        job = await started(bridge, sendable(), person)
+        assert (await bridge.follower.wait(job, timeout=0.02)).state is State.ACCEPTED
+        assert job.id in bridge.follower._followed
+        api.finish("gen-1")
+        assert (await bridge.follower.wait(job, timeout=5)).state is State.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("generation_type", "kind", "first"),
+    [("text-to-image", "media", 10), ("image-to-video", "media", 30), (None, "music", 30), (None, "separation", 20)],
+)
+async def test_the_first_look_waits_as_long_as_documented(
+    assemble: Any,
+    sendable: Any,
+    api: Any,
+    person: Any,
+    clock: SimpleNamespace,
+    generation_type: str | None,
+    kind: str,
+    first: float,
+) -> None:
+    async with assemble() as bridge:
+        job = await started(bridge, sendable(generation_type=generation_type, kind=kind), person)
+        api.finish("gen-1")
+        before = clock.now
+        await bridge.follower.wait(job, timeout=5)
+        assert (clock.now - before, api.reads) == (first, 1)
+
+
+async def test_trouble_while_reading_does_not_end_the_following(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble() as bridge:
+        job = await started(bridge, sendable(), person)
+        api.read_errors = [
+            *[NotFoundError("not yet")] * 8,
+            UnavailableError("502"),
+            UnauthorizedError("the key expired midway"),
+            UnavailableError("time-out"),
+        ]
+        api.finish("gen-1")
+        assert (await bridge.follower.wait(job, timeout=5)).state is State.COMPLETED
+        assert api.read_errors == []
+
+
+async def test_a_job_that_the_api_never_heard_of_is_given_up_for_now(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble() as bridge:
+        job = await started(bridge, sendable(), person)
+        api.rows.clear()
+        assert (await bridge.follower.wait(job, timeout=5)).state is State.ACCEPTED
+        assert bridge.follower._followed == {}
+
+
+async def test_completed_without_urls_is_not_done(assemble: Any, sendable: Any, api: Any, person: Any) -> None:
+    async with assemble() as bridge:
+        job = await started(bridge, sendable(), person)
+        api.finish("gen-1", outputs=[Output(id="out-1", url=None)])
+        api.on_read = lambda count: api.finish("gen-1") if count == 5 else None
+        assert len((await bridge.follower.wait(job, timeout=5)).files) == 1
+        assert api.reads == 5
+
+
+@pytest.mark.parametrize(
+    ("deducted", "state", "spent"), [(None, State.FAILED, 0), (0.0, State.REFUNDED, 0), (14.0, State.FAILED, 14)]
+)
+async def test_a_failed_job_costs_what_the_api_says_it_kept(
+    assemble: Any, sendable: Any, api: Any, person: Any, deducted: float | None, state: State, spent: float
+) -> None:
+    async with assemble() as bridge:
+        job = await started(bridge, sendable(), person)
+        api.finish("gen-1", status="failed", charged=deducted, outputs=[], error_message="moderation")
+        done = await bridge.follower.wait(job, timeout=5)
+        assert (done.state, done.error) == (state, "moderation")
+        today = await bridge.ledger.today()
+        assert (today.spent, today.reserved) == (spent, 0)
+
+
+async def test_without_a_figure_from_the_api_the_quote_counts(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble() as bridge:
+        job = await started(bridge, sendable(), person)
+        api.finish("gen-1", charged=None)
+        assert (await bridge.follower.wait(job, timeout=5)).charged == 14
+
+
+async def test_progress_is_reported_at_once_and_in_words(assemble: Any, sendable: Any, api: Any, person: Any) -> None:
+    async with assemble() as bridge:
+        job = await started(bridge, sendable(), person)
+        reports: list[tuple[float, float | None, str]] = []
+
+        async def report(elapsed: float, expected: float | None, words: str) -> None:
+            reports.append((elapsed, expected, words))
+            api.finish("gen-1")
+
+        await bridge.follower.wait(job, timeout=5, on_progress=report)
+        assert reports == [(0, 30, "accepted")]
+
+
+async def test_two_processes_following_save_once(
+    assemble: Any, sendable: Any, api: Any, person: Any, tmp_path: Path
+) -> None:
+    async with assemble() as ours, assemble() as theirs:
+        job = await started(ours, sendable(), person)
+        api.finish("gen-1")
+        results: list[Any] = []
+
+        async def wait(bridge: Any) -> None:
+            results.append(await bridge.follower.wait(job, timeout=5))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait, ours)
+            group.start_soon(wait, theirs)
+        assert len(list((tmp_path / "out").rglob("*.png"))) == 1
+        assert results[0].files == results[1].files
+        assert len(results[0].files) == 1
+
+
+async def test_jobs_of_an_ended_process_are_followed_again(assemble: Any, sendable: Any, api: Any, person: Any) -> None:
+    async with assemble() as ended:
+        job = await started(ended, sendable(), person)
+    ended.file.close()
+    api.finish("gen-1")
+    async with assemble() as bridge:
+        assert [taken.id for taken in await bridge.follower.resume_all()] == [job.id]
+        assert len((await bridge.follower.wait(job, timeout=5)).files) == 1
+        assert await bridge.follower.resume_all() == []
+
+
+async def test_jobs_of_a_living_process_are_left_to_it(assemble: Any, sendable: Any, person: Any) -> None:
+    async with assemble() as living, assemble() as bridge:
+        await started(living, sendable(), person)
+        assert await bridge.follower.resume_all() == []
+
+
+async def test_outputs_that_could_not_be_saved_are_saved_later(
+    assemble: Any, sendable: Any, api: Any, person: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "out").write_text("a file where the folder should be")
+    async with assemble() as bridge:
+        job = await started(bridge, sendable(), person)
+        api.finish("gen-1")
+        done = await bridge.follower.wait(job, timeout=5)
+        assert (done.state, done.files) == (State.COMPLETED, ())
+        assert "cannot be written to" in (done.save_error or "")
+        (tmp_path / "out").unlink()
+        await bridge.follower.save_again(done)
+        saved = await bridge.ledger.get(job.id)
+        assert (len(saved.files), saved.save_error) == (1, None)
+        assert await bridge.follower.resume_all() == []
+
+
+async def test_leaving_is_prompt_with_jobs_running(assemble: Any, sendable: Any, api: Any, person: Any) -> None:
+    api.streams = True
+    async with assemble() as bridge:
+        for number in range(5):
+            bridge.follower.follow(await started(bridge, sendable(str(number)), person))
+        await anyio.sleep(0.01)
+        before = anyio.current_time()
+    assert anyio.current_time() - before < 0.1
+
+
+async def test_waiting_for_a_job_that_another_process_is_sending(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble(follow=True) as ours, assemble() as theirs:
+        api.gate = anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(ours.spender.submit, sendable(), person("accept"))
+            await api.arrived.wait()
+            repeat = await theirs.spender.submit(sendable(), person("accept"))
+            assert (repeat.repeated, repeat.job.state) == (True, State.SENDING)
+            api.gate.set()
+            await anyio.sleep(0.01)
+            api.finish("gen-1")
+            assert (await theirs.follower.wait(repeat.job, timeout=5)).state is State.COMPLETED

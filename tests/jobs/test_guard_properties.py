@@ -1,0 +1,159 @@
+"""No interleaving of calls, failures, refunds and processes exceeds a ceiling or pays for one intention twice."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+
+from kubeez_mcp_local.jobs.budget import Ceilings
+from kubeez_mcp_local.jobs.failures import CeilingError
+from kubeez_mcp_local.jobs.job import Job, State
+from kubeez_mcp_local.jobs.limits import Limits
+from kubeez_mcp_local.jobs.order import Order
+from kubeez_mcp_local.jobs.store import LedgerFile
+
+NO_LIMITS = Limits(per_minute={}, at_once={})
+PRICES = st.one_of(st.none(), st.sampled_from([0.0, 0.1, 0.5, 3.0, 14.0, 40.0]))
+
+
+@dataclass(frozen=True)
+class Quoted:
+    credits: float | None
+    basis: str = "catalogue"
+    seconds: int | None = None
+
+
+async def _nothing() -> Any:
+    raise AssertionError
+
+
+class Guard(RuleBasedStateMachine):
+    """Three processes share one ledger; each rule is something that can happen to one of them."""
+
+    sending = Bundle("sending")
+    accepted = Bundle("accepted")
+    unknown = Bundle("unknown")
+
+    @initialize(per_call=st.sampled_from([0.0, 10.0, 50.0]), per_day=st.sampled_from([0.0, 0.5, 60.0, 200.0]))
+    def begin(self, per_call: float, per_day: float) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.ceilings = Ceilings(per_call, per_day)
+        self.now = 1_800_000_000.0
+        self.files = [self._open() for _ in range(3)]
+        self.made = 0
+        self.days: dict[str, None] = {}
+
+    def _open(self) -> LedgerFile:
+        return LedgerFile(Path(self.folder.name), "live-1", self.ceilings, clock=lambda: self.now)
+
+    def teardown(self) -> None:
+        if hasattr(self, "files"):
+            for file in self.files:
+                file.close()
+            self.folder.cleanup()
+
+    def _order(self, digest: str, price: float | None) -> Order:
+        return Order(
+            "tool", "generate_media", "media", "media", "m", f"prompt {digest}", digest, Quoted(price), _nothing
+        )
+
+    @rule(target=sending, process=st.integers(0, 2), prices=st.lists(PRICES, min_size=1, max_size=3))
+    def claim(self, process: int, prices: list[float | None]) -> Any:
+        orders = []
+        for price in prices:
+            self.made += 1
+            orders.append(self._order(f"intention {self.made}", price))
+        try:
+            decision = self.files[process].claim(orders)
+        except CeilingError:
+            return multiple()
+        assert not any(claim.repeated for claim in decision.claims)
+        return multiple(*(claim.job for claim in decision.claims))
+
+    @rule(job=sending, process=st.integers(0, 2))
+    def repeat(self, job: Job, process: int) -> None:
+        before = self.files[process].get(job.id)
+        if before.state in (State.SENDING, State.ACCEPTED):
+            claim = self.files[process].claim([self._order(job.digest, 1.0)]).claims[0]
+            assert claim.repeated
+            assert claim.job is not None
+            assert claim.job.id == job.id
+
+    @rule(target=accepted, job=consumes(sending), process=st.integers(0, 2))
+    def accept(self, job: Job, process: int) -> Job:
+        self.files[process].dispatch(job, NO_LIMITS)
+        return self.files[process].accepted(job.id, [f"gen-{job.id}"])
+
+    @rule(job=consumes(sending), process=st.integers(0, 2))
+    def refuse(self, job: Job, process: int) -> None:
+        self.files[process].refused(job.id, "refused", "no")
+
+    @rule(target=unknown, job=consumes(sending), process=st.integers(0, 2))
+    def lose_the_answer(self, job: Job, process: int) -> Job:
+        self.files[process].dispatch(job, NO_LIMITS)
+        return self.files[process].unknown(job.id, "ambiguous", "cut")
+
+    @rule(job=unknown, process=st.integers(0, 2))
+    def nothing_alike_passes_while_it_is_unknown(self, job: Job, process: int) -> None:
+        if self.files[process].get(job.id).state is State.UNKNOWN:
+            assert self.files[process].claim([self._order(job.digest, 0.0)]).blocked_by is not None
+
+    @rule(target=accepted, job=consumes(unknown), process=st.integers(0, 2))
+    def find(self, job: Job, process: int) -> Job:
+        self.files[process].adopt(job.id, f"gen-{job.id}")
+        return self.files[process].get(job.id)
+
+    @rule(job=consumes(unknown), process=st.integers(0, 2), paid=st.booleans())
+    def settle_by_hand(self, job: Job, process: int, paid: bool) -> None:
+        if self.files[process].get(job.id).state is State.UNKNOWN:
+            self.files[process].settle_by_hand(job.id, paid=paid)
+
+    @rule(job=accepted, process=st.integers(0, 2), share=st.sampled_from([None, 0.0, 0.5, 1.0]), failed=st.booleans())
+    def settle(self, job: Job, process: int, share: float | None, failed: bool) -> None:
+        charged = 0.0 if failed else None if share is None else job.reserved * share
+        self.files[process].settled(job.id, State.FAILED if failed else State.COMPLETED, charged, [])
+
+    @rule(process=st.integers(0, 2))
+    def crash_and_restart(self, process: int) -> None:
+        self.files[process].close()
+        self.files[process] = self._open()
+        self.files[process].recover()
+
+    @rule(seconds=st.sampled_from([-90_000.0, -3600.0, 30.0, 700.0, 40_000.0, 90_000.0]))
+    def move_the_clock(self, seconds: float) -> None:
+        self.now += seconds
+
+    @invariant()
+    def no_day_is_over_its_ceiling(self) -> None:
+        if hasattr(self, "files"):
+            for day in self.files[0].spend_by("day"):
+                assert day.charged + day.reserved <= self.ceilings.per_day + 1e-9
+
+    @invariant()
+    def the_totals_are_the_sums_of_the_jobs(self) -> None:
+        if hasattr(self, "files"):
+            jobs = self.files[1].recent(10_000)
+            totals = self.files[2].spend_by("day")
+            assert sum(total.jobs for total in totals) == len(jobs)
+            for attribute in ("charged", "reserved"):
+                summed = sum(cast("float", getattr(job, attribute) or 0.0) for job in jobs)
+                assert abs(sum(getattr(total, attribute) for total in totals) - summed) < 1e-6
+
+    @invariant()
+    def only_unfinished_or_unpriced_jobs_hold_reservations(self) -> None:
+        if hasattr(self, "files"):
+            for job in self.files[0].recent(10_000):
+                if job.reserved:
+                    assert not job.settled or (job.state is State.COMPLETED and job.charged is None)
+
+
+TestGuard = Guard.TestCase
+TestGuard.settings = settings(
+    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)

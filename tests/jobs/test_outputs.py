@@ -1,0 +1,198 @@
+"""Outputs on disk: named sensibly, never outside the folder, never over another file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from kubeez_mcp_local.jobs.job import Job, State
+from kubeez_mcp_local.jobs.names import slug, stem_for
+from kubeez_mcp_local.jobs.outputs import OutputStore
+from kubeez_mcp_local.rest.wire import Generation, Output, Song
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.anyio
+MEDIA = "https://media.kubeez.com"
+
+
+@pytest.fixture
+def job(ledger_file: Any, order: Any) -> Job:
+    made = ledger_file.claim([order(prompt="A red fox, 35 mm")]).claims[0].job
+    assert isinstance(made, Job)
+    return replace(made, state=State.COMPLETED, charged=14.0)
+
+
+@pytest.fixture
+def store(tmp_path: Path, api: Any) -> OutputStore:
+    return OutputStore(tmp_path / "out", save_sidecars=True, download=api.download)
+
+
+@pytest.fixture
+def image(api: Any) -> Callable[..., Generation]:
+    def make(*names: str, content: bytes | None = None) -> Generation:
+        for name in names:
+            api.files[f"{MEDIA}/{name}"] = content or api.png
+        return Generation(
+            id="gen-1", status="completed", outputs=[Output(id=name, url=f"{MEDIA}/{name}") for name in names]
+        )
+
+    return make
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+async def test_a_name_says_what_it_is(store: OutputStore, job: Job, image: Any) -> None:
+    saved = await store.save(job, [image("x.png")])
+    path = Path(saved.files[0].path)
+    assert path.name == f"a-red-fox-35-mm-{job.id[:8]}.png"
+    assert path.parent.name == "2027-01-15"
+    assert names_in(path.parent) == [f"a-red-fox-35-mm-{job.id[:8]}.json", path.name]
+
+
+async def test_several_outputs_are_numbered(store: OutputStore, job: Job, image: Any, tmp_path: Path) -> None:
+    saved = await store.save(job, [image("x.png", "y.png")])
+    assert [Path(file.path).stem.removeprefix("a-red-fox-35-mm-") for file in saved.files] == [
+        job.id[:8],
+        f"{job.id[:8]}-2",
+    ]
+    assert len(names_in(tmp_path / "out")) == 4
+
+
+async def test_the_type_is_what_the_content_says(store: OutputStore, job: Job, image: Any) -> None:
+    jpeg = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01" + b"\x00" * 64
+    (file,) = (await store.save(job, [image("x.png", content=jpeg)])).files
+    assert (Path(file.path).suffix, file.media_type) == (".jpg", "image/jpeg")
+
+
+async def test_unknown_content_goes_by_what_the_server_says(store: OutputStore, job: Job, image: Any) -> None:
+    (file,) = (await store.save(job, [image("x.mp4", content=b"\x00\x01\x02nothing known")])).files
+    assert (Path(file.path).suffix, file.media_type) == (".png", "image/png")
+
+
+async def test_nothing_is_overwritten(store: OutputStore, job: Job, image: Any, tmp_path: Path) -> None:
+    first = (await store.save(job, [image("x.png")])).files[0]
+    await anyio.Path(first.path).write_text("edited by hand")
+    second = (await store.save(job, [image("x.png")])).files[0]
+    assert second.path != first.path
+    assert await anyio.Path(first.path).read_text() == "edited by hand"
+
+
+async def test_saving_again_fetches_only_what_is_missing(store: OutputStore, job: Job, image: Any) -> None:
+    generation = image("x.png", "y.png")
+    files = (await store.save(job, [generation])).files
+    await anyio.Path(files[0].path).unlink()
+    again = (await store.save(replace(job, files=files), [generation])).files
+    assert files[1] in again
+    assert len(again) == 2
+    assert all([await anyio.Path(file.path).exists() for file in again])
+
+
+async def test_one_missing_output_does_not_lose_the_other(store: OutputStore, job: Job, image: Any, api: Any) -> None:
+    generation = image("x.png", "y.png")
+    del api.files[f"{MEDIA}/x.png"]
+    saved = await store.save(job, [generation])
+    assert [file.output_id for file in saved.files] == ["y.png"]
+    assert saved.error == "The file is not there."
+
+
+async def test_songs_and_separated_tracks_are_saved_too(store: OutputStore, job: Job, image: Any, api: Any) -> None:
+    image("a.mp3", "v.wav", "i.wav", content=b"ID3\x04\x00" + b"\x00" * 100)
+    songs = Generation(id="g1", songs=[Song(id="s", audio_url=f"{MEDIA}/a.mp3")])
+    tracks = Generation(id="g2", vocals_url=f"{MEDIA}/v.wav", instrumental_url=f"{MEDIA}/i.wav")
+    files = (await store.save(job, [songs, tracks])).files
+    assert len(files) == 3
+    assert [Path(file.path).stem.rpartition("-")[2] for file in files[1:]] == ["vocals", "instrumental"]
+
+
+async def test_sidecars_can_be_turned_off(tmp_path: Path, job: Job, image: Any, api: Any) -> None:
+    store = OutputStore(tmp_path / "out", save_sidecars=False, download=api.download)
+    await store.save(job, [image("x.png")])
+    assert [name for name in names_in(tmp_path / "out") if name.endswith(".json")] == []
+
+
+async def test_a_link_inside_the_output_folder_leads_nowhere(
+    store: OutputStore, job: Job, image: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / "2027-01-15").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    saved = await store.save(job, [image("x.png")])
+    assert "leads out of the output folder" in (saved.error or "")
+    assert names_in(tmp_path / "elsewhere") == []
+
+
+async def test_the_output_folder_itself_may_be_a_link(store: OutputStore, job: Job, image: Any, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert (await store.save(job, [image("x.png")])).error is None
+    assert len(names_in(tmp_path / "elsewhere")) == 2
+
+
+@pytest.mark.parametrize("system_error", [28, 30, 13], ids=["full", "read-only", "forbidden"])
+async def test_a_disk_that_refuses_loses_nothing(tmp_path: Path, job: Job, image: Any, system_error: int) -> None:
+    async def refuse(url: str, target: Path, *, max_bytes: int) -> Any:
+        raise OSError(system_error, os.strerror(system_error))
+
+    saved = await OutputStore(tmp_path / "out", save_sidecars=True, download=refuse).save(job, [image("x.png")])
+    assert saved.files == ()
+    assert "then save the job's outputs again" in (saved.error or "")
+    assert names_in(tmp_path / "out") == []
+
+
+async def test_without_hard_links_files_are_still_never_overwritten(
+    store: OutputStore, job: Job, image: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(95, "not supported")
+
+    monkeypatch.setattr(os, "link", no_links)
+    first = (await store.save(job, [image("x.png")])).files[0]
+    second = (await store.save(job, [image("x.png")])).files[0]
+    assert first.path != second.path
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "../../etc/passwd",
+        "/etc/passwd",
+        "C:\\Windows\\system32",
+        "con",
+        "nul.png",
+        "..",
+        "",
+        "\x00\n\t",
+        "🦊",
+        "-rf",
+        "a" * 9999,
+    ],
+)
+def test_no_prompt_and_no_id_can_choose_a_path(hostile: str) -> None:
+    for stem in (stem_for(hostile, "m", "abc"), stem_for("fox", hostile, "abc"), stem_for("fox", "m", hostile)):
+        assert set(stem) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+        assert 3 <= len(stem) <= 60
+        assert not stem.startswith("-")
+        assert "-" in stem
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A red fox, 35 mm", "a-red-fox-35-mm"),
+        ("Größe & Füße", "groe-fue"),
+        ("北京", ""),
+        ("one two three four five six seven eight nine ten", "one-two-three-four-five-six-seven-eight-nine-ten"),
+        ("one two three four five six seven eight nine tenth", "one-two-three-four-five-six-seven-eight-nine"),
+    ],
+)
+def test_slugs(text: str, expected: str) -> None:
+    assert slug(text) == expected

@@ -1,0 +1,399 @@
+"""Spending: asked when it must be, sent once, and written down whatever happens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from kubeez_mcp_local.jobs.failures import (
+    ApprovalError,
+    BusyError,
+    CeilingError,
+    ConsentCancelledError,
+    ConsentRequiredError,
+    DeclinedError,
+    LedgerError,
+    NotAcceptedError,
+    UnrecordedJobError,
+    UnsettledJobError,
+)
+from kubeez_mcp_local.jobs.job import State
+from kubeez_mcp_local.rest.failures import (
+    AmbiguousError,
+    InsufficientCreditsError,
+    RateLimitedError,
+    RefusedError,
+    UnauthorizedError,
+    UnexpectedAnswerError,
+    UnreachableError,
+)
+
+if TYPE_CHECKING:
+    from types import SimpleNamespace
+
+    from kubeez_mcp_local.errors import KubeezError
+
+pytestmark = pytest.mark.anyio
+
+
+async def states(bridge: Any) -> list[State]:
+    return [job.state for job in await bridge.ledger.recent()]
+
+
+async def test_an_order_becomes_an_accepted_job(assemble: Any, sendable: Any, api: Any, person: Any) -> None:
+    async with assemble() as bridge:
+        submission = await bridge.spender.submit(sendable(client="claude-code"), person("decline"))
+        assert submission.job.state is State.ACCEPTED
+        assert submission.job.generation_id == "gen-1"
+        assert submission.job.client == "claude-code"
+        assert not submission.repeated
+        assert api.paid == ["gen-1"]
+
+
+async def test_a_repeat_gets_the_same_job_and_nobody_is_asked_again(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble(asks_above=0) as ours, assemble(asks_above=0) as theirs:
+        user = person("accept")
+        first = await ours.spender.submit(sendable(), user)
+        again = await theirs.spender.submit(sendable(), user)
+        assert again.repeated
+        assert again.job.id == first.job.id
+        assert (len(api.paid), len(user.questions)) == (1, 1)
+
+
+async def test_identical_calls_at_the_same_time_send_one_request(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble() as ours, assemble() as theirs:
+        submissions: list[Any] = []
+
+        async def submit(bridge: Any) -> None:
+            submissions.append(await bridge.spender.submit(sendable(), person("accept")))
+
+        async with anyio.create_task_group() as group:
+            for bridge in (ours, theirs, ours, theirs):
+                group.start_soon(submit, bridge)
+        assert api.sent == 1
+        assert sorted(submission.repeated for submission in submissions) == [False, True, True, True]
+        assert len({submission.job.id for submission in submissions}) == 1
+
+
+async def test_variants_are_asked_about_once_and_sent_each(assemble: Any, sendable: Any, api: Any, person: Any) -> None:
+    async with assemble(asks_above=0, balance=100.0) as bridge:
+        user = person("accept")
+        orders = [sendable(f"variant-{number}", prompt="a fox") for number in range(4)]
+        submissions = await bridge.spender.submit_all(orders, user)
+        assert [submission.job.state for submission in submissions] == [State.ACCEPTED] * 4
+        assert [submission.job.digest for submission in submissions] == [order.digest for order in orders]
+        (question,) = user.questions
+        assert (question.count, question.credits, question.balance_after) == (4, 56, 44)
+        assert question.text == (
+            "generate_media: 4 × nano-banana-2 for 56 credits. Balance afterwards: 44 credits. Prompt: a fox"
+        )
+
+
+async def test_one_failing_variant_does_not_take_the_others_down(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble() as bridge:
+        api.behaviours = [RefusedError("no such ratio")]
+        submissions = await bridge.spender.submit_all([sendable("a"), sendable("b")], person("accept"))
+        assert sorted(submission.job.state for submission in submissions) == [State.ACCEPTED, State.REFUSED]
+        assert sum(isinstance(submission.error, RefusedError) for submission in submissions) == 1
+
+
+@pytest.mark.parametrize(
+    ("price", "asks_above", "asked"),
+    [(14, 0, True), (14, 14, False), (14, 13.99, True), (0, 0, False), (None, 100, True), (None, float("inf"), False)],
+)
+async def test_who_is_asked(
+    assemble: Any, sendable: Any, person: Any, price: float | None, asks_above: float, asked: bool
+) -> None:
+    async with assemble(asks_above=asks_above) as bridge:
+        user = person("accept")
+        await bridge.spender.submit(sendable(price=price), user)
+        assert bool(user.questions) is asked
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"), [("decline", DeclinedError), ("cancel", ConsentCancelledError), (KeyError("x"), KeyError)]
+)
+async def test_without_a_yes_nothing_is_claimed(
+    assemble: Any, sendable: Any, api: Any, person: Any, answer: Any, error: type[Exception]
+) -> None:
+    async with assemble(asks_above=0) as bridge:
+        with pytest.raises(error):
+            await bridge.spender.submit(sendable(), person(answer))
+        assert await bridge.ledger.recent() == []
+        assert api.sent == 0
+
+
+async def test_who_cannot_be_asked_brings_a_code_back(assemble: Any, sendable: Any, api: Any, person: Any) -> None:
+    async with assemble(asks_above=0) as bridge:
+        user = person("cannot_ask")
+        with pytest.raises(ConsentRequiredError, match="14 credits") as caught:
+            await bridge.spender.submit(sendable(), user)
+        code = caught.value.approval
+        assert code in str(caught.value)
+        with pytest.raises(ApprovalError, match="other arguments"):
+            await bridge.spender.submit(sendable("other"), user, code)
+        submission = await bridge.spender.submit(sendable(), user, code)
+        assert submission.job.state is State.ACCEPTED
+        assert api.sent == 1
+
+
+async def test_the_question_stays_the_same_for_ten_minutes(
+    assemble: Any, sendable: Any, person: Any, clock: SimpleNamespace
+) -> None:
+    async with assemble(asks_above=0, balance=100.0) as ours, assemble(asks_above=0, balance=55.0) as theirs:
+        first = await ours.spender.question([sendable(price=14.0)])
+        assert await theirs.spender.question([sendable(price=12.0)]) == first
+        clock.now += 601
+        later = await theirs.spender.question([sendable(price=12.0)])
+        assert (later.credits, later.balance_after) == (12, 43)
+
+
+async def test_a_price_that_rose_is_asked_about_anew(assemble: Any, sendable: Any, person: Any) -> None:
+    async with assemble(asks_above=0) as bridge:
+        user = person("cannot_ask")
+        with pytest.raises(ConsentRequiredError) as caught:
+            await bridge.spender.submit(sendable(price=14.0), user)
+        with pytest.raises(ApprovalError, match="another price"):
+            await bridge.spender.submit(sendable(price=17.0), user, caught.value.approval)
+
+
+async def test_nobody_is_asked_about_what_could_not_be_sent(assemble: Any, sendable: Any, person: Any) -> None:
+    async with assemble(asks_above=0, per_call=10) as bridge:
+        user = person("accept")
+        with pytest.raises(CeilingError):
+            await bridge.spender.submit(sendable(), user)
+        assert user.questions == []
+
+
+async def test_nothing_is_reserved_while_the_user_thinks(assemble: Any, sendable: Any) -> None:
+    async with assemble(asks_above=0) as bridge:
+
+        class Thinking:
+            async def ask(self, question: Any) -> str:
+                assert (await bridge.ledger.today()).reserved == 0
+                return "accept"
+
+        await bridge.spender.submit(sendable(), Thinking())
+        assert (await bridge.ledger.today()).reserved == 14
+
+
+async def test_a_ceiling_reached_while_the_user_thought_holds(assemble: Any, sendable: Any, api: Any) -> None:
+    async with assemble(asks_above=0, per_day=20) as bridge:
+
+        class Slow:
+            async def ask(self, question: Any) -> str:
+                await bridge.ledger.claim([sendable("meanwhile")])
+                return "accept"
+
+        with pytest.raises(CeilingError):
+            await bridge.spender.submit(sendable(), Slow())
+        assert api.sent == 0
+
+
+async def test_building_happens_after_consent_and_its_failure_releases_the_claim(
+    assemble: Any, sendable: Any, person: Any, api: Any
+) -> None:
+    async with assemble(asks_above=0) as bridge:
+        user = person("accept")
+
+        async def build() -> Any:
+            assert len(user.questions) == 1
+            assert (await bridge.ledger.today()).reserved == 14
+            raise RefusedError("the upload was refused")
+
+        with pytest.raises(RefusedError):
+            await bridge.spender.submit(sendable(build=build), user)
+        assert await states(bridge) == [State.REFUSED]
+        assert (await bridge.ledger.today()).reserved == 0
+        assert api.sent == 0
+
+
+@pytest.mark.parametrize(
+    "error", [RefusedError, UnauthorizedError, InsufficientCreditsError, UnreachableError], ids=lambda cls: cls.code
+)
+async def test_what_was_provably_not_accepted_is_released(
+    assemble: Any, sendable: Any, api: Any, person: Any, error: type[KubeezError]
+) -> None:
+    async with assemble() as bridge:
+        api.behaviours = [error("no")]
+        with pytest.raises(error):
+            await bridge.spender.submit(sendable(), person("accept"))
+        assert await states(bridge) == [State.REFUSED]
+        assert (await bridge.ledger.today()).reserved == 0
+        assert not (await bridge.spender.submit(sendable(), person("accept"))).repeated
+
+
+@pytest.mark.parametrize(
+    "error",
+    [AmbiguousError("cut"), UnexpectedAnswerError("HTML"), ValueError("a bug")],
+    ids=lambda error: type(error).__name__,
+)
+async def test_an_accepted_job_whose_answer_is_lost_is_found_in_the_history(
+    assemble: Any, sendable: Any, api: Any, person: Any, error: Exception
+) -> None:
+    async with assemble() as bridge:
+        api.behaviours = [[error]]
+        submission = await bridge.spender.submit(sendable(), person("accept"))
+        assert submission.job.state is State.ACCEPTED
+        assert submission.job.generation_id == "gen-1"
+        assert (await bridge.ledger.today()).reserved == 14
+        assert (await bridge.spender.submit(sendable(), person("accept"))).repeated
+        assert len(api.paid) == 1
+
+
+async def test_while_the_history_is_silent_nothing_alike_is_sent(
+    assemble: Any, sendable: Any, api: Any, person: Any, clock: SimpleNamespace
+) -> None:
+    async with assemble() as bridge:
+        api.behaviours = [AmbiguousError("cut")]
+        with pytest.raises(UnsettledJobError) as caught:
+            await bridge.spender.submit(sendable(), person("accept"))
+        assert caught.value.spent is None
+        with pytest.raises(UnsettledJobError):
+            await bridge.spender.submit(sendable(), person("accept"))
+        assert api.sent == 1
+        clock.now += 61
+        submission = await bridge.spender.submit(sendable(), person("accept"))
+        assert submission.job.state is State.ACCEPTED
+        assert await states(bridge) == [State.ACCEPTED, State.NOT_ACCEPTED]
+
+
+async def test_a_request_that_never_arrived_is_released_as_soon_as_that_is_proven(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble() as bridge:
+        bridge.spender._sender._settling = 100.0
+        api.behaviours = [AmbiguousError("cut")]
+        with pytest.raises(NotAcceptedError):
+            await bridge.spender.submit(sendable(), person("accept"))
+        assert (await bridge.ledger.today()).reserved == 0
+
+
+async def test_cancelling_before_sending_releases_the_claim(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble() as bridge:
+        building = anyio.Event()
+
+        async def build() -> Any:
+            building.set()
+            await anyio.sleep_forever()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(bridge.spender.submit, sendable(build=build), person("accept"))
+            await building.wait()
+            group.cancel_scope.cancel()
+        assert await states(bridge) == [State.REFUSED]
+        assert api.sent == 0
+
+
+async def test_cancelling_while_sending_loses_nothing(assemble: Any, sendable: Any, api: Any, person: Any) -> None:
+    accepted = anyio.Event()
+    async with assemble(on_accepted=lambda _job: accepted.set()) as bridge:
+        api.gate = anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(bridge.spender.submit, sendable(), person("accept"))
+            await api.arrived.wait()
+            group.cancel_scope.cancel()
+        assert await states(bridge) == [State.SENDING]
+        api.gate.set()
+        await accepted.wait()
+        assert await states(bridge) == [State.ACCEPTED]
+        assert (await bridge.spender.submit(sendable(), person("accept"))).repeated
+
+
+async def test_leaving_while_sending_is_quick_and_leaves_an_unknown_job(
+    assemble: Any, sendable: Any, api: Any, person: Any, open_file: Any
+) -> None:
+    async with assemble() as bridge:
+        api.gate = anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(bridge.spender.submit, sendable(), person("accept"))
+            await api.arrived.wait()
+            group.cancel_scope.cancel()
+        started = anyio.current_time()
+    assert anyio.current_time() - started < 0.1
+    assert open_file().recent()[0].state is State.UNKNOWN
+
+
+async def test_a_429_is_waited_for_and_shared(
+    assemble: Any, sendable: Any, api: Any, person: Any, clock: SimpleNamespace
+) -> None:
+    async with assemble() as ours, assemble() as theirs:
+        error = RateLimitedError("slow down")
+        error.retry_after = 7.0
+        api.behaviours = [error]
+        before = clock.now
+        await ours.spender.submit(sendable("a"), person("accept"))
+        assert clock.now - before >= 7
+        api.behaviours = [error]
+        theirs.spender._sender._patience = 3.0
+        with pytest.raises(BusyError, match="asked for fewer"):
+            await theirs.spender.submit(sendable("b"), person("accept"))
+        assert api.sent == 3
+        assert (await ours.ledger.today()).reserved == 14
+
+
+async def test_an_api_that_keeps_turning_requests_away_is_left_alone(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble() as bridge:
+        error = RateLimitedError("slow down")
+        error.retry_after = 1.0
+        api.behaviours = [error] * 10
+        with pytest.raises(RateLimitedError):
+            await bridge.spender.submit(sendable(), person("accept"))
+        assert api.sent == 3
+        assert await states(bridge) == [State.REFUSED]
+
+
+async def test_a_ledger_that_cannot_be_written_stops_everything_before_sending(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble() as bridge:
+        bridge.file._database._connection.execute("PRAGMA query_only = ON")
+        with pytest.raises(LedgerError, match="Nothing was sent"):
+            await bridge.spender.submit(sendable(), person("accept"))
+        assert api.sent == 0
+
+
+async def test_an_acceptance_that_cannot_be_written_is_told_and_written_later(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble() as bridge:
+        connection = bridge.file._database._connection
+        api.gate = anyio.Event()
+        caught: list[BaseException] = []
+
+        async def submit() -> None:
+            try:
+                await bridge.spender.submit(sendable(), person("accept"))
+            except UnrecordedJobError as error:
+                caught.append(error)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(submit)
+            await api.arrived.wait()
+            connection.execute("PRAGMA query_only = ON")
+            api.gate.set()
+        assert "gen-1" in str(caught[0])
+        with pytest.raises(LedgerError):
+            await bridge.spender.submit(sendable("another"), person("accept"))
+        assert api.sent == 1
+        connection.execute("PRAGMA query_only = OFF")
+        assert (await bridge.spender.submit(sendable(), person("accept"))).repeated
+        assert (await bridge.ledger.recent())[0].generation_id == "gen-1"
+
+
+async def test_orders_of_one_call_must_differ(assemble: Any, sendable: Any, person: Any) -> None:
+    async with assemble() as bridge:
+        with pytest.raises(ValueError, match="differ"):
+            await bridge.spender.submit_all([sendable(), sendable()], person("accept"))
