@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.bridge import Bridge
 
+CALL_KEY = "com.kubeez/call-key"
+"""In a call's `_meta`: names the intention for good, so that a call with the same key never pays again."""
+RECIPE = "com.kubeez/recipe"
+"""In a call's `_meta`: the recipe on whose behalf it comes, for the ledger."""
+
 
 @dataclass
 class Call:
@@ -42,12 +47,23 @@ class Call:
         return ClientConsent(self.context)
 
     def caller(self, approval: str) -> Caller:
-        """Who asks for a paid job, with the approval code that came along, if any."""
+        """Who asks for a paid job, with the approval code and the name of the call that came along, if any."""
         params = self.context.session.client_params
-        return Caller(self.consent, approval, params.client_info.name if params else "")
+        meta = self.context.request_context.meta or {}
+        return Caller(
+            self.consent,
+            approval,
+            client=params.client_info.name if params else "",
+            key=_text(meta.get(CALL_KEY)),
+            recipe=_text(meta.get(RECIPE)),
+        )
 
     async def progress(self, done: float, total: float | None, message: str) -> None:
         """Report progress, when the client asked for it; values only ever grow, as the protocol demands."""
         if done > self._progress:
             self._progress = done
             await self.context.report_progress(done, total, message)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -15,6 +13,8 @@ from mcp.types import Resource, ResourceTemplate
 from kubeez_mcp_local.catalogue.listing import UnknownModelError
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.mcp_server.rows import job_row, model_row
+from kubeez_mcp_local.mcp_server.skills import skill_names, skill_text
+from kubeez_mcp_local.mcp_server.skills_over_mcp import SCHEME, SkillsOverMcp
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.bridge import Bridge
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 _JSON = "application/json"
 _MARKDOWN = "text/markdown"
-_NAME = re.compile(r"[a-z0-9-]+\Z")
 
 
 class Resources:
-    """The resources of one bridge and its recipes."""
+    """The resources of one bridge, its recipes, and its skills."""
 
-    def __init__(self, bridge: Bridge, recipes: Recipes) -> None:
+    def __init__(self, bridge: Bridge, recipes: Recipes, skills: SkillsOverMcp) -> None:
         self._bridge = bridge
         self._recipes = recipes
+        self._skills = skills
 
     async def listing(self) -> list[Resource]:
         """Every resource with a fixed address, recipes and skills included."""
@@ -75,6 +75,8 @@ class Resources:
             ResourceNotFoundError: There is nothing at this address.
             ResourceError: It exists but cannot be read now; the message says why.
         """
+        if uri.startswith(SCHEME):
+            return await self._shared_skill(uri)
         scheme, _, path = uri.partition("://")
         place, _, rest = path.partition("/")
         reader = {
@@ -89,7 +91,7 @@ class Resources:
         try:
             content, mime_type = await reader(unquote(rest))
         except KubeezError as error:
-            missing = error.code in ("unknown_model", "unknown_job", "unknown_recipe", "not_found")
+            missing = error.code in ("unknown_model", "unknown_job", "unknown_recipe", "unknown_skill", "not_found")
             raise (ResourceNotFoundError if missing else ResourceError)(str(error)) from None
         text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, indent=1)
         return ReadResourceContents(content=text, mime_type=mime_type)
@@ -118,25 +120,11 @@ class Resources:
         recipe = await self._recipes.get(name)
         return recipe.text, _MARKDOWN
 
+    async def _shared_skill(self, uri: str) -> ReadResourceContents:
+        text = await self._skills.read(uri)
+        if text is None:
+            raise ResourceNotFoundError(f"There is no resource {uri}.")
+        return ReadResourceContents(content=text, mime_type=_MARKDOWN if uri.endswith(".md") else "text/plain")
+
     async def _skill(self, name: str) -> tuple[Any, str]:
         return skill_text(name), _MARKDOWN
-
-
-def skill_names() -> list[str]:
-    """Names of the skills that come with the package."""
-    return sorted(
-        item.name.removesuffix(".md")
-        for item in (files("kubeez_mcp_local") / "skills").iterdir()
-        if item.name.endswith(".md")
-    )
-
-
-def skill_text(name: str) -> str:
-    """The text of one skill.
-
-    Raises:
-        ResourceNotFoundError: There is none of that name; the message lists those there are.
-    """
-    if not _NAME.match(name) or name not in skill_names():
-        raise ResourceNotFoundError(f"There is no skill {name!r}. Skills: {', '.join(skill_names())}.")
-    return (files("kubeez_mcp_local") / "skills" / f"{name}.md").read_text("utf-8")

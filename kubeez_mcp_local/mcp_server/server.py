@@ -14,6 +14,7 @@ from kubeez_mcp_local.mcp_server.inventory import selected
 from kubeez_mcp_local.mcp_server.prompts import Prompts
 from kubeez_mcp_local.mcp_server.recipes import Recipes
 from kubeez_mcp_local.mcp_server.resources import Resources
+from kubeez_mcp_local.mcp_server.skills_over_mcp import SkillsOverMcp
 from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
 
 if TYPE_CHECKING:
@@ -33,9 +34,12 @@ class KubeezServer(MCPServer["Bridge"]):
 
     Args:
         bridge: The parts of the product; opened and closed with the server's lifespan.
+        opened: Whether the bridge is open already, and stays open when this server ends.
     """
 
-    def __init__(self, bridge: Bridge) -> None:
+    def __init__(self, bridge: Bridge, *, opened: bool = False) -> None:
+        recipes = Recipes(bridge.settings)
+        skills = SkillsOverMcp(recipes)
         super().__init__(
             "kubeez",
             title="Kubeez (local)",
@@ -43,13 +47,14 @@ class KubeezServer(MCPServer["Bridge"]):
             instructions=instructions(bridge.settings),
             website_url="https://kubeez.com",
             lifespan=self._lifespan,
+            extensions=[skills],
             log_level="WARNING",
         )
         self._bridge = bridge
+        self._opened = opened
         self._toolbox = Toolbox(selected(ALL_TOOLS, bridge.settings))
-        self._recipes = Recipes(bridge.settings)
-        self._prompts = Prompts(bridge, self._recipes)
-        self._resources = Resources(bridge, self._recipes)
+        self._prompts = Prompts(bridge, recipes)
+        self._resources = Resources(bridge, recipes, skills)
         self.completion()(self._prompts.complete)  # type: ignore[no-untyped-call]  # untyped in the SDK
 
     @property
@@ -59,6 +64,9 @@ class KubeezServer(MCPServer["Bridge"]):
 
     @asynccontextmanager
     async def _lifespan(self, _: MCPServer[Bridge]) -> AsyncIterator[Bridge]:
+        if self._opened:
+            yield self._bridge
+            return
         async with self._bridge as bridge:
             yield bridge
 

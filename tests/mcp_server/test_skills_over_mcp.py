@@ -1,0 +1,69 @@
+"""Skills over MCP: what capable hosts discover."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from mcp import Client, MCPError
+from mcp.types import Request, RequestParams, Result
+from pydantic import ConfigDict
+
+from kubeez_mcp_local.bridge import Bridge
+from kubeez_mcp_local.mcp_server.server import KubeezServer
+from kubeez_mcp_local.settings import load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+
+class Params(RequestParams):
+    model_config = ConfigDict(extra="allow")
+
+
+class Answer(Result):
+    model_config = ConfigDict(extra="allow")
+    skills: list[dict[str, Any]] = []
+    skill: dict[str, Any] = {}
+
+
+class Ask(Request[Params, str]):
+    params: Params
+
+
+def server(tmp_path: Path) -> KubeezServer:
+    return KubeezServer(Bridge(load_settings({"state_dir": str(tmp_path)}, environ={}, working_dir=tmp_path)))
+
+
+async def ask(client: Client, method: str, **params: Any) -> Answer:
+    return await client.session.send_request(Ask(method=method, params=Params(**params)), Answer)
+
+
+async def test_every_skill_and_recipe_is_listed_with_digests_that_match_its_files(tmp_path: Path) -> None:
+    async with Client(server(tmp_path)) as client:
+        skills = (await ask(client, "skills/list")).skills
+        names = {skill["frontmatter"]["name"] for skill in skills}
+        assert {"polling", "billing-confirmation", "three-ad-variants"} <= names
+        for file in skills[0]["resources"] + skills[-1]["resources"]:
+            contents = (await client.read_resource(file["uri"])).contents[0]
+            text = getattr(contents, "text")  # noqa: B009 - a union of text and binary contents
+            assert file["digest"] == "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+            assert file["size"] == len(text.encode())
+
+
+async def test_one_skill_can_be_asked_for_and_an_unknown_one_is_a_parameter_error(tmp_path: Path) -> None:
+    async with Client(server(tmp_path)) as client:
+        found = await ask(client, "skills/get", uri="skill://polling/SKILL.md")
+        assert found.skill["frontmatter"]["name"] == "polling"
+        with pytest.raises(MCPError) as caught:
+            await ask(client, "skills/get", uri="skill://none/SKILL.md")
+        assert caught.value.error.code == -32602
+
+
+async def test_a_path_out_of_a_skill_leads_nowhere(tmp_path: Path) -> None:
+    async with Client(server(tmp_path)) as client:
+        with pytest.raises(MCPError):
+            await client.read_resource("skill://polling/../../settings.py")
