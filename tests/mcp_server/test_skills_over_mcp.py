@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mcp import Client, MCPError
 from mcp.types import Request, RequestParams, Result
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from kubeez_mcp_local.bridge import Bridge
 from kubeez_mcp_local.mcp_server.server import KubeezServer
@@ -26,8 +26,8 @@ class Params(RequestParams):
 
 class Answer(Result):
     model_config = ConfigDict(extra="allow")
-    skills: list[dict[str, Any]] = []
-    skill: dict[str, Any] = {}
+    skills: list[dict[str, Any]] = Field(default_factory=list)
+    skill: dict[str, Any] = Field(default_factory=dict)
 
 
 class Ask(Request[Params, str]):
