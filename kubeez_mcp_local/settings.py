@@ -123,7 +123,7 @@ class Settings(BaseModel):
     recipes: Folders = Field((), description="Extra recipe folders; later ones win over earlier ones and the pack.")
     state_dir: Folder = Field(default_factory=_default_state_dir, description="Ledger, caches and the sandbox's state.")
     sandbox_speed: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] = Field(
-        30, description="How many times faster than life the embedded sandbox runs its jobs."
+        30, description="How many times faster than life the sandbox runs."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="How much goes to stderr.")
 

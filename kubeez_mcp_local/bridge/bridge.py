@@ -252,6 +252,5 @@ class Bridge:
 
     @property
     def _speed(self) -> float:
-        """How fast the API's clock runs: only the embedded sandbox scales its limits."""
-        embedded = self.mode is Mode.SANDBOX and self.settings.standalone_sandbox is None
-        return self.settings.sandbox_speed if embedded else 1.0
+        """How fast the API's clock runs."""
+        return self.settings.sandbox_speed if self.mode is Mode.SANDBOX else 1.0

@@ -46,7 +46,7 @@ class Knobs(BaseModel):
         30, description="How many times faster than life jobs run; a change also applies to the running ones."
     )
     rate_limits: Literal["on", "off", "scaled"] = Field(
-        "on", description="Per-minute buckets: as documented, none, or with minutes that pass at `speed`."
+        "scaled", description="Per-minute buckets: as documented, none, or with minutes that pass at `speed`."
     )
     concurrency_caps: bool = Field(True, description="At most 10 media, 5 music and 5 dialogue jobs at once.")
     assumed_routes: bool = Field(True, description="Serve the routes that the real API is only assumed to have.")
