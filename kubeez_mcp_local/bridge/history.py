@@ -78,8 +78,7 @@ class History:
         job = await self._known(job_id)
         if job is None:
             return await self._wait_for_foreign(job_id, timeout, progress)
-        if not job.settled:
-            job = await self._follower.wait(job, timeout=timeout, on_progress=progress)
+        job = await self._follower.wait(job, timeout=timeout, on_progress=progress)
         return Seen(job.kind, job.results, job) if job.settled else await self.status(job.id, None)
 
     async def generations(

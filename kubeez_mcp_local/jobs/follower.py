@@ -101,6 +101,7 @@ class Follower:
                 before, job = job.state, await self._ledger.get(job.id)
                 if before is job.state is State.ACCEPTED and job.id not in self._followed:
                     break  # given up; following it again at once would change nothing
+            await self._files_of(job)
         return await self._ledger.get(job.id)
 
     async def resume_all(self) -> list[Job]:
@@ -203,8 +204,14 @@ class Follower:
         except KubeezError as error:
             log.warning("the saved files of job %s cannot be noted in the ledger: %s", job.id, error)
 
+    async def _files_of(self, job: Job) -> None:
+        """Wait until a completed job is saved; if the process that should have saved it has ended, save it here."""
+        if await self._ledger.take_over_saving(job):
+            self._background.start(self.save_again, job)
+        await self._saved_by_other(job)
+
     async def _saved_by_other(self, job: Job) -> None:
-        """Another process settled it first and saves it; give it the time for that."""
+        """Somebody else saves it; give them the time for that."""
         waited = 0.0
         while job.state is State.COMPLETED and not job.files and not job.save_error and waited < _OTHER_SAVER_PATIENCE:
             await self._sleep(_LOOK_AT_LEDGER_EVERY)
