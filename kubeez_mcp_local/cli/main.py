@@ -21,6 +21,9 @@ COMMANDS = {
     "sandbox": "Run the stand-in API by itself, or empty it.",
 }
 
+_INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
 
 @dataclass
 class Options:
@@ -68,6 +71,8 @@ class _LazyCommands(click.Group):
             return super().invoke(ctx)
         except KubeezError as error:
             raise ExplainedError(error) from None
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(_INTERRUPTED) from None
 
 
 @click.group(cls=_LazyCommands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import sys
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import anyio
 from mcp import Client, StdioServerParameters, stdio_client
 from mcp.types import ElicitRequestFormParams, ElicitResult, TextContent
 
 from tests.e2e.server import PATIENCE, environment
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
+    from pathlib import Path
 
+    from mcp.client.session import ElicitationFnT
+    from mcp.shared.dispatcher import ProgressFnT
     from mcp.types import CallToolResult
 
 ERAS = ("auto", "legacy")
@@ -42,18 +45,20 @@ async def client(
         env=environment(folder, **settings),
         cwd=folder,
     )
-    with Path(folder / "stderr.txt").open("a", encoding="utf-8") as errors:
+    async with AsyncExitStack() as stack:
+        errors = stack.enter_context((folder / "stderr.txt").open("a", encoding="utf-8"))
         async with Client(
             stdio_client(parameters, errlog=errors),
             mode=mode,
             message_handler=on_message,
-            elicitation_callback=person,
+            elicitation_callback=cast("ElicitationFnT | None", person),
             read_timeout_seconds=PATIENCE + 45,
         ) as connected:
             yield connected
     assert strays == []
     if "api_key" in settings:
-        assert str(settings["api_key"]) not in Path(folder / "stderr.txt").read_text("utf-8")
+        written = await anyio.Path(folder / "stderr.txt").read_text("utf-8")
+        assert str(settings["api_key"]) not in written
 
 
 @dataclass
@@ -98,9 +103,7 @@ def facts_of(result: CallToolResult) -> dict[str, Any]:
     return result.structured_content
 
 
-async def finished(
-    server: Client, job: str, *, on_progress: Callable[[float, float | None, str | None], Any] | None = None
-) -> CallToolResult:
+async def finished(server: Client, job: str, *, on_progress: ProgressFnT | None = None) -> CallToolResult:
     """The result of waiting until `job` is over, over as many calls as it takes."""
     while True:
         result = await server.call_tool("wait_for_generation", {"id": job}, progress_callback=on_progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from pathlib import Path
@@ -90,8 +91,8 @@ async def test_a_video(tmp_path: Path, mode: str) -> None:
 async def test_waiting_reports_progress_that_grows(tmp_path: Path, mode: str) -> None:
     heard: list[tuple[float, float]] = []
 
-    async def on_progress(done: float, _total: float | None, _words: str | None) -> None:
-        heard.append((time.monotonic(), done))
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        heard.append((time.monotonic(), progress))
 
     async with client(tmp_path, mode, sandbox_speed=6) as server:
         started = await server.call_tool("generate_media", {"prompt": "slow", "model": "nano-banana-2"})
@@ -100,8 +101,8 @@ async def test_waiting_reports_progress_that_grows(tmp_path: Path, mode: str) ->
         moments = [began, *(moment for moment, _ in heard), time.monotonic()]
         amounts = [amount for _, amount in heard]
     assert len(heard) >= 2
-    assert all(later - earlier < 5 for earlier, later in zip(moments, moments[1:], strict=False))
-    assert all(later > earlier for earlier, later in zip(amounts, amounts[1:], strict=False))
+    assert all(later - earlier < 5 for earlier, later in itertools.pairwise(moments))
+    assert all(later > earlier for earlier, later in itertools.pairwise(amounts))
 
 
 async def test_a_wait_that_runs_out_is_a_success_with_a_next_step(tmp_path: Path, mode: str) -> None:

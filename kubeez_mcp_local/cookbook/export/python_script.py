@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kubeez_mcp_local.cookbook.calls import PAID_TOOLS
 from kubeez_mcp_local.cookbook.export.calls_rest import IMPLIED_TOOLS, NotExportableError, rest_call
 from kubeez_mcp_local.cookbook.export.script_helpers import helper_sources
-from kubeez_mcp_local.cookbook.export.to_python import ToPython
+from kubeez_mcp_local.cookbook.export.to_python import ToPython, variable
 from kubeez_mcp_local.cookbook.plan import dependencies
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ def _arguments(recipe: Recipe) -> str:
         f"    parser = argparse.ArgumentParser(description={_text(recipe.description)})",
     ]
     for name, argument in recipe.arguments.items():
-        option = f"--{name.replace('_', '-')}"
-        parts = [f'"{option}"', f'dest="{name}"', *_kind(argument)]
+        option = f"--{name.replace('_', '-')}" if name not in ("output", "poll_seconds", "help") else f"--the-{name}"
+        parts = [f'"{option}"', f'dest="{variable(name)}"', *_kind(argument)]
         help_ = argument.description.replace("%", "%%")
         lines.append(f"    parser.add_argument({', '.join(parts)}, help={_text(help_)})")
     output = f'Path("{recipe.name}-files")'
@@ -163,14 +163,14 @@ def _kind(argument: Argument) -> list[str]:
 def _step(step: Step, python: ToPython) -> str:
     if step.tool in IMPLIED_TOOLS:
         return f"    # {step.id}: {step.tool} – the script does this by itself"
-    indent = 4
+    indent, made = 4, variable(step.id)
     lines = [f"    # {step.id}: {step.tool}"]
     if step.for_each is not None:
-        lines.append(f"    {step.id} = []")
+        lines.append(f"    {made}: list[dict[str, Any]] = []")
         lines.append(f"    for index, item in enumerate({_items(step, python)}):")
         indent = 8
     elif step.when is not None:
-        lines.append(f'    {step.id} = {{"outputs": [], "songs": [], "files": []}}')
+        lines.append(f'    {made} = {{"outputs": [], "songs": [], "files": []}}')
     pad = " " * indent
     if step.when is not None:
         lines.append(f"{pad}if {python.condition(step.when)}:")
@@ -178,12 +178,12 @@ def _step(step: Step, python: ToPython) -> str:
         pad = " " * indent
     call = _call(step, python, indent)
     if step.tool not in PAID_TOOLS:
-        lines.append(f"{pad}{step.id} = {call}" if step.for_each is None else f"{pad}{step.id}.append({call})")
+        lines.append(f"{pad}{made} = {call}" if step.for_each is None else f"{pad}{made}.append({call})")
     elif step.for_each is None:
-        lines.append(f"{pad}{step.id} = {call}\n{pad}kubeez.finish([{step.id}])")
+        lines.append(f"{pad}{made} = {call}\n{pad}kubeez.finish([{made}])")
     else:
-        lines.append(f"{pad}{step.id}.append({call})")
-        lines.append(f"    kubeez.finish({step.id})")
+        lines.append(f"{pad}{made}.append({call})")
+        lines.append(f"    kubeez.finish({made})")
     return "\n".join(lines)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import keyword
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,13 @@ _SIMPLE = {
 }  # fmt: skip
 HELPERS = ("words", "lines", "slug", "pairs", "outputs", "truncate", "script")
 _WIDTH = 88
+# What a script calls its own things.
+_TAKEN = frozenset(
+    {*HELPERS, "text", "entries", "table", "args", "kubeez", "item", "index", "main", "run", "read_arguments", "output"}
+    | {"poll_seconds", "argparse", "csv", "io", "mimetypes", "os", "random", "re", "sys", "time", "httpx", "range"}
+    | {"str", "int", "float", "len", "list", "dict", "sorted", "sum", "min", "max", "abs", "zip", "round", "enumerate"}
+    | {"print", "parsed", "pause", "file_urls", "urljoin"}
+)
 
 
 class ToPython:
@@ -44,9 +52,10 @@ class ToPython:
     """
 
     def __init__(self, steps: Collection[str], arguments: Collection[str]) -> None:
-        self.steps = frozenset(steps)
-        self.arguments = frozenset(arguments)
+        self.steps = {step: variable(step) for step in steps}
+        self.arguments = {name: variable(name) for name in arguments}
         self.used: set[str] = set()
+        self._loops: list[str] = []
 
     def value(self, value: Any, indent: int) -> str:
         """Source of a nested value whose texts are templates."""
@@ -90,14 +99,21 @@ class ToPython:
             elif isinstance(node, nodes.If) and not node.elif_:
                 yes, no = self._joined(node.body), self._joined(node.else_)
                 pieces.append(_Slot(f"{yes} if {self.expression(node.test)} else {no}"))
-            elif (
-                isinstance(node, nodes.For) and isinstance(node.target, nodes.Name) and not node.else_ and not node.test
-            ):
-                inner = self._joined(node.body)
-                pieces.append(_Slot(f"''.join({inner} for {node.target.name} in {self.expression(node.iter)})"))
+            elif isinstance(node, nodes.For):
+                pieces.append(_Slot(self._loop(node)))
             else:
                 raise NotExportableError(f"A template uses {type(node).__name__}, which the export cannot translate.")
         return pieces
+
+    def _loop(self, node: nodes.For) -> str:
+        name = node.target.name if isinstance(node.target, nodes.Name) else ""
+        if not name or node.else_ or node.test or variable(name) != name:
+            raise NotExportableError("A template has a loop that the export cannot translate.")
+        values = self.expression(node.iter)
+        self._loops.append(name)
+        inner = self._joined(node.body)
+        self._loops.pop()
+        return f"''.join({inner} for {name} in {values})"
 
     def _joined(self, body: list[Any]) -> str:
         parts = []
@@ -161,15 +177,17 @@ class ToPython:
 
     def _name(self, name: str) -> str:
         if name in self.arguments:
-            return f"args.{name}"
-        return name
+            return f"args.{self.arguments[name]}"
+        if name in ("item", "index", *self._loops):
+            return name
+        raise NotExportableError(f"An expression uses {name!r}, which the export does not know.")
 
     def _attribute(self, node: nodes.Getattr) -> str:
         if isinstance(node.node, nodes.Name):
-            if node.node.name == "args":
-                return f"args.{node.attr}"
+            if node.node.name == "args" and node.attr in self.arguments:
+                return f"args.{self.arguments[node.attr]}"
             if node.node.name == "steps" and node.attr in self.steps:
-                return node.attr
+                return self.steps[node.attr]
             if node.node.name == "loop":
                 raise NotExportableError("A template uses the loop's counters, which the export cannot translate.")
         return f"{self.expression(node.node)}[{node.attr!r}]"
@@ -194,6 +212,11 @@ class ToPython:
             self.used.add(node.name)
             return f"{node.name}({', '.join([inner, *arguments])})"
         raise NotExportableError(f"The filter {node.name} has no counterpart in the export.")
+
+
+def variable(name: str) -> str:
+    """`name` as a variable that nothing else in the script is called."""
+    return f"{name}_" if keyword.iskeyword(name) or name in _TAKEN else name
 
 
 class _Slot(str):

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
+# One thread and no look-ahead: the same frames then give the same bytes. With x264's macroblock tree they do not.
+_VIDEO = {"preset": "veryfast", "crf": "27", "x264-params": "bframes=0:mbtree=0:rc-lookahead=0"}
+
 
 def write_clip(
     frames: Iterable[Image.Image],
@@ -26,9 +29,8 @@ def write_clip(
 ) -> None:
     """Write H.264 in MP4, with an AAC track when `samples` (mono, 16 bit) are given."""
     with av.open(str(target), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        video: Any = container.add_stream("libx264", rate=fps, options={"preset": "veryfast", "crf": "27"})
+        video: Any = container.add_stream("libx264", rate=fps, options=_VIDEO)
         video.width, video.height, video.pix_fmt = *size, "yuv420p"
-        # One thread: the same frames then give the same bytes on every machine.
         video.codec_context.thread_count = 1
         sound: Any = container.add_stream("aac", rate=rate, layout="mono") if samples is not None else None
         for number, picture in enumerate(frames):
@@ -64,7 +66,7 @@ def _encode_sound(container: Any, stream: Any, samples: array[int], rate: int) -
 def _from_image(picture: Image.Image) -> Any:
     # PyAV's stubs leave this one method untyped.
     make: Any = av.VideoFrame.from_image
-    return make(picture)
+    return make(picture).reformat(format="yuv420p")
 
 
 def _padded(data: bytes, size: int) -> bytes:

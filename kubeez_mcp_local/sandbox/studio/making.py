@@ -22,6 +22,8 @@ class Studio:
         self._books = books
         self._lock = threading.Lock()
         self._making: dict[str, threading.Lock] = {}
+        # Pictures are large in memory while they are made; more at once would not be done sooner.
+        self._easels = threading.BoundedSemaphore(2)
 
     def ready(self, file: File) -> File:
         """The same file with its bytes on disk and its measures known."""
@@ -38,7 +40,8 @@ class Studio:
     def _make(self, file: File, path: Path) -> None:
         work = Work.from_dict(file.work)
         rough = path.with_name(f".{path.name}")
-        render(work, [self._books.folder / "files" / name for name in work.inputs], rough)
+        with self._easels:
+            render(work, [self._books.folder / "files" / name for name in work.inputs], rough)
         rough.replace(path)
         # Measured, not copied from the work: without an encoder a clip may be one of the ready ones.
         found = measure(path, work.media_type)

@@ -25,7 +25,7 @@ const roomLeft = () => session.max_files - session.count - waiting().length;
 
 function size(bytes) {
   if (bytes < 1024) return `${bytes} bytes`;
-  return bytes < 1024 ** 2 ? `${Math.round(bytes / 1024)} KB` : `${(bytes / 1024 ** 2).toFixed(1)} MB`;
+  return bytes < 1024 ** 2 ? `${Math.round(bytes / 1024)} KB` : `${Number((bytes / 1024 ** 2).toFixed(1))} MB`;
 }
 
 function listed(list) {
@@ -179,7 +179,7 @@ function post(entry) {
 
 function handedOn(entry) {
   entry.bar.removeAttribute("value");
-  entry.detail.textContent = "Sending to Kubeez…";
+  entry.detail.textContent = "Passing it on…";
 }
 
 async function send() {
