@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 COMMANDS = {
     "serve": "Serve MCP over stdio (what an IDE starts; the default).",
     "demo": "Make three ad variants in the sandbox: pictures, a comparison sheet, a table of credits.",
+    "jobs": "List, follow and settle the jobs this machine paid for.",
+    "spend": "What was spent, by day, model, tool or recipe.",
     "sandbox": "Run the stand-in API by itself, or empty it.",
 }
 

@@ -1,0 +1,154 @@
+"""`kubeez-mcp-local jobs`: what the ledger remembers, and what can be done about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from kubeez_mcp_local.cli.running import run
+from kubeez_mcp_local.cli.terminal import print_json, results
+from kubeez_mcp_local.mcp_server.rows import job_row
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from kubeez_mcp_local.bridge import Bridge
+    from kubeez_mcp_local.cli.main import Options
+    from kubeez_mcp_local.jobs.job import Job
+
+T = TypeVar("T")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+@click.group()
+def jobs() -> None:
+    """List, follow and settle the jobs this machine paid for. JOB is an id or its unambiguous beginning."""
+
+
+@jobs.command("list")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="How many, newest first.")
+@_json
+@click.pass_obj
+def list_(options: Options, limit: int, as_json: bool) -> None:
+    """The newest jobs."""
+    _show(_with_bridge(options, lambda bridge: bridge.ledger.recent(limit)), as_json)
+
+
+@jobs.command()
+@click.argument("job")
+@_json
+@click.pass_obj
+def show(options: Options, job: str, as_json: bool) -> None:
+    """One job in full: prompt, settings, credits, files, error."""
+    _show_one(_with_bridge(options, lambda bridge: bridge.ledger.get(job)), as_json)
+
+
+@jobs.command()
+@click.argument("job")
+@click.option("--timeout", default=600.0, show_default=True, help="Longest wait in seconds; the job goes on after it.")
+@_json
+@click.pass_context
+def wait(context: click.Context, job: str, timeout: float, as_json: bool) -> None:
+    """Wait until a job is done and its files are saved. Exit code 1 if it failed, 3 if it still runs."""
+
+    async def work(bridge: Bridge) -> Job:
+        return await bridge.follower.wait(await bridge.ledger.get(job), timeout=timeout)
+
+    done = _with_bridge(context.obj, work)
+    _show_one(done, as_json)
+    if not done.settled:
+        context.exit(3)
+    context.exit(0 if done.state.value == "completed" else 1)
+
+
+@jobs.command()
+@click.option("--timeout", default=600.0, show_default=True, help="Longest wait for each job, in seconds.")
+@_json
+@click.pass_obj
+def resume(options: Options, timeout: float, as_json: bool) -> None:
+    """Pick up what earlier runs left unfinished: follow jobs, save files, settle what is unknown."""
+
+    async def work(bridge: Bridge) -> list[Job]:
+        taken = await bridge.follower.resume_all() + await bridge.reconciler.reconcile()
+        return [await bridge.follower.wait(job, timeout=timeout) for job in taken]
+
+    _show(_with_bridge(options, work), as_json)
+
+
+@jobs.command()
+@click.argument("job", required=False)
+@click.option("--paid/--not-paid", default=None, help="Settle JOB by hand, after you looked it up on kubeez.com.")
+@_json
+@click.pass_obj
+def reconcile(options: Options, job: str | None, paid: bool | None, as_json: bool) -> None:
+    """Find out what became of jobs whose fate is unknown, from the account's history; or settle one by hand."""
+    if paid is not None and job is None:
+        raise click.UsageError("--paid and --not-paid settle one job; name it.")
+
+    async def work(bridge: Bridge) -> list[Job]:
+        if job is not None and paid is not None:
+            return [await bridge.ledger.settle_by_hand((await bridge.ledger.get(job)).id, paid=paid)]
+        if job is not None:
+            return [await bridge.reconciler.settle(await bridge.ledger.get(job), patience=10)]
+        return await bridge.reconciler.reconcile()
+
+    _show(_with_bridge(options, work), as_json)
+
+
+@jobs.command()
+@click.argument("job")
+@_json
+@click.pass_obj
+def resave(options: Options, job: str, as_json: bool) -> None:
+    """Save the files of a finished job that are not on disk, for example after the disk was full."""
+
+    async def work(bridge: Bridge) -> Job:
+        found = await bridge.ledger.get(job)
+        await bridge.follower.save_again(found)
+        return await bridge.ledger.get(found.id)
+
+    _show_one(_with_bridge(options, work), as_json)
+
+
+def _with_bridge(options: Options, work: Callable[[Bridge], Awaitable[T]]) -> T:
+    from kubeez_mcp_local.bridge import Bridge
+
+    settings = options.settings()
+
+    async def inside() -> T:
+        async with Bridge(settings) as bridge:
+            return await work(bridge)
+
+    return run(settings, inside)
+
+
+def _show(found: list[Job], as_json: bool) -> None:
+    from rich.table import Table
+
+    if as_json:
+        print_json([job_row(job) for job in found])
+        return
+    if not found:
+        results().print("No jobs.")
+        return
+    table = Table("job", "when (UTC)", "state", "model", "credits", "what", box=None, header_style="bold")
+    for job in found:
+        credits_ = f"{job.charged:g}" if job.charged is not None else f"({job.reserved:g})"
+        what = job.error or job.save_error or " ".join(job.prompt.split())
+        when = f"{job.created:%Y-%m-%d %H:%M}"
+        table.add_row(job.id[:8], when, job.state.value, job.model, credits_, what[:60])
+    results().print(table)
+
+
+def _show_one(job: Job, as_json: bool) -> None:
+    facts = job_row(job)
+    if as_json:
+        print_json(facts)
+        return
+    console = results()
+    for name, value in facts.items():
+        lines = value if isinstance(value, list) else [value]
+        for line in lines:
+            console.print(f"{name:>16}  {line}", soft_wrap=True)
+            name = ""

@@ -1,0 +1,71 @@
+"""`kubeez-mcp-local spend`: what was spent, by day, model, tool or recipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from kubeez_mcp_local.cli.running import run
+from kubeez_mcp_local.cli.terminal import print_json, results
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from kubeez_mcp_local.cli.main import Options
+    from kubeez_mcp_local.jobs.budget import Today
+    from kubeez_mcp_local.jobs.summary import Spend, SpendKey
+    from kubeez_mcp_local.settings import Settings
+
+_BAR = 32
+
+
+@click.command()
+@click.option(
+    "--by", type=click.Choice(["day", "model", "tool", "recipe"]), default="day", show_default=True, help="Grouping."
+)
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="First UTC day to count, as 2026-11-23.")
+@click.option("--accept-clock", is_flag=True, help="Believe the clock again after it ran ahead.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a chart.")
+@click.pass_obj
+def spend(options: Options, by: SpendKey, since: datetime | None, accept_clock: bool, as_json: bool) -> None:
+    """What was spent, and what today's ceiling leaves. Credits; days are UTC."""
+    settings = options.settings()
+    since_day = since.strftime("%Y-%m-%d") if since else ""
+    rows, today = run(settings, lambda: _read(settings, by, since_day, accept_clock=accept_clock))
+    left = max(settings.max_credits_per_day - today.spent - today.reserved, 0.0)
+    if as_json:
+        groups = [{by: row.key, "jobs": row.jobs, "charged": row.charged, "reserved": row.reserved} for row in rows]
+        print_json({"by": by, "groups": groups, "day": today.day, "spent_today": today.spent, "left_today": left})
+        return
+    _chart(rows, by)
+    results().print(
+        f"Today ({today.day}): {today.spent:g} spent, {today.reserved:g} reserved, {left:g} left "
+        f"of {settings.max_credits_per_day:g}."
+    )
+
+
+async def _read(settings: Settings, by: SpendKey, since: str, *, accept_clock: bool) -> tuple[list[Spend], Today]:
+    from kubeez_mcp_local.bridge import Bridge
+
+    async with Bridge(settings) as bridge:
+        if accept_clock:
+            await bridge.ledger.accept_clock()
+        return await bridge.ledger.spend_by(by, since), await bridge.ledger.today()
+
+
+def _chart(rows: list[Spend], by: str) -> None:
+    from rich.bar import Bar
+    from rich.table import Table
+
+    if not rows:
+        results().print("Nothing was spent.")
+        return
+    most = max(row.charged for row in rows) or 1
+    table = Table(by, box=None, header_style="bold")
+    table.add_column("jobs", justify="right")
+    table.add_column("credits", justify="right")
+    table.add_column("")
+    for row in rows:
+        table.add_row(row.key or "–", str(row.jobs), f"{row.charged:g}", Bar(most, 0, row.charged, width=_BAR))
+    results().print(table)

@@ -1,0 +1,93 @@
+"""The ledger on the command line."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from click.testing import CliRunner
+
+from kubeez_mcp_local.bridge import Bridge
+from kubeez_mcp_local.cli.main import cli
+from kubeez_mcp_local.mcp_server.local_client import LocalClient
+from kubeez_mcp_local.settings import load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def variables(tmp_path: Path) -> dict[str, str]:
+    return {
+        "KUBEEZ_STATE_DIR": str(tmp_path / "state"),
+        "KUBEEZ_OUTPUT_DIR": str(tmp_path / "out"),
+        "KUBEEZ_SANDBOX_SPEED": "2000",
+        "KUBEEZ_MODE": "sandbox",
+    }
+
+
+@pytest.fixture
+def job(variables: dict[str, str], tmp_path: Path) -> dict[str, Any]:
+    """A finished picture in the ledger."""
+    settings = load_settings(environ=variables, working_dir=tmp_path)
+
+    async def make() -> dict[str, Any]:
+        async with LocalClient(Bridge(settings), name="test") as client:
+            started = await client("generate_media", {"prompt": "a kite", "model": "z-image"})
+            return await client("wait_for_generation", {"id": started["generation_id"]})
+
+    return anyio.run(make)
+
+
+def output_of(variables: dict[str, str], *arguments: str, code: int = 0) -> str:
+    done = CliRunner().invoke(cli, arguments, env=variables)
+    assert done.exit_code == code, done.output
+    return done.stdout
+
+
+def test_jobs_are_listed_shown_and_found_by_the_beginning_of_their_id(
+    variables: dict[str, str], job: dict[str, Any]
+) -> None:
+    (row,) = json.loads(output_of(variables, "jobs", "list", "--json"))
+    assert (row["state"], row["model"], row["charged"], row["client"]) == ("completed", "z-image", 4, "test")
+    assert json.loads(output_of(variables, "jobs", "show", job["generation_id"][:8], "--json")) == row
+    assert "a kite" in output_of(variables, "jobs", "list")
+    assert row["files"][0] in output_of(variables, "jobs", "show", row["job"])
+
+
+def test_waiting_for_a_finished_job_returns_at_once(variables: dict[str, str], job: dict[str, Any]) -> None:
+    assert json.loads(output_of(variables, "jobs", "wait", job["generation_id"], "--json"))["state"] == "completed"
+
+
+def test_a_lost_file_can_be_saved_again(variables: dict[str, str], job: dict[str, Any], tmp_path: Path) -> None:
+    (saved,) = (tmp_path / "out").rglob("*.png")
+    saved.unlink()
+    again = json.loads(output_of(variables, "jobs", "resave", job["generation_id"], "--json"))
+    assert [path for path in again["files"] if path.endswith(".png")]
+    assert list((tmp_path / "out").rglob("*.png"))
+
+
+def test_spending_is_summed_by_day_and_by_model(variables: dict[str, str], job: dict[str, Any]) -> None:
+    by_day = json.loads(output_of(variables, "spend", "--json"))
+    assert (by_day["spent_today"], by_day["left_today"], len(by_day["groups"])) == (4, 1996, 1)
+    assert by_day["groups"][0]["charged"] == job["cost"]["charged"]
+    by_model = json.loads(output_of(variables, "spend", "--by", "model", "--json"))
+    assert by_model["groups"] == [{"model": "z-image", "jobs": 1, "charged": 4, "reserved": 0}]
+    assert "z-image" in output_of(variables, "spend", "--by", "model")
+
+
+def test_an_empty_ledger_is_said_to_be_empty(variables: dict[str, str]) -> None:
+    assert "No jobs" in output_of(variables, "jobs", "list")
+    assert "Nothing was spent" in output_of(variables, "spend")
+
+
+def test_an_unknown_job_is_an_explained_error(variables: dict[str, str]) -> None:
+    done = CliRunner().invoke(cli, ["jobs", "show", "nothing-like-it"], env=variables)
+    assert done.exit_code == 2
+    assert "nothing-like-it" in done.stderr
+
+
+def test_settling_by_hand_needs_a_job(variables: dict[str, str]) -> None:
+    assert CliRunner().invoke(cli, ["jobs", "reconcile", "--paid"], env=variables).exit_code == 2
