@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import logging
+import traceback
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,21 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.mcp_server.inventory import ToolSpec
+
+log = logging.getLogger(__name__)
+
+
+class ToolCrashedError(KubeezError):
+    """A tool failed in a way nobody foresaw. What it said stays in the log, it may hold anything."""
+
+    code = "internal_error"
+
+    def __init__(self, spec: ToolSpec) -> None:
+        super().__init__(
+            f"{spec.name} failed inside this server; the log on stderr has the details.",
+            next_step="Please report it. Other tools go on working.",
+            spent=None if spec.spends else False,
+        )
 
 
 class BoundTool:
@@ -76,6 +93,11 @@ class BoundTool:
             result = await self.spec.handler(call, **self.checked(arguments))
         except KubeezError as error:
             return refusal(error, bridge.mode.value)
+        except (QuestionPendingError, MCPError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the last stop: a crash must not end the conversation
+            log.error("%s crashed: %s\n%s", self.spec.name, type(error).__name__, _frames(error))  # noqa: TRY400
+            return refusal(ToolCrashedError(self.spec), bridge.mode.value)
         return answer(result, call.blocks)
 
     def _explain(self, error: ValidationError) -> InvalidArgumentError:
@@ -129,6 +151,11 @@ class Toolbox:
             return await tool.run(bridge, arguments, context)
         except QuestionPendingError as pending:
             return pending.result
+
+
+def _frames(error: BaseException) -> str:
+    """Where it happened, without what the exception says: that may quote a prompt."""
+    return "".join(traceback.format_tb(error.__traceback__))
 
 
 def _shown(value: object) -> str:

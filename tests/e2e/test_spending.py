@@ -145,9 +145,7 @@ async def test_three_variants_are_three_charges_and_one_question(
     async with client(tmp_path, person=person, **live) as server:
         started = facts_of(await server.call_tool("generate_media", {**PICTURE, "variant_count": 3}))
         assert len(set(started["generation_ids"])) == 3
-        files = [
-            file for job in started["generation_ids"] for file in facts_of(await finished(server, job))["files"]
-        ]
+        files = [file for job in started["generation_ids"] for file in facts_of(await finished(server, job))["files"]]
         assert len({file["path"] for file in files}) == 3
     (question,) = person.questions
     assert "3 × nano-banana-2 for 42 credits" in question
