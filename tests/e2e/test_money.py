@@ -32,7 +32,7 @@ PRICE = 14
 
 
 def charges(api: RunningSandbox) -> list[float]:
-    return [-entry["amount"] for entry in api.control.account()["entries"] if entry["kind"] == "charge"]
+    return [-entry["credits"] for entry in api.control.account()["entries"] if entry["kind"] == "charge"]
 
 
 async def test_a_yes_pays_once_and_the_question_names_the_price(
