@@ -84,7 +84,11 @@ class Payer:
             quote = await self._reserve(call, arguments, hints)
             await self.write(self.journal.started, call.key, call.step.tool, arguments, quote)
             started = await self._send(call, arguments)
-        result = await follow(self.call, started, clock=self.clock, sleep=self.sleep, seconds=MAX_JOB_SECONDS)
+        try:
+            result = await follow(self.call, started, clock=self.clock, sleep=self.sleep, seconds=MAX_JOB_SECONDS)
+        except KubeezError:
+            self.purse.keep(call.key)  # the job exists: its credits are as good as spent
+            raise
         return await self._settle(call, result, quote)
 
     async def write(self, record: Callable[..., None], *arguments: Any) -> None:

@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 from kubeez_mcp_local.cookbook.arguments import check_arguments
 from kubeez_mcp_local.cookbook.budget import Budget, budget_of, number
 from kubeez_mcp_local.cookbook.calls import PAID_TOOLS, READING_TOOLS, estimate_arguments
@@ -76,6 +78,7 @@ class Quotes:
     def __init__(self, call: ToolCaller) -> None:
         self._call = call
         self._known: dict[str, float | None] = {}
+        self._asking = anyio.Lock()
 
     async def of(self, tool: str, arguments: Mapping[str, Any], hints: Mapping[str, Any]) -> float | None:
         """Credits of one call, or `None` when nobody can tell."""
@@ -83,16 +86,14 @@ class Quotes:
         if asked is None:
             return None
         key = json.dumps([tool, asked], sort_keys=True, default=str)
-        if key not in self._known:
-            self._known[key] = await self._ask(asked)
+        async with self._asking:
+            if key not in self._known:
+                try:
+                    credits_ = (await self._call("estimate", asked)).get("credits")
+                except KubeezError:
+                    return None  # may be known the next time
+                self._known[key] = float(credits_) if isinstance(credits_, (int, float)) else None
         return self._known[key]
-
-    async def _ask(self, asked: Mapping[str, Any]) -> float | None:
-        try:
-            credits_ = (await self._call("estimate", asked)).get("credits")
-        except KubeezError:
-            return None
-        return float(credits_) if isinstance(credits_, (int, float)) else None
 
 
 @dataclass(slots=True)

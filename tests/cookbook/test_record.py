@@ -1,0 +1,120 @@
+"""Jobs that were made become a recipe draft that makes them again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kubeez_mcp_local.cookbook.budget import Budget
+from kubeez_mcp_local.cookbook.check import check_recipe, sample_arguments
+from kubeez_mcp_local.cookbook.format import Origin, Recipe
+from kubeez_mcp_local.cookbook.parse import parse_recipe
+from kubeez_mcp_local.cookbook.record import MAX_JOBS, RecordedJob, record_recipe
+from kubeez_mcp_local.cookbook.run import run_recipe
+from kubeez_mcp_local.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+JOBS = [
+    RecordedJob(
+        "g1",
+        "generate_media",
+        {
+            "prompt": 'A bottle, "steel" {{ not a template }}\nsecond line',
+            "model": "nano-banana-2",
+            "aspect_ratio": "4:5",
+            "source_media_urls": ["/home/ann/Pictures/bottle.png"],
+            "seed": 7,
+        },
+        ["https://media.example/1.png"],
+        ["/home/ann/Kubeez/1.png"],
+        14,
+    ),
+    RecordedJob(
+        "g2",
+        "generate_media",
+        {
+            "prompt": "The bottle turns",
+            "model": "nano-banana-2",
+            "aspect_ratio": "4:5",
+            "source_media_urls": ["/home/ann/Kubeez/1.png", "/home/ann/Pictures/bottle.png"],
+        },
+        ["https://media.example/2.png"],
+        credits=14,
+    ),
+    RecordedJob(
+        "g3", "remove_background", {"image_url": "https://media.example/2.png"}, ["https://media.example/3.png"]
+    ),
+]
+
+
+def draft_of(jobs: list[RecordedJob]) -> Recipe:
+    return parse_recipe(record_recipe(jobs, "bottle", "The bottle"), Origin("draft", "recorded"))
+
+
+def test_the_sequence_is_kept_and_inputs_are_chained() -> None:
+    recipe = draft_of(JOBS)
+
+    assert [step.tool for step in recipe.steps] == ["generate_media", "generate_media", "remove_background"]
+    assert recipe.steps[1].with_["source_media_urls"] == ["{{ steps.step_1.outputs[0].url }}", "{{ args.input }}"]
+    assert recipe.steps[2].with_["image_url"] == "{{ steps.step_2.outputs[0].url }}"
+
+
+def test_what_varies_becomes_arguments_and_no_path_of_mine_gets_in() -> None:
+    recipe = draft_of(JOBS)
+
+    assert list(recipe.arguments) == [
+        "step_1_prompt",
+        "model",
+        "aspect_ratio",
+        "input",
+        "step_2_prompt",
+        "max_credits",
+    ]
+    assert recipe.arguments["model"].type == "model"
+    assert recipe.arguments["step_1_prompt"].default == JOBS[0].arguments["prompt"]
+    assert recipe.arguments["input"].required
+    assert "/home/ann" not in recipe.text
+    assert "seed" not in recipe.text
+
+
+def test_the_draft_is_sound() -> None:
+    assert [str(finding) for finding in check_recipe(draft_of(JOBS))] == []
+
+
+async def test_the_draft_replays_what_was_made(tools: Any, tmp_path: Path) -> None:
+    tools.prices["remove-background"] = 5.0
+    recipe = draft_of(JOBS)
+    arguments = sample_arguments(recipe, lambda kind: f"/samples/{kind}.png")
+    report = await run_recipe(
+        recipe, arguments, tools, budget=Budget(100), run_dir=tmp_path, run_id="r", mode="sandbox"
+    )
+
+    assert report.status == "completed"
+    first, second = tools.made()
+    assert first == {
+        "prompt": JOBS[0].arguments["prompt"],
+        "model": "nano-banana-2",
+        "aspect_ratio": "4:5",
+        "source_media_urls": ["/samples/image.png"],
+    }
+    assert second["source_media_urls"] == ["https://media.example/job-1.png", "/samples/image.png"]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "words"),
+    [
+        ([], "at least one"),
+        ([RecordedJob("g", "regenerate", {"id": "x"})], "cannot repeat"),
+        ([RecordedJob("g", "view_media", {"output_id": "x"})], "cannot repeat"),
+        ([RecordedJob("g", "generate_media", {"prompt": "x"})] * (MAX_JOBS + 1), "at most 40"),
+        ([RecordedJob("g", "generate_media", {"prompt": f"{n}" * 9000}) for n in range(9)], "longer than one recipe"),
+    ],
+)
+def test_what_cannot_be_recorded_is_refused(jobs: list[RecordedJob], words: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=words):
+        record_recipe(jobs, "draft")

@@ -1,0 +1,372 @@
+"""A recipe runs by itself: steps in order, money within the budget, nothing paid twice, and a report at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kubeez_mcp_local.cookbook.arguments import check_arguments
+from kubeez_mcp_local.cookbook.budget import Budget, budget_of
+from kubeez_mcp_local.cookbook.calls import ToolCallError
+from kubeez_mcp_local.cookbook.format import Origin, Recipe
+from kubeez_mcp_local.cookbook.journal import Journal, JournalError, RunMismatchError
+from kubeez_mcp_local.cookbook.parse import parse_recipe
+from kubeez_mcp_local.cookbook.problems import RecipeError
+from kubeez_mcp_local.cookbook.run import run_recipe
+from kubeez_mcp_local.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kubeez_mcp_local.cookbook.report import RunEvent, RunReport
+
+pytestmark = pytest.mark.anyio
+
+HEAD = """---
+name: plain
+title: A plain recipe
+description: One picture of one thing.
+arguments:
+  subject: {description: What is shown, default: tea}
+  picture: {description: A picture, type: path}
+  names: {description: Names, type: list}
+  rows: {description: Rows, type: table}
+tools: [estimate, generate_media, generate_music, pick_model, wait_for_generation]
+steps:
+"""
+HERO = '  - {id: hero, tool: generate_media, with: {model: nano-banana-2, prompt: "A {{ args.subject }}"}}\n'
+
+
+def recipe_of(steps: str) -> Recipe:
+    return parse_recipe(f"{HEAD}{steps}---\nText about {{{{ subject }}}}\n", Origin("draft", "a test"), file="plain.md")
+
+
+async def no_sleep(_: float) -> None:
+    return None
+
+
+async def run(
+    recipe: Recipe, tools: Any, folder: Path, *, budget: float = 1000, run_id: str = "r1", **options: Any
+) -> RunReport:
+    given = options.pop("given", {})
+    arguments = check_arguments(recipe.front, given)
+    options = {"mode": "sandbox", "sleep": no_sleep, **options}
+    return await run_recipe(recipe, arguments, tools, budget=Budget(budget), run_dir=folder, run_id=run_id, **options)
+
+
+async def test_a_paid_step_ends_with_its_finished_job(tools: Any, tmp_path: Path) -> None:
+    report = await run(recipe_of(HERO), tools, tmp_path)
+
+    assert report.status == "completed"
+    assert (report.spent, report.files, report.exit_code) == (14.0, ("/out/job-1.png",), 0)
+    assert [name for name, _, _ in tools.calls] == ["estimate", "generate_media", *["wait_for_generation"] * 2]
+    assert tools.made()[0] == {"model": "nano-banana-2", "prompt": "A tea"}
+    assert "1 completed; 14 of 1,000 credits; 1 files" in report.summary()
+
+
+async def test_a_later_step_uses_what_an_earlier_one_made(tools: Any, tmp_path: Path) -> None:
+    clip = (
+        "  - {id: clip, tool: generate_media, with: {model: nano-banana-2, prompt: move, "
+        'source_media_urls: ["{{ steps.hero.outputs[0].url }}"], seed: "{{ none }}"}}\n'
+    )
+    await run(recipe_of(HERO + clip), tools, tmp_path)
+    assert tools.made()[1] == {
+        "model": "nano-banana-2",
+        "prompt": "move",
+        "source_media_urls": ["https://media.example/job-1.png"],
+    }
+
+
+async def test_for_each_makes_one_call_an_item_and_the_next_step_sees_all_results(tools: Any, tmp_path: Path) -> None:
+    steps = (
+        '  - id: each\n    tool: generate_media\n    for_each: "{{ args.names }}"\n'
+        '    with: {model: nano-banana-2, prompt: "{{ index }}: {{ item }}"}\n'
+        "  - id: all\n    tool: generate_media\n"
+        "    with: {model: nano-banana-2, prompt: sheet, "
+        "source_media_urls: \"{{ steps.each | outputs | pluck('url') }}\"}\n"
+    )
+    report = await run(recipe_of(steps), tools, tmp_path, given={"names": "ann, bob, cem"})
+
+    assert sorted(made["prompt"] for made in tools.made()[:3]) == ["0: ann", "1: bob", "2: cem"]
+    assert len(tools.made()[3]["source_media_urls"]) == 3
+    assert [call.key for call in report.calls] == ["each[0]", "each[1]", "each[2]", "all"]
+
+
+async def test_when_leaves_a_step_out(tools: Any, tmp_path: Path) -> None:
+    steps = HERO.replace("with:", "when: \"args.subject == 'coffee'\", with:")
+    report = await run(recipe_of(steps), tools, tmp_path)
+    assert [call.status for call in report.calls] == ["skipped"]
+    assert report.status == "completed"
+    assert tools.made() == []
+
+
+async def test_independent_steps_run_side_by_side_within_the_limit(tools: Any, tmp_path: Path) -> None:
+    tools.waits = 3
+    steps = "".join(HERO.replace("hero", f"step_{number}") for number in range(6))
+    await run(recipe_of(steps), tools, tmp_path, parallel=3)
+    assert tools.most_running == 3
+
+
+async def test_the_budget_is_a_ceiling_for_the_whole_run(tools: Any, tmp_path: Path) -> None:
+    steps = "".join(HERO.replace("hero", f"step_{number}") for number in range(5))
+    report = await run(recipe_of(steps), tools, tmp_path, budget=30)
+
+    assert (report.status, report.exit_code, report.spent) == ("stopped", 3, 28.0)
+    assert len(tools.made()) == 2
+    stopped = [call for call in report.calls if call.status == "stopped"]
+    assert len(stopped) == 3
+    assert "it costs 14 credits" in stopped[0].reason
+
+
+async def test_an_unknown_price_is_never_taken_for_zero(tools: Any, tmp_path: Path) -> None:
+    tools.prices = {}
+    report = await run(recipe_of(HERO), tools, tmp_path)
+    assert report.status == "stopped"
+    assert tools.made() == []
+    assert "price is unknown" in report.calls[0].reason
+
+    allowed = HERO.replace("id: hero", "id: hero, at_most: 20")
+    report = await run(recipe_of(allowed), tools, tmp_path, run_id="r2")
+    assert report.status == "completed"
+
+
+async def test_a_budget_above_the_ceiling_is_lowered_and_the_report_says_so(tools: Any, tmp_path: Path) -> None:
+    recipe = parse_recipe(
+        recipe_of(HERO).text.replace("tools:", "budget: 99999\ntools:"), Origin("draft", "x"), file="plain.md"
+    )
+    arguments = check_arguments(recipe.front, {})
+    budget = budget_of(recipe, arguments, ceiling=10)
+    report = await run_recipe(
+        recipe, arguments, tools, budget=budget, run_dir=tmp_path, run_id="r", mode="live", sleep=no_sleep
+    )
+    assert (report.budget, report.status, tools.made()) == (10, "stopped", [])
+    assert report.notes == ("The recipe asks for 99,999 credits; your ceiling of 10 holds.",)
+
+
+async def test_a_failed_job_costs_nothing_and_what_needs_it_is_skipped(tools: Any, tmp_path: Path) -> None:
+    tools.trouble = {"tea": "failed"}
+    clip = (
+        "  - {id: clip, tool: generate_media, with: {model: nano-banana-2, prompt: move, "
+        'source_media_urls: "{{ steps.hero.outputs[0].url }}"}}\n'
+        "  - {id: other, tool: generate_media, with: {model: nano-banana-2, prompt: else}}\n"
+    )
+    report = await run(recipe_of(HERO + clip), tools, tmp_path)
+
+    assert [(call.key, call.status) for call in report.calls] == [
+        ("hero", "failed"),
+        ("clip", "skipped"),
+        ("other", "completed"),
+    ]
+    assert (report.status, report.spent, report.exit_code) == ("failed", 14.0, 1)
+    assert "hero: failed: moderated" in report.summary()
+
+
+async def test_in_a_loop_one_failure_leaves_the_other_items_alone(tools: Any, tmp_path: Path) -> None:
+    tools.trouble = {"bob": "failed"}
+    steps = (
+        '  - id: each\n    tool: generate_media\n    for_each: "{{ args.names }}"\n'
+        '    with: {model: nano-banana-2, prompt: "{{ item }}"}\n'
+        '  - id: next\n    tool: generate_media\n    for_each: "{{ args.names }}"\n'
+        '    with: {model: nano-banana-2, prompt: again, source_media_urls: "{{ steps.each[index].outputs[0].url }}"}\n'
+    )
+    report = await run(recipe_of(steps), tools, tmp_path, given={"names": "ann, bob, cem"})
+    first, second = [call.status for call in report.calls[:3]], [call.status for call in report.calls[3:]]
+    assert (first, second) == (["completed", "failed", "completed"], ["completed", "skipped", "completed"])
+
+
+async def test_out_of_credits_stops_the_whole_run(tools: Any, tmp_path: Path) -> None:
+    tools.trouble = {"tea": ToolCallError("Not enough credits.", code="insufficient_credits")}
+    steps = "".join(HERO.replace("hero", f"step_{number}") for number in range(8))
+    report = await run(recipe_of(steps), tools, tmp_path, parallel=1)
+    assert report.status == "stopped"
+    assert len(tools.made()) == 1
+    assert "Not enough credits." in report.notes
+
+
+async def test_a_call_of_unknown_fate_counts_as_spent(tools: Any, tmp_path: Path) -> None:
+    tools.trouble = {"tea": ToolCallError("The connection broke.", spent=None)}
+    report = await run(recipe_of(HERO), tools, tmp_path)
+    assert (report.status, report.spent) == ("failed", 14.0)
+
+
+async def test_the_same_run_again_pays_for_nothing(tools: Any, tmp_path: Path) -> None:
+    await run(recipe_of(HERO), tools, tmp_path)
+    again = await run(recipe_of(HERO), tools, tmp_path)
+
+    assert len(tools.made()) == 1
+    assert again.calls[0].resumed
+    assert (again.spent, again.files) == (14.0, ("/out/job-1.png",))
+
+
+async def test_a_run_that_was_cut_off_after_acceptance_follows_the_job(tools: Any, tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    async def dies(tool: str, arguments: Any, *, key: str = "") -> Any:
+        if tool == "wait_for_generation":
+            raise Killed
+        return await tools(tool, arguments, key=key)
+
+    with pytest.raises(Killed):
+        await run(recipe_of(HERO), dies, tmp_path)
+    report = await run(recipe_of(HERO), tools, tmp_path)
+
+    assert len(tools.made()) == 1
+    assert (report.status, report.spent) == ("completed", 14.0)
+
+
+async def test_a_run_that_was_cut_off_while_sending_repeats_with_the_same_key_and_arguments(
+    tools: Any, tmp_path: Path
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    async def dies(tool: str, arguments: Any, *, key: str = "") -> Any:
+        result = await tools(tool, arguments, key=key)
+        if tool == "generate_media":
+            raise Killed
+        return result
+
+    with pytest.raises(Killed):
+        await run(recipe_of(HERO), dies, tmp_path)
+    report = await run(recipe_of(HERO), tools, tmp_path)
+
+    sent = [(arguments, key) for tool, arguments, key in tools.calls if tool == "generate_media"]
+    assert sent[0] == sent[1]
+    assert sent[0][1] == "r1/hero"
+    assert len(tools.jobs) == 1
+    assert report.spent == 14.0
+
+
+async def test_what_an_earlier_attempt_promised_is_held_back_from_the_budget(tools: Any, tmp_path: Path) -> None:
+    two = HERO + HERO.replace("hero", "second")
+    journal = Journal(tmp_path, "r1", recipe_of(two).text, check_arguments(recipe_of(two).front, {}), "sandbox")
+    journal.started("hero", "generate_media", {"model": "nano-banana-2", "prompt": "A tea"}, 14.0)
+    journal.close()
+
+    report = await run(recipe_of(two), tools, tmp_path, budget=20)
+
+    assert [(call.key, call.status) for call in report.calls] == [("hero", "completed"), ("second", "stopped")]
+
+
+async def test_a_failed_call_is_made_again_by_the_next_attempt(tools: Any, tmp_path: Path) -> None:
+    tools.trouble = {"tea": "failed"}
+    assert (await run(recipe_of(HERO), tools, tmp_path)).status == "failed"
+    tools.trouble, tools.by_key = {}, {}
+    assert (await run(recipe_of(HERO), tools, tmp_path)).status == "completed"
+
+
+async def test_a_torn_last_line_is_ignored(tools: Any, tmp_path: Path) -> None:
+    await run(recipe_of(HERO), tools, tmp_path)
+    path = tmp_path / "r1.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"event": "fini')
+    report = await run(recipe_of(HERO), tools, tmp_path)
+    assert report.status == "completed"
+    assert len(tools.made()) == 1
+
+
+@pytest.mark.parametrize("change", ["recipe", "arguments", "mode"])
+async def test_a_run_id_belongs_to_one_recipe_its_arguments_and_its_mode(
+    tools: Any, tmp_path: Path, change: str
+) -> None:
+    await run(recipe_of(HERO), tools, tmp_path)
+    with pytest.raises(RunMismatchError):
+        await run(
+            recipe_of(HERO.replace("A {{", "The {{") if change == "recipe" else HERO),
+            tools,
+            tmp_path,
+            given={"subject": "coffee"} if change == "arguments" else {},
+            mode="live" if change == "mode" else "sandbox",
+        )
+
+
+@pytest.mark.parametrize("run_id", ["", "../../x", "a/b", "a b", "x" * 65])
+async def test_a_run_id_is_a_plain_name(tools: Any, tmp_path: Path, run_id: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="run_id"):
+        await run(recipe_of(HERO), tools, tmp_path, run_id=run_id)
+
+
+async def test_nothing_is_paid_when_the_record_cannot_be_written(tools: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    with pytest.raises(JournalError):
+        await run(recipe_of(HERO), tools, tmp_path / "file")
+    assert tools.calls == []
+
+
+async def test_a_disk_that_fills_up_stops_the_run_before_the_next_payment(
+    tools: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise JournalError("The record of this run cannot be written: No space left on device.")
+
+    monkeypatch.setattr(Journal, "started", full)
+    with pytest.raises(JournalError, match="No space left"):
+        await run(recipe_of(HERO), tools, tmp_path)
+    assert tools.made() == []
+
+
+async def test_a_recipe_cannot_name_a_file_itself(tools: Any, tmp_path: Path) -> None:
+    for value in ("/home/ann/secret.png", "../secret.png", "~/.ssh/id_rsa", "file:///etc/passwd", "{{ args.subject }}"):
+        steps = HERO.replace("prompt:", f'source_media_urls: ["{value}"], prompt:')
+        report = await run(recipe_of(steps), tools, tmp_path, run_id=f"r{abs(hash(value))}")
+        assert report.status == "failed"
+        assert "only whoever runs the recipe may name a file" in report.calls[0].reason
+    assert tools.made() == []
+
+
+async def test_files_named_by_the_user_are_passed_on(tools: Any, tmp_path: Path) -> None:
+    steps = HERO.replace("prompt:", 'source_media_urls: ["{{ args.picture }}", "{{ args.rows[0].file }}"], prompt:')
+    given = {"picture": "~/a.png", "rows": "file\n/tmp/b.png"}
+    report = await run(recipe_of(steps), tools, tmp_path, given=given)
+    assert report.status == "completed"
+    assert tools.made()[0]["source_media_urls"] == ["~/a.png", "/tmp/b.png"]
+
+
+async def test_a_recipe_without_steps_cannot_run(tools: Any, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no steps"):
+        await run(parse_recipe(HEAD.replace("steps:\n", "") + "---\nText\n", Origin("draft", "x")), tools, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        (HERO.replace("A {{ args.subject }}", "{{ steps.hero.outputs }}"), "no earlier step"),
+        (
+            HERO.replace("A {{ args.subject }}", "{{ steps.later.x }}") + HERO.replace("hero", "later"),
+            "no earlier step",
+        ),
+        (HERO.replace("A {{ args.subject }}", "{{ args.subject"), "template"),
+    ],
+)
+async def test_steps_that_refer_to_what_is_not_there_are_refused_before_anything_runs(
+    tools: Any, tmp_path: Path, steps: str, words: str
+) -> None:
+    with pytest.raises(RecipeError, match=words) as caught:
+        await run(recipe_of(steps), tools, tmp_path)
+    assert caught.value.line > 0
+    assert tools.calls == []
+
+
+async def test_for_each_must_be_a_list_of_sensible_length(tools: Any, tmp_path: Path) -> None:
+    steps = HERO.replace("with:", 'for_each: "{{ args.subject }}", with:')
+    report = await run(recipe_of(steps), tools, tmp_path)
+    assert "must come to a list" in report.calls[0].reason
+
+
+async def test_progress_is_told_call_by_call(tools: Any, tmp_path: Path) -> None:
+    events: list[RunEvent] = []
+    await run(recipe_of(HERO), tools, tmp_path, on_event=events.append)
+    assert [(event.kind, event.key, event.done, event.total) for event in events] == [
+        ("started", "hero", 0, 1),
+        ("completed", "hero", 1, 1),
+    ]
+    assert events[-1].spent == 14.0
+
+
+async def test_five_hundred_rows_ask_for_one_price(tools: Any, tmp_path: Path) -> None:
+    steps = HERO.replace("with:", 'for_each: "{{ args.rows }}", with:').replace("args.subject", "item.name")
+    rows = "name\n" + "\n".join(f"row {number}" for number in range(500))
+    report = await run(recipe_of(steps), tools, tmp_path, budget=10_000, given={"rows": rows})
+    assert (report.status, report.spent) == ("completed", 7000.0)
+    assert len(tools.made("estimate")) == 1
