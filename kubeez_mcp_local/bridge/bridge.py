@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 _CLOSE_SECONDS = 0.2
 _RESUME_AFTER_SECONDS = 2.0
 _BALANCE_SECONDS = 5.0
+_SETTLING_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,7 @@ class Bridge:
             self.reconciler,
             self.background,
             on_accepted=self.follower.follow,
+            settling=self._settling,
         )
         return Spender(
             sender,
@@ -179,6 +181,7 @@ class Bridge:
             account=self.account,
             asks_above=self.settings.asks_above,
             balance=self._credits,
+            settling=self._settling,
         )
 
     @cached_property
@@ -249,6 +252,11 @@ class Bridge:
     @property
     def _cache(self) -> Path:
         return self.settings.state_dir / "cache"
+
+    @property
+    def _settling(self) -> float:
+        """How long a call waits for the history to settle a job whose answer never came, in seconds."""
+        return max(_SETTLING_SECONDS / self._speed, 1.0)
 
     @property
     def _speed(self) -> float:

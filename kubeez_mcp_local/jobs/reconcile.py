@@ -69,6 +69,11 @@ class Reconciler:
 
     async def settle(self, job: Job, *, patience: float) -> Job:
         """Try for up to `patience` seconds to settle `job`; returns it as it stands then. Never raises for the API."""
+        with anyio.move_on_after(patience):
+            return await self._settled(job, patience)
+        return await self._ledger.get(job.id)
+
+    async def _settled(self, job: Job, patience: float) -> Job:
         waited = 0.0
         while True:
             try:

@@ -230,10 +230,12 @@ class LedgerFile:
     def take_over_saving(self, job: Job) -> bool:
         """Become the one who saves the outputs of `job`, if the process that should have has ended or failed."""
         with self._database.read() as connection:
-            saver = connection.execute("SELECT saver FROM jobs WHERE id = ?", (job.id,)).fetchone()[0]
-        if saver is None or not (job.save_error or self._owner.is_dead(saver)):
+            row = connection.execute(
+                "SELECT saver FROM jobs WHERE id = ? AND state = 'completed' AND saved_at IS NULL", (job.id,)
+            ).fetchone()
+        if row is None or not (job.save_error or self._owner.is_dead(row["saver"])):
             return False
-        return self._exchange("saver", job.id, saver)
+        return self._exchange("saver", job.id, row["saver"])
 
     def _exchange(self, column: str, job_id: str, before: str) -> bool:
         with self._database.write() as connection:

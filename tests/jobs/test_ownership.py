@@ -102,3 +102,14 @@ def test_saving_is_taken_over_when_it_failed_or_its_process_died(open_file: Open
     dying.close()
     assert living.take_over_saving(died)
     assert not living.take_over_saving(died)
+
+
+def test_what_is_saved_is_not_saved_again(open_file: Opener, order: Orders) -> None:
+    dying, living = open_file(), open_file()
+    job = dying.claim([order()]).claims[0].job
+    assert job is not None
+    dying.accepted(job.id, ["gen-1"])
+    dying.settled(job.id, State.COMPLETED, 14, [])
+    saved = dying.saved(job.id, ())
+    dying.close()
+    assert not living.take_over_saving(saved)
