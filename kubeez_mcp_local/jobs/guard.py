@@ -23,7 +23,7 @@ from kubeez_mcp_local.jobs.approvals import Approval, redeem
 from kubeez_mcp_local.jobs.budget import Ceilings, budget_day, day_refusal, remember_day, reservations
 from kubeez_mcp_local.jobs.job import Job, State
 from kubeez_mcp_local.jobs.money import to_micro
-from kubeez_mcp_local.jobs.rows import job_from, job_with, to_json
+from kubeez_mcp_local.jobs.rows import OPEN_JOBS, job_from, job_with, to_json
 
 if TYPE_CHECKING:
     import sqlite3
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 REPEAT_SECONDS = 600.0
 """How long after acceptance the same call counts as a repeat and not as a new wish."""
+
+_LEFT_BEHIND = f"SELECT id FROM {OPEN_JOBS} AND account = ? AND state = 'sending' AND owner = ?"
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def decide(
 def recover(connection: sqlite3.Connection, caller: Caller, now: float) -> None:
     """Settle what ended processes left in `sending`: never sent means refused, sent means unknown."""
     owners = connection.execute(
-        "SELECT DISTINCT owner FROM jobs WHERE account = ? AND state = 'sending' AND owner <> ?",
+        f"SELECT DISTINCT owner FROM {OPEN_JOBS} AND account = ? AND state = 'sending' AND owner <> ?",
         (caller.account, caller.owner),
     ).fetchall()
     for (owner,) in owners:
@@ -128,13 +130,13 @@ def recover(connection: sqlite3.Connection, caller: Caller, now: float) -> None:
         connection.execute(
             "UPDATE jobs SET state = 'refused', reserved = 0, settled_at = ?, error_code = 'interrupted', "
             "error = 'The process ended before the request was sent.' "
-            "WHERE account = ? AND state = 'sending' AND owner = ? AND sent_at IS NULL",
+            f"WHERE id IN ({_LEFT_BEHIND} AND sent_at IS NULL)",
             (now, *ours),
         )
         connection.execute(
             "UPDATE jobs SET state = 'unknown', paced_at = ?, error_code = 'interrupted', "
             "error = 'The process ended before the answer came.' "
-            "WHERE account = ? AND state = 'sending' AND owner = ?",
+            f"WHERE id IN ({_LEFT_BEHIND})",
             (now, *ours),
         )
 
@@ -149,7 +151,7 @@ def _existing(connection: sqlite3.Connection, order: Order, caller: Caller, now:
     if row is not None and (fresh or order.lasting):
         return Claim(job_from(connection, row), repeated=True)
     row = connection.execute(
-        "SELECT * FROM jobs WHERE account = ? AND state = 'unknown' AND (digest = ? OR "
+        f"SELECT * FROM {OPEN_JOBS} AND account = ? AND state = 'unknown' AND (digest = ? OR "
         "(prompt <> '' AND prompt = ? AND model = ?)) ORDER BY seq LIMIT 1",
         (caller.account, order.digest, order.prompt, order.model),
     ).fetchone()

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from kubeez_mcp_local.jobs.rows import OPEN_JOBS
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
@@ -136,7 +138,8 @@ def _running(connection: sqlite3.Connection, account: str, bucket: str, limits: 
     if allowed is None:
         return None
     running = connection.execute(
-        "SELECT COUNT(*) FROM jobs WHERE account = ? AND bucket = ? AND state IN ('sending', 'accepted') "
+        f"SELECT COUNT(*) FROM {OPEN_JOBS} AND account = ? AND bucket = ? "
+        "AND state IN ('sending', 'accepted') "
         "AND sent_at IS NOT NULL AND ABS(? - sent_at) < ?",
         (account, bucket, now, _STALE_SECONDS),
     ).fetchone()[0]

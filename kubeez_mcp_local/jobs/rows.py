@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Sequence
 
+OPEN_JOBS = "jobs INDEXED BY jobs_open WHERE state IN ('sending', 'accepted', 'unknown')"
+"""The few jobs that are under way. SQLite uses the index over them only when its condition stands in the query."""
+
 
 def job_from(connection: sqlite3.Connection, row: sqlite3.Row) -> Job:
     """The job in `row`, with its generation ids."""

@@ -240,7 +240,7 @@ class LedgerFile:
     def _exchange(self, column: str, job_id: str, before: str) -> bool:
         with self._database.write() as connection:
             changed = connection.execute(
-                f"UPDATE jobs SET {column} = ? WHERE id = ? AND {column} = ?",  # noqa: S608 - one of two names
+                f"UPDATE jobs SET {column} = ? WHERE id = ? AND {column} = ?",
                 (self._owner.id, job_id, before),
             )
             return changed.rowcount > 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from kubeez_mcp_local.jobs.failures import UnknownJobError
 from kubeez_mcp_local.jobs.money import to_credits
-from kubeez_mcp_local.jobs.rows import job_from, jobs_from
+from kubeez_mcp_local.jobs.rows import OPEN_JOBS, job_from, jobs_from
 
 if TYPE_CHECKING:
     import sqlite3
@@ -40,8 +40,7 @@ def recent(connection: sqlite3.Connection, account: str, limit: int) -> list[Job
 def in_state(connection: sqlite3.Connection, account: str, state: State) -> list[Job]:
     """The jobs that are `sending`, `accepted` or `unknown` (states in which few are at a time), oldest first."""
     rows = connection.execute(
-        "SELECT * FROM jobs WHERE account = ? AND state = ? AND state IN ('sending', 'accepted', 'unknown') "
-        "ORDER BY seq",
+        f"SELECT * FROM {OPEN_JOBS} AND account = ? AND state = ? ORDER BY seq",
         (account, state),
     ).fetchall()
     return jobs_from(connection, rows)
@@ -100,7 +99,7 @@ def spend_by(connection: sqlite3.Connection, account: str, key: SpendKey, since_
     order = "grouped" if key == "day" else "SUM(charged) DESC, grouped"
     column = {"day": "day", "model": "model", "tool": "tool", "recipe": "recipe"}[key]
     rows = connection.execute(
-        f"SELECT {column} AS grouped, SUM(jobs), SUM(charged), SUM(reserved) FROM spend "  # noqa: S608 - one of four names
+        f"SELECT {column} AS grouped, SUM(jobs), SUM(charged), SUM(reserved) FROM spend "
         f"WHERE account = ? AND day >= ? GROUP BY grouped ORDER BY {order}",
         (account, since_day),
     )

@@ -33,7 +33,7 @@ def killed_rounds(folder: Path, rounds: int, seed: int) -> None:
             lengths = [timed(forks, f"warm-up {number}") for number in range(2)]
             prompts = [f"picture {number}" for number in range(rounds)]
             for prompt in prompts:
-                interrupted(forks, prompt, chance.uniform(0, max(lengths) * 1.5))
+                interrupted(forks, prompt, chance.uniform(0, max(lengths)))
                 carried_to_its_end(forks, prompt)
         check_books(sandbox, folder, [*prompts, "warm-up 0", "warm-up 1"])
 
