@@ -130,7 +130,7 @@ class Counted(RestClient):
         try:
             return await super().start(request)
         except RateLimitedError:
-            self.turned_away += 1
+            type(self).turned_away += 1
             raise
 
 
