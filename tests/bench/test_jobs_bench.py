@@ -145,8 +145,8 @@ async def no_download(url: str, target: Path, *, max_bytes: int) -> Downloaded:
 
 
 async def test_a_thousand_image_jobs_keep_the_rate_and_use_it(report: Report, tmp_path: Path) -> None:
-    limits = Limits(speed=SPEED)
-    with running_sandbox(tmp_path / "api", speed=SPEED, rate_limits="scaled") as sandbox:
+    limits = Limits(speed=SPEED, at_once={})
+    with running_sandbox(tmp_path / "api", speed=SPEED, rate_limits="scaled", concurrency_caps=False) as sandbox:
         sandbox.control.key(KEY, credits=10.0 * JOBS)
         async with Counted(sandbox.url, KEY, patience=Patience(attempts=1)) as api, Background() as background:
             ledger = open_ledger(tmp_path / "state", "sandbox", Ceilings(500, 10 * JOBS))

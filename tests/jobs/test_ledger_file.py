@@ -218,3 +218,32 @@ def test_settled_jobs_do_not_change_any_more(ledger_file: LedgerFile, order: Ord
     for change in changes:
         change()
         assert ledger_file.get(job.id) == refused
+
+
+def test_no_question_walks_through_all_jobs(ledger_file: LedgerFile, order: Orders) -> None:
+    connection = ledger_file._database._connection
+    asked: list[str] = []
+    connection.set_trace_callback(asked.append)
+    job = ledger_file.claim([order()]).claims[0].job
+    assert job is not None
+    ledger_file.dispatch(job, Limits())
+    ledger_file.accepted(job.id, ["gen-1"])
+    ledger_file.settled(job.id, State.COMPLETED, 14, [])
+    for wanted in (job.id, job.id[:8], "gen-1", "gen-"):
+        ledger_file.get(wanted)
+    for state in (State.SENDING, State.ACCEPTED, State.UNKNOWN):
+        ledger_file.in_state(state)
+    ledger_file.recover()
+    ledger_file.unsaved(60)
+    ledger_file.doubted(60)
+    ledger_file.known_generations(["gen-1"])
+    ledger_file.today()
+    connection.set_trace_callback(None)
+    plans = {
+        statement: " / ".join(row["detail"] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}"))
+        for statement in asked
+        if statement.startswith(("SELECT", "UPDATE", "INSERT"))
+    }
+    assert len(plans) > 15
+    slow = {statement: plan for statement, plan in plans.items() if "SCAN jobs" in plan or "jobs_recent" in plan}
+    assert slow == {}
