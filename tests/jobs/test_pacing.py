@@ -207,3 +207,19 @@ async def test_waiting_requests_leave_in_order(process: Any, order: Any) -> None
             group.start_soon(leave, number)
             await anyio.lowlevel.checkpoint()
     assert left == [0, 1, 2, 3, 4]
+
+
+async def test_requests_without_an_answer_count_for_as_long_as_they_are_on_their_way(
+    process: Any, order: Any, clock: SimpleNamespace
+) -> None:
+    one = process(at_once={}, per_minute={"media": 3})
+    jobs = [claimed(one.file, order, str(number)) for number in range(4)]
+    for job in jobs[:3]:
+        await one.pacer.leave(job, patience=0)
+    clock.now += 200
+    with pytest.raises(BusyError):
+        await one.pacer.leave(jobs[3], patience=10)
+    answered = clock.now
+    one.file.accepted(jobs[0].id, ["gen-1"])
+    await one.pacer.leave(jobs[3], patience=100)
+    assert clock.now - answered == pytest.approx(60)
