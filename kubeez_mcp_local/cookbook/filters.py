@@ -18,9 +18,15 @@ if TYPE_CHECKING:
 # Left out of Jinja's own: those that pad or format to any width (center, indent, format, wordwrap, filesizeformat),
 # reach attributes (attr), call others by name (map, select, reject), are random, or mark text as safe.
 _FROM_JINJA = (
-    "abs", "capitalize", "count", "default", "d", "first", "float", "int", "last", "length", "list", "lower", "max",
+    "abs", "capitalize", "default", "d", "first", "float", "int", "last", "list", "lower", "max",
     "min", "reverse", "sort", "string", "sum", "title", "trim", "unique", "upper", "urlencode", "wordcount",
 )  # fmt: skip
+
+
+def length(values: Any) -> int:
+    """How many entries there are; for a list that an export does not know yet, a phrase that says so."""
+    number = getattr(values, "number", None)
+    return number if isinstance(number, int) else len(values)
 
 
 def join(values: Any, separator: str = ", ") -> str:
@@ -114,6 +120,8 @@ def script(text: Any, voices: Any) -> list[dict[str, str]]:
 
 
 _OWN: Mapping[str, Callable[..., Any]] = {
+    "length": length,
+    "count": length,
     "join": join,
     "replace": replace,
     "round": rounded,

@@ -1,11 +1,11 @@
-"""Ready files for rehearsals: what `sample:image` and `sample:audio` stand for."""
+"""Ready files for rehearsals: what `sample:image`, `sample:audio` and `sample:video` stand for."""
 
 from __future__ import annotations
 
 import math
 import struct
 import wave
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.errors import InvalidArgumentError
 
@@ -31,11 +31,12 @@ class Samples:
         """The path of a new sample file.
 
         Raises:
-            InvalidArgumentError: There is no sample of that kind.
+            InvalidArgumentError: There is no sample of that kind, or a video is wanted without the `video` extra.
         """
-        writers = {"image": (_write_image, "png"), "audio": (_write_audio, "wav")}
+        writers = {"image": (_write_image, "png"), "audio": (_write_audio, "wav"), "video": (_write_video, "mp4")}
         if kind not in writers:
-            raise InvalidArgumentError("expect.with", f"there is no sample:{kind}; use sample:image or sample:audio")
+            allowed = ", ".join(f"sample:{name}" for name in writers)
+            raise InvalidArgumentError("expect.with", f"there is no sample:{kind}; allowed: {allowed}")
         self._folder.mkdir(parents=True, exist_ok=True)
         self._count += 1
         write, ending = writers[kind]
@@ -68,3 +69,29 @@ def _write_audio(path: Path, number: int) -> None:
         file.setsampwidth(2)
         file.setframerate(_RATE)
         file.writeframes(frames)
+
+
+def _write_video(path: Path, number: int) -> None:
+    """Six seconds of a square that crosses the frame, H.264, no sound."""
+    try:
+        import av
+    except ImportError:
+        raise InvalidArgumentError(
+            "expect.with",
+            "sample:video needs the `video` extra",
+            next_step="Install kubeez-mcp-local[video], or name a clip of your own.",
+        ) from None
+    from PIL import Image, ImageDraw
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        for at in range(_SECONDS * 10):
+            picture = Image.new("RGB", (320, 180), (24, 28, 40))
+            left = 4 * at + number
+            ImageDraw.Draw(picture).rectangle((left, 70, left + 40, 110), fill=(230, 180, 60))
+            frame: Any = av.VideoFrame
+            for packet in stream.encode(frame.from_image(picture)):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)

@@ -25,13 +25,58 @@ def body_with(recipe: Recipe, placeholder: Callable[[str], str]) -> str:
     values: dict[str, Any] = {}
     for name, argument in recipe.arguments.items():
         chosen = argument.default
-        if name in deciding and not (argument.required and chosen is None):
-            values[name] = [] if argument.type in ("list", "table") and not chosen else chosen
+        if name in deciding and argument.type not in ("list", "table") and not (argument.required and chosen is None):
+            values[name] = chosen
         elif argument.type in ("list", "table"):
-            values[name] = [placeholder(name)]
+            values[name] = _Entries(name, _Row(name, placeholder) if argument.type == "table" else placeholder(name))
         else:
             values[name] = placeholder(name)
     return render(recipe.body, scope_of(values)).strip()
+
+
+class _Row(dict[str, str]):
+    """A row of a table that is not known yet: it has every column."""
+
+    def __init__(self, name: str, placeholder: Callable[[str], str]) -> None:
+        super().__init__()
+        self._shown = placeholder(name)
+
+    def __contains__(self, column: object) -> bool:
+        return True
+
+    def __missing__(self, column: str) -> str:
+        return f"{column.replace('_', ' ')} from {self._shown}"
+
+
+class _Entries(list[Any]):
+    """A list that is not known yet: one entry stands for all, and its length is a phrase."""
+
+    def __init__(self, name: str, entry: Any) -> None:
+        super().__init__([entry])
+        self.number = _Number(f"(number of {name})")
+
+
+class _Number(int):
+    """A number that is not known yet; calculating with it makes a longer phrase."""
+
+    phrase: str
+
+    def __new__(cls, phrase: str) -> _Number:
+        number = super().__new__(cls, 1)
+        number.phrase = phrase
+        return number
+
+    def __str__(self) -> str:
+        return self.phrase
+
+    def __mul__(self, other: int) -> _Number:
+        return _Number(f"{self.phrase} × {other}")
+
+    def __sub__(self, other: int) -> _Number:
+        return _Number(f"{self.phrase} − {other}")
+
+    def __add__(self, other: int) -> _Number:
+        return _Number(f"{self.phrase} + {other}")
 
 
 def _deciding(body: str) -> set[str]:

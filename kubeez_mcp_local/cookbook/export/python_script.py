@@ -154,7 +154,7 @@ def _kind(argument: Argument) -> list[str]:
         parts.append("required=True")
     elif argument.default not in (None, ""):
         default = argument.default if argument.type in ("integer", "number", "boolean") else str(argument.default)
-        parts.append(f"default={_text(default) if isinstance(default, str) else default!r}")
+        parts.append(f"default={_text(default) if isinstance(default, str) else repr(default)}")
     elif argument.type in ("list", "table"):
         parts.append("default=[]")
     return parts

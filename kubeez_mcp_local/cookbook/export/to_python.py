@@ -144,6 +144,9 @@ class ToPython:
                 return self._attribute(node)
             case nodes.Getitem():
                 return f"{self.expression(node.node)}[{self.expression(node.arg)}]"
+            case nodes.Slice() if node.step is None:
+                bounds = [self.expression(bound) if bound else "" for bound in (node.start, node.stop)]
+                return ":".join(bounds)
             case nodes.List() | nodes.Tuple():
                 return "[" + ", ".join(self.expression(item) for item in node.items) + "]"
             case nodes.Dict():
