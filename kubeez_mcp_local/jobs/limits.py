@@ -117,18 +117,29 @@ def _paused(connection: sqlite3.Connection, account: str, bucket: str, now: floa
 
 
 def _rate(connection: sqlite3.Connection, account: str, bucket: str, limits: Limits, now: float) -> Wait | None:
-    """Requests from a future that the clock has been set back from do not count."""
+    """Requests on their way count as if they arrived now, however long they have been; those from a future that the
+    clock has been set back from do not count."""
     allowed = limits.per_minute.get(bucket)
     if allowed is None:
         return None
+    room = (
+        allowed
+        - connection.execute(
+            f"SELECT COUNT(*) FROM {OPEN_JOBS} AND account = ? AND bucket = ? AND state = 'sending' "
+            "AND ABS(? - sent_at) < ?",
+            (account, bucket, now, _STALE_SECONDS),
+        ).fetchone()[0]
+    )
+    if room <= 0:
+        return Wait(1.0 / limits.speed, _words(allowed, bucket))
     rows = connection.execute(
-        "SELECT CASE WHEN state = 'sending' THEN ? ELSE MIN(paced_at, ?) END FROM jobs "
-        "WHERE account = ? AND bucket = ? AND paced_at <= ? ORDER BY paced_at DESC LIMIT ?",
-        (now, now, account, bucket, now + limits.window, allowed),
+        "SELECT MIN(paced_at, ?) FROM jobs INDEXED BY jobs_paced WHERE account = ? AND bucket = ? AND paced_at <= ? "
+        "AND state <> 'sending' ORDER BY paced_at DESC LIMIT ?",
+        (now, account, bucket, now + limits.window, room),
     ).fetchall()
-    if len(rows) < allowed:
+    if len(rows) < room:
         return None
-    wait = min(row[0] for row in rows) + limits.window - now
+    wait = rows[-1][0] + limits.window - now
     return Wait(wait, _words(allowed, bucket)) if wait > 0 else None
 
 
