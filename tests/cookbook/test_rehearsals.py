@@ -1,0 +1,114 @@
+"""Every recipe of the pack runs through the real server against the sandbox and comes to what it expects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kubeez_mcp_local.bridge import Bridge
+from kubeez_mcp_local.cookbook.budget import budget_of
+from kubeez_mcp_local.cookbook.check import check_recipe, judge, sample_arguments
+from kubeez_mcp_local.cookbook.format import Origin
+from kubeez_mcp_local.cookbook.library import Library
+from kubeez_mcp_local.cookbook.parse import parse_recipe
+from kubeez_mcp_local.cookbook.price import price_recipe
+from kubeez_mcp_local.cookbook.run import run_recipe
+from kubeez_mcp_local.cookbook.samples import Samples
+from kubeez_mcp_local.mcp_server.local_client import LocalClient
+from kubeez_mcp_local.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+PACK = list(Library.of().index().entries)
+
+
+def settings(folder: Path, **changes: Any) -> Settings:
+    return Settings(
+        mode="sandbox",
+        output_dir=folder / "out",
+        input_dirs=(folder / "samples",),
+        state_dir=folder / "state",
+        sandbox_speed=5_000,
+        **changes,
+    )
+
+
+@pytest.mark.parametrize("name", PACK)
+async def test_the_pack_is_rehearsed(name: str, tmp_path: Path) -> None:
+    recipe = Library.of().get(name)
+    arguments = sample_arguments(recipe, Samples(tmp_path / "samples"))
+    async with LocalClient(Bridge(settings(tmp_path)), name="rehearsal", recipe=name) as client:
+        assert [str(one) for one in check_recipe(recipe, await client.tools())] == []
+        prices = await price_recipe(recipe, arguments, client)
+        report = await run_recipe(
+            recipe,
+            arguments,
+            client,
+            budget=budget_of(recipe, arguments),
+            run_dir=tmp_path / "runs",
+            run_id="first",
+            mode="sandbox",
+        )
+
+    assert judge(recipe, report, arguments) == ()
+    assert report.status == "completed"
+    assert prices.fits
+    assert report.spent <= prices.budget.credits
+
+
+async def test_a_run_id_never_pays_twice_however_often_it_is_used(tmp_path: Path, plain: str) -> None:
+    recipe = parse_recipe(plain, Origin("draft", "a test"))
+    arguments = sample_arguments(recipe)
+    async with LocalClient(Bridge(settings(tmp_path)), name="rehearsal") as client:
+        for attempt in range(3):
+            report = await run_recipe(
+                recipe,
+                arguments,
+                client,
+                budget=budget_of(recipe, arguments),
+                run_dir=tmp_path / f"runs-{attempt}",  # as if the record of the run had been lost
+                run_id="same",
+                mode="sandbox",
+            )
+            assert report.status == "completed"
+        balance = await client("get_balance", {})
+    assert balance["spent_today"] == 14
+
+
+async def test_two_runs_are_two_intentions_even_with_the_same_words(tmp_path: Path, plain: str) -> None:
+    recipe = parse_recipe(plain, Origin("draft", "a test"))
+    arguments = sample_arguments(recipe)
+    async with LocalClient(Bridge(settings(tmp_path)), name="rehearsal") as client:
+        for run_id in ("one", "two"):
+            await run_recipe(
+                recipe,
+                arguments,
+                client,
+                budget=budget_of(recipe, arguments),
+                run_dir=tmp_path / "runs",
+                run_id=run_id,
+                mode="sandbox",
+            )
+        balance = await client("get_balance", {})
+    assert balance["spent_today"] == 28
+
+
+async def test_the_ceiling_of_the_settings_outranks_a_recipe(tmp_path: Path, plain: str) -> None:
+    recipe = parse_recipe(plain, Origin("draft", "a test"))
+    arguments = sample_arguments(recipe)
+    ceiling = settings(tmp_path, max_credits_per_call=5)
+    async with LocalClient(Bridge(ceiling), name="rehearsal") as client:
+        report = await run_recipe(
+            recipe,
+            arguments,
+            client,
+            budget=budget_of(recipe, arguments),
+            run_dir=tmp_path / "runs",
+            run_id="r",
+            mode="sandbox",
+        )
+    assert (report.status, report.spent) == ("stopped", 0)
