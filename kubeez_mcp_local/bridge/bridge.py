@@ -37,9 +37,13 @@ from kubeez_mcp_local.rest.failures import UnauthorizedError
 from kubeez_mcp_local.settings import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from kubeez_mcp_local.bridge.drafting import Drafting
+    from kubeez_mcp_local.bridge.making import Caller, Started
+    from kubeez_mcp_local.bridge.orders import Draft
+    from kubeez_mcp_local.bridge.regenerating import Regenerating
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.media.inputs import LocalInput
     from kubeez_mcp_local.rest.contract import Contract
@@ -189,6 +193,24 @@ class Bridge:
         """Starts paid jobs."""
         orders = Orders(self.account, self.uploads, self.contract)
         return Making(self.catalogue, self.inputs, self.lengths, orders, self.spender)
+
+    @cached_property
+    def drafting(self) -> Drafting:
+        """Drafts of everything but images and video."""
+        from kubeez_mcp_local.bridge.drafting import Drafting
+
+        return Drafting(self.catalogue, self.inputs, self.lengths)
+
+    async def start(self, draft: Awaitable[Draft], caller: Caller) -> Started:
+        """Order a draft and submit it; raises as `Making.submit`."""
+        return await self.making.submit(await draft, caller)
+
+    @cached_property
+    def regenerating(self) -> Regenerating:
+        """Repeats jobs on purpose."""
+        from kubeez_mcp_local.bridge.regenerating import Regenerating
+
+        return Regenerating(self.history, self.making)
 
     @cached_property
     def history(self) -> History:

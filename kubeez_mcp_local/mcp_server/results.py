@@ -168,3 +168,45 @@ class UploadResult(Result):
     count: int
     total_video_seconds: float | None = None
     total_audio_seconds: float | None = None
+
+
+class PlanResult(Result):
+    """What to do about an intent."""
+
+    recommended_model: str | None = None
+    estimated_credits: float | None = None
+    estimated_seconds: int | None = None
+    requires_upload: bool
+    suggested_aspect_ratio: str | None = None
+    workflow_steps: list[str]
+    skills_to_fetch: list[str]
+    alternatives: list[str] = Field(default_factory=list)
+
+
+class ChoiceResult(Result):
+    """Which model fits a wish; `model` is absent when none does."""
+
+    published = ("model", "credits", "ranked", "rejected", "nearest", "summary")
+
+    model: str | None = None
+    credits: float | None = None
+    basis: str | None = None
+    ranked: list[dict[str, Any]]
+    rejected: list[dict[str, Any]] = Field(default_factory=list)
+    nearest: str | None = None
+    summary: str
+
+
+class SkillResult(Result):
+    """The text of a skill."""
+
+    name: str
+    text: str
+
+
+class LinkResult(Result):
+    """A page for the user to open."""
+
+    url: str
+    summary: str
+    current_balance: float | None = None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from kubeez_mcp_local.catalogue.media_request import MediaRequest
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
@@ -54,4 +58,31 @@ async def generate_media(
         seed=seed,
     )
     started = call.bridge.making.media(request, source_media_urls, call.caller(approval), count=variant_count)
+    return await started_result(call, started)
+
+
+@tool(
+    title="Make it again",
+    family="media",
+    result=JobResult,
+    effect="spend",
+    scope="generate:media",
+    route="generate_media",
+)
+async def regenerate(
+    call: Call,
+    id: p.JobId,  # noqa: A002 - the hosted tool's name
+    prompt: Annotated[str, Field(description="Instead of the original prompt.")] = "",
+    seed: p.Seed = None,
+    aspect_ratio: p.AspectRatio = "",
+    negative_prompt: p.NegativePrompt = "",
+    variant_count: p.VariantCount = 1,
+    approval: p.Approval = "",
+) -> JobResult:
+    """Run an earlier image or video job again, with changes. Costs the same as a new job: quote and ask first.
+
+    The wanted repeat that generate_media refuses to be. To repeat once more, give the id of the newest job.
+    """
+    changes = {"prompt": prompt, "seed": seed, "aspect_ratio": aspect_ratio, "negative_prompt": negative_prompt}
+    started = call.bridge.regenerating.again(id, changes, call.caller(approval), count=variant_count)
     return await started_result(call, started)

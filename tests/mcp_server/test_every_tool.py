@@ -1,0 +1,193 @@
+"""Every tool in both protocol eras against the sandbox: the good case ends with a real file, limits are refused."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from mcp import Client
+from PIL import Image
+
+from kubeez_mcp_local.bridge import Bridge
+from kubeez_mcp_local.mcp_server.server import KubeezServer
+from kubeez_mcp_local.media.sniff import sniff
+from kubeez_mcp_local.settings import load_settings
+from tests.sandbox_server import KEY, RunningSandbox, running_sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("mode", ["auto", "legacy"])]
+SPEED = 5000.0
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
+    with running_sandbox(tmp_path_factory.mktemp("api"), speed=SPEED, rate_limits="off") as sandbox:
+        sandbox.control.key(KEY, credits=100_000)
+        yield sandbox
+
+
+@pytest.fixture
+def connected(tmp_path: Path, mode: str, api: RunningSandbox) -> Client:
+    api.control.knobs(assumed_routes=True)
+    api.control.key(
+        KEY,
+        scopes=[
+            "generate:media",
+            "generate:music",
+            "generate:speech",
+            "generate:ads",
+            "read:balance",
+            "read:generations",
+        ],
+    )
+    (tmp_path / "inputs").mkdir()
+    environ = {
+        "KUBEEZ_API_KEY": KEY,
+        "KUBEEZ_BASE_URL": api.url,
+        "KUBEEZ_MODE": "sandbox",
+        "KUBEEZ_SANDBOX_SPEED": str(SPEED),
+        "KUBEEZ_STATE_DIR": str(tmp_path / "state"),
+        "KUBEEZ_OUTPUT_DIR": str(tmp_path / "out"),
+        "KUBEEZ_INPUT_DIRS": str(tmp_path),
+        "KUBEEZ_MAX_CREDITS_PER_CALL": "5000",
+        "KUBEEZ_MAX_CREDITS_PER_DAY": "5000",
+    }
+    server = KubeezServer(Bridge(load_settings(environ=environ, working_dir=tmp_path)))
+    return Client(server, mode=mode)
+
+
+async def call(client: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
+    result = await client.call_tool(tool, arguments)
+    assert not result.is_error, result.content[0]
+    assert isinstance(result.structured_content, dict)
+    return result.structured_content
+
+
+async def refused(client: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
+    result = await client.call_tool(tool, arguments)
+    assert result.is_error, result.structured_content
+    error: dict[str, Any] = (result.structured_content or {})["error"]
+    assert error["credits_spent"] is False
+    return error
+
+
+async def made(client: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
+    """The finished job of a paid tool, with at least one file on disk."""
+    started = await call(client, tool, **arguments)
+    done = await call(client, "wait_for_generation", id=started["generation_id"])
+    assert done["status"] == "completed", done
+    assert done["files"], done
+    for file in done["files"]:
+        assert sniff(Path(file["path"])).mime == file["media_type"]
+    return done
+
+
+def picture(folder: Path) -> str:
+    path = folder / "inputs" / "picture.png"
+    Image.new("RGB", (320, 240), "teal").save(path)
+    return str(path)
+
+
+def song(folder: Path) -> str:
+    path = folder / "inputs" / "song.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(b"\x00\x10" * 8000 * 3)
+    return str(path)
+
+
+async def clip(client: Client) -> str:
+    done = await made(client, "generate_media", prompt="waves", model="seedance-1-5-pro-480p-4s")
+    path: str = done["files"][0]["path"]
+    return path
+
+
+async def test_planning(connected: Client, mode: str) -> None:
+    async with connected as client:
+        plan = await call(client, "plan", intent="a hero image for our running shoe shop")
+        assert plan["recommended_model"]
+        assert plan["workflow_steps"]
+        choice = await call(client, "pick_model", task="text-to-video", aspect_ratio="9:16", max_credits=60)
+        assert choice["credits"] <= 60
+        nothing = await call(client, "pick_model", task="text-to-video", max_credits=1)
+        assert "model" not in nothing
+        assert nothing["nearest"]
+        assert (await refused(client, "pick_model", task="juggling"))["code"] == "invalid_argument"
+        assert "wait_for_generation" in (await call(client, "get_skill", name="polling"))["text"]
+        assert (await refused(client, "get_skill", name="no-such"))["code"] == "unknown_skill"
+        assert (await call(client, "open_pricing"))["current_balance"] > 0
+        assert (await call(client, "open_studio", prompt="a kite"))["url"].startswith("https://kubeez.com")
+        assert (await call(client, "open_gallery"))["url"].startswith("https://kubeez.com")
+
+
+async def test_making_it_again_is_a_new_payment_and_its_replay_is_not(connected: Client, mode: str) -> None:
+    async with connected as client:
+        first = await made(client, "generate_media", prompt="a kite", model="z-image", aspect_ratio="16:9")
+        again = await made(client, "regenerate", id=first["generation_id"], prompt="a red kite")
+        assert again["generation_id"] != first["generation_id"]
+        with Image.open(again["files"][0]["path"]) as image:
+            assert abs(image.width / image.height - 16 / 9) < 0.02
+        replay = await call(client, "regenerate", id=first["generation_id"], prompt="a red kite")
+        assert (replay["generation_id"], replay["repeated"]) == (again["generation_id"], True)
+
+
+async def test_music_speech_and_sound(connected: Client, mode: str, tmp_path: Path) -> None:
+    async with connected as client:
+        assert len((await made(client, "generate_music", prompt="calm piano"))["songs"]) == 2
+        assert (await refused(client, "generate_music", prompt="x" * 401))["code"] == "invalid_argument"
+        assert "style" in (await refused(client, "generate_music", title="Only a title"))["message"]
+        await made(client, "generate_dialogue", text="Good morning, everybody.", voice="rachel")
+        await made(client, "generate_dialogue", dialogue=[{"text": "Hello there.", "voice": "Mark"}, {"text": "Hi!"}])
+        assert (await refused(client, "generate_dialogue", text="Hello there", voice="Nobody"))[
+            "code"
+        ] == "invalid_voice_id"
+        assert (await refused(client, "generate_dialogue", text="Hi"))["code"] == "invalid_argument"
+        await made(client, "generate_sound", model="sonilo-text-to-sfx", prompt="a door", duration=3)
+        assert "prompt" in (await refused(client, "generate_sound", model="sonilo-text-to-sfx"))["message"]
+
+
+async def test_jobs_on_a_file(connected: Client, mode: str, tmp_path: Path) -> None:
+    async with connected as client:
+        video = await clip(client)
+        await made(client, "generate_captions", media_url=video)
+        assert (await refused(client, "generate_captions", media_url=video, quality="best"))[
+            "code"
+        ] == "invalid_argument"
+        dubbed = await made(client, "generate_dubbing", video_url=video, languages=["de", "fr"])
+        assert len(dubbed["files"]) == 2
+        assert (await refused(client, "generate_dubbing", video_url=video, languages=["xx"]))[
+            "code"
+        ] == "invalid_argument"
+        tracks = await made(client, "generate_separation", media_url=song(tmp_path))
+        assert tracks["vocals_url"]
+        assert tracks["instrumental_url"]
+        cut = await made(client, "remove_background", image_url=picture(tmp_path))
+        with Image.open(cut["files"][0]["path"]) as image:
+            assert image.mode == "RGBA"
+            assert image.getchannel("A").getextrema()[0] == 0
+        await made(client, "create_ad_copy", reference_ad_url=picture(tmp_path), product_text="A shoe.")
+
+
+async def test_an_api_without_a_route_is_said_and_nothing_is_sent(
+    connected: Client, mode: str, tmp_path: Path, api: RunningSandbox
+) -> None:
+    api.control.knobs(assumed_routes=False)
+    async with connected as client:
+        error = await refused(client, "remove_background", image_url=picture(tmp_path))
+        assert error["code"] == "not_offered"
+        assert error["next_step"]
+
+
+async def test_a_missing_scope_is_named(connected: Client, mode: str, api: RunningSandbox) -> None:
+    async with connected as client:
+        await call(client, "get_models", limit=1)
+        api.control.key(KEY, scopes=["generate:media", "read:balance"])
+        error = await refused(client, "generate_music", prompt="calm piano at night")
+        assert error["code"] == "missing_scope"
+        assert "generate:music" in error["message"] + error["next_step"]
