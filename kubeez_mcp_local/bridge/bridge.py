@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 
 from kubeez_mcp_local.bridge.api import Api
+from kubeez_mcp_local.bridge.casting import Casting
 from kubeez_mcp_local.bridge.history import History
 from kubeez_mcp_local.bridge.lengths import Lengths
 from kubeez_mcp_local.bridge.making import Making
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.bridge.making import Caller, Started
     from kubeez_mcp_local.bridge.orders import Draft
     from kubeez_mcp_local.bridge.regenerating import Regenerating
+    from kubeez_mcp_local.bridge.trimming import Trimming
+    from kubeez_mcp_local.bridge.upload_sessions import UploadSessions
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.media.inputs import LocalInput
     from kubeez_mcp_local.rest.contract import Contract
@@ -83,11 +86,13 @@ class Bridge:
         return self
 
     async def __aexit__(self, *details: object) -> None:
-        await self.background.__aexit__(*details)
-        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
-            await self.api.aclose()
-            await self.ledger.aclose()
-            await self._origins.aclose()
+        try:
+            await self.background.__aexit__(*details)  # raises when a signal has cancelled everything
+        finally:
+            with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+                await self.api.aclose()
+                await self.ledger.aclose()
+                await self._origins.aclose()
 
     @property
     def mode(self) -> Mode:
@@ -162,9 +167,13 @@ class Bridge:
     @cached_property
     def follower(self) -> Follower:
         """Follows accepted jobs to their end and saves their outputs."""
+        return Follower(self.api, self.ledger, self.outputs, self.background, speed=self._speed)
+
+    @cached_property
+    def outputs(self) -> OutputStore:
+        """Where finished files go."""
         settings = self.settings
-        outputs = OutputStore(settings.output_dir, save_sidecars=settings.save_sidecars, download=self.api.download)
-        return Follower(self.api, self.ledger, outputs, self.background, speed=self._speed)
+        return OutputStore(settings.output_dir, save_sidecars=settings.save_sidecars, download=self.api.download)
 
     @cached_property
     def spender(self) -> Spender:
@@ -192,14 +201,44 @@ class Bridge:
     def making(self) -> Making:
         """Starts paid jobs."""
         orders = Orders(self.account, self.uploads, self.contract)
-        return Making(self.catalogue, self.inputs, self.lengths, orders, self.spender)
+        return Making(self.catalogue, self.casting, self.inputs, self.lengths, orders, self.spender)
+
+    @cached_property
+    def casting(self) -> Casting:
+        """The user's characters."""
+        return Casting(self.library, self.inputs, self.contract)
+
+    @cached_property
+    def trimming(self) -> Trimming:
+        """Cuts videos on this machine."""
+        from kubeez_mcp_local.bridge.trimming import Trimming
+
+        return Trimming(
+            self.inputs,
+            self.uploads,
+            self.lengths,
+            download=self.api.download,
+            outputs=self.outputs,
+            background=self.background,
+            work_dir=self._cache / "cuts",
+        )
+
+    @cached_property
+    def upload_sessions(self) -> UploadSessions:
+        """A loopback page for files."""
+        from kubeez_mcp_local.bridge.upload_sessions import UploadSessions
+
+        notice = "Sandbox: a free rehearsal." if self.mode is Mode.SANDBOX else ""
+        return UploadSessions(
+            self.catalogue, self.uploads, self.lengths, self.background, self._cache / "inbox", notice=notice
+        )
 
     @cached_property
     def drafting(self) -> Drafting:
         """Drafts of everything but images and video."""
         from kubeez_mcp_local.bridge.drafting import Drafting
 
-        return Drafting(self.catalogue, self.inputs, self.lengths)
+        return Drafting(self.catalogue, self.inputs, self.lengths, self.api.find_route)
 
     async def start(self, draft: Awaitable[Draft], caller: Caller) -> Started:
         """Order a draft and submit it; raises as `Making.submit`."""
@@ -210,7 +249,7 @@ class Bridge:
         """Repeats jobs on purpose."""
         from kubeez_mcp_local.bridge.regenerating import Regenerating
 
-        return Regenerating(self.history, self.making)
+        return Regenerating(self.ledger, self.api, self.making)
 
     @cached_property
     def history(self) -> History:

@@ -9,6 +9,8 @@ from kubeez_mcp_local.bridge.orders import Draft
 from kubeez_mcp_local.media.inputs import LocalInput
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from kubeez_mcp_local.bridge.lengths import Lengths
     from kubeez_mcp_local.bridge.orders import Input
     from kubeez_mcp_local.catalogue.ad_copy import AdCopyRequest
@@ -27,12 +29,16 @@ class Drafting:
         catalogue: Models, limits and prices.
         inputs: Finds local files and URLs that go into a request.
         lengths: How long they are, for jobs billed by length.
+        find_route: Makes sure that the API publishes an assumed route.
     """
 
-    def __init__(self, catalogue: Catalogue, inputs: Inputs, lengths: Lengths) -> None:
+    def __init__(
+        self, catalogue: Catalogue, inputs: Inputs, lengths: Lengths, find_route: Callable[[str], Awaitable[None]]
+    ) -> None:
         self._catalogue = catalogue
         self._inputs = inputs
         self._lengths = lengths
+        self._find_route = find_route
 
     async def music(self, request: MusicRequest) -> Draft:
         """Songs."""
@@ -115,12 +121,17 @@ class Drafting:
         return await self._by_length("captions", "generate_captions", GenerateCaptions, fields, CAPTION_MODEL, seconds)
 
     async def separation(self, media: str) -> Draft:
-        """Voice and accompaniment apart. The API takes its own uploads only, so that a foreign URL is refused here."""
+        """Voice and accompaniment apart. The API takes its own uploads only.
+
+        Raises:
+            NotOfferedError: The API publishes no way to read the result, so it must not be paid for.
+        """
         from kubeez_mcp_local.catalogue.clips import SEPARATION_MODEL, check_separation
         from kubeez_mcp_local.rest.requests import GenerateSeparation
 
         item, seconds = await self._file(media, "media_url")
         check_separation(kind=item.kind)
+        await self._find_route("separation_status")
         fields = {"media_url": item}
         return await self._by_length(
             "separation", "generate_separation", GenerateSeparation, fields, SEPARATION_MODEL, seconds

@@ -12,6 +12,7 @@ from kubeez_mcp_local.catalogue.quotes import quote_media
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kubeez_mcp_local.bridge.casting import Casting
     from kubeez_mcp_local.bridge.lengths import Lengths
     from kubeez_mcp_local.bridge.orders import Orders
     from kubeez_mcp_local.catalogue.media_request import MediaRequest
@@ -60,6 +61,7 @@ class Making:
 
     Args:
         catalogue: Models, limits and prices.
+        casting: Puts characters of the local library into requests.
         inputs: Finds local files and URLs that go into a request.
         lengths: How long they are.
         orders: Makes orders of drafts.
@@ -67,24 +69,43 @@ class Making:
     """
 
     def __init__(
-        self, catalogue: Catalogue, inputs: Inputs, lengths: Lengths, orders: Orders, spender: Spender
+        self,
+        catalogue: Catalogue,
+        casting: Casting,
+        inputs: Inputs,
+        lengths: Lengths,
+        orders: Orders,
+        spender: Spender,
     ) -> None:
         self._catalogue = catalogue
+        self._casting = casting
         self._inputs = inputs
         self._lengths = lengths
         self._orders = orders
         self._spender = spender
 
-    async def media(self, request: MediaRequest, sources: Sequence[str], caller: Caller, *, count: int = 1) -> Started:
-        """Start `count` runs of an image or video job. `sources` are local paths or URLs.
+    async def media(
+        self,
+        request: MediaRequest,
+        sources: Sequence[str],
+        caller: Caller,
+        *,
+        count: int = 1,
+        tool: str = "generate_media",
+        repeat: str = "",
+    ) -> Started:
+        """Start `count` runs of an image or video job. `sources` are local paths, URLs or library names.
+
+        Args:
+            repeat: Makes a wanted repeat a new intention, such as the id of the job being repeated.
 
         Raises:
             InvalidArgumentError: The model does not take this request; nothing was charged.
             KubeezError: As `Spender.submit_all`.
         """
         check_variant_count(count)
-        draft = await self.media_draft(request, sources)
-        return await self.submit(draft, caller, count=count)
+        draft = replace(await self.media_draft(request, sources), tool=tool)
+        return await self.submit(draft, caller, count=count, repeat=repeat)
 
     async def media_draft(self, request: MediaRequest, sources: Sequence[str]) -> Draft:
         """An image or video request checked against its model, and priced."""
@@ -92,6 +113,7 @@ class Making:
 
         listing = await self._catalogue.listing()
         model = listing.get(request.model)
+        request, sources = await self._casting.cast(request, sources)
         found = await self._inputs.resolve_all(sources, argument="source_media_urls")
         checked = check_media(model, listing, replace(request, inputs=tuple(item.kind for item in found)))
         seconds = await self._lengths.totals(found)

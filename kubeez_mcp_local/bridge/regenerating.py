@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.catalogue.media_request import MediaRequest
 from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.jobs.failures import UnknownJobError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kubeez_mcp_local.bridge.history import History
+    from kubeez_mcp_local.bridge.api import Api
     from kubeez_mcp_local.bridge.making import Caller, Making, Started
+    from kubeez_mcp_local.jobs.ledger import Ledger
 
+# Not the seed: with the old one the same picture would be paid for again.
 _TAKEN_OVER = (
     "negative_prompt",
     "generation_type",
@@ -22,21 +25,31 @@ _TAKEN_OVER = (
     "quality",
     "resolution",
     "sound",
-    "seed",
     "voice_id",
 )
+_NESTED = ("params", "parameters", "settings", "request", "input")
+_SEARCHED_ROWS = 100
+
+
+@dataclass(frozen=True)
+class _Original:
+    id: str
+    settings: Mapping[str, Any]
+    note: str = ""
 
 
 class Regenerating:
     """Repeats jobs on purpose.
 
     Args:
-        history: Finds the earlier job.
+        ledger: The jobs this machine paid for, with all their settings.
+        api: The jobs of other programs, with what its history tells of them.
         making: Starts the new one.
     """
 
-    def __init__(self, history: History, making: Making) -> None:
-        self._history = history
+    def __init__(self, ledger: Ledger, api: Api, making: Making) -> None:
+        self._ledger = ledger
+        self._api = api
         self._making = making
 
     async def again(self, job_id: str, changes: Mapping[str, Any], caller: Caller, *, count: int) -> Started:
@@ -48,18 +61,65 @@ class Regenerating:
             UnknownJobError: There is no such job.
             InvalidArgumentError: It is no image or video job, or a change does not fit its model.
         """
-        seen = await self._history.status(job_id, None)
-        settings = dict(seen.job.arguments) if seen.job else dict(seen.answers[0])
-        route = seen.job.route if seen.job else "generate_media"
-        prompt, model = settings.get("prompt"), settings.get("model")
-        if route != "generate_media" or seen.kind != "media" or not prompt or not model:
-            raise InvalidArgumentError(
-                "id", f"{job_id} is not an image or video job.", next_step="Call its own generate tool again."
-            )
+        original = await self._original(job_id.strip())
+        settings = original.settings
         kept: dict[str, Any] = {n: settings[n] for n in _TAKEN_OVER if settings.get(n) is not None}
-        original = MediaRequest(prompt=str(prompt), model=str(model), **kept)
-        request = replace(original, **{name: value for name, value in changes.items() if value not in (None, "")})
-        if changes.get("seed") in (None, 0):
-            request = replace(request, seed=None)
-        draft = await self._making.media_draft(request, settings.get("source_media_urls") or [])
-        return await self._making.submit(replace(draft, tool="regenerate"), caller, count=count, repeat=job_id)
+        changed = {name: value for name, value in changes.items() if value not in (None, "")}
+        request = replace(MediaRequest(prompt=str(settings["prompt"]), model=str(settings["model"]), **kept), **changed)
+        request = replace(request, character_ids=tuple(settings.get("character_ids") or ()))
+        if original.note:
+            request = request.noting(original.note)
+        sources = settings.get("source_media_urls") or []
+        return await self._making.media(
+            request, sources, caller, count=count, tool="regenerate", repeat=f"again {original.id}"
+        )
+
+    async def _original(self, job_id: str) -> _Original:
+        try:
+            job = await self._ledger.get(job_id)
+        except UnknownJobError:
+            return await self._of_other_program(job_id)
+        if job.route != "generate_media":
+            raise InvalidArgumentError(
+                "id",
+                f"{job_id} is a job of {job.tool}, not an image or video job.",
+                next_step=f"Call {job.tool} again.",
+            )
+        return _Original(job.id, job.arguments)
+
+    async def _of_other_program(self, job_id: str) -> _Original:
+        """What the API's history tells; how much that is, is not documented."""
+        from kubeez_mcp_local.rest.failures import NotFoundError
+
+        rows = await self._api.generations(limit=_SEARCHED_ROWS)
+        row = next((row for row in rows if row.id == job_id), None)
+        try:
+            row = row or await self._api.status("media", job_id)
+        except NotFoundError:
+            raise UnknownJobError(job_id) from None
+        if not row.prompt or not row.model:
+            raise InvalidArgumentError(
+                "id",
+                f"{job_id} was started elsewhere, and the API does not tell its prompt and model.",
+                next_step="Call generate_media with them.",
+            )
+        settings = {**_told(row.raw), "prompt": row.prompt, "model": row.model}
+        if row.generation_type:
+            settings["generation_type"] = row.generation_type
+        told = ", ".join(sorted(settings))
+        return _Original(row.id, settings, f"The job was started elsewhere; its history tells {told}, nothing more.")
+
+
+def _told(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in a history row, at its top or in one of the places where they may be kept."""
+    found: dict[str, Any] = {}
+    for place in (raw, *(raw[name] for name in _NESTED if isinstance(raw.get(name), dict))):
+        for name in _TAKEN_OVER:
+            if isinstance(place.get(name), str | int | float) and place[name] != "":
+                found.setdefault(name, place[name])
+        for name in ("source_media_urls", "character_ids"):
+            values = place.get(name)
+            values = [values] if isinstance(values, str) else values
+            if isinstance(values, list) and values and all(isinstance(value, str) for value in values):
+                found.setdefault(name, values)
+    return found

@@ -101,7 +101,7 @@ class OutputStore:
         return [Generation.model_validate(result) for result in job.results]
 
     async def _save_one(self, job: Job, generation: Generation, source: Source) -> SavedFile:
-        folder = await to_thread.run_sync(self._folder_for, job)
+        folder = await to_thread.run_sync(self.folder_for, job.settled_at or job.created_at)
         part = folder / f".kubeez-{secrets.token_hex(8)}.download"
         try:
             downloaded = await self._download(source.url, part, max_bytes=self._max_bytes)
@@ -111,8 +111,13 @@ class OutputStore:
         finally:
             part.unlink(missing_ok=True)
 
-    def _folder_for(self, job: Job) -> Path:
-        day = datetime.fromtimestamp(job.settled_at or job.created_at, UTC).strftime("%Y-%m-%d")
+    def folder_for(self, moment: float) -> Path:
+        """The folder of the day of `moment` (seconds since 1970), made if need be. Blocks.
+
+        Raises:
+            OutputFolderError: It cannot be made, or leads out of the output folder.
+        """
+        day = datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d")
         folder = self._root / day
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +136,7 @@ class OutputStore:
     ) -> SavedFile:
         kind = _media_type(part, source.url, downloaded.media_type)
         stem = stem_for(job.prompt, job.model, job.id) + (f"-{source.label}" if source.label else "")
-        target = _give_name(part, stem, kind.extension if kind else ".bin")
+        target = give_name(part, stem, kind.extension if kind else ".bin")
         file = SavedFile(
             path=str(target),
             url=source.url,
@@ -193,7 +198,7 @@ def _media_type(path: Path, url: str, said: str | None) -> MediaType | None:
     return (by_mime(said) if said else None) or by_extension(url.partition("?")[0].rpartition("/")[2])
 
 
-def _give_name(part: Path, stem: str, extension: str) -> Path:
+def give_name(part: Path, stem: str, extension: str) -> Path:
     """Give a finished file the first free name in its folder, in one step and never over another file."""
     for number in range(1, _MOST_NAMES):
         target = part.with_name(f"{stem}{'' if number == 1 else f'-{number}'}{extension}")
@@ -215,7 +220,7 @@ def _write_sidecar(target: Path, content: dict[str, Any]) -> None:
     part = target.with_name(f".kubeez-{secrets.token_hex(8)}.json")
     try:
         part.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", "utf-8")
-        _give_name(part, target.stem, ".json")
+        give_name(part, target.stem, ".json")
     except OSError as error:
         log.warning("the sidecar of %s cannot be written: %s", target.name, error.strerror)
     finally:

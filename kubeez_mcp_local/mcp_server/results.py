@@ -84,7 +84,7 @@ class FileItem(BaseModel):
 class JobResult(Result):
     """One job, or several that one call started."""
 
-    published = ("generation_id", "status", "outputs", "songs", "files", "error_message", "cost", "next_step")
+    published = ("generation_id", "status", "outputs", "files", "cost", "next_step")
 
     generation_id: str | None = None
     generation_ids: list[str] = Field(default_factory=list)
@@ -114,6 +114,8 @@ class JobResult(Result):
 class ModelsResult(Result):
     """Rows of the catalogue."""
 
+    published = ("models", "matching_count", "source")
+
     models: list[dict[str, Any]]
     total_count: int
     matching_count: int
@@ -123,6 +125,8 @@ class ModelsResult(Result):
 
 class BalanceResult(Result):
     """Credits in the account and what the ceilings leave of today."""
+
+    published = ("credits", "left_today")
 
     credits: float
     message: str | None = None
@@ -136,6 +140,8 @@ class BalanceResult(Result):
 class EstimateResult(Result):
     """What a job will cost; `credits` is absent when there is no evidence."""
 
+    published = ("credits", "basis", "estimated_time_seconds", "breakdown")
+
     model: str
     credits: float | None = None
     basis: str
@@ -146,12 +152,16 @@ class EstimateResult(Result):
 class GenerationsResult(Result):
     """History rows, newest first."""
 
+    published = ("generations", "count")
+
     generations: list[dict[str, Any]]
     count: int
 
 
 class ViewResult(Result):
     """Where a file is; the preview itself travels as an image or audio block."""
+
+    published = ("url", "path", "preview")
 
     output_id: str
     url: str | None = None
@@ -160,18 +170,10 @@ class ViewResult(Result):
     preview: str | None = Field(None, description="What the preview shows, or why there is none.")
 
 
-class UploadResult(Result):
-    """Files made available to the API, in the order given."""
-
-    media_urls: list[str]
-    media: list[dict[str, Any]]
-    count: int
-    total_video_seconds: float | None = None
-    total_audio_seconds: float | None = None
-
-
 class PlanResult(Result):
     """What to do about an intent."""
+
+    published = ("recommended_model", "estimated_credits", "workflow_steps", "skills_to_fetch")
 
     recommended_model: str | None = None
     estimated_credits: float | None = None
@@ -186,7 +188,7 @@ class PlanResult(Result):
 class ChoiceResult(Result):
     """Which model fits a wish; `model` is absent when none does."""
 
-    published = ("model", "credits", "ranked", "rejected", "nearest", "summary")
+    published = ("model", "credits", "ranked", "nearest", "summary")
 
     model: str | None = None
     credits: float | None = None
@@ -200,6 +202,8 @@ class ChoiceResult(Result):
 class SkillResult(Result):
     """The text of a skill."""
 
+    published = ("text",)
+
     name: str
     text: str
 
@@ -207,6 +211,16 @@ class SkillResult(Result):
 class LinkResult(Result):
     """A page for the user to open."""
 
+    published = ("url", "summary")
+
     url: str
     summary: str
     current_balance: float | None = None
+
+
+class PersonaResult(Result):
+    """A song's voice under a name."""
+
+    published = ("persona_id",)
+
+    persona_id: str

@@ -1,12 +1,14 @@
-"""Models and jobs as short rows, for lists that enter a conversation."""
+"""Models, jobs and library entries as short rows, for lists that enter a conversation."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.model import Model
     from kubeez_mcp_local.jobs.job import Job
+    from kubeez_mcp_local.media.library_store import Asset, Character
 
 
 def model_row(model: Model) -> dict[str, Any]:
@@ -57,3 +59,36 @@ def job_row(job: Job) -> dict[str, Any]:
         "recipe": job.recipe,
     }
     return {name: value for name, value in facts.items() if value not in (None, "", [])}
+
+
+def asset_row(asset: Asset) -> dict[str, Any]:
+    """A named file with the hosted field names; `url` goes wherever media is taken."""
+    facts: dict[str, Any] = {
+        "name": asset.name,
+        "id": asset.id,
+        "kind": asset.media.kind,
+        "size_bytes": asset.media.size_bytes,
+        "mime_type": asset.media.mime,
+        "url": asset.reference,
+        "source_url": asset.media.url,
+        "created_at": _moment(asset.created_at),
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def character_row(character: Character) -> dict[str, Any]:
+    """A character with the hosted field names; `character_id` goes into `character_ids`."""
+    facts: dict[str, Any] = {
+        "id": character.id,
+        "character_id": character.id,
+        "character_name": character.name,
+        "description": character.description,
+        "voice_id": character.voice_id,
+        "image_url": character.reference if character.image else None,
+        "created_at": _moment(character.created_at),
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

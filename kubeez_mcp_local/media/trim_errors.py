@@ -50,13 +50,14 @@ class MissingSourceError(TrimError):
 
 
 class SourceTooLargeError(TrimError):
-    """The video is larger than allowed."""
+    """The video is larger than allowed; `size` in bytes, `None` when reading was given up at the limit."""
 
     code = "source_too_large"
 
-    def __init__(self, size: int, limit: int) -> None:
+    def __init__(self, size: int | None, limit: int) -> None:
+        has = "is too large" if size is None else f"has {size / 1024**2:,.0f} MB"
         super().__init__(
-            f"the video has {size / 1024**2:,.0f} MB; at most {limit / 1024**2:,.0f} MB can be cut.",
+            f"the video {has}; at most {limit / 1024**2:,.0f} MB can be cut.",
             next_step="Scale it down or compress it first.",
         )
 

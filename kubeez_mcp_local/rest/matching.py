@@ -88,8 +88,6 @@ _SPELLINGS: Mapping[str, tuple[str, ...]] = {
 _ELSEWHERE = "Use it on https://kubeez.com, or through the hosted MCP server https://mcp.kubeez.com/mcp."
 _ALTERNATIVES: Mapping[str, str] = {
     "estimate": "Quotes are worked out from the catalogue instead.",
-    "generate_sound": f"If `get_models` lists a sound model, `generate_media` can run it. {_ELSEWHERE}",
-    "remove_background": f"If `get_models` lists `remove-background`, `generate_media` can run it. {_ELSEWHERE}",
     "separation_status": "See the job on https://kubeez.com.",
 }
 

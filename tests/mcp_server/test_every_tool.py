@@ -6,6 +6,7 @@ import wave
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from mcp import Client
 from PIL import Image
@@ -92,6 +93,10 @@ def picture(folder: Path) -> str:
     return str(path)
 
 
+def picture_bytes(folder: Path) -> bytes:
+    return Path(picture(folder)).read_bytes()
+
+
 def song(folder: Path) -> str:
     path = folder / "inputs" / "song.wav"
     with wave.open(str(path), "wb") as file:
@@ -142,6 +147,9 @@ async def test_music_speech_and_sound(connected: Client, mode: str, tmp_path: Pa
         assert len((await made(client, "generate_music", prompt="calm piano"))["songs"]) == 2
         assert (await refused(client, "generate_music", prompt="x" * 401))["code"] == "invalid_argument"
         assert "style" in (await refused(client, "generate_music", title="Only a title"))["message"]
+        songs = (await made(client, "generate_music", prompt="a waltz"))["songs"]
+        persona = await call(client, "generate_music_persona", song_id=songs[0]["id"], name="Ada", description="Clear")
+        assert persona["persona_id"]
         await made(client, "generate_dialogue", text="Good morning, everybody.", voice="rachel")
         await made(client, "generate_dialogue", dialogue=[{"text": "Hello there.", "voice": "Mark"}, {"text": "Hi!"}])
         assert (await refused(client, "generate_dialogue", text="Hello there", voice="Nobody"))[
@@ -172,6 +180,65 @@ async def test_jobs_on_a_file(connected: Client, mode: str, tmp_path: Path) -> N
             assert image.mode == "RGBA"
             assert image.getchannel("A").getextrema()[0] == 0
         await made(client, "create_ad_copy", reference_ad_url=picture(tmp_path), product_text="A shoe.")
+
+
+async def test_cutting_a_video(connected: Client, mode: str) -> None:
+    async with connected as client:
+        video = await clip(client)
+        cut = await call(client, "trim_video", source_url=video, start_s=1, end_s=2.5)
+        assert abs(cut["duration_s"] - 1.5) < 0.1
+        assert sniff(Path(cut["path"])).mime == "video/mp4"
+        assert cut["url"].startswith("http")
+        assert (await refused(client, "trim_video", source_url=video, start_s=2, end_s=1))[
+            "code"
+        ] == "invalid_trim_range"
+        assert (await refused(client, "trim_video", source_url=video, end_s=100))["code"] == "trim_too_long"
+
+
+async def test_the_upload_page_takes_files_in_order(connected: Client, mode: str, tmp_path: Path) -> None:
+    async with connected as client:
+        page = await call(client, "get_upload_url", model_id="nano-banana-2")
+        files = [("file", (name, picture_bytes(tmp_path), "image/png")) for name in ("one.png", "two.png")]
+        async with httpx.AsyncClient(trust_env=False) as http:
+            answer = await http.post(page["direct_upload_url"], data={"token": page["token"]}, files=files)
+            assert answer.status_code == 200, answer.text
+            assert (await http.get(page["url"])).headers["content-type"].startswith("text/html")
+        state = await call(client, "get_upload_session", token=page["token"])
+        assert state["count"] == 2
+        assert state["media"][0]["width"] == 320
+        made_of = await made(
+            client, "generate_media", prompt="both", model="nano-banana-2", source_media_urls=state["media_urls"]
+        )
+        assert made_of["generation_type"] == "image-to-image"
+        assert (await refused(client, "get_upload_session", token="invented"))["next_step"]
+        assert (await refused(client, "get_upload_url", model_id="z-image"))["code"] == "invalid_argument"
+
+
+async def test_the_library_keeps_files_under_names(connected: Client, mode: str, tmp_path: Path) -> None:
+    async with connected as client:
+        await call(client, "manage_library", action="add", name="teal", url=picture(tmp_path))
+        (asset,) = (await call(client, "list_assets"))["assets"]
+        assert asset["url"] == "library:teal"
+        await made(client, "generate_media", prompt="x", model="nano-banana-2", source_media_urls=["library:teal"])
+        await call(client, "manage_library", action="rename", asset_id="teal", new_name="sea")
+        await call(client, "manage_library", action="delete", asset_id="sea")
+        assert (await call(client, "list_assets"))["assets"] == []
+        assert picture_bytes(tmp_path)
+        await refused(client, "manage_library", action="create", name="x")
+        await call(
+            client,
+            "manage_library",
+            action="create",
+            kind="character",
+            name="ada",
+            description="An engineer",
+            voice_id="kore",
+        )
+        (character,) = (await call(client, "list_gemini_omni_characters"))["characters"]
+        assert character["character_name"] == "ada"
+        assert (await call(client, "list_gemini_omni_voices"))["count"] == 30
+        assert "no sample" in (await call(client, "play_gemini_omni_voice", voice_id="kore"))["message"]
+        assert (await refused(client, "play_gemini_omni_voice", voice_id="nobody"))["code"] == "invalid_voice_id"
 
 
 async def test_an_api_without_a_route_is_said_and_nothing_is_sent(

@@ -11,7 +11,7 @@ from kubeez_mcp_local.catalogue.sound import SoundRequest
 from kubeez_mcp_local.catalogue.speech import DialogueRequest, Line
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
-from kubeez_mcp_local.mcp_server.results import JobResult
+from kubeez_mcp_local.mcp_server.results import JobResult, PersonaResult
 from kubeez_mcp_local.mcp_server.shaping import started_result
 from kubeez_mcp_local.mcp_server.tools import parameters as p
 
@@ -63,6 +63,28 @@ async def generate_music(
         persona_id=persona_id or None,
     )
     return await started_result(call, call.bridge.start(call.bridge.drafting.music(request), call.caller(approval)))
+
+
+@tool(
+    title="Keep a song's voice",
+    family="audio",
+    result=PersonaResult,
+    effect="write",
+    scope="generate:music",
+    route="generate_music_persona",
+)
+async def generate_music_persona(
+    call: Call,
+    song_id: Annotated[str, Field(description="The id inside songs[].")],
+    name: Annotated[str, Field(description="At most 80 characters.", min_length=1, max_length=80)],
+    description: Annotated[str, Field(description="At most 500 characters.", min_length=1, max_length=500)],
+    style: Annotated[str, Field(description="Style tags.")] = "",
+) -> PersonaResult:
+    """Keep the voice of a finished song under a name; pass the persona_id to generate_music. Free, answers at once."""
+    fields = {"song_id": song_id, "name": name, "description": description, "style": style or None}
+    given = {key: value for key, value in fields.items() if value is not None}
+    answer = await call.bridge.api.call(await call.bridge.contract.resolve("generate_music_persona", given))
+    return PersonaResult(mode=call.mode, persona_id=str(answer.get("persona_id") or answer.get("id")))
 
 
 @tool(

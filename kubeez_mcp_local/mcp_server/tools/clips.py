@@ -8,11 +8,16 @@ from pydantic import Field
 
 from kubeez_mcp_local.catalogue.ad_copy import AdCopyRequest
 from kubeez_mcp_local.catalogue.clips import DubbingRequest
+from kubeez_mcp_local.mcp_server.answers import link
 from kubeez_mcp_local.mcp_server.call import Call
+from kubeez_mcp_local.mcp_server.file_results import TrimResult
 from kubeez_mcp_local.mcp_server.inventory import tool
 from kubeez_mcp_local.mcp_server.results import JobResult
 from kubeez_mcp_local.mcp_server.shaping import started_result
 from kubeez_mcp_local.mcp_server.tools import parameters as p
+
+TRIM_PATIENCE = 40.0
+"""Seconds a call waits for a cut; clients give up on calls that last a minute."""
 
 
 @tool(
@@ -79,6 +84,35 @@ async def generate_dubbing(
     request = DubbingRequest(tuple(languages), model, source_language or None, cloning_strength, ducking)
     draft = call.bridge.drafting.dubbing(video_url, request)
     return await started_result(call, call.bridge.start(draft, call.caller(approval)))
+
+
+@tool(title="Cut a video", family="media", result=TrimResult, effect="write", scope="generate:media")
+async def trim_video(
+    call: Call,
+    source_url: Annotated[str, Field(description="Video: https URL or local path, at most 500 MB.")],
+    end_s: Annotated[float, Field(description="End in seconds; at most 60 s after start_s.")],
+    start_s: Annotated[float, Field(description="Start in seconds.")] = 0,
+) -> TrimResult:
+    """Cut a window out of a video here, exact to the frame, and upload it. Free. The user chooses the window."""
+    cut = await call.bridge.trimming.trim(source_url, start_s, end_s, patience=TRIM_PATIENCE)
+    if cut is None:
+        again = "Still cutting; call again with the same arguments to get the result."
+        return TrimResult(mode=call.mode, status="processing", next_step=again)
+    made = cut.trimmed
+    call.blocks.append(link(made.path.as_uri(), made.path.name, "video/mp4", made.size_bytes))
+    return TrimResult(
+        mode=call.mode,
+        status="completed",
+        url=cut.url,
+        path=str(made.path),
+        size_bytes=made.size_bytes,
+        duration_s=made.duration_s,
+        start_s=made.start_s,
+        end_s=made.end_s,
+        elapsed_s=made.elapsed_s,
+        notes=[f"The cut is on disk but could not be uploaded: {cut.upload_error}"] if cut.upload_error else [],
+        next_step="Pass url or path to generate_media as source_media_urls.",
+    )
 
 
 @tool(

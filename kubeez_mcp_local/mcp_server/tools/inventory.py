@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from kubeez_mcp_local.mcp_server.tools import audio, choosing, clips, files, jobs, links, making, planning
+from kubeez_mcp_local.mcp_server.tools import (
+    audio,
+    choosing,
+    clips,
+    files,
+    jobs,
+    library,
+    links,
+    making,
+    planning,
+    uploads,
+    voices,
+)
 
 ALL_TOOLS = (
     choosing.plan,
@@ -14,7 +26,9 @@ ALL_TOOLS = (
     making.generate_media,
     making.regenerate,
     clips.remove_background,
+    clips.trim_video,
     audio.generate_music,
+    audio.generate_music_persona,
     audio.generate_sound,
     audio.generate_dialogue,
     clips.generate_dubbing,
@@ -27,6 +41,13 @@ ALL_TOOLS = (
     jobs.get_generations,
     files.view_media,
     files.upload_media,
+    uploads.get_upload_url,
+    uploads.get_upload_session,
+    library.list_assets,
+    library.manage_library,
+    voices.list_gemini_omni_voices,
+    voices.play_gemini_omni_voice,
+    library.list_gemini_omni_characters,
     links.open_studio,
     links.open_gallery,
     links.open_pricing,

@@ -36,6 +36,8 @@ async def generate_media(
     sound: p.Sound = None,
     seed: p.Seed = None,
     negative_prompt: p.NegativePrompt = "",
+    voice_id: Annotated[str, Field(description="Gemini Omni only.")] = "",
+    character_ids: Annotated[p.Texts, Field(description="From list_gemini_omni_characters.")] = [],  # noqa: B006
     variant_count: p.VariantCount = 1,
     approval: p.Approval = "",
 ) -> JobResult:
@@ -56,6 +58,8 @@ async def generate_media(
         resolution=resolution or None,
         sound=sound,
         seed=seed,
+        voice_id=voice_id or None,
+        character_ids=tuple(character_ids),
     )
     started = call.bridge.making.media(request, source_media_urls, call.caller(approval), count=variant_count)
     return await started_result(call, started)

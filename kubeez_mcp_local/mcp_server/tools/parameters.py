@@ -38,7 +38,7 @@ GenerationType = Annotated[
     str,
     Field(
         description="text-to-image, image-to-image, text-to-video or image-to-video. "
-        "Leave out: chosen from the model and the inputs."
+        "Left out: chosen by model and inputs."
     ),
 ]
 SourceMedia = Annotated[
@@ -55,14 +55,11 @@ Resolution = Annotated[str, Field(description="1K, 2K or 4K on models that offer
 Sound = Annotated[bool | None, Field(description="Native audio, on models with a sound switch; may change the price.")]
 Seed = Annotated[
     int | None,
-    Field(description="Same seed, similar result. 0 or left out: chosen by the provider.", ge=0, le=2**31 - 1),
+    Field(description="Same seed, similar result. 0: the provider chooses.", ge=0, le=2**31 - 1),
 ]
 NegativePrompt = Annotated[str, Field(description="What to avoid, on models that take it.")]
 VariantCount = Annotated[int, Field(description="1 to 4 jobs of the same request; each is paid.", ge=1, le=4)]
-Approval = Annotated[
-    str,
-    Field(description="Only after the user agreed to the quoted price: the code that came with the quote."),
-]
+Approval = Annotated[str, Field(description="The code that came with a quote, once the user has agreed to it.")]
 JobId = Annotated[
     str, Field(description="generation_id (or separation_id) from a generate call.", min_length=1, max_length=200)
 ]
