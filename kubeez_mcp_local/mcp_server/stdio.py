@@ -38,7 +38,10 @@ async def serve(server: KubeezServer) -> None:
     async with anyio.create_task_group() as tasks:
         if sys.platform != "win32":
             tasks.start_soon(leave_on_signal, tasks.cancel_scope)
+        # `stdio_server` has taken the real stdout; what a library prints from now on goes to the log, also what would
+        # still be in a buffer when the process leaves.
         async with stdio_server() as (read, write):
+            sys.stdout = sys.stderr
             try:
                 options = NotificationOptions(tools_changed=True, prompts_changed=True, resources_changed=True)
                 await low.run(read, write, low.create_initialization_options(options))
@@ -50,6 +53,5 @@ async def serve(server: KubeezServer) -> None:
 
 def _leave(code: int) -> None:
     """Exit at once: worker threads (uploads, previews) must not hold up a host that has closed our input."""
-    sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
