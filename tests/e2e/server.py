@@ -12,6 +12,7 @@ import time
 from typing import IO, TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 PATIENCE = 30.0
@@ -46,6 +47,11 @@ class Server:
         arguments: Of the command line.
         program: What Python is told to run.
         settings: Become `KUBEEZ_…` variables.
+
+    Attributes:
+        stdout: Every line the process wrote to stdout.
+        hello: What the server said of itself in the old era's handshake.
+        era: Makes a request's parameters what they are in this era; set it to `modern` instead of initializing.
     """
 
     def __init__(
@@ -54,6 +60,8 @@ class Server:
         self.folder = folder
         self.secret = str(settings.get("api_key", ""))
         self.stdout: list[bytes] = []
+        self.hello: dict[str, Any] = {}
+        self.era: Callable[..., dict[str, Any]] = dict
         self.notifications: list[dict[str, Any]] = []
         self._stderr: list[bytes] = []
         self._answers: dict[object, dict[str, Any]] = {}
@@ -100,13 +108,19 @@ class Server:
     def send(self, method: str, params: dict[str, Any] | None = None) -> int:
         """Send a request without waiting; returns its id."""
         self._last_id += 1
-        message = {"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params or {}}
+        message = {"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": self.era(**(params or {}))}
         self.line(json.dumps(message).encode())
         return self._last_id
 
     def notify(self, method: str, params: dict[str, Any] | None = None) -> None:
         """Send a notification."""
         self.line(json.dumps({"jsonrpc": "2.0", "method": method, "params": params or {}}).encode())
+
+    def pending(self, request_id: int) -> bool:
+        """Whether a request has not been answered yet."""
+        while not self._arrived.empty():
+            self._sort_in(self._arrived.get())
+        return request_id not in self._answers
 
     def answer(self, request_id: int, within: float = PATIENCE) -> dict[str, Any]:
         """The whole answer to a request: it has a `result` or an `error`."""
@@ -116,10 +130,7 @@ class Server:
                 message = self._arrived.get(timeout=max(deadline - time.monotonic(), 0.001))
             except queue.Empty:
                 raise AssertionError(f"no answer to {request_id} within {within} s; stderr: {self.stderr}") from None
-            if "id" in message:
-                self._answers[message["id"]] = message
-            else:
-                self.notifications.append(message)
+            self._sort_in(message)
         return self._answers.pop(request_id)
 
     def request(self, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -128,11 +139,11 @@ class Server:
 
     def initialize(self, capabilities: dict[str, Any] | None = None, version: str = LEGACY) -> dict[str, Any]:
         """The handshake of the old era; returns what the server says of itself."""
-        hello = {"protocolVersion": version, "capabilities": capabilities or {}, "clientInfo": {"name": "raw"}}
-        hello["clientInfo"] = {"name": "raw", "version": "1"}
-        result: dict[str, Any] = self.request("initialize", hello)["result"]
+        who = {"name": "raw", "version": "1"}
+        hello = {"protocolVersion": version, "capabilities": capabilities or {}, "clientInfo": who}
+        self.hello = self.request("initialize", hello)["result"]
         self.notify("notifications/initialized")
-        return result
+        return self.hello
 
     def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         """Call a tool and return its result."""
@@ -153,6 +164,12 @@ class Server:
         self.process.send_signal(signum)
         self.process.wait(PATIENCE)
         return time.monotonic() - started
+
+    def _sort_in(self, message: dict[str, Any]) -> None:
+        if "result" in message or "error" in message:
+            self._answers[message.get("id")] = message
+        else:
+            self.notifications.append(message)
 
     def _read_stdout(self, pipe: IO[bytes]) -> None:
         for line in pipe:

@@ -23,14 +23,27 @@ PNG = bytes.fromhex(
 IMAGE = {"prompt": "a kite", "model": "nano-banana-2"}
 
 
-@pytest.fixture
-def server(tmp_path: Path, api: RunningSandbox, live: dict[str, Any]) -> Iterator[Server]:
-    """A live server that asks nobody; whatever a test does with it, nothing may be charged and it must live on."""
-    with Server(tmp_path, **live, ask_above=500) as running:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, sandbox_process: RunningSandbox) -> Iterator[Server]:
+    """One live server that asks nobody, for all tests here: it has to survive them all."""
+    folder = tmp_path_factory.mktemp("bad-input")
+    with Server(folder, api_key=KEY, base_url=sandbox_process.url, ask_above=500) as running:
         running.initialize()
         yield running
-        assert running.call("estimate", model="z-image")["structuredContent"]["credits"] == 4
-    assert [entry for entry in api.control.account()["entries"] if entry["kind"] == "charge"] == []
+
+
+@pytest.fixture
+def server(api: RunningSandbox, shared: Server) -> Iterator[Server]:
+    """Whatever a test does with it, nothing may be charged and it must live on."""
+    yield shared
+    assert shared.call("estimate", model="z-image")["structuredContent"]["credits"] == 4
+    assert charged(api) == 0
+
+
+def charged(api: RunningSandbox) -> int:
+    """How many charges there are in the API's books."""
+    entries = [entry for account in api.control.books()["accounts"] for entry in account["entries"]]
+    return sum(entry["kind"] == "charge" for entry in entries)
 
 
 def refusal(server: Server, **arguments: Any) -> str:
@@ -119,15 +132,15 @@ def _text(folder: Path) -> Path:
         (_text, "accepted"),
     ],
 )
-def test_a_file_that_cannot_be_used(tmp_path: Path, server: Server, make: Callable[[Path], Path], said: str) -> None:
-    text = refusal(server, **IMAGE, source_media_urls=[str(make(tmp_path))])
+def test_a_file_that_cannot_be_used(server: Server, make: Callable[[Path], Path], said: str) -> None:
+    text = refusal(server, **IMAGE, source_media_urls=[str(make(server.folder))])
     assert said in text, text
 
 
-def test_too_many_inputs(tmp_path: Path, server: Server) -> None:
+def test_too_many_inputs(server: Server) -> None:
     paths = []
     for number in range(9):
-        path = tmp_path / "inputs" / f"{number}.png"
+        path = server.folder / "inputs" / f"{number}.png"
         path.write_bytes(PNG)
         paths.append(str(path))
     text = refusal(server, **IMAGE, source_media_urls=paths)
@@ -135,7 +148,7 @@ def test_too_many_inputs(tmp_path: Path, server: Server) -> None:
     assert "8" in text
 
 
-def test_lists_sent_as_text_and_numbers_sent_as_text_are_understood(server: Server, api: RunningSandbox) -> None:
+def test_lists_sent_as_text_and_numbers_sent_as_text_are_understood(server: Server) -> None:
     result = server.call("generate_media", **IMAGE, source_media_urls='["/nowhere.png"]', variant_count="2", seed="7")
     assert "/nowhere.png" in result["content"][0]["text"]
     assert "KUBEEZ_INPUT_DIRS" in result["content"][0]["text"]
@@ -166,13 +179,17 @@ def test_a_web_page_instead_of_an_answer(server: Server, api: RunningSandbox) ->
     assert "KUBEEZ_BASE_URL" in result["content"][0]["text"]
 
 
+@pytest.mark.parametrize("body", [{"models": "none"}, {"models": [{"model_id": 5}]}, {}])
 def test_a_catalogue_that_does_not_parse_is_replaced_by_the_snapshot_and_marked(
-    server: Server, api: RunningSandbox
+    tmp_path: Path, api: RunningSandbox, live: dict[str, Any], body: dict[str, Any]
 ) -> None:
-    api.control.fault("GET /v1/models", "status", status=200, body={"models": "none"}, times=9)
-    listed = server.call("get_models", limit=1)["structuredContent"]
-    assert listed["source"] == "snapshot"
-    assert listed["notes"]
+    api.control.fault("GET /v1/models", "status", status=200, body=body, times=9)
+    with Server(tmp_path, **live) as server:
+        server.initialize()
+        listed = server.call("get_models", limit=1)["structuredContent"]
+        assert listed["source"] == "snapshot"
+        assert listed["notes"]
+        assert server.call("get_balance")["structuredContent"]["credits"] == 1000
 
 
 def test_an_output_folder_that_cannot_be_written_loses_nothing(

@@ -1,117 +1,166 @@
-"""The process itself: clean stdout in every state, prompt exit, survival of odd input."""
+"""The process itself: clean stdout in every state, prompt exit, jobs that survive it."""
 
 from __future__ import annotations
 
 import json
 import signal
 import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.e2e.conftest import KEY
-from tests.e2e.server import Server, modern
+from tests.e2e.server import Server
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from tests.sandbox_server import RunningSandbox
 
-PROMPT = {"prompt": "a slow picture", "model": "nano-banana-2"}
+WORDS = {"prompt": "a slow picture", "model": "nano-banana-2"}
+TRIES = 3
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-BAD_HTML = "<html><body>Sign in to the company proxy</body></html>"
 
+SAYS_WHEN_CLOSED = """
+import sys
+from kubeez_mcp_local.bridge.api import Api
+close = Api.aclose
+async def and_say_so(self):
+    await close(self)
+    print("connections are closed", file=sys.stderr, flush=True)
+Api.aclose = and_say_so
+from kubeez_mcp_local.cli.main import cli
+cli(["serve"])
+"""
 
-def start_job(server: Server) -> str:
-    job: str = server.call("generate_media", **PROMPT)["structuredContent"]["generation_id"]
-    return job
-
-
-def test_hanging_up_ends_the_process_at_once_also_with_work_in_flight(tmp_path: Path) -> None:
-    times = []
-    for number in range(3):
-        with Server(tmp_path, sandbox_speed=1) as server:
-            server.initialize()
-            if number:
-                job = start_job(server)
-                server.send("tools/call", {"name": "wait_for_generation", "arguments": {"id": job}})
-                server.call("get_status", id=job)  # the wait has begun when this is answered
-            times.append(server.close_stdin())
-            assert server.process.returncode == 0
-    # The best of the busy ones: a loaded machine may hold up any single one.
-    assert times[0] < 1.0
-    assert min(times[1:]) < 0.3
-
-
-@needs_signals
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_process_cleanly_in_the_middle_of_a_wait(tmp_path: Path, signum: int, code: int) -> None:
-    with Server(tmp_path, sandbox_speed=1) as server:
-        server.initialize()
-        job = start_job(server)
-        server.send("tools/call", {"name": "wait_for_generation", "arguments": {"id": job}})
-        server.call("get_status", id=job)
-        assert server.signal(signum) < 2.0
-        assert server.process.returncode == code
-        assert "Traceback" not in server.stderr
-
-
-def test_a_job_of_an_earlier_run_is_picked_up_and_saved(tmp_path: Path) -> None:
-    with Server(tmp_path, sandbox_speed=20) as server:
-        server.initialize()
-        job = start_job(server)
-        server.close_stdin()
-    assert list((tmp_path / "out").rglob("*.png")) == []
-    with Server(tmp_path, sandbox_speed=20) as server:
-        server.initialize()
-        done = server.call("wait_for_generation", id=job)["structuredContent"]
-        assert done["status"] == "completed"
-        assert len(list((tmp_path / "out").rglob("*.png"))) == 1
-
-
-def test_garbage_and_huge_arguments_do_not_end_the_conversation(tmp_path: Path) -> None:
-    with Server(tmp_path) as server:
-        server.initialize()
-        server.line(b"this is not JSON")
-        server.line(b'{"jsonrpc": "2.0"')
-        server.line(b"[]")
-        refused = server.call("generate_media", prompt="x" * 5_000_000, model="nano-banana-2")
-        assert refused["isError"]
-        assert "5000000 characters" in refused["content"][0]["text"]
-        assert len(refused["content"][0]["text"]) < 2_000
-        assert server.call("get_balance")["structuredContent"]["credits"] > 0
-
-
-def test_parallel_calls_are_answered_each_with_its_own_result(tmp_path: Path) -> None:
-    with Server(tmp_path) as server:
-        server.initialize()
-        models = ["z-image", "nano-banana", "nano-banana-2", "imagen-4"]
-        calls = [server.send("tools/call", {"name": "estimate", "arguments": {"model": model}}) for model in models]
-        answers = [server.answer(call)["result"]["structuredContent"]["model"] for call in calls]
-        assert answers == models
-
-
-CRASHING = """
-import kubeez_mcp_local.mcp_server.tools.planning as planning
-from dataclasses import replace
+CRASHES_AND_PRINTS = """
+import dataclasses, os, subprocess, sys
 import kubeez_mcp_local.mcp_server.tools.inventory as inventory
-async def get_balance(call):
-    print("stray output", flush=True)
+async def crashing(call):
+    print("stray and flushed", flush=True)
+    print("stray and left in the buffer")
+    os.write(1, b"stray from C\\n")
+    subprocess.run([sys.executable, "-c", "print('stray from a child')"], check=True)
     raise ValueError("secret detail")
-broken = replace(planning.get_balance, handler=get_balance)
-inventory.ALL_TOOLS = tuple(broken if spec.name == "get_balance" else spec for spec in inventory.ALL_TOOLS)
+inventory.ALL_TOOLS = tuple(
+    dataclasses.replace(spec, handler=crashing) if spec.name == "get_balance" else spec for spec in inventory.ALL_TOOLS
+)
 from kubeez_mcp_local.cli.main import cli
 cli(["serve"])
 """
 
 
-def test_a_tool_that_crashes_tells_the_model_nothing_and_the_server_lives_on(tmp_path: Path) -> None:
-    with Server(tmp_path, program=("-c", CRASHING)) as server:
+def start_job(server: Server) -> str:
+    job: str = server.call("generate_media", **WORDS)["structuredContent"]["generation_id"]
+    return job
+
+
+def idle(server: Server) -> None:
+    """Nothing has been asked for yet."""
+
+
+def with_the_sandbox_running(server: Server) -> None:
+    server.call("get_balance")
+
+
+def with_a_job_running(server: Server) -> None:
+    server.call("get_status", id=start_job(server))
+
+
+def with_a_wait_in_flight(server: Server) -> None:
+    job = start_job(server)
+    server.send("tools/call", {"name": "wait_for_generation", "arguments": {"id": job}})
+    server.call("get_status", id=job)  # the wait has begun when this is answered
+
+
+@pytest.mark.parametrize("busy", [idle, with_the_sandbox_running, with_a_job_running, with_a_wait_in_flight])
+def test_hanging_up_ends_the_process_at_once(tmp_path: Path, busy: Callable[[Server], None]) -> None:
+    took = []
+    for number in range(TRIES):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with Server(folder, program=("-c", SAYS_WHEN_CLOSED), sandbox_speed=1) as server:
+            server.initialize()
+            busy(server)
+            took.append(server.close_stdin())
+            assert server.process.returncode == 0
+        assert "connections are closed" in server.stderr
+        assert "Traceback" not in server.stderr
+        if took[-1] < 0.3:
+            return
+    pytest.fail(f"seconds until exit, of {TRIES} tries: {took}")
+
+
+def test_hanging_up_does_not_wait_for_an_api_that_hangs(
+    tmp_path: Path, api: RunningSandbox, live: dict[str, Any]
+) -> None:
+    took = []
+    for number in range(TRIES):
+        api.control.fault("GET /v1/balance", "slow", seconds=20)
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with Server(folder, **live) as server:
+            server.initialize()
+            server.send("tools/call", {"name": "get_balance", "arguments": {}})
+            asked = time.monotonic() + 20
+            while "GET /v1/balance" not in api.control.books()["calls"] and time.monotonic() < asked:
+                time.sleep(0.02)
+            took.append(server.close_stdin())
+            assert server.process.returncode == 0
+        if took[-1] < 0.3:
+            return
+    pytest.fail(f"seconds until exit, of {TRIES} tries: {took}")
+
+
+@needs_signals
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("busy", [idle, with_a_wait_in_flight])
+def test_a_signal_ends_the_process_cleanly(
+    tmp_path: Path, signum: int, code: int, busy: Callable[[Server], None]
+) -> None:
+    with Server(tmp_path, program=("-c", SAYS_WHEN_CLOSED), sandbox_speed=1) as server:
+        server.initialize()
+        busy(server)
+        assert server.signal(signum) < 2.0
+        assert server.process.returncode == code
+    assert "connections are closed" in server.stderr
+    assert "Traceback" not in server.stderr
+
+
+def test_a_job_of_an_earlier_run_is_picked_up_and_saved_without_being_asked_for(tmp_path: Path) -> None:
+    def pictures() -> list[Path]:
+        return list((tmp_path / "out").rglob("*.png"))
+
+    with Server(tmp_path, sandbox_speed=20) as server:
+        server.initialize()
+        job = start_job(server)
+        server.close_stdin()
+    assert pictures() == []
+    with Server(tmp_path, sandbox_speed=20) as server:
+        server.initialize()
+        deadline = time.monotonic() + 30
+        while not pictures() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(pictures()) == 1
+        done = server.call("wait_for_generation", id=job)["structuredContent"]
+        assert [Path(file["path"]) for file in done["files"]] == pictures()
+        assert done["cost"]["spent_today"] == 14
+
+
+def test_a_tool_that_crashes_and_prints_tells_the_model_nothing_and_spoils_nothing(tmp_path: Path) -> None:
+    with Server(tmp_path, program=("-c", CRASHES_AND_PRINTS)) as server:
         server.initialize()
         crashed = server.call("get_balance")
         assert crashed["isError"]
         assert "secret detail" not in json.dumps(crashed)
         assert server.call("estimate", model="z-image")["structuredContent"]["credits"] == 4
+        server.close_stdin()
+    assert b"stray" not in b"".join(server.stdout)
+    for stray in ("stray and flushed", "stray and left in the buffer", "stray from C", "stray from a child"):
+        assert stray in server.stderr
+    assert "secret detail" not in server.stderr
 
 
 @pytest.mark.parametrize(
@@ -130,58 +179,37 @@ def test_settings_that_cannot_be_used_are_explained_on_stderr_only(
         server.process.wait(30)
         assert server.process.returncode == 2
     assert named in server.stderr
+    assert "Traceback" not in server.stderr
     assert server.stdout == []
 
 
-def test_with_the_api_down_every_tool_says_so_and_nothing_is_lost(tmp_path: Path) -> None:
-    with Server(tmp_path, api_key=KEY, base_url="http://127.0.0.1:9", log_level="debug") as server:
+def test_with_the_api_down_every_tool_says_so_and_nothing_is_charged(tmp_path: Path) -> None:
+    with Server(tmp_path, api_key=KEY, base_url="http://127.0.0.1:9", ask_above=500, log_level="debug") as server:
         server.initialize()
         refused = server.call("get_balance")["structuredContent"]["error"]
         assert (refused["code"], refused["credits_spent"]) == ("unreachable", False)
         listed = server.call("get_models", limit=1)["structuredContent"]
         assert listed["source"] == "snapshot"
+        unsent = server.call("generate_media", **WORDS)["structuredContent"]["error"]
+        assert (unsent["code"], unsent["credits_spent"], unsent["retry_safe"]) == ("unreachable", False, True)
+        account = json.loads(
+            server.request("resources/read", {"uri": "kubeez://account"})["result"]["contents"][0]["text"]
+        )
+        assert (account["spent_today"], account["reserved"]) == (0, 0)
+        assert "credits" not in account
 
 
 @pytest.mark.parametrize("log_level", ["debug", "warning"])
-def test_the_log_holds_no_key_prompt_or_query(
-    tmp_path: Path, api: RunningSandbox, live: dict[str, Any], log_level: str
-) -> None:
+def test_the_log_holds_no_key_prompt_or_query(tmp_path: Path, live: dict[str, Any], log_level: str) -> None:
     secret = "a very private unicorn"
     with Server(tmp_path, **live, ask_above=100, log_level=log_level) as server:
         server.initialize()
         job = server.call("generate_media", prompt=secret, model="z-image")["structuredContent"]["generation_id"]
         server.call("wait_for_generation", id=job)
         server.call("get_generations", model="z-image", status="completed")
+        server.call("generate_media", prompt=secret, model="z-imag")
+        server.call("generate_media", prompt=secret, model="z-image", seed=secret)
         server.close_stdin()
     assert KEY not in server.stderr
     assert secret not in server.stderr
     assert "status=completed" not in server.stderr
-
-
-@pytest.mark.parametrize(
-    ("method", "params"),
-    [
-        ("prompts/get", {"name": "no-such-recipe"}),
-        ("prompts/get", {"name": "three-ad-variants", "arguments": {}}),
-        ("prompts/get", {"name": "three-ad-variants", "arguments": {"brief": "x", "aspect_ratio": "7:3"}}),
-        ("resources/read", {"uri": "kubeez://models/no-such-model"}),
-        ("resources/read", {"uri": "kubeez://elsewhere"}),
-        ("tools/call", {"name": "no_such_tool", "arguments": {}}),
-    ],
-)
-@pytest.mark.parametrize("era", ["old", "new"])
-def test_what_does_not_exist_is_an_invalid_parameter(
-    tmp_path: Path, era: str, method: str, params: dict[str, Any]
-) -> None:
-    with Server(tmp_path) as server:
-        if era == "old":
-            server.initialize()
-        answer = server.request(method, params if era == "old" else modern(**params))
-    assert answer["error"]["code"] == -32602, answer
-    assert answer["error"]["message"]
-
-
-def test_old_clients_are_told_that_lists_change(tmp_path: Path) -> None:
-    with Server(tmp_path) as server:
-        capabilities = server.initialize()["capabilities"]
-    assert all(capabilities[part]["listChanged"] for part in ("tools", "prompts", "resources"))

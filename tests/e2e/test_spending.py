@@ -34,8 +34,7 @@ PRICE = 14
 
 def paid(api: RunningSandbox) -> list[float]:
     """What the API charged, job by job."""
-    account = next(page for page in api.control.books()["accounts"] if page["credits"] <= 1000)
-    return [job["credits"] for job in account["jobs"]]
+    return [-entry["credits"] for entry in api.control.account()["entries"] if entry["kind"] == "charge"]
 
 
 @pytest.mark.parametrize("mode", ERAS)
@@ -180,6 +179,28 @@ async def test_credits_of_a_job_that_fails_are_free_again(
         assert "could not finish" in text_of(failed)
         balance = facts_of(await server.call_tool("get_balance"))
         assert (balance["credits"], balance["spent_today"]) == (1000, 0)
+
+
+async def test_below_the_limit_for_asking_nobody_is_asked(
+    tmp_path: Path, api: RunningSandbox, live: dict[str, Any]
+) -> None:
+    person = says_no()
+    async with client(tmp_path, person=person, ask_above=PRICE, **live) as server:
+        assert not (await server.call_tool("generate_media", PICTURE)).is_error
+    assert person.questions == []
+    assert paid(api) == [PRICE]
+
+
+async def test_out_of_credits_is_said_with_the_way_to_more(
+    tmp_path: Path, api: RunningSandbox, live: dict[str, Any]
+) -> None:
+    api.control.key(KEY, credits=3)
+    async with client(tmp_path, ask_above=100, **live) as server:
+        refused = await server.call_tool("generate_media", PICTURE)
+        assert facts_of(refused)["error"]["code"] == "insufficient_credits"
+        assert "kubeez.com/billing" in text_of(refused)
+        assert facts_of(await server.call_tool("get_balance", {}))["spent_today"] == 0
+    assert paid(api) == []
 
 
 async def test_an_answer_that_never_came_is_settled_by_the_history_and_not_paid_again(
