@@ -9,7 +9,7 @@ always a ledger row, and a row that says "sent" is on the disk before the first 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -25,6 +25,7 @@ from kubeez_mcp_local.jobs.failures import (
     UnsettledJobError,
 )
 from kubeez_mcp_local.jobs.frozen import FrozenQuote
+from kubeez_mcp_local.jobs.job import State
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.order import Order
     from kubeez_mcp_local.jobs.reconcile import Reconciler
     from kubeez_mcp_local.jobs.sending import Sender
+
+_LOOK_EVERY = 0.05
 
 log = logging.getLogger(__name__)
 
@@ -124,12 +127,22 @@ class Spender:
         looked = await self._unblocked(orders)
         known = [Submission(claim.job, repeated=True) for claim in looked.claims if claim.job]
         if len(known) == len(orders):
-            return known
+            return [await self._answered(submission) for submission in known]
         permission = await self._permission(orders, consent, approval)
         decision = await self._ledger.claim(orders, permission)
         if decision.blocked_by is not None:
             raise UnsettledJobError(decision.blocked_by)
-        return await self._send_all(orders, decision)
+        sent = await self._send_all(orders, decision)
+        return [await self._answered(one) if one.repeated else one for one in sent]
+
+    async def _answered(self, submission: Submission) -> Submission:
+        """A repeat of a request that is on its way right now, once its answer has come and it has an id."""
+        job = submission.job
+        with anyio.move_on_after(self._settling):
+            while job.state is State.SENDING:
+                await anyio.sleep(_LOOK_EVERY)
+                job = await self._ledger.get(job.id)
+        return replace(submission, job=job)
 
     async def question(self, orders: Sequence[Order]) -> SpendQuestion | None:
         """What `submit_all` would ask about these orders, or `None` if it would not; the same for ten minutes."""
