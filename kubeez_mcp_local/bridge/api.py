@@ -121,5 +121,7 @@ class Api:
 
 def _build(base_url: str, key: Any) -> RestClient:
     from kubeez_mcp_local.rest.client import RestClient
+    from kubeez_mcp_local.rest.retrying import Patience
 
-    return RestClient(base_url, key)
+    # Paid requests are paced, and repeated after a 429, by the sender, which tells the other processes too.
+    return RestClient(base_url, key, paid_patience=Patience(attempts=1))

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.bridge.drafting import Drafting
     from kubeez_mcp_local.bridge.making import Caller, Started
     from kubeez_mcp_local.bridge.orders import Draft
+    from kubeez_mcp_local.bridge.personas import Personas
     from kubeez_mcp_local.bridge.regenerating import Regenerating
     from kubeez_mcp_local.bridge.trimming import Trimming
     from kubeez_mcp_local.bridge.upload_sessions import UploadSessions
@@ -207,6 +208,13 @@ class Bridge:
     def casting(self) -> Casting:
         """The user's characters."""
         return Casting(self.library, self.inputs, self.contract)
+
+    @cached_property
+    def personas(self) -> Personas:
+        """Voices kept from songs."""
+        from kubeez_mcp_local.bridge.personas import Personas
+
+        return Personas(self.api, self.contract)
 
     @cached_property
     def trimming(self) -> Trimming:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,11 +13,18 @@ import anyio.to_thread
 
 from kubeez_mcp_local.catalogue.refusals import verify_media_kind
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs.names import slug
 from kubeez_mcp_local.jobs.outputs import give_name
 from kubeez_mcp_local.media.inputs import LocalInput, describe
 from kubeez_mcp_local.media.path_errors import FileTooLargeError
 from kubeez_mcp_local.media.trim import MAX_SOURCE_BYTES, check_range, trim
-from kubeez_mcp_local.media.trim_errors import MissingSourceError, SourceFetchFailedError, SourceTooLargeError
+from kubeez_mcp_local.media.trim_errors import (
+    MissingSourceError,
+    ProcessorUnavailableError,
+    SourceFetchFailedError,
+    SourceTooLargeError,
+)
+from kubeez_mcp_local.media.video import NotInstalledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +104,7 @@ class Trimming:
         Raises:
             TrimError: With the error name of the hosted server.
             InvalidArgumentError: The video may not be read.
-            NotInstalledError: The extra `video` is missing.
+            ProcessorUnavailableError: The extra `video` is missing.
         """
         item = await self._source(source, start_s, end_s)
         what = item.sha256 if isinstance(item, LocalInput) else item.url
@@ -130,6 +137,8 @@ class Trimming:
     async def _fly(self, flight: _Flight, item: Input, start_s: float, end_s: float, short: str) -> None:
         try:
             flight.cut = await self._made(item, start_s, end_s, short)
+        except NotInstalledError as error:
+            flight.error = ProcessorUnavailableError(error.message, next_step=error.next_step)
         except KubeezError as error:
             flight.error = error
         except OSError as error:
@@ -161,10 +170,6 @@ class Trimming:
             raise SourceFetchFailedError(error.message) from None
 
     async def _cut(self, source: Path, stem: str, start_s: float, end_s: float, short: str) -> Cut:
-        from dataclasses import replace
-
-        from kubeez_mcp_local.jobs.names import slug
-
         folder = await anyio.to_thread.run_sync(self._outputs.folder_for, self._clock())
         part = folder / f".kubeez-{secrets.token_hex(8)}.mp4"
         try:

@@ -27,7 +27,7 @@ def making_steps(task: str, best: Candidate, wish: Wish, ratio: str | None) -> t
     tool = _TOOL_OF_TASK.get(task, "generate_media")
     times = f", {wish.count} times or with variant_count" if wish.count > 1 else ""
     steps = [
-        f"estimate(model={best.model.id!r}{_sizing(best)}): the exact price and the balance.",
+        f"estimate(model={best.model.id!r}{_sizing(best)}): the price.",
         _CONFIRM,
         f"{tool}({_arguments(tool, best, wish, ratio)}){times}.",
         _WAIT,
@@ -50,7 +50,7 @@ def job_steps(job: str, model_id: str | None) -> tuple[str, ...]:
     steps = [f"Ask for the file if it is not there yet: a local path or an https URL ({arguments})."]
     if model_id:
         sized = "" if job == "remove_background" else " with the length of the file"
-        steps.append(f"estimate(model={model_id!r}){sized}: the price and the balance.")
+        steps.append(f"estimate(model={model_id!r}){sized}: the price.")
     chosen = f"model={model_id!r}, " if job in ("sound", "dubbing") else ""
     return (*steps, _CONFIRM, f"{tool}({chosen}{arguments}).", _WAIT)
 

@@ -7,8 +7,10 @@ On older revisions the question is pushed in the middle of the call. Many client
 from __future__ import annotations
 
 import hashlib
+import logging
 from typing import TYPE_CHECKING, Any
 
+from mcp import MCPError
 from mcp.types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequiredResult
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, Field
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.consent import Answer, SpendQuestion
 
 _KEY = "spend"
+
+log = logging.getLogger(__name__)
 
 
 class QuestionPendingError(Exception):
@@ -55,10 +59,14 @@ class ClientConsent:
             return "cannot_ask"
         if self._context.protocol_version in MODERN_PROTOCOL_VERSIONS:
             return self._answered(question)
-        outcome = await self._context.elicit(question.text, SpendAnswer)
-        if outcome.action == "accept":
-            return "accept" if outcome.data.spend else "decline"
-        return outcome.action
+        try:
+            given = await self._context.session.elicit_form(
+                question.text, _form(), related_request_id=self._context.request_id
+            )
+        except MCPError as error:  # a client that says it can ask, and then cannot
+            log.info("the client could not ask its user (%s)", error.error.code)
+            return "cannot_ask"
+        return _verdict(given)
 
     def _can_ask(self) -> bool:
         capabilities = self._context.client_capabilities
@@ -71,13 +79,22 @@ class ClientConsent:
         given = (self._context.input_responses or {}).get(_KEY)
         if not isinstance(given, ElicitResult) or self._context.request_state != state:
             raise QuestionPendingError(_pending(question.text, state))
-        if given.action == "accept":
-            return "accept" if (given.content or {}).get("spend", True) is True else "decline"
-        return given.action
+        return _verdict(given)
+
+
+def _verdict(given: ElicitResult) -> Answer:
+    """A form that comes back without the tick, or with something else in its place, is a no."""
+    if given.action == "accept":
+        return "accept" if (given.content or {}).get("spend", True) is True else "decline"
+    return given.action
+
+
+def _form() -> dict[str, Any]:
+    from mcp.server.elicitation import render_elicitation_schema
+
+    return render_elicitation_schema(SpendAnswer)
 
 
 def _pending(question: str, state: str) -> InputRequiredResult:
-    from mcp.server.elicitation import render_elicitation_schema
-
-    params = ElicitRequestFormParams(message=question, requested_schema=render_elicitation_schema(SpendAnswer))
+    params = ElicitRequestFormParams(message=question, requested_schema=_form())
     return InputRequiredResult(input_requests={_KEY: ElicitRequest(params=params)}, request_state=state)

@@ -96,3 +96,9 @@ class ProcessorTimeoutError(TrimError):
             f"cutting took longer than {limit:g} seconds and was given up.",
             next_step="Choose a shorter window or a smaller video.",
         )
+
+
+class ProcessorUnavailableError(TrimError):
+    """What cuts videos is not installed."""
+
+    code = "processor_unavailable"

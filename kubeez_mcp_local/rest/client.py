@@ -46,7 +46,8 @@ class RestClient:
         transport: Replaces the network in tests.
         sleep: Waits between attempts at a download.
         clock: Seconds since 1970; for `Retry-After` dates.
-        patience: How often and how long free and paid calls are repeated.
+        patience: How often and how long calls are repeated.
+        paid_patience: The same for paid calls, where whoever sends them waits and repeats; default `patience`.
         timeout: Of every call but uploads, streams and downloads.
     """
 
@@ -59,6 +60,7 @@ class RestClient:
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         clock: Callable[[], float] = time.time,
         patience: Patience | None = None,
+        paid_patience: Patience | None = None,
         timeout: httpx.Timeout = TIMEOUT,
     ) -> None:
         key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
@@ -66,6 +68,7 @@ class RestClient:
         self.media_origin = self.base_url if is_loopback(self.base_url) else MEDIA_ORIGIN
         self._key_header = {"X-API-Key": key} if key else {}
         self._patience = patience or Patience()
+        self._paid_patience = paid_patience or self._patience
         self._timeout = timeout
         self._interpreter = Interpreter(self.base_url, key, clock)
         self._pools = Pools(transport)
@@ -223,7 +226,7 @@ class RestClient:
             response = await self._send(route, request.path, method=method, headers=self._key_header, **parts)
             return self._parsed(response, route, read)
 
-        return await with_retries(send, self._patience, paid=route.spends)
+        return await with_retries(send, self._paid_patience if route.spends else self._patience, paid=route.spends)
 
     async def _send(
         self, route: Route, path: str, *, method: str | None = None, timeout: httpx.Timeout | None = None, **parts: Any

@@ -2,115 +2,22 @@
 
 from __future__ import annotations
 
-import wave
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import anyio
 import httpx
 import pytest
-from mcp import Client
 from PIL import Image
 
-from kubeez_mcp_local.bridge import Bridge
-from kubeez_mcp_local.mcp_server.server import KubeezServer
 from kubeez_mcp_local.media.sniff import sniff
-from kubeez_mcp_local.settings import load_settings
-from tests.sandbox_server import KEY, RunningSandbox, running_sandbox
+from tests.mcp_server.driving import call, clip, made, picture, refused, song
+from tests.sandbox_server import KEY, RunningSandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from mcp import Client
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("mode", ["auto", "legacy"])]
-SPEED = 5000.0
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
-    with running_sandbox(tmp_path_factory.mktemp("api"), speed=SPEED, rate_limits="off") as sandbox:
-        sandbox.control.key(KEY, credits=100_000)
-        yield sandbox
-
-
-@pytest.fixture
-def connected(tmp_path: Path, mode: str, api: RunningSandbox) -> Client:
-    api.control.knobs(assumed_routes=True)
-    api.control.key(
-        KEY,
-        scopes=[
-            "generate:media",
-            "generate:music",
-            "generate:speech",
-            "generate:ads",
-            "read:balance",
-            "read:generations",
-        ],
-    )
-    (tmp_path / "inputs").mkdir()
-    environ = {
-        "KUBEEZ_API_KEY": KEY,
-        "KUBEEZ_BASE_URL": api.url,
-        "KUBEEZ_MODE": "sandbox",
-        "KUBEEZ_SANDBOX_SPEED": str(SPEED),
-        "KUBEEZ_STATE_DIR": str(tmp_path / "state"),
-        "KUBEEZ_OUTPUT_DIR": str(tmp_path / "out"),
-        "KUBEEZ_INPUT_DIRS": str(tmp_path),
-        "KUBEEZ_MAX_CREDITS_PER_CALL": "5000",
-        "KUBEEZ_MAX_CREDITS_PER_DAY": "5000",
-    }
-    server = KubeezServer(Bridge(load_settings(environ=environ, working_dir=tmp_path)))
-    return Client(server, mode=mode)
-
-
-async def call(client: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
-    result = await client.call_tool(tool, arguments)
-    assert not result.is_error, result.content[0]
-    assert isinstance(result.structured_content, dict)
-    return result.structured_content
-
-
-async def refused(client: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
-    result = await client.call_tool(tool, arguments)
-    assert result.is_error, result.structured_content
-    error: dict[str, Any] = (result.structured_content or {})["error"]
-    assert error["credits_spent"] is False
-    return error
-
-
-async def made(client: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
-    """The finished job of a paid tool, with at least one file on disk."""
-    started = await call(client, tool, **arguments)
-    done = await call(client, "wait_for_generation", id=started["generation_id"])
-    assert done["status"] == "completed", done
-    assert done["files"], done
-    for file in done["files"]:
-        assert sniff(Path(file["path"])).mime == file["media_type"]
-    return done
-
-
-def picture(folder: Path) -> str:
-    path = folder / "inputs" / "picture.png"
-    Image.new("RGB", (320, 240), "teal").save(path)
-    return str(path)
-
-
-def picture_bytes(folder: Path) -> bytes:
-    return Path(picture(folder)).read_bytes()
-
-
-def song(folder: Path) -> str:
-    path = folder / "inputs" / "song.wav"
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(8000)
-        file.writeframes(b"\x00\x10" * 8000 * 3)
-    return str(path)
-
-
-async def clip(client: Client) -> str:
-    done = await made(client, "generate_media", prompt="waves", model="seedance-1-5-pro-480p-4s")
-    path: str = done["files"][0]["path"]
-    return path
 
 
 async def test_planning(connected: Client, mode: str) -> None:
@@ -198,7 +105,8 @@ async def test_cutting_a_video(connected: Client, mode: str) -> None:
 async def test_the_upload_page_takes_files_in_order(connected: Client, mode: str, tmp_path: Path) -> None:
     async with connected as client:
         page = await call(client, "get_upload_url", model_id="nano-banana-2")
-        files = [("file", (name, picture_bytes(tmp_path), "image/png")) for name in ("one.png", "two.png")]
+        content = await anyio.Path(picture(tmp_path)).read_bytes()
+        files = [("file", (name, content, "image/png")) for name in ("one.png", "two.png")]
         async with httpx.AsyncClient(trust_env=False) as http:
             answer = await http.post(page["direct_upload_url"], data={"token": page["token"]}, files=files)
             assert answer.status_code == 200, answer.text
@@ -216,14 +124,15 @@ async def test_the_upload_page_takes_files_in_order(connected: Client, mode: str
 
 async def test_the_library_keeps_files_under_names(connected: Client, mode: str, tmp_path: Path) -> None:
     async with connected as client:
-        await call(client, "manage_library", action="add", name="teal", url=picture(tmp_path))
+        original = picture(tmp_path)
+        await call(client, "manage_library", action="add", name="teal", url=original)
         (asset,) = (await call(client, "list_assets"))["assets"]
         assert asset["url"] == "library:teal"
         await made(client, "generate_media", prompt="x", model="nano-banana-2", source_media_urls=["library:teal"])
         await call(client, "manage_library", action="rename", asset_id="teal", new_name="sea")
         await call(client, "manage_library", action="delete", asset_id="sea")
         assert (await call(client, "list_assets"))["assets"] == []
-        assert picture_bytes(tmp_path)
+        assert await anyio.Path(original).is_file()
         await refused(client, "manage_library", action="create", name="x")
         await call(
             client,

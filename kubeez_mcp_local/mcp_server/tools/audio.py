@@ -9,6 +9,7 @@ from pydantic import Field
 from kubeez_mcp_local.catalogue.music import MusicRequest
 from kubeez_mcp_local.catalogue.sound import SoundRequest
 from kubeez_mcp_local.catalogue.speech import DialogueRequest, Line
+from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
 from kubeez_mcp_local.mcp_server.results import JobResult, PersonaResult
@@ -81,10 +82,8 @@ async def generate_music_persona(
     style: Annotated[str, Field(description="Style tags.")] = "",
 ) -> PersonaResult:
     """Keep the voice of a finished song under a name; pass the persona_id to generate_music. Free, answers at once."""
-    fields = {"song_id": song_id, "name": name, "description": description, "style": style or None}
-    given = {key: value for key, value in fields.items() if value is not None}
-    answer = await call.bridge.api.call(await call.bridge.contract.resolve("generate_music_persona", given))
-    return PersonaResult(mode=call.mode, persona_id=str(answer.get("persona_id") or answer.get("id")))
+    persona_id = await call.bridge.personas.keep(song_id, name, description, style or None)
+    return PersonaResult(mode=call.mode, persona_id=persona_id, next_step="Pass it to generate_music as persona_id.")
 
 
 @tool(
@@ -98,10 +97,8 @@ async def generate_music_persona(
 async def generate_dialogue(
     call: Call,
     text: Annotated[str, Field(description="The words to speak, 5 to 5000 characters; or dialogue.")] = "",
-    dialogue: Annotated[
-        list[dict[str, str]] | None, Field(description="Lines as {text, voice}, for several speakers; or text.")
-    ] = None,
-    voice: Annotated[str, Field(description="Voice for text, such as Rachel or Mark.")] = "",
+    dialogue: Annotated[p.Lines, Field(description="Lines as {text, voice}, for several speakers; or text.")] = [],  # noqa: B006
+    voice: Annotated[str, Field(description="Such as Rachel or Mark; of lines without one, too.")] = "",
     provider: Annotated[
         Literal["elevenlabs", "google", "gemini", "gemini-3.8", "seed"],
         Field(description="Speech engine; others than elevenlabs only if the API publishes them."),
@@ -114,10 +111,10 @@ async def generate_dialogue(
 
     Returns a generation_id; then wait_for_generation.
     """
-    lines = tuple(Line(str(line.get("text", "")), line.get("voice")) for line in dialogue or [])
-    if text:
-        lines = (*lines, Line(text, voice or None))
-    request = DialogueRequest(lines, provider, stability, language_code or None)
+    if text and dialogue:
+        raise InvalidArgumentError("dialogue", "goes instead of text, not with it.", next_step="Leave one of them out.")
+    lines = tuple(Line(line.text, line.voice or voice or None) for line in dialogue)
+    request = DialogueRequest(lines or (Line(text, voice or None),), provider, stability, language_code or None)
     return await started_result(call, call.bridge.start(call.bridge.drafting.dialogue(request), call.caller(approval)))
 
 

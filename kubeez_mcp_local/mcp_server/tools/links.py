@@ -22,8 +22,8 @@ async def open_studio(
 ) -> LinkResult:
     """The address of Kubeez's web studio, for a user who goes on in the browser. Hand it over; do not fetch it."""
     given = ", ".join(value for value in (model, aspect_ratio, prompt) if value)
-    summary = "Open the studio and sign in." + (f" Enter there: {given}." if given else "")
-    return LinkResult(mode=call.mode, url=_SITE, summary=summary)
+    settings = f" The link cannot carry settings; enter there: {given}." if given else ""
+    return LinkResult(mode=call.mode, url=_SITE, summary=f"Open the studio and sign in.{settings}")
 
 
 @tool(title="Open the gallery", family="links", result=LinkResult, remote=False)
@@ -32,7 +32,7 @@ async def open_gallery(
     status: Annotated[str, Field(description="Shown in the summary; filter there by it.")] = "",
 ) -> LinkResult:
     """The address of the user's history on kubeez.com. For data in the conversation use get_generations."""
-    wanted = f" Filter by {status}." if status else ""
+    wanted = f" The link cannot carry a filter; choose {status} there." if status else ""
     return LinkResult(mode=call.mode, url=_SITE, summary=f"Sign in to see all your generations.{wanted}")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 
 def _as_text(value: Any) -> Any:
@@ -29,8 +29,20 @@ def _as_list(value: Any) -> Any:
     return [value] if value.strip() else []
 
 
+class SpokenLine(BaseModel):
+    """One line of a dialogue; anything else in it is refused rather than silently not spoken."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str
+    voice: str | None = None
+
+
 Text = Annotated[str, BeforeValidator(_as_text)]
 Texts = Annotated[list[str], BeforeValidator(_as_list)]
+Lines = Annotated[
+    list[SpokenLine], BeforeValidator(_as_list), WithJsonSchema({"type": "array", "items": {"type": "object"}})
+]
 
 Prompt = Annotated[str, Field(description="What to make, in words. Each model has a length limit (see get_models).")]
 ModelId = Annotated[str, Field(description="Model id from get_models, for example nano-banana-2.")]
@@ -44,7 +56,7 @@ GenerationType = Annotated[
 SourceMedia = Annotated[
     Texts,
     Field(
-        description="Inputs: https URLs or local file paths (uploaded for you), one or many, order kept. "
+        description="Inputs: https URLs, local paths (uploaded for you) or library:NAME, one or many, order kept. "
         "First = first frame, second = last frame; motion control: image, then video."
     ),
 ]

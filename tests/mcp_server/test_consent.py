@@ -1,0 +1,160 @@
+"""The question before credits are spent: what counts as a yes, and what never does."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from mcp import Client, MCPError
+from mcp.types import ElicitResult, ErrorData, InputRequiredResult
+
+from kubeez_mcp_local.bridge import Bridge
+from kubeez_mcp_local.mcp_server.server import KubeezServer
+from kubeez_mcp_local.settings import load_settings
+from tests.sandbox_server import KEY, RunningSandbox, running_sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from mcp.types import CallToolResult, ElicitRequestParams
+
+pytestmark = pytest.mark.anyio
+ERAS = pytest.mark.parametrize("mode", ["auto", "legacy"])
+PICTURE: dict[str, Any] = {"prompt": "a kite", "model": "z-image"}
+YES = ElicitResult(action="accept", content={"spend": True})
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
+    with running_sandbox(tmp_path_factory.mktemp("api"), rate_limits="off") as running:
+        yield running
+
+
+@pytest.fixture
+def api(sandbox: RunningSandbox) -> RunningSandbox:
+    sandbox.control.reset()
+    sandbox.control.key(KEY, credits=1000)
+    return sandbox
+
+
+def charges(api: RunningSandbox) -> int:
+    return sum(entry["kind"] == "charge" for entry in api.control.account()["entries"])
+
+
+@asynccontextmanager
+async def connected(
+    folder: Path, api: RunningSandbox, mode: str, reply: ElicitResult | ErrorData | None
+) -> AsyncIterator[Client]:
+    async def answer(_context: Any, _params: ElicitRequestParams) -> ElicitResult | ErrorData:
+        assert reply is not None
+        return reply
+
+    environ = {"KUBEEZ_API_KEY": KEY, "KUBEEZ_BASE_URL": api.url, "KUBEEZ_STATE_DIR": str(folder / "state")}
+    settings = load_settings({"output_dir": str(folder / "out")}, environ=environ, working_dir=folder)
+    server = KubeezServer(Bridge(settings))
+    async with Client(server, mode=mode, elicitation_callback=answer if reply else None) as client:
+        yield client
+
+
+def facts(result: CallToolResult | InputRequiredResult) -> dict[str, Any]:
+    assert not isinstance(result, InputRequiredResult)
+    assert isinstance(result.structured_content, dict)
+    return result.structured_content
+
+
+@ERAS
+@pytest.mark.parametrize(
+    "reply",
+    [
+        ElicitResult(action="accept", content={"spend": True}),
+        ElicitResult(action="accept", content={}),  # a client that shows only the question and two buttons
+        ElicitResult(action="accept"),
+    ],
+)
+async def test_this_is_a_yes(tmp_path: Path, api: RunningSandbox, mode: str, reply: ElicitResult) -> None:
+    async with connected(tmp_path, api, mode, reply) as client:
+        assert facts(await client.call_tool("generate_media", PICTURE))["generation_id"]
+    assert charges(api) == 1
+
+
+@ERAS
+@pytest.mark.parametrize(
+    "reply",
+    [
+        ElicitResult(action="decline"),
+        ElicitResult(action="decline", content={"spend": True}),
+        ElicitResult(action="accept", content={"spend": False}),
+        ElicitResult(action="accept", content={"spend": "perhaps"}),
+        ElicitResult(action="accept", content={"spend": 1}),
+    ],
+)
+async def test_this_is_a_no(tmp_path: Path, api: RunningSandbox, mode: str, reply: ElicitResult) -> None:
+    async with connected(tmp_path, api, mode, reply) as client:
+        error = facts(await client.call_tool("generate_media", PICTURE))["error"]
+    assert (error["code"], error["credits_spent"]) == ("declined", False)
+    assert charges(api) == 0
+
+
+async def test_a_client_that_fails_to_ask_gets_the_quote_and_a_code(tmp_path: Path, api: RunningSandbox) -> None:
+    broken = ErrorData(code=-32603, message="no window to ask in")
+    async with connected(tmp_path, api, "legacy", broken) as client:
+        quoted = facts(await client.call_tool("generate_media", PICTURE))
+        assert quoted["status"] == "approval_required"
+        assert charges(api) == 0
+        paid = facts(await client.call_tool("generate_media", {**PICTURE, "approval": quoted["approval"]}))
+    assert paid["generation_id"]
+    assert charges(api) == 1
+
+
+async def test_an_answer_counts_only_for_the_very_question_it_was_given_to(tmp_path: Path, api: RunningSandbox) -> None:
+    """On 2026-07-28 the client brings the answer along, so it could bring one to another question."""
+    async with connected(tmp_path, api, "auto", YES) as client:
+        session = client.session
+        pending = await session.call_tool("generate_media", PICTURE, allow_input_required=True)
+        assert isinstance(pending, InputRequiredResult)
+        state = pending.request_state
+        for arguments, brought in (
+            ({**PICTURE, "prompt": "a castle"}, state),
+            ({**PICTURE, "variant_count": 4}, state),
+            (PICTURE, None),
+            (PICTURE, "0" * 64),
+        ):
+            with_answer = {"input_responses": {"spend": YES}, "request_state": brought}
+            try:
+                again = await session.call_tool("generate_media", arguments, allow_input_required=True, **with_answer)
+            except MCPError as error:
+                assert error.error.code == -32602  # the SDK's own seal
+            else:
+                assert isinstance(again, InputRequiredResult)
+        assert charges(api) == 0
+        paid = await session.call_tool(
+            "generate_media", PICTURE, allow_input_required=True, input_responses={"spend": YES}, request_state=state
+        )
+        assert facts(paid)["generation_id"]
+        replayed = await session.call_tool(
+            "generate_media", PICTURE, allow_input_required=True, input_responses={"spend": YES}, request_state=state
+        )
+        assert facts(replayed)["repeated"] is True
+    assert charges(api) == 1
+
+
+@ERAS
+async def test_the_same_call_asks_the_same_question_while_the_balance_moves(
+    tmp_path: Path, api: RunningSandbox, mode: str
+) -> None:
+    """Otherwise a client of the new era would be asked again and again."""
+    asked: list[str] = []
+
+    async def answer(_context: Any, params: ElicitRequestParams) -> ElicitResult:
+        asked.append(params.message)
+        api.control.key(KEY, credits=1000 - 10 * len(asked))
+        return YES
+
+    environ = {"KUBEEZ_API_KEY": KEY, "KUBEEZ_BASE_URL": api.url, "KUBEEZ_STATE_DIR": str(tmp_path / "state")}
+    settings = load_settings({"output_dir": str(tmp_path / "out")}, environ=environ, working_dir=tmp_path)
+    async with Client(KubeezServer(Bridge(settings)), mode=mode, elicitation_callback=answer) as client:
+        assert facts(await client.call_tool("generate_media", PICTURE))["generation_id"]
+    assert len(asked) == 1
+    assert "996 credits" in asked[0]

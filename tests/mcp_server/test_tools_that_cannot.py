@@ -1,0 +1,106 @@
+"""Where the API offers no way, or the key is not allowed: said plainly, by name, and nothing is paid."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
+from kubeez_mcp_local.rest.routes import ROUTES
+from tests.mcp_server.driving import call, client_of, picture, refused, song
+from tests.sandbox_server import KEY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mcp import Client
+
+    from tests.sandbox_server import RunningSandbox
+
+pytestmark = pytest.mark.anyio
+
+_CLIP = "https://media.kubeez.com/clip.mp4"
+_PICTURE = "https://media.kubeez.com/picture.png"
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "generate_captions": {"media_url": _CLIP},
+    "generate_separation": {"media_url": "https://media.kubeez.com/song.mp3"},
+    "generate_dubbing": {"video_url": _CLIP, "languages": "de"},
+    "generate_sound": {"model": "sonilo-text-to-sfx", "prompt": "a door"},
+    "remove_background": {"image_url": _PICTURE},
+    "generate_music_persona": {"song_id": "s", "name": "Ada", "description": "Clear"},
+    "generate_media": {"prompt": "a kite", "model": "z-image"},
+    "generate_music": {"prompt": "calm piano"},
+    "generate_dialogue": {"text": "Good morning."},
+    "create_ad_copy": {"reference_ad_url": _PICTURE},
+    "get_status": {"id": "g", "kind": "media"},
+    "get_generation": {"id": "g"},
+    "get_generations": {},
+    "view_media": {"output_id": "o"},
+    "get_balance": {},
+}
+ASSUMED = [spec.name for spec in ALL_TOOLS if spec.route and ROUTES[spec.route].evidence == "assumed"]
+
+
+def test_all_assumed_tools_are_looked_at() -> None:
+    assert len(ASSUMED) == 6
+    assert set(ASSUMED) <= set(ARGUMENTS)
+
+
+@pytest.mark.parametrize("name", ASSUMED)
+async def test_an_operation_that_the_api_does_not_publish(api: RunningSandbox, connected: Client, name: str) -> None:
+    api.control.knobs(assumed_routes=False)
+    paid = len(api.control.books()["accounts"][0].get("jobs", ()))
+    async with connected as client:
+        error = await refused(client, name, **ARGUMENTS[name])
+    assert error["code"] == "not_offered"
+    assert "https://" in error["next_step"]
+    assert len(api.control.books()["accounts"][0].get("jobs", ())) == paid
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+async def test_a_key_without_the_scope_is_told_its_name(api: RunningSandbox, connected: Client, name: str) -> None:
+    spec = next(spec for spec in ALL_TOOLS if spec.name == name)
+    api.control.key(KEY, scopes=[])
+    async with connected as client:
+        error = await refused(client, name, **ARGUMENTS[name])
+    assert error["code"] == "missing_scope"
+    assert spec.scope
+    assert spec.scope in error["message"] + error["next_step"]
+
+
+async def test_local_files_need_the_scope_for_uploads(api: RunningSandbox, connected: Client, tmp_path: Path) -> None:
+    api.control.key(KEY, scopes=["read:generations"])
+    async with connected as client:
+        for tool, arguments in (
+            ("upload_media", {"paths": picture(tmp_path)}),
+            ("generate_separation", {"media_url": song(tmp_path)}),
+        ):
+            error = await refused(client, tool, **arguments)
+            assert (error["code"], "generate:media" in str(error)) == ("missing_scope", True)
+
+
+async def test_a_lacking_scope_hides_no_tool(api: RunningSandbox, connected: Client) -> None:
+    api.control.key(KEY, scopes=[])
+    async with connected as client:
+        assert len((await client.list_tools()).tools) == len(ALL_TOOLS)
+
+
+async def test_read_only_and_toolsets_decide_what_exists(api: RunningSandbox, tmp_path: Path) -> None:
+    async with client_of(api, tmp_path, KUBEEZ_READ_ONLY="true") as client:
+        names = {tool.name for tool in (await client.list_tools()).tools}
+        assert {"estimate", "get_generations", "list_assets"} <= names
+        assert not {"generate_media", "upload_media", "manage_library", "trim_video", "get_upload_url"} & names
+    async with client_of(api, tmp_path, KUBEEZ_TOOLSETS="library,links") as client:
+        names = {tool.name for tool in (await client.list_tools()).tools}
+        assert {"manage_library", "open_pricing"} <= names
+        assert "generate_media" not in names
+
+
+async def test_the_older_names_work_and_are_not_listed(connected: Client) -> None:
+    async with connected as client:
+        listed = {tool.name for tool in (await client.list_tools()).tools}
+        for older in ("estimate_generation_cost", "get_generation_estimate"):
+            assert older not in listed
+            assert (await call(client, older, model="z-image"))["credits"] > 0
+        assert (await refused(client, "get_music_status", id="no-such"))["code"] == "unknown_job"
