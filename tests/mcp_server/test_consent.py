@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -47,7 +47,7 @@ def charges(api: RunningSandbox) -> int:
 async def connected(
     folder: Path, api: RunningSandbox, mode: str, reply: ElicitResult | ErrorData | None
 ) -> AsyncIterator[Client]:
-    async def answer(_context: Any, _params: ElicitRequestParams) -> ElicitResult | ErrorData:
+    async def answer(context: Any, params: ElicitRequestParams) -> ElicitResult | ErrorData:
         assert reply is not None
         return reply
 
@@ -121,12 +121,14 @@ async def test_an_answer_counts_only_for_the_very_question_it_was_given_to(tmp_p
             (PICTURE, None),
             (PICTURE, "0" * 64),
         ):
-            with_answer = {"input_responses": {"spend": YES}, "request_state": brought}
-            try:
-                again = await session.call_tool("generate_media", arguments, allow_input_required=True, **with_answer)
-            except MCPError as error:
-                assert error.error.code == -32602  # the SDK's own seal
-            else:
+            with suppress(MCPError):  # the SDK's own seal refuses it, or we ask again
+                again = await session.call_tool(
+                    "generate_media",
+                    arguments,
+                    allow_input_required=True,
+                    input_responses={"spend": YES},
+                    request_state=brought,
+                )
                 assert isinstance(again, InputRequiredResult)
         assert charges(api) == 0
         paid = await session.call_tool(
@@ -147,7 +149,7 @@ async def test_the_same_call_asks_the_same_question_while_the_balance_moves(
     """Otherwise a client of the new era would be asked again and again."""
     asked: list[str] = []
 
-    async def answer(_context: Any, params: ElicitRequestParams) -> ElicitResult:
+    async def answer(context: Any, params: ElicitRequestParams) -> ElicitResult:
         asked.append(params.message)
         api.control.key(KEY, credits=1000 - 10 * len(asked))
         return YES
