@@ -73,11 +73,19 @@ class BoundTool:
     def checked(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """`arguments` with types and limits checked and defaults filled in.
 
+        A null counts as left out where an argument may be: hosts with strict schemas send one for each that is unused.
+
         Raises:
             InvalidArgumentError: Names the argument and what is allowed.
         """
+        fields = self._arguments.model_fields
+        given = {
+            name: value
+            for name, value in arguments.items()
+            if value is not None or name not in fields or fields[name].is_required()
+        }
         try:
-            model = self._arguments.model_validate(arguments)
+            model = self._arguments.model_validate(given)
         except ValidationError as error:
             raise self._explain(error) from None
         return {name: getattr(model, name) for name in type(model).model_fields}

@@ -38,6 +38,9 @@ def refused(tool: str, **arguments: Any) -> InvalidArgumentError:
         ("variant_count", "3", 3),
         ("sound", "true", True),
         ("sound", "false", False),
+        ("source_media_urls", None, []),
+        ("aspect_ratio", None, ""),
+        ("variant_count", None, 1),
     ],
 )
 def test_this_is_understood(argument: str, sent: Any, understood: Any) -> None:
@@ -108,6 +111,8 @@ def test_lists_that_are_left_out_are_never_shared_between_calls() -> None:
 
 @pytest.mark.parametrize("tool", TOOLS.values(), ids=TOOLS.keys())
 def test_every_tool_refuses_what_it_does_not_declare(tool: BoundTool) -> None:
-    required = dict.fromkeys(tool.listing.input_schema.get("required", ()), "x")
-    with pytest.raises(InvalidArgumentError):
-        tool.checked({**required, "no_such_argument": 1})
+    schema = tool.listing.input_schema
+    assert schema["additionalProperties"] is False
+    if not schema.get("required"):
+        with pytest.raises(InvalidArgumentError, match=r"no_such_argument: .* has no such argument"):
+            tool.checked({"no_such_argument": None})
