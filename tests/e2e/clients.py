@@ -26,7 +26,7 @@ ERAS = ("auto", "legacy")
 
 @asynccontextmanager
 async def client(
-    folder: Path, mode: str = "auto", *, person: Person | None = None, **settings: object
+    folder: Path, era: str = "auto", *, person: Person | None = None, **settings: object
 ) -> AsyncIterator[Client]:
     """A client of a new server process in `folder`; `settings` become `KUBEEZ_…` variables.
 
@@ -49,7 +49,7 @@ async def client(
         errors = stack.enter_context((folder / "stderr.txt").open("a", encoding="utf-8"))
         async with Client(
             stdio_client(parameters, errlog=errors),
-            mode=mode,
+            mode=era,
             message_handler=on_message,
             elicitation_callback=cast("ElicitationFnT | None", person),
             read_timeout_seconds=PATIENCE + 45,
@@ -101,6 +101,27 @@ def facts_of(result: CallToolResult) -> dict[str, Any]:
     """The structured part of a result."""
     assert isinstance(result.structured_content, dict)
     return result.structured_content
+
+
+def assert_complete(result: CallToolResult) -> None:
+    """Whoever reads only the words misses nothing of the structured part."""
+    assert not result.is_error, text_of(result)
+    text = text_of(result)
+    missing = [value for value in _leaves(facts_of(result)) if value not in text]
+    assert missing == [], text
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _leaves(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _leaves(item)
+    elif isinstance(value, float):
+        yield f"{value:g}" if value.is_integer() and value < 1e6 else str(value)
+    elif not isinstance(value, bool):
+        yield str(value)
 
 
 async def finished(server: Client, job: str, *, on_progress: ProgressFnT | None = None) -> CallToolResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -14,28 +15,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_PROGRAM = """
-import sys
-from pathlib import Path
-from kubeez_mcp_local.sandbox.embedded import serve
-serve(port=0, state_dir=Path(sys.argv[1]), speed=float(sys.argv[2]), on_ready=lambda url: print(url, flush=True))
-"""
-
 
 @contextmanager
 def standalone_sandbox(folder: Path, speed: float) -> Iterator[RunningSandbox]:
     """Run it on a free port for the length of a `with` block."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, str(folder), str(speed)],
+        [sys.executable, "-m", "kubeez_mcp_local", "sandbox", "serve", "--port", "0", "--speed", str(speed)],
         stdout=subprocess.PIPE,
         env=environment(folder),
+        cwd=folder,
         text=True,
     )
     try:
         assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        assert url, "the sandbox did not start"
-        control = Control(url)
+        announced = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+        assert announced, "the sandbox did not start"
+        control = Control(url := announced[0])
         yield RunningSandbox(url, control)
         control.close()
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -20,6 +21,7 @@ from tests.e2e.clients import (
     walks_away,
 )
 from tests.e2e.conftest import KEY
+from tests.e2e.server import Server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -216,3 +218,32 @@ async def test_an_answer_that_never_came_is_settled_by_the_history_and_not_paid_
         assert again["repeated"] is True
     assert paid(api) == [PRICE]
     assert KEY not in (tmp_path / "state" / "ledger.db").read_bytes().decode("latin-1")
+
+
+def test_a_client_that_gave_up_and_calls_again_gets_the_job_it_has_paid_for(
+    tmp_path: Path, api: RunningSandbox, live: dict[str, Any]
+) -> None:
+    api.control.fault("POST /v1/generate/media", "slow", seconds=1)
+    with Server(tmp_path, ask_above=1000, **live) as server:
+        server.initialize()
+        first = server.send("tools/call", {"name": "generate_media", "arguments": PICTURE})
+        deadline = time.monotonic() + 20
+        while "POST /v1/generate/media" not in api.control.books()["calls"] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        server.notify("notifications/cancelled", {"requestId": first, "reason": "timed out"})
+        again = server.call("generate_media", **PICTURE)["structuredContent"]
+        done = server.call("wait_for_generation", id=again["generation_id"])["structuredContent"]
+        assert done["status"] == "completed"
+        assert server.pending(first)
+    assert paid(api) == [PRICE]
+
+
+async def test_without_a_key_a_sandbox_of_its_own_can_be_named_and_consent_rehearsed(
+    tmp_path: Path, api: RunningSandbox
+) -> None:
+    person = says_yes()
+    async with client(tmp_path, person=person, mode="sandbox", base_url=api.url, ask_above=0) as server:
+        started = facts_of(await server.call_tool("generate_media", PICTURE))
+        assert started["mode"] == "sandbox"
+    assert len(person.questions) == 1
+    assert sum(len(account["jobs"]) for account in api.control.books()["accounts"]) == 1

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from mcp.types import ImageContent, ResourceLink
 
-from tests.e2e.clients import ERAS, client, facts_of, finished, text_of
+from tests.e2e.clients import ERAS, assert_complete, client, facts_of, finished
 
 if TYPE_CHECKING:
     from mcp.types import CallToolResult
@@ -61,12 +61,14 @@ async def test_a_picture_from_words_and_another_from_that_picture(tmp_path: Path
         assert saved.is_relative_to(tmp_path / "out")
         assert saved.read_bytes().startswith((b"\x89PNG", b"\xff\xd8"))
         assert json.loads(saved.with_suffix(".json").read_text("utf-8"))["prompt"] == "a red shoe"
-        for said in (facts["generation_id"], facts["outputs"][0]["url"], str(saved), "charged: 14", "next_step"):
-            assert said in text_of(done)
+        for answer in (started, done):
+            assert_complete(answer)
+        assert facts["cost"]["charged"] == 14
 
         shown = await server.call_tool("view_media", {"output_id": facts["outputs"][0]["id"], "max_kilobytes": 40})
         (picture,) = [block for block in shown.content if isinstance(block, ImageContent)]
         assert 1_000 < len(picture.data) * 3 / 4 <= 40_000
+        assert_complete(shown)
 
         source = saved.rename(tmp_path / "inputs" / "shoe at dawn.png")
         second = await server.call_tool(
@@ -81,11 +83,15 @@ async def test_a_video(tmp_path: Path, mode: str) -> None:
     async with client(tmp_path, mode, sandbox_speed=500) as server:
         listed = await server.call_tool("get_models", {"generation_type": "text-to-video", "limit": 1})
         (row,) = facts_of(listed)["models"]
+        assert_complete(listed)
+        assert_complete(await server.call_tool("estimate", {"model": row["model_id"]}))
+        assert_complete(await server.call_tool("get_balance", {}))
         started = await server.call_tool("generate_media", {"prompt": "waves", "model": row["model_id"]})
         done = await finished(server, facts_of(started)["generation_id"])
         (saved,) = linked_files(done)
         assert saved.suffix == ".mp4"
         assert saved.read_bytes()[4:8] == b"ftyp"
+        assert_complete(await server.call_tool("get_generations", {}))
 
 
 async def test_waiting_reports_progress_that_grows(tmp_path: Path, mode: str) -> None:
@@ -94,7 +100,7 @@ async def test_waiting_reports_progress_that_grows(tmp_path: Path, mode: str) ->
     async def on_progress(progress: float, total: float | None, message: str | None) -> None:
         heard.append((time.monotonic(), progress))
 
-    async with client(tmp_path, mode, sandbox_speed=6) as server:
+    async with client(tmp_path, mode, sandbox_speed=8) as server:
         started = await server.call_tool("generate_media", {"prompt": "slow", "model": "nano-banana-2"})
         began = time.monotonic()
         await finished(server, facts_of(started)["generation_id"], on_progress=on_progress)
