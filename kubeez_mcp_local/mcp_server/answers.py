@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.mcp_server.results import Result
 
 
+_INLINE = 60
+"""Longest entry, in characters, of a list that is told in one line."""
+
+
 def answer(result: Result, blocks: Sequence[ContentBlock] = ()) -> CallToolResult:
     """A successful answer. `blocks` (links, previews) follow the text."""
     structured = result.structured()
@@ -53,6 +57,9 @@ def _outline(value: dict[str, Any], indent: str = "") -> Iterator[str]:
                 first, *rest = _outline(entry, indent + "    ") if isinstance(entry, dict) else [f"    {entry}"]
                 yield f"{indent}  - {first.strip()}"
                 yield from rest
+        elif isinstance(item, list) and any(len(_scalar(entry)) > _INLINE for entry in item):
+            yield f"{indent}{name}:"
+            yield from (f"{indent}  - {_scalar(entry)}" for entry in item)
         elif isinstance(item, list):
             yield f"{indent}{name}: {', '.join(_scalar(entry) for entry in item) or 'none'}"
         else:

@@ -112,6 +112,9 @@ class BoundTool:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
         known = list(self._arguments.model_fields)
+        if first["type"] == "extra_forbidden" and len(first["loc"]) > 1:
+            argument, unknown = str(first["loc"][0]), first["loc"][-1]
+            return InvalidArgumentError(argument, f"has an entry with {unknown!r}, which nothing would come of.")
         if first["type"] == "extra_forbidden":
             near = difflib.get_close_matches(name, known, n=1)
             meant = f" Did you mean {near[0]}?" if near else ""

@@ -11,7 +11,7 @@ from kubeez_mcp_local.mcp_server.results import PlanResult
 def test_short_lists_share_a_line_and_long_entries_get_their_own() -> None:
     steps = [
         "estimate(model='nano-banana-2'): the price.",
-        "Tell the user the price, and wait for a yes before going on.",
+        "Tell the user the price, and wait for a clear yes before going on to spend.",
     ]
     plan = PlanResult(mode="sandbox", requires_upload=False, workflow_steps=steps, skills_to_fetch=["polling", "x"])
     (text,) = answer(plan).content

@@ -63,6 +63,10 @@ async def test_music_speech_and_sound(connected: Client, mode: str, tmp_path: Pa
             "code"
         ] == "invalid_voice_id"
         assert (await refused(client, "generate_dialogue", text="Hi"))["code"] == "invalid_argument"
+        unspoken = await refused(client, "generate_dialogue", dialogue=[{"text": "Hello there.", "speaker": "Ann"}])
+        assert "'speaker'" in unspoken["message"]
+        both = await refused(client, "generate_dialogue", text="Hello there.", dialogue=[{"text": "Hello there."}])
+        assert "instead of text" in both["message"]
         await made(client, "generate_sound", model="sonilo-text-to-sfx", prompt="a door", duration=3)
         assert "prompt" in (await refused(client, "generate_sound", model="sonilo-text-to-sfx"))["message"]
 

@@ -1,0 +1,167 @@
+"""Files on their way in: cuts, upload pages, library names, characters, and lengths that make quotes exact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx
+import pytest
+
+from kubeez_mcp_local.mcp_server.tools import clips
+from kubeez_mcp_local.media import trim
+from kubeez_mcp_local.media.measure import measure
+from tests.mcp_server.driving import call, client_of, clip, made, picture, refused, song
+from tests.sandbox_server import KEY
+
+if TYPE_CHECKING:
+    from mcp import Client
+
+    from tests.sandbox_server import RunningSandbox
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_cut_of_a_url_is_a_file_a_url_and_an_input(connected: Client, tmp_path: Path) -> None:
+    async with connected as client:
+        uploaded = await call(client, "upload_media", paths=[await clip(client)])
+        cut = await call(client, "trim_video", source_url=uploaded["media_urls"][0], start_s=0.5, end_s=2)
+        path = Path(cut["path"])
+        assert path.is_relative_to(tmp_path / "out")
+        assert abs(((await measure(path)).seconds or 0) - 1.5) < 0.1
+        assert (cut["start_s"], cut["end_s"]) == (0.5, pytest.approx(2, abs=0.1))  # whole frames
+        assert cut["size_bytes"] == (await anyio.Path(path).stat()).st_size
+        same = await call(client, "trim_video", source_url=uploaded["media_urls"][0], start_s=0.5, end_s=2)
+        assert same["path"] == cut["path"]
+        quoted = await call(client, "generate_captions", media_url=cut["url"])
+        assert quoted["cost"]["quoted"] is not None
+
+
+async def test_a_cut_never_overwrites_a_file(connected: Client, api: RunningSandbox, tmp_path: Path) -> None:
+    async with connected as client:
+        video = await clip(client)
+        first = await call(client, "trim_video", source_url=video, end_s=1)
+    async with client_of(api, tmp_path) as client:
+        second = await call(client, "trim_video", source_url=video, end_s=1)
+        assert second["path"] != first["path"]
+
+
+async def test_cuts_are_refused_with_the_hosted_names(connected: Client, tmp_path: Path) -> None:
+    async with connected as client:
+        for arguments, code in (
+            ({"source_url": " ", "end_s": 1}, "missing_source_url"),
+            ({"source_url": "https://127.0.0.1:9/x.mp4", "start_s": 3, "end_s": 3}, "invalid_trim_range"),
+            ({"source_url": "https://127.0.0.1:9/x.mp4", "start_s": -1, "end_s": 3}, "invalid_trim_range"),
+            ({"source_url": "https://127.0.0.1:9/x.mp4", "end_s": 60.5}, "trim_too_long"),
+            ({"source_url": "https://127.0.0.1:9/x.mp4", "end_s": 5}, "source_fetch_failed"),
+            ({"source_url": picture(tmp_path), "end_s": 5}, "invalid_argument"),
+        ):
+            assert (await refused(client, "trim_video", **arguments))["code"] == code, arguments
+        video = await clip(client)
+        assert (await refused(client, "trim_video", source_url=video, start_s=90, end_s=95))["code"] == (
+            "invalid_trim_range"
+        )
+
+
+async def test_a_cut_that_takes_long_goes_on_and_is_joined(connected: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clips, "TRIM_PATIENCE", 0.0)
+    async with connected as client:
+        video = await clip(client)
+        answer = await call(client, "trim_video", source_url=video, end_s=1)
+        assert (answer["status"], "url" in answer) == ("processing", False)
+        assert "same arguments" in answer["next_step"]
+        monkeypatch.setattr(clips, "TRIM_PATIENCE", 30.0)
+        assert (await call(client, "trim_video", source_url=video, end_s=1))["status"] == "completed"
+
+
+async def test_without_the_extra_the_cut_says_what_to_install(
+    connected: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected as client:
+        video = await clip(client)
+
+        def missing(what: str) -> Any:
+            from kubeez_mcp_local.media.video import NotInstalledError
+
+            raise NotInstalledError(what)
+
+        monkeypatch.setattr(trim, "load_av", missing)
+        error = await refused(client, "trim_video", source_url=video, end_s=1)
+        assert error["code"] == "processor_unavailable"
+        assert "kubeez-mcp-local[video]" in error["next_step"]
+
+
+async def test_a_cut_that_cannot_be_uploaded_is_kept(connected: Client, api: RunningSandbox) -> None:
+    async with connected as client:
+        video = await clip(client)
+        api.control.key(KEY, scopes=["read:generations"])
+        cut = await call(client, "trim_video", source_url=video, end_s=1)
+        assert "url" not in cut
+        assert await anyio.Path(cut["path"]).is_file()
+        assert "generate:media" in cut["notes"][0]
+
+
+async def test_a_measured_upload_makes_the_quote_exact(connected: Client, tmp_path: Path) -> None:
+    async with connected as client:
+        page = await call(client, "get_upload_url", model_id="mvsep-40")
+        assert page["accepted_kinds"] == ["audio", "video"]
+        content = await anyio.Path(song(tmp_path)).read_bytes()
+        part = [("file", ("song.wav", content, "audio/wav"))]
+        async with httpx.AsyncClient(trust_env=False) as http:
+            assert (await call(client, "get_upload_session", token=page["token"]))["count"] == 0
+            await http.post(page["direct_upload_url"], data={"token": page["token"]}, files=part)
+        state = await call(client, "get_upload_session", token=page["token"])
+        assert (state["billing_readiness"], state["total_audio_seconds"]) == ("exact", 3)
+        quote = await call(client, "estimate", model="mvsep-40", reference_audio_seconds=state["total_audio_seconds"])
+        started = await call(client, "generate_separation", media_url=state["media_urls"][0])
+        assert started["cost"]["quoted"] == quote["credits"]
+        assert started["separation_id"] == started["generation_id"]
+        assert (await call(client, "get_status", id=started["separation_id"], kind="separation"))[
+            "kind"
+        ] == "separation"
+
+
+async def test_an_upload_page_for_any_model_and_one_for_none(connected: Client) -> None:
+    async with connected as client:
+        assert (await call(client, "get_upload_url"))["accepted_kinds"] == ["image", "video", "audio"]
+        assert (await refused(client, "get_upload_url", model_id="z-image"))["code"] == "invalid_argument"
+        assert (await refused(client, "get_upload_url", model_id="z-imag"))["code"] == "unknown_model"
+
+
+async def test_a_character_keeps_face_and_voice(connected: Client, tmp_path: Path) -> None:
+    async with connected as client:
+        created = await call(
+            client,
+            "manage_library",
+            kind="character",
+            action="create",
+            name="ada",
+            description="An engineer in a grey coat",
+            url=picture(tmp_path),
+            voice_id="kore",
+        )
+        (row,) = (await call(client, "list_gemini_omni_characters"))["characters"]
+        assert row == created["entry"]
+        request = {"prompt": "She waves", "model": "gemini-omni-video-hd-8s", "character_ids": [row["character_id"]]}
+        done = await made(client, "generate_media", **request)
+        assert "grey coat" in done["prompt"]
+        assert done["generation_type"] == "image-to-video"
+        await call(client, "manage_library", kind="character", action="delete", name="ada")
+        assert (await call(client, "list_gemini_omni_characters"))["count"] == 0
+
+
+async def test_what_a_local_library_cannot_do_is_said(connected: Client, tmp_path: Path) -> None:
+    async with connected as client:
+        shared = await refused(client, "manage_library", action="add", name="x", url=picture(tmp_path), shared=True)
+        assert "team library" in shared["message"]
+        assert (await refused(client, "manage_library", action="add", name="No Spaces", url=picture(tmp_path)))[
+            "code"
+        ] == "invalid_name"
+        assert (await refused(client, "manage_library", action="rename", kind="character"))[
+            "code"
+        ] == "invalid_argument"
+        assert (await refused(client, "manage_library", action="delete", asset_id="none"))["code"] == "not_in_library"
+        gone = {"prompt": "x", "model": "nano-banana-2", "source_media_urls": "library:none"}
+        assert (await refused(client, "generate_media", **gone))["code"] == "not_in_library"
+        assert "kubeez.com" in (await call(client, "list_assets"))["notes"][0]
