@@ -1,14 +1,21 @@
-"""Logging to stderr, free of secrets: no key, no URL query ever reaches the host's log."""
+"""Logging to stderr, free of secrets: no key, prompt or URL query ever reaches the host's log."""
 
 from __future__ import annotations
 
 import logging
 import re
 import sys
+import traceback
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 _KEY = re.compile(r"sk_(live|test)_[A-Za-z0-9_\-]+")
 _QUERY = re.compile(r"(https?://[^\s?#\"']+)\?[^\s\"']*")
-_CHATTY = ("httpx", "httpcore", "httpx2", "httpcore2", "uvicorn", "asyncio", "PIL", "mcp.server.mcpserver.server")
+_CHATTY = ("httpx", "httpcore", "httpx2", "httpcore2", "uvicorn", "asyncio", "PIL", "mcp")
 
 
 def redact(text: str) -> str:
@@ -20,9 +27,14 @@ class _RedactingFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
 
+    def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 - the base class's name
+        """Where it happened and what kind of failure it was; what it says may quote a prompt."""
+        kind, _, trace = ei
+        return "".join(traceback.format_tb(trace)) + (kind.__name__ if kind else "")
+
 
 def configure_logging(level: str) -> None:
-    """Send log records of `level` and above to stderr; libraries that log URLs stay quiet below warnings."""
+    """Send log records of `level` and above to stderr; libraries that log URLs or messages only from warnings on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_RedactingFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
+from kubeez_mcp_local.errors import KubeezError
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -54,5 +56,7 @@ class Background:
 async def _guarded(work: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
     try:
         await work(*args)
+    except KubeezError as error:
+        log.warning("background work failed: %s", error.code)
     except Exception:
         log.exception("background work failed")

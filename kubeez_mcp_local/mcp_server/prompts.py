@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from mcp import MCPError
 from mcp.types import (
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     Completion,
     CompletionArgument,
@@ -53,7 +54,7 @@ class Prompts:
         """The recipe `name` with `arguments` filled in.
 
         Raises:
-            MCPError: Unknown recipe, or an argument that does not fit (invalid params).
+            MCPError: Unknown recipe, or an argument that does not fit (invalid params); or the ledger cannot be read.
         """
         from kubeez_mcp_local.cookbook.arguments import check_arguments
         from kubeez_mcp_local.cookbook.render import render_prompt
@@ -90,9 +91,15 @@ class Prompts:
             balance=await self._bridge.credits_if_known(),
             per_call=settings.max_credits_per_call,
             per_day=settings.max_credits_per_day,
-            spent_today=(await self._bridge.today()).spent,
+            spent_today=await self._spent_today(),
             ask_above=settings.asks_above,
         )
+
+    async def _spent_today(self) -> float:
+        try:
+            return (await self._bridge.today()).spent
+        except KubeezError as error:  # the ledger; no fault of the arguments
+            raise MCPError(code=INTERNAL_ERROR, message=str(error)) from None
 
     async def _recipe_argument(self, name: str, argument: CompletionArgument) -> list[str]:
         from kubeez_mcp_local.cookbook.arguments import complete

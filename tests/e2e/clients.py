@@ -14,7 +14,7 @@ from mcp.types import ElicitRequestFormParams, ElicitResult, TextContent
 from tests.e2e.server import PATIENCE, environment
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from mcp.client.session import ElicitationFnT

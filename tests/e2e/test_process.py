@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.conftest import KEY
-from tests.e2e.server import Server
+from tests.e2e.server import Server, environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,6 +201,44 @@ def test_with_the_api_down_every_tool_says_so_and_nothing_is_charged(tmp_path: P
         assert "credits" not in account
 
 
+def test_a_ledger_that_cannot_be_read_stops_spending_and_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "ledger.db").write_bytes(b"no database" * 500)
+    with Server(tmp_path) as server:
+        server.initialize()
+        refused = server.call("generate_media", **WORDS)
+        assert refused["structuredContent"]["error"]["code"] == "ledger_corrupt"
+        assert "Move the file away" in refused["content"][0]["text"]
+        recipe = {"name": "three-ad-variants", "arguments": {"brief": "x"}}
+        for method, params in (("resources/read", {"uri": "kubeez://jobs/recent"}), ("prompts/get", recipe)):
+            error = server.request(method, params)["error"]
+            assert (error["code"], "Move the file away" in error["message"]) == (-32603, True)
+        assert server.call("estimate", model="z-image")["structuredContent"]["credits"] == 4
+        server.close_stdin()
+        assert server.process.returncode == 0
+    assert "Traceback" not in server.stderr
+
+
+@needs_signals
+def test_a_client_that_reads_no_more_answers_ends_the_process_quietly(tmp_path: Path) -> None:
+    ends, wire = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kubeez_mcp_local"],
+        stdin=subprocess.PIPE,
+        stdout=wire,
+        stderr=subprocess.PIPE,
+        env=environment(tmp_path),
+        cwd=tmp_path,
+    )
+    os.close(wire)
+    os.close(ends)
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
+    message = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}).encode()
+    _, errors = process.communicate(message + b"\n", timeout=30)
+    assert process.returncode == 0
+    assert b"Traceback" not in errors
+
+
 @pytest.mark.parametrize("log_level", ["debug", "warning"])
 def test_the_log_holds_no_key_prompt_or_query(tmp_path: Path, live: dict[str, Any], log_level: str) -> None:
     secret = "a very private unicorn"
@@ -209,6 +249,9 @@ def test_the_log_holds_no_key_prompt_or_query(tmp_path: Path, live: dict[str, An
         server.call("get_generations", model="z-image", status="completed")
         server.call("generate_media", prompt=secret, model="z-imag")
         server.call("generate_media", prompt=secret, model="z-image", seed=secret)
+        server.line(json.dumps({"id": 99, "prompt": secret}).encode())
+        server.line(f"{{ not JSON: {secret}".encode())
+        server.call("get_balance")
         server.close_stdin()
     assert KEY not in server.stderr
     assert secret not in server.stderr
