@@ -34,9 +34,3 @@ def skill_text(name: str) -> str:
     if not _NAME.match(name) or name not in skill_names():
         raise UnknownSkillError(f"There is no skill {name!r}.", next_step=f"Skills: {', '.join(skill_names())}.")
     return (files("kubeez_mcp_local") / "skills" / f"{name}.md").read_text("utf-8")
-
-
-def skill_description(text: str) -> str:
-    """What the front matter says a skill is about."""
-    found = re.search(r"^description: (.+)$", text, re.MULTILINE)
-    return found[1] if found else ""

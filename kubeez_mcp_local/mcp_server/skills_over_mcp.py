@@ -16,7 +16,7 @@ from mcp.types import INVALID_PARAMS, PaginatedRequestParams, RequestParams
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.mcp_server.skills import skill_description, skill_names, skill_text
+from kubeez_mcp_local.mcp_server.skills import skill_names, skill_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,10 +34,9 @@ class GetSkillParams(RequestParams):
 
 @dataclass(frozen=True)
 class Skill:
-    """One skill: a name, what it is for, and its files by relative path, `SKILL.md` first."""
+    """One skill: its name and its files by relative path, `SKILL.md` first."""
 
     name: str
-    description: str
     files: dict[str, str]
 
     @property
@@ -45,11 +44,19 @@ class Skill:
         """Address of its `SKILL.md`."""
         return f"{SCHEME}{self.name}/SKILL.md"
 
+    @property
+    def front_matter(self) -> Any:
+        """What `SKILL.md` says at its top; a listing has to say exactly the same."""
+        from kubeez_mcp_local.cookbook.yaml_reader import read_yaml
+
+        front, _ = read_yaml(self.files["SKILL.md"].removeprefix("---\n").partition("\n---\n")[0])
+        return front
+
     def entry(self) -> dict[str, Any]:
         """What `skills/list` and `skills/get` say of it."""
         return {
             "uri": self.uri,
-            "frontmatter": {"name": self.name, "description": self.description},
+            "frontmatter": self.front_matter,
             "resources": [
                 {
                     "uri": f"{SCHEME}{self.name}/{path}",
@@ -83,39 +90,32 @@ class SkillsOverMcp(Extension):
     async def read(self, uri: str) -> str | None:
         """The text at a `skill://` address, or `None` if there is none."""
         name, _, path = uri.removeprefix(SCHEME).partition("/")
-        for skill in await self._all():
-            if skill.name == name:
-                return skill.files.get(path)
-        return None
+        skill = await anyio.to_thread.run_sync(self._find, name)
+        return skill.files.get(path) if skill else None
 
     async def _list(self, _context: Any, _params: PaginatedRequestParams) -> dict[str, Any]:
-        skills = [skill.entry() for skill in await self._all()]
+        skills = await anyio.to_thread.run_sync(self._entries)
         return {"skills": skills, "ttlMs": 0, "cacheScope": "private"}
 
     async def _get(self, _context: Any, params: GetSkillParams) -> dict[str, Any]:
-        for skill in await self._all():
-            if skill.uri == params.uri:
-                return {"skill": skill.entry(), "ttlMs": 0, "cacheScope": "private"}
-        raise MCPError(code=INVALID_PARAMS, message=f"Unknown skill: {params.uri}", data={"uri": params.uri})
+        name = params.uri.removeprefix(SCHEME).removesuffix("/SKILL.md")
+        skill = await anyio.to_thread.run_sync(self._find, name)
+        if skill is None or skill.uri != params.uri:
+            raise MCPError(code=INVALID_PARAMS, message=f"Unknown skill: {params.uri}", data={"uri": params.uri})
+        return {"skill": skill.entry(), "ttlMs": 0, "cacheScope": "private"}
 
-    async def _all(self) -> list[Skill]:
-        ours = [
-            Skill(name, skill_description(text), {"SKILL.md": text})
-            for name in skill_names()
-            if (text := skill_text(name))
-        ]
-        return [*ours, *await anyio.to_thread.run_sync(self._of_recipes)]
+    def _entries(self) -> list[dict[str, Any]]:
+        names = dict.fromkeys([*skill_names(), *self._recipes.library.index().entries])
+        return [skill.entry() for name in names if (skill := self._find(name))]
 
-    def _of_recipes(self) -> list[Skill]:
-        """Recipes as skills; one that cannot be rendered is left out, as it is reported among the recipes already."""
+    def _find(self, name: str) -> Skill | None:
+        """The skill of that name. A recipe that cannot be rendered is none: it is reported among the recipes."""
         from kubeez_mcp_local.cookbook.export.skill import skill_files
 
-        found = []
-        for name, entry in self._recipes.library.index().entries.items():
-            try:
-                files = skill_files(self._recipes.library.get(name))
-            except KubeezError:
-                continue
-            inside = {path.partition("/")[2]: text for path, text in files.items()}
-            found.append(Skill(name, entry.summary.description, inside))
-        return found
+        if name in skill_names():
+            return Skill(name, {"SKILL.md": skill_text(name)})
+        try:
+            files = skill_files(self._recipes.library.get(name))
+        except KubeezError:
+            return None
+        return Skill(name, {path.partition("/")[2]: text for path, text in files.items()})

@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from mcp import Client, MCPError
 from mcp.types import Request, RequestParams, Result
 from pydantic import ConfigDict, Field
@@ -54,6 +55,17 @@ async def test_every_skill_and_recipe_is_listed_with_digests_that_match_its_file
             assert file["size"] == len(text.encode())
 
 
+async def test_a_listing_says_what_the_skill_itself_says_at_its_top(tmp_path: Path) -> None:
+    # The Inspector refuses a listing whose front matter is not that of the file (SEP-2640).
+    async with Client(server(tmp_path)) as client:
+        skills = {skill["frontmatter"]["name"]: skill for skill in (await ask(client, "skills/list")).skills}
+        for name in ("polling", "three-ad-variants"):
+            contents = (await client.read_resource(f"skill://{name}/SKILL.md")).contents[0]
+            text = getattr(contents, "text")  # noqa: B009 - a union of text and binary contents
+            assert skills[name]["frontmatter"] == yaml.safe_load(text.split("---\n")[1])
+    assert "Use when" in skills["three-ad-variants"]["frontmatter"]["description"]
+
+
 async def test_one_skill_can_be_asked_for_and_an_unknown_one_is_a_parameter_error(tmp_path: Path) -> None:
     async with Client(server(tmp_path)) as client:
         found = await ask(client, "skills/get", uri="skill://polling/SKILL.md")
@@ -61,6 +73,8 @@ async def test_one_skill_can_be_asked_for_and_an_unknown_one_is_a_parameter_erro
         with pytest.raises(MCPError) as caught:
             await ask(client, "skills/get", uri="skill://none/SKILL.md")
         assert caught.value.error.code == -32602
+        with pytest.raises(MCPError):
+            await ask(client, "skills/get", uri="polling")
 
 
 async def test_a_path_out_of_a_skill_leads_nowhere(tmp_path: Path) -> None:
