@@ -142,6 +142,11 @@ class Settings(BaseModel):
         return 0.0 if self.effective_mode is Mode.LIVE else float("inf")
 
     @property
+    def own_recipes(self) -> Path:
+        """Folder of the user's own recipes, searched after the pack and before `recipes`; need not exist."""
+        return self.output_dir / "recipes"
+
+    @property
     def standalone_sandbox(self) -> str | None:
         """Origin of a sandbox that runs by itself, when sandbox mode was pointed at one."""
         return self.base_url if self.effective_mode is Mode.SANDBOX and is_loopback(self.base_url) else None

@@ -20,6 +20,7 @@ from kubeez_mcp_local.bridge.viewing import Viewing
 from kubeez_mcp_local.catalogue.store import Catalogue
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.account import account_of
+from kubeez_mcp_local.jobs.asking import Asking
 from kubeez_mcp_local.jobs.background import Background
 from kubeez_mcp_local.jobs.budget import Ceilings
 from kubeez_mcp_local.jobs.follower import Follower
@@ -188,15 +189,12 @@ class Bridge:
             on_accepted=self.follower.follow,
             settling=self._settling,
         )
-        return Spender(
-            sender,
-            self.ledger,
-            self.reconciler,
-            account=self.account,
-            asks_above=self.settings.asks_above,
-            balance=self._credits,
-            settling=self._settling,
-        )
+        return Spender(sender, self.ledger, self.reconciler, self.asking, settling=self._settling)
+
+    @cached_property
+    def asking(self) -> Asking:
+        """Gets the user's yes before credits are spent."""
+        return Asking(self.ledger, account=self.account, asks_above=self.settings.asks_above, balance=self._credits)
 
     @cached_property
     def making(self) -> Making:

@@ -9,13 +9,15 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from kubeez_mcp_local.errors import KubeezError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+Outcome = Literal["completed", "failed", "stopped"]
 
 
 class RunMismatchError(KubeezError):
@@ -47,6 +49,37 @@ class Progress:
     result: dict[str, Any] | None = None
 
 
+@dataclass(slots=True)
+class Record:
+    """What the record of a run says.
+
+    Attributes:
+        header: Which run it is: recipe, arguments and mode; empty while there is no record.
+        calls: How far each call has come, by its key.
+        outcome: How the last attempt ended; `None` when it was cut off.
+    """
+
+    header: dict[str, Any] = field(default_factory=dict)
+    calls: dict[str, Progress] = field(default_factory=dict)
+    outcome: Outcome | None = None
+
+    def apply(self, event: Mapping[str, Any]) -> None:
+        """Take in one line."""
+        self.outcome = event.get("outcome") if event.get("event") == "over" else None
+        key = str(event.get("key"))
+        match event.get("event"):
+            case "run":
+                self.header = dict(event)
+            case "started":
+                self.calls[key] = Progress(event.get("arguments"), event.get("quote"))
+            case "accepted":
+                self.calls.setdefault(key, Progress()).ids = list(event.get("ids") or [])
+            case "finished":
+                self.calls.setdefault(key, Progress()).result = event.get("result")
+            case "refused":
+                self.calls.pop(key, None)
+
+
 class Journal:
     """The record of the run `run_id` under `folder`. All methods block.
 
@@ -56,22 +89,15 @@ class Journal:
     """
 
     def __init__(self, folder: Path, run_id: str, recipe_text: str, arguments: Mapping[str, Any], mode: str) -> None:
-        self.path = folder / f"{run_id}.jsonl"
-        self.calls: dict[str, Progress] = {}
-        self._header = {
-            "event": "run",
-            "run": run_id,
-            "recipe": _digest(recipe_text),
-            "arguments": _digest(json.dumps(arguments, sort_keys=True, default=str)),
-            "mode": mode,
-        }
+        self.path = file_of(folder, run_id)
+        self._header = header(run_id, recipe_text, arguments, mode)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
             raise JournalError(f"{self.path} cannot be written: {error.strerror}.") from None
         try:
-            self._resume()
+            self.calls = self._resume()
         except BaseException:
             self.close()
             raise
@@ -92,50 +118,25 @@ class Journal:
         """A call came to nothing and cost nothing; the next run makes it anew."""
         self._append({"event": "refused", "key": key})
 
+    def over(self, outcome: Outcome) -> None:
+        """This attempt at the run has ended."""
+        self._append({"event": "over", "outcome": outcome})
+
     def close(self) -> None:
         """Let go of the file."""
         os.close(self._file)
 
-    def _resume(self) -> None:
+    def _resume(self) -> dict[str, Progress]:
         data = self.path.read_bytes()
         whole, _, torn = data.rpartition(b"\n")
         if torn:
             os.truncate(self._file, len(whole) + 1 if whole else 0)
-        for number, line in enumerate(whole.splitlines()):
-            record = _parsed(line)
-            if number == 0:
-                self._check_header(record)
-            elif record:
-                self._apply(record)
         if not whole:
             self._append(self._header)
-
-    def _check_header(self, record: dict[str, Any]) -> None:
-        names = {
-            "recipe": "another recipe, or the recipe was edited",
-            "arguments": "other arguments",
-            "mode": "the other mode",
-        }
-        for name, words in names.items():
-            if record.get(name) != self._header[name]:
-                raise RunMismatchError(
-                    f"The run {self._header['run']} was begun with {words}.",
-                    next_step="Start a new run, or repeat the command exactly as it was.",
-                )
-
-    def _apply(self, record: dict[str, Any]) -> None:
-        key = str(record.get("key"))
-        progress = self.calls.setdefault(key, Progress())
-        match record.get("event"):
-            case "started":
-                progress.arguments, progress.quote = record.get("arguments"), record.get("quote")
-                progress.ids = []
-            case "accepted":
-                progress.ids = list(record.get("ids") or [])
-            case "finished":
-                progress.result = record.get("result")
-            case "refused":
-                del self.calls[key]
+            return {}
+        record = _read(whole)
+        check_header(record, self._header)
+        return record.calls
 
     def _append(self, record: Mapping[str, Any]) -> None:
         line = json.dumps(record, ensure_ascii=False, default=str).encode() + b"\n"
@@ -150,8 +151,58 @@ class Journal:
             ) from None
 
 
-def _digest(text: str) -> str:
+def header(run_id: str, recipe_text: str, arguments: Mapping[str, Any], mode: str) -> dict[str, Any]:
+    """The first line of a record: which run it is of."""
+    return {
+        "event": "run",
+        "run": run_id,
+        "recipe": digest(recipe_text),
+        "arguments": digest(json.dumps(arguments, sort_keys=True, default=str)),
+        "mode": mode,
+    }
+
+
+def read_record(folder: Path, run_id: str) -> Record:
+    """What there is of the run `run_id`; empty when there is nothing. Blocking."""
+    try:
+        data = file_of(folder, run_id).read_bytes()
+    except OSError:
+        return Record()
+    return _read(data.rpartition(b"\n")[0])
+
+
+def check_header(record: Record, wanted: Mapping[str, Any]) -> None:
+    """Make sure that `record` is of the run that is wanted.
+
+    Raises:
+        RunMismatchError: It is not.
+    """
+    names = {"recipe": "another recipe, or the recipe was edited", "arguments": "other arguments"}
+    for name, words in {**names, "mode": "the other mode"}.items():
+        if record.header.get(name) != wanted[name]:
+            raise RunMismatchError(
+                f"The run {wanted['run']} was begun with {words}.",
+                next_step="Start a new run, or repeat the command exactly as it was.",
+            )
+
+
+def file_of(folder: Path, run_id: str) -> Path:
+    """Where the record of a run is."""
+    return folder / f"{run_id}.jsonl"
+
+
+def digest(text: str) -> str:
+    """SHA-256 in hex."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read(lines: bytes) -> Record:
+    record = Record()
+    for line in lines.splitlines():
+        event = _parsed(line)
+        if event:
+            record.apply(event)
+    return record
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

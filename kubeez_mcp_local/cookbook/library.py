@@ -1,4 +1,4 @@
-"""Finds recipes: in the pack, in the folders of the settings, and among those that were added; later ones win.
+"""Finds recipes: in the pack, in the folders of the user, and among those that were added; later ones win.
 
 Nothing is read until it is asked for. A list costs one `stat` a file after the first time, so that an edited file
 shows on the next list. A broken file never breaks the list: it is named under `problems`.
@@ -18,7 +18,7 @@ from kubeez_mcp_local.cookbook.parse import decode, parse_recipe, parse_summary
 from kubeez_mcp_local.cookbook.problems import RecipeError, UnknownRecipeError, near
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 MAX_FILES = 5_000
 _FILE_NAME = re.compile(r"[a-z0-9](?:-?[a-z0-9])*\.md\Z")
@@ -74,21 +74,29 @@ class Library:
     """Recipes of several folders as one.
 
     Args:
-        sources: The folders; a later one wins over an earlier one.
+        sources: Tells the folders there are now; a later one wins over an earlier one.
     """
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self._sources = tuple(sources)
+    def __init__(self, sources: Callable[[], Sequence[Source]]) -> None:
+        self._sources = sources
         self._seen: dict[str, _Seen] = {}
 
     @classmethod
-    def of(cls, folders: Sequence[Path] = (), state_dir: Path | None = None) -> Library:
-        """The pack, then `folders` (the setting `recipes`), then what was added under `state_dir`."""
-        sources = [pack_source(), *(Source("folder", folder, str(folder)) for folder in folders)]
-        if state_dir is not None and (state_dir / "recipes").is_dir():
-            from kubeez_mcp_local.cookbook.share import added_sources
+    def of(cls, folders: Sequence[Path] = (), state_dir: Path | None = None, *, own: Path | None = None) -> Library:
+        """The pack, then the folder of the user's `own` recipes if there is one, `folders` (the setting `recipes`),
+        and what was added under `state_dir`."""
 
-            sources += added_sources(state_dir)
+        def sources() -> list[Source]:
+            found = [pack_source()]
+            if own is not None and own.is_dir():
+                found.append(Source("folder", own, str(own)))
+            found += [Source("folder", folder, str(folder)) for folder in folders]
+            if state_dir is not None and (state_dir / "recipes").is_dir():
+                from kubeez_mcp_local.cookbook.share import added_sources
+
+                found += added_sources(state_dir)
+            return found
+
         return cls(sources)
 
     def index(self) -> Index:
@@ -96,7 +104,7 @@ class Library:
         found: dict[str, Entry] = {}
         problems: list[RecipeError] = []
         seen: dict[str, _Seen] = {}
-        for source in self._sources:
+        for source in self._sources():
             for path, stamp in _recipe_files(source, problems):
                 known = self._seen.get(path)
                 if known is None or known.stamp != stamp:

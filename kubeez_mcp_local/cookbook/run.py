@@ -70,8 +70,7 @@ async def run_recipe(
         RunMismatchError: The run id belongs to another recipe, other arguments or the other mode.
         JournalError: The record of the run cannot be written.
     """
-    if not _RUN_ID.match(run_id):
-        raise InvalidArgumentError("run_id", f"{run_id!r}: use up to 64 letters, digits, - and _")
+    check_run_id(run_id)
     if not recipe.steps:
         reason = "this recipe has no steps, so it cannot run by itself"
         raise RecipeError(recipe.file, 0, "steps", reason, next_step="Use it as a prompt.")
@@ -81,6 +80,7 @@ async def run_recipe(
     runner = _Runner(recipe, arguments, payer, needs, on_event, anyio.CapacityLimiter(max(parallel, 1)))
     try:
         await runner.run()
+        await payer.write(journal.over, runner.status)
     except BaseExceptionGroup as group:
         raise _first(group) from None
     finally:
@@ -88,6 +88,17 @@ async def run_recipe(
     notes = tuple(note for note in (budget.note, payer.stopped) if note)
     calls = runner.in_order()
     return RunReport(run_id, recipe.name, mode, runner.status, calls, payer.purse.spent, budget.credits, notes)
+
+
+def check_run_id(run_id: str) -> str:
+    """The name of a run, if it can be one.
+
+    Raises:
+        InvalidArgumentError: It cannot.
+    """
+    if not _RUN_ID.match(run_id):
+        raise InvalidArgumentError("run_id", f"{run_id!r}: use up to 64 letters, digits, - and _")
+    return run_id
 
 
 @dataclass(slots=True)

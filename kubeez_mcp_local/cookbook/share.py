@@ -172,12 +172,12 @@ class Sharing:
 
     def _report(self, record: Provenance, copies: Path | None = None) -> Added:
         folder = copies or _folder_of(record, self._root)
-        index = Library([Source("added", folder, record.where)]).index()
+        index = Library(lambda: [Source("added", folder, record.where)]).index()
         others = Library.of(self._folders)
         taken = set(others.index().entries)
-        for source in added_sources(self._state_dir):
-            if source.folder != _folder_of(record, self._root):
-                taken |= Library([source]).index().entries.keys()
+        own = _folder_of(record, self._root)
+        elsewhere = [source for source in added_sources(self._state_dir) if source.folder != own]
+        taken |= Library(lambda: elsewhere).index().entries.keys()
         overrides = tuple(name for name in index.entries if name in taken)
         return Added(record, tuple(index.entries), tuple(str(problem) for problem in index.problems), overrides)
 

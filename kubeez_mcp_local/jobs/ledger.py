@@ -74,6 +74,9 @@ class Ledger:
     async def issue_approval(self, digest: str, quote: float | None) -> str:
         return await self._run(lambda file: file.issue_approval(digest, quote))
 
+    async def redeem(self, approval: Approval) -> None:
+        await self._run(lambda file: file.redeem(approval))
+
     async def dispatch(self, job: Job, allowed: Limits) -> Wait | None:
         return await self._run(lambda file: file.dispatch(job, allowed))
 

@@ -8,29 +8,23 @@ always a ledger row, and a row that says "sent" is on the disk before the first 
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import anyio
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.approvals import VALID_SECONDS, Approval
-from kubeez_mcp_local.jobs.consent import SpendQuestion, needs_consent, question_for, total_quote
+from kubeez_mcp_local.jobs.consent import question_for, total_quote
 from kubeez_mcp_local.jobs.digest import group_digest
-from kubeez_mcp_local.jobs.failures import (
-    ConsentCancelledError,
-    ConsentRequiredError,
-    DeclinedError,
-    UnsettledJobError,
-)
-from kubeez_mcp_local.jobs.frozen import FrozenQuote
+from kubeez_mcp_local.jobs.failures import UnsettledJobError
 from kubeez_mcp_local.jobs.job import State
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
-    from kubeez_mcp_local.jobs.consent import Consent
+    from kubeez_mcp_local.jobs.approvals import Approval
+    from kubeez_mcp_local.jobs.asking import Asking
+    from kubeez_mcp_local.jobs.consent import Consent, SpendQuestion
     from kubeez_mcp_local.jobs.guard import Decision
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.jobs.ledger import Ledger
@@ -39,8 +33,6 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.sending import Sender
 
 _LOOK_EVERY = 0.05
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,10 +50,6 @@ class Submission:
     error: KubeezError | None = None
 
 
-async def _unknown_balance() -> float | None:
-    return None
-
-
 class Spender:
     """Submits orders.
 
@@ -69,8 +57,7 @@ class Spender:
         sender: Sends what was claimed.
         ledger: What was paid.
         reconciler: Settles jobs whose fate is unknown.
-        asks_above: Quotes above this many credits need a yes; infinite where nobody is asked.
-        balance: Credits left in the account, for the question; `None` or a `KubeezError` leaves it out.
+        asking: Gets the user's yes.
         settling: Longest wait for an unknown job to be settled before giving up on a call, in seconds.
     """
 
@@ -79,18 +66,14 @@ class Spender:
         sender: Sender,
         ledger: Ledger,
         reconciler: Reconciler,
+        asking: Asking,
         *,
-        account: str,
-        asks_above: float,
-        balance: Callable[[], Awaitable[float | None]] = _unknown_balance,
         settling: float = 10.0,
     ) -> None:
         self._sender = sender
         self._ledger = ledger
         self._reconciler = reconciler
-        self._account = account
-        self._asks_above = asks_above
-        self._balance = balance
+        self._asking = asking
         self._settling = settling
 
     async def submit(self, order: Order, consent: Consent, approval: str | None = None) -> Submission:
@@ -146,14 +129,9 @@ class Spender:
 
     async def question(self, orders: Sequence[Order]) -> SpendQuestion | None:
         """What `submit_all` would ask about these orders, or `None` if it would not; the same for ten minutes."""
-        price, basis = total_quote(orders)
-        if not needs_consent(price, self._asks_above):
-            return None
         digest = group_digest([order.digest for order in orders])
-        frozen = await self._ledger.frozen_quote(digest, price)
-        if frozen is None:
-            frozen = await self._ledger.freeze(digest, FrozenQuote(price, basis, await self._balance_now()))
-        return question_for(orders, frozen, digest)
+        frozen = await self._asking.quote(digest, *total_quote(orders))
+        return None if frozen is None else question_for(orders, frozen, digest)
 
     async def _unblocked(self, orders: Sequence[Order]) -> Decision:
         decision = await self._ledger.look(orders)
@@ -166,28 +144,7 @@ class Spender:
 
     async def _permission(self, orders: Sequence[Order], consent: Consent, approval: str | None) -> Approval | None:
         question = await self.question(orders)
-        if question is None:
-            return None
-        if approval is not None:
-            return Approval(approval, self._account, question.digest, question.credits)
-        answer = await consent.ask(question)
-        if answer == "accept":
-            return None
-        if answer == "decline":
-            raise DeclinedError("The user said no. Nothing was sent.", next_step="Ask what to change.")
-        if answer == "cancel":
-            raise ConsentCancelledError(
-                "The question was closed without an answer. Nothing was sent.", next_step="Ask again when wanted."
-            )
-        code = await self._ledger.issue_approval(question.digest, question.credits)
-        raise ConsentRequiredError(question, code, VALID_SECONDS)
-
-    async def _balance_now(self) -> float | None:
-        try:
-            return await self._balance()
-        except KubeezError as error:
-            log.info("the balance is left out of the question: %s", error.code)
-            return None
+        return None if question is None else await self._asking.permission(question, consent, approval)
 
     async def _send_all(self, orders: Sequence[Order], decision: Decision) -> list[Submission]:
         answers: dict[str, Submission] = {}

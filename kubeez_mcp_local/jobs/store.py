@@ -130,6 +130,17 @@ class LedgerFile:
                 random_bytes=self._random_bytes,
             )
 
+    def redeem(self, approval: approvals.Approval) -> None:
+        """Use up a code that stands for more than one call, such as a whole run.
+
+        Raises:
+            ApprovalError: It does not count.
+        """
+        with self._database.write() as connection:
+            refusal = approvals.redeem(connection, approval, self._clock())
+        if refusal is not None:
+            raise refusal
+
     # Sending
 
     def dispatch(self, job: Job, allowed: Limits) -> Wait | None:

@@ -28,7 +28,8 @@ class Recipes:
         """The library itself; its methods block."""
         from kubeez_mcp_local.cookbook.library import Library
 
-        return Library.of(self._settings.recipes, self._settings.state_dir)
+        settings = self._settings
+        return Library.of(settings.recipes, settings.state_dir, own=settings.own_recipes)
 
     async def index(self) -> Index:
         """All recipes as they are on disk now."""

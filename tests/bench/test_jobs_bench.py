@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
+from kubeez_mcp_local.jobs.asking import Asking
 from kubeez_mcp_local.jobs.background import Background
 from kubeez_mcp_local.jobs.budget import Ceilings
 from kubeez_mcp_local.jobs.follower import Follower
@@ -164,7 +165,7 @@ async def test_a_thousand_image_jobs_keep_the_rate_and_use_it(
             reconciler = Reconciler(api, ledger, speed=speed, on_accepted=follower.follow)
             on_accepted = follower.follow if follow else lambda _job: None
             sender = Sender(api, ledger, pacer, reconciler, background, on_accepted=on_accepted)
-            spender = Spender(sender, ledger, reconciler, account="sandbox", asks_above=math.inf)
+            spender = Spender(sender, ledger, reconciler, Asking(ledger, account="sandbox", asks_above=math.inf))
             at_a_time = anyio.Semaphore(AT_A_TIME)
 
             async def submit(number: int) -> None:

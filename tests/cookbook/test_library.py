@@ -31,7 +31,7 @@ def write(plain: str) -> Write:
 
 
 def library(*folders: Path) -> Library:
-    return Library([Source("folder", folder, folder.name) for folder in folders])
+    return Library(lambda: [Source("folder", folder, folder.name) for folder in folders])
 
 
 def test_the_pack_is_there_and_sound() -> None:

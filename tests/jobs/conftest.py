@@ -12,6 +12,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from kubeez_mcp_local.jobs.asking import Asking
 from kubeez_mcp_local.jobs.background import Background
 from kubeez_mcp_local.jobs.budget import Ceilings
 from kubeez_mcp_local.jobs.follower import Follower
@@ -255,7 +256,12 @@ def assemble(
             accepted = follower.follow if follow else on_accepted
             reconciler = Reconciler(api, ledger, on_accepted=accepted, clock=tick, sleep=sleep)
             sender = Sender(api, ledger, pacer, reconciler, background, on_accepted=accepted, sleep=sleep)
-            spender = Spender(sender, ledger, reconciler, account="live-1", asks_above=asks_above, balance=left)
+            spender = Spender(
+                sender,
+                ledger,
+                reconciler,
+                Asking(ledger, account="live-1", asks_above=asks_above, balance=left),
+            )
             yield SimpleNamespace(
                 file=file,
                 ledger=ledger,
