@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import sys
@@ -33,10 +34,17 @@ class _RedactingFormatter(logging.Formatter):
         return "".join(traceback.format_tb(trace)) + (kind.__name__ if kind else "")
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a record says anything: uvicorn reports each request that our own stop cancels as a failure."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return not (record.name == "uvicorn.error" and kind is not None and issubclass(kind, asyncio.CancelledError))
+
+
 def configure_logging(level: str) -> None:
     """Send log records of `level` and above to stderr; libraries that log URLs or messages only from warnings on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_RedactingFormatter("%(levelname)s %(name)s: %(message)s"))
+    handler.addFilter(_is_news)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))

@@ -1,0 +1,50 @@
+"""What reaches the host's log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kubeez_mcp_local.logs import configure_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def usual_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def log(name: str, error: BaseException) -> None:
+    try:
+        raise error
+    except BaseException:
+        logging.getLogger(name).exception("Exception in ASGI application")
+
+
+def test_requests_cut_off_by_our_own_stop_are_not_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("warning")
+    log("uvicorn.error", asyncio.CancelledError())
+    assert capsys.readouterr().err == ""
+
+
+def test_failures_are_reported_without_the_words_that_may_quote_a_prompt(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("warning")
+    log("uvicorn.error", ValueError("a secret prompt"))
+    written = capsys.readouterr().err
+    assert "ValueError" in written
+    assert "secret" not in written
+
+
+def test_keys_and_queries_are_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("warning")
+    logging.getLogger("x").warning("sk_live_example at https://example.com/v?token=1")
+    assert capsys.readouterr().err == "WARNING x: sk_live_… at https://example.com/v?…\n"
