@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.media.library_store import Asset, Character
 
 
+_SOUND = {"toggle": "toggle_via_sound_param", "included": "included"}
+
+
 def model_row(model: Model) -> dict[str, Any]:
-    """A model with the API's field names; what is not recorded is absent."""
+    """A model with the field names of the API and the hosted `get_models`; what is not recorded is absent."""
     facts: dict[str, Any] = {
         "model_id": model.id,
         "display_name": model.name,
@@ -21,21 +24,34 @@ def model_row(model: Model) -> dict[str, Any]:
         "cost_per_generation": model.credits,
         "estimated_time_seconds": model.seconds,
         "generation_types": list(model.generation_types),
-        "requires_input_media": model.requires_input or None,
+        "requires_input_media": model.requires_input,
         "input_media_types": list(model.input_types),
-        "prompt_max_chars": model.prompt_max,
-        "aspect_ratio_options": list(model.ratios),
-        "duration_options": [f"{seconds}s" for seconds in model.durations],
-        "resolutions": list(model.resolutions),
-        "qualities": list(model.qualities),
-        "max_input_images": model.max_images or None,
-        "max_input_videos": model.max_videos or None,
-        "max_input_audios": model.max_audios or None,
-        "sound": None if model.sound in ("none", "unknown") else model.sound,
+        "capabilities": _capabilities(model),
         "cost_note": model.cost_note,
         "usage_notes": model.usage_notes,
+        "voice_allowlist": list(model.voices),
     }
-    return {name: value for name, value in facts.items() if value not in (None, "", [])}
+    return _known(facts)
+
+
+def _capabilities(model: Model) -> dict[str, Any]:
+    return _known(
+        {
+            "prompt_max_chars": model.prompt_max,
+            "aspect_ratio_options": list(model.ratios),
+            "duration_options": [f"{seconds}s" for seconds in model.durations],
+            "resolution": list(model.resolutions),
+            "quality": list(model.qualities),
+            "max_input_images": model.max_images or None,
+            "max_input_videos": model.max_videos or None,
+            "max_input_audios": model.max_audios or None,
+            "video_audio": _SOUND.get(model.sound),
+        }
+    )
+
+
+def _known(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if value not in (None, "", [], {})}
 
 
 def job_row(job: Job) -> dict[str, Any]:

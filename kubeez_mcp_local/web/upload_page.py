@@ -193,7 +193,7 @@ class UploadPage:
 
 
 def _curl(base: str, token: str) -> str:
-    return f"curl -F token={token} -F 'file=@first.png;type=image/png' -F 'file=@last.png;type=image/png' {base}/upload"
+    return f'curl -F token={token} -F "file=@first.png;type=image/png" -F "file=@last.png;type=image/png" {base}/upload'
 
 
 def _python(base: str, token: str) -> str:
