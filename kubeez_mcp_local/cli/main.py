@@ -20,6 +20,7 @@ COMMANDS = {
     "demo": "Make three ad variants in the sandbox: pictures, a comparison sheet, a table of credits.",
     "jobs": "List, follow and settle the jobs this machine paid for.",
     "spend": "What was spent, by day, model, tool or recipe.",
+    "contract": "Every API route we use beside what the API publishes, and what differs.",
     "sandbox": "Run the stand-in API by itself, or empty it.",
 }
 

@@ -31,6 +31,7 @@ T = TypeVar("T")
 DAY = 86_400.0
 # A copy older than this is read anew before a user is told that something is not offered.
 _RECENT = 600.0
+_UNKNOWN, _MISSING = "not published: ", "required, unknown here: "
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,13 @@ class ContractRow:
     @property
     def evidence(self) -> Evidence:
         return self.route.evidence
+
+    @property
+    def fits(self) -> bool:
+        """Whether what we send there is understood: published, every field known, nothing else required."""
+        return self.published is not None and not any(
+            line.startswith((_UNKNOWN, _MISSING)) for line in self.differences
+        )
 
 
 class Contract:
@@ -165,27 +173,28 @@ def _row(published: tuple[PublishedOperation, ...], route: Route) -> ContractRow
         try:
             operation = find(published, route)
         except NotOfferedError as error:
-            return ContractRow(route, None, (error.message,))
+            return ContractRow(route, None, (error.reason,))
         differences.append(f"published as {operation.method} {operation.path}")
     if operation is None:
         return ContractRow(route, None, ("not published",))
     if operation.note and operation.note != "documented":
         differences.append(f"the API marks it {operation.note}")
-    ours = next((set(kind.model_fields) for kind in REQUESTS if kind.route is route), None)
-    if ours is not None:
-        differences += _field_differences(operation, ours)
+    request = next((kind for kind in REQUESTS if kind.route is route), None)
+    if request is not None:
+        differences += _field_differences(operation, request)
     return ContractRow(route, f"{operation.method} {operation.path}", tuple(differences))
 
 
-def _field_differences(operation: PublishedOperation, ours: set[str]) -> list[str]:
+def _field_differences(operation: PublishedOperation, request: type[StartRequest]) -> list[str]:
     if operation.fields is None:
         return ["its fields are not described"]
-    theirs = set(operation.fields)
+    ours, theirs = set(request.model_fields), set(operation.fields)
     required = {name for name, item in operation.fields.items() if item.required}
     lines = (
-        ("not published: ", ours - theirs),
+        (_UNKNOWN, ours - theirs - request.unproven),
+        ("not published, so never sent: ", ours & request.unproven - theirs),
         ("published, not used here: ", theirs - ours - required),
-        ("required, unknown here: ", required - ours),
+        (_MISSING, required - ours),
     )
     return [title + ", ".join(sorted(names)) for title, names in lines if names]
 

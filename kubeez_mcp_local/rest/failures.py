@@ -105,13 +105,16 @@ class NotOfferedError(KubeezError):
     """The API does not publish this operation, or not with what was asked for. Nothing was sent.
 
     Attributes:
+        reason: What is missing, in words.
         alternative: Where or how the same thing can be done instead.
     """
 
     code = "not_offered"
 
-    def __init__(self, message: str, *, alternative: str) -> None:
+    def __init__(self, operation: str, reason: str, *, alternative: str) -> None:
+        message = f"`{operation}` is not available through the REST API: {reason}. Nothing was sent."
         super().__init__(message, next_step=alternative)
+        self.reason = reason
         self.alternative = alternative
 
 

@@ -137,10 +137,7 @@ def put(operation: PublishedOperation, route: Route, fields: Mapping[str, Any]) 
 
 
 def not_offered(route: Route, why: str) -> NotOfferedError:
-    return NotOfferedError(
-        f"`{route.name}` is not available through the REST API: {why}. Nothing was sent.",
-        alternative=_ALTERNATIVES.get(route.name, _ELSEWHERE),
-    )
+    return NotOfferedError(route.name, why, alternative=_ALTERNATIVES.get(route.name, _ELSEWHERE))
 
 
 def _fits(item: PublishedOperation, route: Route) -> bool:
