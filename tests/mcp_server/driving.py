@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import wave
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mcp import Client
 from PIL import Image
@@ -16,9 +17,31 @@ from kubeez_mcp_local.settings import load_settings
 from tests.sandbox_server import KEY
 
 if TYPE_CHECKING:
+    from mcp.types import CallToolResult
+
     from tests.sandbox_server import RunningSandbox
 
 SPEED = 5000.0
+
+
+class Calls(Protocol):
+    """What calls tools: a client, or something around one."""
+
+    async def call_tool(self, name: str, arguments: dict[str, Any] | None = None, /) -> CallToolResult: ...
+
+
+@dataclass
+class Recorder:
+    """Calls tools through `client`, and keeps who was answered and who was refused."""
+
+    client: Client
+    answered: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
+
+    async def call_tool(self, name: str, arguments: dict[str, Any] | None = None, /) -> CallToolResult:
+        result = await self.client.call_tool(name, arguments)
+        (self.refused if result.is_error else self.answered).add(name)
+        return result
 
 
 def client_of(api: RunningSandbox, folder: Path, *, mode: str = "auto", **variables: str) -> Client:
@@ -38,7 +61,7 @@ def client_of(api: RunningSandbox, folder: Path, *, mode: str = "auto", **variab
     return Client(KubeezServer(Bridge(load_settings(environ=environ, working_dir=folder))), mode=mode)
 
 
-async def call(client: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
+async def call(client: Calls, tool: str, /, **arguments: Any) -> dict[str, Any]:
     """The structured answer of a call that succeeds."""
     result = await client.call_tool(tool, arguments)
     assert not result.is_error, result.content[0]
@@ -46,7 +69,7 @@ async def call(client: Client, tool: str, /, **arguments: Any) -> dict[str, Any]
     return result.structured_content
 
 
-async def refused(client: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
+async def refused(client: Calls, tool: str, /, **arguments: Any) -> dict[str, Any]:
     """The error of a call that is refused without costing anything."""
     result = await client.call_tool(tool, arguments)
     assert result.is_error, result.structured_content
@@ -55,7 +78,7 @@ async def refused(client: Client, tool: str, /, **arguments: Any) -> dict[str, A
     return error
 
 
-async def made(client: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
+async def made(client: Calls, tool: str, /, **arguments: Any) -> dict[str, Any]:
     """The finished job of a paid tool, with at least one file on disk that is what it says."""
     started = await call(client, tool, **arguments)
     done = await call(client, "wait_for_generation", id=started["generation_id"])
@@ -66,7 +89,7 @@ async def made(client: Client, tool: str, /, **arguments: Any) -> dict[str, Any]
     return done
 
 
-async def clip(client: Client) -> str:
+async def clip(client: Calls) -> str:
     """A four second video on disk."""
     done = await made(client, "generate_media", prompt="waves", model="seedance-1-5-pro-480p-4s")
     path: str = done["files"][0]["path"]
