@@ -56,13 +56,18 @@ def sample_arguments(recipe: Recipe, samples: Callable[[str], str] | None = None
         recipe: The recipe.
         samples: Turns `sample:image` and the like into the path of a ready file.
     """
-    given: dict[str, Any] = dict(recipe.front.expect.with_) if recipe.front.expect else {}
+    return check_arguments(recipe.front, example_values(recipe, samples))
+
+
+def example_values(recipe: Recipe, samples: Callable[[str], str] | None = None) -> dict[str, Any]:
+    """The values of `expect.with`, and something plausible for what is required beside them; unchecked."""
+    values: dict[str, Any] = dict(recipe.front.expect.with_) if recipe.front.expect else {}
     for name, argument in recipe.arguments.items():
-        if name not in given and argument.required:
-            given[name] = _plausible(argument.type, argument.choices, argument.minimum)
+        if name not in values and argument.required:
+            values[name] = _plausible(argument.type, argument.choices, argument.minimum)
     if samples is not None:
-        given = {name: _sampled(value, samples) for name, value in given.items()}
-    return check_arguments(recipe.front, given)
+        values = {name: _sampled(value, samples) for name, value in values.items()}
+    return values
 
 
 def judge(recipe: Recipe, report: RunReport, arguments: dict[str, Any]) -> tuple[str, ...]:

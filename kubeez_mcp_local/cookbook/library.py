@@ -117,6 +117,10 @@ class Library:
         self._seen = seen
         return Index(dict(sorted(found.items())), tuple(problems))
 
+    def stamp(self) -> frozenset[tuple[str, tuple[int, int]]]:
+        """Something that changes whenever a recipe file comes, goes or is edited. Blocking; reads no file."""
+        return frozenset(found for source in self._sources() for found in _recipe_files(source, []))
+
     def get(self, name: str) -> Recipe:
         """One recipe, read in full. Blocking; milliseconds.
 

@@ -88,7 +88,8 @@ class RunReport:
             counts[call.status] = counts.get(call.status, 0) + 1
         parts = ", ".join(f"{count} {status}" for status, count in counts.items()) or "nothing to do"
         spent = f"{number(self.spent)} of {number(self.budget)} credits"
-        lines = [f"{self.recipe}: {self.status} – {parts}; {spent}; {len(self.files)} files."]
+        files = "1 file" if len(self.files) == 1 else f"{len(self.files)} files"
+        lines = [f"{self.recipe}: {self.status} – {parts}; {spent}; {files}."]
         lines += [f"- {call.key}: {call.status}: {call.reason}" for call in self.calls if call.reason][:20]
         lines += [f"- {note}" for note in self.notes]
         if self.status != "completed":

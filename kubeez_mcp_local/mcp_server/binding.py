@@ -14,16 +14,14 @@ from pydantic import BaseModel, ValidationError
 
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.mcp_server.answers import answer, refusal
-from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.consent import QuestionPendingError
+from kubeez_mcp_local.mcp_server.deadline import timely
 from kubeez_mcp_local.mcp_server.schemas import arguments_model, input_schema, output_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from mcp.server.mcpserver import Context
-
-    from kubeez_mcp_local.bridge import Bridge
+    from kubeez_mcp_local.mcp_server.call import Call
     from kubeez_mcp_local.mcp_server.inventory import ToolSpec
 
 log = logging.getLogger(__name__)
@@ -90,22 +88,21 @@ class BoundTool:
             raise self._explain(error) from None
         return {name: getattr(model, name) for name in type(model).model_fields}
 
-    async def run(self, bridge: Bridge, arguments: dict[str, Any], context: Context[Any, Any]) -> CallToolResult:
+    async def run(self, call: Call, arguments: dict[str, Any]) -> CallToolResult:
         """Check, call the handler, shape the answer; anticipated failures become explained refusals.
 
         Raises:
             QuestionPendingError: The client has to ask its user and call again.
         """
-        call = Call(bridge, context)
         try:
-            result = await self.spec.handler(call, **self.checked(arguments))
+            result = await timely(self.spec, self.spec.handler(call, **self.checked(arguments)))
         except KubeezError as error:
-            return refusal(error, bridge.mode.value)
+            return refusal(error, call.mode)
         except (QuestionPendingError, MCPError):
             raise
         except Exception as error:  # noqa: BLE001 - the last stop: a crash must not end the conversation
             log.error("%s crashed: %s\n%s", self.spec.name, type(error).__name__, _frames(error))  # noqa: TRY400
-            return refusal(ToolCrashedError(self.spec), bridge.mode.value)
+            return refusal(ToolCrashedError(self.spec), call.mode)
         return answer(result, call.blocks)
 
     def _explain(self, error: ValidationError) -> InvalidArgumentError:
@@ -145,9 +142,7 @@ class Toolbox:
         """Every tool as published; older names are accepted but not listed."""
         return [tool.listing for tool in self._tools.values()]
 
-    async def call(
-        self, bridge: Bridge, name: str, arguments: dict[str, Any], context: Context[Any, Any]
-    ) -> CallToolResult | InputRequiredResult:
+    async def call(self, call: Call, name: str, arguments: dict[str, Any]) -> CallToolResult | InputRequiredResult:
         """Run the tool `name`.
 
         Raises:
@@ -159,7 +154,7 @@ class Toolbox:
             hint = f" Did you mean {near[0]}?" if near else ""
             raise MCPError(code=INVALID_PARAMS, message=f"Unknown tool: {name}.{hint}")
         try:
-            return await tool.run(bridge, arguments, context)
+            return await tool.run(call, arguments)
         except QuestionPendingError as pending:
             return pending.result
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mcp.types import ContentBlock
 
     from kubeez_mcp_local.bridge import Bridge
+    from kubeez_mcp_local.mcp_server.recipe_runs import RecipeRuns
+    from kubeez_mcp_local.mcp_server.recipes import Recipes
 
 CALL_KEY = "com.kubeez/call-key"
 """In a call's `_meta`: names the intention for good, so that a call with the same key never pays again."""
@@ -28,11 +30,15 @@ class Call:
     Attributes:
         bridge: The parts of the product.
         context: The MCP request.
+        recipes: The recipes of this machine.
+        runs: Runs of recipes that go on beside the conversation.
         blocks: Links and previews to send along with the result.
     """
 
     bridge: Bridge
     context: Context[Any, Any]
+    recipes: Recipes
+    runs: RecipeRuns
     blocks: list[ContentBlock] = field(default_factory=list)
     _progress: float = 0.0
 

@@ -65,8 +65,13 @@ class LocalClient:
         await self._stack.enter_async_context(self._client)
         return self
 
-    async def __aexit__(self, *details: Any) -> None:
-        await self._stack.__aexit__(*details)
+    async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        try:
+            await self._stack.__aexit__(kind, error, trace)
+        except BaseExceptionGroup as group:
+            if error is None or group.subgroup(lambda one: one is error) is None:
+                raise
+            # the SDK wraps what the caller raised; returning lets it go on as it was
 
     async def tools(self) -> tuple[str, ...]:
         """Names of the tools on offer."""

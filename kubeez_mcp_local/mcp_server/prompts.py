@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import anyio
 from mcp import MCPError
 from mcp.types import (
     INTERNAL_ERROR,
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.cookbook.format import Argument
     from kubeez_mcp_local.cookbook.library import Entry
-    from kubeez_mcp_local.cookbook.render import PromptFacts
     from kubeez_mcp_local.mcp_server.recipes import Recipes
 
 _MAX_COMPLETIONS = 100
@@ -56,14 +54,13 @@ class Prompts:
         Raises:
             MCPError: Unknown recipe, or an argument that does not fit (invalid params); or the ledger cannot be read.
         """
-        from kubeez_mcp_local.cookbook.arguments import check_arguments
-        from kubeez_mcp_local.cookbook.render import render_prompt
+        from kubeez_mcp_local.jobs.failures import LedgerError
 
         try:
             recipe = await self._recipes.get(name)
-            values = check_arguments(recipe.front, arguments)
-            facts = await self._facts()
-            text = await anyio.to_thread.run_sync(render_prompt, recipe, values, facts)
+            text = await self._recipes.rendered(self._bridge, recipe, arguments)
+        except LedgerError as error:  # no fault of the arguments
+            raise MCPError(code=INTERNAL_ERROR, message=str(error)) from None
         except KubeezError as error:
             raise MCPError(code=INVALID_PARAMS, message=str(error)) from None
         message = PromptMessage(role="user", content=TextContent(type="text", text=text))
@@ -81,25 +78,6 @@ class Prompts:
         else:
             values = await self._template_variable(ref.uri, argument)
         return Completion(values=values[:_MAX_COMPLETIONS], total=len(values), has_more=len(values) > _MAX_COMPLETIONS)
-
-    async def _facts(self) -> PromptFacts:
-        from kubeez_mcp_local.cookbook.render import PromptFacts
-
-        settings = self._bridge.settings
-        return PromptFacts(
-            mode=self._bridge.mode.value,
-            balance=await self._bridge.credits_if_known(),
-            per_call=settings.max_credits_per_call,
-            per_day=settings.max_credits_per_day,
-            spent_today=await self._spent_today(),
-            ask_above=settings.asks_above,
-        )
-
-    async def _spent_today(self) -> float:
-        try:
-            return (await self._bridge.today()).spent
-        except KubeezError as error:  # the ledger; no fault of the arguments
-            raise MCPError(code=INTERNAL_ERROR, message=str(error)) from None
 
     async def _recipe_argument(self, name: str, argument: CompletionArgument) -> list[str]:
         from kubeez_mcp_local.cookbook.arguments import complete

@@ -41,14 +41,18 @@ def rehearsal_settings(settings: Settings, folder: Path) -> Settings:
 
 
 @asynccontextmanager
-async def rehearsal(settings: Settings, folder: Path, *, recipe: str = "") -> AsyncIterator[tuple[Bridge, LocalClient]]:
+async def rehearsal(
+    settings: Settings, folder: Path, *, recipe: str = "", outputs: Path | None = None
+) -> AsyncIterator[tuple[Bridge, LocalClient]]:
     """A sandbox of its own in `folder`, and a client that calls its tools.
 
     Args:
         settings: Ceilings, input folders and recipes are taken over from them.
         folder: Where everything goes.
         recipe: On whose behalf.
+        outputs: Where outputs go instead.
     """
-    bridge = Bridge(rehearsal_settings(settings, folder))
+    chosen = rehearsal_settings(settings, folder)
+    bridge = Bridge(chosen if outputs is None else chosen.model_copy(update={"output_dir": outputs}))
     async with LocalClient(bridge, name="kubeez-rehearsal", recipe=recipe) as client:
         yield bridge, client

@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, create_model
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+_EMPTY: tuple[object, ...] = (None, "", [], {}, False)
+"""Defaults that go without saying."""
+
 
 def arguments_model(handler: Callable[..., Any], name: str) -> type[BaseModel]:
     """A model of `handler`'s arguments (all but the first), which refuses arguments it does not declare."""
@@ -51,7 +54,7 @@ def output_schema(result: type[BaseModel], published: Collection[str] = ()) -> d
 
 
 def _flat(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """`node` with references resolved, titles and null defaults dropped, and `X | None` reduced to `X`."""
+    """`node` with references resolved, titles and empty defaults dropped, and `X | None` reduced to `X`."""
     if "$ref" in node:
         target = definitions[node["$ref"].removeprefix("#/$defs/")]
         node = {**target, **{key: value for key, value in node.items() if key != "$ref"}}
@@ -61,8 +64,10 @@ def _flat(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
         if "$ref" in node:
             return _flat(node, definitions)
     flat = {key: value for key, value in node.items() if key not in ("title", "$defs")}
-    if flat.get("default", ...) is None or flat.get("default") == "":
-        del flat["default"]
+    if flat.get("default") in _EMPTY:
+        flat.pop("default", None)
+    if flat.get("additionalProperties") is True:
+        del flat["additionalProperties"]
     if isinstance(flat.get("items"), dict):
         flat["items"] = _flat(flat["items"], definitions)
     if isinstance(flat.get("properties"), dict):

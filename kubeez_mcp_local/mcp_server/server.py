@@ -9,9 +9,12 @@ from mcp.server import MCPServer
 
 from kubeez_mcp_local import __version__
 from kubeez_mcp_local.mcp_server.binding import Toolbox
+from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.instructions import instructions
 from kubeez_mcp_local.mcp_server.inventory import selected
+from kubeez_mcp_local.mcp_server.list_changes import ListChanges
 from kubeez_mcp_local.mcp_server.prompts import Prompts
+from kubeez_mcp_local.mcp_server.recipe_runs import RecipeRuns
 from kubeez_mcp_local.mcp_server.recipes import Recipes
 from kubeez_mcp_local.mcp_server.resources import Resources
 from kubeez_mcp_local.mcp_server.skills_over_mcp import SkillsOverMcp
@@ -38,7 +41,9 @@ class KubeezServer(MCPServer["Bridge"]):
     """
 
     def __init__(self, bridge: Bridge, *, opened: bool = False) -> None:
-        recipes = Recipes(bridge.settings)
+        self._recipes = recipes = Recipes(bridge.settings)
+        self._runs = RecipeRuns(bridge)
+        self._changes = ListChanges(recipes, bridge.background)
         skills = SkillsOverMcp(recipes)
         super().__init__(
             "kubeez",
@@ -48,6 +53,8 @@ class KubeezServer(MCPServer["Bridge"]):
             website_url="https://kubeez.com",
             lifespan=self._lifespan,
             extensions=[skills],
+            subscriptions=self._changes.bus,
+            middleware=[self._changes.notice],
             log_level="WARNING",
         )
         self._bridge = bridge
@@ -77,7 +84,8 @@ class KubeezServer(MCPServer["Bridge"]):
         self, name: str, arguments: dict[str, Any], context: Context[Bridge, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
         assert context is not None, "tools are called through a client"
-        return await self._toolbox.call(self._bridge, name, arguments, context)
+        call = Call(self._bridge, context, self._recipes, self._runs)
+        return await self._toolbox.call(call, name, arguments)
 
     async def list_prompts(self) -> list[Prompt]:
         return await self._prompts.listing()

@@ -59,6 +59,7 @@ def test_annotations_are_true(spec: ToolSpec) -> None:
     if spec.spends:
         assert not annotations["idempotentHint"]
         assert "approval" in published(spec)["inputSchema"]["properties"]
+    if spec.spends and spec.name != "run_recipe":  # which has no route of its own: it calls the other tools
         assert spec.route is not None
         assert ROUTES[spec.route].spends
         assert spec.scope == ROUTES[spec.route].scope

@@ -12,6 +12,7 @@ from kubeez_mcp_local.mcp_server.tools import (
     links,
     making,
     planning,
+    recipes,
     uploads,
     voices,
 )
@@ -51,4 +52,8 @@ ALL_TOOLS = (
     links.open_studio,
     links.open_gallery,
     links.open_pricing,
+    recipes.list_recipes,
+    recipes.get_recipe,
+    recipes.run_recipe,
+    recipes.save_recipe,
 )

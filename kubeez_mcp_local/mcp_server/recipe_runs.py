@@ -1,0 +1,212 @@
+"""Runs of recipes on behalf of a client: one yes for the whole run, then it goes on beside the conversation.
+
+A run is named after its recipe and arguments. Asked for again it is not started again: while it goes on the caller
+waits for it, and after a crash it goes on from its record on disk.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+
+from kubeez_mcp_local.errors import KubeezError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from kubeez_mcp_local.bridge import Bridge
+    from kubeez_mcp_local.bridge.making import Caller
+    from kubeez_mcp_local.cookbook.format import Recipe
+    from kubeez_mcp_local.cookbook.prepare import Prepared
+    from kubeez_mcp_local.cookbook.report import RunEvent, RunReport
+    from kubeez_mcp_local.mcp_server.local_client import LocalClient
+
+    Tools = Callable[[], AbstractAsyncContextManager[tuple[Bridge, LocalClient]]]
+
+HEARTBEAT_SECONDS = 5.0
+_STOPPED_MEANWHILE = "Its price was not agreed to; run it again to be asked."
+
+
+class RunBrokenError(KubeezError):
+    """A run ended in a way nobody foresaw. What it had paid for is in its record and in the ledger."""
+
+    code = "run_broken"
+
+
+@dataclass
+class ActiveRun:
+    """A run that this process has started.
+
+    Attributes:
+        rehearsal: Whether it runs in a sandbox of its own.
+        latest: The newest thing that happened in it.
+        report: What it came to, once it is over.
+        error: Why there is no report.
+        told: Whether a caller has learned how it ended.
+    """
+
+    prepared: Prepared
+    rehearsal: bool = False
+    over: anyio.Event = field(default_factory=anyio.Event)
+    latest: RunEvent | None = None
+    report: RunReport | None = None
+    error: KubeezError | None = None
+    told: bool = False
+
+    def news(self) -> str:
+        """Where it stands, in a few words."""
+        if self.latest is None:
+            return "starting"
+        return f"{self.latest.done} of {self.latest.total} calls, {self.latest.spent:g} credits"
+
+    async def wait(self, seconds: float, progress: Callable[[float, float | None, str], Awaitable[None]]) -> None:
+        """Wait until it is over, at most that many seconds, with a word every five."""
+        began = anyio.current_time()
+        while not self.over.is_set() and (left := began + seconds - anyio.current_time()) > 0:
+            with anyio.move_on_after(min(HEARTBEAT_SECONDS, left)):
+                await self.over.wait()
+            await progress(anyio.current_time() - began, None, self.news())
+
+
+class RecipeRuns:
+    """The runs of one bridge.
+
+    Args:
+        bridge: The parts of the product; runs go on in its background.
+    """
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+        self._runs: dict[tuple[str, str], ActiveRun] = {}
+
+    async def start(
+        self, recipe: Recipe, given: Mapping[str, Any], caller: Caller, *, run_id: str = "", rehearse: bool = False
+    ) -> ActiveRun:
+        """The run of `recipe` with the arguments `given`: the one that goes on, or a new one after a yes.
+
+        Args:
+            caller: Whom to ask.
+            run_id: Names another run of the same.
+            rehearse: Run it in a sandbox of its own, free.
+
+        Raises:
+            InvalidArgumentError, RecipeError, RunMismatchError: It cannot be prepared.
+            ConsentRequiredError, DeclinedError, ConsentCancelledError, ApprovalError: There was no yes.
+        """
+        from kubeez_mcp_local.mcp_server.recipe_parts import prepare_run
+
+        if rehearse:
+            given = await self._with_samples(recipe, given)
+        tools = self._rehearsal(recipe) if rehearse else self._tools(recipe, caller)
+        async with tools() as (bridge, client):
+            prepared = await prepare_run(bridge, recipe, given, client, run_id=run_id)
+        key = (str(prepared.run_dir), prepared.run_id)
+        known = self._runs.get(key)
+        if known is not None and not known.told:
+            return known
+        agreed = not rehearse and await self._agreed(prepared, caller)
+        run = self._runs[key] = ActiveRun(prepared, rehearse)
+        self._bridge.background.start(self._carry_out, run, tools if rehearse else self._tools(recipe, caller, agreed))
+        return run
+
+    async def _carry_out(self, run: ActiveRun, tools: Tools) -> None:
+        from kubeez_mcp_local.cookbook.run import run_recipe
+
+        def told(event: RunEvent) -> None:
+            run.latest = event
+
+        ready = run.prepared
+        try:
+            async with tools() as (_, client):
+                run.report = await run_recipe(
+                    ready.recipe,
+                    ready.arguments,
+                    client,
+                    budget=ready.budget,
+                    run_dir=ready.run_dir,
+                    run_id=ready.run_id,
+                    mode=ready.mode,
+                    on_event=told,
+                )
+        except KubeezError as error:
+            run.error = error
+        finally:
+            if run.report is None and run.error is None:
+                run.error = RunBrokenError(
+                    f"The run {ready.run_id} broke off.",
+                    next_step="Call run_recipe again with the same arguments: finished work is not paid for twice.",
+                    spent=None,
+                )
+            run.over.set()
+
+    async def _agreed(self, prepared: Prepared, caller: Caller) -> bool:
+        """Whether the user was asked about the whole run and said yes; not everything has to be asked about."""
+        from kubeez_mcp_local.jobs.consent import SpendQuestion
+
+        asking = self._bridge.asking
+        basis = "unknown" if prepared.due is None else "catalogue"
+        quote = await asking.quote(prepared.identity, prepared.due, basis)
+        if quote is None:
+            return False
+        known = quote.balance is not None and quote.credits is not None
+        after = round((quote.balance or 0) - (quote.credits or 0), 6) if known else None
+        text = prepared.summary() + (f" Balance afterwards: about {after:g} credits." if after is not None else "")
+        question = SpendQuestion(
+            "run_recipe",
+            prepared.recipe.name,
+            prepared.paid_calls,
+            quote.credits,
+            quote.basis,
+            after,
+            text,
+            prepared.identity,
+        )
+        approval = await asking.permission(question, caller.consent, caller.approval or None)
+        if approval is not None:
+            await self._bridge.ledger.redeem(approval)
+        return True
+
+    def _tools(self, recipe: Recipe, caller: Caller, agreed: bool = False) -> Tools:
+        """Tools of the bridge itself; their questions have been answered with the one about the whole run."""
+
+        async def yes(_: str) -> bool:
+            return True
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[tuple[Bridge, LocalClient]]:
+            from kubeez_mcp_local.mcp_server.local_client import LocalClient
+
+            async with LocalClient(
+                self._bridge,
+                name=caller.client or "run_recipe",
+                recipe=recipe.name,
+                ask=yes if agreed else None,
+                cannot_ask=_STOPPED_MEANWHILE,
+                opened=True,
+            ) as client:
+                yield self._bridge, client
+
+        return opened
+
+    def _rehearsal(self, recipe: Recipe) -> Tools:
+        from kubeez_mcp_local.mcp_server.rehearsing import rehearsal
+
+        settings = self._bridge.settings
+        folder = settings.state_dir / "rehearsals"
+        outputs = settings.output_dir / "rehearsals"
+        return lambda: rehearsal(settings, folder, recipe=recipe.name, outputs=outputs)
+
+    async def _with_samples(self, recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:
+        """`given`, with the recipe's own examples for required arguments that are missing."""
+        from kubeez_mcp_local.cookbook.check import example_values
+        from kubeez_mcp_local.cookbook.samples import Samples
+
+        samples = Samples(self._bridge.settings.state_dir / "rehearsals" / "samples")
+        examples = await anyio.to_thread.run_sync(example_values, recipe, samples)
+        required = {name for name, argument in recipe.arguments.items() if argument.required}
+        return {name: value for name, value in examples.items() if name in required} | dict(given)

@@ -1,0 +1,136 @@
+"""Recipes as tools, for clients without prompts, in both protocol eras."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kubeez_mcp_local.cookbook.check import check_recipe
+from kubeez_mcp_local.cookbook.library import read_recipe
+from tests.mcp_server.driving import call, client_of, made, picture, refused
+
+if TYPE_CHECKING:
+    from mcp import Client
+
+    from tests.sandbox_server import RunningSandbox
+
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("mode", ["auto", "legacy"])]
+BRIEF = {"brief": "A red running shoe"}
+
+
+def on_disk(run: dict[str, Any]) -> bool:
+    return all(Path(file["path"]).stat().st_size == file["size_bytes"] for file in run["files"])
+
+
+async def test_recipes_are_found_by_words(connected: Client, mode: str) -> None:
+    async with connected as client:
+        everything = await call(client, "list_recipes")
+        assert everything["matching_count"] >= 14
+        found = await call(client, "list_recipes", query="storyboard frame")
+        assert [row["name"] for row in found["recipes"]] == ["storyboard-to-clips"]
+        assert found["recipes"][0]["source"] == "the recipe pack"
+        assert "*" in found["recipes"][0]["arguments"]
+        assert (await call(client, "list_recipes", query="nothing like it"))["recipes"] == []
+        assert (await refused(client, "list_recipes", limit=0))["code"] == "invalid_argument"
+
+
+async def test_a_recipe_asks_for_what_it_needs_and_then_tells_what_to_do(connected: Client, mode: str) -> None:
+    async with connected as client:
+        asked = await call(client, "get_recipe", name="three-ad-variants")
+        assert asked["missing"] == ["brief"]
+        assert "text" not in asked
+        assert {row["name"] for row in asked["arguments"]} >= {"brief", "aspect_ratio"}
+        told = await call(client, "get_recipe", name="three-ad-variants", arguments=BRIEF)
+        assert "A red running shoe" in told["text"]
+        assert "wait for my yes" in told["text"]
+        as_text = await call(client, "get_recipe", name="three-ad-variants", arguments='{"brief": "As JSON text"}')
+        assert "As JSON text" in as_text["text"]
+
+
+async def test_what_is_wrong_with_a_recipe_call_is_said(connected: Client, mode: str) -> None:
+    async with connected as client:
+        unknown = await refused(client, "get_recipe", name="three-ad-variant")
+        assert (unknown["code"], "three-ad-variants" in unknown["message"]) == ("unknown_recipe", True)
+        for tool in ("get_recipe", "run_recipe"):
+            wrong = await refused(client, tool, name="three-ad-variants", arguments={**BRIEF, "aspect_ratio": "7:3"})
+            assert "1:1, 4:5, 9:16, 16:9" in wrong["message"]
+            typo = await refused(client, tool, name="three-ad-variants", arguments={**BRIEF, "ratio": "1:1"})
+            assert "takes: brief" in typo["message"]
+        assert "brief" in (await refused(client, "run_recipe", name="three-ad-variants"))["message"]
+        bad_id = await refused(client, "run_recipe", name="three-ad-variants", arguments=BRIEF, run_id="../x")
+        assert "run_id" in bad_id["message"]
+
+
+async def test_a_run_ends_with_files_and_is_never_paid_twice(connected: Client, mode: str) -> None:
+    async with connected as client:
+        run = await call(client, "run_recipe", name="three-ad-variants", arguments=BRIEF)
+        assert (run["status"], run["mode"], len(run["files"])) == ("completed", "sandbox", 3)
+        assert on_disk(run)
+        assert run["cost"]["charged"] == run["cost"]["quoted"] == run["cost"]["spent_today"] == 42
+        again = await call(client, "run_recipe", name="three-ad-variants", arguments=BRIEF)
+        assert (again["run_id"], again["files"]) == (run["run_id"], run["files"])
+        assert again["cost"]["spent_today"] == 42
+        other = await call(client, "run_recipe", name="three-ad-variants", arguments=BRIEF, run_id="second")
+        assert (other["run_id"], other["cost"]["spent_today"]) == ("second", 84)
+
+
+async def test_a_rehearsal_costs_nothing_and_brings_its_own_examples(connected: Client, mode: str) -> None:
+    async with connected as client:
+        run = await call(client, "run_recipe", name="remove-backgrounds", rehearse=True)
+        assert run["status"] == "completed"
+        assert run["files"]
+        assert "the account was not touched" in run["notes"][-1]
+        assert (await call(client, "get_balance"))["spent_today"] == 0
+
+
+async def test_the_days_ceiling_stops_a_run_before_anything_is_paid(
+    tmp_path: Path, api: RunningSandbox, mode: str
+) -> None:
+    async with client_of(api, tmp_path, mode=mode, KUBEEZ_MAX_CREDITS_PER_DAY="20") as client:
+        run = await call(client, "run_recipe", name="three-ad-variants", arguments=BRIEF)
+        assert run["status"] == "stopped"
+        assert run["cost"]["spent_today"] <= 20
+        assert "your ceiling of 20 holds" in " ".join(run["notes"])
+
+
+async def test_tools_that_are_not_on_offer_are_not_on_offer_to_recipes_either(
+    tmp_path: Path, api: RunningSandbox, mode: str
+) -> None:
+    async with client_of(api, tmp_path, mode=mode, KUBEEZ_TOOLSETS="recipes,planning") as client:
+        run = await call(client, "run_recipe", name="three-ad-variants", arguments=BRIEF)
+        assert run["status"] == "failed"
+        assert "Unknown tool: generate_media" in run["calls"][0]["reason"]
+
+
+async def test_jobs_become_a_recipe_that_passes_its_check_and_replays(
+    tmp_path: Path, connected: Client, mode: str
+) -> None:
+    async with connected as client:
+        still = await made(client, "generate_media", prompt="A kite", model="z-image", aspect_ratio="16:9")
+        cut = await made(client, "remove_background", image_url=still["files"][0]["path"])
+        ids = [cut["generation_id"], still["generation_id"]]
+        saved = await call(client, "save_recipe", name="kite", job_ids=ids, title="The kite")
+        assert saved["path"] == str(tmp_path / "out" / "recipes" / "kite.md")
+        recipe = read_recipe(Path(saved["path"]))
+        assert [str(one) for one in check_recipe(recipe) if one.level == "error"] == []
+        assert [step.tool for step in recipe.steps] == ["generate_media", "remove_background"]
+        assert str(tmp_path) not in recipe.text
+        assert "kite" in [prompt.name for prompt in (await client.list_prompts()).prompts]
+        replay = await call(client, "run_recipe", name="kite", arguments={"step_1_prompt": "A red kite"})
+        assert (replay["status"], len(replay["files"])) == ("completed", 2)
+
+
+async def test_only_finished_jobs_of_this_machine_are_recorded(connected: Client, mode: str, tmp_path: Path) -> None:
+    async with connected as client:
+        done = await made(client, "remove_background", image_url=picture(tmp_path))
+        ids = [done["generation_id"]]
+        assert (await refused(client, "save_recipe", name="x", job_ids=["no-such-job"]))["code"] == "unknown_job"
+        assert "job" in (await refused(client, "save_recipe", name="x", job_ids=[]))["message"]
+        for name in ("Bad Name", "../up", ""):
+            error: dict[str, Any] = await refused(client, "save_recipe", name=name, job_ids=ids)
+            assert "name" in error["message"]
+        assert not (tmp_path / "out" / "recipes").exists()
+        await call(client, "save_recipe", name="taken", job_ids=ids)
+        assert "is there already" in (await refused(client, "save_recipe", name="taken", job_ids=ids))["message"]
