@@ -63,7 +63,7 @@ class BoundTool:
             annotations=ToolAnnotations(
                 read_only_hint=effect == "read",
                 destructive_hint=effect == "delete",
-                idempotent_hint=effect == "read",
+                idempotent_hint=effect == "read" or None,  # false is the default and need not be paid for
                 open_world_hint=self.spec.remote,
             ),
         )
