@@ -20,6 +20,7 @@ COMMANDS = {
     "demo": "Make three ad variants in the sandbox: pictures, a comparison sheet, a table of credits.",
     "jobs": "List, follow and settle the jobs this machine paid for.",
     "spend": "What was spent, by day, model, tool or recipe.",
+    "recipes": "List, price, run, rehearse, check, write, export and share recipes.",
     "contract": "Every API route we use beside what the API publishes, and what differs.",
     "sandbox": "Run the stand-in API by itself, or empty it.",
 }
@@ -48,7 +49,9 @@ class ExplainedError(click.ClickException):
     exit_code = 2
 
     def __init__(self, error: KubeezError) -> None:
-        super().__init__(str(error))
+        from kubeez_mcp_local.cli.terminal import plain
+
+        super().__init__(plain(str(error)))
 
 
 class _LazyCommands(click.Group):
