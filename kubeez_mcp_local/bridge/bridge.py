@@ -11,6 +11,7 @@ import anyio
 from kubeez_mcp_local.bridge.api import Api
 from kubeez_mcp_local.bridge.casting import Casting
 from kubeez_mcp_local.bridge.history import History
+from kubeez_mcp_local.bridge.lasting import LastingUploads
 from kubeez_mcp_local.bridge.lengths import Lengths
 from kubeez_mcp_local.bridge.making import Making
 from kubeez_mcp_local.bridge.orders import Orders
@@ -151,7 +152,7 @@ class Bridge:
         return Lengths(self.ledger)
 
     @cached_property
-    def uploads(self) -> Uploads:
+    def uploads(self) -> LastingUploads:
         """Gives local files a URL, once per content."""
 
         async def upload(file: LocalInput, on_progress: Callable[[int, int], None]) -> str:
@@ -159,7 +160,7 @@ class Bridge:
                 file.path, filename=file.path.name, media_type=file.media_type.mime, on_progress=on_progress
             )
 
-        return Uploads(upload, self._cache / "uploads", self.account)
+        return LastingUploads(Uploads(upload, self._cache / "uploads", self.account), self.background)
 
     @cached_property
     def reconciler(self) -> Reconciler:
@@ -265,7 +266,7 @@ class Bridge:
     @cached_property
     def viewing(self) -> Viewing:
         """Shows outputs."""
-        return Viewing(self.ledger, self.api, self._cache / "views")
+        return Viewing(self.ledger, self.api, self._cache / "views", self.background)
 
     @cached_property
     def uploading(self) -> Uploading:

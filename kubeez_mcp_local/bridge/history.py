@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Progress = Callable[[float, float | None, str], Awaitable[None]]
 """Called with seconds so far, expected seconds (or `None`) and a few words."""
 _POLL_SECONDS = 5.0
+_LOOK_SECONDS = 3.0
+"""How long a last look at the end of a wait may take."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,10 @@ class History:
         if job is None:
             return await self._wait_for_foreign(job_id, timeout, progress)
         job = await self._follower.wait(job, timeout=timeout, on_progress=progress)
-        return Seen(job.kind, job.results, job) if job.settled else await self.status(job.id, None)
+        if not job.settled:
+            with anyio.move_on_after(_LOOK_SECONDS):
+                return await self.status(job.id, None)
+        return Seen(job.kind, job.results, job)
 
     async def generations(
         self, *, limit: int, model: str | None, status: str | None, generation_type: str | None

@@ -12,9 +12,9 @@ from kubeez_mcp_local.media.inputs import LocalInput, RemoteInput
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from kubeez_mcp_local.bridge.lasting import LastingUploads
     from kubeez_mcp_local.bridge.making import Caller
     from kubeez_mcp_local.catalogue.quotes import Quote
-    from kubeez_mcp_local.media.uploads import Uploads
     from kubeez_mcp_local.rest.contract import Contract
     from kubeez_mcp_local.rest.requests import Sendable, StartRequest
 
@@ -56,7 +56,7 @@ class Orders:
         contract: Knows how assumed routes are really called.
     """
 
-    def __init__(self, account: str, uploads: Uploads, contract: Contract) -> None:
+    def __init__(self, account: str, uploads: LastingUploads, contract: Contract) -> None:
         self._account = account
         self._uploads = uploads
         self._contract = contract

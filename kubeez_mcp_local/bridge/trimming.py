@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from kubeez_mcp_local.bridge.lasting import LastingUploads
     from kubeez_mcp_local.bridge.lengths import Lengths
     from kubeez_mcp_local.bridge.orders import Input
     from kubeez_mcp_local.jobs.background import Background
     from kubeez_mcp_local.jobs.outputs import Download, OutputStore
     from kubeez_mcp_local.media.inputs import Inputs
     from kubeez_mcp_local.media.trim import Trimmed
-    from kubeez_mcp_local.media.uploads import Uploads
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Trimming:
     def __init__(
         self,
         inputs: Inputs,
-        uploads: Uploads,
+        uploads: LastingUploads,
         lengths: Lengths,
         *,
         download: Download,

@@ -15,12 +15,12 @@ from kubeez_mcp_local.web.upload_page import MAX_FILES, UploadPage
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from kubeez_mcp_local.bridge.lasting import LastingUploads
     from kubeez_mcp_local.bridge.lengths import Lengths
     from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.catalogue.model import InputKind
     from kubeez_mcp_local.catalogue.store import Catalogue
     from kubeez_mcp_local.jobs.background import Background
-    from kubeez_mcp_local.media.uploads import Uploads
     from kubeez_mcp_local.web.handover import ContentType
     from kubeez_mcp_local.web.sessions import SessionState
     from kubeez_mcp_local.web.upload_page import UploadSession
@@ -51,7 +51,7 @@ class UploadSessions:
     def __init__(
         self,
         catalogue: Catalogue,
-        uploads: Uploads,
+        uploads: LastingUploads,
         lengths: Lengths,
         background: Background,
         inbox: Path,

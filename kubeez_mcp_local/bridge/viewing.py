@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
+from kubeez_mcp_local.bridge.lasting import Lasting
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.failures import UnknownJobError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kubeez_mcp_local.bridge.api import Api
+    from kubeez_mcp_local.jobs.background import Background
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.media.preview import Preview
@@ -24,12 +26,20 @@ if TYPE_CHECKING:
 
 MAX_DOWNLOAD_BYTES = 500 * 1024 * 1024
 _SEARCHED_JOBS = 200
+_PATIENCE = 35.0
+"""Seconds a call waits for a copy; clients give up on calls that last a minute."""
 
 
 class UnknownOutputError(KubeezError):
     """No job of this account has such an output."""
 
     code = "unknown_output"
+
+
+class StillFetchingError(KubeezError):
+    """A copy of an output is on its way."""
+
+    code = "still_fetching"
 
 
 @dataclass(frozen=True)
@@ -65,12 +75,14 @@ class Viewing:
         ledger: Knows what was saved where.
         api: The account's history, and downloads.
         cache_dir: Where copies of outputs are kept that were not saved here.
+        background: Where a copy is fetched, however long that takes.
     """
 
-    def __init__(self, ledger: Ledger, api: Api, cache_dir: Path) -> None:
+    def __init__(self, ledger: Ledger, api: Api, cache_dir: Path, background: Background) -> None:
         self._ledger = ledger
         self._api = api
         self._cache_dir = cache_dir
+        self._fetches: Lasting[Path] = Lasting(background)
 
     async def view(self, output_id: str, *, max_bytes: int) -> View:
         """A preview of the output with this id; a job's id stands for its first output.
@@ -125,11 +137,21 @@ class Viewing:
         """A copy of an output that is not on disk; kept, because people look twice."""
         if not found.url:
             raise UnknownOutputError("The output has no URL yet.", next_step="Wait for the job to finish.")
-        target = self._cache_dir / hashlib.sha256(found.url.encode()).hexdigest()[:24]
-        if not await anyio.Path(target).exists():
+        url = found.url
+        target = self._cache_dir / hashlib.sha256(url.encode()).hexdigest()[:24]
+
+        async def fetch() -> Path:
             await anyio.Path(self._cache_dir).mkdir(parents=True, exist_ok=True)
-            await self._api.download(found.url, target, max_bytes=MAX_DOWNLOAD_BYTES)
-        return target
+            await self._api.download(url, target, max_bytes=MAX_DOWNLOAD_BYTES)
+            return target
+
+        if await anyio.Path(target).exists():
+            return target
+        with anyio.move_on_after(_PATIENCE):
+            return await self._fetches.join(url, fetch)
+        raise StillFetchingError(
+            "The file is large and still being fetched.", next_step="Call again in a moment.", retry_safe=True
+        )
 
 
 async def _preview(path: Path, max_bytes: int) -> Preview:

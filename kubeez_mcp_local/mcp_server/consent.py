@@ -15,6 +15,8 @@ from mcp.types import ElicitRequest, ElicitRequestFormParams, ElicitResult, Inpu
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, Field
 
+from kubeez_mcp_local.mcp_server.deadline import while_a_person_decides
+
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
 
@@ -60,9 +62,10 @@ class ClientConsent:
         if self._context.protocol_version in MODERN_PROTOCOL_VERSIONS:
             return self._answered(question)
         try:
-            given = await self._context.session.elicit_form(
-                question.text, _form(), related_request_id=self._context.request_id
-            )
+            with while_a_person_decides():
+                given = await self._context.session.elicit_form(
+                    question.text, _form(), related_request_id=self._context.request_id
+                )
         except MCPError as error:  # a client that says it can ask, and then cannot
             log.info("the client could not ask its user (%s)", error.error.code)
             return "cannot_ask"

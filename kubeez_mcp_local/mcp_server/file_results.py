@@ -8,10 +8,11 @@ from kubeez_mcp_local.mcp_server.results import Result
 
 
 class UploadResult(Result):
-    """Files made available to the API, in the order given."""
+    """Files made available to the API, in the order given; `status` is processing while some are missing."""
 
     published = ("media_urls", "media", "count")
 
+    status: str
     media_urls: list[str]
     media: list[dict[str, Any]]
     count: int

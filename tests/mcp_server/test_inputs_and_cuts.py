@@ -9,9 +9,12 @@ import anyio
 import httpx
 import pytest
 
+from kubeez_mcp_local.mcp_server import media_steps
 from kubeez_mcp_local.mcp_server.tools import clips
+from kubeez_mcp_local.media import measure as measuring
 from kubeez_mcp_local.media import trim
 from kubeez_mcp_local.media.measure import measure
+from kubeez_mcp_local.media.video import NotInstalledError
 from tests.mcp_server.driving import call, client_of, clip, made, picture, refused, song
 from tests.sandbox_server import KEY
 
@@ -82,8 +85,6 @@ async def test_without_the_extra_the_cut_says_what_to_install(
         video = await clip(client)
 
         def missing(what: str) -> Any:
-            from kubeez_mcp_local.media.video import NotInstalledError
-
             raise NotInstalledError(what)
 
         monkeypatch.setattr(trim, "load_av", missing)
@@ -165,3 +166,49 @@ async def test_what_a_local_library_cannot_do_is_said(connected: Client, tmp_pat
         gone = {"prompt": "x", "model": "nano-banana-2", "source_media_urls": "library:none"}
         assert (await refused(client, "generate_media", **gone))["code"] == "not_in_library"
         assert "kubeez.com" in (await call(client, "list_assets"))["notes"][0]
+
+
+async def test_the_next_step_after_an_upload_depends_on_its_lengths(connected: Client) -> None:
+    async with connected as client:
+        video = await clip(client)
+        page = await call(client, "get_upload_url", model_id="auto-caption")
+        waiting = await call(client, "get_upload_session", token=page["token"])
+        assert (waiting["count"], waiting["billing_readiness"]) == (0, "pessimistic_fallback")
+        assert "Nothing has arrived yet" in waiting["next_step"]
+        broken = (await anyio.Path(video).read_bytes())[:40] + bytes(5000)
+        async with httpx.AsyncClient(trust_env=False) as http:
+            part = [("file", ("clip.mp4", broken, "video/mp4"))]
+            answer = await http.post(page["direct_upload_url"], data={"token": page["token"]}, files=part)
+            assert answer.status_code == 200, answer.text
+        damaged = await call(client, "get_upload_session", token=page["token"])
+        assert damaged["media"][0]["measurement"] == "unreadable"
+        assert damaged["unknown_duration_count"] == 1
+        assert "plain MP4, MOV, MP3 or WAV" in damaged["next_step"]
+
+
+async def test_a_length_that_only_the_extra_can_measure_names_the_extra(
+    connected: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _without_pyav(monkeypatch)
+    song(tmp_path)
+    speech = tmp_path / "inputs" / "song.mp3"
+    await anyio.Path(speech).write_bytes(b"ID3\x04\x00\x00\x00\x00\x00\x00" + (b"\xff\xfb\x90\x00" + bytes(413)) * 20)
+    async with connected as client:
+        page = await call(client, "get_upload_url", model_id="mvsep-40")
+        async with httpx.AsyncClient(trust_env=False) as http:
+            part = [("file", ("song.mp3", await anyio.Path(speech).read_bytes(), "audio/mpeg"))]
+            await http.post(page["direct_upload_url"], data={"token": page["token"]}, files=part)
+        state = await call(client, "get_upload_session", token=page["token"])
+        assert (state["media"][0]["measurement"], state["billing_readiness"]) == ("unavailable", "pessimistic_fallback")
+        assert 'pip install "kubeez-mcp-local[video]"' in state["next_step"]
+        direct = await call(client, "upload_media", paths=str(speech))
+        assert direct["media"][0]["measurement"] == "unavailable"
+        assert "kubeez-mcp-local[video]" in direct["next_step"]
+
+
+def _without_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(what: str) -> Any:
+        raise NotInstalledError(what)
+
+    monkeypatch.setattr(measuring, "load_av", missing)
+    monkeypatch.setattr(media_steps, "find_spec", lambda _name: None)

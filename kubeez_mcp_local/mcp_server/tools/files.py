@@ -12,8 +12,12 @@ from kubeez_mcp_local.mcp_server.answers import link
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.file_results import UploadResult
 from kubeez_mcp_local.mcp_server.inventory import tool
+from kubeez_mcp_local.mcp_server.media_steps import media_next_step
 from kubeez_mcp_local.mcp_server.results import ViewResult
 from kubeez_mcp_local.mcp_server.tools import parameters as p
+
+UPLOAD_PATIENCE = 38.0
+"""Seconds a call waits for uploads; clients give up on calls that last a minute."""
 
 
 @tool(
@@ -84,13 +88,16 @@ async def upload_media(
     Rarely needed: every tool that takes a media URL takes a local path too. Only files inside the allowed folders; the
     same content is uploaded once.
     """
-    uploaded = await call.bridge.uploading.upload(paths, call.progress)
+    done = await call.bridge.uploading.upload(paths, call.progress, patience=UPLOAD_PATIENCE)
+    uploaded = done.media
+    more = f"{len(uploaded)} uploaded, {done.left} not yet; call again with the same paths to go on."
     return UploadResult(
         mode=call.mode,
+        status="processing" if done.left else "completed",
         media_urls=[item["url"] for item in uploaded],
         media=uploaded,
         count=len(uploaded),
         total_video_seconds=sum(m.get("duration_seconds") or 0 for m in uploaded if m["kind"] == "video") or None,
         total_audio_seconds=sum(m.get("duration_seconds") or 0 for m in uploaded if m["kind"] == "audio") or None,
-        next_step="Pass media_urls to generate_media as source_media_urls.",
+        next_step=more if done.left else media_next_step(uploaded),
     )

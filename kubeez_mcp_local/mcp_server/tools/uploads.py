@@ -10,6 +10,7 @@ from pydantic import Field
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.file_results import UploadPageResult, UploadSessionResult
 from kubeez_mcp_local.mcp_server.inventory import tool
+from kubeez_mcp_local.mcp_server.media_steps import media_next_step
 
 
 @tool(title="Open an upload page", family="uploads", result=UploadPageResult, effect="write", scope="generate:media")
@@ -31,4 +32,12 @@ async def get_upload_session(
     call: Call, token: Annotated[str, Field(description="From get_upload_url.")]
 ) -> UploadSessionResult:
     """Files that arrived on the upload page, in order, measured. Quote by length once billing_readiness is exact."""
-    return UploadSessionResult(mode=call.mode, **call.bridge.upload_sessions.state(token).fields())
+    state = call.bridge.upload_sessions.state(token)
+    facts = state.fields()
+    if state.count:
+        step = media_next_step(facts["media"])
+    elif state.expired:
+        step = "Nothing arrived in time; open another session with get_upload_url."
+    else:
+        step = "Nothing has arrived yet; ask again once the user or the upload is done."
+    return UploadSessionResult(mode=call.mode, next_step=step, **facts)
