@@ -97,7 +97,7 @@ async def _prepared(settings: Settings, asked: Asked, wish: Wish) -> Prepared:
     bridge = Bridge(settings)
     async with (
         bridge,
-        LocalClient(bridge, name=_CLIENT, recipe=asked.recipe.name, opened=True, all_tools=True) as client,
+        LocalClient(bridge, name=_CLIENT, recipe=asked.recipe.name, opened=True) as client,
     ):
         prepared = await prepare_run(bridge, asked.recipe, asked.given, client, run_id=wish.run_id, anew=wish.anew)
     return lowered(prepared, wish.max_credits)
@@ -156,7 +156,7 @@ async def _carried_out(settings: Settings, prepared: Prepared, wish: Wish, *, ag
     recipe, bridge = prepared.recipe, Bridge(settings)
     async with (
         bridge,
-        LocalClient(bridge, name=_CLIENT, recipe=recipe.name, ask=answer, opened=True, all_tools=True) as client,
+        LocalClient(bridge, name=_CLIENT, recipe=recipe.name, ask=answer, opened=True) as client,
     ):
         with progress(recipe.name, prepared.paid_calls) as told:
             return await run_recipe(

@@ -56,7 +56,7 @@ async def _priced(settings: Settings, asked: Asked) -> PriceList:
     bridge = Bridge(settings)
     async with (
         bridge,
-        LocalClient(bridge, name="kubeez-recipes", recipe=recipe.name, opened=True, all_tools=True) as client,
+        LocalClient(bridge, name="kubeez-recipes", recipe=recipe.name, opened=True) as client,
     ):
         values = check_arguments(recipe.front, asked.given, read_table=table_reader(bridge))
         known = {name: values[name] for name, value in asked.given.items() if value != ""}
