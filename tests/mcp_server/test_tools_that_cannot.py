@@ -8,7 +8,7 @@ import pytest
 
 from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
 from kubeez_mcp_local.rest.routes import ROUTES
-from tests.mcp_server.driving import call, client_of, picture, refused, song
+from tests.mcp_server.driving import client_of, picture, refused, song
 from tests.sandbox_server import KEY
 
 if TYPE_CHECKING:
@@ -95,12 +95,3 @@ async def test_read_only_and_toolsets_decide_what_exists(api: RunningSandbox, tm
         names = {tool.name for tool in (await client.list_tools()).tools}
         assert {"manage_library", "open_pricing"} <= names
         assert "generate_media" not in names
-
-
-async def test_the_older_names_work_and_are_not_listed(connected: Client) -> None:
-    async with connected as client:
-        listed = {tool.name for tool in (await client.list_tools()).tools}
-        for older in ("estimate_generation_cost", "get_generation_estimate"):
-            assert older not in listed
-            assert (await call(client, older, model="z-image"))["credits"] > 0
-        assert (await refused(client, "get_music_status", id="no-such"))["code"] == "unknown_job"
