@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -173,6 +174,52 @@ def config_file() -> Path:
     return platformdirs.user_config_path(APP, appauthor=False) / "config.env"
 
 
+@dataclass(frozen=True)
+class Given:
+    """One setting that somebody gave, unchecked. `source` says where, in words; the value may be the key."""
+
+    name: str
+    source: str
+    value: Any = field(repr=False)
+
+
+def environment() -> Mapping[str, str]:
+    """The process environment, for what is no setting of ours: where other programs keep their files."""
+    return os.environ
+
+
+def settings_given(
+    flags: Mapping[str, Any] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    env_file: Path | None = None,
+    working_dir: Path | None = None,
+) -> list[Given]:
+    """Every setting that is given somewhere, from the source that wins; arguments as for `load_settings`.
+
+    Raises:
+        SettingsError: A file is missing or cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    working_dir = Path.cwd() if working_dir is None else working_dir
+    found: dict[str, Given] = {}
+
+    def take(source: str, name: str, value: Any) -> None:
+        if value is not None and value != "":
+            found.setdefault(name, Given(name, source, value))
+
+    for name, value in (flags or {}).items():
+        take(f"--{name.replace('_', '-')}", name, value)
+    for source, variables in (
+        ("the environment", environ),
+        ("the config file", _own_config(env_file)),
+        (".env in the working folder", _key_only(working_dir / ".env")),
+    ):
+        for name in Settings.model_fields:
+            take(source, name, variables.get(variable(name)))
+    return list(found.values())
+
+
 def load_settings(
     flags: Mapping[str, Any] | None = None,
     *,
@@ -191,25 +238,12 @@ def load_settings(
     Raises:
         SettingsError: A value cannot be used, a template was left unfilled, or the file is missing.
     """
-    environ = os.environ if environ is None else environ
     working_dir = Path.cwd() if working_dir is None else working_dir
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
-
-    def take(source: str, name: str, value: Any) -> None:
-        if name not in values and value is not None and value != "":
-            values[name] = _filled_in(source, name, value)
-            origin[name] = source
-
-    for name, value in (flags or {}).items():
-        take(f"--{name.replace('_', '-')}", name, value)
-    for source, variables in (
-        ("the environment", environ),
-        ("the config file", _own_config(env_file)),
-        (".env in the working folder", _key_only(working_dir / ".env")),
-    ):
-        for name in Settings.model_fields:
-            take(source, name, variables.get(variable(name)))
+    for given in settings_given(flags, environ=environ, env_file=env_file, working_dir=working_dir):
+        values[given.name] = _filled_in(given.source, given.name, given.value)
+        origin[given.name] = given.source
 
     try:
         settings = Settings(**values)
