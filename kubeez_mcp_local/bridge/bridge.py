@@ -156,8 +156,9 @@ class Bridge:
         """Gives local files a URL, once per content."""
 
         async def upload(file: LocalInput, on_progress: Callable[[int, int], None]) -> str:
+            name = f"{file.path.stem}{file.media_type.extension}"  # as its content is, whatever it was called
             return await self.api.upload(
-                file.path, filename=file.path.name, media_type=file.media_type.mime, on_progress=on_progress
+                file.path, filename=name, media_type=file.media_type.mime, on_progress=on_progress
             )
 
         return LastingUploads(Uploads(upload, self._cache / "uploads", self.account), self.background)

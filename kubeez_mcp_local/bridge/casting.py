@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from kubeez_mcp_local.catalogue.refusals import verify_media_kind
 from kubeez_mcp_local.catalogue.voices import omni_voice
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.media.library_errors import NotInLibraryError
@@ -47,6 +48,7 @@ class Casting:
         """
         voice = omni_voice(voice_id).id if voice_id.strip() else None
         picture = await self._inputs.resolve(image, argument="url") if image.strip() else None
+        verify_media_kind("url", picture.kind if picture else None, ("image",))
         return await self._library.create_character(name, description, voice_id=voice, image=picture)
 
     async def cast(self, request: MediaRequest, sources: Sequence[str]) -> tuple[MediaRequest, list[str]]:

@@ -25,14 +25,20 @@ class Personas:
         """The id of the new persona.
 
         Raises:
+            NotFoundError: The API knows no such song.
             NotOfferedError: The API publishes no such operation.
             UnexpectedAnswerError: It answered without an id.
         """
-        from kubeez_mcp_local.rest.failures import UnexpectedAnswerError
+        from kubeez_mcp_local.rest.failures import NotFoundError, UnexpectedAnswerError
         from kubeez_mcp_local.rest.requests import CreatePersona
 
         request = CreatePersona(song_id=song_id, name=name, description=description, style=style)
-        answer = await self._api.call(await self._contract.resolve(request.route.name, request.body()))
+        operation = await self._contract.resolve(request.route.name, request.body())
+        try:
+            answer = await self._api.call(operation)
+        except NotFoundError as error:
+            error.next_step = error.next_step or "Take the id inside songs[] of a finished generate_music job."
+            raise
         found = answer.get("persona_id") or answer.get("id")
         if not isinstance(found, str | int):
             raise UnexpectedAnswerError(

@@ -64,7 +64,11 @@ class Uploading:
         if not files:
             raise InvalidArgumentError("paths", "is empty.", next_step="Give at least one local file.")
         if len(files) > MAX_FILES:
-            raise InvalidArgumentError("paths", f"names {len(files)} files; at most {MAX_FILES} go in one call.")
+            raise InvalidArgumentError(
+                "paths",
+                f"names {len(files)} files; at most {MAX_FILES} go in one call.",
+                next_step="Call several times.",
+            )
         media: list[dict[str, Any]] = []
         with anyio.move_on_after(patience):
             for number, file in enumerate(files, start=1):

@@ -22,18 +22,22 @@ _SHOWN = 12
 _TYPES = ("image", "video", "music", "speech")
 
 
+_LONGEST_SHOWN = 80
+
+
 class UnknownModelError(InvalidArgumentError):
     """There is no such model; `near` holds the ids that may have been meant."""
 
     code = "unknown_model"
 
     def __init__(self, model_id: str, near: tuple[str, ...], *, container: bool = False) -> None:
+        shown = repr(model_id if len(model_id) <= _LONGEST_SHOWN else f"{model_id[:_LONGEST_SHOWN]}…")
         if container:
-            message = f"{model_id!r} is a family, not a model id; its ids are {_listed(near)}."
+            message = f"{shown} is a family, not a model id; its ids are {_listed(near)}."
         elif near:
-            message = f"there is no model {model_id!r}. Did you mean {_listed(near, 'or')}?"
+            message = f"there is no model {shown}. Did you mean {_listed(near, 'or')}?"
         else:
-            message = f"there is no model {model_id!r}."
+            message = f"there is no model {shown}."
         super().__init__("model", message, next_step="Use an id from get_models, or let pick_model choose one.")
         self.near = near
 

@@ -88,7 +88,7 @@ def omni_voice(voice_id: str) -> OmniVoice:
     found = next((voice for voice in OMNI_VOICES if voice.id == voice_id.strip().lower()), None)
     if found is None:
         ids = ", ".join(voice.id for voice in OMNI_VOICES)
-        raise HostedError("invalid_voice_id", "voice_id", f"there is no voice {voice_id!r}; there are {ids}.")
+        raise HostedError("invalid_voice_id", "voice_id", f"there is no voice {voice_id!r:.60}; there are {ids}.")
     return found
 
 

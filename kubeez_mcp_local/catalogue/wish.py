@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from kubeez_mcp_local.catalogue import ids
 from kubeez_mcp_local.catalogue.check_inputs import ARGUMENT, KINDS, wanted_inputs
@@ -11,7 +11,7 @@ from kubeez_mcp_local.catalogue.check_media import check_media, sending_model
 from kubeez_mcp_local.catalogue.check_settings import parse_seconds, read_ratio
 from kubeez_mcp_local.catalogue.media_request import MediaRequest
 from kubeez_mcp_local.catalogue.quotes import Quote, flat_quote, quote_media, unknown_quote
-from kubeez_mcp_local.catalogue.refusals import verify_number
+from kubeez_mcp_local.catalogue.refusals import one_of, verify_number
 from kubeez_mcp_local.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def settled_wish(wish: Wish) -> Wish:
     task = _SHORT_NAMES.get(task, task)
     if task not in TASKS:
         raise InvalidArgumentError("task", f"{wish.task!r} is not one of image, video, {', '.join(TASKS)}.")
+    kinds = tuple(cast("InputKind", one_of("inputs", kind, KINDS)) for kind in wish.inputs)
     verify_number("count", wish.count, 1, MAX_COUNT)
     verify_number("max_credits", wish.max_credits, 0, float("inf"))
     if wish.prefer not in ("price", "speed", "tier"):
@@ -93,6 +94,7 @@ def settled_wish(wish: Wish) -> Wish:
     return replace(
         wish,
         task=task,
+        inputs=kinds,
         aspect_ratio=None if ratio == "auto" else ratio,
         duration=parse_seconds(wish.duration),
         resolution=_tier(wish.resolution),

@@ -206,6 +206,57 @@ async def test_a_length_that_only_the_extra_can_measure_names_the_extra(
         assert "kubeez-mcp-local[video]" in direct["next_step"]
 
 
+async def test_what_went_wrong_is_said_of_the_argument_that_was_given(connected: Client, tmp_path: Path) -> None:
+    face = {"action": "create", "kind": "character", "name": "n", "description": "d"}
+    async with connected as client:
+        for tool, arguments, words in (
+            ("pick_model", {"task": "image", "inputs": "pdf"}, "inputs: 'pdf' is not one of image, video, audio"),
+            ("manage_library", {"action": "delete"}, "asset_id: is required for delete"),
+            ("manage_library", {"action": "rename", "new_name": "x"}, "asset_id: is required for rename"),
+            ("manage_library", {**face, "url": song(tmp_path)}, "url: is an audio file"),
+            ("upload_media", {"paths": [picture(tmp_path)] * 51}, "names 51 files; at most 50"),
+            ("get_upload_url", {"model_id": "x" * 5000}, f"there is no model '{'x' * 80}…'"),
+            ("generate_music_persona", {"song_id": "", "name": "a", "description": "b"}, "song_id: '' is refused"),
+            ("generate_music_persona", {"song_id": "no", "name": "a", "description": "b"}, "Song not found"),
+        ):
+            error = await refused(client, tool, **arguments)
+            assert words in error["message"], (tool, error)
+            assert len(error["message"]) < 300
+        assert "songs[]" in error["next_step"]
+        unknown = await call(client, "estimate", model="auto-caption")
+        assert "credits" not in unknown
+        assert "price is not known" in unknown["next_step"]
+
+
+async def test_uploads_are_named_after_their_content(connected: Client, api: RunningSandbox, tmp_path: Path) -> None:
+    disguised = await anyio.Path(picture(tmp_path, "olive")).rename(tmp_path / "inputs" / "shot.mp4")
+    async with connected as client:
+        uploaded = await call(client, "upload_media", paths=str(disguised))
+        assert uploaded["media"][0]["mime_type"] == "image/png"
+    assert api.control.account()["uploads"][-1]["name"] == "shot.png"
+
+
+async def test_a_token_serves_until_its_session_is_full_however_many_send_at_once(
+    connected: Client, tmp_path: Path
+) -> None:
+    pictures = [await anyio.Path(picture(tmp_path, name)).read_bytes() for name in ("red", "green", "blue", "gold")]
+    answers: list[httpx.Response] = []
+    async with connected as client, httpx.AsyncClient(trust_env=False) as http:
+        page = await call(client, "get_upload_url", model_id="veo3-1-first-and-last-frames")
+        assert page["max_files"] == 2
+
+        async def send(content: bytes) -> None:
+            files = [("file", ("a.png", content, "image/png"))]
+            answers.append(await http.post(page["direct_upload_url"], data={"token": page["token"]}, files=files))
+
+        async with anyio.create_task_group() as senders:
+            for content in pictures:
+                senders.start_soon(send, content)
+        assert sorted(answer.status_code for answer in answers) == [200, 200, 400, 400]
+        assert {answer.json().get("error") for answer in answers} == {None, "too_many_files"}
+        assert (await call(client, "get_upload_session", token=page["token"]))["count"] == 2
+
+
 def _without_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(what: str) -> Any:
         raise NotInstalledError(what)

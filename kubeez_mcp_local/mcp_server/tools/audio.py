@@ -76,7 +76,7 @@ async def generate_music(
 )
 async def generate_music_persona(
     call: Call,
-    song_id: Annotated[str, Field(description="The id inside songs[].")],
+    song_id: Annotated[str, Field(description="The id inside songs[].", min_length=1)],
     name: Annotated[str, Field(description="At most 80 characters.", min_length=1, max_length=80)],
     description: Annotated[str, Field(description="At most 500 characters.", min_length=1, max_length=500)],
     style: Annotated[str, Field(description="Style tags.")] = "",

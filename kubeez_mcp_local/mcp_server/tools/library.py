@@ -51,6 +51,8 @@ async def manage_library(
             "shared", "the team library has no public API.", next_step="Share it on https://kubeez.com."
         )
     library, wanted = call.bridge.library, asset_id or name
+    if action in ("rename", "delete") and not wanted.strip():
+        raise InvalidArgumentError("asset_id", f"is required for {action}.", next_step="list_assets tells the ids.")
     row: dict[str, Any]
     match kind, action:
         case "asset", "add":

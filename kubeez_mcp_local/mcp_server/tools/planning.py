@@ -120,5 +120,7 @@ async def estimate(
         estimated_time_seconds=quote.seconds,
         breakdown=[{"label": line.label, "credits": line.credits, "detail": line.detail} for line in quote.breakdown],
         notes=[quote.note] if quote.note else [],
-        next_step="Tell the user the price; generate once they agree.",
+        next_step="Tell the user the price; generate once they agree."
+        if quote.credits is not None
+        else "Tell the user that the price is not known, and why; generate only if they agree to that.",
     )
