@@ -38,11 +38,16 @@ def serve(options: Options, host: str, port: int, speed: float | None) -> None:
 @click.pass_obj
 def reset(options: Options) -> None:
     """Forget every account, job and file of the sandbox. Your ledger and saved outputs stay."""
+    from shutil import rmtree
+
+    from kubeez_mcp_local.jobs.account import SANDBOX
+    from kubeez_mcp_local.mcp_server.recipe_parts import RUNS
     from kubeez_mcp_local.sandbox.embedded import folder_of
     from kubeez_mcp_local.sandbox.embedded import reset as reset_sandbox
 
     state_dir = options.settings(mode="sandbox").state_dir
     reset_sandbox(state_dir)
+    rmtree(state_dir / RUNS / SANDBOX, ignore_errors=True)  # runs of recipes, whose jobs are gone
     print(f"The sandbox in {folder_of(state_dir)} is empty.")
 
 

@@ -160,7 +160,7 @@ def _put(found: dict[str, Entry], entry: Entry) -> None:
 def _read_entry(path: Path, source: Source) -> Entry | RecipeError:
     origin = Origin(source.kind, source.where, path)
     try:
-        return Entry(parse_summary(decode(_read(path), path.name), origin), origin)
+        return Entry(parse_summary(decode(_read(path), str(path)), origin), origin)
     except RecipeError as error:
         return error
 

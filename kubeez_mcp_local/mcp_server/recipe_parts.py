@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.cookbook.record import RecordedJob
     from kubeez_mcp_local.jobs.job import Job
 
+RUNS = "runs"
+"""Folder of the records of runs, in the state folder; it has one folder for each account."""
+
 
 def runs_folder(bridge: Bridge) -> Path:
     """Where the records of runs are kept: a folder for each account, so that no run is mistaken for another's."""
-    return bridge.settings.state_dir / "runs" / bridge.account
+    return bridge.settings.state_dir / RUNS / bridge.account
 
 
 def table_reader(bridge: Bridge) -> Callable[[str, str], Table]:

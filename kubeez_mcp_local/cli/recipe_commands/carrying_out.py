@@ -15,6 +15,7 @@ from kubeez_mcp_local.cli.recipe_commands.where import settings_for, where
 from kubeez_mcp_local.cli.running import run as run_async
 from kubeez_mcp_local.cli.terminal import can_ask, print_json, remarks, results
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.settings import SettingsError
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.cli.main import Options
@@ -42,7 +43,7 @@ class Wish:
     max_credits: float | None
 
 
-@click.command(cls=RecipeCommand)
+@click.command(cls=RecipeCommand, short_help="Carry out the steps, after one yes.")
 @where
 @click.option("--run-id", default="", help="Name of the run; by default one made from recipe and arguments.")
 @click.option("--new", "anew", is_flag=True, help="Begin another run, even if this one was begun or is complete.")
@@ -69,6 +70,10 @@ def run(
     """
     options: Options = context.obj
     settings = settings_for(options, mode)
+    if settings.read_only:
+        raise SettingsError(
+            "KUBEEZ_READ_ONLY is on, so nothing can be made.", next_step="Switch it off to run recipes."
+        )
     wish = Wish(run_id, anew, parallel, yes, max_credits)
     prepared = run_async(settings, lambda: _prepared(settings, asked, wish))
     _announce(prepared, settings)

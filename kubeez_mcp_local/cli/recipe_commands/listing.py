@@ -101,7 +101,7 @@ def _complain(problems: Sequence[RecipeError]) -> None:
         remarks().print(plain(str(problem).replace(problem.file, file, 1)), style="red", soft_wrap=True)
 
 
-@click.command(cls=RecipeCommand)
+@click.command(cls=RecipeCommand, short_help="One recipe in full, or its prompt.")
 @click.option("--prompt", is_flag=True, help="Print the prompt an assistant gets, with the arguments filled in.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.settings import Settings
 
 
-@click.command(cls=RecipeCommand)
+@click.command(cls=RecipeCommand, short_help="What each step costs, and whether it fits the budget.")
 @where
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.pass_context
@@ -83,20 +83,26 @@ def price_table(prices: PriceList) -> Table:
 
     from kubeez_mcp_local.cookbook.calls import PAID_TOOLS
 
+    ranges = any(_spread(step.low, step.high) for step in prices.steps)
     table = Table("step", "tool", "model", box=None, header_style="bold")
-    for heading in ("calls", "credits", "range"):
+    for heading in ("calls", "credits", *(["range"] if ranges else [])):
         table.add_column(heading, justify="right")
     table.add_column("")
+
+    def row(first: str, tool: str, model: str, calls: str, credits_: str, spread: str, note: str) -> None:
+        table.add_row(first, tool, model, calls, credits_, *([spread] if ranges else []), note)
+
     for step in prices.steps:
-        paid = step.tool in PAID_TOOLS
-        credits_ = _credits(step.credits) if paid else "free"
-        calls = str(step.calls) if paid else ""
-        spread = _spread(step.low, step.high) if paid else ""
-        table.add_row(step.id, step.tool, plain(step.model), calls, credits_, spread, plain(step.note))
+        if step.tool in PAID_TOOLS:
+            spread = _spread(step.low, step.high)
+            cost = _credits(step.credits)
+            row(step.id, step.tool, plain(step.model), str(step.calls), cost, spread, plain(step.note))
+        else:
+            row(step.id, step.tool, "", "", "free", "", "")
     if len(prices.steps) > 1:
         table.add_section()
         calls = str(sum(step.calls for step in prices.steps))
-        table.add_row("together", "", "", calls, _credits(prices.credits), _spread(prices.low, prices.high), "")
+        row("together", "", "", calls, _credits(prices.credits), _spread(prices.low, prices.high), "")
     return table
 
 

@@ -23,9 +23,9 @@ def where(command: F) -> F:
 
 
 def settings_for(options: Options, mode: str | None) -> Settings:
-    """The settings, with the mode that was asked for.
+    """The settings, with the mode that was asked for, and all tools: toolsets limit what a model sees, not a person.
 
     Raises:
         SettingsError: A setting cannot be used, or `--live` lacks a key.
     """
-    return options.settings(mode=mode) if mode else options.settings()
+    return options.settings(toolsets="all", **({"mode": mode} if mode else {}))
