@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from kubeez_mcp_local.cookbook.yaml_reader import FieldPath
+    from kubeez_mcp_local.cookbook.scalars import FieldPath
 
 MAX_FILE_BYTES = 64 * 1024
 ArgumentType = Literal["string", "integer", "number", "boolean", "model", "ratio", "voice", "path", "list", "table"]

@@ -20,13 +20,13 @@ from kubeez_mcp_local.cookbook.format import (
 )
 from kubeez_mcp_local.cookbook.problems import RecipeError, near
 from kubeez_mcp_local.cookbook.quick_yaml import read_quickly
-from kubeez_mcp_local.cookbook.yaml_reader import YamlProblem, read_yaml
+from kubeez_mcp_local.cookbook.scalars import YamlProblem
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from kubeez_mcp_local.cookbook.format import Origin
-    from kubeez_mcp_local.cookbook.yaml_reader import FieldPath
+    from kubeez_mcp_local.cookbook.scalars import FieldPath
 
 _MARK = "---"
 _KEY = re.compile(r"^[A-Za-z_][\w-]*\s*:", re.M)
@@ -106,6 +106,8 @@ def _without(head: str, sections: tuple[str, ...]) -> str:
 
 
 def _front(head: str, file: str, model: type[_Model], origin: Origin) -> tuple[_Model, dict[FieldPath, int]]:
+    from kubeez_mcp_local.cookbook.yaml_reader import read_yaml  # costs more to load than most lists need
+
     try:
         values, lines = read_yaml(head)
     except YamlProblem as problem:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from kubeez_mcp_local.cookbook.yaml_reader import MAX_DEPTH, plain
+from kubeez_mcp_local.cookbook.scalars import MAX_DEPTH, plain
 
 _BENDS = re.compile(r"[:#\[\]{}\"'`\t\\]")  # in a plain scalar these may mean something: leave it to the full reader
 _ENTRY = re.compile(r"\s*(?:\"([^\"\\]*)\"|'([^']*)'|([A-Za-z0-9./][\w./ -]*?))\s*(?:,|$)")

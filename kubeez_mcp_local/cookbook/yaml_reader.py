@@ -6,7 +6,6 @@ file cannot grow large in memory. Plain scalars follow the YAML 1.2 core schema:
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -22,33 +21,19 @@ from yaml.events import (
     StreamStartEvent,
 )
 
+from kubeez_mcp_local.cookbook.scalars import MAX_DEPTH, YamlProblem, plain
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from kubeez_mcp_local.cookbook.scalars import FieldPath
 
 try:
     from yaml._yaml import CParser as Parser
 except ImportError:  # PyYAML was built without libyaml: slower, otherwise the same
     from yaml import Loader as Parser  # type: ignore[assignment]
 
-MAX_DEPTH = 12
 MAX_VALUES = 5_000
-NO_VALUES: dict[str, Any] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
-WORDS: dict[str, Any] = NO_VALUES | dict.fromkeys(("true", "True", "TRUE"), True)
-WORDS |= dict.fromkeys(("false", "False", "FALSE"), False)
-_INTEGER = re.compile(r"[-+]?[0-9]{1,18}\Z")
-_NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,3})?\Z")
-
-FieldPath = tuple[str | int, ...]
-
-
-class YamlProblem(Exception):  # noqa: N818 - not an error for users: the caller turns it into a RecipeError
-    """What cannot be read, and the line (from 1) within the text given."""
-
-    def __init__(self, line: int, field: FieldPath, reason: str) -> None:
-        super().__init__(reason)
-        self.line = line
-        self.field = field
-        self.reason = reason
 
 
 class _Reader:
@@ -110,17 +95,6 @@ class _Reader:
 
 def _line(event: Any) -> int:
     return int(event.start_mark.line) + 1
-
-
-def plain(text: str) -> Any:
-    """The value of an unquoted scalar under the YAML 1.2 core schema."""
-    if text in WORDS:
-        return WORDS[text]
-    if text[0] not in "+-.0123456789":
-        return text
-    if _INTEGER.match(text):
-        return int(text)
-    return float(text) if _NUMBER.match(text) else text
 
 
 def read_yaml(text: str) -> tuple[Any, dict[FieldPath, int]]:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from kubeez_mcp_local.cookbook.library import pack_folder
 from kubeez_mcp_local.cookbook.quick_yaml import read_quickly
-from kubeez_mcp_local.cookbook.yaml_reader import MAX_VALUES, YamlProblem, read_yaml
+from kubeez_mcp_local.cookbook.scalars import YamlProblem
+from kubeez_mcp_local.cookbook.yaml_reader import MAX_VALUES, read_yaml
 
 KEYS = st.sampled_from(["a", "b", "name", "  a", "  b", "    c", " d", "_", "9"])
 VALUES = st.one_of(
