@@ -18,9 +18,11 @@ class KubeezError(Exception):
 
     Attributes:
         code: A stable identifier such as `insufficient_credits`; part of the public interface.
+        retry_after: In how many seconds the same call has a chance, where that is known.
     """
 
     code = "error"
+    retry_after: float | None = None
 
     def __init__(
         self, message: str, *, next_step: str = "", spent: bool | None = False, retry_safe: bool = False

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from kubeez_mcp_local.cookbook.format import MAX_FILE_BYTES, Origin, Recipe, Summary
+from kubeez_mcp_local.cookbook.index_cache import IndexCache, Stamp
 from kubeez_mcp_local.cookbook.parse import decode, parse_recipe, parse_summary
 from kubeez_mcp_local.cookbook.problems import RecipeError, UnknownRecipeError, near
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from kubeez_mcp_local.cookbook.index_cache import Known
 
 MAX_FILES = 5_000
 _FILE_NAME = re.compile(r"[a-z0-9](?:-?[a-z0-9])*\.md\Z")
@@ -54,9 +57,13 @@ class Index:
     problems: tuple[RecipeError, ...]
 
 
+Stamps = frozenset[tuple[str, Stamp]]
+"""Recipe files with when they were changed."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    stamp: tuple[int, int]
+    stamp: Stamp
     result: Entry | RecipeError
 
 
@@ -75,11 +82,14 @@ class Library:
 
     Args:
         sources: Tells the folders there are now; a later one wins over an earlier one.
+        cache: Spares the next process from reading what this one has read.
     """
 
-    def __init__(self, sources: Callable[[], Sequence[Source]]) -> None:
+    def __init__(self, sources: Callable[[], Sequence[Source]], cache: IndexCache | None = None) -> None:
         self._sources = sources
         self._seen: dict[str, _Seen] = {}
+        self._cache = cache
+        self._kept: Known | None = None if cache else {}
 
     @classmethod
     def of(cls, folders: Sequence[Path] = (), state_dir: Path | None = None, *, own: Path | None = None) -> Library:
@@ -97,18 +107,20 @@ class Library:
                 found += added_sources(state_dir)
             return found
 
-        return cls(sources)
+        return cls(sources, IndexCache(state_dir / "cache" / "recipes.json") if state_dir is not None else None)
 
     def index(self) -> Index:
         """All recipes as they are on disk now. Blocking; milliseconds."""
         found: dict[str, Entry] = {}
         problems: list[RecipeError] = []
         seen: dict[str, _Seen] = {}
+        if self._kept is None and self._cache is not None:
+            self._kept = self._cache.load()
         for source in self._sources():
             for path, stamp in _recipe_files(source, problems):
                 known = self._seen.get(path)
                 if known is None or known.stamp != stamp:
-                    known = _Seen(stamp, _read_entry(Path(path), source))
+                    known = _Seen(stamp, self._recalled(path, stamp, source) or _read_entry(Path(path), source))
                 seen[path] = known
                 if isinstance(known.result, RecipeError):
                     problems.append(known.result)
@@ -117,8 +129,30 @@ class Library:
         self._seen = seen
         return Index(dict(sorted(found.items())), tuple(problems))
 
-    def stamp(self) -> frozenset[tuple[str, tuple[int, int]]]:
-        """Something that changes whenever a recipe file comes, goes or is edited. Blocking; reads no file."""
+    def _recalled(self, path: str, stamp: Stamp, source: Source) -> Entry | None:
+        kept = (self._kept or {}).get(path)
+        if kept is None or kept[0] != stamp:
+            return None
+        return Entry(kept[1], Origin(source.kind, source.where, Path(path)))
+
+    def remember(self) -> None:
+        """Keep what the last list has read for the next process. Blocking; nothing to do when nothing was new."""
+        known = {
+            path: (seen.stamp, seen.result.summary)
+            for path, seen in self._seen.items()
+            if isinstance(seen.result, Entry)
+        }
+        if self._cache is not None and known != self._kept:
+            self._cache.store(known)
+            self._kept = known
+
+    @property
+    def listed(self) -> Stamps:
+        """The files of the last list; differs from `stamps` as soon as one has come, gone or changed."""
+        return frozenset((path, seen.stamp) for path, seen in self._seen.items())
+
+    def stamps(self) -> Stamps:
+        """The files there are now. Blocking; reads none of them."""
         return frozenset(found for source in self._sources() for found in _recipe_files(source, []))
 
     def get(self, name: str) -> Recipe:
@@ -173,7 +207,7 @@ def _read(path: Path) -> bytes:
         raise RecipeError(str(path), 0, "", f"cannot be read: {error.strerror}") from None
 
 
-def _recipe_files(source: Source, problems: list[RecipeError]) -> Iterator[tuple[str, tuple[int, int]]]:
+def _recipe_files(source: Source, problems: list[RecipeError]) -> Iterator[tuple[str, Stamp]]:
     """Recipe files of a folder with a stamp that changes when the file does. Other Markdown files are not ours."""
     try:
         with os.scandir(source.folder) as entries:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.cookbook.purse import Purse
 
 MAX_JOB_SECONDS = 3_600
+MAX_QUEUE_SECONDS = 3 * 3_600
+"""How long one call waits its turn while the API's limits are used up: 1,000 rows at 30 a minute take half an hour."""
 # Refusals that every further paid call would meet as well: there is no point in going on.
 _STOPPING = frozenset(
     {"insufficient_credits", "unauthorized", "missing_scope", "ceiling_reached"}
@@ -108,7 +110,7 @@ class Payer:
     async def _send(self, call: Call, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """Send it: a refusal gives the credits back, an unknown fate keeps them."""
         try:
-            started = await self.call(call.step.tool, arguments, key=f"{self.run_id}/{call.key}")
+            started = await self._in_turn(call, arguments)
             ids = job_ids(started)
             if not ids and started.get("status") != "completed":
                 raise ToolCallError(str(started.get("next_step") or "the tool started no job"), code=_no_job(started))
@@ -123,6 +125,18 @@ class Payer:
             raise
         await self.write(self.journal.accepted, call.key, ids)
         return started
+
+    async def _in_turn(self, call: Call, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Call the tool; again, for as long as it says that the API's limits are used up and nothing was sent."""
+        deadline = self.clock() + MAX_QUEUE_SECONDS
+        while True:
+            try:
+                return await self.call(call.step.tool, arguments, key=f"{self.run_id}/{call.key}")
+            except KubeezError as error:
+                waits = error.retry_safe and error.spent is False and error.retry_after is not None
+                if not waits or self.stopped or self.clock() > deadline:
+                    raise
+                await self.sleep(min(max(error.retry_after or 0, 0.5), 60.0))
 
     async def _settle(self, call: Call, result: dict[str, Any], quote: float | None) -> Paid:
         if result["status"] != "completed":

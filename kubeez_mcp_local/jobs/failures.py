@@ -179,7 +179,7 @@ class BusyError(KubeezError):
             next_step=f"Call again in about {max(1, round(seconds))} s.",
             retry_safe=True,
         )
-        self.seconds = seconds
+        self.retry_after = seconds
 
 
 def over_call_ceiling(amount: float, ceiling: float) -> CeilingError:

@@ -33,6 +33,8 @@ def refusal(error: KubeezError, mode: str) -> CallToolResult:
         "credits_spent": "unknown" if error.spent is None else error.spent,
         "retry_safe": error.retry_safe,
     }
+    if error.retry_after is not None:
+        details["retry_after_seconds"] = round(error.retry_after, 1)
     return CallToolResult(
         content=[TextContent(type="text", text=f"{error} ({error.code}, mode {mode})")],
         structured_content={"error": details, "mode": mode},

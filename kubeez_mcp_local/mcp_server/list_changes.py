@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.mcp_server.recipes import Recipes
 
 EVERY_SECONDS = 2.0
-_LISTS = ("prompts/list", "resources/list", "subscriptions/listen")
+_STREAM = "subscriptions/listen"
+_LISTS = ("prompts/list", "resources/list")
 
 
 class ListChanges:
@@ -46,18 +47,27 @@ class ListChanges:
 
     async def notice(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Middleware: remembers who has seen a list, and begins to watch."""
-        if ctx.method in _LISTS:
-            if ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS:
-                self._session = ctx.session
-            if not self._watching and self._background.running:
-                self._watching = True
-                self._background.start(self._watch, await self._recipes.stamp())
-        return await call_next(ctx)
+        listening = ctx.method in _LISTS
+        if listening and ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS:
+            self._session = ctx.session
+        if ctx.method == _STREAM:
+            await self._recipes.index()  # its call goes on as long as the client listens
+            self._begin()
+        answer = await call_next(ctx)
+        if listening:
+            self._begin()
+        return answer
 
-    async def _watch(self, seen: object) -> None:
+    def _begin(self) -> None:
+        if not self._watching and self._background.running:
+            self._watching = True
+            self._background.start(self._watch)
+
+    async def _watch(self) -> None:
+        seen = await self._recipes.remember()
         while True:
             await self._sleep(EVERY_SECONDS)
-            now = await self._recipes.stamp()
+            now = await self._recipes.stamps()
             if now != seen:
                 seen = now
                 await self._tell()

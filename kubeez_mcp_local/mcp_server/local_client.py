@@ -120,13 +120,15 @@ def _refusal(result: Mapping[str, Any], answer: CallToolResult) -> ToolCallError
     if not isinstance(error, dict):
         return ToolCallError(" ".join(getattr(block, "text", "") for block in answer.content) or "the tool failed")
     spent = error.get("credits_spent")
-    return ToolCallError(
+    refused = ToolCallError(
         str(error.get("message")),
         code=str(error.get("code")),
         next_step=str(error.get("next_step") or ""),
         spent=spent if isinstance(spent, bool) else None,
         retry_safe=bool(error.get("retry_safe")),
     )
+    refused.retry_after = error.get("retry_after_seconds")
+    return refused
 
 
 def _meta(key: str, recipe: str) -> RequestParamsMeta | None:

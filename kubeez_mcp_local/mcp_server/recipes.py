@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.cookbook.format import Recipe
-    from kubeez_mcp_local.cookbook.library import Index, Library
+    from kubeez_mcp_local.cookbook.library import Index, Library, Stamps
     from kubeez_mcp_local.cookbook.render import PromptFacts
     from kubeez_mcp_local.settings import Settings
 
@@ -43,9 +43,14 @@ class Recipes:
         """All recipes as they are on disk now."""
         return await anyio.to_thread.run_sync(lambda: self.library.index())
 
-    async def stamp(self) -> object:
-        """Something that changes whenever a file does."""
-        return await anyio.to_thread.run_sync(lambda: self.library.stamp())
+    async def remember(self) -> Stamps:
+        """The files of the last list; what was read of them is kept for the next process."""
+        await anyio.to_thread.run_sync(lambda: self.library.remember())
+        return self.library.listed
+
+    async def stamps(self) -> Stamps:
+        """The files there are now."""
+        return await anyio.to_thread.run_sync(lambda: self.library.stamps())
 
     async def get(self, name: str) -> Recipe:
         """One recipe in full.

@@ -44,9 +44,9 @@ class Start:
     exit_seconds: float
 
 
-def start_once(command: list[str], home: Path) -> Start:
+def start_once(command: list[str], home: Path, **variables: str) -> Start:
     """Start a server, initialize it, close its input."""
-    with Lines(command, home) as server:
+    with Lines(command, home, **variables) as server:
         began = time.perf_counter()
         server.process.stdin.write(server.request("initialize", _INITIALIZE))  # type: ignore[union-attr]
         server.process.stdin.flush()  # type: ignore[union-attr]

@@ -136,3 +136,29 @@ def test_a_broken_recipe_says_why_when_asked_for_by_name(tmp_path: Path, write: 
 
 def test_the_pack_folder_holds_markdown_only() -> None:
     assert {path.suffix for path in pack_folder().iterdir()} == {".md"}
+
+
+def test_what_was_read_is_known_to_the_next_process(tmp_path: Path, write: Write, plain: str) -> None:
+    path = write(tmp_path / "recipes", "known")
+    first = Library.of([tmp_path / "recipes"], tmp_path / "state")
+    first.index()
+    first.remember()
+    stamp = path.stat()
+    path.write_bytes(b"#" * stamp.st_size)  # nobody looks into a file whose time and size are the same
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+
+    entry = Library.of([tmp_path / "recipes"], tmp_path / "state").index().entries["known"]
+
+    assert entry.summary == first.index().entries["known"].summary
+    write(tmp_path / "recipes", "known", plain.replace("A plain recipe", "Another title"))
+    again = Library.of([tmp_path / "recipes"], tmp_path / "state").index().entries["known"]
+    assert again.summary.title == "Another title"
+
+
+@pytest.mark.parametrize("content", [b"", b"0.0.0\n{}", b"{", b"\xff\xfe", b'0.1.0\n{"x": 1}'])
+def test_a_broken_memory_of_recipes_is_ignored(tmp_path: Path, write: Write, content: bytes) -> None:
+    write(tmp_path / "recipes", "known")
+    (tmp_path / "state" / "cache").mkdir(parents=True)
+    (tmp_path / "state" / "cache" / "recipes.json").write_bytes(content)
+
+    assert "known" in Library.of([tmp_path / "recipes"], tmp_path / "state").index().entries

@@ -62,7 +62,7 @@ async def test_a_paid_step_ends_with_its_finished_job(tools: Any, tmp_path: Path
     assert (report.spent, report.files, report.exit_code) == (14.0, ("/out/job-1.png",), 0)
     assert [name for name, _, _ in tools.calls] == ["estimate", "generate_media", *["wait_for_generation"] * 2]
     assert tools.made()[0] == {"model": "nano-banana-2", "prompt": "A tea"}
-    assert "1 completed; 14 of 1,000 credits; 1 files" in report.summary()
+    assert "1 completed; 14 of 1,000 credits; 1 file." in report.summary()
 
 
 async def test_a_later_step_uses_what_an_earlier_one_made(tools: Any, tmp_path: Path) -> None:
@@ -362,6 +362,24 @@ async def test_progress_is_told_call_by_call(tools: Any, tmp_path: Path) -> None
         ("completed", "hero", 1, 1),
     ]
     assert events[-1].spent == 14.0
+
+
+async def test_a_call_waits_its_turn_while_the_limits_of_the_api_are_used_up(tools: Any, tmp_path: Path) -> None:
+    busy = ToolCallError("30 a minute", code="busy", retry_safe=True)
+    busy.retry_after = 46.0
+    tools.trouble = {"tea": busy}
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            tools.trouble = {}
+
+    report = await run(recipe_of(HERO), tools, tmp_path, sleep=sleep)
+
+    assert (report.status, report.spent) == ("completed", 14)
+    assert slept[:3] == [46.0, 46.0, 46.0]
+    assert {key for tool, _, key in tools.calls if tool == "generate_media"} == {"r1/hero"}
 
 
 async def test_five_hundred_rows_ask_for_one_price(tools: Any, tmp_path: Path) -> None:
