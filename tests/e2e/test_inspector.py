@@ -1,76 +1,41 @@
 """The MCP Inspector, the protocol's own tool, over real stdio in both eras.
 
 Runs where an Inspector is installed: `MCP_INSPECTOR` names its executable, or `mcp-inspector` is on the PATH or in
-`node_modules/.bin`. With npm: `npm install node@22 @modelcontextprotocol/inspector@2`.
+`node_modules/.bin`. `.ci/run` installs one.
 """
 
 from __future__ import annotations
 
-import functools
 import json
-import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.e2e.node_tools import NodeProgram
 from tests.e2e.server import PATIENCE, environment
 
-OLDEST_NODE = (22, 19)
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INSPECTOR = NodeProgram("mcp-inspector", "MCP_INSPECTOR", "node@22 @modelcontextprotocol/inspector@2")
 LEGACY, MODERN = "legacy", "modern"
 
 both_eras = pytest.mark.parametrize("era", [LEGACY, MODERN])
 
 
-@functools.cache
-def inspector() -> Path | None:
-    """The Inspector's executable."""
-    named = os.environ.get("MCP_INSPECTOR")
-    beside = Path("node_modules", ".bin", "mcp-inspector")
-    found = named or shutil.which("mcp-inspector") or (str(beside) if beside.exists() else None)
-    return Path(found).absolute() if found and Path(found).exists() else None
-
-
-def search_path(executable: Path) -> str:
-    """A PATH on which the Node that npm put beside the Inspector comes first."""
-    return os.pathsep.join([str(executable.parent), os.environ["PATH"]])
-
-
-@functools.cache
-def reason_to_skip() -> str:
-    """Why the Inspector cannot run here; empty if it can."""
-    executable = inspector()
-    if executable is None:
-        return "there is no MCP Inspector: set MCP_INSPECTOR, or install it with npm"
-    node = shutil.which("node", path=search_path(executable))
-    if node is None:
-        return "the MCP Inspector needs Node, which is not on the PATH"
-    printed = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
-    version = tuple(int(part) for part in printed.strip().lstrip("v").split(".")[:2])
-    return "" if version >= OLDEST_NODE else f"the MCP Inspector needs Node 22.19 or later, this is {printed.strip()}"
-
-
-@pytest.fixture(autouse=True)
-def _installed() -> None:
-    if reason := reason_to_skip():
-        pytest.skip(reason)
-
-
 def inspect(folder: Path, era: str, method: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Let the Inspector start a server, ask it one thing and judge the answer: it exits with 0 if all is well."""
-    executable = inspector()
-    assert executable is not None
+    executable, path = INSPECTOR.find()
     variables = environment(folder, sandbox_speed=1000)
     ours = [part for name, value in variables.items() if name != "PATH" for part in ("-e", f"{name}={value}")]
     flags = ["--cli", "--format", "json", "--protocol-era", era, *ours]
     server = [sys.executable, "-m", "kubeez_mcp_local"]
     done = subprocess.run(
-        [str(executable), *flags, *server, "--method", method, *options],
+        [executable, *flags, *server, "--method", method, *options],
         cwd=folder,
-        env={**variables, "PATH": search_path(executable)},
+        env=variables | path,
         capture_output=True,
         text=True,
         timeout=3 * PATIENCE,
