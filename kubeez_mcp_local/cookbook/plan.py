@@ -77,6 +77,38 @@ def fields_of(source: str, name: str) -> set[str]:
     return found
 
 
+def deciding(recipe: Recipe, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that decide what is made: all but those that only the budget uses.
+
+    A run that its budget has stopped is still the same run when it gets a larger one.
+    """
+    budget = recipe.front.budget
+    if not isinstance(budget, str):
+        return dict(arguments)
+    try:
+        spared = names_in(budget) | fields_of(budget, "args")
+        for step in recipe.steps:
+            for text in texts_of(step):
+                spared -= names_in(text) | fields_of(text, "args")
+                if _reads_whole(text, "args"):
+                    return dict(arguments)
+    except TemplateError:
+        return dict(arguments)  # told when the steps are planned
+    return {name: value for name, value in arguments.items() if name not in spared}
+
+
+def _reads_whole(source: str, name: str) -> bool:
+    """Whether a template uses `name` otherwise than as `name.x` or `name["x"]`."""
+    tree = syntax_tree(source)
+    used = sum(node.name == name for node in tree.find_all(nodes.Name))
+    fields = sum(isinstance(node.node, nodes.Name) and node.node.name == name for node in tree.find_all(nodes.Getattr))
+    items = sum(
+        isinstance(node.node, nodes.Name) and node.node.name == name and isinstance(node.arg, nodes.Const)
+        for node in tree.find_all(nodes.Getitem)
+    )
+    return used > fields + items
+
+
 def dependencies(recipe: Recipe) -> dict[str, frozenset[str]]:
     """For each step, the ids of the steps whose results it uses.
 

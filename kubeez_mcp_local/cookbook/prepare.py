@@ -17,6 +17,7 @@ from kubeez_mcp_local.cookbook.budget import Budget, budget_of, number
 from kubeez_mcp_local.cookbook.calls import PAID_TOOLS
 from kubeez_mcp_local.cookbook.journal import check_header, digest, file_of, header, read_record
 from kubeez_mcp_local.cookbook.paying import charged
+from kubeez_mcp_local.cookbook.plan import deciding
 from kubeez_mcp_local.cookbook.price import PriceList, price_recipe
 from kubeez_mcp_local.cookbook.problems import RecipeError
 from kubeez_mcp_local.cookbook.run import check_run_id
@@ -141,7 +142,7 @@ async def prepare(
         run_id = await anyio.to_thread.run_sync(_unused, run_dir, run_id)
     record = await anyio.to_thread.run_sync(read_record, run_dir, run_id)
     if record.header:
-        check_header(record, header(run_id, recipe.text, arguments, mode))
+        check_header(record, header(run_id, recipe.text, deciding(recipe, arguments), mode))
     begun = _begun(record)
     budget = budget_of(recipe, arguments, ceiling + begun.spent + begun.promised)
     over = begun.outcome == "completed"
@@ -150,8 +151,11 @@ async def prepare(
 
 
 def default_run_id(recipe: Recipe, arguments: Mapping[str, Any]) -> str:
-    """The name of the run of exactly this recipe with exactly these arguments, such as `brand-series-1f0c2d3e4b`."""
-    text = json.dumps([recipe.text, dict(arguments)], sort_keys=True, default=str)
+    """The name of the run of exactly this recipe with exactly these arguments, such as `brand-series-1f0c2d3e4b`.
+
+    Arguments that only set the budget do not count.
+    """
+    text = json.dumps([recipe.text, deciding(recipe, arguments)], sort_keys=True, default=str)
     return f"{recipe.name[:45].rstrip('-')}-{digest(text)[:10]}"
 
 

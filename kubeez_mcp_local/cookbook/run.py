@@ -13,7 +13,16 @@ import anyio.to_thread
 from kubeez_mcp_local.cookbook.calls import PAID_TOOLS
 from kubeez_mcp_local.cookbook.journal import Journal, JournalError
 from kubeez_mcp_local.cookbook.paying import Payer, charged
-from kubeez_mcp_local.cookbook.plan import Call, arguments_of, calls_of, dependencies, hints_of, scope_for, wanted
+from kubeez_mcp_local.cookbook.plan import (
+    Call,
+    arguments_of,
+    calls_of,
+    deciding,
+    dependencies,
+    hints_of,
+    scope_for,
+    wanted,
+)
 from kubeez_mcp_local.cookbook.price import Quotes
 from kubeez_mcp_local.cookbook.problems import RecipeError, TemplateError
 from kubeez_mcp_local.cookbook.purse import BudgetReached, Purse
@@ -75,7 +84,8 @@ async def run_recipe(
         reason = "this recipe has no steps, so it cannot run by itself"
         raise RecipeError(recipe.file, 0, "steps", reason, next_step="Use it as a prompt.")
     needs = dependencies(recipe)
-    journal = await anyio.to_thread.run_sync(Journal, run_dir, run_id, recipe.text, dict(arguments), mode)
+    decided = deciding(recipe, arguments)
+    journal = await anyio.to_thread.run_sync(Journal, run_dir, run_id, recipe.text, decided, mode)
     payer = Payer(call, journal, Purse(budget.credits), Quotes(call), run_id, clock, sleep)
     runner = _Runner(recipe, arguments, payer, needs, on_event, anyio.CapacityLimiter(max(parallel, 1)))
     try:
