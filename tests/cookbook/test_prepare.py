@@ -54,7 +54,7 @@ async def test_a_new_run_is_priced_and_named_and_nothing_is_made(plain: str, too
     assert prepared.summary() == "Recipe plain: 1 paid call for about 14 credits, at most 60 in all."
     assert (prepared.due, prepared.paid_calls, prepared.complete) == (14, 1, False)
     assert prepared.run_id.startswith("plain-")
-    assert list(tmp_path.glob("*.jsonl")) == []
+    assert not (tmp_path / f"{prepared.run_id}.jsonl").exists()
     assert tools.made() == []
 
 

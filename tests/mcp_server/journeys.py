@@ -199,6 +199,25 @@ async def characters_and_voices(client: Calls, folder: Path, api: RunningSandbox
     assert (await refused(client, "play_gemini_omni_voice", voice_id="nobody"))["code"] == "invalid_voice_id"
 
 
+async def a_recipe_is_found_run_and_recorded(client: Calls, folder: Path, api: RunningSandbox) -> None:
+    (row,) = (await call(client, "list_recipes", query="three ad variants"))["recipes"]
+    assert (await refused(client, "list_recipes", limit=0))["code"] == "invalid_argument"
+    ask = {"name": row["name"], "arguments": {"brief": "A kite for windless days"}}
+    assert "A kite for windless days" in (await call(client, "get_recipe", **ask))["text"]
+    assert (await refused(client, "get_recipe", name="three-adverts"))["code"] == "unknown_recipe"
+    assert (await refused(client, "run_recipe", name=row["name"]))["code"] == "invalid_argument"
+    run = await call(client, "run_recipe", **ask)
+    assert (run["status"], len(run["files"])) == ("completed", 3)
+    for file in run["files"]:
+        assert sniff(Path(file["path"])).mime == file["media_type"]
+    again = await call(client, "run_recipe", **ask)
+    assert again["cost"]["spent_today"] == run["cost"]["spent_today"]
+    ids = [made_by["generation_id"] for made_by in run["calls"]]
+    saved = await call(client, "save_recipe", name="kites", job_ids=ids)
+    assert written(saved["path"]).startswith("---\nname: kites\n")
+    assert (await refused(client, "save_recipe", name="kites", job_ids=ids))["code"] == "invalid_argument"
+
+
 async def a_missing_scope_is_named(client: Calls, folder: Path, api: RunningSandbox) -> None:
     await call(client, "get_models", limit=1)
     api.control.key(KEY, scopes=["generate:media", "read:balance"])
@@ -218,17 +237,20 @@ JOURNEYS: tuple[Journey, ...] = (
     files_are_uploaded_in_order,
     the_library_keeps_files_under_names,
     characters_and_voices,
+    a_recipe_is_found_run_and_recorded,
     a_missing_scope_is_named,  # the last: it takes rights away
 )
-_ELSEWHERE = {"recipes"}
-"""Families whose tools are driven by journeys of their own."""
 
 
 def check_all_tools_were_driven(record: Recorder) -> None:
     """Every tool was answered at least once, and refused at least once."""
-    expected = {spec.name for spec in ALL_TOOLS if spec.family not in _ELSEWHERE}
+    expected = {spec.name for spec in ALL_TOOLS}
     assert expected - record.answered == set(), "never called successfully"
     assert expected - record.refused == set(), "never refused"
+
+
+def written(path: str) -> str:
+    return Path(path).read_text("utf-8")
 
 
 async def shown(client: Calls, output_id: str, as_block: type[ImageContent | AudioContent]) -> None:
