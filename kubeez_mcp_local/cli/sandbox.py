@@ -52,5 +52,5 @@ def reset(options: Options) -> None:
 
 
 def _announce(origin: str) -> None:
-    print(f"Sandbox of the Kubeez API: {origin}. Any key works; nothing costs anything.")
+    print(f"Sandbox of the Kubeez API: {origin}. Any key that begins with sk_live_ works; nothing costs anything.")
     print(f"Use it with: KUBEEZ_MODE=sandbox KUBEEZ_BASE_URL={origin}", flush=True)

@@ -1,0 +1,60 @@
+"""A run of a recipe is killed again and again; it goes on each time, and no row is paid twice."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.server import PATIENCE, environment
+from tests.sandbox_server import KEY, RunningSandbox, running_sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ROWS = 12
+SPEED = 200.0
+KILLS = 3
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+
+
+@pytest.fixture
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
+    with running_sandbox(tmp_path_factory.mktemp("api"), speed=SPEED, rate_limits="off") as running:
+        running.control.key(KEY, credits=1000)
+        yield running
+
+
+def charges(api: RunningSandbox) -> int:
+    return sum(entry["kind"] == "charge" for entry in api.control.account()["entries"])
+
+
+def test_a_campaign_that_is_killed_goes_on_without_paying_a_row_twice(tmp_path: Path, api: RunningSandbox) -> None:
+    variables = environment(
+        tmp_path, api_key=KEY, base_url=api.url, mode="sandbox", sandbox_speed=SPEED, max_credits_per_day=10_000
+    )
+    table = tmp_path / "inputs" / "rows.csv"
+    table.write_text("name,idea\n" + "".join(f"Row {n},paper boat {n}\n" for n in range(ROWS)), "utf-8")
+    command = [sys.executable, "-m", "kubeez_mcp_local", "recipes", "run", "campaign-from-csv"]
+    command += ["--rows", str(table), "--style", "flat colours", "--parallel", "3"]
+    moments = random.Random(7)
+    for _ in range(KILLS):
+        before, until = charges(api), moments.randint(1, 3)
+        with subprocess.Popen(command, env=variables, cwd=tmp_path, stderr=subprocess.DEVNULL) as run:
+            deadline = time.monotonic() + PATIENCE
+            while run.poll() is None and charges(api) < min(before + until, ROWS) and time.monotonic() < deadline:
+                time.sleep(0.005)
+            run.send_signal(signal.SIGKILL)
+    done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=4 * PATIENCE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert charges(api) == ROWS
+    prompts = [job["prompt"] for job in api.control.account()["jobs"]]
+    assert len(prompts) == len(set(prompts)) == ROWS
+    assert len([path for path in (tmp_path / "out").rglob("*") if path.suffix in (".png", ".jpg")]) == ROWS
