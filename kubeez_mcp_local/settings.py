@@ -121,7 +121,10 @@ class Settings(BaseModel):
         ("all",), description=f"Which tools exist: `all`, or some of {', '.join(TOOLSETS)}."
     )
     read_only: bool = Field(False, description="Offer only tools that change and spend nothing.")
-    recipes: Folders = Field((), description="Extra recipe folders; later ones win over earlier ones and the pack.")
+    recipes: Folders = Field(
+        (),
+        description="Extra recipe folders; later ones win over earlier ones, over `recipes` in the output folder, and the pack.",
+    )
     state_dir: Folder = Field(default_factory=_default_state_dir, description="Ledger, caches and the sandbox's state.")
     sandbox_speed: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] = Field(
         30, description="How many times faster than life the sandbox runs."

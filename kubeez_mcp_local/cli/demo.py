@@ -139,6 +139,4 @@ def _report(made: list[Made], sheet: Path) -> None:
     console.print(table)
     console.print(f"Comparison sheet: {shown(sheet, here)}")
     console.print(f"This was a rehearsal with play credits and marked pictures. Live it would cost {total:g} credits.")
-    console.print(
-        "Next: kubeez-mcp-local install claude-code (or cursor, vscode, codex …), or see README.", style="dim"
-    )
+    console.print("Next: add it to your client (README), or see `kubeez-mcp-local recipes list`.", style="dim")
