@@ -122,8 +122,7 @@ class Settings(BaseModel):
     )
     read_only: bool = Field(False, description="Offer only tools that change and spend nothing.")
     recipes: Folders = Field(
-        (),
-        description="Extra recipe folders; later ones win over earlier ones, over `recipes` in the output folder, and the pack.",
+        (), description="Extra recipe folders; later ones win over earlier ones, your `~/Kubeez/recipes` and the pack."
     )
     state_dir: Folder = Field(default_factory=_default_state_dir, description="Ledger, caches and the sandbox's state.")
     sandbox_speed: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] = Field(
