@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MAX_JOBS = 40
+_MOST_ARGUMENTS = 40
+_MOST_TEXTS = 25
+"""Texts beyond these stay in the steps: a recipe has at most 40 arguments, and settings and files need some."""
 # Settings a team varies; when several jobs agree on one it becomes one argument of the recipe.
 _SETTINGS = {"model": "model", "aspect_ratio": "ratio", "resolution": "string", "duration": "string", "voice": "voice"}
 _TEXTS = ("prompt", "text", "song_description", "lyrics", "product_text", "music_prompt", "sfx_prompt")
@@ -66,6 +69,8 @@ def record_recipe(jobs: Sequence[RecordedJob], name: str, title: str = "", descr
             raise InvalidArgumentError("jobs", f"{job.id} was made by {job.tool}, which a recipe cannot repeat")
     draft = _Draft(list(jobs))
     draft.collect()
+    if len(draft.arguments) >= _MOST_ARGUMENTS:
+        raise InvalidArgumentError("jobs", "they start from more files than one recipe can ask for; choose fewer jobs")
     words = title or name.replace("-", " ").capitalize()
     text = draft.text(name, words, description or f"Makes what {len(jobs)} recorded jobs made, from your own input.")
     if len(text.encode()) > MAX_FILE_BYTES:
@@ -107,11 +112,23 @@ class _Draft:
             many = isinstance(value, (list, tuple))
             return [self._file(tool, str(one)) for one in value] if many else self._file(tool, str(value))
         if name in _TEXTS and isinstance(value, str):
-            return self._argument((name, value), f"{step_id}_{name}", _text_argument(step_id, name, value))
+            return self._text(step_id, name, value)
+        if name == "dialogue":
+            lines = [dict(line) for line in value]
+            return [
+                {**_escaped(line), "text": self._text(step_id, f"line_{number}", str(line.get("text", "")))}
+                for number, line in enumerate(lines, start=1)
+            ]
         if (name, str(value)) in self._shared:
             default = str(value)
             return self._argument((name, default), name, _setting_argument(name, default))
         return _escaped(value)
+
+    def _text(self, step_id: str, name: str, value: str) -> Any:
+        """An argument with `value` as its default; the words themselves once a recipe has as many as it may have."""
+        if len(self.arguments) >= _MOST_TEXTS and (name, value) not in self._known:
+            return _escaped(value)
+        return self._argument((name, value), f"{step_id}_{name}", _text_argument(step_id, name, value))
 
     def _file(self, tool: str, value: str) -> str:
         """A result of an earlier job by reference; anything else is asked for, so that no path gets into the draft."""
@@ -186,12 +203,19 @@ def _escaped(value: Any) -> Any:
     """A literal that templates leave alone."""
     if isinstance(value, str) and "{" in value:
         return "{{ " + json.dumps(value, ensure_ascii=False) + " }}"
-    return value
+    if isinstance(value, dict):
+        return {name: _escaped(one) for name, one in value.items()}
+    return [_escaped(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
+def _spoken(entry: Any) -> str:
+    """One entry of a list; a line of dialogue as `voice: text`."""
+    return ": ".join(str(part) for part in reversed(list(entry.values()))) if isinstance(entry, dict) else str(entry)
 
 
 def _told(value: Any) -> str:
     """A step's value in the words of the body: references to results are described, arguments filled in."""
-    text = ", ".join(value) if isinstance(value, list) else str(value)
+    text = ", ".join(map(_spoken, value)) if isinstance(value, list) else str(value)
     parts = []
     for piece in text.split("{{ "):
         inner, found, rest = piece.partition(" }}")

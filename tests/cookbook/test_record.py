@@ -105,10 +105,33 @@ async def test_the_draft_replays_what_was_made(tools: Any, tmp_path: Path) -> No
     assert second["source_media_urls"] == ["https://media.example/job-1.png", "/samples/image.png"]
 
 
+async def test_lines_of_a_dialogue_become_arguments_with_their_words_as_they_were(tools: Any, tmp_path: Path) -> None:
+    lines = [{"text": "Ready? {{ not a template }}", "voice": "Rachel"}, {"text": "Go."}]
+    recipe = draft_of([RecordedJob("g", "generate_dialogue", {"dialogue": lines, "stability": 0.5}, credits=9)])
+    assert list(recipe.arguments) == ["step_1_line_1", "step_1_line_2", "max_credits"]
+    assert [str(finding) for finding in check_recipe(recipe)] == []
+    tools.prices["text-to-dialogue-v3"] = 9.0
+
+    arguments = sample_arguments(recipe)
+    await run_recipe(recipe, arguments, tools, budget=Budget(100), run_dir=tmp_path, run_id="r", mode="sandbox")
+
+    assert tools.made("generate_dialogue") == [{"dialogue": lines, "stability": 0.5}]
+
+
+def test_the_texts_of_many_jobs_stay_in_the_steps_where_arguments_run_out() -> None:
+    jobs = [
+        RecordedJob(f"g{n}", "generate_media", {"prompt": f"{n} {{{{ x }}}}", "model": "m"}) for n in range(MAX_JOBS)
+    ]
+    recipe = draft_of(jobs)
+    assert len(recipe.arguments) == 26
+    assert recipe.steps[-1].with_["prompt"] == '{{ "39 {{ x }}" }}'
+
+
 @pytest.mark.parametrize(
     ("jobs", "words"),
     [
         ([], "at least one"),
+        ([RecordedJob(f"{n}", "remove_background", {"image_url": f"/{n}.png"}) for n in range(40)], "more files"),
         ([RecordedJob("g", "regenerate", {"id": "x"})], "cannot repeat"),
         ([RecordedJob("g", "view_media", {"output_id": "x"})], "cannot repeat"),
         ([RecordedJob("g", "generate_media", {"prompt": "x"})] * (MAX_JOBS + 1), "at most 40"),
