@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import anyio.to_thread
 
 from kubeez_mcp_local.cookbook.arguments import check_arguments
@@ -20,16 +21,17 @@ from kubeez_mcp_local.cookbook.paying import charged
 from kubeez_mcp_local.cookbook.plan import deciding
 from kubeez_mcp_local.cookbook.price import PriceList, price_recipe
 from kubeez_mcp_local.cookbook.problems import RecipeError
-from kubeez_mcp_local.cookbook.run import check_run_id
+from kubeez_mcp_local.cookbook.run import PARALLEL, check_run_id, run_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
     from kubeez_mcp_local.cookbook.arguments import Table
     from kubeez_mcp_local.cookbook.calls import ToolCaller
     from kubeez_mcp_local.cookbook.format import Recipe
     from kubeez_mcp_local.cookbook.journal import Outcome, Record
+    from kubeez_mcp_local.cookbook.report import RunEvent, RunReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,28 @@ class Prepared:
         """Names exactly this run in its present state, for the yes that is given to it."""
         state = [self.recipe.text, self.arguments, self.run_id, self.mode, self.begun.spent, self.begun.promised]
         return digest(json.dumps(state, sort_keys=True, default=str))
+
+    async def run(
+        self,
+        call: ToolCaller,
+        *,
+        parallel: int = PARALLEL,
+        on_event: Callable[[RunEvent], None] | None = None,
+        sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
+    ) -> RunReport:
+        """Carry it out, see `run_recipe`."""
+        return await run_recipe(
+            self.recipe,
+            self.arguments,
+            call,
+            budget=self.budget,
+            run_dir=self.run_dir,
+            run_id=self.run_id,
+            mode=self.mode,
+            parallel=parallel,
+            on_event=on_event,
+            sleep=sleep,
+        )
 
     def summary(self) -> str:
         """What is about to happen, in one sentence for whoever has to agree to it."""

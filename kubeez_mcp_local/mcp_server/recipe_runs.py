@@ -115,24 +115,13 @@ class RecipeRuns:
         return run
 
     async def _carry_out(self, run: ActiveRun, tools: Tools) -> None:
-        from kubeez_mcp_local.cookbook.run import run_recipe
-
         def told(event: RunEvent) -> None:
             run.latest = event
 
         ready = run.prepared
         try:
             async with tools() as (_, client):
-                run.report = await run_recipe(
-                    ready.recipe,
-                    ready.arguments,
-                    client,
-                    budget=ready.budget,
-                    run_dir=ready.run_dir,
-                    run_id=ready.run_id,
-                    mode=ready.mode,
-                    on_event=told,
-                )
+                run.report = await ready.run(client, on_event=told)
         except KubeezError as error:
             run.error = error
         finally:

@@ -11,7 +11,6 @@ from kubeez_mcp_local.cookbook.journal import RunMismatchError
 from kubeez_mcp_local.cookbook.parse import parse_recipe
 from kubeez_mcp_local.cookbook.prepare import Prepared, prepare
 from kubeez_mcp_local.cookbook.problems import RecipeError
-from kubeez_mcp_local.cookbook.run import run_recipe
 from kubeez_mcp_local.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -35,16 +34,7 @@ async def ready(plain: str, tools: Any, folder: Path, given: Any = None, **optio
 
 
 async def carried_out(prepared: Prepared, tools: Any) -> str:
-    report = await run_recipe(
-        prepared.recipe,
-        prepared.arguments,
-        tools,
-        budget=prepared.budget,
-        run_dir=prepared.run_dir,
-        run_id=prepared.run_id,
-        mode=prepared.mode,
-        sleep=no_sleep,
-    )
+    report = await prepared.run(tools, sleep=no_sleep)
     return report.status
 
 

@@ -152,7 +152,6 @@ def _agreed(prepared: Prepared, settings: Settings, wish: Wish) -> bool | None:
 
 async def _carried_out(settings: Settings, prepared: Prepared, wish: Wish, *, agreed: bool) -> RunReport:
     from kubeez_mcp_local.bridge import Bridge
-    from kubeez_mcp_local.cookbook.run import run_recipe
     from kubeez_mcp_local.mcp_server.local_client import LocalClient
 
     async def answer(_: str) -> bool:
@@ -164,17 +163,7 @@ async def _carried_out(settings: Settings, prepared: Prepared, wish: Wish, *, ag
         LocalClient(bridge, name=_CLIENT, recipe=recipe.name, ask=answer, opened=True) as client,
     ):
         with progress(recipe.name, prepared.paid_calls) as told:
-            return await run_recipe(
-                recipe,
-                prepared.arguments,
-                client,
-                budget=prepared.budget,
-                run_dir=prepared.run_dir,
-                run_id=prepared.run_id,
-                mode=prepared.mode,
-                parallel=wish.parallel,
-                on_event=told,
-            )
+            return await prepared.run(client, parallel=wish.parallel, on_event=told)
 
 
 def _next(report: RunReport, prepared: Prepared, wish: Wish) -> str:

@@ -150,7 +150,6 @@ def _check(settings: Settings, one: Recipe | RecipeError, *, rehearsal: bool, no
 async def _rehearsed(settings: Settings, recipe: Recipe) -> tuple[list[Finding], RunReport | None]:
     """What a rehearsal with the recipe's own examples finds."""
     from kubeez_mcp_local.cookbook.check import Finding, example_values, judge
-    from kubeez_mcp_local.cookbook.run import run_recipe
     from kubeez_mcp_local.cookbook.samples import Samples
     from kubeez_mcp_local.mcp_server.recipe_parts import prepare_run
     from kubeez_mcp_local.mcp_server.rehearsing import rehearsal
@@ -163,15 +162,7 @@ async def _rehearsed(settings: Settings, recipe: Recipe) -> tuple[list[Finding],
             values = await anyio.to_thread.run_sync(lambda: example_values(recipe, samples))
             async with rehearsal(settings, folder, recipe=recipe.name) as (bridge, client):
                 ready = await prepare_run(bridge, recipe, values, client)
-                report = await run_recipe(
-                    recipe,
-                    ready.arguments,
-                    client,
-                    budget=ready.budget,
-                    run_dir=ready.run_dir,
-                    run_id=ready.run_id,
-                    mode=ready.mode,
-                )
+                report = await ready.run(client)
         except InvalidArgumentError as error:
             return [Finding("error", recipe.file, expect, "expect.with", error.message)], None
         except KubeezError as error:

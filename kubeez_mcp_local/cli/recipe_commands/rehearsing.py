@@ -56,7 +56,6 @@ def rehearse(context: click.Context, asked: Asked, output: Path | None, parallel
 
 async def _rehearsed(settings: Settings, asked: Asked, folder: Path, outputs: Path, parallel: int) -> RunReport:
     from kubeez_mcp_local.cookbook.check import example_values
-    from kubeez_mcp_local.cookbook.run import run_recipe
     from kubeez_mcp_local.cookbook.samples import Samples
     from kubeez_mcp_local.mcp_server.recipe_parts import prepare_run
     from kubeez_mcp_local.mcp_server.rehearsing import rehearsal
@@ -69,17 +68,7 @@ async def _rehearsed(settings: Settings, asked: Asked, folder: Path, outputs: Pa
     async with rehearsal(settings, folder, recipe=recipe.name, outputs=outputs) as (bridge, client):
         prepared = await prepare_run(bridge, recipe, {**taken, **asked.given}, client)
         with progress(recipe.name, prepared.paid_calls) as told:
-            return await run_recipe(
-                recipe,
-                prepared.arguments,
-                client,
-                budget=prepared.budget,
-                run_dir=prepared.run_dir,
-                run_id=prepared.run_id,
-                mode=prepared.mode,
-                parallel=parallel,
-                on_event=told,
-            )
+            return await prepared.run(client, parallel=parallel, on_event=told)
 
 
 def _is_missing(recipe: Recipe, given: Mapping[str, Any], name: str) -> bool:
