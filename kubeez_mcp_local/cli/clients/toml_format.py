@@ -1,4 +1,4 @@
-"""TOML: a table is appended as text and cut out by its lines; the standard library's parser says whether that was right.
+"""TOML: a table is appended as text and cut out by its lines; the standard library's parser proves it right or wrong.
 
 Libraries that keep comments were tried and lose those that stand between our table and the next one.
 """
