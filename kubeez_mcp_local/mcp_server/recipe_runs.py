@@ -6,9 +6,8 @@ waits for it, and after a crash it goes on from its record on disk.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 import anyio.to_thread
@@ -16,20 +15,29 @@ import anyio.to_thread
 from kubeez_mcp_local.errors import KubeezError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.bridge.making import Caller
+    from kubeez_mcp_local.cookbook.calls import ToolCaller
     from kubeez_mcp_local.cookbook.format import Recipe
     from kubeez_mcp_local.cookbook.prepare import Prepared
     from kubeez_mcp_local.cookbook.report import RunEvent, RunReport
-    from kubeez_mcp_local.mcp_server.local_client import LocalClient
 
-    Tools = Callable[[], AbstractAsyncContextManager[tuple[Bridge, LocalClient]]]
+    Tools = Callable[[], AbstractAsyncContextManager[tuple[Bridge, ToolCaller]]]
 
 HEARTBEAT_SECONDS = 5.0
-_STOPPED_MEANWHILE = "Its price was not agreed to; run it again to be asked."
+
+
+class Reach(Protocol):
+    """Opens connections to tools, each with the bridge behind them."""
+
+    def bridge(self, recipe: str, client: str, *, agreed: bool = False) -> Tools:
+        """The tools of the bridge itself; when the user has `agreed` to the run, their questions are answered yes."""
+
+    def rehearsal(self, recipe: str) -> Tools:
+        """The tools of a sandbox."""
 
 
 class RunBrokenError(KubeezError):
@@ -78,10 +86,12 @@ class RecipeRuns:
 
     Args:
         bridge: The parts of the product; runs go on in its background.
+        reach: How to reach tools.
     """
 
-    def __init__(self, bridge: Bridge) -> None:
+    def __init__(self, bridge: Bridge, reach: Reach) -> None:
         self._bridge = bridge
+        self._reach = reach
         self._runs: dict[tuple[str, str], ActiveRun] = {}
 
     async def start(
@@ -102,7 +112,7 @@ class RecipeRuns:
 
         if rehearse:
             given = await self._with_samples(recipe, given)
-        tools = self._rehearsal(recipe) if rehearse else self._tools(recipe, caller)
+        tools = self._reach.rehearsal(recipe.name) if rehearse else self._reach.bridge(recipe.name, caller.client)
         async with tools() as (bridge, client):
             prepared = await prepare_run(bridge, recipe, given, client, run_id=run_id)
         key = (str(prepared.run_dir), prepared.run_id)
@@ -111,7 +121,9 @@ class RecipeRuns:
             return known
         agreed = not rehearse and await self._agreed(prepared, caller)
         run = self._runs[key] = ActiveRun(prepared, rehearse)
-        self._bridge.background.start(self._carry_out, run, tools if rehearse else self._tools(recipe, caller, agreed))
+        if agreed:
+            tools = self._reach.bridge(recipe.name, caller.client, agreed=True)
+        self._bridge.background.start(self._carry_out, run, tools)
         return run
 
     async def _carry_out(self, run: ActiveRun, tools: Tools) -> None:
@@ -159,36 +171,6 @@ class RecipeRuns:
         if approval is not None:
             await self._bridge.ledger.redeem(approval)
         return True
-
-    def _tools(self, recipe: Recipe, caller: Caller, agreed: bool = False) -> Tools:
-        """Tools of the bridge itself; their questions have been answered with the one about the whole run."""
-
-        async def yes(_: str) -> bool:
-            return True
-
-        @asynccontextmanager
-        async def opened() -> AsyncIterator[tuple[Bridge, LocalClient]]:
-            from kubeez_mcp_local.mcp_server.local_client import LocalClient
-
-            async with LocalClient(
-                self._bridge,
-                name=caller.client or "run_recipe",
-                recipe=recipe.name,
-                ask=yes if agreed else None,
-                cannot_ask=_STOPPED_MEANWHILE,
-                opened=True,
-            ) as client:
-                yield self._bridge, client
-
-        return opened
-
-    def _rehearsal(self, recipe: Recipe) -> Tools:
-        from kubeez_mcp_local.mcp_server.rehearsing import rehearsal
-
-        settings = self._bridge.settings
-        folder = settings.state_dir / "rehearsals"
-        outputs = settings.output_dir / "rehearsals"
-        return lambda: rehearsal(settings, folder, recipe=recipe.name, outputs=outputs)
 
     async def _with_samples(self, recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:
         """`given`, with the recipe's own examples for required arguments that are missing."""

@@ -1,4 +1,4 @@
-"""From recipes and runs to structured results."""
+"""From runs of recipes to structured results."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from kubeez_mcp_local.mcp_server.recipe_results import RunResult
 from kubeez_mcp_local.mcp_server.results import Cost, FileItem
 
 if TYPE_CHECKING:
-    from kubeez_mcp_local.cookbook.format import Argument
-    from kubeez_mcp_local.cookbook.library import Entry
     from kubeez_mcp_local.cookbook.report import CallReport
     from kubeez_mcp_local.jobs.failures import ConsentRequiredError
     from kubeez_mcp_local.mcp_server.call import Call
@@ -21,35 +19,6 @@ MAX_SHOWN = 30
 """Calls and files of a run that a result lists; a campaign has hundreds, and every conversation pays for them."""
 
 _REHEARSED = "This was a rehearsal with play credits; the account was not touched."
-
-
-def entry_row(entry: Entry) -> dict[str, Any]:
-    """A recipe as a list shows it; required arguments have a star."""
-    summary = entry.summary
-    row: dict[str, Any] = {
-        "name": entry.name,
-        "title": summary.title,
-        "description": summary.description,
-        "arguments": ", ".join(name + "*" * argument.required for name, argument in summary.arguments.items()),
-        "tags": ", ".join(summary.tags),
-        "source": entry.origin.where,
-    }
-    if entry.overrides:
-        row["overrides"] = ", ".join(entry.overrides)
-    return row
-
-
-def argument_row(name: str, argument: Argument) -> dict[str, Any]:
-    """One argument with what is allowed."""
-    row: dict[str, Any] = {"name": name, "type": argument.type, "description": argument.description}
-    if argument.required:
-        row["required"] = True
-    if argument.choices:
-        row["choices"] = list(argument.choices)
-    for limit in ("default", "minimum", "maximum", "max_length"):
-        if (value := getattr(argument, limit)) not in (None, ""):
-            row[limit] = value
-    return row
 
 
 async def run_result(call: Call, run: ActiveRun) -> RunResult:

@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 
 from kubeez_mcp_local.mcp_server.recipe_results import RecipeResult
-from kubeez_mcp_local.mcp_server.recipe_shaping import argument_row
+from kubeez_mcp_local.mcp_server.recipe_rows import argument_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

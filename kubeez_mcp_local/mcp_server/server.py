@@ -14,6 +14,7 @@ from kubeez_mcp_local.mcp_server.instructions import instructions
 from kubeez_mcp_local.mcp_server.inventory import selected
 from kubeez_mcp_local.mcp_server.list_changes import ListChanges
 from kubeez_mcp_local.mcp_server.prompts import Prompts
+from kubeez_mcp_local.mcp_server.recipe_reach import LocalReach
 from kubeez_mcp_local.mcp_server.recipe_runs import RecipeRuns
 from kubeez_mcp_local.mcp_server.recipes import Recipes
 from kubeez_mcp_local.mcp_server.resources import Resources
@@ -42,7 +43,7 @@ class KubeezServer(MCPServer["Bridge"]):
 
     def __init__(self, bridge: Bridge, *, opened: bool = False) -> None:
         self._recipes = recipes = Recipes(bridge.settings)
-        self._runs = RecipeRuns(bridge)
+        self._runs = RecipeRuns(bridge, LocalReach(bridge))
         self._changes = ListChanges(recipes, bridge.background)
         skills = SkillsOverMcp(recipes)
         super().__init__(
