@@ -43,8 +43,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from kubeez_mcp_local.bridge.caller import Caller
     from kubeez_mcp_local.bridge.drafting import Drafting
-    from kubeez_mcp_local.bridge.making import Caller, Started
+    from kubeez_mcp_local.bridge.making import Started
     from kubeez_mcp_local.bridge.orders import Draft
     from kubeez_mcp_local.bridge.personas import Personas
     from kubeez_mcp_local.bridge.regenerating import Regenerating

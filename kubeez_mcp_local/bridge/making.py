@@ -12,34 +12,15 @@ from kubeez_mcp_local.catalogue.quotes import quote_media
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kubeez_mcp_local.bridge.caller import Caller
     from kubeez_mcp_local.bridge.casting import Casting
     from kubeez_mcp_local.bridge.lengths import Lengths
     from kubeez_mcp_local.bridge.orders import Orders
     from kubeez_mcp_local.catalogue.media_request import MediaRequest
     from kubeez_mcp_local.catalogue.quotes import Quote
     from kubeez_mcp_local.catalogue.store import Catalogue
-    from kubeez_mcp_local.jobs.consent import Consent
     from kubeez_mcp_local.jobs.spender import Spender, Submission
     from kubeez_mcp_local.media.inputs import Inputs
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who asks for a paid job.
-
-    Attributes:
-        consent: Puts questions to the user.
-        approval: The code of an earlier quote that the user has agreed to; empty without one.
-        client: Name of the program, for the ledger.
-        key: Names the intention for good: another call with the same key gets the job of the first, however late.
-        recipe: The recipe on whose behalf it asks.
-    """
-
-    consent: Consent
-    approval: str = ""
-    client: str = ""
-    key: str = ""
-    recipe: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from kubeez_mcp_local.media.inputs import LocalInput, RemoteInput
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from kubeez_mcp_local.bridge.caller import Caller
     from kubeez_mcp_local.bridge.lasting import LastingUploads
-    from kubeez_mcp_local.bridge.making import Caller
     from kubeez_mcp_local.catalogue.quotes import Quote
     from kubeez_mcp_local.rest.contract import Contract
     from kubeez_mcp_local.rest.requests import Sendable, StartRequest

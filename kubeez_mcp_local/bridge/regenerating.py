@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kubeez_mcp_local.bridge.api import Api
-    from kubeez_mcp_local.bridge.making import Caller, Making, Started
+    from kubeez_mcp_local.bridge.caller import Caller
+    from kubeez_mcp_local.bridge.making import Making, Started
     from kubeez_mcp_local.jobs.ledger import Ledger
 
 # Not the seed: with the old one the same picture would be paid for again.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from kubeez_mcp_local.bridge.making import Caller
+from kubeez_mcp_local.bridge.caller import Caller
 from kubeez_mcp_local.mcp_server.consent import ClientConsent
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from kubeez_mcp_local.bridge import Bridge
-    from kubeez_mcp_local.bridge.making import Caller
+    from kubeez_mcp_local.bridge.caller import Caller
     from kubeez_mcp_local.cookbook.calls import ToolCaller
     from kubeez_mcp_local.cookbook.format import Recipe
     from kubeez_mcp_local.cookbook.prepare import Prepared

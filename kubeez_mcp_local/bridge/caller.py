@@ -1,0 +1,28 @@
+"""On whose behalf a paid job is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kubeez_mcp_local.jobs.consent import Consent
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks for a paid job.
+
+    Attributes:
+        consent: Puts questions to the user.
+        approval: The code of an earlier quote that the user has agreed to; empty without one.
+        client: Name of the program, for the ledger.
+        key: Names the intention for good: another call with the same key gets the job of the first, however late.
+        recipe: The recipe on whose behalf it asks.
+    """
+
+    consent: Consent
+    approval: str = ""
+    client: str = ""
+    key: str = ""
+    recipe: str = ""
