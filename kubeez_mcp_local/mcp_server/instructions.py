@@ -20,6 +20,7 @@ Ceilings set by the user, which no argument can raise: {call:g} credits a call, 
 with a quote and an approval code, show the quote to the user and pass the code back only after they agree. Files are
 saved to {folder}; view_media shows a small preview. Model ids, ratios and durations come from get_models.
 """
+_RECIPES = " Ready workflows with budgets are the prompts of this server, and list_recipes."
 _MODES = {
     Mode.LIVE: "Mode: live, real credits.",
     Mode.SANDBOX: "Mode: sandbox, a free rehearsal with marked stand-in files; set KUBEEZ_API_KEY to go live.",
@@ -32,4 +33,5 @@ def instructions(settings: Settings) -> str:
     limits = _LIMITS.format(
         call=settings.max_credits_per_call, day=settings.max_credits_per_day, folder=settings.output_dir
     )
-    return f"{rules.replace(chr(10), ' ').strip()}\n\n{limits.replace(chr(10), ' ').strip()}"
+    recipes = _RECIPES if {"all", "recipes"} & set(settings.toolsets) else ""
+    return f"{rules.replace(chr(10), ' ').strip()}\n\n{limits.replace(chr(10), ' ').strip()}{recipes}"
