@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "serve": "Serve MCP over stdio (what an IDE starts; the default).",
     "demo": "Make three ad variants in the sandbox: pictures, a comparison sheet, a table of credits.",
+    "install": "Add this server to a client: Claude, Cursor, VS Code, Codex, Gemini CLI, Zed, Goose.",
     "jobs": "List, follow and settle the jobs this machine paid for.",
     "spend": "What was spent, by day, model, tool or recipe.",
     "recipes": "List, price, run, rehearse, check, write, export and share recipes.",
@@ -41,6 +42,14 @@ class Options:
         from kubeez_mcp_local.settings import load_settings
 
         return load_settings({**self.flags, **overrides}, env_file=self.env_file)
+
+    def as_arguments(self) -> list[str]:
+        """The same options as a command line has them, for whoever starts this program later."""
+        given = [] if self.env_file is None else ["--env-file", str(self.env_file.absolute())]
+        for name, value in self.flags.items():
+            absolute = str(Path(value).expanduser().absolute()) if name == "output_dir" else str(value)
+            given += [f"--{name.replace('_', '-')}", *([] if value is True else [absolute])]
+        return given
 
 
 class ExplainedError(click.ClickException):

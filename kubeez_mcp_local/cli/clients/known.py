@@ -1,0 +1,242 @@
+"""The clients we know: where each keeps its config, in which language, and how our entry reads there.
+
+Sources: each client's documentation as of November 2026; where Claude Desktop's Windows package keeps its files is
+from its users' reports (anthropics/claude-code issues 25579, 26073).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal
+
+from kubeez_mcp_local.cli.clients.json_format import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from kubeez_mcp_local.cli.clients.editing import Format
+    from kubeez_mcp_local.cli.clients.launch import Launch
+    from kubeez_mcp_local.cli.clients.machine import Machine
+
+SERVER = "kubeez"
+KEY = "KUBEEZ_API_KEY"
+INPUT = "kubeez-key"
+Scope = Literal["user", "project"]
+
+
+class KeyIn(StrEnum):
+    """How the key gets to the server."""
+
+    NOTHING = "nothing"
+    REFERENCE = "reference"
+    VALUE = "value"
+
+
+@dataclass(frozen=True)
+class Client:
+    """One client.
+
+    Attributes:
+        name: What `install` calls it.
+        title: What people call it.
+        path: Path of the key that holds all servers.
+        user_file: Its config for the user, on a machine.
+        project_file: Its config in a project, relative to the project's folder; empty where there is none.
+        programs: Names under which it can be found on the PATH.
+        variable: How a config refers to the key in the shell's environment; empty where it cannot.
+        after: What the person has to do for the entry to take effect.
+        reference: What `--key-reference` does there, in words; empty where nothing can be referred to.
+        extra: Further fields of the entry.
+        language: Of its config.
+    """
+
+    name: str
+    title: str
+    path: str
+    user_file: Callable[[Machine], Path]
+    project_file: str
+    programs: tuple[str, ...]
+    variable: str
+    reference: str
+    after: str
+    extra: tuple[tuple[str, Any], ...] = ()
+    language: Literal["json", "jsonc", "toml", "yaml"] = "json"
+
+    @property
+    def format(self) -> Format:
+        """The language, ready to read and edit."""
+        if self.language == "toml":
+            from kubeez_mcp_local.cli.clients.toml_format import Toml
+
+            return Toml()
+        if self.language == "yaml":
+            from kubeez_mcp_local.cli.clients.yaml_format import Yaml
+
+            return Yaml()
+        return Json(comments=self.language == "jsonc")
+
+    @property
+    def command_field(self) -> str:
+        """The field that names the program."""
+        return "cmd" if self.name == "goose" else "command"
+
+    @property
+    def variables_field(self) -> str:
+        """The field that gives variables."""
+        return "envs" if self.name == "goose" else "env"
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        return ("user", "project") if self.project_file else ("user",)
+
+    def file(self, machine: Machine, scope: Scope) -> Path:
+        """Its config on `machine`."""
+        return machine.project / self.project_file if scope == "project" else self.user_file(machine)
+
+    def entry(self, launch: Launch, key: KeyIn = KeyIn.NOTHING, value: str = "") -> dict[str, Any]:
+        """Our entry as it should read."""
+        entry = {**dict(self.extra), self.command_field: launch.command, "args": list(launch.args)}
+        if key is KeyIn.VALUE:
+            entry[self.variables_field] = {KEY: value}
+        elif key is KeyIn.REFERENCE and self.name == "codex":
+            entry["env_vars"] = [KEY]
+        elif key is KeyIn.REFERENCE and self.name == "goose":
+            entry["env_keys"] = [KEY]
+        elif key is KeyIn.REFERENCE:
+            entry[self.variables_field] = {KEY: self.variable}
+        return entry
+
+    def asks(self, key: KeyIn) -> dict[str, Any] | None:
+        """The question that VS Code asks for the key, where the entry refers to its answer."""
+        if self.name != "vscode" or key is not KeyIn.REFERENCE:
+            return None
+        return {"type": "promptString", "id": INPUT, "description": "Kubeez API key", "password": True}
+
+
+def _claude_code(machine: Machine) -> Path:
+    return machine.folder("CLAUDE_CONFIG_DIR", machine.home) / ".claude.json"
+
+
+def _claude_desktop(machine: Machine) -> Path:
+    name = "claude_desktop_config.json"
+    if machine.platform == "win32":
+        packages = sorted(machine.local.glob("Packages/Claude_*/LocalCache/Roaming/Claude"))
+        if packages:  # the packaged application reads only what is inside its own container
+            return next((folder for folder in packages if (folder / name).exists()), packages[0]) / name
+    return machine.applications / "Claude" / name
+
+
+def _goose(machine: Machine) -> Path:
+    if machine.platform == "win32":
+        return machine.roaming / "Block" / "goose" / "config" / "config.yaml"
+    return machine.config / "goose" / "config.yaml"
+
+
+def _zed(machine: Machine) -> Path:
+    folder = machine.roaming / "Zed" if machine.platform == "win32" else machine.config / "zed"
+    return folder / "settings.json"
+
+
+_ALL = (
+    Client(
+        name="claude-code",
+        title="Claude Code",
+        path="mcpServers",
+        user_file=_claude_code,
+        project_file=".mcp.json",
+        programs=("claude",),
+        variable=f"${{{KEY}:-}}",
+        reference="Claude Code fills in the key from your shell",
+        after="Start Claude Code again; /mcp lists the server.",
+        extra=(("type", "stdio"),),
+    ),
+    Client(
+        name="claude-desktop",
+        title="Claude Desktop",
+        path="mcpServers",
+        user_file=_claude_desktop,
+        project_file="",
+        programs=(),
+        variable="",
+        reference="",
+        after="Quit Claude Desktop entirely and start it again.",
+    ),
+    Client(
+        name="cursor",
+        title="Cursor",
+        path="mcpServers",
+        user_file=lambda machine: machine.home / ".cursor" / "mcp.json",
+        project_file=".cursor/mcp.json",
+        programs=("cursor",),
+        variable=f"${{env:{KEY}}}",
+        reference="Cursor fills in the key from your shell",
+        after="Restart Cursor; its settings list the server under MCP.",
+        language="jsonc",
+    ),
+    Client(
+        name="vscode",
+        title="VS Code",
+        path="servers",
+        user_file=lambda machine: machine.applications / "Code" / "User" / "mcp.json",
+        project_file=".vscode/mcp.json",
+        programs=("code",),
+        variable=f"${{input:{INPUT}}}",
+        reference="VS Code asks for the key once and keeps it safe",
+        after="Run “MCP: List Servers” in VS Code and start kubeez.",
+        extra=(("type", "stdio"),),
+        language="jsonc",
+    ),
+    Client(
+        name="codex",
+        title="Codex",
+        path="mcp_servers",
+        user_file=lambda machine: machine.folder("CODEX_HOME", machine.home / ".codex") / "config.toml",
+        project_file=".codex/config.toml",
+        programs=("codex",),
+        variable="",
+        reference="Codex forwards the key from your shell",
+        after="Start Codex again; /mcp lists the server.",
+        language="toml",
+    ),
+    Client(
+        name="gemini-cli",
+        title="Gemini CLI",
+        path="mcpServers",
+        user_file=lambda machine: machine.home / ".gemini" / "settings.json",
+        project_file=".gemini/settings.json",
+        programs=("gemini",),
+        variable=f"${KEY}",
+        reference="Gemini CLI fills in the key from your shell, where it has to be set",
+        after="Start Gemini CLI again; /mcp lists the server.",
+        extra=(("timeout", 600_000),),
+        language="jsonc",
+    ),
+    Client(
+        name="zed",
+        title="Zed",
+        path="context_servers",
+        user_file=_zed,
+        project_file="",
+        programs=("zed", "zeditor"),
+        variable="",
+        reference="",
+        after="Zed reads it at once; the agent panel's settings list the server.",
+        language="jsonc",
+    ),
+    Client(
+        name="goose",
+        title="Goose",
+        path="extensions",
+        user_file=_goose,
+        project_file="",
+        programs=("goose",),
+        variable="",
+        reference="Goose takes the key from its keyring; `goose configure` puts it there",
+        after="Start a new Goose session.",
+        extra=(("enabled", True), ("type", "stdio"), ("name", SERVER), ("timeout", 300)),
+        language="yaml",
+    ),
+)
+CLIENTS = {client.name: client for client in _ALL}
