@@ -41,7 +41,7 @@ def check_arguments(
 
     Args:
         recipe: A recipe's front matter.
-        given: What the caller gave, by name. Empty text counts as not given.
+        given: What the caller gave, by name, or what this function returned. Empty text and lists count as not given.
         read_table: Reads a CSV file for a `table` argument: (argument, path) to rows. Without it only CSV text
             and ready rows are accepted, for callers that may not touch files.
 
@@ -56,7 +56,7 @@ def check_arguments(
     values: dict[str, Any] = {}
     for name, argument in recipe.arguments.items():
         value = given.get(name)
-        if value is None or value == "":
+        if value is None or value == "" or value == []:
             values[name] = _default(name, argument)
             continue
         try:

@@ -119,3 +119,8 @@ def test_a_table_is_read_by_whoever_may_read_files() -> None:
 def test_half_typed_values_are_completed(argument: str, prefix: str, found: list[str]) -> None:
     known = {"model": ["nano-banana", "z-image"], "ratio": ["1:1", "9:16"]}
     assert complete(SUMMARY, argument, prefix, known) == found
+
+
+def test_checked_values_can_be_checked_again() -> None:
+    for values in (check(), check(count="4", languages="de, fr", rows="name\nA", loud="no", weight=".5")):
+        assert check_arguments(SUMMARY, values) == values

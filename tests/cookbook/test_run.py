@@ -12,6 +12,7 @@ from kubeez_mcp_local.cookbook.calls import ToolCallError
 from kubeez_mcp_local.cookbook.format import Origin, Recipe
 from kubeez_mcp_local.cookbook.journal import Journal, JournalError, RunMismatchError
 from kubeez_mcp_local.cookbook.parse import parse_recipe
+from kubeez_mcp_local.cookbook.plan import deciding
 from kubeez_mcp_local.cookbook.problems import RecipeError
 from kubeez_mcp_local.cookbook.run import run_recipe
 from kubeez_mcp_local.errors import InvalidArgumentError
@@ -388,3 +389,23 @@ async def test_five_hundred_rows_ask_for_one_price(tools: Any, tmp_path: Path) -
     report = await run(recipe_of(steps), tools, tmp_path, budget=10_000, given={"rows": rows})
     assert (report.status, report.spent) == ("completed", 7000.0)
     assert len(tools.made("estimate")) == 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "counts"),
+    [
+        ("tea", False),
+        ("{{ args.max_credits }} cups", True),
+        ("{{ max_credits }} cups", True),
+        ("{{ args['max_' ~ 'credits'] }} cups", True),
+        ("{{ args | length }} cups", True),
+    ],
+)
+def test_an_argument_that_only_sets_the_budget_does_not_decide_what_is_made(
+    prompt: str, counts: bool, plain: str
+) -> None:
+    text = plain.replace("A picture of {{ args.subject }}", prompt)
+    recipe = parse_recipe(text, Origin("draft", "a test"))
+    arguments = check_arguments(recipe.front, {"subject": "tea"})
+    assert ("max_credits" in deciding(recipe, arguments)) is counts
+    assert "aspect_ratio" in deciding(recipe, arguments)
