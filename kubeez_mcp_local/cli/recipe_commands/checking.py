@@ -164,7 +164,9 @@ async def _rehearsed(settings: Settings, recipe: Recipe) -> tuple[list[Finding],
                 ready = await prepare_run(bridge, recipe, values, client)
                 report = await ready.run(client)
         except InvalidArgumentError as error:
-            return [Finding("error", recipe.file, expect, "expect.with", error.message)], None
+            return [
+                Finding("error", recipe.file, expect, "expect.with", str(error).removeprefix("expect.with: "))
+            ], None
         except KubeezError as error:
             return [_as_finding(error, recipe)], None
     shortfalls = judge(recipe, report, ready.arguments)
