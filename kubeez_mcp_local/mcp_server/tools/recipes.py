@@ -13,7 +13,7 @@ from kubeez_mcp_local.mcp_server.recipe_rows import entry_row
 from kubeez_mcp_local.mcp_server.recipe_shaping import quoted_run, run_result
 from kubeez_mcp_local.mcp_server.tools import parameters as p
 
-RUN_PATIENCE = 40.0
+RUN_PATIENCE = 35.0
 """Seconds a call waits for a run; clients give up on calls that last a minute."""
 
 
@@ -76,7 +76,7 @@ async def run_recipe(
 ) -> RunResult:
     """Run all steps of a recipe within its budget. Costs credits: priced as a whole, one yes for all of it.
 
-    Waits up to 40 seconds; if it still runs, the same call goes on waiting. The same arguments are the same run:
+    Waits up to 35 seconds; if it still runs, the same call goes on waiting. The same arguments are the same run:
     nothing is paid twice, and a run that was cut off goes on.
     """
     from kubeez_mcp_local.jobs.failures import ConsentRequiredError
