@@ -127,16 +127,16 @@ class Payer:
         return started
 
     async def _in_turn(self, call: Call, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Call the tool; again, for as long as it says that the API's limits are used up and nothing was sent."""
+        """Call the tool; again, for as long as it says that its turn has not come or that it needs more time."""
         deadline = self.clock() + MAX_QUEUE_SECONDS
         while True:
             try:
                 return await self.call(call.step.tool, arguments, key=f"{self.run_id}/{call.key}")
             except KubeezError as error:
-                waits = error.retry_safe and error.spent is False and error.retry_after is not None
-                if not waits or self.stopped or self.clock() > deadline:
+                pause = _pause_after(error)
+                if pause is None or self.stopped or self.clock() > deadline:
                     raise
-                await self.sleep(min(max(error.retry_after or 0, 0.5), 60.0))
+                await self.sleep(pause)
 
     async def _settle(self, call: Call, result: dict[str, Any], quote: float | None) -> Paid:
         if result["status"] != "completed":
@@ -147,6 +147,15 @@ class Payer:
         self.purse.settle(call.key, cost)
         await self.write(self.journal.finished, call.key, result)
         return Paid(result, cost)
+
+
+def _pause_after(error: KubeezError) -> float | None:
+    """Seconds after which the same call is worth repeating; `None` when it is not."""
+    if error.code == "took_too_long":  # its key makes the repeat safe even if the request has left
+        return 1.0
+    if error.retry_safe and error.spent is False and error.retry_after is not None:  # the limits are used up
+        return min(max(error.retry_after, 0.5), 60.0)
+    return None
 
 
 def _no_job(answer: Mapping[str, Any]) -> str:

@@ -365,10 +365,15 @@ async def test_progress_is_told_call_by_call(tools: Any, tmp_path: Path) -> None
     assert events[-1].spent == 14.0
 
 
-async def test_a_call_waits_its_turn_while_the_limits_of_the_api_are_used_up(tools: Any, tmp_path: Path) -> None:
-    busy = ToolCallError("30 a minute", code="busy", retry_safe=True)
-    busy.retry_after = 46.0
-    tools.trouble = {"tea": busy}
+@pytest.mark.parametrize(
+    ("code", "retry_after", "spent", "pause"), [("busy", 46.0, False, 46.0), ("took_too_long", None, None, 1.0)]
+)
+async def test_a_call_whose_turn_has_not_come_or_that_needs_more_time_is_repeated(
+    tools: Any, tmp_path: Path, code: str, retry_after: float | None, spent: bool | None, pause: float
+) -> None:
+    later = ToolCallError("not now", code=code, spent=spent, retry_safe=True)
+    later.retry_after = retry_after
+    tools.trouble = {"tea": later}
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -379,7 +384,7 @@ async def test_a_call_waits_its_turn_while_the_limits_of_the_api_are_used_up(too
     report = await run(recipe_of(HERO), tools, tmp_path, sleep=sleep)
 
     assert (report.status, report.spent) == ("completed", 14)
-    assert slept[:3] == [46.0, 46.0, 46.0]
+    assert slept[:3] == [pause] * 3
     assert {key for tool, _, key in tools.calls if tool == "generate_media"} == {"r1/hero"}
 
 
