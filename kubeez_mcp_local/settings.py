@@ -278,7 +278,7 @@ def _filled_in(source: str, name: str, value: Any) -> Any:
     """Refuse template text that a launcher passed on without filling it in, such as `${KUBEEZ_API_KEY}`."""
     if isinstance(value, str) and _TEMPLATE.search(value):
         raise SettingsError(
-            f"{variable(name)} from {source} still holds the placeholder {value!r}: "
+            f"{variable(name)} from {source} still holds {_placeholder(name, value)}: "
             "the program that started this server did not fill it in.",
             next_step="Write the value itself into that program's MCP config, or remove the line.",
         )
@@ -290,6 +290,11 @@ def _filled_in(source: str, name: str, value: Any) -> Any:
                 next_step="Copy the key again from https://kubeez.com/settings/api-keys.",
             )
     return value
+
+
+def _placeholder(name: str, value: str) -> str:
+    """The placeholder itself, unless a key was typed into it."""
+    return "a placeholder" if name == "api_key" and "sk_" in value else f"the placeholder {value!r}"
 
 
 def _own_config(env_file: Path | None) -> Mapping[str, str | None]:

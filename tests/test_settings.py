@@ -167,3 +167,9 @@ def test_empty_values_count_as_not_given(folder: Path) -> None:
 def test_every_setting_is_described() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
     assert variable("api_key") == "KUBEEZ_API_KEY"
+
+
+def test_a_key_typed_between_the_brackets_of_a_placeholder_is_not_shown() -> None:
+    with pytest.raises(SettingsError, match="still holds a placeholder") as refusal:
+        load_settings(environ={"KUBEEZ_API_KEY": "<sk_live_example>"})
+    assert "sk_live" not in str(refusal.value)
