@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -142,6 +144,48 @@ def test_credits_are_spent_only_after_a_yes(live: dict[str, str], api: RunningSa
     assert charges(api) == 3
 
 
+@pytest.mark.parametrize(("answer", "code", "paid"), [("n", 1, 0), ("", 1, 0), ("y", 0, 3)])
+def test_at_a_terminal_one_question_is_asked(
+    live: dict[str, str], api: RunningSandbox, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, paid: int
+) -> None:
+    monkeypatch.setattr("kubeez_mcp_local.cli.recipe_commands.carrying_out.can_ask", lambda: True)
+    command = ["recipes", "run", "three-ad-variants", "--brief", "A red shoe"]
+    done = CliRunner().invoke(cli, command, env=live, input=f"{answer}\n")
+    assert done.output.count("Go ahead?") == 1
+    assert ("Nothing was spent." in done.output) == (paid == 0)
+    assert (done.exit_code, charges(api)) == (code, paid)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
+def test_ctrl_c_leaves_a_run_that_the_same_command_goes_on_with(
+    live: dict[str, str], api: RunningSandbox, tmp_path: Path
+) -> None:
+    api.control.knobs(speed=20)  # slow enough to be in the middle of it
+    command = [sys.executable, "-m", "kubeez_mcp_local", "recipes", "run", "three-ad-variants", "--brief", "A red shoe"]
+    try:
+        with subprocess.Popen(
+            [*command, "--yes"], env=live | {"HOME": str(tmp_path)}, stderr=subprocess.PIPE, text=True
+        ) as running:
+            deadline = time.monotonic() + 30
+            while charges(api) == 0 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            running.send_signal(signal.SIGINT)
+            said = running.communicate(timeout=30)[1]
+    finally:
+        api.control.knobs(speed=5000)
+    assert running.returncode == 130
+    assert "Go on with the same command" in said
+    assert "Traceback" not in said
+    assert facts(live, "run", "three-ad-variants", "--brief", "A red shoe", "--yes")["status"] == "completed"
+    assert charges(api) == 3
+
+
+def test_nothing_is_made_where_settings_are_read_only_and_toolsets_do_not_matter(variables: dict[str, str]) -> None:
+    ask = ("run", "three-ad-variants", "--brief", "A red shoe")
+    assert "KUBEEZ_READ_ONLY" in recipes(variables | {"KUBEEZ_READ_ONLY": "true"}, *ask, code=2).output
+    assert facts(variables | {"KUBEEZ_TOOLSETS": "links"}, *ask)["status"] == "completed"
+
+
 def test_a_budget_can_only_be_lowered(live: dict[str, str], api: RunningSandbox) -> None:
     ask = ("run", "three-ad-variants", "--brief", "A red shoe", "--yes", "--max-credits")
     stopped = facts(live, *ask, "20", code=3)
@@ -187,6 +231,26 @@ def test_check_is_fit_for_ci(variables: dict[str, str], tmp_path: Path) -> None:
     assert "spent 14 credits; expected at most 5" in said
     assert "good.md:" not in said
     assert recipes(variables, "check", "dear", "--no-rehearsal").exit_code == 0
+
+
+def test_check_takes_files_and_folders_and_tells_a_program_what_it_found(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "team"
+    recipes(variables, "new", "good", "--folder", str(folder / "recipes"))
+    good = (folder / "recipes" / "good.md").read_text("utf-8")
+    (folder / "recipes" / "wrong.md").write_text(good.replace("name: good", "name: wrong\ntags: [X!]"), "utf-8")
+    found = facts(variables, "check", "team", "--no-rehearsal", code=1)
+    assert (found["errors"], found["warnings"]) == (1, 0)
+    by_name = {row["name"]: row for row in found["recipes"]}
+    (finding,) = by_name["wrong"]["findings"]
+    assert finding["file"].replace("\\", "/") == "team/recipes/wrong.md"
+    assert finding["line"] > 1
+    rehearsed = facts(variables, "check", "team/recipes/good.md")["recipes"][0]["rehearsal"]
+    assert rehearsed == {"files": 1, "credits": 14}
+    assert "there is no file" in recipes(variables, "check", "team/nothing.md", code=2).output
+    (tmp_path / "empty").mkdir()
+    assert "there are no recipes in" in recipes(variables, "check", "empty", code=2).output
 
 
 def test_jobs_become_a_recipe(variables: dict[str, str], tmp_path: Path) -> None:

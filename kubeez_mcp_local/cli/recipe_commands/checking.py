@@ -119,7 +119,7 @@ def _in_file(path: Path) -> Recipe | RecipeError:
     from kubeez_mcp_local.cookbook.library import read_recipe
 
     if not path.is_file():
-        raise InvalidArgumentError("FILE", f"there is no file {path}.")
+        raise InvalidArgumentError("FILE", f"there is no file or folder {path}.")
     return _tried(lambda: read_recipe(path))
 
 

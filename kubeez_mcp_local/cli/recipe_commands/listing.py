@@ -146,7 +146,8 @@ def _show(recipe: Recipe) -> None:
         "tags": ", ".join(recipe.front.tags) or "–",
         "budget": _budget(recipe),
         "tools": ", ".join(recipe.tools) or "–",
-        "from": f"{recipe.origin.where}: {shown(Path(recipe.file), Path.cwd())}",
+        "from": recipe.origin.where,
+        "file": shown(Path(recipe.file), Path.cwd()),
     }
     for name, value in facts.items():
         terminal.print(f"{name:<8}{plain(value)}", soft_wrap=True)
