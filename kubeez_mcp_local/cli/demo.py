@@ -139,4 +139,18 @@ def _report(made: list[Made], sheet: Path) -> None:
     console.print(table)
     console.print(f"Comparison sheet: {shown(sheet, here)}")
     console.print(f"This was a rehearsal with play credits and marked pictures. Live it would cost {total:g} credits.")
-    console.print("Next: add it to your client (README), or see `kubeez-mcp-local recipes list`.", style="dim")
+    console.print(f"Next: {_next_command()}", style="dim")
+
+
+def _next_command() -> str:
+    """How to get from here into the person's own client."""
+    from kubeez_mcp_local.cli.clients.finding import is_here
+    from kubeez_mcp_local.cli.clients.known import CLIENTS
+    from kubeez_mcp_local.cli.clients.machine import Machine
+
+    machine = Machine.this()
+    here = [client for client in CLIENTS.values() if is_here(client, machine)]
+    if not here:
+        return f"`{machine.typed} install` lists the clients it can be added to."
+    others = f" (also here: {', '.join(client.name for client in here[1:])})" if here[1:] else ""
+    return f"`{machine.typed} install {here[0].name}` adds this to {here[0].title}{others}."

@@ -133,7 +133,7 @@ def _install(options: Options, client: Client, wish: _Wish, machine: Machine, *,
         _show_diff(plan)
         return
     if wish.check:
-        _check(launch)
+        _check(launch, machine)
     backup = plan.write()
     console.print(f"{client.title} has it now: {config.path}")
     if backup:
@@ -166,17 +166,26 @@ def _launch(options: Options, wish: _Wish, machine: Machine) -> Launch:
     return launch.plus(*options.as_arguments())
 
 
-def _check(launch: Launch) -> None:
+def _check(launch: Launch, machine: Machine) -> None:
+    """Start the command once as clients do that pass few variables on, else as those that pass all on."""
     import anyio
 
+    from kubeez_mcp_local.cli.clients.errors import NoCommandError
     from kubeez_mcp_local.cli.clients.trying import try_server
 
-    async def attempt() -> None:
+    async def attempt() -> str:
         with remarks().status(f"Starting `{launch}` once …"):
-            tried = await try_server(launch, "legacy", variables={}, within=_PATIENCE)
-        remarks().print(f"`{launch}` works: {tried.tools} tools after {tried.seconds:.1f} s.")
+            try:
+                tried = await try_server(launch, "legacy", variables={}, within=_PATIENCE)
+            except NoCommandError:
+                tried = await try_server(launch, "legacy", variables=machine.variables, within=_PATIENCE)
+                return f"`{launch}` works, but only with the variables of this shell, which not every client passes on."
+        return f"`{launch}` works: {tried.tools} tools after {tried.seconds:.1f} s."
 
-    anyio.run(attempt)
+    try:
+        remarks().print(anyio.run(attempt))
+    except NoCommandError as error:
+        raise NoCommandError(error.message, next_step=f"{error.next_step} --no-check writes it untried.") from None
 
 
 def _asked_key() -> str:
@@ -238,7 +247,7 @@ def _list(machine: Machine, *, as_json: bool) -> None:
         table.add_row(one.client.name, one.client.title, "yes" if one.here else "–", one.state, str(one.path))
     console = results()
     console.print(table)
-    console.print(f"\nAdd it with: kubeez-mcp-local install {_example(found)}")
+    console.print(f"\nAdd it with: {machine.typed} install {_example(found)}")
 
 
 def _example(found: list[Any]) -> str:

@@ -21,6 +21,7 @@ def run_cli(folder: Path, *arguments: str, **variables: str) -> subprocess.Compl
 
 
 def test_the_demo_ends_with_pictures_a_sheet_and_a_table(tmp_path: Path) -> None:
+    (tmp_path / ".codex").mkdir()
     # A key and a base URL in the environment must not turn the demo into something that costs money.
     done = run_cli(tmp_path, "demo", KUBEEZ_API_KEY="sk_live_example", KUBEEZ_BASE_URL="https://api.kubeez.com")
     assert done.returncode == 0, done.stderr
@@ -35,12 +36,13 @@ def test_the_demo_ends_with_pictures_a_sheet_and_a_table(tmp_path: Path) -> None
         assert sheet.width > sheet.height > 400
     assert "42" in done.stdout
     assert "rehearsal" in done.stdout
+    assert "install codex` adds this to Codex" in done.stdout
 
 
 def test_help_names_every_command_without_importing_a_server(tmp_path: Path) -> None:
     done = run_cli(tmp_path, "--help")
     assert done.returncode == 0
-    for command in ("serve", "demo", "sandbox"):
+    for command in ("serve", "demo", "install", "doctor", "sandbox"):
         assert command in done.stdout
 
 

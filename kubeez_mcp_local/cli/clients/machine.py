@@ -62,6 +62,11 @@ class Machine:
             return self.home / "Library" / "Application Support"
         return self.roaming if self.platform == "win32" else self.config
 
+    @property
+    def typed(self) -> str:
+        """How this program is called here at a terminal."""
+        return "uv run kubeez-mcp-local" if "UV_RUN_RECURSION_DEPTH" in self.variables else "kubeez-mcp-local"
+
     def which(self, program: str) -> str | None:
         """The path of a program that can be started by its name, or by its path."""
         return shutil.which(program, path=self.variables.get("PATH"))
