@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[a-z0-9](?:-?[a-z0-9])*\Z")
 _STARTER = """---
-# yaml-language-server: $schema={schema}
 name: {name}
 title: {title}
 description: One picture of one subject, in the style you name.
@@ -73,12 +72,10 @@ def starter(name: str, title: str = "") -> str:
     Raises:
         InvalidArgumentError: The name is not one a recipe can have.
     """
-    from kubeez_mcp_local.cookbook.schema import SCHEMA_FILE
-
     if not _NAME.match(name) or len(name) > 64:
         raise InvalidArgumentError("name", f"{name!r}: use up to 64 lower-case letters, digits and single hyphens")
     words = " ".join(title.split())[:80] or name.replace("-", " ").capitalize()
-    return _STARTER.format(name=name, title=_quoted(words), schema=SCHEMA_FILE.as_uri())
+    return _STARTER.format(name=name, title=_quoted(words))
 
 
 def write_starter(folder: Path, name: str, title: str = "") -> Path:

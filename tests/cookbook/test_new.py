@@ -8,7 +8,7 @@ import pytest
 
 from kubeez_mcp_local.cookbook.check import check_recipe
 from kubeez_mcp_local.cookbook.library import read_recipe
-from kubeez_mcp_local.cookbook.new import write_starter
+from kubeez_mcp_local.cookbook.new import starter, write_starter
 from kubeez_mcp_local.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -35,3 +35,7 @@ def test_a_file_that_is_there_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgumentError, match="there already"):
         write_starter(tmp_path, "mine")
     assert path.read_text(encoding="utf-8") == "my work"
+
+
+def test_nothing_of_this_machine_gets_into_a_file_that_will_be_shared() -> None:
+    assert "file:" not in starter("shared")

@@ -34,11 +34,13 @@ def new(options: Options, name: str, title: str, folder: Path | None) -> None:
     """Start a recipe called NAME: a small one that works as it is, to change."""
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.cookbook.new import write_starter
+    from kubeez_mcp_local.cookbook.schema import SCHEMA_FILE
     from kubeez_mcp_local.mcp_server.recipe_parts import recipe_folder
 
     settings = options.settings(mode="sandbox")
     path = write_starter((folder or recipe_folder(Bridge(settings))).absolute(), name, title)
     _written(settings, path, name)
+    results().print(f"\nThe schema of its front matter, for your editor: {SCHEMA_FILE}", soft_wrap=True)
 
 
 @click.command(short_help="Make a recipe of finished jobs.")
