@@ -17,6 +17,8 @@ from kubeez_mcp_local.cli.clients.errors import NoCommandError
 from kubeez_mcp_local.settings import APP
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kubeez_mcp_local.cli.clients.machine import Machine
 
 
@@ -123,7 +125,7 @@ def _source() -> str | None:
     return source_of(json.loads(text)) if text else None
 
 
-def source_of(direct_url: dict[str, object]) -> str:
+def source_of(direct_url: Mapping[str, object]) -> str:
     """What `uvx --from` takes for a `direct_url.json` (PEP 610)."""
     url = str(direct_url["url"])
     vcs = direct_url.get("vcs_info")

@@ -1,0 +1,192 @@
+"""Plans for a client's config: what changes, what stays, what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kubeez_mcp_local.cli.clients.errors import BrokenConfigError, CannotEditError, ConfigConflictError
+from kubeez_mcp_local.cli.clients.finding import flaws_of, is_here, look, look_everywhere
+from kubeez_mcp_local.cli.clients.installing import Config, plan_install, plan_removal, read
+from kubeez_mcp_local.cli.clients.known import CLIENTS, KeyIn
+from kubeez_mcp_local.cli.clients.launch import Launch
+from kubeez_mcp_local.cli.clients.masking import masked
+from tests.cli.clients.machines import machine_in, program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kubeez_mcp_local.cli.clients.known import Scope
+
+LAUNCH = Launch("/opt/bin/kubeez-mcp-local")
+
+
+def config_of(tmp_path: Path, name: str, content: Any = None, scope: Scope = "user") -> Config:
+    """A client's config in a throw-away home, with `content` in it: text, or data for JSON."""
+    machine, client = machine_in(tmp_path), CLIENTS[name]
+    if content is not None:
+        path = client.file(machine, scope)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content), "utf-8")
+    return read(client, scope, machine)
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+@pytest.mark.parametrize("key", KeyIn)
+def test_every_client_gets_its_entry_once_and_loses_it_again(name: str, key: KeyIn, tmp_path: Path) -> None:
+    if key is KeyIn.REFERENCE and not CLIENTS[name].reference:
+        return
+    config = config_of(tmp_path, name)
+    plan = plan_install(config, LAUNCH, key=key, value="sk_live_example")
+    assert plan.changes
+    assert plan.write() is None
+    again = config_of(tmp_path, name)
+    assert again.entry == CLIENTS[name].entry(LAUNCH, key, "sk_live_example")
+    assert not plan_install(again, LAUNCH, key=key, value="sk_live_example").changes
+    assert plan_removal(again).write() is not None
+    gone = config_of(tmp_path, name)
+    assert gone.entry is None
+    assert "kubeez" not in gone.file.text
+    assert not plan_removal(gone).changes
+
+
+def test_another_entry_of_that_name_is_replaced_only_by_force(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "cursor", {"mcpServers": {"kubeez": {"url": "https://example.com/mcp"}, "b": {}}})
+    with pytest.raises(ConfigConflictError, match="another kubeez entry"):
+        plan_install(config, LAUNCH, key=KeyIn.NOTHING)
+    with pytest.raises(ConfigConflictError, match="does not start kubeez-mcp-local"):
+        plan_removal(config)
+    plan = plan_install(config, LAUNCH, key=KeyIn.NOTHING, force=True)
+    servers = json.loads(plan.text)["mcpServers"]
+    assert servers == {"kubeez": {"command": LAUNCH.command, "args": []}, "b": {}}
+    assert json.loads(plan_removal(config, force=True).text) == {"mcpServers": {"b": {}}}
+
+
+def test_force_keeps_what_the_user_added_to_our_entry(tmp_path: Path) -> None:
+    own = {"env": {"KUBEEZ_OUTPUT_DIR": "/pictures"}, "alwaysAllow": ["estimate"]}
+    entry = {"command": "uvx", "args": ["kubeez-mcp-local"], **own}
+    config = config_of(tmp_path, "cursor", {"mcpServers": {"kubeez": entry}})
+    plan = plan_install(config, LAUNCH, key=KeyIn.REFERENCE, force=True)
+    changed = json.loads(plan.text)["mcpServers"]["kubeez"]
+    assert changed["env"] == {"KUBEEZ_OUTPUT_DIR": "/pictures", "KUBEEZ_API_KEY": "${env:KUBEEZ_API_KEY}"}
+    assert (changed["command"], changed["args"], changed["alwaysAllow"]) == (LAUNCH.command, [], ["estimate"])
+
+
+def test_what_the_user_added_does_not_make_our_entry_another(tmp_path: Path) -> None:
+    entry = {"command": LAUNCH.command, "args": [], "env": {"KUBEEZ_API_KEY": "sk_live_example"}, "timeout": 9}
+    config = config_of(tmp_path, "cursor", {"mcpServers": {"kubeez": entry}})
+    assert not plan_install(config, LAUNCH, key=KeyIn.NOTHING).changes
+
+
+def test_a_question_for_the_key_goes_and_comes_with_the_entry(tmp_path: Path) -> None:
+    text = '{\n  "inputs": [{"id": "other"}], // mine\n  "servers": {"a": {}}\n}\n'
+    plan = plan_install(config_of(tmp_path, "vscode", text), LAUNCH, key=KeyIn.REFERENCE)
+    plan.write()
+    config = config_of(tmp_path, "vscode")
+    assert [one["id"] for one in config.data["inputs"]] == ["other", "kubeez-key"]
+    assert plan_removal(config).text == text
+
+
+def test_a_broken_config_is_refused_with_its_line_and_without_its_secrets(tmp_path: Path) -> None:
+    text = '{\n  "a": {"API_KEY": "topsecret"} "b"\n}\n'
+    with pytest.raises(BrokenConfigError, match=r"mcp\.json:2:\d+: Expecting ',' delimiter") as refusal:
+        config_of(tmp_path, "cursor", text)
+    assert "topsecret" not in str(refusal.value)
+
+
+def test_a_layout_for_people_only_is_refused(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "codex", 'mcp_servers = {a = {command = "q"}}\n')
+    with pytest.raises(CannotEditError, match="by hand"):
+        plan_install(config, LAUNCH, key=KeyIn.NOTHING)
+
+
+def test_a_diff_shows_the_change_and_no_secret(tmp_path: Path) -> None:
+    others = {"a": {"env": {"GITHUB_TOKEN": "topsecret"}}}
+    config = config_of(tmp_path, "claude-desktop", json.dumps({"mcpServers": others}, indent=2))
+    diff = plan_install(config, LAUNCH, key=KeyIn.VALUE, value="sk_live_example").diff()
+    assert '+    "kubeez": {' in diff
+    assert "topsecret" not in diff
+    assert "sk_live_example" not in diff
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('"GITHUB_TOKEN": "abc",', '"GITHUB_TOKEN": "…",'),
+        ("  api_key: foo bar", "  api_key: …"),
+        ('"KUBEEZ_API_KEY": "${env:X}"', '"KUBEEZ_API_KEY": "${env:X}"'),
+        ('env_vars = ["KUBEEZ_API_KEY"]', 'env_vars = ["KUBEEZ_API_KEY"]'),
+        ('"args": ["--key", "ghp_abcdefghijklmnop"]', '"args": ["--key", "…"]'),
+        ("env_keys:\n- KUBEEZ_API_KEY\n", "env_keys:\n- KUBEEZ_API_KEY\n"),
+    ],
+)
+def test_secrets_are_hidden_and_references_are_not(text: str, shown: str) -> None:
+    assert masked(text) == shown
+
+
+def test_clients_are_found_by_their_program_or_their_folder(tmp_path: Path) -> None:
+    program(tmp_path / "bin", "claude")
+    machine = machine_in(tmp_path, PATH=str(tmp_path / "bin"))
+    (machine.home / ".cursor").mkdir()
+    assert {name for name, client in CLIENTS.items() if is_here(client, machine)} == {"claude-code", "cursor"}
+
+
+def test_the_list_says_where_it_is(tmp_path: Path) -> None:
+    config_of(tmp_path, "codex", '[mcp_servers.kubeez]\ncommand = "uvx"\nargs = ["kubeez-mcp-local"]\n')
+    config_of(tmp_path, "zed", {"context_servers": {"kubeez": {"url": "https://example.com"}}})
+    with pytest.raises(BrokenConfigError):
+        config_of(tmp_path, "goose", "extensions: [\n")
+    config_of(tmp_path, "vscode", {"servers": {"kubeez": {"command": "kubeez-mcp-local"}}}, scope="project")
+    found = {(one.client.name, one.scope): one.state for one in look_everywhere(machine_in(tmp_path))}
+    assert found.pop(("codex", "user")) == "yes"
+    assert found.pop(("zed", "user")) == "another"
+    assert found.pop(("goose", "user")) == "broken file"
+    assert found.pop(("vscode", "project")) == "yes"
+    assert set(found.values()) == {"–"}
+
+
+@pytest.mark.parametrize(
+    ("name", "scope", "entry", "flaw"),
+    [
+        ("cursor", "user", {"command": "/nope/uvx", "args": ["kubeez-mcp-local"]}, "does not exist"),
+        ("cursor", "user", {"args": ["kubeez-mcp-local"]}, "names no command"),
+        ("cursor", "user", {"command": "good", "args": "kubeez-mcp-local"}, ""),
+        ("claude-desktop", "user", {"command": "good", "args": ["kubeez-mcp-local"]}, "no whole path"),
+        ("cursor", "user", {"command": "good", "args": ["kubeez-mcp-local"], "disabled": True}, "switched off"),
+        (
+            "zed",
+            "user",
+            {"command": "good", "args": ["kubeez-mcp-local"], "env": {"KUBEEZ_API_KEY": "$X"}},
+            "not fill in",
+        ),
+        (
+            "cursor",
+            "project",
+            {"command": "good", "args": ["kubeez-mcp-local"], "env": {"KUBEEZ_API_KEY": "sk_live_example"}},
+            "gets committed",
+        ),
+        ("cursor", "user", {"command": "good", "args": ["kubeez-mcp-local"]}, ""),
+        ("cursor", "user", [], "no table"),
+    ],
+)
+def test_what_is_wrong_with_an_entry_is_said(name: str, scope: Scope, entry: Any, flaw: str, tmp_path: Path) -> None:
+    program(tmp_path / "bin", "good")
+    config = config_of(tmp_path, name, {CLIENTS[name].path: {"kubeez": entry}}, scope=scope)
+    flaws = flaws_of(config, machine_in(tmp_path, PATH=str(tmp_path / "bin")))
+    assert [flaw for one in flaws if flaw in one.what] == ([flaw] if flaw else [])
+    assert len(flaws) == bool(flaw)
+
+
+def test_a_key_that_others_can_read_is_mentioned(tmp_path: Path) -> None:
+    program(tmp_path / "bin", "good")
+    machine = machine_in(tmp_path, PATH=str(tmp_path / "bin"))
+    entry = {"command": "good", "args": ["kubeez-mcp-local"], "env": {"KUBEEZ_API_KEY": "sk_live_example"}}
+    config = config_of(tmp_path, "cursor", {"mcpServers": {"kubeez": entry}})
+    config.path.chmod(0o644)
+    (flaw,) = flaws_of(read(config.client, "user", machine), machine)
+    assert (flaw.serious, "chmod 600" in flaw.next_step) == (False, True)
+    config.path.chmod(0o600)
+    assert flaws_of(read(config.client, "user", machine), machine) == []
+    assert look(config.client, "user", machine).as_json()["state"] == "installed"
