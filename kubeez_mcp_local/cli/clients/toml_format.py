@@ -67,6 +67,8 @@ class Toml:
             if kept and not kept[-1].strip():
                 kept.pop()  # the blank line that sets our table apart
             here = _end_of_table(lines, here)
+            if not kept and here < len(lines) and not lines[here].strip():
+                here += 1
         return "".join(kept)
 
     def snippet(self, path: Sequence[str | int], value: Any) -> str:

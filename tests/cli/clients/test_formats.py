@@ -92,7 +92,7 @@ def test_a_comment_that_introduces_the_next_table_survives_the_removal_of_ours()
     text = (
         '[mcp_servers.kubeez]\ncommand = "q" # ours\n[mcp_servers.kubeez.env]\nA = "1"\n\n# about tui\n[tui]\nb = 1\n'
     )
-    assert editing.take(TOML, text, PATHS["toml"]) == "\n# about tui\n[tui]\nb = 1\n"
+    assert editing.take(TOML, text, PATHS["toml"]) == "# about tui\n[tui]\nb = 1\n"
 
 
 def test_an_entry_in_the_middle_leaves_no_trace() -> None:

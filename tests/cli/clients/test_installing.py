@@ -80,6 +80,11 @@ def test_what_the_user_added_does_not_make_our_entry_another(tmp_path: Path) -> 
     assert not plan_install(config, LAUNCH, key=KeyIn.NOTHING).changes
 
 
+def test_our_entry_is_still_ours_after_codex_dropped_its_empty_list(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "codex", f'[mcp_servers.kubeez]\ncommand = "{LAUNCH.command}"\n')
+    assert not plan_install(config, LAUNCH, key=KeyIn.NOTHING).changes
+
+
 def test_a_question_for_the_key_goes_and_comes_with_the_entry(tmp_path: Path) -> None:
     text = '{\n  "inputs": [{"id": "other"}], // mine\n  "servers": {"a": {}}\n}\n'
     plan = plan_install(config_of(tmp_path, "vscode", text), LAUNCH, key=KeyIn.REFERENCE)
