@@ -40,13 +40,16 @@ class Begun:
 
     Attributes:
         spent: Charged for what is finished.
-        promised: Held back for what was sent and is not finished.
+        promised: Held back for calls that were begun and are not finished.
+        covered: The part of the run's price that needs no further yes: quotes of all calls whose jobs exist. A call
+            that was cut off before its answer was recorded may have to be sent yet, so it is not among them.
         finished: How many calls are finished.
         outcome: How the last attempt ended; `None` when it was cut off, or when there was none.
     """
 
     spent: float = 0.0
     promised: float = 0.0
+    covered: float = 0.0
     finished: int = 0
     outcome: Outcome | None = None
 
@@ -82,7 +85,7 @@ class Prepared:
             return 0.0
         if self.prices.credits is None:
             return None
-        return max(self.prices.credits - self.begun.spent - self.begun.promised, 0.0)
+        return max(self.prices.credits - self.begun.covered, 0.0)
 
     @property
     def paid_calls(self) -> int:
@@ -92,7 +95,8 @@ class Prepared:
     @property
     def identity(self) -> str:
         """Names exactly this run in its present state, for the yes that is given to it."""
-        state = [self.recipe.text, self.arguments, self.run_id, self.mode, self.begun.spent, self.begun.promised]
+        begun = [self.begun.spent, self.begun.promised, self.begun.covered]
+        state = [self.recipe.text, self.arguments, self.run_id, self.mode, *begun]
         return digest(json.dumps(state, sort_keys=True, default=str))
 
     async def run(
@@ -184,11 +188,12 @@ def default_run_id(recipe: Recipe, arguments: Mapping[str, Any]) -> str:
 
 
 def _begun(record: Record) -> Begun:
+    begun = [call for call in record.calls.values() if call.arguments is not None]
     finished = [call for call in record.calls.values() if call.result is not None]
-    promised = [call for call in record.calls.values() if call.result is None and call.arguments is not None]
     return Begun(
         spent=sum(charged(call.result, call.quote) for call in finished if call.result is not None),
-        promised=sum(call.quote or 0.0 for call in promised),
+        promised=sum(call.quote or 0.0 for call in begun if call.result is None),
+        covered=sum(call.quote or 0.0 for call in begun if call.result is not None or call.ids),
         finished=len(finished),
         outcome=record.outcome,
     )

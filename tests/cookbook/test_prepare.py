@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kubeez_mcp_local.cookbook.format import Origin, Recipe
-from kubeez_mcp_local.cookbook.journal import RunMismatchError
+from kubeez_mcp_local.cookbook.journal import Journal, RunMismatchError
 from kubeez_mcp_local.cookbook.parse import parse_recipe
+from kubeez_mcp_local.cookbook.plan import deciding
 from kubeez_mcp_local.cookbook.prepare import Prepared, prepare
 from kubeez_mcp_local.cookbook.problems import RecipeError
 from kubeez_mcp_local.errors import InvalidArgumentError
@@ -99,6 +100,37 @@ async def test_what_a_run_has_spent_today_does_not_count_against_it_twice(
     assert (again.begun.spent, again.due, again.budget.credits) == (14, 14, 28)
     assert "14 of them spent before" in again.summary()
     assert await carried_out(again, tools) == "completed"
+
+
+async def test_a_call_whose_fate_is_not_recorded_is_asked_about_again_and_one_that_was_accepted_is_not(
+    plain: str, tools: Any, tmp_path: Path
+) -> None:
+    first = await ready(plain, tools, tmp_path)
+    journal = Journal(tmp_path, first.run_id, first.recipe.text, deciding(first.recipe, first.arguments), "sandbox")
+    journal.started("hero", "generate_media", {"model": "nano-banana-2", "prompt": "A picture of a kite"}, 14)
+    cut_off = await ready(plain, tools, tmp_path)
+    assert (cut_off.begun.promised, cut_off.due) == (14, 14)
+    journal.accepted("hero", ["job-1"])
+    accepted = await ready(plain, tools, tmp_path)
+    journal.close()
+    assert (accepted.begun.promised, accepted.due) == (14, 0)
+    assert len({first.identity, cut_off.identity, accepted.identity}) == 3
+
+
+async def test_a_finished_call_that_cost_more_than_its_quote_does_not_pay_for_the_next(
+    plain: str, tools: Any, tmp_path: Path
+) -> None:
+    two = plain.replace(
+        "steps:\n", "steps:\n  - {id: first, tool: generate_media, with: {model: nano-banana-2, prompt: x}}\n"
+    )
+    first = await ready(two, tools, tmp_path)
+    journal = Journal(tmp_path, first.run_id, two, deciding(first.recipe, first.arguments), "sandbox")
+    journal.started("first", "generate_media", {"model": "nano-banana-2", "prompt": "x"}, 14)
+    journal.accepted("first", ["job-1"])
+    journal.finished("first", {"status": "completed", "cost": {"charged": 30}})
+    journal.close()
+    again = await ready(two, tools, tmp_path)
+    assert (again.begun.spent, again.due) == (30, 14)
 
 
 async def test_an_unknown_price_is_due_in_unknown_height(plain: str, tools: Any, tmp_path: Path) -> None:

@@ -131,17 +131,17 @@ def _announce(prepared: Prepared, settings: Settings) -> None:
 
 
 def _agreed(prepared: Prepared, settings: Settings, wish: Wish) -> bool | None:
-    """True after a yes, False when nobody has to be asked, None after a no.
+    """True after a yes, False when there is none and none is needed, None after a no.
 
     Raises:
         NobodyToAskError: There is nobody to ask.
     """
     from kubeez_mcp_local.jobs.consent import needs_consent
 
-    if prepared.complete or not needs_consent(prepared.due, settings.asks_above):
-        return False
     if wish.yes:
         return True
+    if prepared.complete or not needs_consent(prepared.due, settings.asks_above):
+        return False
     if not can_ask():
         raise NobodyToAskError(
             "This run spends credits and nobody is at the terminal to agree. Nothing was spent.",
