@@ -43,15 +43,17 @@ class Viewer:
     def read(self, job: Job) -> AnyGeneration | None:
         """One status read, counted; None while the job is not to be seen yet."""
         knobs = self._desk.panel.knobs
-        finished = job.status(self._desk.books.clock()) == "completed"
-        self._desk.books.count_read(job.id, finished=finished and job.reads >= knobs.early_404)
+        status = job.status(self._desk.books.clock())  # once: what is counted as completed is shown as completed
+        self._desk.books.count_read(job.id, finished=status == "completed" and job.reads >= knobs.early_404)
         if job.reads < knobs.early_404:
             return None
-        return self.show(job, hide_urls=job.finished_reads < knobs.null_urls)
+        return self._shown(job, status, hide_urls=job.finished_reads < knobs.null_urls)
 
-    def show(self, job: Job, *, hide_urls: bool = False, make: bool = True) -> AnyGeneration:
+    def show(self, job: Job, *, make: bool = True) -> AnyGeneration:
         """The job as it is now; with `make`, files that were never wanted so far are made first."""
-        status = job.status(self._desk.books.clock())
+        return self._shown(job, job.status(self._desk.books.clock()), make=make)
+
+    def _shown(self, job: Job, status: str, *, hide_urls: bool = False, make: bool = True) -> AnyGeneration:
         files = self._desk.books.files(job.id) if status == "completed" or job.kind == "music" else []
         if make and status == "completed":
             files = [self._desk.studio.ready(file) if file.role == "output" else file for file in files]
