@@ -9,6 +9,7 @@ from pydantic import Field
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
 from kubeez_mcp_local.mcp_server.results import GenerationsResult, JobResult
+from kubeez_mcp_local.mcp_server.rows import in_list
 from kubeez_mcp_local.mcp_server.shaping import job_result
 from kubeez_mcp_local.mcp_server.tools.parameters import JobId
 
@@ -85,7 +86,7 @@ async def get_generations(
     )
     return GenerationsResult(
         mode=call.mode,
-        generations=rows,
+        generations=[in_list(row) for row in rows],
         count=len(rows),
         next_step="view_media(output_id) shows a file." if rows else "Nothing matches; drop a filter.",
     )
