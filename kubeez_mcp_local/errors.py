@@ -6,6 +6,12 @@ them; this module holds only what all of them share.
 
 from __future__ import annotations
 
+import re
+
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+LONGEST_TEXT = 1_500
+"""Characters of a message. Whatever value it quotes, it must not fill a conversation."""
+
 
 class KubeezError(Exception):
     """An anticipated failure, explained to whoever asked.
@@ -27,9 +33,9 @@ class KubeezError(Exception):
     def __init__(
         self, message: str, *, next_step: str = "", spent: bool | None = False, retry_safe: bool = False
     ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.next_step = next_step
+        super().__init__(_presentable(message))
+        self.message = _presentable(message)
+        self.next_step = _presentable(next_step)
         self.spent = spent
         self.retry_safe = retry_safe
 
@@ -46,5 +52,24 @@ class InvalidArgumentError(KubeezError):
     code = "invalid_argument"
 
     def __init__(self, argument: str, message: str, *, next_step: str = "") -> None:
-        super().__init__(f"{argument}: {message}", next_step=next_step)
+        super().__init__(f"{argument}: {message}", next_step=next_step or "Correct it and try again.")
         self.argument = argument
+
+
+def has_half_character(text: str) -> bool:
+    """Whether `text` holds a lone surrogate, which nothing can store or send: JSON allows it, UTF-8 does not."""
+    return not text.isascii() and _HALF_CHARACTER.search(text) is not None
+
+
+def without_half_characters(text: str) -> str:
+    """`text` with a replacement mark for each half of a character."""
+    return text if text.isascii() else _HALF_CHARACTER.sub("\ufffd", text)
+
+
+def _presentable(text: str) -> str:
+    """`text` without its middle where it is too long: names come first in a message, and what is allowed last."""
+    text = without_half_characters(text)
+    if len(text) <= LONGEST_TEXT:
+        return text
+    half = LONGEST_TEXT // 2 - 20
+    return f"{text[:half]} … ({len(text) - 2 * half:,} characters) … {text[-half:]}"

@@ -192,8 +192,10 @@ class Drafting:
         from kubeez_mcp_local.rest.requests import RemoveBackground
 
         item = await self._inputs.resolve(image, argument="image_url")
-        if isinstance(item, LocalInput):
-            check_remove_background(mime=item.media_type.mime, size=item.size)
+        local = item if isinstance(item, LocalInput) else None
+        check_remove_background(
+            kind=item.kind, mime=local.media_type.mime if local else None, size=local.size if local else None
+        )
         return await self._by_length(
             "remove_background", "remove_background", RemoveBackground, {"image_url": item}, BACKGROUND_MODEL, None
         )

@@ -84,10 +84,11 @@ def check_separation(*, kind: str | None) -> None:
     verify_media_kind("media_url", kind, ("audio", "video"))
 
 
-def check_remove_background(*, mime: str | None, size: int | None) -> None:
-    """Refuse anything but a JPEG, PNG or WebP of at most 5 MB (`size` in bytes)."""
+def check_remove_background(*, kind: str | None, mime: str | None, size: int | None) -> None:
+    """Refuse anything but a JPEG, PNG or WebP of at most 5 MB (`size` in bytes); `None` is what is not known."""
     if mime is not None and mime not in BACKGROUND_TYPES:
         raise InvalidArgumentError("image_url", f"is {mime}; allowed: JPEG, PNG or WebP.")
+    verify_media_kind("image_url", kind, ("image",))
     if size is not None and size > BACKGROUND_MAX_BYTES:
         raise InvalidArgumentError("image_url", f"has {size / 1024 / 1024:.1f} MB; at most 5 MB are allowed.")
 

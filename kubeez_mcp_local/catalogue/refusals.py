@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.errors import InvalidArgumentError, has_half_character
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+_MAX_NESTING = 100
 
 
 class HostedError(InvalidArgumentError):
@@ -28,6 +31,23 @@ def verify_text(argument: str, text: str | None, longest: int) -> None:
     """Refuse `text` if it has more than `longest` characters."""
     if text is not None and len(text) > longest:
         raise InvalidArgumentError(argument, f"has {len(text)} characters; at most {longest} are allowed.")
+
+
+def verify_characters(argument: str, value: object, _nesting: int = 0) -> None:
+    """Refuse text, at any depth of `value`, that no file, database or request can hold: halves of characters.
+
+    They come about where a text was cut in the middle of an emoji.
+    """
+    if isinstance(value, str):
+        if has_half_character(value):
+            raise InvalidArgumentError(
+                argument, "holds half a character (a lone surrogate).", next_step="Send the text without it."
+            )
+    elif isinstance(value, dict | list | tuple):
+        if _nesting > _MAX_NESTING:
+            raise InvalidArgumentError(argument, f"is nested more than {_MAX_NESTING} levels deep.")
+        for entry in (*value.keys(), *value.values()) if isinstance(value, dict) else value:
+            verify_characters(argument, entry, _nesting + 1)
 
 
 def verify_number(argument: str, value: float | None, least: float, most: float, unit: str = "") -> None:

@@ -9,6 +9,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
+from kubeez_mcp_local.catalogue.refusals import verify_characters
 from kubeez_mcp_local.cookbook.problems import near
 from kubeez_mcp_local.errors import InvalidArgumentError
 
@@ -53,6 +54,7 @@ def check_arguments(
             allowed = ", ".join(recipe.arguments) or "none"
             hint = near(name, recipe.arguments)
             raise InvalidArgumentError(name, f"{recipe.name} has no such argument; it takes: {allowed}.{hint}")
+        verify_characters(name, given[name])
     values: dict[str, Any] = {}
     for name, argument in recipe.arguments.items():
         value = given.get(name)

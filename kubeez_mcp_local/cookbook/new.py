@@ -66,16 +66,25 @@ Make one picture for me.
 """
 
 
+def check_name(name: str) -> str:
+    """`name`, if a recipe can have it.
+
+    Raises:
+        InvalidArgumentError: It cannot.
+    """
+    if not _NAME.match(name) or len(name) > 64:
+        raise InvalidArgumentError("name", f"{name!r}: use up to 64 lower-case letters, digits and single hyphens")
+    return name
+
+
 def starter(name: str, title: str = "") -> str:
     """The text of a new recipe called `name`.
 
     Raises:
         InvalidArgumentError: The name is not one a recipe can have.
     """
-    if not _NAME.match(name) or len(name) > 64:
-        raise InvalidArgumentError("name", f"{name!r}: use up to 64 lower-case letters, digits and single hyphens")
     words = " ".join(title.split())[:80] or name.replace("-", " ").capitalize()
-    return _STARTER.format(name=name, title=_quoted(words))
+    return _STARTER.format(name=check_name(name), title=_quoted(words))
 
 
 def write_starter(folder: Path, name: str, title: str = "") -> Path:

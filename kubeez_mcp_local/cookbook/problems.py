@@ -25,7 +25,8 @@ class RecipeError(KubeezError):
 
     def __init__(self, file: str, line: int, field: str, reason: str, *, next_step: str = "") -> None:
         place = f"{file}:{line}" if line else file
-        super().__init__(f"{place}: {field}: {reason}" if field else f"{place}: {reason}", next_step=next_step)
+        message = f"{place}: {field}: {reason}" if field else f"{place}: {reason}"
+        super().__init__(message, next_step=next_step or "Correct it and try again.")
         self.file = file
         self.line = line
         self.field = field

@@ -22,6 +22,7 @@ from yaml.events import (
 )
 
 from kubeez_mcp_local.cookbook.scalars import MAX_DEPTH, YamlProblem, plain
+from kubeez_mcp_local.errors import has_half_character
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +67,7 @@ class _Reader:
         if event.tag is not None:
             raise YamlProblem(_line(event), path, f"YAML tags such as {event.tag!r} are not allowed")
         if kind is ScalarEvent:
+            _check_characters(event, path)
             return plain(event.value) if event.implicit[0] else event.value
         if len(path) >= MAX_DEPTH:
             raise YamlProblem(_line(event), path, f"nested more than {MAX_DEPTH} levels deep")
@@ -76,6 +78,7 @@ class _Reader:
         while type(event := self.next()) is not MappingEndEvent:
             if type(event) is not ScalarEvent or event.anchor is not None or event.tag is not None:
                 raise YamlProblem(_line(event), path, "every key must be plain text")
+            _check_characters(event, path)
             key = event.value
             inner = (*path, key)
             if key in found:
@@ -91,6 +94,11 @@ class _Reader:
             self.lines[inner] = _line(event)
             found.append(self.value(event, inner))
         return found
+
+
+def _check_characters(event: Any, path: FieldPath) -> None:
+    if has_half_character(event.value):
+        raise YamlProblem(_line(event), path, "holds half a character (an escape such as \\ud800)")
 
 
 def _line(event: Any) -> int:

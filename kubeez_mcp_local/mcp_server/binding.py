@@ -12,6 +12,7 @@ from mcp import MCPError
 from mcp.types import INVALID_PARAMS, CallToolResult, InputRequiredResult, Tool, ToolAnnotations
 from pydantic import BaseModel, ValidationError
 
+from kubeez_mcp_local.catalogue.refusals import verify_characters
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.mcp_server.answers import answer, refusal
 from kubeez_mcp_local.mcp_server.consent import QuestionPendingError
@@ -82,6 +83,8 @@ class BoundTool:
             for name, value in arguments.items()
             if value is not None or name not in fields or fields[name].is_required()
         }
+        for name, value in given.items():
+            verify_characters(name, value)
         try:
             model = self._arguments.model_validate(given)
         except ValidationError as error:
@@ -122,9 +125,7 @@ class BoundTool:
         if first["type"] == "missing":
             return InvalidArgumentError(name, "is required.", next_step=f"Call {self.spec.name} again with it.")
         reason = first["msg"].removeprefix("Value error, ")
-        return InvalidArgumentError(
-            name, f"{_shown(first.get('input'))} {_lower(reason)}.", next_step="Correct it and call again."
-        )
+        return InvalidArgumentError(name, f"{_shown(first.get('input'))} {_lower(reason)}.")
 
 
 class Toolbox:

@@ -85,15 +85,17 @@ async def save_draft(
         folder: Where it goes.
 
     Raises:
-        InvalidArgumentError: A name that is taken or no name, jobs that are not finished or cannot be repeated.
+        InvalidArgumentError: A name that is taken or that no recipe can have; jobs that are not finished or cannot be
+            repeated.
         UnknownJobError: The ledger has no such job.
-        RecipeError: What came out is no recipe, such as a name with capitals.
+        RecipeError: What came out is no recipe, such as one with an endless title.
     """
     from kubeez_mcp_local.cookbook.format import Origin
-    from kubeez_mcp_local.cookbook.new import write_recipe
+    from kubeez_mcp_local.cookbook.new import check_name, write_recipe
     from kubeez_mcp_local.cookbook.parse import parse_recipe
     from kubeez_mcp_local.cookbook.record import record_recipe
 
+    check_name(name)
     jobs = {job.id: job for job in [await bridge.ledger.get(wanted) for wanted in job_ids]}
     unfinished = [job.generation_id or job.id for job in jobs.values() if job.state.value != "completed"]
     if unfinished:

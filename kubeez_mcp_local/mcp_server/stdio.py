@@ -13,6 +13,8 @@ import anyio
 from mcp.server import NotificationOptions
 from mcp.server.stdio import stdio_server
 
+from kubeez_mcp_local.mcp_server.unreadable import ReadableInput
+
 if TYPE_CHECKING:
     from mcp.server.lowlevel.server import Server
 
@@ -63,7 +65,7 @@ async def _converse(low: Server[Bridge], stopped: anyio.Event) -> None:
     async with stdio_server() as (read, write):
         sys.stdout = sys.stderr
         try:
-            await low.run(read, write, low.create_initialization_options(options))
+            await low.run(ReadableInput(read, write), write, low.create_initialization_options(options))
         finally:
             stopped.set()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import aclosing
 from functools import partial
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.rest.requests import Operation, Sendable
 
 T = TypeVar("T")
+# Ids are opaque (rest-api.md); what could change the path of a URL is in none.
+_JOB_ID = re.compile(r"(?!\.+\Z)[^\s/\\?#%\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 
 
 class RestClient:
@@ -258,7 +261,7 @@ class RestClient:
         )
 
     def _job_path(self, route: Route, job_id: str) -> str:
-        if not job_id.strip() or set(job_id) <= {"."}:
+        if not _JOB_ID.fullmatch(job_id):
             raise NotFoundError(f"{job_id!r} is not the id of a job.", next_step="Take an id from the history.")
         template = self._paths.get(route.name, route.path)
         head, _, tail = template.partition("{")

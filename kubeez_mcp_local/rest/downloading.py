@@ -26,6 +26,7 @@ from kubeez_mcp_local.settings import is_loopback
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
+    from urllib.parse import SplitResult
 
     from kubeez_mcp_local.rest.pools import Pools
 
@@ -129,7 +130,7 @@ class Downloader:
         raise DownloadFailedError(f"{_place(url)} redirects in circles.", next_step="Report the URL to Kubeez.")
 
     def _check(self, url: str) -> None:
-        parts = urlsplit(url)
+        parts = _parts(url)
         host = parts.hostname or ""
         if is_loopback(url) or host.endswith(".localhost"):
             allowed = self._local and parts.scheme in ("http", "https")
@@ -211,6 +212,17 @@ def _is_private(host: str | int) -> bool:
     if address.version == 4 and address in _ROUTED_BY_PROXIES:
         return False
     return not address.is_global or address.is_multicast
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise DownloadFailedError(
+            "The address of the file is malformed.", next_step="The job is done; look for the file on kubeez.com."
+        ) from None
+    return parts
 
 
 def _place(url: str) -> str:

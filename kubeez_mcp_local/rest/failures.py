@@ -75,6 +75,12 @@ class UnreachableError(KubeezError):
     lasting: bool = False
 
 
+class UnusableUrlError(KubeezError):
+    """The address is not one that can be asked, so nothing was sent."""
+
+    code = "unusable_url"
+
+
 class AmbiguousError(KubeezError):
     """A paid request left, and nothing proves whether it was accepted. Never repeat it blindly."""
 

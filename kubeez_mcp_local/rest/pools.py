@@ -10,7 +10,7 @@ import anyio
 import httpx
 
 from kubeez_mcp_local import __version__
-from kubeez_mcp_local.rest.failures import UnreachableError
+from kubeez_mcp_local.rest.failures import UnreachableError, UnusableUrlError
 from kubeez_mcp_local.settings import APP, is_loopback
 
 IDENTITY = {"User-Agent": f"{APP}/{__version__}", "X-Client": APP, "X-Client-Version": __version__}
@@ -59,11 +59,16 @@ class Pools:
         """Send one request; redirects are never followed.
 
         Raises:
-            UnreachableError: Nothing was sent.
+            UnreachableError, UnusableUrlError: Nothing was sent.
             httpx.HTTPError: It failed later.
         """
         client = await self.client_for(url)
-        request = client.build_request(method, url, timeout=timeout, **parts)
+        try:
+            request = client.build_request(method, url, timeout=timeout, **parts)
+        except httpx.InvalidURL as error:
+            raise UnusableUrlError(
+                f"This would need an address that is none: {error}.", next_step="Shorten or correct the arguments."
+            ) from None
         try:
             return await client.send(request, stream=stream)
         except NOTHING_SENT as error:

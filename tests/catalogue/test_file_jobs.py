@@ -80,13 +80,18 @@ def test_separation_takes_no_pictures() -> None:
 
 @pytest.mark.parametrize(("mime", "size"), [("image/png", 5 * MB), ("image/webp", 1), (None, None)])
 def test_backgrounds_that_can_be_removed(mime: str | None, size: int | None) -> None:
-    check_remove_background(mime=mime, size=size)
+    check_remove_background(kind="image" if mime else None, mime=mime, size=size)
 
 
 @pytest.mark.parametrize(("mime", "size"), [("image/gif", 1), ("video/mp4", 1), ("image/png", 5 * MB + 1)])
 def test_backgrounds_that_cannot(mime: str, size: int) -> None:
-    with pytest.raises(InvalidArgumentError):
-        check_remove_background(mime=mime, size=size)
+    with pytest.raises(InvalidArgumentError, match="image_url"):
+        check_remove_background(kind=None, mime=mime, size=size)
+
+
+def test_a_url_that_ends_like_a_video_is_no_picture() -> None:
+    with pytest.raises(InvalidArgumentError, match="is a video file; image is needed"):
+        check_remove_background(kind="video", mime=None, size=None)
 
 
 def test_a_window_of_a_minute_can_be_cut() -> None:

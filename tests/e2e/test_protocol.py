@@ -87,6 +87,17 @@ def test_lines_that_are_no_messages_and_huge_arguments_do_not_end_the_conversati
     assert server.call("get_balance")["structuredContent"]["credits"] > 0
 
 
+def test_half_a_character_neither_hangs_nor_is_sent_on(server: Server) -> None:
+    made = server.call("generate_media", prompt="a kite \ud83d", model="nano-banana-2")["structuredContent"]
+    assert server.call("get_generation", id=made["generation_id"])["structuredContent"]["prompt"] == "a kite \ufffd"
+    assert "no such argument" in server.call("get_balance", **{"\udc00": 1})["content"][0]["text"]
+
+
+def test_a_request_that_is_none_is_answered_with_an_error(server: Server) -> None:
+    server.line(b'{"jsonrpc": "2.0", "id": 990, "method": "tools/call", "params": [1]}')
+    assert server.answer(990)["error"]["code"] == -32600
+
+
 def test_lists_are_said_to_change(server: Server) -> None:
     if server.era is modern:
         capabilities: dict[str, Any] = server.request("server/discover")["result"]["capabilities"]

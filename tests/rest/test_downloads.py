@@ -238,6 +238,21 @@ async def test_a_redirect_whose_name_leads_inside_is_refused(
     assert "secret-path" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url", ["https://[::1/a.png", "https://cdn.example:99999999/a.png", "https://cdn.example/" + "x" * 70_000]
+)
+async def test_an_address_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    resolve(monkeypatch, "93.184.215.14")
+    cdn = Cdn(picture())
+    for start, asked in ((url, cdn), (URL, Cdn(redirect(url)))):
+        with pytest.raises(KubeezError) as caught:
+            await asked.client().download(start, tmp_path / "a.png", max_bytes=100)
+        assert caught.value.code in ("download_failed", "unusable_url")
+        assert caught.value.spent is False
+    assert cdn.requests == []
+    assert left_in(tmp_path) == []
+
+
 async def test_redirects_in_circles_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resolve(monkeypatch, "93.184.215.14")
     with pytest.raises(DownloadFailedError):

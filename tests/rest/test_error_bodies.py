@@ -185,7 +185,7 @@ async def test_an_unknown_job_is_not_found() -> None:
         await answering(httpx.Response(404, json={"detail": "Not found"})).status("media", "x")
 
 
-@pytest.mark.parametrize("job_id", ["", " ", ".", ".."])
+@pytest.mark.parametrize("job_id", ["", " ", ".", "..", "a/b", "http://", "a?b", "a#b", "%2e", "\ud800", "x" * 201])
 async def test_an_id_that_would_change_the_path_is_no_id(job_id: str) -> None:
     with pytest.raises(NotFoundError):
         await answering(httpx.Response(200, json={"status": "pending"})).status("media", job_id)

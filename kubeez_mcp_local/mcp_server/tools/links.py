@@ -6,10 +6,13 @@ from typing import Annotated
 
 from pydantic import Field
 
+from kubeez_mcp_local.catalogue.refusals import verify_text
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
 from kubeez_mcp_local.mcp_server.results import LinkResult
 
+MAX_PROMPT, MAX_WORD = 5_000, 100
+"""Characters that are repeated in an answer."""
 _SITE = "https://kubeez.com"
 
 
@@ -21,6 +24,9 @@ async def open_studio(
     aspect_ratio: Annotated[str, Field(description="Shown in the summary.")] = "",
 ) -> LinkResult:
     """The address of Kubeez's web studio, for a user who goes on in the browser. Hand it over; do not fetch it."""
+    verify_text("prompt", prompt, MAX_PROMPT)
+    verify_text("model", model, MAX_WORD)
+    verify_text("aspect_ratio", aspect_ratio, MAX_WORD)
     given = ", ".join(value for value in (model, aspect_ratio, prompt) if value)
     settings = f" The link cannot carry settings; enter there: {given}." if given else ""
     return LinkResult(mode=call.mode, url=_SITE, summary=f"Open the studio and sign in.{settings}")
@@ -32,6 +38,7 @@ async def open_gallery(
     status: Annotated[str, Field(description="Shown in the summary; filter there by it.")] = "",
 ) -> LinkResult:
     """The address of the user's history on kubeez.com. For data in the conversation use get_generations."""
+    verify_text("status", status, MAX_WORD)
     wanted = f" The link cannot carry a filter; choose {status} there." if status else ""
     return LinkResult(mode=call.mode, url=_SITE, summary=f"Sign in to see all your generations.{wanted}")
 
