@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import filecmp
 import json
 import logging
 import os
@@ -19,7 +20,7 @@ from kubeez_mcp_local.jobs.job import Job, SavedFile
 from kubeez_mcp_local.jobs.names import stem_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from kubeez_mcp_local.media.media_type import MediaType
     from kubeez_mcp_local.rest.downloading import Downloaded
@@ -88,7 +89,7 @@ class OutputStore:
                 if source.url in urls:
                     continue
                 try:
-                    files.append(await self._save_one(job, generation, source))
+                    files.append(await self._save_one(job, generation, source, {Path(file.path) for file in files}))
                 except KubeezError as error:
                     errors.append(str(error))
         return Saved(tuple(files), "; ".join(dict.fromkeys(errors)) or None)
@@ -100,12 +101,12 @@ class OutputStore:
 
         return [Generation.model_validate(result) for result in job.results]
 
-    async def _save_one(self, job: Job, generation: Generation, source: Source) -> SavedFile:
+    async def _save_one(self, job: Job, generation: Generation, source: Source, others: Collection[Path]) -> SavedFile:
         folder = await to_thread.run_sync(self.folder_for, job.settled_at or job.created_at)
         part = folder / f".kubeez-{secrets.token_hex(8)}.download"
         try:
             downloaded = await self._download(source.url, part, max_bytes=self._max_bytes)
-            return await to_thread.run_sync(self._publish, job, generation, source, part, downloaded)
+            return await to_thread.run_sync(self._publish, job, generation, source, part, downloaded, others)
         except OSError as error:
             raise _cannot_save(folder, error) from error
         finally:
@@ -132,11 +133,17 @@ class OutputStore:
         return real
 
     def _publish(
-        self, job: Job, generation: Generation, source: Source, part: Path, downloaded: Downloaded
+        self,
+        job: Job,
+        generation: Generation,
+        source: Source,
+        part: Path,
+        downloaded: Downloaded,
+        others: Collection[Path],
     ) -> SavedFile:
         kind = _media_type(part, source.url, downloaded.media_type)
         stem = stem_for(job.prompt, job.model, job.id) + (f"-{source.label}" if source.label else "")
-        target = give_name(part, stem, kind.extension if kind else ".bin")
+        target = give_name(part, stem, kind.extension if kind else ".bin", others)
         file = SavedFile(
             path=str(target),
             url=source.url,
@@ -198,19 +205,24 @@ def _media_type(path: Path, url: str, said: str | None) -> MediaType | None:
     return (by_mime(said) if said else None) or by_extension(url.partition("?")[0].rpartition("/")[2])
 
 
-def give_name(part: Path, stem: str, extension: str) -> Path:
-    """Give a finished file the first free name in its folder, in one step and never over another file."""
+def give_name(part: Path, stem: str, extension: str, others: Collection[Path] = ()) -> Path:
+    """Give a finished file the first free name in its folder, in one step and never over another file.
+
+    A file of that name that holds the same already is the one: a process that was killed between publishing it and
+    noting it in the ledger left it. Files among `others` are known to be something else.
+    """
     for number in range(1, _MOST_NAMES):
         target = part.with_name(f"{stem}{'' if number == 1 else f'-{number}'}{extension}")
         try:
             os.link(part, target)
-        except FileExistsError:
-            continue
-        except OSError:
-            # No hard links here (exFAT, some network folders).
+        except OSError as error:
             if target.exists():
+                if target not in others and filecmp.cmp(part, target, shallow=False):
+                    return target
                 continue
-            part.rename(target)
+            if isinstance(error, FileExistsError):
+                continue  # a link that leads nowhere, or gone meanwhile
+            part.rename(target)  # no hard links here (exFAT, some network folders)
         return target
     raise FileExistsError(errno.EEXIST, "every name is taken", stem)
 

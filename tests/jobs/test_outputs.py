@@ -86,6 +86,16 @@ async def test_nothing_is_overwritten(store: OutputStore, job: Job, image: Any, 
     assert await anyio.Path(first.path).read_text() == "edited by hand"
 
 
+async def test_what_a_killed_process_saved_but_did_not_note_is_found_again(
+    store: OutputStore, job: Job, image: Any, tmp_path: Path
+) -> None:
+    generation = image("x.png", "y.png")
+    before = await store.save(job, [generation])
+    left = names_in(tmp_path / "out")
+    assert await store.save(job, [generation]) == before
+    assert names_in(tmp_path / "out") == left
+
+
 async def test_saving_again_fetches_only_what_is_missing(store: OutputStore, job: Job, image: Any) -> None:
     generation = image("x.png", "y.png")
     files = (await store.save(job, [generation])).files
@@ -156,6 +166,7 @@ async def test_without_hard_links_files_are_still_never_overwritten(
 
     monkeypatch.setattr(os, "link", no_links)
     first = (await store.save(job, [image("x.png")])).files[0]
+    await anyio.Path(first.path).write_text("edited by hand")
     second = (await store.save(job, [image("x.png")])).files[0]
     assert first.path != second.path
 

@@ -41,13 +41,18 @@ async def test_a_cut_of_a_url_is_a_file_a_url_and_an_input(connected: Client, tm
         assert quoted["cost"]["quoted"] is not None
 
 
-async def test_a_cut_never_overwrites_a_file(connected: Client, api: RunningSandbox, tmp_path: Path) -> None:
+async def test_a_cut_is_found_again_and_never_overwrites_a_file(
+    connected: Client, api: RunningSandbox, tmp_path: Path
+) -> None:
     async with connected as client:
         video = await clip(client)
         first = await call(client, "trim_video", source_url=video, end_s=1)
     async with client_of(api, tmp_path) as client:
-        second = await call(client, "trim_video", source_url=video, end_s=1)
-        assert second["path"] != first["path"]
+        assert (await call(client, "trim_video", source_url=video, end_s=1))["path"] == first["path"]
+    await anyio.Path(first["path"]).write_bytes(b"edited by hand")
+    async with client_of(api, tmp_path) as client:
+        assert (await call(client, "trim_video", source_url=video, end_s=1))["path"] != first["path"]
+    assert await anyio.Path(first["path"]).read_bytes() == b"edited by hand"
 
 
 async def test_cuts_are_refused_with_the_hosted_names(connected: Client, tmp_path: Path) -> None:
