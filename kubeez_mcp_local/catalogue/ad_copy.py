@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from kubeez_mcp_local.catalogue.check_settings import read_ratio
 from kubeez_mcp_local.catalogue.quotes import Quote, QuoteLine, flat_quote
+from kubeez_mcp_local.catalogue.ratios import read_ratio
 from kubeez_mcp_local.catalogue.refusals import blank_to_none
 from kubeez_mcp_local.errors import InvalidArgumentError
 

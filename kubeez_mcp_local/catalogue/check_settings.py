@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kubeez_mcp_local.catalogue import ids
+from kubeez_mcp_local.catalogue.ratios import read_ratio
 from kubeez_mcp_local.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -40,11 +41,6 @@ def settled_ratio(request: MediaRequest, model: Model) -> MediaRequest:
             next_step="Choose one of these, or leave it out and the model decides.",
         )
     return replace(request, aspect_ratio=spelled[wanted])
-
-
-def read_ratio(text: str) -> str:
-    """A ratio as `w:h`, from `16:9`, `16x9`, `16/9` or `16 : 9`; other words stay as they are, in lower case."""
-    return re.sub(r"\s*[:x/×]\s*", ":", text.strip().lower())
 
 
 def settled_duration(request: MediaRequest, model: Model, listing: Listing) -> MediaRequest:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from kubeez_mcp_local.catalogue import ids
-from kubeez_mcp_local.catalogue.check_settings import read_ratio
+from kubeez_mcp_local.catalogue.ratios import read_ratio
 from kubeez_mcp_local.errors import InvalidArgumentError
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Literal, cast
 from kubeez_mcp_local.catalogue import ids
 from kubeez_mcp_local.catalogue.check_inputs import ARGUMENT, KINDS, wanted_inputs
 from kubeez_mcp_local.catalogue.check_media import check_media, sending_model
-from kubeez_mcp_local.catalogue.check_settings import parse_seconds, read_ratio
+from kubeez_mcp_local.catalogue.check_settings import parse_seconds
 from kubeez_mcp_local.catalogue.media_request import MediaRequest
 from kubeez_mcp_local.catalogue.quotes import Quote, flat_quote, quote_media, unknown_quote
+from kubeez_mcp_local.catalogue.ratios import read_ratio
 from kubeez_mcp_local.catalogue.refusals import one_of, verify_number
 from kubeez_mcp_local.errors import InvalidArgumentError
 

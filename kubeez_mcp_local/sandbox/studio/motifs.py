@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
+from kubeez_mcp_local.sandbox.studio.colours import mix
+
 if TYPE_CHECKING:
     import random
 
-    from kubeez_mcp_local.sandbox.studio.scenery import Mood
+    from kubeez_mcp_local.sandbox.studio.colours import Mood
 
 
 def hills(rng: random.Random, mood: Mood, canvas: Image.Image) -> None:
@@ -103,9 +105,3 @@ def _fill_below(canvas: Image.Image, crest: list[tuple[float, float]], colour: t
     outline = [(x * 2, (y - top) * 2) for x, y in crest]
     ImageDraw.Draw(mask).polygon([*outline, (width * 2, mask.height), (0, mask.height)], fill=255)
     canvas.paste(colour, (0, top), mask.reduce(2))
-
-
-def mix(one: tuple[int, int, int], other: tuple[int, int, int], part: float) -> tuple[int, int, int]:
-    """The colour that lies `part` of the way from one to the other."""
-    red, green, blue = (round(a + (b - a) * part) for a, b in zip(one, other, strict=True))
-    return red, green, blue

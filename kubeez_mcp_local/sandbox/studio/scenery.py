@@ -2,63 +2,26 @@
 
 from __future__ import annotations
 
-import colorsys
 import hashlib
 import random
-from dataclasses import dataclass
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from kubeez_mcp_local.sandbox.studio.motifs import hills, mix, sea, skyline
+from kubeez_mcp_local.sandbox.studio.colours import Colour, Mood, mood_of
+from kubeez_mcp_local.sandbox.studio.motifs import hills, sea, skyline
 
 _SKETCH = 320
-Colour = tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Mood:
-    """The colours of one scene, and where its light stands, as parts of the width and height."""
-
-    dark: Colour
-    middle: Colour
-    light: Colour
-    sun: Colour
-    sun_x: float
-    sun_y: float
-
-    @property
-    def far(self) -> Colour:
-        """What is far away, between the middle and the light."""
-        return mix(self.middle, self.light, 0.5)
 
 
 def scene(seed: int, prompt: str, size: tuple[int, int]) -> Image.Image:
     """A composition of that size in pixels; the same seed and prompt give the same one."""
     rng = random.Random(hashlib.sha256(f"{seed}\n{prompt}".encode()).digest())  # noqa: S311 - a picture
-    mood = _mood(rng)
+    mood = mood_of(rng)
     scale = _SKETCH / max(size)
     sketch = _sky(rng, mood, (max(8, round(size[0] * scale)), max(8, round(size[1] * scale))))
     canvas = sketch.resize(size, Image.Resampling.BICUBIC)
     rng.choice((hills, hills, sea, skyline))(rng, mood, canvas)
     return canvas
-
-
-def _mood(rng: random.Random) -> Mood:
-    hue = rng.random()
-    turn = rng.choice((0.06, 0.1, -0.08, 0.38))
-    return Mood(
-        dark=_colour(hue, 0.6, 0.2),
-        middle=_colour(hue + turn, 0.55, 0.6),
-        light=_colour(hue + 2 * turn, 0.36, 0.95),
-        sun=_colour(rng.choice((0.08, 0.12, 0.15, 0.97)), rng.uniform(0.12, 0.4), 1.0),
-        sun_x=rng.uniform(0.15, 0.62),
-        sun_y=rng.uniform(0.18, 0.4),
-    )
-
-
-def _colour(hue: float, saturation: float, value: float) -> Colour:
-    red, green, blue = colorsys.hsv_to_rgb(hue % 1, saturation, value)
-    return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def _sky(rng: random.Random, mood: Mood, size: tuple[int, int]) -> Image.Image:
