@@ -1,4 +1,4 @@
-"""Jobs on one finished file: captions, dubbing, separation, background removal, trimming.
+"""Jobs on one finished file: captions, dubbing, separation, background removal.
 
 Limits and error names are those of the hosted server (hosted tool reference §1.3). A length or size of `None` is not
 known yet and is not refused.
@@ -6,11 +6,10 @@ known yet and is not refused.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from kubeez_mcp_local.catalogue.refusals import HostedError, blank_to_none, one_of, verify_media_kind, verify_number
+from kubeez_mcp_local.catalogue.refusals import blank_to_none, one_of, verify_media_kind, verify_number
 from kubeez_mcp_local.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ SONILO_LANGUAGES = (
 )
 BACKGROUND_MAX_BYTES = 5 * 1024 * 1024
 BACKGROUND_TYPES = ("image/jpeg", "image/png", "image/webp")
-TRIM_MAX_SECONDS = 60
-TRIM_MAX_BYTES = 500 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -91,27 +88,6 @@ def check_remove_background(*, kind: str | None, mime: str | None, size: int | N
     verify_media_kind("image_url", kind, ("image",))
     if size is not None and size > BACKGROUND_MAX_BYTES:
         raise InvalidArgumentError("image_url", f"has {size / 1024 / 1024:.1f} MB; at most 5 MB are allowed.")
-
-
-def check_trim(
-    *, source: str, start_s: float, end_s: float, seconds: float | None = None, size: int | None = None
-) -> None:
-    """Refuse a window that cannot be cut. `seconds` is the video's length, `size` its bytes.
-
-    Raises:
-        HostedError: `missing_source_url`, `source_too_large`, `invalid_trim_range` or `trim_too_long`.
-    """
-    if not source.strip():
-        raise HostedError("missing_source_url", "source_url", "is empty.")
-    if size is not None and size > TRIM_MAX_BYTES:
-        raise HostedError("source_too_large", "source_url", f"has {size // 1024 // 1024} MB; at most 500 are allowed.")
-    if not (math.isfinite(start_s) and math.isfinite(end_s)) or start_s < 0 or end_s <= start_s:
-        raise HostedError("invalid_trim_range", "end_s", f"the window {start_s:g} to {end_s:g} s is not a range.")
-    if seconds is not None and start_s >= seconds:
-        raise HostedError("invalid_trim_range", "start_s", f"{start_s:g} s is behind the end at {seconds:g} s.")
-    if end_s - start_s > TRIM_MAX_SECONDS:
-        length = end_s - start_s
-        raise HostedError("trim_too_long", "end_s", f"the window is {length:g} s; at most {TRIM_MAX_SECONDS} s.")
 
 
 def _verify_seconds(argument: str, seconds: float | None, most: int) -> None:

@@ -23,11 +23,6 @@ class MediaType:
     kind: Kind
     extension: str
 
-    @property
-    def documented(self) -> bool:
-        """Whether Kubeez says that it takes this type; other accepted ones may be refused by a model."""
-        return self not in (GIF, FLAC)
-
 
 JPEG = MediaType("image/jpeg", "image", ".jpg")
 PNG = MediaType("image/png", "image", ".png")

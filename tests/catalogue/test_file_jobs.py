@@ -12,9 +12,7 @@ from kubeez_mcp_local.catalogue.clips import (
     check_dubbing,
     check_remove_background,
     check_separation,
-    check_trim,
 )
-from kubeez_mcp_local.catalogue.refusals import HostedError
 from kubeez_mcp_local.catalogue.sound import SoundRequest, check_sound
 from kubeez_mcp_local.errors import InvalidArgumentError
 
@@ -92,29 +90,6 @@ def test_backgrounds_that_cannot(mime: str, size: int) -> None:
 def test_a_url_that_ends_like_a_video_is_no_picture() -> None:
     with pytest.raises(InvalidArgumentError, match="is a video file; image is needed"):
         check_remove_background(kind="video", mime=None, size=None)
-
-
-def test_a_window_of_a_minute_can_be_cut() -> None:
-    check_trim(source="clip.mp4", start_s=1.5, end_s=61.5, seconds=70, size=500 * MB)
-
-
-@pytest.mark.parametrize(
-    ("fields", "code"),
-    [
-        ({"source": " "}, "missing_source_url"),
-        ({"size": 501 * MB}, "source_too_large"),
-        ({"start_s": -1}, "invalid_trim_range"),
-        ({"start_s": 5, "end_s": 5}, "invalid_trim_range"),
-        ({"end_s": float("nan")}, "invalid_trim_range"),
-        ({"end_s": float("inf")}, "invalid_trim_range"),
-        ({"start_s": 30, "end_s": 31, "seconds": 30}, "invalid_trim_range"),
-        ({"end_s": 60.1}, "trim_too_long"),
-    ],
-)
-def test_windows_that_cannot_be_cut_have_the_hosted_error_names(fields: dict[str, Any], code: str) -> None:
-    with pytest.raises(HostedError) as caught:
-        check_trim(**{"source": "clip.mp4", "start_s": 0.0, "end_s": 10.0, **fields})
-    assert caught.value.code == code
 
 
 @pytest.mark.parametrize(
