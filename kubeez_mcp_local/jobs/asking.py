@@ -74,7 +74,13 @@ class Asking:
                 "The question was closed without an answer. Nothing was sent.", next_step="Ask again when wanted."
             )
         code = await self._ledger.issue_approval(question.digest, question.credits)
-        raise ConsentRequiredError(question, code, VALID_SECONDS)
+        required = ConsentRequiredError(question, code, VALID_SECONDS)
+        if answer == "unseen":
+            raise ConsentCancelledError(
+                f"The client closed the question before anybody could read it. Nothing was sent. {required.message}",
+                next_step=required.next_step,
+            )
+        raise required
 
     async def _balance_now(self) -> float | None:
         try:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.frozen import FrozenQuote
     from kubeez_mcp_local.jobs.order import Order
 
-Answer = Literal["accept", "decline", "cancel", "cannot_ask"]
+Answer = Literal["accept", "decline", "cancel", "unseen", "cannot_ask"]
 _PROMPT_SHOWN = 200
 
 
@@ -45,7 +45,11 @@ class Consent(Protocol):
     """Whoever can put a question to the user."""
 
     async def ask(self, question: SpendQuestion) -> Answer:
-        """The user's answer; `decline` is a no, `cancel` a closed question, `cannot_ask` a client without the means."""
+        """The user's answer.
+
+        `decline` is a no, `cancel` a closed question, `unseen` one that was closed before anybody could read it,
+        `cannot_ask` a client without the means.
+        """
 
 
 def needs_consent(amount: float | None, asks_above: float) -> bool:
@@ -76,7 +80,7 @@ def question_for(orders: Sequence[Order], quote: FrozenQuote, digest: str) -> Sp
     if after is not None:
         parts.append(f"Balance afterwards: {spoken(after)}.")
     if first.prompt:
-        parts.append(f"Prompt: {_shortened(first.prompt)}")
+        parts.append(f"Prompt: “{_shortened(first.prompt)}”.")
     return SpendQuestion(first.tool, first.model, count, quote.credits, quote.basis, after, " ".join(parts), digest)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 from mcp import MCPError
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.consent import Answer, SpendQuestion
 
 _KEY = "spend"
+UNSEEN_SECONDS = 0.5
+"""Nobody reads a question and closes it faster. Some clients close what they cannot show (Codex outside a turn)."""
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +64,7 @@ class ClientConsent:
             return "cannot_ask"
         if self._context.protocol_version in MODERN_PROTOCOL_VERSIONS:
             return self._answered(question)
+        asked_at = time.time()
         try:
             with while_a_person_decides():
                 given = await self._context.session.elicit_form(
@@ -69,7 +73,7 @@ class ClientConsent:
         except MCPError as error:  # a client that says it can ask, and then cannot
             log.info("the client could not ask its user (%s)", error.error.code)
             return "cannot_ask"
-        return _verdict(given)
+        return _verdict(given, asked_at)
 
     def _can_ask(self) -> bool:
         capabilities = self._context.client_capabilities
@@ -78,17 +82,20 @@ class ClientConsent:
 
     def _answered(self, question: SpendQuestion) -> Answer:
         """The answer brought along, provided that it answers this very question; else ask."""
-        state = hashlib.sha256(f"{question.digest}\n{question.text}".encode()).hexdigest()
+        identity = hashlib.sha256(f"{question.digest}\n{question.text}".encode()).hexdigest()
+        answered, _, asked_at = (self._context.request_state or "").partition(" ")
         given = (self._context.input_responses or {}).get(_KEY)
-        if not isinstance(given, ElicitResult) or self._context.request_state != state:
-            raise QuestionPendingError(_pending(question.text, state))
-        return _verdict(given)
+        if not isinstance(given, ElicitResult) or answered != identity:
+            raise QuestionPendingError(_pending(question.text, f"{identity} {time.time():.3f}"))
+        return _verdict(given, float(asked_at or "inf"))
 
 
-def _verdict(given: ElicitResult) -> Answer:
+def _verdict(given: ElicitResult, asked_at: float) -> Answer:
     """A form that comes back without the tick, or with something else in its place, is a no."""
     if given.action == "accept":
         return "accept" if (given.content or {}).get("spend", True) is True else "decline"
+    if given.action == "cancel" and 0 <= time.time() - asked_at < UNSEEN_SECONDS:
+        return "unseen"
     return given.action
 
 

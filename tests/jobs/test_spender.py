@@ -91,7 +91,7 @@ async def test_variants_are_asked_about_once_and_sent_each(assemble: Any, sendab
         (question,) = user.questions
         assert (question.count, question.credits, question.balance_after) == (4, 56, 44)
         assert question.text == (
-            "generate_media: 4 × nano-banana-2 for 56 credits. Balance afterwards: 44 credits. Prompt: a fox"
+            "generate_media: 4 × nano-banana-2 for 56 credits. Balance afterwards: 44 credits. Prompt: “a fox”."
         )
 
 
