@@ -87,19 +87,22 @@ class Drafting:
     async def ad_copy(self, request: AdCopyRequest) -> Draft:
         """Ads in the manner of a reference ad; both pictures are local paths or URLs."""
         from kubeez_mcp_local.catalogue.ad_copy import MODEL_ID, check_ad_copy, quote_ad_copy
+        from kubeez_mcp_local.catalogue.refusals import verify_media_kind
         from kubeez_mcp_local.rest.requests import GenerateAdCopy
 
         listing = await self._catalogue.listing()
         checked = check_ad_copy(listing, request)
-        product = checked.product_image_url
+        reference = await self._inputs.resolve(checked.reference_ad_url, argument="reference_ad_url")
+        image = checked.product_image_url
+        product = await self._inputs.resolve(image, argument="product_image_url") if image else None
+        verify_media_kind("reference_ad_url", reference.kind, ("image", "video"))
+        verify_media_kind("product_image_url", product.kind if product else None, ("image",))
         return Draft(
             tool="create_ad_copy",
             request=GenerateAdCopy,
             fields={
-                "reference_ad_url": await self._inputs.resolve(checked.reference_ad_url, argument="reference_ad_url"),
-                "product_image_url": await self._inputs.resolve(product, argument="product_image_url")
-                if product
-                else None,
+                "reference_ad_url": reference,
+                "product_image_url": product,
                 "product_text": checked.product_text,
                 "language": checked.language,
                 "variant_count": checked.variant_count,

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 from kubeez_mcp_local.catalogue.quotes import Quote, QuoteLine, flat_quote
 from kubeez_mcp_local.catalogue.ratios import read_ratio
-from kubeez_mcp_local.catalogue.refusals import blank_to_none
+from kubeez_mcp_local.catalogue.refusals import blank_to_none, verify_text
 from kubeez_mcp_local.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.listing import Listing
 
 MODEL_ID = "ad-copy"
-# The API's own limit is not known; this one keeps a slip of the finger affordable.
+# The API's own limits are not known; these keep a slip of the finger affordable.
 MAX_VARIANTS = 10
+MAX_PRODUCT_TEXT = 5_000
 _RECORDED_CREDITS = 50.0
 
 
@@ -40,6 +41,7 @@ def check_ad_copy(listing: Listing, request: AdCopyRequest) -> AdCopyRequest:
     """
     if not request.reference_ad_url.strip():
         raise InvalidArgumentError("reference_ad_url", "is empty.", next_step="Give the ad that should be followed.")
+    verify_text("product_text", request.product_text, MAX_PRODUCT_TEXT)
     count = request.variant_count
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_VARIANTS:
         raise InvalidArgumentError("variant_count", f"is {count!r}; allowed: 1 to {MAX_VARIANTS}.")

@@ -189,6 +189,7 @@ def test_ad_copy_uses_the_row_where_there_is_one(make_model: Callable[..., Model
         ({"variant_count": 11}, "variant_count"),
         ({"language": "english language"}, "language"),
         ({"aspect_ratio": "tall"}, "aspect_ratio"),
+        ({"product_text": "x" * 5001}, "product_text"),
     ],
 )
 def test_ad_copy_that_cannot_be_made(listing: Listing, fields: dict[str, Any], argument: str) -> None:

@@ -130,6 +130,8 @@ async def jobs_on_a_file(client: Calls, folder: Path, api: RunningSandbox) -> No
     assert (await refused(client, "remove_background", image_url=video))["code"] == "invalid_argument"
     await made(client, "create_ad_copy", reference_ad_url=picture(folder), product_text="A shoe.")
     eleven = await refused(client, "create_ad_copy", reference_ad_url=picture(folder), variant_count=11)
+    heard = await refused(client, "create_ad_copy", reference_ad_url=song(folder))
+    assert "image or video is needed" in heard["message"]
     assert "variant_count" in eleven["message"]
 
 

@@ -145,7 +145,7 @@ async def create_ad_copy(
     call: Call,
     reference_ad_url: Annotated[str, Field(description="The ad to follow: https URL or local path.")],
     product_image_url: Annotated[str, Field(description="Your product: https URL or local path.")] = "",
-    product_text: Annotated[str, Field(description="What the ad should say about it.")] = "",
+    product_text: Annotated[str, Field(description="What the ad should say; at most 5000 characters.")] = "",
     language: Annotated[str, Field(description="Such as en or de.")] = "en",
     variant_count: Annotated[int, Field(description="1 to 10 variants; each is paid.", ge=1, le=10)] = 1,
     aspect_ratio: Annotated[str, Field(description="Such as 9:16 or 1:1.")] = "9:16",
