@@ -42,7 +42,7 @@ class KubeezError(Exception):
     def __str__(self) -> str:
         parts = [self.message, self.next_step]
         if self.spent is None:
-            parts.append("Credits may have been spent; check `kubeez-mcp-local jobs` before trying again.")
+            parts.append("Credits may have been spent; check `kubeez-mcp-local jobs list` before trying again.")
         return " ".join(part for part in parts if part)
 
 

@@ -98,7 +98,8 @@ class UnsettledJobError(KubeezError):
         super().__init__(
             f"Job {job.id} ({job.model}, {job.created:%Y-%m-%d %H:%M} UTC) was sent but its answer never came, and the "
             "API's history does not settle it yet. Nothing alike is sent until it is settled.",
-            next_step=f"Try again in a minute, or look it up on kubeez.com and settle it: jobs reconcile {job.id}.",
+            next_step="Try again in a minute. If that does not help, have the user look it up on kubeez.com and run: "
+            f"kubeez-mcp-local jobs reconcile {job.id} --paid (or --not-paid).",
             spent=None,
         )
         self.job = job

@@ -26,6 +26,7 @@ from kubeez_mcp_local.rest.failures import (
     RateLimitedError,
     RefusedError,
     UnauthorizedError,
+    UnavailableError,
     UnexpectedAnswerError,
     UnreachableError,
 )
@@ -254,12 +255,15 @@ async def test_while_the_history_is_silent_nothing_alike_is_sent(
 ) -> None:
     async with assemble() as bridge:
         api.behaviours = [AmbiguousError("cut")]
+        api.history_error = UnavailableError("silent")
         with pytest.raises(UnsettledJobError) as caught:
             await bridge.spender.submit(sendable(), person("accept"))
         assert caught.value.spent is None
+        assert f"kubeez-mcp-local jobs reconcile {caught.value.job.id} --paid" in caught.value.next_step
         with pytest.raises(UnsettledJobError):
             await bridge.spender.submit(sendable(), person("accept"))
         assert api.sent == 1
+        api.history_error = None
         clock.now += 61
         submission = await bridge.spender.submit(sendable(), person("accept"))
         assert submission.job.state is State.ACCEPTED
