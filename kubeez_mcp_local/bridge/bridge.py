@@ -263,7 +263,7 @@ class Bridge:
     @cached_property
     def history(self) -> History:
         """Looks at jobs and waits for them."""
-        return History(self.api, self.ledger, self.follower)
+        return History(self.api, self.ledger, self.follower, self.reconciler)
 
     @cached_property
     def viewing(self) -> Viewing:
@@ -317,7 +317,7 @@ class Bridge:
         """Pick up the jobs of earlier runs, once the client's first questions have been answered."""
         await anyio.sleep(_RESUME_AFTER_SECONDS)
         await self.follower.resume_all()
-        await self.reconciler.reconcile()
+        await self.reconciler.settle_all()
 
     @property
     def _cache(self) -> Path:

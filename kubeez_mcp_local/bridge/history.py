@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.follower import Follower
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.jobs.ledger import Ledger
+    from kubeez_mcp_local.jobs.reconcile import Reconciler
     from kubeez_mcp_local.rest.wire import Generation
 
 Progress = Callable[[float, float | None, str], Awaitable[None]]
@@ -25,6 +26,8 @@ Progress = Callable[[float, float | None, str], Awaitable[None]]
 _POLL_SECONDS = 5.0
 _LOOK_SECONDS = 3.0
 """How long a last look at the end of a wait may take."""
+_GLANCE_SECONDS = 2.0
+"""How long one look for a job of unknown fate may take."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,23 @@ class History:
         api: The API.
         ledger: The jobs this machine paid for.
         follower: Follows them to their end.
+        reconciler: Finds out what became of those whose fate is unknown.
         pace: Seconds between two looks at a job that is not in the ledger.
     """
 
-    def __init__(self, api: Api, ledger: Ledger, follower: Follower, *, pace: float = _POLL_SECONDS) -> None:
+    def __init__(
+        self,
+        api: Api,
+        ledger: Ledger,
+        follower: Follower,
+        reconciler: Reconciler,
+        *,
+        pace: float = _POLL_SECONDS,
+    ) -> None:
         self._api = api
         self._ledger = ledger
         self._follower = follower
+        self._reconciler = reconciler
         self._pace = pace
 
     async def status(self, job_id: str, kind: JobKind | None) -> Seen:
@@ -66,6 +79,8 @@ class History:
         job = await self._known(job_id)
         if job is None:
             return await self._foreign(job_id, kind)
+        if job.state is State.UNKNOWN:
+            job = await self._reconciler.settle(job, patience=_GLANCE_SECONDS)
         if job.state is not State.ACCEPTED:
             return Seen(job.kind, job.results, job)
         answers = [await self._answer(job.kind, generation_id) for generation_id in job.generation_ids]
@@ -80,11 +95,24 @@ class History:
         job = await self._known(job_id)
         if job is None:
             return await self._wait_for_foreign(job_id, timeout, progress)
-        job = await self._follower.wait(job, timeout=timeout, on_progress=progress)
-        if not job.settled:
+        began = anyio.current_time()
+        job = await self._looked_for(job, timeout, progress)
+        left = max(began + timeout - anyio.current_time(), 0.0)
+        job = await self._follower.wait(job, timeout=left, on_progress=progress)
+        if job.state is State.ACCEPTED:
             with anyio.move_on_after(_LOOK_SECONDS):
                 return await self.status(job.id, None)
         return Seen(job.kind, job.results, job)
+
+    async def _looked_for(self, job: Job, timeout: float, progress: Progress) -> Job:
+        """A job of unknown fate, looked for in the account's history again and again."""
+        ends = anyio.current_time() + timeout
+        while job.state is State.UNKNOWN and (left := ends - anyio.current_time()) > 0:
+            job = await self._reconciler.settle(job, patience=min(left, _GLANCE_SECONDS))
+            if job.state is State.UNKNOWN:
+                await progress(timeout - left, None, "looking for it in the account's history")
+                await anyio.sleep(min(self._pace, max(ends - anyio.current_time(), 0.0)))
+        return job
 
     async def generations(
         self, *, limit: int, model: str | None, status: str | None, generation_type: str | None

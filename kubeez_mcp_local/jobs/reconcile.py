@@ -35,6 +35,7 @@ _PAGE = 25
 _WHOLE_HISTORY = 10  # no API pages by fewer rows than this, so a shorter list is all there is
 _SURELY_LISTED = ("generate_media",)
 _EVERY = 3.0
+_SELDOM = 60.0
 
 
 class Reconciler:
@@ -66,6 +67,7 @@ class Reconciler:
         self._clock = clock
         self._sleep = sleep
         self._one_pass = anyio.Lock()
+        self._keeping_at_it = False
 
     async def settle(self, job: Job, *, patience: float) -> Job:
         """Try for up to `patience` seconds to settle `job`; returns it as it stands then. Never raises for the API."""
@@ -73,13 +75,35 @@ class Reconciler:
             return await self._settled(job, patience)
         return await self._ledger.get(job.id)
 
+    async def settle_all(self) -> None:
+        """Look now, and less and less often for as long as any job is unknown. Returns at once if that goes on already.
+
+        Raises:
+            LedgerError: The ledger cannot be read.
+        """
+        if self._keeping_at_it:
+            return
+        self._keeping_at_it = True
+        try:
+            pause = _EVERY
+            await self._try()
+            while await self._ledger.in_state(State.UNKNOWN):
+                await self._sleep(pause / self._speed)
+                pause = min(pause * 2, _SELDOM)
+                await self._try()
+        finally:
+            self._keeping_at_it = False
+
+    async def _try(self) -> None:
+        try:
+            await self.reconcile()
+        except KubeezError as error:
+            log.info("the history cannot be read now: %s", error.code)
+
     async def _settled(self, job: Job, patience: float) -> Job:
         waited = 0.0
         while True:
-            try:
-                await self.reconcile()
-            except KubeezError as error:
-                log.info("the history cannot be read now: %s", error.code)
+            await self._try()
             job = await self._ledger.get(job.id)
             pause = _EVERY / self._speed
             if job.state is not State.UNKNOWN or waited + pause > patience:

@@ -141,6 +141,8 @@ class Sender:
             await letter.answered.wait()
         except BaseException as error:
             letter.abandoned = True
+            if letter.job.state is State.UNKNOWN:
+                self._keep_at_it()
             if letter.retry_seconds is not None:
                 with anyio.CancelScope(shield=True):
                     await self._refuse(letter.job, error)
@@ -186,6 +188,8 @@ class Sender:
         letter.error = error if isinstance(error, KubeezError) else api_failures.AmbiguousError(_words(error))
         code, message = letter.error.code, letter.error.message
         letter.job = await self._insist(lambda: self._ledger.unknown(letter.job.id, code, message))
+        if letter.abandoned:
+            self._keep_at_it()
 
     async def _refuse(self, job: Job, error: BaseException) -> Job:
         code = error.code if isinstance(error, KubeezError) else "not_sent"
@@ -194,12 +198,21 @@ class Sender:
 
     async def _settled_soon(self, job: Job, error: KubeezError) -> Job:
         """The answer is missing; perhaps the API's history already knows."""
-        job = await self._reconciler.settle(job, patience=self._settling)
+        try:
+            job = await self._reconciler.settle(job, patience=self._settling)
+        finally:
+            if job.state is State.UNKNOWN:
+                self._keep_at_it()
         if job.generation_ids:
             return job
         if job.state is State.NOT_ACCEPTED:
             raise NotAcceptedError(job) from error
         raise UnsettledJobError(job) from error
+
+    def _keep_at_it(self) -> None:
+        """Look for it until it is found, so that its outputs are saved even if nobody ever asks for it again."""
+        if self._background.running:
+            self._background.start(self._reconciler.settle_all)
 
     async def _insist(self, record: Callable[[], Awaitable[Job]]) -> Job:
         """Write down what has happened, however unwilling the disk; what fails now is written before anything else."""

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from kubeez_mcp_local.bridge import Bridge
 from kubeez_mcp_local.cookbook.calls import ToolCallError
+from kubeez_mcp_local.jobs.reconcile import Reconciler
 from kubeez_mcp_local.mcp_server.local_client import LocalClient
 from kubeez_mcp_local.settings import load_settings
 from tests.sandbox_server import KEY, RunningSandbox, running_sandbox
@@ -199,6 +201,54 @@ async def test_after_a_cut_the_user_sees_the_open_job_until_it_is_settled(tmp_pa
         assert (await here.bridge.ledger.today()).reserved == PRICE
         api.control.knobs(faults=[])
         await assert_one_good_job(here, await here.finished())
+
+
+async def with_a_job_of_unknown_fate(here: World) -> str:
+    """A paid call whose answer never came, while the history could not be read; it can be again now."""
+    here.api.control.fault("GET /v1/generations", "status", status=503, times=1000)
+    here.api.control.fault(POST, "cut_after_acceptance")
+    with pytest.raises(ToolCallError):
+        await here.call("generate_media", PICTURE)
+    (job,) = await here.bridge.ledger.recent(5)
+    assert job.state.value == "unknown"
+    here.api.control.knobs(faults=[])
+    return job.id
+
+
+async def test_asking_about_a_job_of_unknown_fate_settles_it(
+    tmp_path: Path, api: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nobody_looks(_: Reconciler) -> None:
+        return
+
+    monkeypatch.setattr(Reconciler, "settle_all", nobody_looks)
+    async with world(api, tmp_path) as here:
+        job = await with_a_job_of_unknown_fate(here)
+        assert (await here.call("get_status", {"id": job}))["status"] in ("pending", "processing", "completed")
+        await assert_one_good_job(here, await here.call("wait_for_generation", {"id": job}))
+
+
+async def test_waiting_for_a_job_of_unknown_fate_settles_it(
+    tmp_path: Path, api: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nobody_looks(_: Reconciler) -> None:
+        return
+
+    monkeypatch.setattr(Reconciler, "settle_all", nobody_looks)
+    async with world(api, tmp_path) as here:
+        job = await with_a_job_of_unknown_fate(here)
+        await assert_one_good_job(here, await here.call("wait_for_generation", {"id": job}))
+
+
+async def test_a_job_of_unknown_fate_is_found_and_saved_although_nobody_asks(
+    tmp_path: Path, api: RunningSandbox
+) -> None:
+    async with world(api, tmp_path) as here:
+        job = await with_a_job_of_unknown_fate(here)
+        with anyio.fail_after(PATIENCE):
+            while not (await here.bridge.ledger.get(job)).files:
+                await anyio.lowlevel.checkpoint()
+        assert here.charges() == [PRICE]
 
 
 async def test_the_ledger_gone_read_only_means_that_nothing_is_sent(tmp_path: Path, api: RunningSandbox) -> None:

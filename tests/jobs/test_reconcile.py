@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -175,6 +176,28 @@ async def test_a_late_arrival_is_still_adopted(assemble: Any, order: Any, api: A
         history(api, "gen-late", created=created + 90)
         (found,) = await bridge.reconciler.reconcile()
         assert (found.id, found.state, found.reserved) == (job.id, State.ACCEPTED, 14)
+
+
+async def test_looking_goes_on_ever_less_often_until_every_job_is_settled(
+    assemble: Any, order: Any, api: Any, clock: SimpleNamespace
+) -> None:
+    looks: list[float] = []
+
+    class SilentAtFirst(type(api)):  # type: ignore[misc]
+        async def generations(self, **query: Any) -> list[Generation]:
+            looks.append(clock.now)
+            if len(looks) == 7:
+                history(self, "gen-9", created=clock.now)
+                raise UnavailableError("busy")
+            return list(await super().generations(**query))
+
+    api.__class__ = SilentAtFirst
+    async with assemble() as bridge:
+        job = unknown(bridge, order(prompt="a fox", route="generate_music"))
+        await bridge.reconciler.settle_all()
+        assert (await bridge.ledger.get(job.id)).generation_id == "gen-9"
+    pauses = [after - before for before, after in pairwise(looks)]
+    assert pauses == [3, 6, 12, 24, 48, 60, 60]
 
 
 async def test_a_history_that_cannot_be_read_settles_nothing(
