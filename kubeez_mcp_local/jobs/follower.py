@@ -150,14 +150,16 @@ class Follower:
             else:
                 await self._saved_by_other(settled)
         except GaveUpError:
-            log.warning("the API does not know job %s any more", job.id)
+            await self._ledger.forgotten(job.id, "The API does not know this job any more.")
         finally:
             del self._followed[job.id]
             following.done.set()
 
     async def _results(self, job: Job, following: _Following) -> list[Generation]:
+        """What became of each generation; one that the API has forgotten counts as failed, unless all of them are."""
+        from kubeez_mcp_local.rest.wire import Generation
+
         found: dict[str, Generation] = {}
-        gone: list[GaveUpError] = []
 
         def say(words: str) -> None:
             following.words = words
@@ -174,15 +176,18 @@ class Follower:
                     before_read=self._before_read,
                     say=say,
                 ).result()
-            except GaveUpError as error:
-                gone.append(error)
+            except GaveUpError:
+                log.warning("the API does not know generation %s any more", generation_id)
 
         async with anyio.create_task_group() as group:
             for generation_id in job.generation_ids:
                 group.start_soon(watch, generation_id)
-        if gone or not found:
-            raise gone[0] if gone else GaveUpError
-        return [found[generation_id] for generation_id in job.generation_ids]
+        if not found:
+            raise GaveUpError
+        return [
+            found.get(each) or Generation(id=each, status="failed", error_message="The API does not know it any more.")
+            for each in job.generation_ids
+        ]
 
     async def _settle(self, job: Job, generations: Sequence[Generation]) -> tuple[Job, bool]:
         results = [row.model_dump(mode="json", exclude={"raw"}, exclude_none=True) for row in generations]

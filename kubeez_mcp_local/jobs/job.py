@@ -18,13 +18,13 @@ class State(StrEnum):
 
     SENDING = "sending"  # claimed; the request has not been answered
     ACCEPTED = "accepted"  # the API gave it an id
-    UNKNOWN = "unknown"  # sent, but nobody knows whether it was accepted
+    UNKNOWN = "unknown"  # sent, but nobody knows whether it was accepted; or accepted, and the API denies it now
     COMPLETED = "completed"
     FAILED = "failed"  # the API gave up on it
     REFUNDED = "refunded"  # failed, and the API says that nothing was kept
     REFUSED = "refused"  # never accepted, nothing was spent
     NOT_ACCEPTED = "not_accepted"  # was unknown; the API's history shows that it never arrived
-    LOST = "lost"  # was unknown; the user says it was paid
+    LOST = "lost"  # was unknown; counts as paid, because the user says so or the API had accepted it
 
 
 UNSETTLED = (State.SENDING, State.ACCEPTED, State.UNKNOWN)

@@ -101,8 +101,14 @@ class Ledger:
     async def unknown(self, job_id: str, code: str, message: str) -> Job:
         return await self._run(lambda file: file.unknown(job_id, code, message))
 
+    async def forgotten(self, job_id: str, message: str) -> Job:
+        return await self._run(lambda file: file.forgotten(job_id, message))
+
     async def not_accepted(self, job_id: str, message: str) -> Job:
         return await self._run(lambda file: file.not_accepted(job_id, message))
+
+    async def lost(self, job_id: str, message: str) -> Job:
+        return await self._run(lambda file: file.lost(job_id, message))
 
     async def settle_by_hand(self, job_id: str, *, paid: bool) -> Job:
         return await self._run(lambda file: file.settle_by_hand(job_id, paid=paid))

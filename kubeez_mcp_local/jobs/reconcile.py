@@ -3,6 +3,7 @@
 A request is *found* when the history holds a generation of the same prompt, model and type from the right time that
 no other job of the ledger owns. It is *absent* only on proof: the API has had time to show it, the list reaches back
 beyond the attempt, and the history is known to list jobs of this kind at all. Without either it stays unknown.
+A request that was accepted and whose id the API denies later is found by that id or not at all.
 """
 
 from __future__ import annotations
@@ -143,15 +144,25 @@ class Reconciler:
         for job in sorted(jobs, key=lambda job: job.sent_at or job.created_at):
             if any(other.prompt == job.prompt and other.model == job.model for other in sending):
                 continue  # what looks like ours may be the other one's, whose answer is still on its way
-            found = _match(job, free)
+            if any(row.id in job.generation_ids for row in history):
+                settled.append(await self._ledger.accepted(job.id, ()))
+                self._on_accepted(settled[-1])
+                continue
+            found = None if job.generation_ids else _match(job, free)
             if found is not None:
                 free.remove(found)
                 if await self._ledger.adopt(job.id, found.id):
                     settled.append(await self._ledger.get(job.id))
                     self._on_accepted(settled[-1])
             elif job.state is State.UNKNOWN and self._absent(job, history, known):
-                settled.append(await self._ledger.not_accepted(job.id, "The API's history does not know it."))
+                settled.append(await self._ended(job))
         return settled
+
+    async def _ended(self, job: Job) -> Job:
+        """A job that the API gave an id counts as paid, even though the API denies it now."""
+        if job.generation_ids:
+            return await self._ledger.lost(job.id, "The API accepted it and does not know it any more.")
+        return await self._ledger.not_accepted(job.id, "The API's history does not know it.")
 
     def _absent(self, job: Job, history: Sequence[Generation], known: dict[str, Job]) -> bool:
         sent = job.sent_at or job.created_at

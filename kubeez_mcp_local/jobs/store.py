@@ -188,10 +188,22 @@ class LedgerFile:
             transitions.doubt(connection, job_id, code, message, self._clock())
             return self._job(connection, job_id)
 
+    def forgotten(self, job_id: str, message: str) -> Job:
+        """The API gave it an id and does not know that id any more; the reservation stays."""
+        with self._database.write() as connection:
+            transitions.forget(connection, job_id, message)
+            return self._job(connection, job_id)
+
     def not_accepted(self, job_id: str, message: str) -> Job:
         """An unknown job that provably never arrived; the reservation is released."""
         with self._database.write() as connection:
             transitions.not_accepted(connection, job_id, message, self._clock())
+            return self._job(connection, job_id)
+
+    def lost(self, job_id: str, message: str) -> Job:
+        """An unknown job of which nothing will come, and which counts as paid."""
+        with self._database.write() as connection:
+            transitions.lose(connection, job_id, self._job(connection, job_id).reserved, message, self._clock())
             return self._job(connection, job_id)
 
     def settle_by_hand(self, job_id: str, *, paid: bool) -> Job:

@@ -55,7 +55,7 @@ def not_accepted(connection: sqlite3.Connection, job_id: str, message: str, now:
 
 
 def lose(connection: sqlite3.Connection, job_id: str, charged: float, message: str, now: float) -> bool:
-    """An unknown job of which the user knows that it was paid."""
+    """An unknown job of which nothing will come, and which counts as paid."""
     return _end(connection, job_id, State.LOST, State.UNKNOWN, now, to_micro(charged), "lost", message)
 
 
@@ -66,6 +66,17 @@ def doubt(connection: sqlite3.Connection, job_id: str, code: str, message: str, 
             "UPDATE jobs SET state = 'unknown', paced_at = ?, error_code = ?, error = ? "
             "WHERE id = ? AND state = 'sending'",
             (now, code, message, job_id),
+        ).rowcount
+    )
+
+
+def forget(connection: sqlite3.Connection, job_id: str, message: str) -> bool:
+    """Accepted, and the API denies it now: the reservation stays until its history says the same."""
+    return bool(
+        connection.execute(
+            "UPDATE jobs SET state = 'unknown', error_code = 'forgotten', error = ? "
+            "WHERE id = ? AND state = 'accepted'",
+            (message, job_id),
         ).rowcount
     )
 

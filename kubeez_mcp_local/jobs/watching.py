@@ -31,7 +31,7 @@ class Rhythm:
         every: Between looks.
         beside_stream: Between looks while an event stream is open, in case something on the way holds it back.
         worst: Longest pause between looks when reading fails again and again.
-        early_404: How long a new job may be unheard of.
+        forgotten: How long a job may be unheard of; a new one is for up to a minute.
         missing_urls: How long a completed job may be without its URLs.
         stream_tries: How often a stream is opened.
     """
@@ -42,7 +42,7 @@ class Rhythm:
     every: float = 5.0
     beside_stream: float = 30.0
     worst: float = 60.0
-    early_404: float = 60.0
+    forgotten: float = 600.0
     missing_urls: float = 600.0
     stream_tries: int = 3
 
@@ -54,7 +54,7 @@ class Rhythm:
 
 
 class GaveUpError(Exception):
-    """The API has not heard of the job for far longer than it takes to show a new one."""
+    """The API says that there is no such job, and has done so for far longer than it takes to show a new one."""
 
 
 class Watch:
@@ -143,7 +143,7 @@ class Watch:
 
     async def _poll(self) -> None:
         rhythm = self._rhythm
-        waited = rhythm.first(self._job)
+        waited, heard_of = rhythm.first(self._job), 0.0
         await self._wait(waited)
         failures, since_completed = 0, 0.0
         while True:
@@ -152,14 +152,14 @@ class Watch:
                 generation = await self._api.status(self._job.kind, self._id)
             except KubeezError as error:
                 missing = isinstance(error, NotFoundError)
-                if missing and waited > 10 * rhythm.early_404:
+                if missing and waited - heard_of > rhythm.forgotten:
                     raise GaveUpError from error
                 if not missing:
                     failures += 1
                     self._say(f"cannot be read at the moment ({error.code})")
                 pause = min(rhythm.every * 2 ** min(failures, 6), rhythm.worst)
             else:
-                failures = 0
+                failures, heard_of = 0, waited
                 self._say(generation.status)
                 if generation.settled or (generation.status == "completed" and since_completed >= rhythm.missing_urls):
                     self._settle(generation)

@@ -108,14 +108,59 @@ async def test_trouble_while_reading_does_not_end_the_following(
         assert api.read_errors == []
 
 
-async def test_a_job_that_the_api_never_heard_of_is_given_up_for_now(
+async def test_a_job_that_the_api_has_forgotten_counts_as_paid_and_stands_in_nobodys_way(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble(follow=True) as bridge:
+        job = await started(bridge, sendable(), person)
+        api.rows.clear()
+        assert (await bridge.follower.wait(job, timeout=5)).state is State.UNKNOWN
+        assert bridge.follower._followed == {}
+        assert (await bridge.ledger.today()).reserved == 14
+        await bridge.reconciler.reconcile()
+        ended = await bridge.ledger.get(job.id)
+        assert (ended.state, ended.charged, ended.reserved) == (State.LOST, 14, 0)
+        assert not (await bridge.spender.submit(sendable(), person("accept"))).repeated
+
+
+async def test_a_job_that_only_its_status_denies_is_followed_again(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble(follow=True) as bridge:
+        job = await started(bridge, sendable(), person)
+        rows = dict(api.rows)
+        api.rows.clear()
+        assert (await bridge.follower.wait(job, timeout=5)).state is State.UNKNOWN
+        api.rows.update(rows)
+        api.finish("gen-1")
+        await bridge.reconciler.reconcile()
+        assert (await bridge.follower.wait(await bridge.ledger.get(job.id), timeout=5)).state is State.COMPLETED
+
+
+async def test_one_no_such_job_in_a_long_job_means_nothing(assemble: Any, sendable: Any, api: Any, person: Any) -> None:
+    async with assemble() as bridge:
+        job = await started(bridge, sendable(), person)
+
+        def on_read(count: int) -> None:
+            if count == 200:
+                api.read_errors = [NotFoundError("for a moment")]
+            elif count == 202:
+                api.finish("gen-1")
+
+        api.on_read = on_read
+        assert (await bridge.follower.wait(job, timeout=5)).state is State.COMPLETED
+
+
+async def test_what_is_there_of_a_job_is_saved_although_the_api_has_forgotten_the_rest(
     assemble: Any, sendable: Any, api: Any, person: Any
 ) -> None:
     async with assemble() as bridge:
-        job = await started(bridge, sendable(), person)
-        api.rows.clear()
-        assert (await bridge.follower.wait(job, timeout=5)).state is State.ACCEPTED
-        assert bridge.follower._followed == {}
+        job = (await bridge.ledger.claim([sendable()])).claims[0].job
+        await api.start(await sendable().build())
+        job = await bridge.ledger.accepted(job.id, ["gen-1", "gen-2"])
+        api.finish("gen-1")
+        done = await bridge.follower.wait(job, timeout=5)
+        assert (done.state, done.charged, len(done.files)) == (State.COMPLETED, 14, 1)
 
 
 async def test_completed_without_urls_is_not_done(assemble: Any, sendable: Any, api: Any, person: Any) -> None:
