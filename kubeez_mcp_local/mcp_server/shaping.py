@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.jobs.failures import ConsentRequiredError
 from kubeez_mcp_local.jobs.job import State
+from kubeez_mcp_local.jobs.money import spoken
 from kubeez_mcp_local.mcp_server.answers import link
 from kubeez_mcp_local.mcp_server.results import Cost, FileItem, JobResult, OutputItem, SongItem
 
@@ -27,7 +28,7 @@ _STATUS = {
     State.REFUNDED: "failed",
     State.REFUSED: "refused",
     State.NOT_ACCEPTED: "refused",
-    State.LOST: "unknown",
+    State.LOST: "failed",
 }
 
 
@@ -69,7 +70,9 @@ async def job_result(call: Call, seen: Seen) -> JobResult:
         generation_id=answer.get("id"),
         generation_ids=[str(answer.get("id"))],
         separation_id=answer.get("id") if seen.kind == "separation" else None,
-        next_step=_next_step(str(answer.get("status")), str(answer.get("id")), saved=False),
+        next_step=_next_step(
+            str(answer.get("status")), [str(answer.get("id"))], saved=False, kept=answer.get("credits_deducted")
+        ),
         **_facts(seen.answers, seen.kind),
     )
 
@@ -112,7 +115,7 @@ async def _result(
         cost=await _cost(call, quoted=quoted, basis=first.quote_basis, charged=sum(charges) if charges else None),
         repeated=repeated,
         separation_id=first.generation_id if first.kind == "separation" else None,
-        next_step=_next_step(facts["status"], ids[0] if ids else first.id, saved=bool(files)),
+        next_step=_next_step(facts["status"], ids or [first.id], saved=bool(files), kept=sum(charges)),
         notes=[*notes, *(f"Saving failed: {job.save_error}" for job in jobs if job.save_error)],
         **facts,
     )
@@ -149,17 +152,25 @@ def _status(jobs: Sequence[Job], said: str | None) -> str:
     states = {_STATUS[job.state] for job in jobs}
     if states == {"pending"}:
         return said or "pending"
-    return states.pop() if len(states) == 1 else "processing"
+    if "pending" in states:
+        return "processing"
+    return next(status for status in ("unknown", "completed", "failed", "refused") if status in states)
 
 
-def _next_step(status: str, job_id: str, *, saved: bool) -> str:
+def _next_step(status: str, ids: Sequence[str], *, saved: bool, kept: float | None) -> str:
     if status in ("pending", "processing"):
-        return f"wait_for_generation(id='{job_id}') returns the finished files; call it again while it runs."
+        each = ", once for each of generation_ids," if len(ids) > 1 else ""
+        return f"wait_for_generation(id='{ids[0]}'){each} returns the finished files; call it again while it runs."
     if status == "completed":
         return "Done; tell the user where the files are." if saved else "Done; view_media shows an output."
     if status == "unknown":
-        return "Nobody knows yet whether this was paid. Do not repeat it; ask get_status again in a minute."
-    return "Nothing was kept of the credits; see error_message, change the request and quote it again."
+        return (
+            "Nobody knows yet whether this was paid. Do not repeat it; ask get_status again in a minute. If it stays "
+            "so, have the user look it up on kubeez.com and run: "
+            f"kubeez-mcp-local jobs reconcile {ids[0]} --paid (or --not-paid)."
+        )
+    gone = f"{spoken(kept)} were kept" if kept else "Nothing was kept of the credits"
+    return f"{gone}; see error_message, change the request and quote it again."
 
 
 async def _cost(call: Call, *, quoted: float | None, basis: str | None, charged: float | None = None) -> Cost:

@@ -160,6 +160,7 @@ async def test_what_a_failed_job_cost_is_what_the_api_says(tmp_path: Path, api: 
         failed = await here.finished()
         today = await here.bridge.ledger.today()
         assert failed["status"] == "failed"
+        assert failed["next_step"].startswith("Nothing was kept" if refund else "14 credits were kept")
         assert today.spent == here.net() == (0 if refund else PRICE)
         assert today.reserved == 0
 
