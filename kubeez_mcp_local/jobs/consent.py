@@ -29,6 +29,7 @@ class SpendQuestion:
         balance_after: Credits left afterwards, where the balance and the price were known.
         text: The question in words.
         digest: Identifies the call.
+        quoted_at: When it was quoted; tells this question from one about the same call after it has been paid for.
     """
 
     tool: str
@@ -39,6 +40,7 @@ class SpendQuestion:
     balance_after: float | None
     text: str
     digest: str
+    quoted_at: float
 
 
 class Consent(Protocol):
@@ -81,7 +83,17 @@ def question_for(orders: Sequence[Order], quote: FrozenQuote, digest: str) -> Sp
         parts.append(f"Balance afterwards: {spoken(after)}.")
     if first.prompt:
         parts.append(f"Prompt: “{_shortened(first.prompt)}”.")
-    return SpendQuestion(first.tool, first.model, count, quote.credits, quote.basis, after, " ".join(parts), digest)
+    return SpendQuestion(
+        first.tool,
+        first.model,
+        count,
+        quote.credits,
+        quote.basis,
+        after,
+        " ".join(parts),
+        digest,
+        quote.frozen_at,
+    )
 
 
 def _shortened(prompt: str) -> str:

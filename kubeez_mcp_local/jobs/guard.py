@@ -6,7 +6,7 @@ Order of the checks, and why:
 2. Was something alike sent whose fate is unknown? That is settled first.
 3. Do the ceilings per call and per day, over all processes, leave room?
 4. If an approval code came with it: does it allow exactly this, unused and in time? It is used up here.
-5. The jobs are written as `sending`, with their reservations.
+5. The jobs are written as `sending`, with their reservations, and the quote that was asked about is used up.
 
 Before a user is asked, the same checks run without steps 4 and 5: no reservation is held while somebody thinks, and
 nobody is asked about what could not be sent anyway.
@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.approvals import Approval, redeem
 from kubeez_mcp_local.jobs.budget import Ceilings, budget_day, day_refusal, remember_day, reservations
+from kubeez_mcp_local.jobs.digest import group_digest
+from kubeez_mcp_local.jobs.frozen import use_up
 from kubeez_mcp_local.jobs.job import Job, State
 from kubeez_mcp_local.jobs.money import to_micro
 from kubeez_mcp_local.jobs.rows import OPEN_JOBS, job_from, job_with, to_json
@@ -108,6 +110,7 @@ def decide(
         return looked_at
     day = budget_day(connection, now)
     remember_day(connection, day)
+    use_up(connection, caller.account, group_digest([order.digest for order in orders]))
     reserved = dict(zip((order.digest for order in fresh), amounts, strict=True))
     return Decision(
         tuple(

@@ -71,6 +71,9 @@ class Ledger:
     async def freeze(self, digest: str, quote: FrozenQuote) -> FrozenQuote:
         return await self._run(lambda file: file.freeze(digest, quote))
 
+    async def use_up(self, digest: str) -> None:
+        await self._run(lambda file: file.use_up(digest))
+
     async def issue_approval(self, digest: str, quote: float | None) -> str:
         return await self._run(lambda file: file.issue_approval(digest, quote))
 

@@ -114,9 +114,12 @@ class LedgerFile:
         """Keep a quote for ten minutes; one that another process froze meanwhile wins."""
         with self._database.write(durable=False) as connection:
             kept = frozen.frozen_quote(connection, self.account, digest, quote.credits, self._clock())
-            if kept is None:
-                frozen.freeze(connection, self.account, digest, quote, self._clock())
-        return kept or quote
+            return kept or frozen.freeze(connection, self.account, digest, quote, self._clock())
+
+    def use_up(self, digest: str) -> None:
+        """A yes to the quote frozen for `digest` has been used; the next call like it is asked about anew."""
+        with self._database.write() as connection:
+            frozen.use_up(connection, self.account, digest)
 
     def issue_approval(self, digest: str, quote: float | None) -> str:
         """A new approval code for exactly this call at this price."""

@@ -82,7 +82,8 @@ class ClientConsent:
 
     def _answered(self, question: SpendQuestion) -> Answer:
         """The answer brought along, provided that it answers this very question; else ask."""
-        identity = hashlib.sha256(f"{question.digest}\n{question.text}".encode()).hexdigest()
+        words = f"{question.digest}\n{question.quoted_at!r}\n{question.text}"
+        identity = hashlib.sha256(words.encode()).hexdigest()
         answered, _, asked_at = (self._context.request_state or "").partition(" ")
         given = (self._context.input_responses or {}).get(_KEY)
         if not isinstance(given, ElicitResult) or answered != identity:

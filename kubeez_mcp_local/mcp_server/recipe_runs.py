@@ -166,10 +166,12 @@ class RecipeRuns:
             after,
             text,
             prepared.identity,
+            quote.frozen_at,
         )
         approval = await asking.permission(question, caller.consent, caller.approval or None)
         if approval is not None:
             await self._bridge.ledger.redeem(approval)
+        await self._bridge.ledger.use_up(prepared.identity)
         return True
 
     async def _with_samples(self, recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:

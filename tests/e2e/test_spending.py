@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -21,7 +22,7 @@ from tests.e2e.clients import (
     walks_away,
 )
 from tests.e2e.conftest import KEY
-from tests.e2e.server import Server
+from tests.e2e.server import Server, modern
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -236,6 +237,22 @@ def test_a_client_that_gave_up_and_calls_again_gets_the_job_it_has_paid_for(
         assert done["status"] == "completed"
         assert server.pending(first)
     assert paid(api) == [PRICE]
+
+
+def test_an_answer_delivered_again_after_its_payment_failed_pays_nothing(
+    tmp_path: Path, api: RunningSandbox, live: dict[str, Any]
+) -> None:
+    with Server(tmp_path, **live) as server:
+        server.era = partial(modern, {"elicitation": {"form": {}}})
+        call: dict[str, Any] = {"name": "generate_media", "arguments": PICTURE}
+        asked = server.request("tools/call", call)["result"]
+        yes = {"spend": {"action": "accept", "content": {"spend": True}}}
+        answered = {**call, "inputResponses": yes, "requestState": asked["requestState"]}
+        api.control.fault("POST /v1/generate/media", "status", status=402)
+        assert server.request("tools/call", answered)["result"]["isError"]
+        again = server.request("tools/call", answered)["result"]
+        assert again["inputRequests"] == asked["inputRequests"]
+    assert paid(api) == []
 
 
 async def test_without_a_key_a_sandbox_of_its_own_can_be_named_and_consent_rehearsed(

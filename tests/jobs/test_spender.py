@@ -166,6 +166,27 @@ async def test_a_price_that_rose_is_asked_about_anew(assemble: Any, sendable: An
             await bridge.spender.submit(sendable(price=17.0), user, caught.value.approval)
 
 
+@pytest.mark.parametrize("fate", ["refused", "failed"])
+async def test_one_yes_is_one_payment(
+    assemble: Any, sendable: Any, api: Any, person: Any, clock: SimpleNamespace, fate: str
+) -> None:
+    async with assemble(asks_above=0, balance=100.0, follow=True) as bridge:
+        user = person("accept")
+        if fate == "refused":
+            api.behaviours = [RefusedError("no")]
+            with pytest.raises(RefusedError):
+                await bridge.spender.submit(sendable(), user)
+        else:
+            job = (await bridge.spender.submit(sendable(), user)).job
+            api.finish("gen-1", status="failed", charged=0)
+            await bridge.follower.wait(job, timeout=5)
+        clock.now += 1
+        await bridge.spender.submit(sendable(), user)
+        first, second = user.questions
+        assert first.text == second.text
+        assert first != second  # so the answer to the first does not count as one to the second
+
+
 async def test_nobody_is_asked_about_what_could_not_be_sent(assemble: Any, sendable: Any, person: Any) -> None:
     async with assemble(asks_above=0, per_call=10) as bridge:
         user = person("accept")
