@@ -74,15 +74,17 @@ def question_for(orders: Sequence[Order], quote: FrozenQuote, digest: str) -> Sp
     """The question about `orders`, which belong to one call."""
     first, count = orders[0], len(orders)
     after = None if quote.balance is None or quote.credits is None else round(quote.balance - quote.credits, 6)
-    times = f"{count} × " if count > 1 else ""
+    made = sum(int(order.arguments.get("variant_count") or 1) for order in orders)
+    times = f"{made} × " if made > 1 else ""
     price = "a price that is not known in advance" if quote.credits is None else spoken(quote.credits)
     parts = [f"{first.tool}: {times}{first.model} for {price}."]
     if quote.basis == "rate":
         parts.append("The price is worked out from a rate and may differ a little.")
     if after is not None:
         parts.append(f"Balance afterwards: {spoken(after)}.")
-    if first.prompt:
-        parts.append(f"Prompt: “{_shortened(first.prompt)}”.")
+    elif quote.balance is not None:
+        parts.append(f"Balance now: {spoken(quote.balance)}.")
+    parts += _subject(first)
     return SpendQuestion(
         first.tool,
         first.model,
@@ -94,6 +96,14 @@ def question_for(orders: Sequence[Order], quote: FrozenQuote, digest: str) -> Sp
         digest,
         quote.frozen_at,
     )
+
+
+def _subject(order: Order) -> list[str]:
+    """What the job is about: its prompt, or the file or URL that it works on."""
+    if order.prompt:
+        return [f"Prompt: “{_shortened(order.prompt)}”."]
+    sources = [value for name, value in order.arguments.items() if name.endswith("_url") and isinstance(value, str)]
+    return [f"Of: {_shortened(source)}." for source in sources[:1]]
 
 
 def _shortened(prompt: str) -> str:

@@ -108,15 +108,21 @@ class Spender:
             raise ValueError("the orders of one call must differ in their digests")
         await self._sender.write_what_is_unwritten()
         looked = await self._unblocked(orders)
-        known = [Submission(claim.job, repeated=True) for claim in looked.claims if claim.job]
-        if len(known) == len(orders):
-            return [await self._answered(submission) for submission in known]
+        seen = list(zip(orders, looked.claims, strict=True))
+        known = {order.digest: Submission(claim.job, repeated=True) for order, claim in seen if claim.job}
+        fresh = [order for order in orders if order.digest not in known]
+        sent = await self._paid(fresh, consent, approval) if fresh else []
+        known |= {order.digest: submission for order, submission in zip(fresh, sent, strict=True)}
+        submissions = [known[order.digest] for order in orders]
+        return [await self._answered(one) if one.repeated else one for one in submissions]
+
+    async def _paid(self, orders: Sequence[Order], consent: Consent, approval: str | None) -> list[Submission]:
+        """Ask about orders that were not there before, and pay for them; for nothing that was not asked about."""
         permission = await self._permission(orders, consent, approval)
         decision = await self._ledger.claim(orders, permission)
         if decision.blocked_by is not None:
             raise UnsettledJobError(decision.blocked_by)
-        sent = await self._send_all(orders, decision)
-        return [await self._answered(one) if one.repeated else one for one in sent]
+        return await self._send_all(orders, decision)
 
     async def _answered(self, submission: Submission) -> Submission:
         """A repeat of a request that is on its way right now, once its answer has come and it has an id."""

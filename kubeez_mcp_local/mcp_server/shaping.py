@@ -49,14 +49,20 @@ async def started_result(call: Call, start: Awaitable[Started]) -> JobResult:
             notes=[question.text],
         )
     jobs = [submission.job for submission in started.submissions]
-    repeated = all(submission.repeated for submission in started.submissions)
     failures = [str(submission.error) for submission in started.submissions if submission.error]
+    again = sum(submission.repeated for submission in started.submissions)
+    partly = [f"{again} of {len(jobs)} jobs were there already; they are not paid for again."]
     return await _result(
         call,
         jobs,
         answers=[answer for job in jobs for answer in job.results],
-        repeated=repeated or None,
-        notes=[*started.notes, *failures, *([started.quote.note] if started.quote.note else [])],
+        repeated=again == len(jobs) or None,
+        notes=[
+            *started.notes,
+            *(partly if 0 < again < len(jobs) else []),
+            *failures,
+            *([started.quote.note] if started.quote.note else []),
+        ],
     )
 
 

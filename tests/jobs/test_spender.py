@@ -96,6 +96,41 @@ async def test_variants_are_asked_about_once_and_sent_each(assemble: Any, sendab
         )
 
 
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (
+            {"price": None, "prompt": "", "arguments": {"quality": "best", "media_url": "/a"}},
+            "captions: auto-caption for a price that is not known in advance. Balance now: 100 credits. Of: /a",
+        ),
+        (
+            {"price": 100.0, "prompt": "", "arguments": {"reference_ad_url": "https://x.org/ad", "variant_count": 2}},
+            "captions: 2 × auto-caption for 100 credits. Balance afterwards: 0 credits. Of: https://x.org/ad",
+        ),
+    ],
+)
+async def test_a_question_without_a_prompt_says_what_it_is_about(
+    assemble: Any, order: Any, changes: dict[str, Any], text: str
+) -> None:
+    async with assemble(asks_above=0, balance=100.0) as bridge:
+        asked = await bridge.spender.question([order(tool="captions", model="auto-caption", **changes)])
+        assert asked.text == text
+
+
+async def test_variants_that_are_there_already_are_neither_asked_about_nor_paid_for(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble(asks_above=0, balance=100.0) as bridge:
+        user = person("accept")
+        orders = [sendable(f"variant-{number}", prompt="a fox") for number in range(3)]
+        first = await bridge.spender.submit_all(orders[:1], user)
+        both = await bridge.spender.submit_all(orders, user)
+        assert [submission.repeated for submission in both] == [True, False, False]
+        assert both[0].job.id == first[0].job.id
+        assert (user.questions[1].count, user.questions[1].credits) == (2, 28)
+        assert api.sent == 3
+
+
 async def test_one_failing_variant_does_not_take_the_others_down(
     assemble: Any, sendable: Any, api: Any, person: Any
 ) -> None:
