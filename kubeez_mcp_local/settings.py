@@ -86,7 +86,8 @@ def _default_state_dir() -> Path:
 Folder = Annotated[Path, AfterValidator(_absolute)]
 Folders = Annotated[tuple[Folder, ...], BeforeValidator(_split_paths)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_split_words)]
-Credits = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Credits = Annotated[float, Field(ge=0, le=1_000_000_000, allow_inf_nan=False)]
+"""An amount; the bound leaves the ledger room to add thousands of them up."""
 
 
 class Settings(BaseModel):

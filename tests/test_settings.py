@@ -108,6 +108,7 @@ def test_template_text_that_a_launcher_did_not_fill_in_is_explained(folder: Path
         ("KUBEEZ_MAX_CREDITS_PER_CALL", "plenty", "valid number"),
         ("KUBEEZ_MAX_CREDITS_PER_CALL", "nan", "finite"),
         ("KUBEEZ_ASK_ABOVE", "inf", "finite"),
+        ("KUBEEZ_MAX_CREDITS_PER_DAY", "1e308", "less than or equal to 1000000000"),
         ("KUBEEZ_MODE", "dry-run", "live"),
         ("KUBEEZ_TOOLSETS", "core,everything", "everything"),
         ("KUBEEZ_BASE_URL", "ftp://x", "http"),

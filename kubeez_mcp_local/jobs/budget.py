@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from kubeez_mcp_local.jobs.failures import CeilingError, UnusableQuoteError, over_call_ceiling, over_day_ceiling
-from kubeez_mcp_local.jobs.money import to_credits, to_micro
+from kubeez_mcp_local.jobs.money import MOST, is_amount, to_credits, to_micro
 
 if TYPE_CHECKING:
     import sqlite3
@@ -22,7 +21,7 @@ class Ceilings:
     """What may be spent, in credits; from settings only.
 
     Raises:
-        ValueError: A ceiling is negative, infinite or not a number.
+        ValueError: A ceiling is negative, not a number, or beyond all prices.
     """
 
     per_call: float
@@ -31,8 +30,8 @@ class Ceilings:
     def __post_init__(self) -> None:
         for name in ("per_call", "per_day"):
             value = getattr(self, name)
-            if not math.isfinite(value) or value < 0:
-                raise ValueError(f"{name} is {value!r}; a ceiling is a number of credits, 0 or more")
+            if not is_amount(value):
+                raise ValueError(f"{name} is {value!r}; a ceiling is a number of credits, 0 to {MOST:.0f}")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.jobs.job import State
-from kubeez_mcp_local.jobs.money import to_micro
+from kubeez_mcp_local.jobs.money import is_amount, to_micro
 from kubeez_mcp_local.jobs.rows import to_json
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def accept(
     connection: sqlite3.Connection, job_id: str, generation_ids: Sequence[str], estimate: float | None, now: float
 ) -> bool:
-    """The API took it. Its own estimate, where it gives one, replaces what was held back."""
-    known = None if estimate is None or estimate < 0 else to_micro(estimate)
+    """The API took it. Its own estimate, where it gives one, replaces what was held back; zero is none."""
+    known = to_micro(estimate) if estimate and is_amount(estimate) else None
     changed = connection.execute(
         "UPDATE jobs SET state = 'accepted', accepted_at = ?1, paced_at = ?1, settled_at = NULL, charged = NULL, "
         "error_code = NULL, error = NULL, reserved = COALESCE(?2, NULLIF(reserved, 0), quote, 0), "
@@ -93,9 +93,9 @@ def settle(
 ) -> bool:
     """The API is done with it. True for exactly one caller, who then saves the outputs.
 
-    A price that stays unknown keeps its reservation for the day: it is not assumed to be zero.
+    A price that stays unknown, or cannot be true, keeps its reservation for the day: it is not assumed to be zero.
     """
-    micro = None if charged is None else to_micro(charged)
+    micro = to_micro(charged) if charged is not None and is_amount(charged) else None
     return bool(
         connection.execute(
             "UPDATE jobs SET state = ?, charged = ?, reserved = CASE WHEN ? IS NULL THEN reserved ELSE 0 END, "

@@ -172,7 +172,22 @@ def test_ceilings_are_numbers(value: float) -> None:
         Ceilings(value, 1)
 
 
-@pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
+@pytest.mark.parametrize("estimate", [0.0, -3.0, 1e300])
+def test_an_estimate_that_says_nothing_releases_nothing(
+    ledger_file: LedgerFile, order: Orders, estimate: float
+) -> None:
+    job = claimed(ledger_file, order(price=14.0))
+    assert ledger_file.accepted(job.id, ["gen-1"], estimate).reserved == 14
+
+
+def test_a_charge_that_cannot_be_true_keeps_what_was_reserved(ledger_file: LedgerFile, order: Orders) -> None:
+    job = claimed(ledger_file, order(price=14.0))
+    ledger_file.accepted(job.id, ["gen-1"])
+    settled, _ = ledger_file.settled(job.id, State.COMPLETED, 1e300, [])
+    assert (settled.state, settled.charged, settled.reserved) == (State.COMPLETED, None, 14)
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), 1e300])
 def test_a_quote_that_is_no_amount_is_refused(ledger_file: LedgerFile, order: Orders, value: float) -> None:
     with pytest.raises(UnusableQuoteError):
         ledger_file.claim([order(price=value)])
