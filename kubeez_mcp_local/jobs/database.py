@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from kubeez_mcp_local.jobs.failures import (
@@ -19,10 +20,11 @@ from kubeez_mcp_local.jobs.failures import (
 from kubeez_mcp_local.jobs.schema import APPLICATION_ID, MIGRATIONS, VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 BUSY_SECONDS = 10.0
+_PAUSE = 0.02
 _MOVE_AWAY = "Move the file away (keep it: it remembers what you paid) and start again."
 
 
@@ -35,13 +37,18 @@ class Database:
     Args:
         path: The file; made (0600) with its folder (0700) if missing.
         busy_seconds: How long to wait for other processes.
+        pause: Waits that many seconds between two attempts.
 
     Raises:
         LedgerError: One of its subclasses, saying what is wrong with the file.
     """
 
-    def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
+    def __init__(
+        self, path: Path, *, busy_seconds: float = BUSY_SECONDS, pause: Callable[[float], None] = time.sleep
+    ) -> None:
         self.path = path
+        self._busy_seconds = busy_seconds
+        self._pause = pause
         self._lock = threading.Lock()
         try:
             _create_private(path)
@@ -96,11 +103,26 @@ class Database:
     def _prepare(self) -> None:
         connection = self._connection
         connection.row_factory = sqlite3.Row
+        connection.execute("BEGIN")  # one view: another process may be making the tables right now
         self._recognise()
-        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("ROLLBACK")
+        self._write_ahead()
         connection.execute("PRAGMA foreign_keys = ON")
         if self._version() < VERSION:
             self._migrate()
+
+    def _write_ahead(self) -> None:
+        """Switch to a write-ahead log. SQLite does not wait for other processes here, so it is tried for a while."""
+        for _ in range(int(self._busy_seconds / _PAUSE)):
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                self._pause(_PAUSE)
+            else:
+                return
+        self._connection.execute("PRAGMA journal_mode = WAL")
 
     def _recognise(self) -> None:
         connection = self._connection

@@ -6,14 +6,17 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kubeez_mcp_local.jobs.database import Database
 from kubeez_mcp_local.jobs.failures import (
     CorruptLedgerError,
     ForeignLedgerError,
+    LedgerError,
     LockedLedgerError,
     NewerLedgerError,
     UnknownJobError,
@@ -132,6 +135,42 @@ def test_two_processes_may_make_the_file_together(tmp_path: Path) -> None:
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "new")], stdout=subprocess.PIPE) for _ in range(4)
     ]
     assert [process.communicate(timeout=60)[0].strip() for process in running] == [b"[]"] * 4
+
+
+def test_a_file_that_another_process_is_making_is_waited_for(path: Path) -> None:
+    path.touch()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if other.in_transaction:
+            other.execute("ROLLBACK")
+
+    Database(path, busy_seconds=1.0, pause=pause).close()
+    assert pauses
+    other.close()
+
+
+def test_tables_that_another_process_makes_meanwhile_are_not_taken_for_those_of_another_program(path: Path) -> None:
+    starts = threading.Barrier(8)
+    failures: list[Exception] = []
+
+    def open_it(number: int) -> None:
+        starts.wait()
+        try:
+            Database(path.with_name(f"{number}.db")).close()
+        except LedgerError as error:
+            failures.append(error)
+
+    for number in range(20):
+        threads = [threading.Thread(target=open_it, args=(number,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failures == []
 
 
 def test_rows_are_never_deleted(ledger_file: LedgerFile, order: Orders) -> None:
