@@ -178,11 +178,18 @@ class Sender:
     async def _turned_down(self, letter: _Letter, error: KubeezError) -> None:
         letter.error = error
         if isinstance(error, api_failures.RateLimitedError):
-            seconds = await self._pacer.turned_away(letter.job, error.retry_after)
-            if not letter.abandoned and letter.tries_left > 0:
+            seconds = await self._pause(letter.job, error.retry_after)
+            if seconds is not None and not letter.abandoned and letter.tries_left > 0:
                 letter.retry_seconds = seconds
                 return
         letter.job = await self._refuse(letter.job, error)
+
+    async def _pause(self, job: Job, retry_after: float | None) -> float | None:
+        """For how long nobody sends now; `None` if the ledger would not take that, so that the job must be let go."""
+        try:
+            return await self._pacer.turned_away(job, retry_after)
+        except LedgerError:
+            return None
 
     async def _in_doubt(self, letter: _Letter, error: BaseException) -> None:
         letter.error = error if isinstance(error, KubeezError) else api_failures.AmbiguousError(_words(error))

@@ -453,6 +453,28 @@ async def test_an_acceptance_that_cannot_be_written_is_told_and_written_later(
         assert (await bridge.ledger.recent())[0].generation_id == "gen-1"
 
 
+async def test_a_429_that_cannot_be_written_leaves_no_job_that_never_ends(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble() as bridge:
+        connection = bridge.file._database._connection
+        api.gate = anyio.Event()
+        api.behaviours = [RateLimitedError("slow down")]
+
+        async def submit() -> None:
+            with pytest.raises(RateLimitedError):
+                await bridge.spender.submit(sendable(), person("accept"))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(submit)
+            await api.arrived.wait()
+            connection.execute("PRAGMA query_only = ON")
+            api.gate.set()
+        connection.execute("PRAGMA query_only = OFF")
+        assert not (await bridge.spender.submit(sendable(), person("accept"))).repeated
+        assert await states(bridge) == [State.ACCEPTED, State.REFUSED]
+
+
 async def test_orders_of_one_call_must_differ(assemble: Any, sendable: Any, person: Any) -> None:
     async with assemble() as bridge:
         with pytest.raises(ValueError, match="differ"):
