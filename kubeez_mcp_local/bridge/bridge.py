@@ -25,6 +25,7 @@ from kubeez_mcp_local.jobs.asking import Asking
 from kubeez_mcp_local.jobs.background import Background
 from kubeez_mcp_local.jobs.budget import Ceilings
 from kubeez_mcp_local.jobs.follower import Follower
+from kubeez_mcp_local.jobs.job import State
 from kubeez_mcp_local.jobs.ledger import open_ledger
 from kubeez_mcp_local.jobs.limits import Limits
 from kubeez_mcp_local.jobs.outputs import OutputStore
@@ -298,8 +299,13 @@ class Bridge:
             "max_credits_per_call": settings.max_credits_per_call,
             "max_credits_per_day": settings.max_credits_per_day,
             "day": today.day,
+            "unsettled_jobs": await self.unsettled() or None,
         }
         return {name: value for name, value in facts.items() if value is not None}
+
+    async def unsettled(self) -> list[str]:
+        """The jobs that were sent and of which nobody knows yet whether they were paid."""
+        return [job.id for job in await self.ledger.in_state(State.UNKNOWN)]
 
     async def credits_if_known(self) -> float | None:
         """Credits in the account, or `None` when they cannot be had quickly."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from kubeez_mcp_local.cli.running import run
 from kubeez_mcp_local.cli.terminal import print_json, results
-from kubeez_mcp_local.mcp_server.rows import job_row
+from kubeez_mcp_local.jobs.failures import WrongStateError
+from kubeez_mcp_local.mcp_server.rows import job_details, job_row
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -53,7 +54,10 @@ def wait(context: click.Context, job: str, timeout: float, as_json: bool) -> Non
     """Wait until a job is done and its files are saved. Exit code 1 if it failed, 3 if it still runs."""
 
     async def work(bridge: Bridge) -> Job:
-        return await bridge.follower.wait(await bridge.ledger.get(job), timeout=timeout)
+        found = await bridge.ledger.get(job)
+        if found.state.value == "unknown":
+            found = await bridge.reconciler.settle(found, patience=timeout)
+        return await bridge.follower.wait(found, timeout=timeout)
 
     done = _with_bridge(context.obj, work)
     _show_one(done, as_json)
@@ -70,7 +74,7 @@ def resume(options: Options, timeout: float, as_json: bool) -> None:
     """Pick up what earlier runs left unfinished: follow jobs, save files, settle what is unknown."""
 
     async def work(bridge: Bridge) -> list[Job]:
-        taken = await bridge.follower.resume_all() + await bridge.reconciler.reconcile()
+        taken = await bridge.follower.resume_all() + await _reconciled(bridge)
         return [await bridge.follower.wait(job, timeout=timeout) for job in taken]
 
     _show(_with_bridge(options, work), as_json)
@@ -91,7 +95,7 @@ def reconcile(options: Options, job: str | None, paid: bool | None, as_json: boo
             return [await bridge.ledger.settle_by_hand((await bridge.ledger.get(job)).id, paid=paid)]
         if job is not None:
             return [await bridge.reconciler.settle(await bridge.ledger.get(job), patience=10)]
-        return await bridge.reconciler.reconcile()
+        return await _reconciled(bridge)
 
     _show(_with_bridge(options, work), as_json)
 
@@ -105,10 +109,19 @@ def resave(options: Options, job: str, as_json: bool) -> None:
 
     async def work(bridge: Bridge) -> Job:
         found = await bridge.ledger.get(job)
+        if found.state.value != "completed":
+            raise WrongStateError(found, "completed")
         await bridge.follower.save_again(found)
         return await bridge.ledger.get(found.id)
 
     _show_one(_with_bridge(options, work), as_json)
+
+
+async def _reconciled(bridge: Bridge) -> list[Job]:
+    """The jobs that one look at the history settled, and those that are unknown still."""
+    from kubeez_mcp_local.jobs.job import State
+
+    return await bridge.reconciler.reconcile() + await bridge.ledger.in_state(State.UNKNOWN)
 
 
 def _with_bridge(options: Options, work: Callable[[Bridge], Awaitable[T]]) -> T:
@@ -142,13 +155,18 @@ def _show(found: list[Job], as_json: bool) -> None:
 
 
 def _show_one(job: Job, as_json: bool) -> None:
-    facts = job_row(job)
+    facts = job_details(job)
     if as_json:
         print_json(facts)
         return
     console = results()
     for name, value in facts.items():
-        lines = value if isinstance(value, list) else [value]
-        for line in lines:
+        for line in _lines(value):
             console.print(f"{name:>16}  {line}", soft_wrap=True)
             name = ""
+
+
+def _lines(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [f"{name}: {item}" for name, item in value.items()]
+    return value if isinstance(value, list) else [value]

@@ -32,26 +32,31 @@ def spend(options: Options, by: SpendKey, since: datetime | None, accept_clock: 
     """What was spent, and what today's ceiling leaves. Credits; days are UTC."""
     settings = options.settings()
     since_day = since.strftime("%Y-%m-%d") if since else ""
-    rows, today = run(settings, lambda: _read(settings, by, since_day, accept_clock=accept_clock))
+    rows, today, unsettled = run(settings, lambda: _read(settings, by, since_day, accept_clock=accept_clock))
     left = max(settings.max_credits_per_day - today.spent - today.reserved, 0.0)
     if as_json:
         groups = [{by: row.key, "jobs": row.jobs, "charged": row.charged, "reserved": row.reserved} for row in rows]
-        print_json({"by": by, "groups": groups, "day": today.day, "spent_today": today.spent, "left_today": left})
+        day = {"day": today.day, "spent_today": today.spent, "reserved": today.reserved, "left_today": left}
+        print_json({"by": by, "groups": groups, **day, "unsettled_jobs": unsettled})
         return
     _chart(rows, by)
     results().print(
         f"Today ({today.day}): {today.spent:g} spent, {today.reserved:g} reserved, {left:g} left "
         f"of {settings.max_credits_per_day:g}."
     )
+    if unsettled:
+        results().print(f"Perhaps paid, nobody knows yet: {', '.join(unsettled)}. See: kubeez-mcp-local jobs reconcile")
 
 
-async def _read(settings: Settings, by: SpendKey, since: str, *, accept_clock: bool) -> tuple[list[Spend], Today]:
+async def _read(
+    settings: Settings, by: SpendKey, since: str, *, accept_clock: bool
+) -> tuple[list[Spend], Today, list[str]]:
     from kubeez_mcp_local.bridge import Bridge
 
     async with Bridge(settings) as bridge:
         if accept_clock:
             await bridge.ledger.accept_clock()
-        return await bridge.ledger.spend_by(by, since), await bridge.ledger.today()
+        return await bridge.ledger.spend_by(by, since), await bridge.ledger.today(), await bridge.unsettled()
 
 
 def _chart(rows: list[Spend], by: str) -> None:

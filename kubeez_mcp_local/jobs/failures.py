@@ -65,7 +65,7 @@ class UnknownJobError(KubeezError):
             message = f"{wanted!r} is the beginning of {ambiguous} job ids."
         else:
             message = f"No job has the id {wanted!r} in this account."
-        super().__init__(message, next_step="List the jobs and use a whole id.")
+        super().__init__(message, next_step="Take a whole id from get_generations or `kubeez-mcp-local jobs list`.")
 
 
 class WrongStateError(KubeezError):
@@ -74,7 +74,10 @@ class WrongStateError(KubeezError):
     code = "wrong_state"
 
     def __init__(self, job: Job, wanted: str) -> None:
-        super().__init__(f"Job {job.id} is {job.state}; only a job that is {wanted} can be changed like this.")
+        super().__init__(
+            f"Job {job.id} is {job.state}; this can be done with a job that is {wanted}.",
+            next_step=f"See it with: kubeez-mcp-local jobs show {job.id}.",
+        )
 
 
 class CeilingError(KubeezError):

@@ -12,7 +12,7 @@ from mcp.types import Resource, ResourceTemplate
 
 from kubeez_mcp_local.catalogue.listing import UnknownModelError
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.mcp_server.rows import in_list, job_row, model_row
+from kubeez_mcp_local.mcp_server.rows import in_list, job_details, job_row, model_row
 from kubeez_mcp_local.mcp_server.skills import skill_names, skill_text
 from kubeez_mcp_local.mcp_server.skills_over_mcp import SCHEME, SkillsOverMcp
 
@@ -114,7 +114,7 @@ class Resources:
     async def _jobs(self, job_id: str) -> tuple[Any, str]:
         if job_id in ("", "recent"):
             return [in_list(job_row(job)) for job in await self._bridge.ledger.recent(20)], _JSON
-        return job_row(await self._bridge.ledger.get(job_id)), _JSON
+        return job_details(await self._bridge.ledger.get(job_id)), _JSON
 
     async def _recipe(self, name: str) -> tuple[Any, str]:
         recipe = await self._recipes.get(name)

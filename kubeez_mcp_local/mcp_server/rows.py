@@ -89,6 +89,21 @@ def job_row(job: Job) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value not in (None, "", [])}
 
 
+def job_details(job: Job) -> dict[str, Any]:
+    """All there is to know of one job: its row, how it was asked for, and when what happened to it."""
+    told = ("prompt", "model", "generation_type")
+    settings = {name: value for name, value in job.arguments.items() if name not in told}
+    facts: dict[str, Any] = {
+        "generation_type": job.generation_type,
+        "settings": _known(settings),
+        "quote_basis": job.quote_basis,
+        "error_code": job.error_code,
+        "accepted_at": None if job.accepted_at is None else _moment(job.accepted_at),
+        "settled_at": None if job.settled_at is None else _moment(job.settled_at),
+    }
+    return job_row(job) | _known(facts)
+
+
 def asset_row(asset: Asset) -> dict[str, Any]:
     """A named file with the hosted field names; `url` goes wherever media is taken."""
     facts: dict[str, Any] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -35,7 +36,7 @@ def job(variables: dict[str, str], tmp_path: Path) -> dict[str, Any]:
 
     async def make() -> dict[str, Any]:
         async with LocalClient(Bridge(settings), name="test") as client:
-            started = await client("generate_media", {"prompt": "a kite", "model": "z-image"})
+            started = await client("generate_media", {"prompt": "a kite", "model": "z-image", "aspect_ratio": "1:1"})
             return await client("wait_for_generation", {"id": started["generation_id"]})
 
     return anyio.run(make)
@@ -52,7 +53,10 @@ def test_jobs_are_listed_shown_and_found_by_the_beginning_of_their_id(
 ) -> None:
     (row,) = json.loads(output_of(variables, "jobs", "list", "--json"))
     assert (row["state"], row["model"], row["charged"], row["client"]) == ("completed", "z-image", 4, "test")
-    assert json.loads(output_of(variables, "jobs", "show", job["generation_id"][:8], "--json")) == row
+    shown = json.loads(output_of(variables, "jobs", "show", job["generation_id"][:8], "--json"))
+    assert shown.items() >= row.items()
+    assert shown["settings"] == {"aspect_ratio": "1:1"}
+    assert shown["settled_at"] >= shown["accepted_at"] >= row["created_at"]
     assert "a kite" in output_of(variables, "jobs", "list")
     assert row["files"][0] in output_of(variables, "jobs", "show", row["job"])
 
@@ -67,6 +71,32 @@ def test_a_lost_file_can_be_saved_again(variables: dict[str, str], job: dict[str
     again = json.loads(output_of(variables, "jobs", "resave", job["generation_id"], "--json"))
     assert [path for path in again["files"] if path.endswith(".png")]
     assert list((tmp_path / "out").rglob("*.png"))
+
+
+@pytest.fixture
+def unknown(variables: dict[str, str], job: dict[str, Any], tmp_path: Path) -> str:
+    """The ledger's id of the finished picture, of which nobody knows that it was accepted."""
+    with sqlite3.connect(tmp_path / "state" / "ledger.db") as ledger:
+        ledger.execute("UPDATE jobs SET state = 'unknown', charged = NULL, reserved = 4000000")
+        ledger.execute("UPDATE jobs SET route = 'generate_music', prompt = 'a kite?'")
+        ledger.execute("DELETE FROM generations")
+        (found,) = ledger.execute("SELECT id FROM jobs").fetchone()
+    return str(found)
+
+
+def test_a_job_of_unknown_fate_is_shown_until_it_is_settled(variables: dict[str, str], unknown: str) -> None:
+    (row,) = json.loads(output_of(variables, "jobs", "reconcile", "--json"))
+    assert (row["job"], row["state"]) == (unknown, "unknown")
+    assert json.loads(output_of(variables, "spend", "--json"))["unsettled_jobs"] == [unknown]
+    assert unknown in output_of(variables, "spend")
+    assert "unknown" in output_of(variables, "jobs", "wait", unknown, "--timeout", "0.1", code=3)
+    refused = CliRunner().invoke(cli, ["jobs", "resave", unknown], env=variables)
+    assert refused.exit_code == 2
+    assert f"jobs show {unknown}" in refused.stderr
+    (settled,) = json.loads(output_of(variables, "jobs", "reconcile", unknown, "--paid", "--json"))
+    assert (settled["state"], settled["charged"]) == ("lost", 4)
+    after = json.loads(output_of(variables, "spend", "--json"))
+    assert (after["unsettled_jobs"], after["spent_today"]) == ([], 4)
 
 
 def test_spending_is_summed_by_day_and_by_model(variables: dict[str, str], job: dict[str, Any]) -> None:

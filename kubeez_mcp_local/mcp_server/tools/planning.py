@@ -70,6 +70,9 @@ async def get_balance(call: Call) -> BalanceResult:
         left_today=today.left,
         max_credits_per_call=settings.max_credits_per_call,
         max_credits_per_day=settings.max_credits_per_day,
+        notes=[
+            f"Nobody knows yet whether job {job} was paid; get_status looks." for job in await call.bridge.unsettled()
+        ],
     )
 
 
