@@ -103,7 +103,7 @@ def _subject(order: Order) -> list[str]:
     if order.prompt:
         return [f"Prompt: “{_shortened(order.prompt)}”."]
     sources = [value for name, value in order.arguments.items() if name.endswith("_url") and isinstance(value, str)]
-    return [f"Of: {_shortened(source)}." for source in sources[:1]]
+    return [f"Of: “{_shortened(source)}”." for source in sources[:1]]
 
 
 def _shortened(prompt: str) -> str:

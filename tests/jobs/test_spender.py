@@ -101,11 +101,11 @@ async def test_variants_are_asked_about_once_and_sent_each(assemble: Any, sendab
     [
         (
             {"price": None, "prompt": "", "arguments": {"quality": "best", "media_url": "/a"}},
-            "captions: auto-caption for a price that is not known in advance. Balance now: 100 credits. Of: /a",
+            "captions: auto-caption for a price that is not known in advance. Balance now: 100 credits. Of: “/a”.",
         ),
         (
             {"price": 100.0, "prompt": "", "arguments": {"reference_ad_url": "https://x.org/ad", "variant_count": 2}},
-            "captions: 2 × auto-caption for 100 credits. Balance afterwards: 0 credits. Of: https://x.org/ad",
+            "captions: 2 × auto-caption for 100 credits. Balance afterwards: 0 credits. Of: “https://x.org/ad”.",
         ),
     ],
 )
