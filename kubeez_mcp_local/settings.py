@@ -53,6 +53,10 @@ def _split_words(value: object) -> object:
     return value
 
 
+def _lower(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
 def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - keeps symlinks; the path guard resolves them
 
@@ -65,12 +69,16 @@ def _known_toolsets(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _clean_origin(url: str) -> str:
-    parts = urlsplit(url.strip())
+    url = url.strip().rstrip("/")
+    parts = urlsplit(url)
+    _ = parts.port  # raises where it is no port
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"must be an http(s) origin such as {DEFAULT_BASE_URL}")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("must not carry a user name, a password, a query or a fragment")
-    return url.strip().rstrip("/")
+    if parts.path.endswith("/v1"):
+        raise ValueError("must end before /v1, which is part of every route")
+    return url
 
 
 def _default_output_dir() -> Path:
@@ -96,7 +104,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     api_key: SecretStr | None = Field(None, description="Your Kubeez API key (`sk_live_…`). Without one, the sandbox.")
-    mode: Literal["auto", "live", "sandbox"] = Field(
+    mode: Annotated[Literal["auto", "live", "sandbox"], BeforeValidator(_lower)] = Field(
         "auto", description="`live`, `sandbox`, or `auto`: live when there is a key, else the sandbox."
     )
     base_url: Annotated[str, AfterValidator(_clean_origin)] = Field(
@@ -129,7 +137,9 @@ class Settings(BaseModel):
     sandbox_speed: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] = Field(
         30, description="How many times faster than life the sandbox runs."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="How much goes to stderr.")
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+        "warning", description="How much goes to stderr."
+    )
 
     @property
     def effective_mode(self) -> Mode:
@@ -272,7 +282,7 @@ def _completed(settings: Settings, working_dir: Path) -> Settings:
     return settings.model_copy(update={"input_dirs": (Path.home(), working_dir)})
 
 
-_TEMPLATE = re.compile(r"\$\{[^}]*\}|\$\{\{.*\}\}|^\$[A-Za-z_]\w*$|^<.*>$")
+_TEMPLATE = re.compile(r"\$\{[^}]*\}|\$\{\{.*\}\}|^\$[A-Za-z_]\w*$|^%\w+%$|^<.*>$")
 
 
 def _filled_in(source: str, name: str, value: Any) -> Any:
@@ -325,7 +335,9 @@ def _explain(error: ValidationError, origin: Mapping[str, str]) -> SettingsError
     first = error.errors(include_url=False)[0]
     name = str(first["loc"][0])
     reason = first["msg"].removeprefix("Value error, ")
-    shown = "" if name == "api_key" else f" is {first.get('input')!r}"
+    value = str(first.get("input"))
+    # Of an address, what may hold a secret is left out: whatever is beside scheme, host and path.
+    shown = "" if name == "api_key" or (name == "base_url" and re.search("[@?#]", value)) else f" is {value!r}"
     return SettingsError(
         f"{variable(name)} (from {origin.get(name, 'the defaults')}){shown}: {reason}.",
         next_step="Correct the value or remove it to use the default.",

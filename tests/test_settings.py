@@ -94,7 +94,8 @@ def test_a_lookalike_of_loopback_is_not_loopback(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["${KUBEEZ_API_KEY}", "${env:KUBEEZ_API_KEY}", "${{ secrets.KEY }}", "$KUBEEZ_API_KEY"]
+    "text",
+    ["${KUBEEZ_API_KEY}", "${env:KUBEEZ_API_KEY}", "${{ secrets.KEY }}", "$KUBEEZ_API_KEY", "%KUBEEZ_API_KEY%"],
 )
 def test_template_text_that_a_launcher_did_not_fill_in_is_explained(folder: Path, text: str) -> None:
     with pytest.raises(SettingsError, match="did not fill it in"):
@@ -113,6 +114,8 @@ def test_template_text_that_a_launcher_did_not_fill_in_is_explained(folder: Path
         ("KUBEEZ_TOOLSETS", "core,everything", "everything"),
         ("KUBEEZ_BASE_URL", "ftp://x", "http"),
         ("KUBEEZ_BASE_URL", "https://user:pw@api.example.com", "user name"),
+        ("KUBEEZ_BASE_URL", "https://api.example.com:https", "Port"),
+        ("KUBEEZ_BASE_URL", "https://api.example.com/v1/", "before /v1"),
         ("KUBEEZ_READ_ONLY", "perhaps", "boolean"),
     ],
 )
@@ -131,6 +134,18 @@ def test_a_bad_key_is_refused_without_repeating_it(folder: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings(environ={"KUBEEZ_API_KEY": "sk_live_secret part"}, working_dir=folder)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["https://user:hunter2@api.example.com", "https://api.example.com/?key=hunter2"])
+def test_a_secret_in_an_address_is_not_repeated(folder: Path, url: str) -> None:
+    with pytest.raises(SettingsError, match="must not carry") as caught:
+        load_settings(environ={"KUBEEZ_BASE_URL": url}, working_dir=folder)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_choices_may_be_written_in_capitals(folder: Path) -> None:
+    settings = load_settings(environ={"KUBEEZ_MODE": "Sandbox", "KUBEEZ_LOG_LEVEL": "DEBUG"}, working_dir=folder)
+    assert (settings.mode, settings.log_level) == ("sandbox", "debug")
 
 
 def test_live_mode_without_a_key_says_where_to_get_one(folder: Path) -> None:
