@@ -99,8 +99,9 @@ class UnsettledJobError(KubeezError):
 
     def __init__(self, job: Job) -> None:
         super().__init__(
-            f"Job {job.id} ({job.model}, {job.created:%Y-%m-%d %H:%M} UTC) was sent but its answer never came, and the "
-            "API's history does not settle it yet. Nothing alike is sent until it is settled.",
+            f"Whether job {job.id} ({job.model}, {job.created:%Y-%m-%d %H:%M} UTC) was accepted is not known, and the "
+            f"API's history does not settle it yet. {f'{job.error} ' if job.error else ''}"
+            "Nothing alike is sent until it is settled.",
             next_step="Try again in a minute. If that does not help, have the user look it up on kubeez.com and run: "
             f"kubeez-mcp-local jobs reconcile {job.id} --paid (or --not-paid).",
             spent=None,

@@ -37,7 +37,9 @@ _NOTHING_ACCEPTED = (
     api_failures.RefusedError,
     api_failures.NotFoundError,
     api_failures.RateLimitedError,
+    api_failures.UnexpectedAnswerError,
     api_failures.UnreachableError,
+    api_failures.UnusableUrlError,
     api_failures.NotOfferedError,
 )
 """Proof that a paid request was not accepted. Every other failure of sending leaves its fate open."""

@@ -40,8 +40,8 @@ _KEY_LIKE = re.compile(r"sk_(?:live|test)_[A-Za-z0-9_\-]+")
 _SCOPE = re.compile(r"\b(?:generate|read):[a-z]+\b")
 _BROKE = re.compile(r"insufficient[_\s-]*(?:credits?|balance|funds)|not enough credits", re.IGNORECASE)
 # Answers to a paid POST after which the job may exist all the same: a time-out reported by somebody on the way, or a
-# redirect that follows the work (302, 303) instead of naming another place for it (301, 307, 308).
-_UNDECIDED = {302, 303, 408, 499}
+# redirect that may follow the work (302, 303 …) instead of naming another place for it (301, 307, 308).
+_UNDECIDED = {300, 302, 303, 304, 408, 499}
 
 
 @dataclass(frozen=True)

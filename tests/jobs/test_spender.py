@@ -29,6 +29,7 @@ from kubeez_mcp_local.rest.failures import (
     UnavailableError,
     UnexpectedAnswerError,
     UnreachableError,
+    UnusableUrlError,
 )
 
 if TYPE_CHECKING:
@@ -274,7 +275,16 @@ async def test_building_happens_after_consent_and_its_failure_releases_the_claim
 
 
 @pytest.mark.parametrize(
-    "error", [RefusedError, UnauthorizedError, InsufficientCreditsError, UnreachableError], ids=lambda cls: cls.code
+    "error",
+    [
+        RefusedError,
+        UnauthorizedError,
+        InsufficientCreditsError,
+        UnexpectedAnswerError,
+        UnreachableError,
+        UnusableUrlError,
+    ],
+    ids=lambda cls: cls.code,
 )
 async def test_what_was_provably_not_accepted_is_released(
     assemble: Any, sendable: Any, api: Any, person: Any, error: type[KubeezError]
@@ -290,7 +300,7 @@ async def test_what_was_provably_not_accepted_is_released(
 
 @pytest.mark.parametrize(
     "error",
-    [AmbiguousError("cut"), UnexpectedAnswerError("HTML"), ValueError("a bug")],
+    [AmbiguousError("cut"), ValueError("a bug")],
     ids=lambda error: type(error).__name__,
 )
 async def test_an_accepted_job_whose_answer_is_lost_is_found_in_the_history(
@@ -310,13 +320,13 @@ async def test_while_the_history_is_silent_nothing_alike_is_sent(
     assemble: Any, sendable: Any, api: Any, person: Any, clock: SimpleNamespace
 ) -> None:
     async with assemble() as bridge:
-        api.behaviours = [AmbiguousError("cut")]
+        api.behaviours = [AmbiguousError("The wire was cut.")]
         api.history_error = UnavailableError("silent")
-        with pytest.raises(UnsettledJobError) as caught:
+        with pytest.raises(UnsettledJobError, match=r"The wire was cut\.") as caught:
             await bridge.spender.submit(sendable(), person("accept"))
         assert caught.value.spent is None
         assert f"kubeez-mcp-local jobs reconcile {caught.value.job.id} --paid" in caught.value.next_step
-        with pytest.raises(UnsettledJobError):
+        with pytest.raises(UnsettledJobError, match=r"The wire was cut\."):
             await bridge.spender.submit(sendable(), person("accept"))
         assert api.sent == 1
         api.history_error = None

@@ -42,7 +42,7 @@ class Counting:
         return RestClient("https://api.kubeez.com", "sk_live_example", transport=httpx.MockTransport(self))
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504, 408, 499, 302, 303])
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 408, 499, 300, 302, 303, 304])
 async def test_an_answer_that_proves_nothing_is_ambiguous_and_not_repeated(status: int) -> None:
     api = Counting(httpx.Response(status, json={"detail": "x"}))
     with pytest.raises(AmbiguousError) as caught:
@@ -126,6 +126,14 @@ async def test_a_refusal_is_not_repeated_and_costs_nothing(status: int) -> None:
 async def test_a_redirect_that_names_another_place_accepted_nothing(status: int) -> None:
     api = Counting(httpx.Response(status, headers={"location": "https://other.example/"}))
     with pytest.raises(UnexpectedAnswerError) as caught:
+        await api.client().start(PICTURE)
+    assert caught.value.spent is False
+
+
+@pytest.mark.parametrize("status", [403, 404, 405])
+async def test_a_web_page_that_refuses_accepted_nothing(status: int) -> None:
+    api = Counting(httpx.Response(status, html="<!doctype html><title>Blocked</title>"))
+    with pytest.raises(UnexpectedAnswerError, match="HTML page") as caught:
         await api.client().start(PICTURE)
     assert caught.value.spent is False
 
