@@ -80,7 +80,7 @@ class Interpreter:
         said = self.listen(response)
         what = self._html(response) if said.html else f"The API answered {response.status_code}, but {why}."
         if said.words:
-            what += f" It says: {said.words}"
+            what += _quoted(said.words)
         if route.spends:
             return _ambiguous(f"The request was sent. {what}", response.status_code)
         return _filled(UnexpectedAnswerError(what, next_step=self._check_origin()), response, said)
@@ -94,7 +94,7 @@ class Interpreter:
         return _filled(self._explain(response, route, said), response, said)
 
     def _explain(self, response: httpx.Response, route: Route, said: Said) -> ApiError:
-        status, words = response.status_code, f" It says: {said.words}" if said.words else ""
+        status, words = response.status_code, _quoted(said.words)
         if 300 <= status < 400:
             place = urlsplit(response.headers.get("location", "")).hostname or "another path"
             return UnexpectedAnswerError(
@@ -126,7 +126,15 @@ class Interpreter:
         if status == 403:
             return _missing_scope(route, said, words)
         if status == 404:
-            return NotFoundError(f"The API does not know this (HTTP 404 for {route.name}).{words}", next_step="")
+            unknown_route = "{" not in route.path  # else it is the id that is unknown
+            return NotFoundError(
+                f"The API does not know this (HTTP 404 for {route.name}).{words}",
+                next_step=self._check_origin() if unknown_route else "",
+            )
+        if status == 405:
+            return RefusedError(
+                f"The API does not take this here (HTTP 405 for {route.name}).{words}", next_step=self._check_origin()
+            )
         if status == 413:
             return RefusedError(f"The file or request is too large (HTTP 413).{words}", next_step="Send a smaller one.")
         return RefusedError(
@@ -199,6 +207,12 @@ def _missing_scope(route: Route, said: Said, words: str) -> MissingScopeError:
     )
     error.scope = scope
     return error
+
+
+def _quoted(words: str) -> str:
+    """What the API says, as a sentence to go on from."""
+    end = "" if words.endswith((".", "!", "?", "…")) else "."
+    return f" It says: {words}{end}" if words else ""
 
 
 def _ambiguous(message: str, status: int) -> AmbiguousError:

@@ -115,9 +115,10 @@ def unreachable(url: httpx.URL, error: Exception) -> UnreachableError:
     """Explain why no connection could be made to where `url` points."""
     origin = f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"
     reason = _root_of(error)
-    untrusted = isinstance(reason, ssl.SSLError)
-    if untrusted:
+    if isinstance(reason, ssl.SSLCertVerificationError):
         next_step = "If a company proxy inspects traffic, install its certificate or name it in SSL_CERT_FILE."
+    elif isinstance(reason, ssl.SSLError):
+        next_step = "What listens there speaks no https; check the port in KUBEEZ_BASE_URL, and any proxy."
     elif isinstance(error, httpx.ProxyError):
         next_step = "Check the proxy in HTTPS_PROXY, and NO_PROXY."
     elif is_loopback(str(url)):
@@ -127,7 +128,7 @@ def unreachable(url: httpx.URL, error: Exception) -> UnreachableError:
     explained = UnreachableError(
         f"No connection to {origin}: {_in_words(reason)}. Nothing was sent.", next_step=next_step, retry_safe=True
     )
-    explained.lasting = untrusted or isinstance(error, httpx.UnsupportedProtocol)
+    explained.lasting = isinstance(reason, ssl.SSLError) or isinstance(error, httpx.UnsupportedProtocol)
     return explained
 
 

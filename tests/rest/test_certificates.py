@@ -77,6 +77,19 @@ async def test_an_unknown_certificate_is_refused_and_explained(origin: str, tmp_
             await client.download(f"{origin}/a.png", tmp_path / "a.png", max_bytes=100)
 
 
+async def test_an_address_that_speaks_no_https_is_not_blamed_on_certificates() -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server, RestClient(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", None) as client:
+        with pytest.raises(UnreachableError) as caught:
+            await client.balance()
+    assert caught.value.lasting
+    assert "speaks no https" in caught.value.next_step
+
+
 async def test_a_certificate_named_in_ssl_cert_file_is_trusted(
     origin: str, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,15 @@ async def test_too_few_credits_are_recognised_however_they_are_said(response: ht
     assert error.spent is False
 
 
+@pytest.mark.parametrize("status", [404, 405])
+async def test_a_route_that_is_not_there_points_to_the_base_url(status: int) -> None:
+    client = answering(httpx.Response(status, json={"detail": "Not Found"}))
+    with pytest.raises(KubeezError, match=r"It says: Not Found\. Check KUBEEZ_BASE_URL"):
+        await client.balance()
+    with pytest.raises(KubeezError, match="Check KUBEEZ_BASE_URL"):
+        await client.start(PICTURE)
+
+
 async def test_a_wrong_key_leads_to_the_key_page() -> None:
     error = await refusal(httpx.Response(401, json={"detail": "Unauthorized"}))
     assert isinstance(error, UnauthorizedError)
