@@ -32,6 +32,15 @@ def test_health_and_the_catalogue_page_need_no_key(sandbox: RunningSandbox) -> N
         assert client.get("/v1/models").status_code == 401
 
 
+def test_the_guide_for_agents_names_every_operation_and_needs_no_key(sandbox: RunningSandbox) -> None:
+    with sandbox.client(key=None) as client:
+        guide = client.get("/llms.txt")
+        assert guide.headers["content-type"].startswith("text/plain")
+        assert str(client.base_url) in guide.text
+        for path, item in client.get("/openapi.json").json()["paths"].items():
+            assert all(f"- {method.upper()} {path}: " in guide.text for method in item)
+
+
 def test_rows_hold_no_notes_of_ours_and_website_only_models_are_hidden(http: httpx.Client) -> None:
     listing = http.get("/v1/models").json()
     assert listing["total_count"] == len(listing["models"])

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse
 
 from kubeez_mcp_local.sandbox.answers import Health, Models
 from kubeez_mcp_local.sandbox.deps import DOCUMENTED, AnyCaller, TheDesk
@@ -10,11 +11,35 @@ from kubeez_mcp_local.sandbox.refusals import not_found
 
 router = APIRouter(tags=["Discovery"])
 
+_GUIDE = """# Kubeez API (sandbox)
+
+{about}
+
+Base URL: {base}
+Authentication: `X-API-Key: sk_live_…` or `Authorization: Bearer sk_live_…`, never in the query string.
+Jobs: POST a generation, then read its status until it is `completed` and its URLs are there, or use its stream.
+Models: {base}docs/models.json. Schemas: {base}openapi.json.
+
+{operations}
+"""
+
 
 @router.get("/health", operation_id="health", openapi_extra=DOCUMENTED)
 def health() -> Health:
     """Whether the service is up."""
     return Health(status="healthy")
+
+
+@router.get("/llms.txt", operation_id="llms_txt", openapi_extra=DOCUMENTED, response_class=PlainTextResponse)
+def guide(request: Request) -> str:
+    """How to use this API, for agents."""
+    document = request.app.openapi()
+    operations = [
+        f"- {method.upper()} {path}: {operation['description']}"
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    ]
+    return _GUIDE.format(base=request.base_url, about=document["info"]["description"], operations="\n".join(operations))
 
 
 @router.get("/docs/models.json", operation_id="list_public_models", openapi_extra=DOCUMENTED)
