@@ -49,7 +49,9 @@ def _sun(sky: Image.Image, rng: random.Random, mood: Mood) -> None:
     width, height = sky.size
     radius = rng.uniform(0.06, 0.1) * min(width, height)
     for reach, strength, soft in ((3.2, 90, 1.3), (1.7, 110, 0.5), (1.0, 255, 0.05)):
-        _disc(sky, mood.sun, mood.sun_x * width, mood.sun_y * height, radius * reach, strength, radius * soft)
+        # Below a pixel of softness the small sketch would show its steps once it is enlarged.
+        blur = max(radius * soft, 1.0)
+        _disc(sky, mood.sun, mood.sun_x * width, mood.sun_y * height, radius * reach, strength, blur)
 
 
 def _disc(sky: Image.Image, colour: Colour, x: float, y: float, radius: float, strength: int, soft: float) -> None:
