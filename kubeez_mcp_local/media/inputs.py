@@ -13,7 +13,7 @@ import anyio.to_thread
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.media.media_type import Kind, MediaType, by_extension
 from kubeez_mcp_local.media.path_errors import UnreadableFileError
-from kubeez_mcp_local.media.sniff import sniff
+from kubeez_mcp_local.media.sniff import UnsupportedMediaError, sniff
 from kubeez_mcp_local.settings import is_loopback
 
 if TYPE_CHECKING:
@@ -132,12 +132,14 @@ def describe(path: Path, argument: str) -> LocalInput:
     """Sniff and hash a path that the guard accepted. Reads the whole file once, a chunk at a time; blocks.
 
     Raises:
-        UnsupportedMediaError: The content is not an accepted type.
+        UnsupportedMediaError: The content is not an accepted type; names `argument`.
         UnreadableFileError: Reading failed midway.
     """
     try:
         media_type = sniff(path)
         digest, size = _digest(path)
+    except UnsupportedMediaError as error:
+        raise UnsupportedMediaError(path.name, error.found, argument=argument) from None
     except OSError as error:
         raise UnreadableFileError(argument, path, error.strerror or type(error).__name__) from None
     return LocalInput(path, digest, media_type, size)

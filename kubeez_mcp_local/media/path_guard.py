@@ -150,6 +150,8 @@ class PathGuard:
         alike = [name for name in _names_in(named.parent) if unicodedata.normalize("NFKC", name) == wanted]
         if len(alike) == 1 and alike[0] != named.name:
             return self._contained(named.with_name(alike[0]), argument)
+        if named.is_symlink():
+            raise MissingFileError(argument, named, (), detail=f" It is a link to {named.readlink()}, which is gone.")
         detail = "" if named.parent.is_dir() else f" There is no folder {named.parent} either."
         raise MissingFileError(argument, named, _near(named), detail=detail)
 

@@ -48,9 +48,10 @@ class UnsupportedMediaError(KubeezError):
 
     code = "unsupported_media_type"
 
-    def __init__(self, name: str, found: str) -> None:
+    def __init__(self, name: str, found: str, *, argument: str = "") -> None:
         super().__init__(
-            f"{name} cannot be used: its content is {found}. Accepted: {accepted_list()}.",
+            f"{f'{argument}: ' if argument else ''}{name} cannot be used: its content is {found}. "
+            f"Accepted: {accepted_list()}.",
             next_step=_CONVERT_FIRST.get(found, "Convert it to one of the accepted types, or choose another file."),
         )
         self.found = found

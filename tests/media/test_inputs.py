@@ -86,7 +86,7 @@ async def test_a_refusal_never_repeats_the_query_or_the_data(inputs: Inputs) -> 
 
 async def test_refused_paths_and_contents(inputs: Inputs, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("<html>")
-    with pytest.raises(UnsupportedMediaError):
+    with pytest.raises(UnsupportedMediaError, match=r"^image_url: a\.png cannot be used"):
         await inputs.resolve("a.png", argument="image_url")
     with pytest.raises(OutsideFoldersError):
         await inputs.resolve("/etc/hostname", argument="image_url")

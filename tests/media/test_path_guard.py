@@ -169,6 +169,12 @@ class TestUnusable:
             guard.check("logo.png", argument="image")
         assert refusal.value.near == ("logo.webp",)
 
+    def test_a_link_to_nothing_is_told_from_a_missing_file(self, guard: PathGuard, pictures: Path) -> None:
+        (pictures / "link.png").symlink_to(pictures / "gone.png")
+        with pytest.raises(MissingFileError, match=r"link to .*gone\.png, which is gone") as refusal:
+            guard.check(str(pictures / "link.png"), argument="image_url")
+        assert refusal.value.near == ()
+
     def test_a_missing_folder_is_said(self, guard: PathGuard) -> None:
         with pytest.raises(MissingFileError, match="no folder"):
             guard.check("nowhere/a.png", argument="image")
