@@ -154,6 +154,12 @@ def test_lists_sent_as_text_and_numbers_sent_as_text_are_understood(server: Serv
     assert "KUBEEZ_INPUT_DIRS" in result["content"][0]["text"]
 
 
+def test_a_state_that_no_job_has_is_refused_with_those_there_are(server: Server) -> None:
+    result = server.call("get_generations", status="done")
+    assert result["isError"]
+    assert "'pending', 'processing', 'completed' or 'failed'" in result["content"][0]["text"]
+
+
 @pytest.mark.parametrize(
     ("change", "tool", "code", "said"),
     [

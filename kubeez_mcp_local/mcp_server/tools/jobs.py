@@ -77,7 +77,9 @@ async def get_generations(
     call: Call,
     limit: Annotated[int, Field(description="1 to 25 rows; more is cut to 25.", ge=1)] = 25,
     model: Annotated[str, Field(description="Only this model id.")] = "",
-    status: Annotated[str, Field(description="Only pending, processing, completed or failed.")] = "",
+    status: Annotated[
+        Literal["", "pending", "processing", "completed", "failed"], Field(description="Only jobs in this state.")
+    ] = "",
     generation_type: Annotated[str, Field(description="Only this type, such as text-to-image.")] = "",
 ) -> GenerationsResult:
     """Your account's jobs, newest first, with prompts, credits and outputs. Also finds jobs of other programs."""
