@@ -10,7 +10,7 @@ from kubeez_mcp_local.errors import KubeezError
 if TYPE_CHECKING:
     from pathlib import Path
 
-EXTRA = 'pip install "kubeez-mcp-local[video]"'
+EXTRA = 'pip install "kubeez-mcp-local[video]" (or start it as uvx --from "kubeez-mcp-local[video]" kubeez-mcp-local)'
 
 
 class NotInstalledError(KubeezError):

@@ -165,7 +165,7 @@ async def test_without_the_extra_a_video_names_it(
 ) -> None:
     path = make_video(tmp_path / "a.mp4", seconds=0.4)
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(NotInstalledError, match=r'pip install "kubeez-mcp-local\[video\]"'):
+    with pytest.raises(NotInstalledError, match=r'pip install "kubeez-mcp-local\[video\]" \(or start it as uvx --from'):
         await preview(path)
 
 
