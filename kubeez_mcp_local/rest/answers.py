@@ -126,7 +126,8 @@ class Interpreter:
         if status == 403:
             return _missing_scope(route, said, words)
         if status == 404:
-            unknown_route = "{" not in route.path  # else it is the id that is unknown
+            # Otherwise it is an id that is unknown, or something that the body names.
+            unknown_route = "{" not in route.path and said.words.lower() in ("", "not found")
             return NotFoundError(
                 f"The API does not know this (HTTP 404 for {route.name}).{words}",
                 next_step=self._check_origin() if unknown_route else "",

@@ -102,6 +102,11 @@ async def test_a_route_that_is_not_there_points_to_the_base_url(status: int) -> 
         await client.start(PICTURE)
 
 
+async def test_something_unknown_on_a_known_route_is_not_blamed_on_the_base_url() -> None:
+    error = await refusal(httpx.Response(404, json={"detail": "Model not found"}))
+    assert "KUBEEZ_BASE_URL" not in str(error)
+
+
 async def test_a_wrong_key_leads_to_the_key_page() -> None:
     error = await refusal(httpx.Response(401, json={"detail": "Unauthorized"}))
     assert isinstance(error, UnauthorizedError)
