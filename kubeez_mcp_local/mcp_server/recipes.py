@@ -65,14 +65,18 @@ class Recipes:
         """The prompt of a recipe, with its arguments and the facts of the moment filled in.
 
         Raises:
-            InvalidArgumentError: An argument does not fit.
+            InvalidArgumentError: An argument does not fit, or names a file that is not allowed.
             RecipeError: It cannot be rendered.
             LedgerError: What was spent today cannot be read.
         """
         from kubeez_mcp_local.cookbook.arguments import check_arguments
         from kubeez_mcp_local.cookbook.render import render_prompt
+        from kubeez_mcp_local.mcp_server.recipe_parts import table_reader
 
-        values = check_arguments(recipe.front, given)
+        def checked() -> dict[str, Any]:
+            return check_arguments(recipe.front, given, read_table=table_reader(bridge))
+
+        values = await anyio.to_thread.run_sync(checked)
         facts = await _facts(bridge)
         return await anyio.to_thread.run_sync(render_prompt, recipe, values, facts)
 

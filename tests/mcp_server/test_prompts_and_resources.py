@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.types import PromptReference, ResourceTemplateReference, TextContent, TextResourceContents
 
 from kubeez_mcp_local.bridge import Bridge
@@ -58,6 +58,22 @@ async def test_a_prompt_states_budget_tools_balance_and_the_rule(connected: Clie
         prompt = text(await client.get_prompt("hello", {"who": "Ada"}))
     for said in ("Greet Ada with z-image.", "at most 10 credits", "`estimate`", "10,000 credits", "wait for my yes"):
         assert said in prompt
+
+
+async def test_a_table_is_given_to_a_prompt_as_a_file_that_the_input_folders_allow(
+    connected: Client, tmp_path: Path
+) -> None:
+    table = tmp_path / "towns.csv"
+    table.write_text("name,idea\nLisbon,a yellow tram\n", encoding="utf-8")
+    arguments = {"rows": str(table), "style": "hard noon light"}
+    async with connected as client:
+        prompt = text(await client.get_prompt("campaign-from-csv", arguments))
+        told = await client.call_tool("get_recipe", {"name": "campaign-from-csv", "arguments": arguments})
+        for path in ("/etc/passwd", str(tmp_path / "missing.csv")):
+            with pytest.raises(MCPError, match="rows: "):
+                await client.get_prompt("campaign-from-csv", {**arguments, "rows": path})
+    assert "| 1 | Lisbon | a yellow tram |" in prompt
+    assert "| 1 | Lisbon | a yellow tram |" in (told.structured_content or {})["text"]
 
 
 async def test_the_pack_is_there_and_arguments_say_what_they_take(connected: Client) -> None:
