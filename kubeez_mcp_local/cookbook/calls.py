@@ -91,6 +91,18 @@ class ToolCaller(Protocol):
         ...
 
 
+async def read(call: ToolCaller, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What a free tool tells.
+
+    Raises:
+        KubeezError: It refused, or it picked no model, which nothing can be made with.
+    """
+    answer = dict(await call(tool, arguments))
+    if tool == "pick_model" and not answer.get("model"):
+        raise ToolCallError(str(answer.get("summary") or "No model fits."), code="no_model_fits")
+    return answer
+
+
 def estimate_arguments(tool: str, arguments: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, Any] | None:
     """Arguments for `estimate` that price a call of `tool`, or `None` when it cannot be priced beforehand."""
     priced = {name: arguments[name] for name in _PRICED_BY if arguments.get(name) is not None}

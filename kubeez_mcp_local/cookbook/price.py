@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import anyio
 
 from kubeez_mcp_local.cookbook.arguments import check_arguments
 from kubeez_mcp_local.cookbook.budget import Budget, budget_of, number
-from kubeez_mcp_local.cookbook.calls import PAID_TOOLS, READING_TOOLS, estimate_arguments
+from kubeez_mcp_local.cookbook.calls import PAID_TOOLS, READING_TOOLS, estimate_arguments, read
 from kubeez_mcp_local.cookbook.plan import arguments_of, calls_of, dependencies, hints_of, scope_for, wanted
 from kubeez_mcp_local.errors import KubeezError
 
@@ -119,12 +120,16 @@ async def price_recipe(
     Raises:
         InvalidArgumentError: An argument does not fit.
         RecipeError, TemplateError: The steps cannot be planned.
+        KubeezError: A reading tool refused, or no model fits.
     """
     dependencies(recipe)
     arguments = check_arguments(recipe.front, given)
     quotes = Quotes(call)
     chosen = await _priced(recipe, arguments, call, quotes)
-    others = [await _priced(recipe, {**arguments, **open_}, call, quotes) for open_ in _open_choices(recipe, given)]
+    others = []
+    for open_ in _open_choices(recipe, given):
+        with contextlib.suppress(KubeezError):  # a choice for which nothing fits has no price
+            others.append(await _priced(recipe, {**arguments, **open_}, call, quotes))
     steps = []
     for step in recipe.steps:
         found = chosen[step.id]
@@ -170,7 +175,7 @@ def _add(total: _Sum, step: Step, values: Mapping[str, Any], credits_: float | N
 async def _imagined(step: Step, values: Mapping[str, Any], call: ToolCaller) -> dict[str, Any]:
     """What a step would return: really asked for when that is free, an example otherwise."""
     if step.tool in READING_TOOLS and step.tool not in ("view_media", "wait_for_generation"):
-        return dict(await call(step.tool, values))
+        return await read(call, step.tool, values)
     return _example(step)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 import anyio.to_thread
 
-from kubeez_mcp_local.cookbook.calls import PAID_TOOLS
+from kubeez_mcp_local.cookbook.calls import PAID_TOOLS, read
 from kubeez_mcp_local.cookbook.journal import Journal, JournalError
 from kubeez_mcp_local.cookbook.paying import Payer, charged
 from kubeez_mcp_local.cookbook.plan import (
@@ -188,7 +188,7 @@ class _Runner:
         arguments = arguments_of(self.recipe, call, scope)
         self._tell("started", call)
         if call.step.tool not in PAID_TOOLS:
-            result = dict(await self.payer.call(call.step.tool, arguments))
+            result = await read(self.payer.call, call.step.tool, arguments)
             await self.payer.write(self.payer.journal.finished, call.key, result)
             self._end(call, "completed", result)
             return result

@@ -64,6 +64,8 @@ class FakeTools:
                 price = self.prices.get(arguments["model"])
                 return {} if price is None else {"credits": price}
             case "pick_model":
+                if arguments.get("sound"):
+                    return {"summary": "Nothing fits. The nearest is z-image."}
                 return {"model": "nano-banana-2", "credits": 14}
             case "get_balance":
                 return {"credits": 100}

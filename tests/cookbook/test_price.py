@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from kubeez_mcp_local.cookbook.calls import ToolCallError
 from kubeez_mcp_local.cookbook.format import Origin, Recipe
 from kubeez_mcp_local.cookbook.parse import parse_recipe
 from kubeez_mcp_local.cookbook.price import price_recipe
@@ -83,3 +84,16 @@ async def test_at_most_stands_in_for_an_unknown_price(tools: Any) -> None:
 async def test_the_ceiling_lowers_the_budget(recipe: Recipe, tools: Any) -> None:
     prices = await price_recipe(recipe, {}, tools, ceiling=10)
     assert (prices.budget.credits, prices.fits) == (10, False)
+
+
+async def test_when_no_model_fits_that_is_said_and_an_open_choice_without_one_is_no_part_of_the_range(
+    tools: Any,
+) -> None:
+    text = TEXT.replace("with: {task: text-to-video}", 'with: {task: text-to-video, sound: "{{ args.with_song }}"}')
+    recipe = parse_recipe(text, Origin("draft", "a test"))
+    tools.prices = {"nano-banana-2": 14.0, "imagen-4-ultra": 19.0, "z-image": 4.0, "V5_5": 19.0}
+
+    prices = await price_recipe(recipe, {"model": "nano-banana-2"}, tools)
+    assert (prices.credits, prices.low, prices.high) == (42.0, 42.0, 42.0)
+    with pytest.raises(ToolCallError, match="Nothing fits"):
+        await price_recipe(recipe, {"with_song": "true"}, tools)

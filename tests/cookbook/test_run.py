@@ -79,6 +79,16 @@ async def test_a_later_step_uses_what_an_earlier_one_made(tools: Any, tmp_path: 
     }
 
 
+async def test_a_run_for_which_no_model_fits_says_so_and_makes_nothing(tools: Any, tmp_path: Path) -> None:
+    choice = "  - {id: choice, tool: pick_model, with: {task: text-to-video, sound: true}}\n"
+    clip = '  - {id: clip, tool: generate_media, with: {model: "{{ steps.choice.model }}", prompt: x}}\n'
+    report = await run(recipe_of(choice + clip), tools, tmp_path)
+
+    assert [(call.key, call.status) for call in report.calls] == [("choice", "failed"), ("clip", "skipped")]
+    assert "choice: failed: Nothing fits. The nearest is z-image." in report.summary()
+    assert tools.made() == []
+
+
 async def test_for_each_makes_one_call_an_item_and_the_next_step_sees_all_results(tools: Any, tmp_path: Path) -> None:
     steps = (
         '  - id: each\n    tool: generate_media\n    for_each: "{{ args.names }}"\n'
