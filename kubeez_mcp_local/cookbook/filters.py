@@ -63,6 +63,13 @@ def truncate(text: Any, length: int = 100) -> str:
     return source if len(source) <= length else source[: length - 1].rstrip() + "…"
 
 
+def sentence(text: Any) -> str:
+    """The text with a full stop at its end, unless it ends like a sentence already; nothing for nothing."""
+    source = "" if text is None else str(text).strip()
+    ended = source.rstrip("\"')»”’").endswith((".", "!", "?", "…", "。", "！", "？"))
+    return source if ended or not source else f"{source}."
+
+
 def words(text: Any) -> list[str]:
     """The entries of a text with commas, semicolons or lines between them."""
     if isinstance(text, (list, tuple)):
@@ -129,6 +136,7 @@ _OWN: Mapping[str, Callable[..., Any]] = {
     "truncate": truncate,
     "words": words,
     "lines": lines,
+    "sentence": sentence,
     "slug": slug,
     "zip": zipped,
     "pairs": pairs,

@@ -45,7 +45,7 @@ steps:
     with:
       model: nano-banana-2
       aspect_ratio: "{{{{ args.aspect_ratio }}}}"
-      prompt: "{{{{ args.subject }}}} Style: {{{{ args.style }}}}. No text, no watermark."
+      prompt: "{{{{ args.subject | sentence }}}} Style: {{{{ args.style }}}}. No text, no watermark."
 expect:
   files: 1
   count: 1

@@ -32,6 +32,8 @@ VALUES: dict[str, Any] = {
         ("{{ range(3) | join }}", "0, 1, 2"),
         ("{{ 'A b, C' | slug }} {{ 'a, b\nc' | words | length }} {{ args.names | pairs | length }}", "a-b-c 3 1"),
         ("{{ steps.hero | outputs | pluck('url') | first }}", "https://x/1.png"),
+        ("{{ 'tea' | sentence }} {{ ' Hot? ' | sentence }}{{ none | sentence }}", "tea. Hot?"),
+        ("{{ 'Say “hi.”' | sentence }} {{ '茶。' | sentence }}", "Say “hi.” 茶。"),
         ("{{ 'abc' | truncate(2) }} {{ 'abc' | replace('b', 'x') }} {{ 2.345 | round(1) }}", "a… axc 2.3"),
     ],
 )

@@ -21,6 +21,11 @@ _SOURCES = {
     "lines": '''def lines(value: Any) -> list[str]:
     """The lines of a text that are not empty."""
     return [line.strip() for line in str(value).splitlines() if line.strip()]''',
+    "sentence": '''def sentence(value: Any) -> str:
+    """A text with a full stop at its end, unless it ends like a sentence already."""
+    source = "" if value is None else str(value).strip()
+    ended = source.rstrip("\\"')»”’").endswith((".", "!", "?", "…", "。", "！", "？"))
+    return source if ended or not source else f"{source}."''',
     "slug": '''def slug(value: Any) -> str:
     """A text as lower-case words joined by hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", str(value).lower()).strip("-")[:60].rstrip("-")''',

@@ -29,7 +29,8 @@ _SIMPLE = {
     "max": "max({0})", "abs": "abs({0})", "zip": "list(zip({0}, {1}))", "pluck": "[one[{1}] for one in {0}]",
     "replace": "str({0}).replace({1}, {2})",
 }  # fmt: skip
-HELPERS = ("words", "lines", "slug", "pairs", "outputs", "truncate", "script")
+HELPERS = ("words", "lines", "sentence", "slug", "pairs", "outputs", "truncate", "script")
+_TEXTS = frozenset({"sentence", "slug", "truncate"})
 _WIDTH = 88
 # What a script calls its own things.
 _TAKEN = frozenset(
@@ -128,6 +129,8 @@ class ToPython:
 
     def _shown(self, node: nodes.Node, *, force: bool = False) -> str:
         source = self.expression(node)
+        if isinstance(node, nodes.Filter) and node.name in _TEXTS:
+            return source
         if force or isinstance(node, (nodes.CondExpr, nodes.Filter)) or source.startswith("args."):
             self.used.add("text")
             return f"text({source})"
