@@ -27,6 +27,7 @@ def test_the_prompt_states_source_budget_tools_balance_and_the_confirmation_rule
     assert "only `estimate`, `generate_media`, `wait_for_generation`" in text
     assert "`estimate`" in text
     assert "wait for my yes" in text
+    assert "If I ask for everything at once, `run_recipe` carries out all its steps." in text
     assert text.endswith("Make a picture of tea in 1:1.\n")
 
 
