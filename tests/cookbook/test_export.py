@@ -148,6 +148,141 @@ def test_a_script_never_repeats_a_payment_whose_fate_is_unknown(
     assert paid_calls(sandbox) == 1
 
 
+def python_command(recipe: Recipe, folder: Path, *options: str) -> list[str]:
+    [script] = write_files(folder, export_recipe(recipe, "python", {}))
+    return [sys.executable, str(script), "--output", str(folder / "made"), "--poll-seconds", "0.05", *options]
+
+
+def test_a_script_that_was_killed_goes_on_and_pays_once(plain: str, sandbox: RunningSandbox, tmp_path: Path) -> None:
+    sandbox.control.knobs(speed=0.001)
+    environment = {**os.environ, "KUBEEZ_API_KEY": KEY, "KUBEEZ_BASE_URL": sandbox.url}
+    command = python_command(recipe_of(plain), tmp_path, "--subject", "tea")
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as cut_off:
+        assert cut_off.stdout is not None
+        assert "started" in cut_off.stdout.readline()
+        cut_off.kill()
+
+    sandbox.control.knobs(speed=5_000)
+    done = run([*command, "--max-credits", "50"], sandbox, tmp_path)  # a larger budget is still the same run
+
+    assert done.returncode == 0, done.stderr
+    assert "Going on with the run" in done.stdout
+    assert "Done. 14 credits" in done.stdout
+    assert paid_calls(sandbox) == 1
+    assert [path.suffix for path in (tmp_path / "made").iterdir()] == [".png"]
+
+
+@pytest.mark.skipif(not shutil.which("jq") or not shutil.which("curl"), reason="needs curl and jq")
+def test_a_shell_script_that_was_killed_goes_on_and_pays_once(
+    plain: str, sandbox: RunningSandbox, tmp_path: Path
+) -> None:
+    recipe = recipe_of(plain)
+    [script] = write_files(tmp_path, export_recipe(recipe, "curl", check_arguments(recipe.front, {"subject": "tea"})))
+    sandbox.control.knobs(speed=0.001)
+    environment = {**os.environ, "KUBEEZ_API_KEY": KEY, "KUBEEZ_BASE_URL": sandbox.url, "OUTPUT_DIR": "made"}
+    with subprocess.Popen(
+        ["bash", str(script)], env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as cut_off:
+        assert cut_off.stderr is not None
+        assert "started" in cut_off.stderr.readline()
+        cut_off.kill()
+
+    sandbox.control.knobs(speed=5_000)
+    sandbox.control.fault("GET /v1/models", "status", status=503, retry_after=0)
+    done = run(["bash", str(script)], sandbox, tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert "going on with" in done.stderr
+    assert "Done. 14 credits" in done.stdout
+    assert paid_calls(sandbox) == 1
+    assert [path.suffix for path in (tmp_path / "made").iterdir()] == [".png"]
+
+
+def test_a_finished_script_makes_another_beside_the_first(plain: str, sandbox: RunningSandbox, tmp_path: Path) -> None:
+    command = python_command(recipe_of(plain), tmp_path, "--subject", "tea")
+    for _ in range(2):
+        assert run(command, sandbox, tmp_path).returncode == 0
+    assert paid_calls(sandbox) == 2
+    assert len(list((tmp_path / "made").iterdir())) == 2
+
+
+@pytest.mark.parametrize("kind", ["cut_after_acceptance", "cut_before_acceptance", "status"])
+def test_a_payment_of_unknown_fate_is_not_repeated_by_the_next_start_either(
+    plain: str, sandbox: RunningSandbox, tmp_path: Path, kind: str
+) -> None:
+    sandbox.control.fault("POST /v1/generate/media", kind, **({"status": 500} if kind == "status" else {}))
+    command = python_command(recipe_of(plain), tmp_path, "--subject", "tea")
+    for _ in range(2):
+        done = run(command, sandbox, tmp_path)
+        assert done.returncode == 1
+        assert "may have been charged" in done.stderr
+    assert len(sandbox.control.books()["accounts"][0]["jobs"]) <= 1
+
+    [record] = (tmp_path / "made").glob("run-*.json")
+    record.write_text("{}", encoding="utf-8")  # the user looked, and nothing was there
+    assert run(command, sandbox, tmp_path).returncode == 0
+
+
+def test_a_refused_payment_is_sent_again_by_the_next_start(plain: str, sandbox: RunningSandbox, tmp_path: Path) -> None:
+    sandbox.control.fault("POST /v1/generate/media", "status", status=400)
+    command = python_command(recipe_of(plain), tmp_path, "--subject", "tea")
+    refused = run(command, sandbox, tmp_path)
+    assert (refused.returncode, "The same command goes on" in refused.stderr) == (1, True)
+    assert run(command, sandbox, tmp_path).returncode == 0
+    assert paid_calls(sandbox) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "model"),
+    [
+        ([], "seedance-1-5-pro-480p-4s"),
+        (["--seconds", "8"], "seedance-1-5-pro-480p-8s"),
+        (["--sound"], "seedance-1-5-pro-480p-4s-audio"),
+    ],
+)
+@pytest.mark.parametrize("form", ["python", "curl"])
+def test_a_script_picks_the_model_that_the_recipe_would(
+    form: str, options: list[str], model: str, sandbox: RunningSandbox, tmp_path: Path
+) -> None:
+    if form == "curl" and not (shutil.which("jq") and shutil.which("curl")):
+        pytest.skip("needs curl and jq")
+    recipe = Library.of().get("pick-a-video-model")
+    given = {"shot": "A boat", "sound": "--sound" in options, "seconds": 8 if "8" in options else 4}
+    [script] = write_files(tmp_path, export_recipe(recipe, "curl", check_arguments(recipe.front, given)))
+    command = python_command(recipe, tmp_path, "--shot", "A boat", *options)
+    done = run(command if form == "python" else ["bash", str(script)], sandbox, tmp_path)
+    assert done.returncode == 0, done.stderr
+    [job] = sandbox.control.account()["jobs"]
+    assert job["model"] == model
+
+
+def test_what_the_user_gives_a_script_is_complained_of_in_words(sandbox: RunningSandbox, tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing")
+    for name, options, code in (
+        ("remove-backgrounds", ["--pictures", missing], 1),
+        ("campaign-from-csv", ["--rows", missing, "--style", "plain"], 2),
+        ("campaign-from-csv", ["--rows", "name,idea\n", "--style", "plain"], 2),
+    ):
+        done = run(python_command(Library.of().get(name), tmp_path, *options), sandbox, tmp_path)
+        assert done.returncode == code
+        assert "Traceback" not in done.stderr
+        (tmp_path / f"{name}.py").unlink()
+    assert sandbox.control.books()["accounts"] == [] or paid_calls(sandbox) == 0
+
+
+def test_a_script_sends_its_key_only_over_https_or_to_this_machine(plain: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "KUBEEZ_API_KEY": KEY, "KUBEEZ_BASE_URL": "http://127.0.0.1.example.com"}
+    command = python_command(recipe_of(plain), tmp_path, "--subject", "tea")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "KUBEEZ_BASE_URL must be https, or on this machine.\n")
+
+
+def test_a_script_carries_only_what_it_calls(plain: str) -> None:
+    source = python_script(recipe_of(plain))
+    assert "def media(" in source
+    assert not [name for name in ("dialogue", "plain", "pick_model", "once", "fits") if f"def {name}(" in source]
+
+
 def test_a_script_stops_at_its_budget(plain: str, sandbox: RunningSandbox, tmp_path: Path) -> None:
     [script] = write_files(tmp_path, export_recipe(recipe_of(plain), "python", {}))
     command = [sys.executable, str(script), "--subject", "tea", "--max-credits", "5"]
@@ -211,6 +346,12 @@ def test_odd_names_of_arguments_and_steps_do_not_clash(plain: str, name: str) ->
 def test_what_a_script_cannot_say_is_refused(plain: str, before: str, after: str, words: str) -> None:
     with pytest.raises(NotExportableError, match=words):
         python_script(recipe_of(plain.replace(before, after)))
+
+
+def test_a_shell_script_that_would_have_to_calculate_with_results_is_refused() -> None:
+    recipe = Library.of().get("check-balance-and-choose")
+    with pytest.raises(NotExportableError, match="picture calculates with the result of an earlier step"):
+        export_recipe(recipe, "curl", sample_arguments(recipe))
 
 
 def test_a_recipe_without_steps_is_no_script(plain: str) -> None:

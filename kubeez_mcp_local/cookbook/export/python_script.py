@@ -11,7 +11,7 @@ from kubeez_mcp_local.cookbook.calls import PAID_TOOLS
 from kubeez_mcp_local.cookbook.export.calls_rest import IMPLIED_TOOLS, NotExportableError, rest_call
 from kubeez_mcp_local.cookbook.export.script_helpers import helper_sources
 from kubeez_mcp_local.cookbook.export.to_python import ToPython, variable
-from kubeez_mcp_local.cookbook.plan import dependencies
+from kubeez_mcp_local.cookbook.plan import deciding, dependencies
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.cookbook.format import Argument, Recipe, Step
@@ -26,6 +26,7 @@ Exported from the Kubeez recipe {name}, version {version}. Needs Python 3.11 and
     export KUBEEZ_API_KEY=sk_live_…
     python {name}.py --help
 
+When it is cut off, the same command goes on and pays for nothing twice. Once all is made, it makes everything anew.
 To rehearse for free, start a sandbox (kubeez-mcp-local sandbox serve) and set KUBEEZ_BASE_URL to its address.
 """
 
@@ -37,7 +38,7 @@ import argparse
 import httpx
 
 '''
-_MAIN = """
+_MAIN = r"""
 def main() -> int:
     args = read_arguments()
     key = os.environ.get("KUBEEZ_API_KEY", "")
@@ -45,12 +46,24 @@ def main() -> int:
         print("Set KUBEEZ_API_KEY to your key.", file=sys.stderr)
         return 2
     base_url = os.environ.get("KUBEEZ_BASE_URL", "https://api.kubeez.com").rstrip("/")
+    if not re.match(r"https://|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/|$)", base_url):
+        print("KUBEEZ_BASE_URL must be https, or on this machine.", file=sys.stderr)
+        return 2
+    record = record_name(args)
     try:
-        kubeez = Kubeez(base_url, key, args.output, {budget}, args.poll_seconds)
+        kubeez = Kubeez(base_url, key, args.output, record, {budget}, args.poll_seconds)
         run(kubeez, args)
-    except Failed as error:
-        print(f"Stopped: {{error}}", file=sys.stderr)
+        kubeez.done()
+    except Unknown as error:
+        print(f"Stopped: {{error}}. It may have been charged: look for it in GET /v1/generations.", file=sys.stderr)
+        print(f"Then give its entry in {{args.output / record}} that id, or delete the entry.", file=sys.stderr)
         return 1
+    except (Failed, OSError) as error:
+        print(f"Stopped: {{error}}. The same command goes on where it stopped.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted. Jobs that were started go on, and so does the same command.", file=sys.stderr)
+        return 130
     print(f"Done. {{kubeez.spent:g}} credits, files in {{args.output}}.")
     return 0
 
@@ -58,7 +71,17 @@ def main() -> int:
 if __name__ == "__main__":
     sys.exit(main())
 """
-_MODULES = ("csv", "io", "mimetypes", "os", "random", "re", "sys", "time")
+_RECORD = '''
+def record_name(args: argparse.Namespace) -> str:
+    """The file that remembers a run: the same arguments are the same run."""
+    others = {others}  # decide nothing about what is made
+    deciding = {{name: value for name, value in vars(args).items() if name not in others}}
+    return f"run-{{hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:10]}}.json"
+'''
+_MODULES = ("csv", "hashlib", "io", "json", "mimetypes", "os", "random", "re", "sys", "time")
+_NAMES = (("collections.abc", "Callable"), ("pathlib", "Path"), ("typing", "Any"), ("urllib.parse", "urljoin"))
+_WIDTH = 120
+_OPTIONAL = ("music", "dialogue", "plain", "media", "url", "must_offer", "pick_model", "once")
 
 
 def python_script(recipe: Recipe) -> str:
@@ -87,10 +110,11 @@ def python_script(recipe: Recipe) -> str:
         _arguments(recipe),
         f"def run(kubeez: Kubeez, args: argparse.Namespace) -> None:\n{body}",
     ]
-    source = "\n\n".join(parts) + "\n" + _MAIN.format(budget=f"float({budget})")
+    source = _without_unused("\n\n".join(parts) + "\n" + _RECORD.format(others=_others(recipe)))
+    source += "\n" + _MAIN.format(budget=f"float({budget})")
     used = [name for name in _MODULES if re.search(rf"\b{name}\.", source)]
     imports = "\n".join(f"import {name}" for name in used)
-    imports += "\nfrom pathlib import Path\nfrom typing import Any\nfrom urllib.parse import urljoin"
+    imports += "".join(f"\nfrom {module} import {name}" for module, name in _NAMES)
     head = _HEAD.format(
         title=recipe.title.replace("\\", "").replace('"', "'"),
         description=recipe.description.replace("\\", "").replace('"', "'"),
@@ -108,6 +132,24 @@ def runtime_source() -> str:
     return re.sub(r"  # noqa: [A-Z0-9, ]+", "", inner)
 
 
+def _without_unused(source: str) -> str:
+    """`source` without the methods and helpers that it never calls."""
+    for name in (*_OPTIONAL, *_OPTIONAL):  # some are called only by others
+        block = re.search(rf"\n    def {name}\(.*?(?=\n    def |\n\n\nclass )", source, re.S)
+        if block and not re.search(rf"(?:kubeez|self)\.{name}\b", source.replace(block[0], "")):
+            source = source.replace(block[0], "")
+    if "fits(row" not in source.replace("def fits(", ""):
+        source = re.sub(r"def fits\(.*?\n\n\n(?=def )", "", source, flags=re.S)
+    return source if source.count("LENGTH_IN_ID") > 1 else re.sub(r"LENGTH_IN_ID = .*\n", "", source)
+
+
+def _others(recipe: Recipe) -> str:
+    """Options that do not decide what is made."""
+    deciding_ = deciding(recipe, dict.fromkeys(recipe.arguments))
+    spared = [variable(name) for name in recipe.arguments if name not in deciding_]
+    return json.dumps(["output", "poll_seconds", *spared]).replace("[", "(").replace("]", ")")
+
+
 def _readers(recipe: Recipe) -> set[str]:
     """Helpers that turn the text of an option into a list or a table."""
     kinds = {argument.type for argument in recipe.arguments.values()}
@@ -117,13 +159,13 @@ def _readers(recipe: Recipe) -> set[str]:
 def _arguments(recipe: Recipe) -> str:
     lines = [
         "def read_arguments() -> argparse.Namespace:",
-        f"    parser = argparse.ArgumentParser(description={_text(recipe.description)})",
+        _option("parser = argparse.ArgumentParser", [f"description={_text(recipe.description)}"]),
     ]
     for name, argument in recipe.arguments.items():
         option = f"--{name.replace('_', '-')}" if name not in ("output", "poll_seconds", "help") else f"--the-{name}"
-        parts = [f'"{option}"', f'dest="{variable(name)}"', *_kind(argument)]
-        help_ = argument.description.replace("%", "%%")
-        lines.append(f"    parser.add_argument({', '.join(parts)}, help={_text(help_)})")
+        dest = [] if variable(name) == option.strip("-").replace("-", "_") else [f'dest="{variable(name)}"']
+        parts = [f'"{option}"', *dest, *_kind(argument), f"help={_text(argument.description.replace('%', '%%'))}"]
+        lines.append(_option("parser.add_argument", parts))
     output = f'Path("{recipe.name}-files")'
     lines.append(f'    parser.add_argument("--output", type=Path, default={output}, help="Folder for the files")')
     lines.append(
@@ -131,6 +173,14 @@ def _arguments(recipe: Recipe) -> str:
     )
     lines.append("    return parser.parse_args()")
     return "\n".join(lines)
+
+
+def _option(function: str, parts: list[str]) -> str:
+    """A call on one line, or on several when it is long."""
+    line = f"    {function}({', '.join(parts)})"
+    return (
+        line if len(line) <= _WIDTH else f"    {function}(\n" + "".join(f"        {one},\n" for one in parts) + "    )"
+    )
 
 
 def _kind(argument: Argument) -> list[str]:
@@ -170,7 +220,7 @@ def _step(step: Step, python: ToPython) -> str:
         lines.append(f"    for index, item in enumerate({_items(step, python)}):")
         indent = 8
     elif step.when is not None:
-        lines.append(f'    {made} = {{"outputs": [], "songs": [], "files": []}}')
+        lines.append(f'    {made}: dict[str, Any] = {{"outputs": [], "songs": [], "files": []}}')
     pad = " " * indent
     if step.when is not None:
         lines.append(f"{pad}if {python.condition(step.when)}:")
@@ -194,18 +244,19 @@ def _items(step: Step, python: ToPython) -> str:
 def _call(step: Step, python: ToPython, indent: int) -> str:
     values = dict(step.with_)
     values.pop("variant_count", None)
+    name = f'"{step.id}"' if step.for_each is None else f'f"{step.id} {{index + 1}}"'
     if step.tool == "pick_model":
-        return f"kubeez.pick_model({python.value(values, indent)})"
+        return f"kubeez.once({name}, lambda: kubeez.pick_model({python.value(values, indent)}))"
     if step.tool == "get_balance":
-        return 'kubeez.read("/v1/balance")'
+        return f'kubeez.once({name}, lambda: kubeez.read("/v1/balance"))'
     rest = rest_call(step.tool)
     if step.with_.get("variant_count") not in (None, 1):
         raise NotExportableError(f"{step.id} uses variant_count; write it as for_each to export it.")
-    name = f'"{step.id}"' if step.for_each is None else f'f"{step.id} {{index + 1}}"'
     path = f'kubeez.must_offer("{rest.path}")' if rest.assumed else f'"{rest.path}"'
-    body = f"kubeez.{rest.method}({python.value(values, indent)})"
     model = f', model="{rest.model}"' if rest.model else ""
-    return f'kubeez.start({name}, "{rest.kind}", {path}, {body}{model})'
+    at_most = f", at_most={step.at_most:g}" if step.at_most is not None else ""
+    body = python.value(values, indent)
+    return f'kubeez.start({name}, "{rest.kind}", {path}, kubeez.{rest.method}, {body}{model}{at_most})'
 
 
 def _text(text: str) -> str:

@@ -5,20 +5,26 @@ It stands alone: httpx and the standard library, nothing of this package.
 
 from __future__ import annotations
 
+import json
 import mimetypes
 import random
 import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # --8<-- copied from here
 CDN = "https://media.kubeez.com"
 AT_ONCE = 5  # jobs that run side by side
 GIVE_UP_AFTER = 3600.0  # seconds for one job
+TRIES = 6  # of a request that costs nothing
+LENGTH_IN_ID = re.compile(r"-(\d+)s(?=-|$)")  # such as seedance-1-5-pro-720p-4s
 
 
 class Failed(Exception):  # noqa: N818
@@ -28,42 +34,55 @@ class Failed(Exception):  # noqa: N818
 class Kubeez:
     """Starts jobs, waits for them and saves what they made.
 
-    A read is repeated when the API is busy or away. A paid request is repeated only when the API said that it took
+    A free request is repeated when the API is busy or away. A paid one is repeated only when the API said that it took
     nothing (429) or was never reached; after anything else the script stops, so that nothing is paid for twice.
+    `record` remembers every paid request until all is done: a script that was cut off goes on when it is started again.
     """
 
-    def __init__(self, base_url: str, key: str, folder: Path, budget: float, poll_seconds: float) -> None:
+    def __init__(self, base_url: str, key: str, folder: Path, record: str, budget: float, poll_seconds: float) -> None:
         self.http = httpx.Client(base_url=base_url, headers={"X-API-Key": key}, timeout=60)
         self.downloads = httpx.Client(timeout=300, follow_redirects=True)  # no key: files are public
         self.folder = folder
+        self.record = folder / record
         self.budget = budget
         self.poll_seconds = poll_seconds
         self.spent = 0.0
+        self.paid: dict[str, dict[str, Any]] = {}  # by name; a job without an `id` may have been sent or not
+        if self.record.exists():
+            self.paid = json.loads(self.record.read_text(encoding="utf-8"))
+            print(f"Going on with the run in {self.record}; delete it to start over.", flush=True)  # noqa: T201
         self.models: dict[str, dict[str, Any]] = {row["model_id"]: row for row in self.read("/v1/models")["models"]}
         self.running: list[dict[str, Any]] = []
         self.uploaded: dict[str, str] = {}
         self.published: dict[str, Any] | None = None
 
-    def read(self, path: str) -> dict[str, Any]:
-        """GET, repeated while that may help."""
-        for attempt in range(6):
+    def patiently(self, what: str, request: Callable[[], httpx.Response]) -> dict[str, Any]:
+        """The answer to a free request, repeated while that may help."""
+        trouble = ""
+        for attempt in range(TRIES):
+            wait = None
             try:
-                answer = self.http.get(path)
+                answer = request()
             except httpx.TransportError as error:
-                if attempt == 5:
-                    raise Failed(f"{path}: {error}") from error
+                trouble = str(error)
             else:
                 if answer.status_code != 429 and answer.status_code < 500:
                     return parsed(answer)
-                if attempt == 5:
-                    raise Failed(f"{path}: {answer.status_code} {answer.text[:200]}")
-                time.sleep(pause(attempt, answer.headers.get("Retry-After")))
-                continue
-            time.sleep(pause(attempt, None))
-        raise AssertionError("not reached")
+                trouble, wait = f"{answer.status_code} {answer.text[:200]}", answer.headers.get("Retry-After")
+            if attempt < TRIES - 1:
+                time.sleep(pause(attempt, wait))
+        raise Failed(f"{what}: {trouble}")
+
+    def read(self, path: str) -> dict[str, Any]:
+        """GET."""
+        return self.patiently(path, lambda: self.http.get(path))
 
     def pay(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """POST a paid request; repeated only when nothing can have been accepted."""
+        """POST a paid request; repeated only when nothing can have been accepted.
+
+        Raises:
+            Unknown: It may have been accepted.
+        """
         for attempt in range(8):
             try:
                 answer = self.http.post(path, json=body)
@@ -73,29 +92,79 @@ class Kubeez:
                 time.sleep(pause(attempt, None))
                 continue
             except httpx.TransportError as error:
-                raise Failed(f"{path}: {error}. It may have been charged: look at {path} in your history.") from error
+                raise Unknown(f"{path}: {error}") from error
+            if answer.status_code >= 500:
+                raise Unknown(f"{path}: {answer.status_code} {answer.text[:200]}")
             if answer.status_code != 429 or attempt == 7:
                 return parsed(answer)
             time.sleep(pause(attempt, answer.headers.get("Retry-After")))
         raise AssertionError("not reached")
 
-    def start(self, name: str, kind: str, path: str, body: dict[str, Any], model: str = "") -> dict[str, Any]:
-        """Start one job; waits first while too many run, and stops before the budget is passed."""
+    def start(
+        self,
+        name: str,
+        kind: str,
+        path: str,
+        prepare: Callable[[dict[str, Any]], dict[str, Any]],
+        body: dict[str, Any],
+        model: str = "",
+        at_most: float | None = None,
+    ) -> dict[str, Any]:
+        """Start one job, or go on with it; waits first while too many run, and stops before the budget is passed."""
         while len(self.running) >= AT_ONCE:
             self.wait(self.running[0])
-        row = self.models.get(str(body.get("model") or model), {})
-        price = float(row.get("cost_per_generation") or 0)
-        if self.spent + price > self.budget:
+        model = str(body.get("model") or model)
+        before = self.paid.get(name)
+        if before is None:
+            before = self.send(name, path, prepare(body), self.price(name, model, at_most))
+        elif "id" not in before:
+            raise Unknown(f"{name}: an earlier attempt broke off while it was sent")
+        job = {"name": name, "kind": kind, "id": before["id"], "status": "pending", "model": model}
+        self.spent += before.get("credits", 0.0)
+        self.running.append(job)
+        return job
+
+    def price(self, name: str, model: str, at_most: float | None) -> float:
+        """Credits to reckon with: what the recipe allows for a job whose price depends on it, else the list price."""
+        listed = self.models.get(model, {}).get("cost_per_generation")
+        price = listed if at_most is None else at_most
+        if price is None and self.budget != float("inf"):
+            raise Failed(f"{name}: the API names no price for {model or 'this job'}, so it cannot be held to a budget.")
+        if self.spent + float(price or 0) > self.budget:
             raise Failed(f"{name} costs {price:g} credits; {self.spent:g} of {self.budget:g} are spent.")
-        answer = self.pay(path, {key: value for key, value in body.items() if value is not None})
+        return float(price or 0)
+
+    def send(self, name: str, path: str, body: dict[str, Any], price: float) -> dict[str, Any]:
+        """Pay for one job; on record before it is sent, and with its id as soon as there is one."""
+        self.remember(name, {"credits": price})
+        try:
+            answer = self.pay(path, {key: value for key, value in body.items() if value is not None})
+        except Unknown:
+            raise
+        except Failed:
+            self.remember(name, None)
+            raise
         job_id = answer.get("generation_id") or answer.get("separation_id") or answer.get("id")
         if not job_id:
-            raise Failed(f"{name}: the answer names no job: {str(answer)[:200]}")
-        self.spent += float(answer.get("estimated_cost_credits") or price)
-        job = {"name": name, "kind": kind, "id": job_id, "status": "pending", "model": body.get("model") or model}
-        self.running.append(job)
+            raise Unknown(f"{name}: the answer names no job: {str(answer)[:200]}")
+        sent = {"id": job_id, "credits": float(answer.get("estimated_cost_credits") or price)}
+        self.remember(name, sent)
         print(f"{name}: started {job_id}", flush=True)  # noqa: T201
-        return job
+        return sent
+
+    def remember(self, name: str, sent: dict[str, Any] | None) -> None:
+        """Put one paid request on record, or off it."""
+        self.paid[name] = sent or {}
+        if sent is None:
+            del self.paid[name]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        fresh = self.record.with_suffix(".new")
+        fresh.write_text(json.dumps(self.paid, indent=1), encoding="utf-8")
+        fresh.replace(self.record)
+
+    def done(self) -> None:
+        """All is made: the next start is a new run."""
+        self.record.unlink(missing_ok=True)
 
     def finish(self, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Wait for all of these jobs; they come back with `outputs`, `songs` and `files`."""
@@ -108,9 +177,9 @@ class Kubeez:
         if job not in self.running:
             return
         deadline = time.monotonic() + GIVE_UP_AFTER
-        time.sleep(self.poll_seconds)
         missing = 0
         while True:
+            time.sleep(self.poll_seconds)
             try:
                 state = self.read(f"/v1/generate/{job['kind']}/{job['id']}")
             except NotFound:
@@ -122,35 +191,37 @@ class Kubeez:
             if str(state.get("status")).lower() == "completed" and urls and all(urls):
                 break
             if str(state.get("status")).lower() in ("failed", "error"):
+                self.remember(job["name"], None)  # failed jobs are refunded: the next attempt sends it again
                 raise Failed(f"{job['name']}: {state.get('error_message') or 'the job failed'}")
             if time.monotonic() > deadline:
-                raise Failed(f"{job['name']}: job {job['id']} is not over; look at it later.")
-            time.sleep(self.poll_seconds)
+                raise Failed(f"{job['name']}: job {job['id']} is not over yet.")
         self.running.remove(job)
         for output in state.get("outputs") or []:
             output["url"] = urljoin(CDN, output["url"])
         job.update(state)
-        job["files"] = [self.save(job["name"], number, url) for number, url in enumerate(file_urls(state), start=1)]
+        stem = f"{re.sub(r'[^a-z0-9]+', '-', job['name'].lower())}-{str(job['id'])[:8]}"
+        job["files"] = [self.save(f"{stem}-{number}", url) for number, url in enumerate(file_urls(state), start=1)]
 
-    def save(self, name: str, number: int, url: str) -> str:
+    def save(self, stem: str, url: str) -> str:
         """Download one file; the copy on the CDN can lag behind the job."""
-        for attempt in range(6):
-            try:
-                answer = self.downloads.get(url)
-            except httpx.TransportError:
-                answer = None
-            if answer is not None and answer.is_success:
-                break
-            if attempt == 5:
-                raise Failed(f"{url} cannot be downloaded.")
-            time.sleep(pause(attempt, None))
-        assert answer is not None
         self.folder.mkdir(parents=True, exist_ok=True)
-        ending = Path(url.split("?")[0]).suffix[:8] or ".bin"
-        path = self.folder / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}-{number}{ending}"
-        path.write_bytes(answer.content)
-        print(f"{name}: saved {path}", flush=True)  # noqa: T201
-        return str(path)
+        path = self.folder / f"{stem}{Path(url.split('?')[0]).suffix[:8] or '.bin'}"
+        part = path.with_name(f"{path.name}.part")
+        for attempt in range(TRIES):
+            try:
+                with self.downloads.stream("GET", url) as answer, part.open("wb") as file:
+                    answer.raise_for_status()
+                    for chunk in answer.iter_bytes():
+                        file.write(chunk)
+            except httpx.HTTPError as error:
+                if attempt == TRIES - 1:
+                    raise Failed(f"{url} cannot be downloaded: {error}") from error
+                time.sleep(pause(attempt, None))
+                continue
+            part.replace(path)
+            print(f"saved {path}", flush=True)  # noqa: T201
+            return str(path)
+        raise AssertionError("not reached")
 
     def url(self, source: str) -> str:
         """A URL as it is; a local file uploaded, once."""
@@ -159,14 +230,18 @@ class Kubeez:
         if source not in self.uploaded:
             path = Path(source).expanduser()
             kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-            with path.open("rb") as file:
-                answer = self.http.post("/v1/upload/media", files={"file": (path.name, file, kind)}, timeout=600)
-            self.uploaded[source] = parsed(answer)["url"]
+
+            def upload() -> httpx.Response:
+                with path.open("rb") as file:
+                    return self.http.post("/v1/upload/media", files={"file": (path.name, file, kind)}, timeout=600)
+
+            self.uploaded[source] = self.patiently(f"upload of {path}", upload)["url"]
         return self.uploaded[source]
 
     def media(self, body: dict[str, Any]) -> dict[str, Any]:
         """A picture or clip: files uploaded, and what the model's row leaves no choice about filled in."""
-        row = self.models.get(str(body["model"]), {})
+        model = str(body["model"])
+        row = self.models.get(model, {})
         able = row.get("capabilities") or {}
         sources = body.get("source_media_urls") or []
         sources = [self.url(one) for one in ([sources] if isinstance(sources, str) else sources)]
@@ -179,12 +254,12 @@ class Kubeez:
             body["aspect_ratio"] = ratios[0]
         if body.get("duration") is not None:
             digits = re.sub(r"\D", "", str(body["duration"]))
-            offered = able.get("duration_options") or []
-            body["duration"] = next((one for one in offered if re.sub(r"\D", "", str(one)) == digits), f"{digits}s")
-            if not offered:
-                del body["duration"]
-        if able.get("video_audio") == "toggle_via_sound_param":
-            body.setdefault("sound", False)
+            offered = [] if LENGTH_IN_ID.search(model) else able.get("duration_options") or []
+            body["duration"] = next((one for one in offered if re.sub(r"\D", "", str(one)) == digits), None)
+        if able.get("video_audio") != "toggle_via_sound_param" or model.endswith("-audio"):
+            body.pop("sound", None)
+        elif body.get("sound") is None:
+            body["sound"] = False
         return body
 
     def music(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -202,6 +277,12 @@ class Kubeez:
         """Any other job: local files uploaded."""
         return {key: self.url(value) if key.endswith("_url") and value else value for key, value in body.items()}
 
+    def once(self, name: str, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What a question came to; a run that goes on keeps to the answer it began with."""
+        if name not in self.paid:
+            self.remember(name, ask())
+        return self.paid[name]
+
     def must_offer(self, path: str) -> str:
         """`path`, if the API's own document lists it; nothing is paid into the blue."""
         if self.published is None:
@@ -212,41 +293,50 @@ class Kubeez:
 
     def pick_model(self, wanted: dict[str, Any]) -> dict[str, Any]:
         """The cheapest model that fits."""
-        task, ratio = wanted.get("task"), wanted.get("aspect_ratio")
-        found = []
-        for row in self.models.values():
-            able = row.get("capabilities") or {}
-            price = row.get("cost_per_generation")
-            lengths = [int(re.sub(r"\D", "", str(one)) or 0) for one in able.get("duration_options") or []]
-            if price is None or (task and task not in (row.get("generation_types") or [])):
-                continue
-            if ratio and ratio not in (able.get("aspect_ratio_options") or []):
-                continue
-            if wanted.get("duration") and int(wanted["duration"]) not in lengths:
-                continue
-            if wanted.get("max_credits") is None or price <= float(wanted["max_credits"]):
-                found.append((price, row["model_id"]))
-        if not found:
+        fitting = [row for row in self.models.values() if row.get("cost_per_generation") is not None]
+        fitting = [row for row in fitting if fits(row, wanted, self.models)]
+        if not fitting:
             raise Failed(f"No model fits {wanted}.")
-        price, model = min(found)
-        return {"model": model, "credits": price}
+        best = min(fitting, key=lambda row: (row["cost_per_generation"], row["model_id"]))
+        return {"model": best["model_id"], "credits": best["cost_per_generation"]}
+
+
+class Unknown(Failed):
+    """A paid request that may have been accepted."""
 
 
 class NotFound(Failed):
     """404."""
 
 
+def fits(row: dict[str, Any], wanted: dict[str, Any], models: dict[str, Any]) -> bool:
+    """Whether a model of the catalogue does what is wanted; `None` means that any will do."""
+    model, able = row["model_id"], row.get("capabilities") or {}
+    task, ratio, seconds = wanted.get("task"), wanted.get("aspect_ratio"), wanted.get("duration")
+    sound, most = wanted.get("sound"), wanted.get("max_credits")
+    in_id = LENGTH_IN_ID.search(model)
+    lengths = [in_id[1]] if in_id else [re.sub(r"\D", "", str(one)) for one in able.get("duration_options") or []]
+    always = model.endswith("-audio") or able.get("video_audio") == "included"
+    audible = always or (able.get("video_audio") == "toggle_via_sound_param" and f"{model}-audio" not in models)
+    return (
+        (task is None or task in (row.get("generation_types") or []))
+        and (ratio is None or ratio in (able.get("aspect_ratio_options") or []))
+        and (seconds is None or re.sub(r"\D", "", str(seconds)) in lengths)
+        and (sound is None or (audible if sound else not always))
+        and (most is None or float(row["cost_per_generation"]) <= float(most))
+    )
+
+
 def parsed(answer: httpx.Response) -> dict[str, Any]:
     """The JSON of a good answer; a bad one in the API's own words."""
-    if answer.status_code == 404:
-        raise NotFound(f"{answer.request.url.path}: not found")
     try:
         data = answer.json()
     except ValueError:
         data = None
     if not answer.is_success or not isinstance(data, dict):
         said = data.get("message") or data.get("error") or data.get("detail") if isinstance(data, dict) else None
-        raise Failed(f"{answer.request.url.path}: {answer.status_code} {said or answer.text[:200]}")
+        kind = NotFound if answer.status_code == 404 else Failed
+        raise kind(f"{answer.request.url.path}: {answer.status_code} {said or answer.text[:200]}")
     return data
 
 

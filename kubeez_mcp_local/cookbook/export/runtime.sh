@@ -4,8 +4,7 @@ base="${base%/}"
 poll="${POLL_SECONDS:-5}"
 tmp="$(mktemp -d)"
 trap 'rm -rf "$tmp"' EXIT
-mkdir -p "$out"
-echo 0 > "$tmp/spent"
+mkdir -p "$run"
 
 # The key goes to curl through a file descriptor, so that it never shows in the list of processes.
 auth() { printf 'header = "X-API-Key: %s"\n' "$KUBEEZ_API_KEY"; }
@@ -13,7 +12,15 @@ auth() { printf 'header = "X-API-Key: %s"\n' "$KUBEEZ_API_KEY"; }
 fail() { echo "Stopped: $*" >&2; exit 1; }
 
 # A read; curl repeats it when the API is busy or away, and honours Retry-After.
-read_json() { curl -sS --fail-with-body --retry 5 --retry-connrefused --max-time 60 -K <(auth) "$base$1"; }
+read_json() {
+  curl -sS --fail-with-body --retry 5 --retry-connrefused --max-time 60 -K <(auth) -o "$tmp/read" "$base$1" \
+    || { head -c 300 "$tmp/read" >&2; return 1; }
+  cat "$tmp/read"
+}
+
+# Credits of all jobs of this run; each is on record from before it is sent until all is done.
+spent() { cat "$run"/*.cost 2> /dev/null | jq -s 'add // 0'; }
+forget() { rm -f "$run/$1.id" "$run/$1.cost"; }
 
 # upload FILE: prints {"url": …}
 upload() {
@@ -39,10 +46,12 @@ complete() {
     | if $row.model_type == "image" or $row.model_type == "video" then
         .generation_type //= (first(($row.generation_types // [])[] | select(startswith($begins))) // null)
         | .aspect_ratio //= (if ($able.aspect_ratio_options // ["1:1"] | index("1:1")) then null else $able.aspect_ratio_options[0] end)
-        | if $able.video_audio == "toggle_via_sound_param" then .sound //= false else . end
+        | if $able.video_audio != "toggle_via_sound_param" or (.model | endswith("-audio")) then del(.sound)
+          else .sound //= false end
         | if .duration == null then . else
             (.duration | tostring | gsub("[^0-9]"; "")) as $wanted
-            | .duration = (first(($able.duration_options // [])[] | select(gsub("[^0-9]"; "") == $wanted)) // null)
+            | (if .model | test("-[0-9]+s(-|$)") then [] else $able.duration_options // [] end) as $offered
+            | .duration = (first($offered[] | select(gsub("[^0-9]"; "") == $wanted)) // null)
           end
       else . end
     | with_entries(select(.value != null))'
@@ -51,43 +60,64 @@ complete() {
 # pick_model BODY: the cheapest model that fits
 pick_model() {
   jq -e -n --argjson wanted "$1" --slurpfile rows "$tmp/models.json" '
-    [$rows[0][]
+    [$rows[0][].model_id] as $ids
+    | [$rows[0][]
+      | (.model_id | capture("-(?<s>[0-9]+)s(-|$)").s // null) as $in_id
+      | ((.model_id | endswith("-audio")) or .capabilities.video_audio == "included") as $always
+      | ($always or (.capabilities.video_audio == "toggle_via_sound_param"
+          and (.model_id + "-audio" | IN($ids[]) | not))) as $audible
       | select(.cost_per_generation != null)
       | select($wanted.task == null or ((.generation_types // []) | index($wanted.task)))
       | select($wanted.aspect_ratio == null or ((.capabilities.aspect_ratio_options // []) | index($wanted.aspect_ratio)))
       | select($wanted.duration == null
-          or ((.capabilities.duration_options // []) | map(gsub("[^0-9]"; "")) | index($wanted.duration | tostring)))
+          or ((if $in_id then [$in_id] else .capabilities.duration_options // [] end)
+            | map(gsub("[^0-9]"; "")) | index($wanted.duration | tostring)))
+      | select($wanted.sound == null or (if $wanted.sound then $audible else $always | not end))
       | select($wanted.max_credits == null or .cost_per_generation <= ($wanted.max_credits | tonumber))]
     | sort_by(.cost_per_generation) | first | {model: .model_id, credits: .cost_per_generation}' \
     || fail "no model fits $1"
 }
 
-# start NAME PATH MODEL BODY: a paid request. It is repeated only on 429, which means that nothing was taken.
+# start NAME PATH MODEL AT_MOST BODY: a paid request. It is repeated only on 429, which means that nothing was taken.
 start() {
   local body code="" cost attempt wait
-  body="$(complete <<< "$4")"
+  if [[ -s $run/$1.id ]]; then echo "$1: going on with $(cat "$run/$1.id")" >&2; return; fi
+  [[ ! -e $run/$1.cost ]] || unknown "$1" "an earlier attempt broke off while it was sent"
+  body="$(complete <<< "$5")"
   cost="$(jq -n --argjson body "$body" --arg model "$3" --slurpfile rows "$tmp/models.json" \
-    'first($rows[0][] | select(.model_id == ($body.model // $model)) | .cost_per_generation) // 0')"
-  jq -e -n "($(cat "$tmp/spent") + $cost) <= $budget" > /dev/null || fail "$1 costs $cost credits, more than is left"
+    'first($rows[0][] | select(.model_id == ($body.model // $model)) | .cost_per_generation) // empty')"
+  cost="${4:-$cost}"
+  [[ -n $cost ]] || fail "$1: the API names no price for it, so it cannot be held to a budget"
+  jq -e -n "($(spent) + $cost) <= $budget" > /dev/null || fail "$1 costs $cost credits, more than is left"
+  echo "$cost" > "$run/$1.cost"
   for attempt in 1 2 3 4 5 6; do
     code="$(curl -sS --max-time 60 -K <(auth) -o "$tmp/answer" -D "$tmp/headers" -w '%{http_code}' \
       -H 'Content-Type: application/json' --data-binary @- "$base$2" <<< "$body")" \
-      || fail "$1: the connection broke; it may have been charged, so look at your history first"
+      || case $? in
+        6 | 7) forget "$1"; fail "$1: the API cannot be reached" ;;
+        *) unknown "$1" "the connection broke" ;;
+      esac
     [[ $code == 429 ]] || break
     wait="$(tr -d '\r' < "$tmp/headers" | awk 'tolower($1) == "retry-after:" && $2 ~ /^[0-9]+$/ {print $2}')"
     sleep "${wait:-$((2 ** attempt))}"
   done
-  [[ $code == 2* ]] || fail "$1: $code $(head -c 300 "$tmp/answer")"
-  jq -er '.generation_id // .separation_id // .id' "$tmp/answer" > "$tmp/$1.id" || fail "$1: the answer names no job"
-  jq -n "$(cat "$tmp/spent") + $(jq '.estimated_cost_credits // empty' "$tmp/answer" | grep . || echo "$cost")" > "$tmp/spent.new"
-  mv "$tmp/spent.new" "$tmp/spent"
-  echo "$1: started $(cat "$tmp/$1.id")" >&2
+  [[ $code != 5* ]] || unknown "$1" "$code $(head -c 300 "$tmp/answer")"
+  [[ $code == 2* ]] || { forget "$1"; fail "$1: $code $(head -c 300 "$tmp/answer")"; }
+  jq -er '.generation_id // .separation_id // .id' "$tmp/answer" > "$tmp/id" || unknown "$1" "the answer names no job"
+  jq '.estimated_cost_credits // empty' "$tmp/answer" | grep . > "$run/$1.cost" || echo "$cost" > "$run/$1.cost"
+  mv "$tmp/id" "$run/$1.id"
+  echo "$1: started $(cat "$run/$1.id")" >&2
+}
+
+unknown() {
+  fail "$1: $2. It may have been charged: look for it in GET /v1/generations." \
+    "Then write its id into $run/$1.id, or delete $run/$1.cost."
 }
 
 # finish NAME KIND: waits for the job, saves its files, prints its state
 finish() {
-  local id state="" status missing=0 number=0 url ending
-  id="$(cat "$tmp/$1.id")"
+  local id state="" status missing=0 number=0 url ending file
+  id="$(cat "$run/$1.id")"
   while true; do
     sleep "$poll"
     if ! state="$(read_json "/v1/generate/$2/$id" 2> /dev/null)"; then
@@ -96,7 +126,10 @@ finish() {
       continue
     fi
     status="$(jq -r '.status | ascii_downcase' <<< "$state")"
-    [[ $status != failed && $status != error ]] || fail "$1: $(jq -r '.error_message // "the job failed"' <<< "$state")"
+    if [[ $status == failed || $status == error ]]; then
+      forget "$1" # failed jobs are refunded: the next attempt sends it again
+      fail "$1: $(jq -r '.error_message // "the job failed"' <<< "$state")"
+    fi
     [[ $status == completed ]] || continue
     jq -r '[.outputs[]?.url, .songs[]?.audio_url, (select(has("vocals_url")) | .vocals_url, .instrumental_url)]
       | if length > 0 and all(. != null) then .[] else empty end
@@ -107,9 +140,10 @@ finish() {
     number=$((number + 1))
     ending="${url%%\?*}"; ending="${ending##*.}"
     [[ ${#ending} -le 5 ]] || ending=bin
-    curl -sS --fail --location --retry 6 --retry-all-errors --max-time 600 -o "$out/$1-$number.$ending" "$url" \
+    file="$out/$1-${id:0:8}-$number.$ending"
+    curl -sS --fail --location --retry 6 --retry-all-errors --max-time 600 -o "$file" "$url" \
       || fail "$url cannot be downloaded"
-    echo "$1: saved $out/$1-$number.$ending" >&2
+    echo "$1: saved $file" >&2
   done < "$tmp/$1.urls"
   printf '%s' "$state"
 }

@@ -60,9 +60,14 @@ _SOURCES = {
     return [part.strip() for part in re.split(r"[,;\\n]", value) if part.strip()]''',
     "table": '''def table(value: str) -> list[dict[str, str]]:
     """Rows of a CSV file, or of CSV text, by column name."""
-    data = value if "\\n" in value.strip() else Path(value).expanduser().read_text(encoding="utf-8-sig")
+    try:
+        data = value if "\\n" in value.strip() else Path(value).expanduser().read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     delimiter = max(",;\\t", key=data.lstrip().split("\\n", 1)[0].count)
     rows = [row for row in csv.reader(io.StringIO(data.strip()), delimiter=delimiter) if any(row)]
+    if len(rows) < 2:
+        raise argparse.ArgumentTypeError("has no rows below the column names")
     names = ["_".join(re.findall(r"\\w+", name.lower())) for name in rows[0]]
     return [dict(zip(names, [cell.strip() for cell in row] + [""] * len(names))) for row in rows[1:]]''',
 }

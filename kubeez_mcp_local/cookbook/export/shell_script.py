@@ -14,6 +14,7 @@ from kubeez_mcp_local.cookbook.budget import budget_of, number
 from kubeez_mcp_local.cookbook.calls import FILE_ARGUMENTS
 from kubeez_mcp_local.cookbook.export.calls_rest import IMPLIED_TOOLS, NotExportableError, rest_call
 from kubeez_mcp_local.cookbook.plan import Call, arguments_of, calls_of, dependencies, scope_for, wanted
+from kubeez_mcp_local.cookbook.problems import TemplateError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,10 +35,16 @@ def shell_script(recipe: Recipe, arguments: Mapping[str, Any]) -> str:
     """
     if not recipe.steps:
         raise NotExportableError(f"{recipe.name} has no steps, so there is nothing a script could do.")
-    dependencies(recipe)
+    needs = dependencies(recipe)
     writer = _Writer(recipe, arguments, _nonce(recipe, arguments))
     for step in recipe.steps:
-        writer.step(step)
+        try:
+            writer.step(step)
+        except TemplateError as error:
+            if not needs[step.id]:
+                raise
+            reason = f"{step.id} calculates with the result of an earlier step, which the shell export cannot say."
+            raise NotExportableError(reason, next_step="Export it to python.") from error
     runtime = (files("kubeez_mcp_local.cookbook.export") / "runtime.sh").read_text(encoding="utf-8")
     given = [f"#   {name}: {json.dumps(value, ensure_ascii=False)[:200]}" for name, value in arguments.items()]
     budget = budget_of(recipe, arguments).credits
@@ -49,14 +56,16 @@ def shell_script(recipe: Recipe, arguments: Mapping[str, Any]) -> str:
         f"# Exported from the Kubeez recipe {recipe.name}, version {recipe.version}, for these arguments:",
         *given,
         "#",
-        "# Needs bash, curl and jq. Set KUBEEZ_API_KEY; set KUBEEZ_BASE_URL to rehearse against a sandbox.",
+        "# Needs bash, curl and jq, and file to upload. Set KUBEEZ_API_KEY; KUBEEZ_BASE_URL to rehearse in a sandbox.",
+        "# When it is cut off, start it again: it goes on, and nothing is paid for twice.",
+        "# shellcheck disable=SC2034 # not every result is used by a later step",
         "set -euo pipefail",
         f'out="${{OUTPUT_DIR:-{recipe.name}-files}}"',
+        f'run="$out/.run-{writer.nonce}"',
         f'budget="${{MAX_CREDITS:-{number(budget).replace(",", "") if budget < 1e9 else 1_000_000}}}"',
     ]
-    return "\n".join(
-        [*head, runtime.strip(), "", *writer.lines, 'echo "Done. $(cat "$tmp/spent") credits, files in $out."', ""]
-    )
+    tail = ['echo "Done. $(spent) credits, files in $out."', 'rm -rf "$run"', ""]
+    return "\n".join([*head, runtime.strip(), "", *writer.lines, *tail])
 
 
 @dataclass(slots=True)
@@ -110,7 +119,8 @@ class _Writer:
             if step.tool == "generate_dialogue" and "text" in values:
                 voice = values.pop("voice", None)
                 values["dialogue"] = [{"text": values.pop("text"), **({"voice": voice} if voice else {})}]
-            self._body(values, f"start {name} {rest.path} {shlex.quote(rest.model)} ", "")
+            at_most = "''" if step.at_most is None else f"{step.at_most:g}"
+            self._body(values, f"start {name} {rest.path} {shlex.quote(rest.model)} {at_most} ", "")
         self.lines += [f'r_{name}="$(finish {name} {rest.kind})"' for name, _, _ in calls]
 
     def _body(self, values: dict[str, Any], before: str, after: str) -> None:
