@@ -40,7 +40,8 @@ class KubeezError(Exception):
         self.retry_safe = retry_safe
 
     def __str__(self) -> str:
-        parts = [self.message, self.next_step]
+        ended = not self.message or self.message[-1] in ".!?…:)"
+        parts = [self.message if ended or not self.next_step else f"{self.message}.", self.next_step]
         if self.spent is None:
             parts.append("Credits may have been spent; check `kubeez-mcp-local jobs list` before trying again.")
         return " ".join(part for part in parts if part)

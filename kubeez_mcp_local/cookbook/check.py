@@ -9,6 +9,7 @@ from kubeez_mcp_local.cookbook.arguments import check_arguments
 from kubeez_mcp_local.cookbook.budget import budget_of, number, scope_of
 from kubeez_mcp_local.cookbook.calls import FORBIDDEN_TOOLS, PAID_TOOLS
 from kubeez_mcp_local.cookbook.format import RESERVED_NAMES
+from kubeez_mcp_local.cookbook.parse import dotted
 from kubeez_mcp_local.cookbook.plan import dependencies, fields_of, names_in, texts_of
 from kubeez_mcp_local.cookbook.problems import RecipeError, TemplateError, near
 from kubeez_mcp_local.cookbook.render import render_body
@@ -147,15 +148,21 @@ class _Checker:
         try:
             used = names_in(self.recipe.body) | fields_of(self.recipe.body, "args")
         except TemplateError as error:
-            yield Finding("error", self.recipe.file, self.recipe.body_line, "", error.message)
+            line = self.recipe.body_line + max(error.line - 1, 0)
+            yield Finding("error", self.recipe.file, line, "", error.reason)
             return
         self.names |= used
-        for name in sorted(used - self.recipe.arguments.keys() - RESERVED_NAMES):
+        unknown = sorted(used - self.recipe.arguments.keys() - RESERVED_NAMES)
+        for name in unknown:
             message = f"the text uses {name!r}, which is no argument.{near(name, self.recipe.arguments)}"
             yield Finding("error", self.recipe.file, self._body_line(name), "", message)
+        if unknown:
+            return
         try:
             render_body(self.recipe, sample_arguments(self.recipe))
-        except (RecipeError, InvalidArgumentError) as error:
+        except RecipeError as error:
+            yield Finding("error", self.recipe.file, error.line, "", error.reason)
+        except InvalidArgumentError as error:
             yield Finding("error", self.recipe.file, self.recipe.body_line, "", error.message)
 
     def _steps(self) -> Iterator[Finding]:
@@ -223,8 +230,8 @@ class _Checker:
 
     def _finding(self, level: Literal["error", "warning"], message: str, field: tuple[str | int, ...]) -> Finding:
         path = tuple(part for name in field for part in (name.split(".") if isinstance(name, str) else [name]))
-        dotted = ".".join(str(part) for part in path if part != "")
-        return Finding(level, self.recipe.file, self.recipe.line_of(*path), dotted, message)
+        named = dotted(tuple(part for part in path if part != ""))
+        return Finding(level, self.recipe.file, self.recipe.line_of(*path), named, message)
 
 
 def _plausible(kind: str, choices: tuple[Any, ...], minimum: float | None) -> Any:

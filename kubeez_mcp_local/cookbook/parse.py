@@ -23,6 +23,8 @@ from kubeez_mcp_local.cookbook.quick_yaml import read_quickly
 from kubeez_mcp_local.cookbook.scalars import YamlProblem
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydantic import BaseModel
 
     from kubeez_mcp_local.cookbook.format import Origin
@@ -38,7 +40,7 @@ def decode(data: bytes, file: str) -> str:
     """The text of a recipe file.
 
     Raises:
-        RecipeError: Larger than 64 KB, or not UTF-8.
+        RecipeError: Larger than 64 KB, or not UTF-8 text.
     """
     if len(data) > MAX_FILE_BYTES:
         raise RecipeError(file, 0, "", f"holds {len(data):,} bytes; a recipe has at most {MAX_FILE_BYTES:,}")
@@ -46,7 +48,10 @@ def decode(data: bytes, file: str) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RecipeError(file, data.count(b"\n", 0, error.start) + 1, "", "is not UTF-8 text") from None
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+    text = text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+    if "\x00" in text:
+        raise RecipeError(file, text.count("\n", 0, text.index("\x00")) + 1, "", "holds a NUL character")
+    return text
 
 
 def split(text: str, file: str) -> tuple[str, str]:
@@ -205,7 +210,8 @@ def _explain(error: ValidationError, file: str, lines: dict[FieldPath, int]) -> 
         return RecipeError(file, line, dotted(location), reason)
     if kind == "missing":
         return RecipeError(file, line, dotted(location), "is missing")
-    return RecipeError(file, line, dotted(path or location), _reason(first))
+    told = [finding for finding in findings if _known(tuple(finding["loc"]), lines) == path]
+    return RecipeError(file, line, dotted(path or location), _reason(first, told))
 
 
 def _known(location: FieldPath, lines: dict[FieldPath, int]) -> FieldPath:
@@ -216,16 +222,42 @@ def _known(location: FieldPath, lines: dict[FieldPath, int]) -> FieldPath:
     return path
 
 
-def _reason(finding: Any) -> str:
-    value = finding.get("input")
-    shown = repr(value) if isinstance(value, (str, int, float, bool)) else type(value).__name__
-    shown = shown if len(shown) <= 60 else shown[:57] + "…"
-    message = str(finding["msg"]).removeprefix("Value error, ")
-    if finding["type"] == "literal_error":
+def _reason(first: Any, told: Sequence[Any]) -> str:
+    """What is wrong with one value: `told` is what each type that it could have had says of it."""
+    finding = next((one for one in told if one["type"] in _LIMITS), first)
+    kind, value, facts = finding["type"], finding.get("input"), finding.get("ctx") or {}
+    shown = _shown(value)
+    if kind in _LIMITS:
+        return _LIMITS[kind].format(shown=shown, **facts)
+    if kind in _KINDS:
+        return f"must be {' or '.join(dict.fromkeys(_KINDS[one['type']] for one in told))}, not {shown}"
+    if kind == "literal_error":
         return f"is {shown}; allowed: {', '.join(ARGUMENT_TYPES)}.{near(str(value), ARGUMENT_TYPES)}"
-    if finding["type"] == "string_pattern_mismatch":
+    if kind == "string_pattern_mismatch":
         return f"is {shown}; use lower-case letters, digits and {_SEPARATOR.get(finding['loc'][-1], '_')}"
+    message = str(finding["msg"]).removeprefix("Value error, ")
     return f"is {shown}: {message[:1].lower()}{message[1:]}"
 
 
+def _shown(value: Any) -> str:
+    if value is None or isinstance(value, (dict, list, tuple)):
+        return "nothing" if value is None else "fields" if isinstance(value, dict) else "a list"
+    shown = str(value).lower() if isinstance(value, bool) else repr(value)
+    return shown if len(shown) <= 60 else shown[:57] + "…"
+
+
 _SEPARATOR = {"name": "-"}
+_WHOLE, _NUMBER, _FIELDS = "a whole number", "a number", "fields such as `name: value`"
+_KINDS = {
+    "string_type": "text", "bool_type": "true or false", "bool_parsing": "true or false", "list_type": "a list",
+    "tuple_type": "a list", "int_type": _WHOLE, "int_parsing": _WHOLE, "int_from_float": _WHOLE,
+    "float_type": _NUMBER, "float_parsing": _NUMBER, "finite_number": _NUMBER, "dict_type": _FIELDS,
+    "model_type": _FIELDS,
+}  # fmt: skip
+_LIMITS = {
+    "greater_than_equal": "is {shown}; at least {ge:,g} is allowed",
+    "less_than_equal": "is {shown}; at most {le:,g} is allowed",
+    "too_long": "has too many entries; at most {max_length:,} are allowed",
+    "string_too_long": "is too long; at most {max_length:,} characters are allowed",
+    "string_too_short": "is too short; at least {min_length} characters are needed",
+}

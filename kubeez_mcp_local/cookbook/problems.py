@@ -40,9 +40,19 @@ class UnknownRecipeError(KubeezError):
 
 
 class TemplateError(KubeezError):
-    """A template or expression cannot be rendered: wrong syntax, an unknown name, or more work than is allowed."""
+    """A template or expression cannot be rendered: wrong syntax, an unknown name, or more work than is allowed.
+
+    Attributes:
+        reason: What is wrong.
+        line: Where in the template, counted from 1; 0 when that is not known.
+    """
 
     code = "invalid_template"
+
+    def __init__(self, reason: str, *, line: int = 0) -> None:
+        super().__init__(f"Line {line} of the template: {reason}" if line > 1 else reason)
+        self.reason = reason
+        self.line = line
 
 
 def near(word: str, allowed: Iterable[str]) -> str:

@@ -66,8 +66,7 @@ def render_body(recipe: Recipe, arguments: Mapping[str, Any]) -> str:
     try:
         return render(recipe.body, scope_of(arguments)).strip()
     except TemplateError as error:
-        reason = f"{error.message} (the template starts on line {recipe.body_line} of the file)"
-        raise RecipeError(recipe.file, recipe.body_line, "", reason) from None
+        raise RecipeError(recipe.file, recipe.body_line + max(error.line - 1, 0), "", error.reason) from None
 
 
 def _frame(recipe: Recipe, arguments: Mapping[str, Any], facts: PromptFacts) -> str:

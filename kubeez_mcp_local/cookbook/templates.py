@@ -269,10 +269,21 @@ def _guarded(run: Callable[[], _Result]) -> _Result:
     except TemplateSyntaxError as error:
         reason = error.message or "cannot be read"
         hint = near(reason.split("'")[1], environment().filters) if "No filter named" in reason else ""
-        raise TemplateError(f"Line {error.lineno} of the template: {reason}{hint}") from None
+        raise TemplateError(f"{reason}{hint}", line=error.lineno or 0) from None
     except UndefinedError as error:
-        raise TemplateError(f"The template uses something that is not there: {error.message}.") from None
+        reason = f"The template uses something that is not there: {error.message}."
+        raise TemplateError(reason, line=_line(error)) from None
     except (TemplateRuntimeError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-        raise TemplateError(f"The template cannot be rendered: {error}") from None
+        raise TemplateError(f"The template cannot be rendered: {error}", line=_line(error)) from None
     except (RecursionError, MemoryError, SyntaxError):
         raise TooMuchWork("The template is nested too deeply.") from None
+
+
+def _line(error: Exception) -> int:
+    """The line of the template on which rendering broke off, where Jinja has put it into the traceback; else 0."""
+    line, trace = 0, error.__traceback__
+    while trace is not None:
+        if "__jinja_exception__" in trace.tb_frame.f_globals:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line

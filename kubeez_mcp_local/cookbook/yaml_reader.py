@@ -117,6 +117,8 @@ def read_yaml(text: str) -> tuple[Any, dict[FieldPath, int]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = " ".join(str(part) for part in (error.context, error.problem) if part)
+        if mark and text.split("\n")[mark.line].startswith("\t"):
+            reason = "indent with spaces; tabs are not allowed"
         raise YamlProblem(mark.line + 1 if mark else 1, (), f"not valid YAML: {reason}") from None
     except yaml.YAMLError as error:
         raise YamlProblem(1, (), f"not valid YAML: {error}") from None

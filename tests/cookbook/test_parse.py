@@ -43,7 +43,13 @@ def test_an_unknown_field_is_refused_with_its_line_the_allowed_fields_and_a_near
         ("{description: What is shown", "{describtion: What is shown", "arguments.subject.describtion", "description"),
         ("name: plain", "name: Not A Name", "name", "lower-case letters, digits and -"),
         ("name: plain", "name: ../../etc/passwd", "name", "lower-case"),
-        ("version: 2", "version: two", "version", "integer"),
+        ("version: 2", "version: two", "version", "must be a whole number, not 'two'"),
+        ("version: 2", "version: 0", "version", "is 0; at least 1 is allowed"),
+        ('budget: "{{ max_credits }}"', "budget: -5", "budget", "is -5; at least 0 is allowed"),
+        ("tags: [image]", "tags: image", "tags", "must be a list, not 'image'"),
+        ("{description: What is shown, required: true, max_length: 100}", "[]", "arguments.subject", "not a list"),
+        ("title: A plain recipe", "title: [a]", "title", "must be text, not a list"),
+        ("tool: generate_media", "tool: generate_media\n    for_each: 5", "steps[0].for_each", "text or a list, not 5"),
         ("tool: generate_media", "tool: generate_music", "steps[0].tool", "not declared in `tools`"),
         ("max_length: 100", "default: tea", "arguments.subject.default", "no default"),
         ("default: 60", "default: 900", "arguments.max_credits.default", "at most 500"),
@@ -64,6 +70,10 @@ def test_a_wrong_value_is_refused_where_it_stands(plain: str, line: str, broken:
     assert error.line > 0
     key = field.split(".")[-1]
     assert key in text.splitlines()[error.line - 1]
+
+
+def test_tabs_are_named_as_what_is_wrong(plain: str) -> None:
+    assert "tabs are not allowed" in refusal(plain.replace("tags: [image]", "tags:\n\t- image")).reason
 
 
 def test_two_steps_of_one_id_are_refused(plain: str) -> None:

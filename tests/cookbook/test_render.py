@@ -59,8 +59,11 @@ def test_a_budget_that_is_no_number_is_refused(plain: str, budget: str) -> None:
 
 
 def test_a_body_that_cannot_be_rendered_names_its_line(plain: str) -> None:
-    with pytest.raises(RecipeError, match=r"plain\.md:\d+: .*'sujet' is undefined"):
-        prompt(plain.replace("{{ subject }} in", "{{ sujet }} in"))
+    for broken in ("{{ sujet }}", "{% foo %}", "{{ subject | uper }}"):
+        text = plain.replace("Make a picture", f"One.\n\nMake {broken} a picture")
+        with pytest.raises(RecipeError) as caught:
+            prompt(text)
+        assert broken in text.splitlines()[caught.value.line - 1]
 
 
 def test_a_value_that_looks_like_a_template_stays_text(plain: str) -> None:
