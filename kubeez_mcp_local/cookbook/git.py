@@ -147,5 +147,6 @@ async def _git(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
         raise GitError(f"git took longer than {TIMEOUT_SECONDS} s.", retry_safe=True) from None
     if done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise GitError(f"git {arguments[0]} failed: {said[-1][:300] if said else 'no reason given'}", retry_safe=True)
+        reason = next((line for line in said if line.startswith(("fatal: ", "error: "))), "no reason given")
+        raise GitError(f"git {arguments[0]} failed: {reason[:300]}", retry_safe=True)
     return bytes(done.stdout)

@@ -21,7 +21,9 @@ from kubeez_mcp_local.cookbook.words import one_line
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
+
+    from kubeez_mcp_local.cookbook.problems import RecipeError
 
 PROVENANCE = "provenance.json"
 
@@ -104,17 +106,22 @@ class Sharing:
         """
         if looks_like_git(source):
             wanted = GitSource.parse(source)
-            return await self._take(_slug(wanted.url, self._root), wanted, override=override)
+            self._refuse_twice(wanted.url, wanted.ref)
+            return await self._take(_slug(wanted.url, self._root), wanted, None if override else ())
         folder = _folder(source)
         record = Provenance(_slug(folder.name, self._root), "folder", str(folder), added=self._clock())
         self._refuse_twice(record.source, record.ref)
-        return self._record(record, override=override)
+        return self._record(record, None if override else ())
 
-    async def update(self, slug: str = "") -> tuple[Added, ...]:
+    async def update(self, slug: str = "", *, override: bool = False) -> tuple[Added, ...]:
         """Fetch what was added from git again: one addition, or all of them.
 
+        Args:
+            slug: The addition; all of them by default.
+            override: Allow recipes whose names are taken by others, beyond those that were taken before.
+
         Raises:
-            ShareError: No such addition, or git failed.
+            ShareError: No such addition, names taken, or git failed.
         """
         chosen = self.list() if not slug else (self._find(slug),)
         updated = []
@@ -123,7 +130,8 @@ class Sharing:
                 updated.append(self._report(record))
             else:
                 source = GitSource(record.source, record.ref)
-                updated.append(await self._take(record.slug, source, override=True, added=record.added))
+                allowed = None if override else self._report(record).overrides
+                updated.append(await self._take(record.slug, source, allowed, added=record.added))
         return tuple(updated)
 
     def remove(self, slug: str) -> Provenance:
@@ -136,17 +144,22 @@ class Sharing:
         shutil.rmtree(self._root / record.slug)
         return record
 
-    async def _take(self, slug: str, source: GitSource, *, override: bool, added: float | None = None) -> Added:
-        if added is None:
-            self._refuse_twice(source.url, source.ref)
+    async def _take(
+        self, slug: str, source: GitSource, allowed: Collection[str] | None, *, added: float | None = None
+    ) -> Added:
         fetched = await fetch_recipes(source)
         record = Provenance(
             slug, "git", source.url, source.ref, fetched.commit, self._clock() if added is None else added
         )
-        return self._record(record, override=override, copies=fetched.files)
+        return self._record(record, allowed, copies=fetched.files)
 
-    def _record(self, record: Provenance, *, override: bool, copies: dict[str, bytes] | None = None) -> Added:
-        """Write the record (and copies) beside the old ones, look at the result, then put it in place."""
+    def _record(
+        self, record: Provenance, allowed: Collection[str] | None, *, copies: dict[str, bytes] | None = None
+    ) -> Added:
+        """Write the record (and copies) beside the old ones, look at the result, then put it in place.
+
+        `allowed` are the names of other recipes that these may hide; `None` allows all.
+        """
         fresh = self._root / f".{record.slug}.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
@@ -158,10 +171,11 @@ class Sharing:
             if not report.recipes:
                 problems = "; ".join(report.problems[:3])
                 raise ShareError(f"There is no usable recipe in {record.where}. {problems}".strip())
-            if report.overrides and not override:
+            taken = [] if allowed is None else [name for name in report.overrides if name not in allowed]
+            if taken:
                 raise ShareError(
-                    f"These recipes are there already: {', '.join(report.overrides)}.",
-                    next_step="Add again with --override to let the new ones win.",
+                    f"These recipes are there already: {', '.join(taken)}.",
+                    next_step="Do it again with --override to let the new ones win.",
                 )
             target = self._root / record.slug
             shutil.rmtree(target, ignore_errors=True)
@@ -179,7 +193,8 @@ class Sharing:
         elsewhere = [source for source in added_sources(self._state_dir) if source.folder != own]
         taken |= Library(lambda: elsewhere).index().entries.keys()
         overrides = tuple(name for name in index.entries if name in taken)
-        return Added(record, tuple(index.entries), tuple(str(problem) for problem in index.problems), overrides)
+        problems = tuple(_within(problem, folder) for problem in index.problems)
+        return Added(record, tuple(index.entries), problems, overrides)
 
     def _find(self, slug: str) -> Provenance:
         known = {record.slug: record for record in self.list()}
@@ -195,6 +210,11 @@ class Sharing:
                     f"{record.where} was added before, as {record.slug!r}.",
                     next_step=f"Use `kubeez-mcp-local recipes update {record.slug}`.",
                 )
+
+
+def _within(problem: RecipeError, folder: Path) -> str:
+    """A problem under the name its file has in what was added."""
+    return problem.message.removeprefix(str(folder)).lstrip("/\\")
 
 
 def _folder(source: str) -> Path:

@@ -36,12 +36,13 @@ def add(options: Options, source: str, override: bool) -> None:
 
 @click.command(short_help="Fetch added repositories again.")
 @click.argument("slug", required=False, default="")
+@click.option("--override", is_flag=True, help="Let recipes win that now have names of others.")
 @click.pass_obj
-def update(options: Options, slug: str) -> None:
+def update(options: Options, slug: str, override: bool) -> None:
     """Fetch added repositories again: the one added as SLUG, or all of them."""
     settings = options.settings(mode="sandbox")
     sharing = _sharing(settings)
-    updated = run(settings, lambda: sharing.update(slug))
+    updated = run(settings, lambda: sharing.update(slug, override=override))
     for one in updated:
         _tell(one, "Updated")
     if not updated:
