@@ -12,6 +12,7 @@ from kubeez_mcp_local.catalogue.check_settings import parse_seconds
 from kubeez_mcp_local.catalogue.job_quotes import file_job_of, quote_job
 from kubeez_mcp_local.catalogue.media_request import MediaRequest
 from kubeez_mcp_local.catalogue.quotes import flat_quote, quote_media
+from kubeez_mcp_local.catalogue.sound import SOUND_MODELS, SoundRequest, check_sound
 from kubeez_mcp_local.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -58,10 +59,20 @@ def estimate(listing: Listing, job: Described) -> Quote:
     kind = file_job_of(model.id)
     if kind is None:
         return flat_quote(model, count=job.count)
-    seconds = job.audio_seconds if kind == "separation" else job.video_seconds
-    if seconds is None and kind == "sound":
-        seconds = parse_seconds(job.duration)
+    seconds = next((given for given in (job.video_seconds, job.audio_seconds) if given is not None), None)
+    if kind == "sound":
+        seconds = _sound_seconds(model.id, job, seconds)
     return quote_job(kind, listing, model_id=model.id, seconds=seconds, count=job.count)
+
+
+def _sound_seconds(model_id: str, job: Described, clip_seconds: float | None) -> float | None:
+    """The length of the clip, or of the sound that a text model makes: its usual one if none is chosen."""
+    known = next((model for model in SOUND_MODELS if model.id == model_id.lower()), None)
+    if known is None:
+        return clip_seconds or parse_seconds(job.duration)
+    if known.from_video:
+        return clip_seconds
+    return check_sound(SoundRequest(known.id, "x", duration=parse_seconds(job.duration))).duration
 
 
 def _media(listing: Listing, model: Model, job: Described) -> Quote:

@@ -78,7 +78,8 @@ def _by_length(kind: FileJob, model: Model, seconds: float | None, languages: in
         each = billed * rate.per_second * languages
         spread = f" x {languages} languages" if languages > 1 else ""
         detail = f"{billed:g} s at {rate.per_second:g} credits/s{spread}"
-        return rate_quote(model, each, detail=detail, count=count, note=f"Rate from {rate.source}.")
+        one = " For one target language." if kind == "dubbing" and languages == 1 else ""
+        return rate_quote(model, each, detail=detail, count=count, note=f"Rate from {rate.source}.{one}")
     if kind == "separation" and model.credits is not None:
         minutes = max(1, math.ceil(seconds / 60))
         detail = f"{minutes} started minutes at {model.credits:g} credits"

@@ -44,6 +44,38 @@ def test_captions_without_a_length_have_no_price() -> None:
     assert estimate(LISTING, Described("auto-caption")).credits is None
 
 
+def newer_listing(model_id: str, kind: str, cost_note: str) -> Listing:
+    row = {"model_id": model_id, "model_type": kind, "cost_per_generation": 5, "cost_note": cost_note}
+    return Listing((parse_row(row),), source="live")
+
+
+def test_a_sound_from_text_has_the_usual_length_unless_one_is_chosen() -> None:
+    sounds = newer_listing("sonilo-text-to-sfx", "sound", "1 credit per second")
+    assert estimate(sounds, Described("sonilo-text-to-sfx")).credits == 5
+    assert estimate(sounds, Described("sonilo-text-to-sfx", duration="20s")).credits == 20
+    assert estimate(sounds, Described("sonilo-text-to-sfx", duration="1")).credits == 3
+    with pytest.raises(InvalidArgumentError, match="1 to 180 s"):
+        estimate(sounds, Described("sonilo-text-to-sfx", duration="181"))
+
+
+def test_a_sound_for_a_clip_has_the_length_of_the_clip() -> None:
+    sounds = newer_listing("sonilo-video-to-video-sfx", "sound", "1 credit per second")
+    assert estimate(sounds, Described("sonilo-video-to-video-sfx")).credits is None
+    assert estimate(sounds, Described("sonilo-video-to-video-sfx", video_seconds=12)).credits == 12
+
+
+def test_the_length_of_a_file_counts_whichever_argument_it_comes_in() -> None:
+    song = Described("mvsep-40", video_seconds=130)
+    assert estimate(LISTING, song).credits == estimate(LISTING, Described("mvsep-40", audio_seconds=130)).credits == 18
+
+
+def test_the_price_of_a_dubbing_says_that_it_is_for_one_language() -> None:
+    dubs = newer_listing("sonilo-dubbing", "dubbing", "3 credits per second")
+    quote = estimate(dubs, Described("sonilo-dubbing", video_seconds=30))
+    assert quote.credits == 90
+    assert "one target language" in quote.note
+
+
 def test_a_newer_caption_model_is_not_taken_for_a_flat_price() -> None:
     newer = parse_row({"model_id": "auto-caption-universal-3-pro", "model_type": "speech", "cost_per_generation": 0.7})
     quote = estimate(Listing((newer,), source="live"), Described(newer.id, video_seconds=60))
