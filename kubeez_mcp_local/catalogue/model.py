@@ -80,6 +80,11 @@ class Model:
         return self.type in ("image", "video") and self.id.lower() not in ("ad-copy", "remove-background")
 
     @property
+    def only_logos(self) -> bool:
+        """Whether it is made for logos, so that its price says nothing about other pictures."""
+        return self.id.lower().startswith("logo-")
+
+    @property
     def only_from_text(self) -> bool:
         """Whether the row says that nothing can be attached."""
         takes = [value for value in (self.max_images, self.max_videos, self.max_audios) if value is not None]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kubeez_mcp_local.catalogue.music import music_engines
-from kubeez_mcp_local.catalogue.wish import Candidate, Preference, Wish, does_task, held_against, settled_wish
+from kubeez_mcp_local.catalogue.wish import Candidate, Wish, does_task, held_against, settled_wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -60,12 +61,12 @@ def pick(listing: Listing, wish: Wish) -> Choice:
     wish = settled_wish(wish)
     working = [model for model in _in_standing_order(listing, wish.task) if does_task(model, wish.task)]
     held = [held for model in working if (held := held_against(model, listing, wish))]
-    order = _order(wish.prefer)
+    order = _order(wish)
     ranked = tuple(sorted((candidate for candidate in held if not candidate.misses), key=order))
     misfits = [candidate for candidate in held if candidate.misses]
     nearest = None
     if not ranked and misfits:
-        nearest = min(misfits, key=lambda held: (len(held.misses), _length_gap(held, wish), *_by_price(held)))
+        nearest = min(misfits, key=lambda held: (len(held.misses), *_gaps(held, wish), *_by_price(held)))
     rejected = _grouped(misfits)
     chosen = ranked[0] if ranked else None
     return Choice(wish, chosen, ranked, rejected, nearest, _summary(wish, ranked, rejected, nearest))
@@ -78,18 +79,33 @@ def _in_standing_order(listing: Listing, task: str) -> tuple[Model, ...]:
     return tuple(sorted(listing.models, key=lambda model: model.id))
 
 
-def _length_gap(candidate: Candidate, wish: Wish) -> float:
-    lengths = [candidate.model.fixed_seconds] if candidate.model.fixed_seconds else list(candidate.model.durations)
-    if not wish.duration:
-        return 0
-    return min((abs(length - int(wish.duration)) for length in lengths), default=_UNKNOWN)
+def _gaps(candidate: Candidate, wish: Wish) -> tuple[float, float]:
+    """How far the lengths and resolutions on offer are from those that were wished for."""
+    model = candidate.model
+    lengths = [model.fixed_seconds] if model.fixed_seconds else list(model.durations)
+    tiers = [tier for tier in (model.tier, *model.resolutions) if tier] or ["1K"]
+    return (
+        _gap(int(wish.duration) if wish.duration else None, lengths),
+        _gap(_lines(wish.resolution) if wish.resolution else None, [_lines(tier) for tier in tiers]),
+    )
+
+
+def _gap(wished: float | None, offered: Iterable[float]) -> float:
+    return 0 if wished is None else min((abs(one - wished) for one in offered), default=_UNKNOWN)
+
+
+def _lines(tier: str) -> float:
+    """The height of a picture of this tier, near enough to compare `1080p` and `4K`."""
+    number = re.match(r"\d+(\.\d+)?", tier)
+    size = float(number.group()) if number else 0.0
+    return size * 540 if tier.upper().endswith("K") else size
 
 
 def _by_price(candidate: Candidate) -> tuple[float, float]:
     return _credits(candidate), candidate.model.seconds or _UNKNOWN
 
 
-def _order(prefer: Preference) -> Callable[[Candidate], tuple[float, float]]:
+def _order(wish: Wish) -> Callable[[Candidate], tuple[float, ...]]:
     def by_speed(candidate: Candidate) -> tuple[float, float]:
         return candidate.model.seconds or _UNKNOWN, _credits(candidate)
 
@@ -97,7 +113,8 @@ def _order(prefer: Preference) -> Callable[[Candidate], tuple[float, float]]:
         known = candidate.quote.credits
         return _UNKNOWN if known is None else -known, candidate.model.seconds or _UNKNOWN
 
-    return {"price": _by_price, "speed": by_speed, "tier": by_tier}[prefer]
+    preferred = {"price": _by_price, "speed": by_speed, "tier": by_tier}[wish.prefer]
+    return lambda candidate: (candidate.model.only_logos and not wish.logo, *preferred(candidate))
 
 
 def _credits(candidate: Candidate) -> float:

@@ -9,25 +9,30 @@ from kubeez_mcp_local.catalogue import ids
 from kubeez_mcp_local.catalogue.check_inputs import ARGUMENT, KINDS, wanted_inputs
 from kubeez_mcp_local.catalogue.check_media import check_media, sending_model
 from kubeez_mcp_local.catalogue.check_settings import parse_seconds
+from kubeez_mcp_local.catalogue.job_quotes import file_job_of, quote_job
 from kubeez_mcp_local.catalogue.media_request import MediaRequest
-from kubeez_mcp_local.catalogue.quotes import Quote, flat_quote, quote_media, unknown_quote
+from kubeez_mcp_local.catalogue.quotes import Quote, flat_quote, quote_media
 from kubeez_mcp_local.catalogue.ratios import read_ratio
 from kubeez_mcp_local.catalogue.refusals import one_of, verify_number
+from kubeez_mcp_local.catalogue.sound import SOUND_MODELS
 from kubeez_mcp_local.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    from kubeez_mcp_local.catalogue.job_quotes import FileJob
     from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.catalogue.model import InputKind, Model
 
 Preference = Literal["price", "speed", "tier"]
 MEDIA_TASKS = ("text-to-image", "image-to-image", "text-to-video", "image-to-video")
-_TYPE_OF_TASK = {
-    "text-to-music": "music",
-    "text-to-dialogue": "speech",
+_TYPE_OF_TASK = {"text-to-music": "music", "text-to-dialogue": "speech"}
+_FILE_JOBS: dict[str, FileJob] = {
+    "sound": "sound",
+    "captions": "captions",
     "separation": "separation",
-    "captions": "other",
+    "dubbing": "dubbing",
+    "remove-background": "remove_background",
 }
-TASKS = (*MEDIA_TASKS, *_TYPE_OF_TASK)
+TASKS = (*MEDIA_TASKS, *_TYPE_OF_TASK, *_FILE_JOBS)
 _SHORT_NAMES = {"music": "text-to-music", "speech": "text-to-dialogue", "dialogue": "text-to-dialogue"}
 MAX_COUNT = 1000
 
@@ -37,12 +42,13 @@ class Wish:
     """What is wanted; everything but the task may be left open.
 
     Attributes:
-        task: A generation type, or just `image`, `video`, `music`, `speech`, `separation`, `captions`.
+        task: A generation type, or just `image`, `video`, `music`, `speech`; or a job on a file, such as `captions`.
         inputs: The kinds of the files that will be attached.
-        duration: Clip length in seconds.
+        duration: Length in seconds of what is made, or of the file that a job works on.
         sound: True: it must have sound; False: it must be silent.
         max_credits: Budget in credits for all `count` results together.
         prefer: `price`: cheapest first; `speed`: quickest first; `tier`: dearest first, price standing for quality.
+        logo: Whether a logo is wanted; models made for logos rank behind the others otherwise.
     """
 
     task: str
@@ -56,6 +62,7 @@ class Wish:
     max_credits: float | None = None
     count: int = 1
     prefer: Preference = "price"
+    logo: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,9 @@ def settled_wish(wish: Wish) -> Wish:
         task = f"{'image' if wish.inputs else 'text'}-to-{task}"
     task = _SHORT_NAMES.get(task, task)
     if task not in TASKS:
-        raise InvalidArgumentError("task", f"{wish.task!r} is not one of image, video, {', '.join(TASKS)}.")
+        raise InvalidArgumentError(
+            "task", f"{wish.task!r} is not one of image, video, music, speech, {', '.join(TASKS)}."
+        )
     kinds = tuple(cast("InputKind", one_of("inputs", kind, KINDS)) for kind in wish.inputs)
     verify_number("count", wish.count, 1, MAX_COUNT)
     verify_number("max_credits", wish.max_credits, 0, float("inf"))
@@ -115,16 +124,19 @@ def does_task(model: Model, task: str) -> bool:
         return False
     if task in MEDIA_TASKS:
         return model.makes_media and task in model.generation_types
-    if task == "captions":
-        return model.id.lower().startswith("auto-caption")
+    if task in _FILE_JOBS:
+        return file_job_of(model.id) == _FILE_JOBS[task]
     return model.type == _TYPE_OF_TASK[task] and not model.id.lower().startswith(("auto-caption", "suno-"))
 
 
 def held_against(model: Model, listing: Listing, wish: Wish) -> Candidate | None:
     """The model as a candidate for a settled wish; `None` where a sibling id stands for it."""
+    if wish.task in _FILE_JOBS:
+        return _file_job_held_against(model, listing, wish)
     if wish.task not in MEDIA_TASKS:
-        quote = _audio_quote(model, wish)
-        return Candidate(model, None, quote, _budget_misses(quote, wish))
+        quote = flat_quote(model, count=wish.count)
+        misses = _setting_misses(model, replace(wish, sound=None))
+        return Candidate(model, None, quote, (*misses, *_budget_misses(quote, wish)))
     draft = _request(model, wish)
     if sending_model(model, listing, draft).id != model.id:
         return None
@@ -141,10 +153,31 @@ def held_against(model: Model, listing: Listing, wish: Wish) -> Candidate | None
     return Candidate(model, request, quote, tuple(dict.fromkeys(misses)))
 
 
+def _file_job_held_against(model: Model, listing: Listing, wish: Wish) -> Candidate:
+    job = _FILE_JOBS[wish.task]
+    seconds = None if wish.duration is None else int(wish.duration)
+    misses = []
+    if job == "sound":
+        known = next((sound for sound in SOUND_MODELS if sound.id == model.id.lower()), None)
+        if known and known.from_video != ("video" in wish.inputs):
+            misses.append("works on a clip" if known.from_video else "works from text alone")
+        elif known and seconds and not known.shortest <= seconds <= known.longest:
+            misses.append(f"makes {known.shortest} to {known.longest} s")
+    quote = quote_job(job, listing, model_id=model.id, seconds=seconds, count=wish.count)
+    return Candidate(model, None, quote, (*misses, *_budget_misses(quote, wish)))
+
+
 def _usual_quote(model: Model, listing: Listing, wish: Wish) -> Quote:
-    """The price of what the model makes when nothing special is asked, to compare misfits by."""
+    """The price of what comes nearest to the wish, to compare misfits by."""
+    likely = MediaRequest(
+        "x",
+        model.id,
+        inputs=wish.inputs,
+        duration=wish.duration if wish.duration in model.durations else None,
+        resolution=wish.resolution if wish.resolution in model.resolutions else None,
+    )
     try:
-        request = check_media(model, listing, MediaRequest("x", model.id, inputs=wish.inputs))
+        request = check_media(model, listing, likely)
     except InvalidArgumentError:
         return flat_quote(model, count=wish.count)
     return quote_media(model, request, count=wish.count)
@@ -209,12 +242,6 @@ def _reason(error: InvalidArgumentError, model: Model) -> str:
     if error.argument == ARGUMENT:
         return f"needs {wanted_inputs(model)}"
     return f"would refuse {error.argument} ({error.message.removeprefix(f'{error.argument}: ').rstrip('.')})"
-
-
-def _audio_quote(model: Model, wish: Wish) -> Quote:
-    if wish.task in ("separation", "captions"):
-        return unknown_quote(model, "its price depends on the length of the file")
-    return flat_quote(model, count=wish.count)
 
 
 def _budget_misses(quote: Quote, wish: Wish) -> tuple[str, ...]:

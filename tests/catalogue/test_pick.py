@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,10 @@ from kubeez_mcp_local.catalogue.wish import Wish
 from kubeez_mcp_local.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kubeez_mcp_local.catalogue.listing import Listing
+    from kubeez_mcp_local.catalogue.model import Model
 
 
 @pytest.mark.parametrize(
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
         (Wish("image"), "z-image"),
         (Wish("image", prefer="speed"), "nano-banana"),
         (Wish("image", prefer="tier", max_credits=20), "imagen-4-ultra"),
+        (Wish("image", prefer="tier"), "nano-banana-pro-4K"),
+        (Wish("image", prefer="tier", logo=True), "Logo-maker"),
         (Wish("image", resolution="2k"), "flux-2-2K"),
         (Wish("image", inputs=("image",)), "p-image-edit"),
         (Wish("image", inputs=("image",) * 12), "gpt-1.5-image-medium"),
@@ -86,7 +92,11 @@ def test_rejections_are_grouped_by_reason_and_family(listing: Listing) -> None:
         (Wish("video", duration=60), "sora-2-pro-storyboard-25s", "makes no clips of 60 s"),
         (Wish("video", duration=8, sound=True, max_credits=40), "seedance-1-5-pro-480p-8s-audio", "costs more than 40"),
         (Wish("image", aspect_ratio="7:3"), "z-image", "does not offer 7:3"),
-        (Wish("image", resolution="8K"), "z-image", "has no 8K on record"),
+        (Wish("image", resolution="8K"), "nano-banana-2-4K", "has no 8K on record"),
+        (Wish("video", duration=8, sound=False, resolution="4k"), "seedance-1-5-pro-1080p-8s", "has no 4K on record"),
+        (Wish("video", duration=15, sound=True, provider="Kuaishou"), "kling-3-0-std", "(315 credits)"),
+        (Wish("music", duration=30), "V5_5", "offers no choice of length"),
+        (Wish("speech", resolution="4K"), "text-to-dialogue-v3", "has no 4K on record"),
     ],
 )
 def test_nothing_fits_names_the_nearest_and_what_it_lacks(
@@ -98,6 +108,33 @@ def test_nothing_fits_names_the_nearest_and_what_it_lacks(
     assert choice.nearest.model.id == nearest
     assert choice.summary.startswith(f"Nothing fits. The nearest is {nearest}")
     assert because in choice.summary
+
+
+def test_sounds_and_dubs_are_picked_where_the_catalogue_has_them(
+    listing: Listing, make_model: Callable[..., Model]
+) -> None:
+    ids = ("sonilo-text-to-sfx", "sonilo-text-to-music", "sonilo-video-to-sfx", "sonilo-dubbing")
+    made = tuple(make_model(name, model_type="sound", cost_note="1 credit per second") for name in ids)
+    newer = replace(listing, models=(*listing.models, *made))
+    effect = pick(newer, Wish("sound", duration=20))
+    assert [(held.model.id, held.quote.credits) for held in effect.ranked] == [
+        ("sonilo-text-to-music", 20),
+        ("sonilo-text-to-sfx", 20),
+    ]
+    assert [held.model.id for held in pick(newer, Wish("sound", duration=300)).ranked] == ["sonilo-text-to-music"]
+    on_clip = pick(newer, Wish("sound", inputs=("video",)))
+    assert [held.model.id for held in on_clip.ranked] == ["sonilo-video-to-sfx"]
+    assert "works from text alone (2)" in on_clip.summary
+    dub = pick(newer, Wish("dubbing", duration=30, max_credits=20))
+    assert dub.chosen is None
+    assert "costs more than 20 credits" in dub.summary
+    assert pick(listing, Wish("dubbing")).summary == "Nothing fits: no model in this catalogue does dubbing."
+
+
+def test_the_length_of_the_file_prices_a_job_on_it(listing: Listing) -> None:
+    choice = pick(listing, Wish("separation", duration=130))
+    assert choice.chosen is not None
+    assert choice.chosen.quote.credits == 18
 
 
 def test_a_variant_is_priced_under_the_id_that_would_be_sent(listing: Listing) -> None:
