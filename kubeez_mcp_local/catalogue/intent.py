@@ -5,55 +5,74 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-# The first matching row decides, so the narrow jobs stand before the broad ones.
-_JOBS: tuple[tuple[str, str], ...] = (
-    (
-        "dubbing",
-        r"\bdub(?:bed|bing|s)?\b|\bvoice[- ]?over (?:in|into) \w+|\btranslat\w* (?:\w+ )*(?:video|clip|speech)",
-    ),
-    ("captions", r"\bcaption(?:s|ed|ing)?\b|\bsubtitl\w*|\bburn(?:ed)?[- ]in text"),
-    (
-        "separation",
-        r"\bstems?\b|\bacapp?ella\b|\bkaraoke\b|\b(?:isolate|separate|split|remove|extract)\b.*\b(?:vocals?|song|instrumental)\b",
-    ),
-    (
-        "remove_background",
-        r"\b(?:remov|cut|eras|drop)\w*\b.*\bbackgrounds?\b|\bbackground[- ]?remov\w*|\bcut-?outs?\b|\btransparent png",
-    ),
-    ("ad_copy", r"\bad[- ]?copy\b|\bcop(?:y|ies) (?:this|that|the|an?) ad\b|\b(?:like|from) (?:this|a) reference ad\b"),
-    ("sound", r"\bsound[- ]?(?:effects?|fx|design)\b|\bsfx\b|\bfoley\b"),
-    ("trim", r"\b(?:trim|shorten)\b.*\b(?:video|clip)\b"),
-)
-_MEDIA: tuple[tuple[str, str], ...] = (
-    (
-        "video",
-        r"\bvideos?\b|\bclips?\b|\banimat\w*|\bmovies?\b|\bfilms?\b|\breels?\b|\btiktoks?\b|\bfootage\b|\bmotion\b",
-    ),
-    (
-        "speech",
-        r"\bdialogues?\b|\bspeech\b|\bnarrat\w*|\bvoice[- ]?overs?\b|\btts\b|\bread (?:this|it|aloud)\b|\bpodcast\b",
-    ),
-    ("music", r"\bmusic\b|\bsongs?\b|\bjingles?\b|\bsoundtracks?\b|\bmelod\w*|\bbeats?\b|\btheme tune\b"),
-    ("image", r"\bimages?\b|\bpictures?\b|\bphotos?\b|\bpics?\b|\blogos?\b|\bposters?\b|\bicons?\b|\billustrat\w*"),
-)
+from kubeez_mcp_local.catalogue.intent_job import FROM_STILL, job_of
+
+_RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "21:9", "9:21", "5:4", "4:5", "1:2", "2:1")
 _RATIO_WORDS: tuple[tuple[str, str], ...] = (
-    ("9:16", r"\bvertical\b|\bstor(?:y|ies) format\b|\binstagram stor\w+|\breels?\b|\btiktoks?\b|\bshorts\b|\bphone\b"),
+    (
+        "9:16",
+        (
+            r"\bvertical\b|\bstor(?:y|ies) format\b|\binstagram stor\w+|\breels?\b|\btiktoks?\b|\byoutube shorts\b"
+            r"|\bphone (?:screen|wallpaper|background|format)s?\b|\bfor (?:my |the |a )?phones?\b"
+        ),
+    ),
     (
         "16:9",
-        r"\blandscape format\b|\bwidescreen\b|\byoutube\b|\bhero\b|\bbanner\b|\bheader\b|\bslides?\b|\bhorizontal\b",
+        (
+            r"\blandscape format\b|\bwidescreen\b|\byoutube\b|\bhero (?:image|picture|photo|shot|video|section)s?\b"
+            r"|\bbanners?\b|\bheader\b|\bslides\b|\bhorizontal\b|\bdesktop (?:wallpaper|background)s?\b"
+        ),
     ),
-    ("1:1", r"\bsquare\b|\bavatar\b|\bprofile pic\w*|\bicons?\b|\blogos?\b"),
+    ("1:1", r"\bsquare\b|\bavatars?\b|\bprofile pic\w*|\bicons?\b|\blogos?\b"),
     ("4:5", r"\binstagram (?:post|feed|ad)\b"),
     ("21:9", r"\bcinematic wide\b|\bultra[- ]?wide\b"),
 )
-_NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "eight": 8, "ten": 10, "couple": 2}
-_EDIT = (
-    r"\bedit\b|\bretouch\w*|\brestyl\w*|\bchange\b|\breplace\b|\bfrom (?:my|this|the|an?) (?:photo|image|picture|still)"
+_COUNTING = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_NUMBERS = {word: number for number, word in enumerate(_COUNTING, start=1)} | {"couple": 2, "dozen": 12}
+_AMOUNT = rf"(?<![\d.,])\b(?P<amount>\d{{1,3}}|{'|'.join(_NUMBERS)})"
+_SECONDS = (
+    # 50s to 90s are decades; nothing here is that long.
+    rf"{_AMOUNT}(?<![5-9]0(?=s\b))"
+    r"(?:[\s-]*(?:s|secs?|seconds?|secondes?|secondi|seg|segundos?|sek|sekunden?|сек\w*)\b|\s?秒)"
 )
-_FROM_STILL = (
-    r"\banimat\w* (?:my|this|the|an?|our) (?:\w+ )?(?:photo|image|picture|still|logo|drawing)|\bbring\b.*\bto life\b"
-    r"|\b(?:image|photo|picture|still)[- ]to[- ]video\b|\bfirst (?:and last )?frame"
-    r"|\b(?:turn|make|convert)\w* (?:my|this|these|the|our) (?:\w+ )?(?:photo|image|picture|still)s? (?:in)?to\b"
+_MINUTES = rf"{_AMOUNT}(?:[\s-]*(?:min|mins|minutes?|minutos?|minuten?|минут\w*)\b|\s?分)"
+_CREDITS = r"(?<![\d.,])(\d{1,6}(?:\.\d{1,2})?)[\s-]*(?:cr[eé]dit|kredit|кредит)\w*( (?:each|apiece|per|a piece)\b)?"
+_EDIT = (
+    r"\bedit\b|\bretouch\w*|\brestyl\w*|\b(?:change|replace) (?:my|the|this|its?|his|her|their|colou?rs?)\b|\bupscal\w*"
+    r"|\bfrom (?:my|this|the|an?) (?:photo|image|picture|still)|\b(?:combine|merge|blend)\b"
+)
+_TWO_FRAMES = (
+    r"\bfirst (?:frame )?(?:and|to) (?:the )?last frame\b|\bfirst frame\b.*\blast frame\b|\bstart and end frames?\b"
+)
+_THINGS = (
+    r"(?:\w+ ){0,2}(?:images|pictures|photos|pics|variants|variations|versions|options|videos|clips|logos|icons|posters"
+    r"|banners|stickers|thumbnails|wallpapers|illustrations|drawings|portraits|scenes|shots|ads|songs|jingles)\b"
+)
+# Numbered things after one of these words are what the user has, not what is to be made.
+_OWN = ("these", "those", "my", "our", "the", "both", "from", "using", "combine", "merge", "blend", "between")
+_PREFERENCES: tuple[tuple[str, str], ...] = (
+    (
+        "tier",
+        (
+            r"\bbest (?:possible|quality|model|result|looking|you)\b|\b(?:highest|top)[- ](?:quality|end)\b|\bpremium\b"
+            r"|\bmoney can buy\b|\bmoney is no object\b"
+        ),
+    ),
+    (
+        "price",
+        (
+            r"\bcheap(?:ly|er|est)\b|\bcheap (?:\w+ )?(?:image|picture|photo|video|clip|song|one|and)\b|\bas cheap\b"
+            r"|\blow[- ](?:cost|budget)\b|\binexpensive\b|\bon a budget\b"
+        ),
+    ),
+    (
+        "speed",
+        (
+            r"\b(?:quick|fast)est\b|\bquickly\b|\b(?:quick|fast) (?:result|image|picture|photo|video|clip|one|and)\b"
+            r"|\bas (?:quick|fast|soon)\b|\basap\b|\b(?:make|need|want) (?:it|this|that) fast\b|\bin a hurry\b"
+            r"|\bdrafts?\b(?! (?:horse|beer))|\brough (?:version|cut|idea|sketch)\b"
+        ),
+    ),
 )
 
 
@@ -63,13 +82,15 @@ class Intent:
 
     Attributes:
         job: `image`, `video`, `music`, `speech`, or the name of a job on one file such as `captions`.
-        from_input: Whether it starts from a file that the user has.
-        seconds: Clip length. max_credits: budget. count: how many results.
+        named: Whether the text names the job; if not, an image is assumed.
+        from_inputs: How many pictures of the user it starts from.
+        seconds: Length of what is to be made. max_credits: budget for everything. count: how many results.
         logo: Whether lettering or a logo is wanted.
     """
 
     job: str
-    from_input: bool = False
+    named: bool = True
+    from_inputs: int = 0
     ratio: str | None = None
     seconds: int | None = None
     sound: bool | None = None
@@ -81,21 +102,23 @@ class Intent:
 
 
 def read_intent(text: str) -> Intent:
-    """The intent behind `text`, by English keywords; an image if nothing else is named."""
+    """The intent behind `text`, by keywords; an image if nothing else is named."""
     words = " ".join(text.lower().split())
-    job = _first(_JOBS, words) or _medium(words)
+    seconds, sound = _seconds(words), _sound(words)
+    named = job_of(words) or ("video" if seconds or sound is not None else None)  # a picture has neither
+    job = named or "image"
+    count, owned = _counts(words)
     return Intent(
         job=job,
-        from_input=_has(_FROM_STILL, words) if job == "video" else _has(_EDIT, words),
+        named=named is not None,
+        from_inputs=_from_inputs(words, job, owned),
         ratio=_ratio(words),
-        seconds=_number(r"\b(\d{1,3})[\s-]*(?:s|sec|secs|seconds?)\b", words) if job in ("video", "sound") else None,
-        sound=_sound(words) if job == "video" else None,
+        seconds=seconds,
+        sound=sound,
         resolution=_resolution(words),
-        max_credits=_number(
-            r"(?:under|below|within|at most|max(?:imum)?|up to|budget(?: of)?|less than)\s+(\d{1,6})\s*credits?", words
-        ),
-        count=_count(words),
-        prefer=_preference(words),
+        max_credits=_budget(words, count),
+        count=count,
+        prefer=_first(_PREFERENCES, words),
         logo=_has(r"\blogos?\b|\bwordmark\b", words),
     )
 
@@ -108,28 +131,41 @@ def _first(table: tuple[tuple[str, str], ...], words: str) -> str | None:
     return next((name for name, pattern in table if _has(pattern, words)), None)
 
 
-def _medium(words: str) -> str:
-    # "music for a video" is music and "a video with music" is a video: the thing asked for is named first.
-    places = ((found.start(), name) for name, pattern in _MEDIA if (found := re.search(pattern, words)))
-    if _has(r"\banimat\w*|\b(?:in)?to (?:an? )?(?:\w+ )?(?:video|clip)\b|" + _FROM_STILL, words):
-        return "video"
-    return min(places, default=(0, "image"))[1]
+def _from_inputs(words: str, job: str, owned: int) -> int:
+    if job == "video":
+        return 2 if _has(_TWO_FRAMES, words) else max(owned, int(_has(FROM_STILL, words)))
+    return max(owned, int(_has(_EDIT, words)))
 
 
 def _ratio(words: str) -> str | None:
-    named = re.search(r"(?<!\d)(\d{1,2})\s?[:x]\s?(\d{1,2})(?!\d)", words)
-    return f"{named.group(1)}:{named.group(2)}" if named else _first(_RATIO_WORDS, words)
+    pairs = (f"{width}:{height}" for width, height in re.findall(r"(?<!\d)(\d{1,2})\s?[:x]\s?(\d{1,2})(?!\d)", words))
+    return next((pair for pair in pairs if pair in _RATIOS), None) or _first(_RATIO_WORDS, words)
 
 
-def _number(pattern: str, words: str) -> int | None:
-    found = re.search(pattern, words)
-    return int(found.group(1)) or None if found else None
+def _seconds(words: str) -> int | None:
+    for pattern, unit in ((_SECONDS, 1), (_MINUTES, 60)):
+        found = re.search(pattern, words)
+        if found:
+            return _amount(found["amount"]) * unit or None
+    return None
+
+
+def _amount(text: str) -> int:
+    return int(text) if text.isdecimal() else _NUMBERS[text]
+
+
+def _budget(words: str, count: int) -> float | None:
+    """Credits are only ever named as what may be spent, on everything or on each result."""
+    found = re.search(_CREDITS, words)
+    if not found:
+        return None
+    return float(found.group(1)) * (count if found.group(2) else 1)
 
 
 def _sound(words: str) -> bool | None:
-    if _has(r"\bsilent\b|\bno (?:sound|audio)\b|\bwithout (?:sound|audio)\b|\bmuted?\b", words):
+    if _has(r"\bsilent\b|\bno (?:sound|audio)\b|\bwithout (?:any )?(?:sound|audio)\b|\bmuted?\b", words):
         return False
-    return True if _has(r"\bwith (?:\w+ )?(?:sound|audio)\b|\btalking\b|\bspoken\b", words) else None
+    return True if _has(r"\bwith (?:\w+ )?(?:sounds?|audio)\b|\btalking\b|\bspoken\b", words) else None
 
 
 def _resolution(words: str) -> str | None:
@@ -137,18 +173,14 @@ def _resolution(words: str) -> str | None:
     return found.group(1) if found else None
 
 
-def _count(words: str) -> int:
-    things = r"(?:\w+ ){0,2}(?:images|pictures|photos|variants|variations|versions|options|videos|clips|logos)\b"
-    found = re.search(rf"\b(\d{{1,2}}|{'|'.join(_NUMBERS)}) (?!s\b|sec|credit){things}", words)
-    if not found:
-        return 1
-    number = found.group(1)
-    return max(1, int(number)) if number.isdigit() else _NUMBERS[number]
-
-
-def _preference(words: str) -> str | None:
-    if _has(r"\bcheap\w*|\blow[- ]cost\b|\bfree\b|\bbudget\b", words):
-        return "price"
-    if _has(r"\bquick\w*|\bfast\w*|\bdrafts?\b|\brough\b", words):
-        return "speed"
-    return "tier" if _has(r"\bbest\b|\bhighest\b|\bpremium\b|\btop quality\b", words) else None
+def _counts(words: str) -> tuple[int, int]:
+    """How many results are wanted, and how many pictures of the user go in."""
+    wanted, owned = 1, 0
+    numbers = rf"(?:(\w+) )?\b(\d{{1,2}}|{'|'.join(_NUMBERS)}) (?!s\b|sec|credit){_THINGS}"
+    for before, number in re.findall(numbers, words):
+        amount = _amount(number)
+        if before in _OWN:
+            owned = owned or amount
+        elif wanted == 1:
+            wanted = max(1, amount)
+    return wanted, owned

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.intent import Intent
+    from kubeez_mcp_local.catalogue.model import Model
     from kubeez_mcp_local.catalogue.pick import Choice
     from kubeez_mcp_local.catalogue.wish import Candidate
 
@@ -23,10 +24,11 @@ _LOGO = ("Logo-maker",)
 _VIDEO_REFERENCE = "gemini-omni-video-hd"
 
 
-def recommended(choice: Choice, intent: Intent) -> Candidate | None:
-    """The fitting candidate to recommend; `None` if nothing fits."""
-    if choice.chosen is None or intent.prefer is not None:
-        return choice.chosen
+def recommended(choice: Choice, intent: Intent, named: Model | None = None) -> Candidate | None:
+    """The fitting candidate to recommend: the one that the user named if it fits; `None` if nothing fits."""
+    by_name = next((held for held in choice.ranked if named and held.model.id == named.id), None)
+    if choice.chosen is None or by_name or intent.prefer is not None:
+        return by_name or choice.chosen
     if "video" in choice.wish.inputs:
         follows = (held for held in choice.ranked if held.model.id.startswith(_VIDEO_REFERENCE))
         return next(follows, choice.chosen)

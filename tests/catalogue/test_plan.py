@@ -37,6 +37,30 @@ if TYPE_CHECKING:
         ("remove the background from my product photos", "remove_background", "remove-background"),
         ("sound effects for a door", "sound", "sonilo-text-to-sfx"),
         ("trim my video to ten seconds", "trim", None),
+        ("the sound of rain on a tin roof, 20 seconds", "sound", "sonilo-text-to-sfx"),
+        ("no music, just a picture of a guitar", "text-to-image", "nano-banana-2"),
+        ("a youtube thumbnail for my video about trains", "text-to-image", "nano-banana-2"),
+        ("a painting of a film director", "text-to-image", "nano-banana-2"),
+        ("video of a woman painting a picture", "text-to-video", "seedance-1-5-pro-720p-4s"),
+        ("a music video of 12 seconds", "text-to-video", "seedance-1-5-pro-720p-12s"),
+        ("a movie poster", "text-to-image", "nano-banana-2"),
+        ("an image with a caption that says hello", "text-to-image", "nano-banana-2"),
+        ("a cut diamond on a dark background", "text-to-image", "nano-banana-2"),
+        ("voice-over in a warm tone for my ad", "text-to-dialogue", "text-to-dialogue-v3"),
+        ("5 variants in the style of this competitor's ad", "ad_copy", None),
+        ("a photorealistic portrait, best quality money can buy", "text-to-image", "nano-banana-pro-4K"),
+        ("a picture of a fast car", "text-to-image", "nano-banana-2"),
+        ("a world's best dad mug, photo", "text-to-image", "nano-banana-2"),
+        ("use nano banana pro to draw a robot", "text-to-image", "nano-banana-pro"),
+        ("Kling video of a horse, 10 s, with audio", "text-to-video", "kling-2-6-text-to-video-10s-audio"),
+        ("a clip with Veo 3.1 fast", "text-to-video", "veo3-1-fast-text-to-video"),
+        ("a logo video", "text-to-video", "seedance-1-5-pro-720p-4s"),
+        ("une musique douce pour une vidéo", "text-to-music", "V5_5"),
+        ("un video de un perro, 12 segundos", "text-to-video", "seedance-1-5-pro-720p-12s"),
+        ("a cinematic shot, 12s, silent", "text-to-video", "seedance-1-5-pro-720p-12s"),
+        ("make my dog talk, here is his picture", "text-to-video", "seedance-1-5-pro-720p-4s"),
+        ("an ad like this one", "ad_copy", None),
+        ("an 80s music video", "text-to-video", "seedance-1-5-pro-720p-4s"),
     ],
 )
 def test_intents(listing: Listing, intent: str, task: str, model: str | None) -> None:
@@ -58,6 +82,91 @@ def test_intents(listing: Listing, intent: str, task: str, model: str | None) ->
 )
 def test_the_suggested_ratio(listing: Listing, intent: str, ratio: str) -> None:
     assert plan(intent, listing).suggested_aspect_ratio == ratio
+
+
+@pytest.mark.parametrize(
+    ("intent", "ratio"),
+    [("a clock that shows 10:47", "1:1"), ("a man speaking on the phone, photo", "1:1"), ("a man in shorts", "1:1")],
+)
+def test_figures_and_words_that_are_no_ratio(listing: Listing, intent: str, ratio: str) -> None:
+    assert plan(intent, listing).suggested_aspect_ratio == ratio
+
+
+def test_the_suggested_ratio_is_the_one_that_is_sent(listing: Listing) -> None:
+    steps = plan("a video of tea", listing).workflow_steps
+    assert any("aspect_ratio='16:9'" in step for step in steps if step.startswith("generate_media("))
+
+
+def test_a_picture_that_is_changed_keeps_its_shape(listing: Listing) -> None:
+    assert plan("edit this photo", listing, has_local_files=True).suggested_aspect_ratio == "auto"
+    assert plan("animate this photo", listing, has_local_files=True).suggested_aspect_ratio is None
+
+
+@pytest.mark.parametrize("intent", ["tee unter palmen", "щенок", "a burger with a cheese pull"])
+def test_what_was_not_understood_is_said(listing: Listing, intent: str) -> None:
+    made = plan(intent, listing)
+    assert made.task == "text-to-image"
+    assert "a picture is assumed" in made.reason
+    assert "assumed" not in plan(f"{intent}, photo", listing).reason
+
+
+def test_own_pictures_are_no_results(listing: Listing) -> None:
+    made = plan("combine these two pictures into one", listing)
+    assert (made.count, made.task) == (1, "image-to-image")
+    assert "[image, image]" in "".join(made.workflow_steps)
+    assert plan("a set of 5 images", listing).count == 5
+
+
+def test_first_and_last_frame_are_two_pictures(listing: Listing) -> None:
+    made = plan("a video from the first frame to the last frame", listing, has_local_files=True)
+    assert "[image, image]" in "".join(made.workflow_steps)
+
+
+def test_a_video_reference_makes_a_video_of_a_picture(listing: Listing) -> None:
+    made = plan("make my photo dance like in this", listing, has_local_files=True, has_video_reference=True)
+    assert made.task == "image-to-video"
+
+
+@pytest.mark.parametrize(
+    ("intent", "price"),
+    [
+        ("a picture for 1 credit", None),
+        ("a video, I have 15 credits", 12),
+        ("three pictures, 5 credits each", 12),
+        ("a picture, 1.5 credits at most", None),
+    ],
+)
+def test_credits_are_a_budget_however_they_are_named(listing: Listing, intent: str, price: float | None) -> None:
+    assert plan(intent, listing).estimated_credits == price
+
+
+@pytest.mark.parametrize(
+    ("intent", "calls"),
+    [
+        ("3 pictures", "variant_count=3)"),
+        ("10 pictures", "10 in all: variant_count up to 4 a call, each call with another seed"),
+        ("3 songs", "3 times, each with words of its own"),
+    ],
+)
+def test_several_results_are_asked_for_in_a_way_that_gives_several(listing: Listing, intent: str, calls: str) -> None:
+    assert calls in "".join(plan(intent, listing).workflow_steps)
+
+
+def test_a_long_video_becomes_several_clips(listing: Listing) -> None:
+    assert "several shorter clips" in plan("a two minute video", listing).workflow_steps[-1]
+
+
+def test_a_length_that_music_cannot_have_is_said(listing: Listing) -> None:
+    assert "choose the length" in plan("a 15 second jingle", listing).reason
+
+
+def test_a_local_cut_needs_no_skill(listing: Listing) -> None:
+    assert plan("trim my video", listing).skills_to_fetch == ()
+
+
+def test_a_sound_from_text_asks_for_no_file(listing: Listing) -> None:
+    steps = plan("the sound of rain, 20 seconds", listing).workflow_steps
+    assert steps[0].startswith("estimate(model='sonilo-text-to-sfx', duration=20)")
 
 
 def test_count_and_budget_are_read(listing: Listing) -> None:

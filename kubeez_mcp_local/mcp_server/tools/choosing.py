@@ -16,7 +16,7 @@ from kubeez_mcp_local.mcp_server.tools import parameters as p
 @tool(title="Plan the work", family="planning", result=PlanResult)
 async def plan(
     call: Call,
-    intent: Annotated[str, Field(description="What the user wants, in their words.", min_length=1)],
+    intent: Annotated[str, Field(description="What the user wants, in plain English.", min_length=1)],
     has_local_files: Annotated[bool, Field(description="The user attached images or audio.")] = False,
     has_video_reference: Annotated[bool, Field(description="The user attached a video to be changed.")] = False,
 ) -> PlanResult:
@@ -42,7 +42,9 @@ async def plan(
 @tool(title="Pick a model", family="planning", result=ChoiceResult, core=True)
 async def pick_model(
     call: Call,
-    task: Annotated[str, Field(description="text-to-image, image-to-video, …, or just image, video, music, speech.")],
+    task: Annotated[
+        str, Field(description="text-to-image, …; or image, video, music, speech, sound, captions, dubbing.")
+    ],
     inputs: Annotated[p.Texts, Field(description="Kinds of the files to attach: image, video, audio.")] = [],  # noqa: B006
     aspect_ratio: p.AspectRatio = "",
     duration: p.Duration = "",
