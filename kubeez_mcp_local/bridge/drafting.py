@@ -60,7 +60,7 @@ class Drafting:
 
     async def dialogue(self, request: DialogueRequest) -> Draft:
         """Speech."""
-        from kubeez_mcp_local.catalogue.speech import MODEL_ID, check_dialogue, quote_dialogue
+        from kubeez_mcp_local.catalogue.speech import MODEL_ID, check_dialogue, quote_dialogue, tag_note
         from kubeez_mcp_local.rest.requests import GenerateDialogue
 
         listing = await self._catalogue.listing()
@@ -82,6 +82,7 @@ class Drafting:
             quote=quote_dialogue(listing, checked),
             prompt="\n".join(line.text for line in checked.lines),
             generation_type="text-to-dialogue",
+            notes=(note,) if (note := tag_note(checked)) else (),
         )
 
     async def ad_copy(self, request: AdCopyRequest) -> Draft:

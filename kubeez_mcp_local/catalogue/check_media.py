@@ -33,6 +33,7 @@ _OTHER_TOOLS = {
     "speech": "generate_dialogue",
     "separation": "generate_separation",
     "dubbing": "generate_dubbing",
+    "sound": "generate_sound",
     "other": "generate_captions",
 }
 # Rows that say in words that they take no negative prompt (API reference §4.4).
@@ -90,7 +91,7 @@ def _verify_tool(model: Model) -> None:
     tool = special.get(model.id.lower()) or _OTHER_TOOLS.get(model.type, "another tool")
     raise InvalidArgumentError(
         "model",
-        f"{model.id} is a {model.type} model, which generate_media does not run.",
+        f"generate_media does not run {model.id}, which makes no pictures or clips from a prompt.",
         next_step=f"Use {tool}.",
     )
 

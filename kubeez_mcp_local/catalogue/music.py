@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SIMPLE_PROMPT_MAX = 400
 VOCAL_GENDERS = ("m", "f", "random")
+MODE_NOTE = "A song without lyrics is made in simple mode: title and style went into the prompt."
 _VOICES = {"m": ", male vocals", "f": ", female vocals"}
 
 
@@ -116,9 +117,10 @@ def _folded(request: MusicRequest) -> MusicRequest:
             f"{SIMPLE_PROMPT_MAX} are allowed.",
             next_step="Shorten it, or give lyrics.",
         )
-    note = "A song without lyrics is made in simple mode: title and style went into the prompt."
-    plain = MusicRequest(prompt=prompt, model=request.model, persona_id=request.persona_id)
-    return replace(plain, notes=(*request.notes, note))
+    notes = (*request.notes, MODE_NOTE)
+    return _simple(
+        replace(request, prompt=prompt, title=None, style=None, song_description=None, vocal_gender=None, notes=notes)
+    )
 
 
 def quote_music(listing: Listing, request: MusicRequest, *, count: int = 1) -> Quote:

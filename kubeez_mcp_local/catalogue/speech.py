@@ -22,6 +22,7 @@ MODEL_ID = "text-to-dialogue-v3"
 PROVIDERS = ("elevenlabs", "google", "gemini", "gemini-3.8", "seed")
 SHORTEST, LONGEST = 5, 5000
 _BILLED_CHARACTERS = 1000
+_TAG = re.compile(r"\[[^\[\]\n]{1,40}\]")
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,14 @@ def quote_dialogue(listing: Listing, request: DialogueRequest, *, count: int = 1
     return rate_quote(model, model.credits * thousands, detail=detail, count=count, note=note)
 
 
+def tag_note(request: DialogueRequest) -> str:
+    """What becomes of stage directions such as `[whispers]`; empty if there are none or the engine performs them."""
+    tagged = any(_TAG.search(line.text) for line in request.lines)
+    if not tagged or request.provider != "elevenlabs":
+        return ""
+    return "ElevenLabs leaves out [tags]; provider gemini-3.8 performs them, where the API offers it."
+
+
 def _verify_lines(request: DialogueRequest) -> None:
     if not request.lines:
         raise InvalidArgumentError("dialogue", "has no lines.", next_step="Give the words to be spoken.")
@@ -94,7 +103,7 @@ def _verify_lines(request: DialogueRequest) -> None:
             raise InvalidArgumentError("dialogue", f"line {number} is empty.")
     if not SHORTEST <= request.characters <= LONGEST:
         raise InvalidArgumentError(
-            "dialogue",
+            "text" if len(request.lines) == 1 else "dialogue",
             f"has {request.characters} characters in total; allowed: {SHORTEST} to {LONGEST}.",
             next_step="Split a longer text into several calls." if request.characters > LONGEST else "",
         )

@@ -107,6 +107,7 @@ class JobResult(Result):
     instrumental_url: str | None = None
     files: list[FileItem] = Field(default_factory=list)
     cost: Cost | None = None
+    mode_note: str | None = None
     repeated: bool | None = Field(None, description="This call repeated an earlier one; nothing was paid again.")
     approval: str | None = Field(None, description="Code to pass back once the user has agreed to the quote.")
 

@@ -84,7 +84,9 @@ def _preview(path: Path, max_bytes: int, at_s: float | None) -> Preview:
 def _sound(path: Path, media_type: MediaType, budget: int) -> Preview:
     size = path.stat().st_size
     if size > budget:
-        note = f"{path.name} ({_size(size)}) is larger than a preview may be ({_size(budget)}); open the file itself."
+        note = (
+            f"{path.name} ({_size(size)}) is larger than this preview may be ({_size(budget)}): allow more, or open it."
+        )
         return Preview(None, media_type.mime, None, None, note)
     return Preview(path.read_bytes(), media_type.mime, None, None, f"The whole file, {_size(size)}.")
 

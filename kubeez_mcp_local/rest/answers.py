@@ -52,6 +52,12 @@ class Said:
     words: str
     html: bool
 
+    @property
+    def quoted(self) -> str:
+        """The words as a sentence to put behind another one; empty if there are none."""
+        stop = "" if self.words.endswith((".", "!", "?", "…")) else "."
+        return f" It says: {self.words}{stop}" if self.words else ""
+
 
 class Interpreter:
     """Reads answers for one API and one key, which never gets into a message even if the server repeats it."""
@@ -79,8 +85,7 @@ class Interpreter:
         """The error for a 2xx answer that cannot be used because of `why`."""
         said = self.listen(response)
         what = self._html(response) if said.html else f"The API answered {response.status_code}, but {why}."
-        if said.words:
-            what += _quoted(said.words)
+        what += said.quoted
         if route.spends:
             return _ambiguous(f"The request was sent. {what}", response.status_code)
         return _filled(UnexpectedAnswerError(what, next_step=self._check_origin()), response, said)
@@ -94,7 +99,7 @@ class Interpreter:
         return _filled(self._explain(response, route, said), response, said)
 
     def _explain(self, response: httpx.Response, route: Route, said: Said) -> ApiError:
-        status, words = response.status_code, _quoted(said.words)
+        status, words = response.status_code, said.quoted
         if 300 <= status < 400:
             place = urlsplit(response.headers.get("location", "")).hostname or "another path"
             return UnexpectedAnswerError(
@@ -208,12 +213,6 @@ def _missing_scope(route: Route, said: Said, words: str) -> MissingScopeError:
     )
     error.scope = scope
     return error
-
-
-def _quoted(words: str) -> str:
-    """What the API says, as a sentence to go on from."""
-    end = "" if words.endswith((".", "!", "?", "…")) else "."
-    return f" It says: {words}{end}" if words else ""
 
 
 def _ambiguous(message: str, status: int) -> AmbiguousError:

@@ -9,7 +9,7 @@ import pytest
 
 from kubeez_mcp_local.catalogue.ad_copy import AdCopyRequest, check_ad_copy, quote_ad_copy
 from kubeez_mcp_local.catalogue.listing import Listing
-from kubeez_mcp_local.catalogue.music import MusicRequest, check_music, music_engines, quote_music
+from kubeez_mcp_local.catalogue.music import MODE_NOTE, MusicRequest, check_music, music_engines, quote_music
 from kubeez_mcp_local.catalogue.refusals import HostedError
 from kubeez_mcp_local.catalogue.speech import DialogueRequest, Line, check_dialogue, quote_dialogue
 from kubeez_mcp_local.catalogue.voices import DIALOGUE_VOICES, OMNI_VOICES, omni_voice
@@ -70,8 +70,15 @@ def test_a_song_without_lyrics_becomes_a_simple_one_and_says_so(listing: Listing
     settled = check_music(listing, request)
     assert settled.prompt == "calm Title: Kite. Style: folk, female vocals."
     assert not settled.advanced
-    assert "simple mode" in settled.notes[0]
+    assert settled.notes == (MODE_NOTE,)
     assert check_music(listing, settled) == settled
+
+
+def test_what_a_song_without_lyrics_cannot_have_is_said(listing: Listing) -> None:
+    request = MusicRequest(**ADVANCED, song_description="calm", vocal_gender="f", negative_tags="metal", style_weight=1)
+    settled = check_music(listing, request)
+    assert settled.negative_tags is None
+    assert "negative_tags, style_weight" in settled.notes[1]
 
 
 def test_extras_of_the_other_mode_are_dropped_with_a_note(listing: Listing) -> None:
@@ -123,9 +130,9 @@ def test_other_providers_have_voices_of_their_own(listing: Listing) -> None:
     ("request_", "argument"),
     [
         (DialogueRequest(()), "dialogue"),
-        (spoken(Line("Hi")), "dialogue"),
+        (spoken(Line("Hi")), "text"),
         (spoken(Line("Hello"), Line(" ")), "dialogue"),
-        (spoken(Line("x" * 5001)), "dialogue"),
+        (spoken(Line("x" * 5001)), "text"),
         (spoken(Line("x" * 3000), Line("y" * 2001)), "dialogue"),
         (spoken(stability=1.5), "stability"),
         (spoken(provider="acme"), "provider"),

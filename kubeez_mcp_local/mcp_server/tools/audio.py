@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kubeez_mcp_local.catalogue.music import MusicRequest
+from kubeez_mcp_local.catalogue.music import MODE_NOTE, MusicRequest
 from kubeez_mcp_local.catalogue.sound import SoundRequest
 from kubeez_mcp_local.catalogue.speech import DialogueRequest, Line
 from kubeez_mcp_local.errors import InvalidArgumentError
@@ -63,7 +63,8 @@ async def generate_music(
         audio_weight=audio_weight,
         persona_id=persona_id or None,
     )
-    return await started_result(call, call.bridge.start(call.bridge.drafting.music(request), call.caller(approval)))
+    result = await started_result(call, call.bridge.start(call.bridge.drafting.music(request), call.caller(approval)))
+    return result.model_copy(update={"mode_note": next((note for note in result.notes if note == MODE_NOTE), None)})
 
 
 @tool(
@@ -113,6 +114,8 @@ async def generate_dialogue(
     """
     if text and dialogue:
         raise InvalidArgumentError("dialogue", "goes instead of text, not with it.", next_step="Leave one of them out.")
+    if not text.strip() and not dialogue:
+        raise InvalidArgumentError("text", "is empty.", next_step="Give the words to speak, or lines as dialogue.")
     lines = tuple(Line(line.text, line.voice or voice or None) for line in dialogue)
     request = DialogueRequest(lines or (Line(text, voice or None),), provider, stability, language_code or None)
     return await started_result(call, call.bridge.start(call.bridge.drafting.dialogue(request), call.caller(approval)))
@@ -133,7 +136,7 @@ async def generate_sound(
     video_url: Annotated[str, Field(description="Clip to score: https URL or local path, at most 360 s.")] = "",
     music_prompt: Annotated[str, Field(description="Music part, for the *-sound models.")] = "",
     sfx_prompt: Annotated[str, Field(description="Effects part, for the *-sound models.")] = "",
-    duration: Annotated[int | None, Field(description="Seconds, text models: 1-180 effect, 5-360 music.")] = None,
+    duration: Annotated[p.Seconds, Field(description="Seconds, text models: 1-180 effect, 5-360 music.")] = None,
     approval: p.Approval = "",
 ) -> JobResult:
     """Start a sound job: effects or instrumental music, from text or for a clip. Billed per second: ask first."""

@@ -29,6 +29,11 @@ def _as_list(value: Any) -> Any:
     return [value] if value.strip() else []
 
 
+def _as_seconds(value: Any) -> Any:
+    """Seconds written as `5s`, as for videos."""
+    return value.strip().lower().removesuffix("s") if isinstance(value, str) else value
+
+
 class SpokenLine(BaseModel):
     """One line of a dialogue; anything else in it is refused rather than silently not spoken."""
 
@@ -39,6 +44,7 @@ class SpokenLine(BaseModel):
 
 
 Text = Annotated[str, BeforeValidator(_as_text)]
+Seconds = Annotated[int | None, BeforeValidator(_as_seconds)]
 Texts = Annotated[list[str], BeforeValidator(_as_list)]
 Lines = Annotated[
     list[SpokenLine], BeforeValidator(_as_list), WithJsonSchema({"type": "array", "items": {"type": "object"}})
