@@ -129,6 +129,33 @@ async def test_files_that_do_not_fit_are_refused_before_anything_is_sent(
     assert kubeez.names == []
 
 
+async def test_it_can_be_used_without_a_mouse(page: UploadPage, chromium: Chromium, pictures: list[Path]) -> None:
+    session = await page.open_session("seedance-2-0", ["image"], 4)
+
+    def focused() -> str:
+        return str(chromium.evaluate("document.activeElement.ariaLabel || document.activeElement.id"))
+
+    def press(selector: str) -> str:
+        chromium.evaluate(f"document.querySelector('{selector}').focus()")
+        for kind in ("keyDown", "keyUp"):
+            text = "\r" if kind == "keyDown" else ""
+            chromium.call("Input.dispatchKeyEvent", type=kind, key="Enter", windowsVirtualKeyCode=13, text=text)
+        return focused()
+
+    def act() -> None:
+        chromium.open(session.url)
+        chromium.wait_for("document.body.innerText.includes('seedance-2-0')")
+        chromium.drop("#drop", pictures)
+        chromium.wait_for("document.querySelectorAll('#list li').length === 3")
+        assert press("#list li:nth-child(3) .up") == "Move up: frame 3.png"
+        assert press("#list li:nth-child(2) .up") == "Move down: frame 3.png"
+        assert press("#list li:nth-child(3) .remove") == "Remove: frame 1.png"
+        assert press("#list li:nth-child(2) .remove") == "Remove: frame 3.png"
+        assert press("#list li:nth-child(1) .remove") == "choose"
+
+    await using(act)
+
+
 async def test_a_refusal_is_shown_at_the_file_and_can_be_tried_again(
     page: UploadPage, kubeez: Kubeez, chromium: Chromium, pictures: list[Path]
 ) -> None:

@@ -83,7 +83,11 @@ function drawEntry(entry, index) {
   find(".name").title = entry.file.name;
   find(".detail").textContent = entry.note || `${words[kindOf(entry.file)][0]}, ${size(entry.file.size)}`;
   find(".thumb").append(entry.thumb);
+  for (const button of row.querySelectorAll(".tools button")) {
+    button.setAttribute("aria-label", `${button.title}: ${entry.file.name}`);
+  }
   const bar = find("progress");
+  bar.setAttribute("aria-label", `Progress of ${entry.file.name}`);
   bar.hidden = entry.status !== "sending";
   if (entry.progress >= 100) bar.removeAttribute("value");
   else bar.value = entry.progress;
@@ -142,7 +146,14 @@ function problemWith(file) {
 function move(index, by) {
   [entries[index], entries[index + by]] = [entries[index + by], entries[index]];
   draw();
-  byId("list").children[index + by].querySelector(by < 0 ? ".up" : ".down").focus();
+  focusIn(index + by, by < 0 ? [".up", ".down"] : [".down", ".up"]);
+}
+
+/* The buttons are drawn anew after each change; whoever works without a mouse goes on where they were. */
+function focusIn(index, tools) {
+  const row = byId("list").children[index];
+  const buttons = row ? tools.map((tool) => row.querySelector(tool)) : [];
+  [...buttons, byId("choose")].find((button) => !button.disabled)?.focus();
 }
 
 function remove(index) {
@@ -150,6 +161,7 @@ function remove(index) {
   URL.revokeObjectURL(gone.thumb.src);
   say("");
   draw();
+  focusIn(Math.min(index, entries.length - 1), [".remove"]);
 }
 
 /* Handing over: one file after another, so that the order is kept */
