@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from kubeez_mcp_local.bridge.orders import Draft
 from kubeez_mcp_local.media.inputs import LocalInput
+from kubeez_mcp_local.media.media_type import by_extension
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -196,9 +198,11 @@ class Drafting:
         from kubeez_mcp_local.rest.requests import RemoveBackground
 
         item = await self._inputs.resolve(image, argument="image_url")
-        local = item if isinstance(item, LocalInput) else None
+        media_type = item.media_type if isinstance(item, LocalInput) else by_extension(urlsplit(item.url).path)
         check_remove_background(
-            kind=item.kind, mime=local.media_type.mime if local else None, size=local.size if local else None
+            kind=item.kind,
+            mime=media_type.mime if media_type else None,
+            size=item.size if isinstance(item, LocalInput) else None,
         )
         return await self._by_length(
             "remove_background", "remove_background", RemoveBackground, {"image_url": item}, BACKGROUND_MODEL, None

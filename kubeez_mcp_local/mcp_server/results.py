@@ -86,6 +86,7 @@ class JobResult(Result):
 
     published = ("generation_id", "status", "outputs", "files", "cost", "next_step")
 
+    id: str | None = None
     generation_id: str | None = None
     generation_ids: list[str] = Field(default_factory=list)
     kind: str | None = None
@@ -100,6 +101,7 @@ class JobResult(Result):
     estimated_cost_credits: float | None = None
     estimated_time_seconds: int | None = None
     error_message: str | None = None
+    params: dict[str, Any] | None = Field(None, description="Settings it was started with.")
     outputs: list[OutputItem] = Field(default_factory=list)
     songs: list[SongItem] = Field(default_factory=list)
     separation_id: str | None = None

@@ -66,6 +66,14 @@ def in_list(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "prompt": f"{prompt[:LONGEST_PROMPT]}… ({len(prompt):,} characters; get_generation shows them all)"}
 
 
+def job_params(job: Job | None) -> dict[str, Any] | None:
+    """The settings that a job of this machine was started with; the history tells none of other programs' jobs."""
+    if job is None:
+        return None
+    told = ("prompt", "model", "generation_type")
+    return {name: value for name, value in job.arguments.items() if name not in told and value not in (None, "", [])}
+
+
 def job_row(job: Job) -> dict[str, Any]:
     """A job of the ledger. Credits; times in UTC."""
     facts: dict[str, Any] = {

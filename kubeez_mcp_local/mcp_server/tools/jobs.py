@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
 from kubeez_mcp_local.mcp_server.results import GenerationsResult, JobResult
-from kubeez_mcp_local.mcp_server.rows import in_list
+from kubeez_mcp_local.mcp_server.rows import in_list, job_params
 from kubeez_mcp_local.mcp_server.shaping import job_result
 from kubeez_mcp_local.mcp_server.tools.parameters import JobId
 
 Kind = Annotated[
     Literal["", "media", "music", "separation"],
     Field(description="media, music or separation; leave out to have it found."),
+]
+Status = Annotated[
+    Literal["", "pending", "processing", "completed", "failed"],
+    BeforeValidator(lambda value: value.strip().lower() if isinstance(value, str) else value),
+    Field(description="Only pending, processing, completed or failed."),
 ]
 MAX_WAIT_SECONDS = 45
 LONGEST_WAIT = 41.0
@@ -62,7 +67,9 @@ async def wait_for_generation(
 )
 async def get_generation(call: Call, id: JobId) -> JobResult:  # noqa: A002 - the hosted tool's name
     """One job with prompt, model, settings, outputs, credits and error. For a bare state use get_status."""
-    return await job_result(call, await call.bridge.history.status(id, None))
+    seen = await call.bridge.history.status(id, None)
+    result = await job_result(call, seen)
+    return result.model_copy(update={"id": result.generation_id, "params": job_params(seen.job)})
 
 
 @tool(
@@ -77,18 +84,19 @@ async def get_generations(
     call: Call,
     limit: Annotated[int, Field(description="1 to 25 rows; more is cut to 25.", ge=1)] = 25,
     model: Annotated[str, Field(description="Only this model id.")] = "",
-    status: Annotated[
-        Literal["", "pending", "processing", "completed", "failed"], Field(description="Only jobs in this state.")
-    ] = "",
+    status: Status = "",
     generation_type: Annotated[str, Field(description="Only this type, such as text-to-image.")] = "",
 ) -> GenerationsResult:
     """Your account's jobs, newest first, with prompts, credits and outputs. Also finds jobs of other programs."""
     rows = await call.bridge.history.generations(
-        limit=min(limit, 25), model=model or None, status=status or None, generation_type=generation_type or None
+        limit=min(limit, 25),
+        model=model.strip() or None,
+        status=status or None,
+        generation_type=generation_type.strip().lower().replace("_", "-") or None,
     )
     return GenerationsResult(
         mode=call.mode,
         generations=[in_list(row) for row in rows],
         count=len(rows),
-        next_step="view_media(output_id) shows a file." if rows else "Nothing matches; drop a filter.",
+        next_step="view_media(output_id) shows a file." if rows else "No such jobs; a filter may leave out too much.",
     )

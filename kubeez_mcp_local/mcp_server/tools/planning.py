@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -14,10 +14,7 @@ from kubeez_mcp_local.mcp_server.results import BalanceResult, EstimateResult, M
 from kubeez_mcp_local.mcp_server.rows import model_row
 from kubeez_mcp_local.mcp_server.tools import parameters as p
 
-ModelType = Annotated[
-    Literal["", "image", "video", "music", "speech", "separation", "other"],
-    Field(description="Only this kind; leave out for all."),
-]
+ModelType = Annotated[str, Field(description="Only this kind: image, video, music, speech, …; leave out for all.")]
 
 
 @tool(title="Models and prices", family="planning", result=ModelsResult, route="models", core=True)
