@@ -133,11 +133,17 @@ class Drafting:
             NotOfferedError: The API publishes no way to read the result, so it must not be paid for.
         """
         from kubeez_mcp_local.catalogue.clips import SEPARATION_MODEL, check_separation
+        from kubeez_mcp_local.rest.failures import NotOfferedError
+        from kubeez_mcp_local.rest.matching import not_offered
         from kubeez_mcp_local.rest.requests import GenerateSeparation
+        from kubeez_mcp_local.rest.routes import ROUTES
 
         item, seconds = await self._file(media, "media_url")
         check_separation(kind=item.kind)
-        await self._find_route("separation_status")
+        try:
+            await self._find_route("separation_status")
+        except NotOfferedError as error:
+            raise not_offered(ROUTES["generate_separation"], f"its result could not be read: {error.reason}") from None
         fields = {"media_url": item}
         return await self._by_length(
             "separation", "generate_separation", GenerateSeparation, fields, SEPARATION_MODEL, seconds

@@ -133,10 +133,12 @@ class Toolbox:
 
     Args:
         specs: The selected part of the inventory, in the order in which it is listed.
+        inventory: All of it, to tell what the settings leave out from what does not exist.
     """
 
-    def __init__(self, specs: Iterable[ToolSpec]) -> None:
+    def __init__(self, specs: Iterable[ToolSpec], inventory: Iterable[ToolSpec] = ()) -> None:
         self._tools = {spec.name: BoundTool(spec) for spec in specs}
+        self._known = {name for spec in inventory for name in (spec.name, *spec.aliases)}
         self._aliases = {alias: tool for tool in self._tools.values() for alias in tool.spec.aliases}
 
     def listing(self) -> list[Tool]:
@@ -151,13 +153,17 @@ class Toolbox:
         """
         tool = self._tools.get(name) or self._aliases.get(name)
         if tool is None:
-            near = difflib.get_close_matches(name, self._tools, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise MCPError(code=INVALID_PARAMS, message=f"Unknown tool: {name}.{hint}")
+            raise MCPError(code=INVALID_PARAMS, message=self._unknown(name))
         try:
             return await tool.run(call, arguments)
         except QuestionPendingError as pending:
             return pending.result
+
+    def _unknown(self, name: str) -> str:
+        if name in self._known:
+            return f"Unknown tool: {name}. The user's settings leave it out: KUBEEZ_TOOLSETS or KUBEEZ_READ_ONLY."
+        near = difflib.get_close_matches(name, self._tools, n=1)
+        return f"Unknown tool: {name}." + (f" Did you mean {near[0]}?" if near else "")
 
 
 def _frames(error: BaseException) -> str:

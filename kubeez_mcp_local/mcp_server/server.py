@@ -60,7 +60,7 @@ class KubeezServer(MCPServer["Bridge"]):
         )
         self._bridge = bridge
         self._opened = opened
-        self._toolbox = Toolbox(selected(ALL_TOOLS, bridge.settings))
+        self._toolbox = Toolbox(selected(ALL_TOOLS, bridge.settings), ALL_TOOLS)
         self._prompts = Prompts(bridge, recipes)
         self._resources = Resources(bridge, recipes, skills)
         self.completion()(self._prompts.complete)  # type: ignore[no-untyped-call]  # untyped in the SDK

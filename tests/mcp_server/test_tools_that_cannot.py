@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from mcp import MCPError
 
 from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
 from kubeez_mcp_local.rest.routes import ROUTES
@@ -54,6 +55,7 @@ async def test_an_operation_that_the_api_does_not_publish(api: RunningSandbox, c
     async with connected as client:
         error = await refused(client, name, **ARGUMENTS[name])
     assert error["code"] == "not_offered"
+    assert f"`{name}`" in error["message"]
     assert "https://" in error["next_step"]
     assert len(api.control.account()["jobs"]) == paid
 
@@ -95,3 +97,12 @@ async def test_read_only_and_toolsets_decide_what_exists(api: RunningSandbox, tm
         names = {tool.name for tool in (await client.list_tools()).tools}
         assert {"manage_library", "open_pricing"} <= names
         assert "generate_media" not in names
+
+
+async def test_a_tool_that_the_settings_leave_out_is_no_typing_error(api: RunningSandbox, tmp_path: Path) -> None:
+    async with client_of(api, tmp_path, KUBEEZ_TOOLSETS="core") as client:
+        for name in ("generate_music", "get_upload_url"):
+            with pytest.raises(MCPError, match="settings leave it out"):
+                await client.call_tool(name, {})
+        with pytest.raises(MCPError, match="Did you mean generate_media"):
+            await client.call_tool("generate_medium", {})
