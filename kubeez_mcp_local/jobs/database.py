@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 BUSY_SECONDS = 10.0
 _PAUSE = 0.02
-_MOVE_AWAY = "Move the file away (keep it: it remembers what you paid) and start again."
+_MOVE_AWAY = (
+    "Move the file away, with the -wal and -shm files beside it (keep them: they remember what you paid), "
+    "and start again."
+)
 
 
 class Database:
