@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from kubeez_mcp_local.jobs.failures import CeilingError, UnusableQuoteError, over_call_ceiling, over_day_ceiling
+from kubeez_mcp_local.jobs.failures import (
+    CeilingError,
+    UnusableQuoteError,
+    of_unknown_price,
+    over_call_ceiling,
+    over_day_ceiling,
+)
 from kubeez_mcp_local.jobs.money import MOST, is_amount, to_credits, to_micro
 
 if TYPE_CHECKING:
@@ -116,13 +122,14 @@ def reservations(orders: Sequence[Order], ceilings: Ceilings) -> list[int]:
 
 
 def day_refusal(
-    connection: sqlite3.Connection, account: str, now: float, needed: int, ceilings: Ceilings
+    connection: sqlite3.Connection, account: str, now: float, needed: int, ceilings: Ceilings, *, certain: bool
 ) -> CeilingError | None:
-    """Why `needed` millionths do not fit into the day's ceiling any more, or `None`."""
+    """Why `needed` millionths do not fit into the day's ceiling any more, or `None`; `certain` if that is the price."""
     today = used_today(connection, account, now)
     used = to_micro(today.spent) + to_micro(today.reserved)
     if needed == 0 or used + needed <= to_micro(ceilings.per_day):
         return None
-    return over_day_ceiling(
+    error = over_day_ceiling(
         to_credits(needed), today.spent, today.reserved, ceilings.per_day, today.day, today.clock_day
     )
+    return error if certain else of_unknown_price(error)

@@ -214,6 +214,14 @@ def over_day_ceiling(
     return CeilingError(message, next_step=next_step)
 
 
+def of_unknown_price(error: CeilingError) -> CeilingError:
+    """`error` for a call whose price is not known, so that it needs as much as one call may cost."""
+    return CeilingError(
+        f"The price of this call is not known, so the whole ceiling for one call is held back. {error.message}",
+        next_step=f"{error.next_step} A lower KUBEEZ_MAX_CREDITS_PER_CALL holds back less.",
+    )
+
+
 def _nothing_allowed(setting: str) -> CeilingError:
     return CeilingError(
         f"{setting} is 0, so nothing may be spent.",

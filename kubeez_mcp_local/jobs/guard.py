@@ -101,7 +101,8 @@ def decide(
         amounts = reservations(fresh, ceilings)
     except KubeezError as error:
         return Decision(refusal=error)
-    refusal: KubeezError | None = day_refusal(connection, caller.account, now, sum(amounts), ceilings)
+    certain = all(order.quote.credits is not None for order in fresh)
+    refusal: KubeezError | None = day_refusal(connection, caller.account, now, sum(amounts), ceilings, certain=certain)
     if refusal is None and claim and approval is not None:
         refusal = redeem(connection, approval, now)
     if refusal is not None:

@@ -143,6 +143,13 @@ def test_an_unknown_price_holds_back_the_whole_ceiling_per_call(open_file: Opene
         file.claim([order("b", price=None)])
 
 
+def test_a_day_without_room_for_an_unknown_price_says_why_so_much_is_needed(open_file: Opener, order: Orders) -> None:
+    file = open_file(per_call=50, per_day=40)
+    with pytest.raises(CeilingError, match=r"price of this call is not known.* needs 50 credits") as caught:
+        file.claim([order(price=None)])
+    assert "lower KUBEEZ_MAX_CREDITS_PER_CALL" in caught.value.next_step
+
+
 def test_a_price_that_stays_unknown_stays_reserved(ledger_file: LedgerFile, order: Orders) -> None:
     job = accepted(ledger_file, order(price=None))
     ledger_file.settled(job.id, State.COMPLETED, None, [])
