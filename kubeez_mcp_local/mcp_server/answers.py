@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kubeez_mcp_local.errors import KubeezError
-    from kubeez_mcp_local.mcp_server.results import Result
+    from kubeez_mcp_local.mcp_server.results import Cost, Result
 
 
 _INLINE = 60
@@ -24,8 +24,8 @@ def answer(result: Result, blocks: Sequence[ContentBlock] = ()) -> CallToolResul
     return CallToolResult(content=[TextContent(type="text", text=text), *blocks], structured_content=structured)
 
 
-def refusal(error: KubeezError, mode: str) -> CallToolResult:
-    """An anticipated failure: the explanation as text, and the same in parts."""
+def refusal(error: KubeezError, mode: str, cost: Cost | None = None) -> CallToolResult:
+    """An anticipated failure: the explanation as text, and the same in parts. `cost` belongs to paid tools."""
     details: dict[str, Any] = {
         "code": error.code,
         "message": error.message,
@@ -35,9 +35,14 @@ def refusal(error: KubeezError, mode: str) -> CallToolResult:
     }
     if error.retry_after is not None:
         details["retry_after_seconds"] = round(error.retry_after, 1)
+    structured: dict[str, Any] = {"error": details, "mode": mode}
+    if error.next_step:
+        structured["next_step"] = error.next_step
+    if cost is not None:
+        structured["cost"] = cost.model_dump(mode="json", exclude_none=True)
     return CallToolResult(
         content=[TextContent(type="text", text=f"{error} ({error.code}, mode {mode})")],
-        structured_content={"error": details, "mode": mode},
+        structured_content=structured,
         is_error=True,
     )
 

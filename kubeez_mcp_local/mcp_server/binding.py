@@ -14,10 +14,12 @@ from pydantic import BaseModel, ValidationError
 
 from kubeez_mcp_local.catalogue.refusals import verify_characters
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
+from kubeez_mcp_local.jobs.failures import LedgerError
 from kubeez_mcp_local.mcp_server.answers import answer, refusal
 from kubeez_mcp_local.mcp_server.consent import QuestionPendingError
-from kubeez_mcp_local.mcp_server.deadline import timely
+from kubeez_mcp_local.mcp_server.deadline import TookTooLongError, timely
 from kubeez_mcp_local.mcp_server.schemas import arguments_model, input_schema, output_schema
+from kubeez_mcp_local.mcp_server.shaping import cost_so_far
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -100,13 +102,18 @@ class BoundTool:
         try:
             result = await timely(self.spec, self.spec.handler(call, **self.checked(arguments)))
         except KubeezError as error:
-            return refusal(error, call.mode)
+            return await self._refused(call, error)
         except (QuestionPendingError, MCPError):
             raise
         except Exception as error:  # noqa: BLE001 - the last stop: a crash must not end the conversation
             log.error("%s crashed: %s\n%s", self.spec.name, type(error).__name__, _frames(error))  # noqa: TRY400
-            return refusal(ToolCrashedError(self.spec), call.mode)
+            return await self._refused(call, ToolCrashedError(self.spec))
         return answer(result, call.blocks)
+
+    async def _refused(self, call: Call, error: KubeezError) -> CallToolResult:
+        """The explanation; of a paid tool with what is left of the day, unless the ledger may take long to tell."""
+        slow = isinstance(error, LedgerError | TookTooLongError)
+        return refusal(error, call.mode, await cost_so_far(call) if self.spec.spends and not slow else None)
 
     def _explain(self, error: ValidationError) -> InvalidArgumentError:
         first = error.errors(include_url=False)[0]

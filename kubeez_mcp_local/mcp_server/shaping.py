@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.failures import ConsentRequiredError
 from kubeez_mcp_local.jobs.job import State
 from kubeez_mcp_local.jobs.money import spoken
@@ -177,6 +178,14 @@ def _next_step(status: str, ids: Sequence[str], *, saved: bool, kept: float | No
         )
     gone = f"{spoken(kept)} were kept" if kept else "Nothing was kept of the credits"
     return f"{gone}; see error_message, change the request and quote it again."
+
+
+async def cost_so_far(call: Call) -> Cost | None:
+    """Where a call that was refused leaves the day's ceiling; `None` if the ledger cannot tell."""
+    try:
+        return await _cost(call, quoted=None, basis=None)
+    except KubeezError:
+        return None
 
 
 async def _cost(call: Call, *, quoted: float | None, basis: str | None, charged: float | None = None) -> Cost:

@@ -127,6 +127,8 @@ async def test_ceilings_come_from_the_environment_and_no_argument_raises_them(
         assert "20 credits a call, 30 a day" in (server.instructions or "")
         refused = await server.call_tool("generate_media", {**PICTURE, "variant_count": 2})
         assert facts_of(refused)["error"]["code"] == "ceiling_reached"
+        assert facts_of(refused)["cost"] == {"spent_today": 0, "left_today": 30}
+        assert "KUBEEZ_MAX_CREDITS_PER_CALL" in facts_of(refused)["next_step"]
         assert "KUBEEZ_MAX_CREDITS_PER_CALL" in text_of(refused)
         raised = await server.call_tool("generate_media", {**PICTURE, "max_credits_per_call": 500})
         assert "no such argument" in text_of(raised)
