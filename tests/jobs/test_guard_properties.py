@@ -109,6 +109,15 @@ class Guard(RuleBasedStateMachine):
         self.files[process].adopt(job.id, f"gen-{job.id}")
         return self.files[process].get(job.id)
 
+    @rule(target=unknown, job=consumes(accepted), process=st.integers(0, 2))
+    def forget(self, job: Job, process: int) -> Job:
+        return self.files[process].forgotten(job.id, "gone")
+
+    @rule(job=consumes(unknown), process=st.integers(0, 2))
+    def give_up(self, job: Job, process: int) -> None:
+        if self.files[process].get(job.id).state is State.UNKNOWN:
+            self.files[process].lost(job.id, "gone")
+
     @rule(job=consumes(unknown), process=st.integers(0, 2), paid=st.booleans())
     def settle_by_hand(self, job: Job, process: int, paid: bool) -> None:
         if self.files[process].get(job.id).state is State.UNKNOWN:
