@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.order import Order
 
 REPEAT_SECONDS = 600.0
-"""How long after acceptance the same call counts as a repeat and not as a new wish."""
+"""How long after a job is done the same call counts as a repeat and not as a new wish."""
 
 _LEFT_BEHIND = f"SELECT id FROM {OPEN_JOBS} AND account = ? AND state = 'sending' AND owner = ?"
 
@@ -151,8 +151,10 @@ def _existing(connection: sqlite3.Connection, order: Order, caller: Caller, now:
         "ORDER BY seq DESC LIMIT 1",
         (caller.account, order.digest),
     ).fetchone()
-    fresh = row is not None and (row["state"] != State.COMPLETED or abs(now - row["accepted_at"]) < REPEAT_SECONDS)
-    if row is not None and (fresh or order.lasting):
+    # A job that was done in the future is one from before the clock was set back.
+    if row is not None and (
+        order.lasting or row["state"] != State.COMPLETED or now - row["settled_at"] < REPEAT_SECONDS
+    ):
         return Claim(job_from(connection, row), repeated=True)
     row = connection.execute(
         f"SELECT * FROM {OPEN_JOBS} AND account = ? AND state = 'unknown' AND (digest = ? OR "

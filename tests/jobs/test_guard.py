@@ -68,11 +68,20 @@ def test_a_finished_job_may_be_ordered_again_after_ten_minutes(
     ledger_file: LedgerFile, order: Orders, clock: SimpleNamespace
 ) -> None:
     job = accepted(ledger_file, order())
+    clock.now += 3600
     ledger_file.settled(job.id, State.COMPLETED, 14, [])
     clock.now += 599
     assert ledger_file.claim([order()]).claims[0].repeated
     clock.now += 2
     assert not ledger_file.claim([order()]).claims[0].repeated
+
+
+def test_a_clock_set_back_makes_no_new_wish_of_a_repeat(
+    ledger_file: LedgerFile, order: Orders, clock: SimpleNamespace
+) -> None:
+    ledger_file.settled(accepted(ledger_file, order()).id, State.COMPLETED, 14, [])
+    clock.now -= 90_000
+    assert ledger_file.claim([order()]).claims[0].repeated
 
 
 @pytest.mark.parametrize("end", ["refused", "failed"])
