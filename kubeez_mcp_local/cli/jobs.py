@@ -97,7 +97,13 @@ def reconcile(options: Options, job: str | None, paid: bool | None, as_json: boo
             return [await bridge.reconciler.settle(await bridge.ledger.get(job), patience=10)]
         return await _reconciled(bridge)
 
-    _show(_with_bridge(options, work), as_json)
+    found = _with_bridge(options, work)
+    _show(found, as_json)
+    if not as_json and any(one.state.value == "unknown" for one in found):
+        results().print(
+            "What stays unknown can be looked up on kubeez.com and settled: "
+            "kubeez-mcp-local jobs reconcile JOB --paid (or --not-paid)."
+        )
 
 
 @jobs.command()

@@ -87,6 +87,7 @@ def unknown(variables: dict[str, str], job: dict[str, Any], tmp_path: Path) -> s
 def test_a_job_of_unknown_fate_is_shown_until_it_is_settled(variables: dict[str, str], unknown: str) -> None:
     (row,) = json.loads(output_of(variables, "jobs", "reconcile", "--json"))
     assert (row["job"], row["state"]) == (unknown, "unknown")
+    assert "--not-paid" in output_of(variables, "jobs", "reconcile")
     assert json.loads(output_of(variables, "spend", "--json"))["unsettled_jobs"] == [unknown]
     assert unknown in output_of(variables, "spend")
     assert "unknown" in output_of(variables, "jobs", "wait", unknown, "--timeout", "0.1", code=3)
