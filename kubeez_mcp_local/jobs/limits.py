@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.jobs.job import Job
 
-READ_BLOCK_SECONDS = 5.0
-"""How long a block of read permits may be used, in the API's time."""
-
+_READ_BLOCK_SECONDS = 5.0
+_SHORTEST_READ_BLOCK = 0.25  # else a fast sandbox's permits would expire before they come back from the ledger
 _STALE_SECONDS = 1800.0
 _LONGEST_PAUSE = 3600.0
 _PER_MINUTE = MappingProxyType({"media": 30, "music": 10, "dialogue": 10, "ads": 5, "read": 120})
@@ -46,6 +45,11 @@ class Limits:
     def window(self) -> float:
         """A minute of the API, in seconds."""
         return 60.0 / self.speed
+
+    @property
+    def read_block(self) -> float:
+        """How long a block of read permits may be used, in seconds."""
+        return max(_READ_BLOCK_SECONDS / self.speed, _SHORTEST_READ_BLOCK)
 
 
 @dataclass(frozen=True)
@@ -87,14 +91,14 @@ def pause(connection: sqlite3.Connection, account: str, bucket: str, seconds: fl
 def take_reads(
     connection: sqlite3.Connection, account: str, wanted: int, limits: Limits, now: float
 ) -> tuple[int, Wait | None]:
-    """Up to `wanted` read permits, usable for `READ_BLOCK_SECONDS` of the API's time, or how long to wait for one."""
+    """Up to `wanted` read permits, usable for `limits.read_block` seconds, or how long to wait for one."""
     per_minute = limits.per_minute.get("read")
     if per_minute is None:
         return wanted, None
     paused = _paused(connection, account, "read", now)
     if paused:
         return 0, paused
-    lifetime = READ_BLOCK_SECONDS / limits.speed
+    lifetime = limits.read_block
     connection.execute(
         "DELETE FROM reads WHERE account = ? AND (valid_until < ? OR valid_until > ?)",
         (account, now - limits.window, now + lifetime),

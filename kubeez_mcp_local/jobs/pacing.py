@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from kubeez_mcp_local.jobs.failures import BusyError
-from kubeez_mcp_local.jobs.limits import READ_BLOCK_SECONDS, Limits
+from kubeez_mcp_local.jobs.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -110,12 +110,11 @@ class Pacer:
         return True
 
     async def _fetch_permits(self) -> None:
-        lifetime = READ_BLOCK_SECONDS / self._limits.speed
         busy = self._permits == 0 and self._clock() < self._block_ends
         self._block = min(self._block * 2, _LARGEST_READ_BLOCK) if busy else 1
         now = self._clock()
         self._permits, wait = await self._ledger.take_reads(self._block, self._limits)
-        self._block_ends = now + lifetime
+        self._block_ends = now + self._limits.read_block
         if wait is not None:
             self._block_ends = -math.inf
             await self._sleep(wait.seconds)

@@ -192,6 +192,18 @@ async def test_the_sandbox_is_paced_by_its_own_clock(process: Any, order: Any, c
     assert 0.99 <= clock.now - start <= 1.1
 
 
+async def test_however_fast_the_sandbox_runs_a_read_gets_through(open_file: Any, clock: SimpleNamespace) -> None:
+    def slow_disk() -> float:
+        clock.now += 0.02
+        return float(clock.now)
+
+    file = open_file(clock=slow_disk)
+    pacer = Pacer(Ledger(lambda: file), Limits(speed=100_000), clock=slow_disk)
+    with anyio.fail_after(5):
+        for _ in range(10):
+            await pacer.read()
+
+
 async def test_waiting_requests_leave_in_order(process: Any, order: Any) -> None:
     one = process(at_once={}, per_minute={"media": 1})
     left: list[int] = []
