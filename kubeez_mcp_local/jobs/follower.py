@@ -82,6 +82,7 @@ class Follower:
         self._clock = clock
         self._sleep = sleep
         self._followed: dict[str, _Following] = {}
+        self._saving: dict[str, anyio.Event] = {}
 
     def follow(self, job: Job) -> None:
         """Follow an accepted job from now on, if nobody does yet."""
@@ -115,11 +116,7 @@ class Follower:
             if job.id not in self._followed and await self._ledger.take_over(job):
                 self.follow(job)
                 taken.append(job)
-        for job in await self._ledger.unsaved(_RESAVE_WITHIN):
-            if await self._ledger.take_over_saving(job):
-                self._background.start(self.save_again, job)
-                taken.append(job)
-        return taken
+        return taken + [job for job in await self._ledger.unsaved(_RESAVE_WITHIN) if await self._take_on_saving(job)]
 
     async def save_again(self, job: Job) -> None:
         """Save those outputs of a completed job that are not on the disk; what fails is noted in the ledger."""
@@ -210,10 +207,26 @@ class Follower:
             log.warning("the saved files of job %s cannot be noted in the ledger: %s", job.id, error)
 
     async def _files_of(self, job: Job) -> None:
-        """Wait until a completed job is saved; if the process that should have saved it has ended, save it here."""
-        if await self._ledger.take_over_saving(job):
-            self._background.start(self.save_again, job)
-        await self._saved_by_other(job)
+        """Wait until a completed job is saved; if whoever should have saved it has ended or failed, save it here."""
+        await self._take_on_saving(job)
+        if job.id in self._saving:
+            await self._saving[job.id].wait()
+        else:
+            await self._saved_by_other(job)
+
+    async def _take_on_saving(self, job: Job) -> bool:
+        """Save a completed job in the background, where nobody does; whether that is so."""
+        if job.id in self._saving or not await self._ledger.take_over_saving(job) or job.id in self._saving:
+            return False
+        self._saving[job.id] = anyio.Event()
+        self._background.start(self._save_in_background, job.id)
+        return True
+
+    async def _save_in_background(self, job_id: str) -> None:
+        try:
+            await self.save_again(await self._ledger.get(job_id))
+        finally:
+            self._saving.pop(job_id).set()
 
     async def _saved_by_other(self, job: Job) -> None:
         """Somebody else saves it; give them the time for that."""

@@ -122,7 +122,13 @@ async def _result(
         cost=await _cost(call, quoted=quoted, basis=first.quote_basis, charged=sum(charges) if charges else None),
         repeated=repeated,
         separation_id=first.generation_id if first.kind == "separation" else None,
-        next_step=_next_step(facts["status"], ids or [first.id], saved=bool(files), kept=sum(charges)),
+        next_step=_next_step(
+            facts["status"],
+            ids or [first.id],
+            saved=bool(files),
+            failed_to_save=any(job.save_error for job in jobs),
+            kept=sum(charges),
+        ),
         notes=[*notes, *(f"Saving failed: {job.save_error}" for job in jobs if job.save_error)],
         **facts,
     )
@@ -164,10 +170,14 @@ def _status(jobs: Sequence[Job], said: str | None) -> str:
     return next(status for status in ("unknown", "completed", "failed", "refused") if status in states)
 
 
-def _next_step(status: str, ids: Sequence[str], *, saved: bool, kept: float | None) -> str:
+def _next_step(
+    status: str, ids: Sequence[str], *, saved: bool, kept: float | None, failed_to_save: bool = False
+) -> str:
     if status in ("pending", "processing"):
         each = ", once for each of generation_ids," if len(ids) > 1 else ""
         return f"wait_for_generation(id='{ids[0]}'){each} returns the finished files; call it again while it runs."
+    if status == "completed" and failed_to_save:
+        return f"Done, but not all could be saved; mend that, then wait_for_generation(id='{ids[0]}') saves the rest."
     if status == "completed":
         return "Done; tell the user where the files are." if saved else "Done; view_media shows an output."
     if status == "unknown":

@@ -249,4 +249,4 @@ def _cannot_save(target: Path, error: OSError) -> CannotSaveError | TargetExists
         reason, next_step = "the folder cannot be written to", "Choose another KUBEEZ_OUTPUT_DIR or mend its rights."
     else:
         reason, next_step = error.strerror or type(error).__name__, "Check the folder."
-    return CannotSaveError(f"{target} cannot be saved: {reason}.", next_step=next_step, retry_safe=True)
+    return CannotSaveError(f"Nothing can be saved in {target.parent}: {reason}.", next_step=next_step, retry_safe=True)

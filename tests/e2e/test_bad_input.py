@@ -210,3 +210,8 @@ def test_an_output_folder_that_cannot_be_written_loses_nothing(
         assert done["outputs"][0]["url"]
         assert "files" not in done
         assert any("KUBEEZ_OUTPUT_DIR" in note for note in done["notes"])
+        (tmp_path / "out").unlink()
+        assert f"wait_for_generation(id='{job}')" in done["next_step"]
+        again = server.call("wait_for_generation", id=job)["structuredContent"]
+        assert len(again["files"]) == 1
+        assert "notes" not in again

@@ -262,6 +262,27 @@ async def test_outputs_that_could_not_be_saved_are_saved_later(
         assert await bridge.follower.resume_all() == []
 
 
+async def test_waiting_again_for_a_job_that_could_not_be_saved_saves_it_once(
+    assemble: Any, sendable: Any, api: Any, person: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "out").write_text("a file where the folder should be")
+    async with assemble() as bridge:
+        job = await started(bridge, sendable(), person)
+        api.finish("gen-1")
+        failed = await bridge.follower.wait(job, timeout=5)
+        (tmp_path / "out").unlink()
+        found = []
+
+        async def wait() -> None:
+            found.append(await bridge.follower.wait(failed, timeout=5))
+
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(wait)
+        assert [(len(one.files), one.save_error) for one in found] == [(1, None)] * 3
+        assert len(list((tmp_path / "out").rglob("*.png"))) == 1
+
+
 async def test_leaving_is_prompt_with_jobs_running(assemble: Any, sendable: Any, api: Any, person: Any) -> None:
     api.streams = True
     async with assemble() as bridge:
