@@ -107,10 +107,13 @@ class Interpreter:
                 next_step=self._check_origin(),
             )
         if status >= 500:
+            delay = self.retry_after(response)
             unavailable = UnavailableError(
-                f"The API could not answer (HTTP {status}).{words}", next_step="Try again shortly.", retry_safe=True
+                f"The API could not answer (HTTP {status}).{words}",
+                next_step=f"Wait {delay:.0f} seconds, then try again." if delay else "Try again shortly.",
+                retry_safe=True,
             )
-            unavailable.retry_after = self.retry_after(response)
+            unavailable.retry_after = delay
             return unavailable
         if status == 429:
             return self._rate_limited(response, route, words)

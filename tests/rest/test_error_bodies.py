@@ -209,3 +209,9 @@ async def test_a_server_that_fails_is_unavailable() -> None:
     with pytest.raises(UnavailableError) as caught:
         await answering(httpx.Response(503, json={"detail": "down"})).balance()
     assert caught.value.retry_safe
+
+
+async def test_a_server_that_names_its_return_is_not_asked_before() -> None:
+    with pytest.raises(UnavailableError, match=r"Wait 120 seconds, then try again\.") as caught:
+        await answering(httpx.Response(503, headers={"retry-after": "120"})).balance()
+    assert caught.value.retry_after == 120
