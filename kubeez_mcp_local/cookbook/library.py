@@ -211,11 +211,16 @@ def _recipe_files(source: Source, problems: list[RecipeError]) -> Iterator[tuple
     """Recipe files of a folder with a stamp that changes when the file does. Other Markdown files are not ours."""
     try:
         with os.scandir(source.folder) as entries:
-            named = sorted((entry for entry in entries if _FILE_NAME.match(entry.name)), key=lambda entry: entry.name)
+            found = sorted((entry for entry in entries if entry.name.endswith(".md")), key=lambda entry: entry.name)
     except OSError as error:
         if source.kind != "pack":
             problems.append(RecipeError(str(source.folder), 0, "", f"cannot be read: {error.strerror}"))
         return
+    named = [entry for entry in found if _FILE_NAME.match(entry.name)]
+    for entry in found if len(named) < len(found) else ():
+        if not _FILE_NAME.match(entry.name) and _looks_like_a_recipe(entry):
+            reason = "is no name for a recipe file; use lower-case letters, digits and hyphens, as in my-recipe.md"
+            problems.append(RecipeError(entry.path, 0, "", reason))
     for entry in named[:MAX_FILES]:
         if entry.is_symlink() and not _stays_inside(Path(entry.path), source.folder):
             problems.append(RecipeError(entry.path, 0, "", "is a link that leaves its folder"))
@@ -223,6 +228,17 @@ def _recipe_files(source: Source, problems: list[RecipeError]) -> Iterator[tuple
         if entry.is_file():
             status = entry.stat()
             yield entry.path, (status.st_mtime_ns, status.st_size)
+
+
+def _looks_like_a_recipe(entry: os.DirEntry[str]) -> bool:
+    """Whether a Markdown file that is not called like a recipe was meant to be one."""
+    if not entry.is_file(follow_symlinks=False):
+        return False
+    try:
+        text = _read(Path(entry.path))
+    except RecipeError:
+        return False
+    return text.startswith(b"---") and b"\nname:" in text and b"\ntools:" in text
 
 
 def _stays_inside(path: Path, folder: Path) -> bool:

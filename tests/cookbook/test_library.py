@@ -96,6 +96,17 @@ def test_a_broken_file_never_breaks_the_list(tmp_path: Path, write: Write, plain
     ]
 
 
+def test_a_recipe_whose_file_is_not_called_like_one_is_named_and_other_texts_are_left_alone(
+    tmp_path: Path, write: Write
+) -> None:
+    write(tmp_path, "My_Recipe")
+    (tmp_path / "SKILL.md").write_text("---\nname: a-skill\n---\n", encoding="utf-8")
+    (tmp_path / "README.md").write_text("# Our recipes", encoding="utf-8")
+    [problem] = library(tmp_path).index().problems
+    assert problem.file.endswith("My_Recipe.md")
+    assert "lower-case letters, digits and hyphens" in problem.reason
+
+
 def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_followed(tmp_path: Path, write: Write) -> None:
     secret = write(tmp_path / "outside", "secret")
     inside = write(tmp_path / "recipes", "real")
