@@ -81,6 +81,17 @@ class RunReport:
         """0 when everything completed, 1 when something failed, 3 when a limit stopped it."""
         return {"completed": 0, "failed": 1, "stopped": 3}[self.status]
 
+    def _reasons(self) -> list[str]:
+        """Why calls did not complete, each reason once."""
+        alike: dict[tuple[str, str], list[str]] = {}
+        for call in self.calls:
+            if call.reason:
+                alike.setdefault((call.status, call.reason), []).append(call.key)
+        return [
+            f"- {keys[0]}{f' and {len(keys) - 1} more' if len(keys) > 1 else ''}: {status}: {reason}"
+            for (status, reason), keys in alike.items()
+        ]
+
     def summary(self) -> str:
         """The outcome in a few lines for people."""
         counts: dict[str, int] = {}
@@ -90,7 +101,7 @@ class RunReport:
         spent = f"{number(self.spent)} of {number(self.budget)} credits"
         files = "1 file" if len(self.files) == 1 else f"{len(self.files)} files"
         lines = [f"{self.recipe}: {self.status} – {parts}; {spent}; {files}."]
-        lines += [f"- {call.key}: {call.status}: {call.reason}" for call in self.calls if call.reason][:20]
+        lines += self._reasons()[:20]
         lines += [f"- {note}" for note in self.notes]
         if self.status != "completed":
             lines.append(f"Run again with the run id {self.run_id} to go on; finished work is not paid for twice.")

@@ -130,6 +130,16 @@ async def test_the_budget_is_a_ceiling_for_the_whole_run(tools: Any, tmp_path: P
     assert "it costs 14 credits" in stopped[0].reason
 
 
+async def test_a_reason_that_many_calls_share_is_told_once(tools: Any, tmp_path: Path) -> None:
+    loop = (
+        '  - {id: each, tool: generate_media, for_each: "{{ args.names }}", with: '
+        '{model: nano-banana-2, prompt: "{{ item }}"}}\n'
+    )
+    report = await run(recipe_of(loop), tools, tmp_path, budget=0, given={"names": "a, b, c"})
+    assert len([line for line in report.summary().splitlines() if "costs 14 credits" in line]) == 1
+    assert "- each[0] and 2 more: stopped: it costs 14 credits" in report.summary()
+
+
 async def test_an_unknown_price_is_never_taken_for_zero(tools: Any, tmp_path: Path) -> None:
     tools.prices = {}
     report = await run(recipe_of(HERO), tools, tmp_path)
