@@ -91,11 +91,11 @@ def complete(
     declared = recipe.arguments.get(argument)
     if declared is None:
         return []
-    options: Iterable[str] = map(_shown, declared.choices)
+    options: Iterable[str] = map(as_text, declared.choices)
     if not declared.choices:
         options = ("true", "false") if declared.type == "boolean" else (known or {}).get(declared.type, ())
     if not declared.choices and declared.default not in (None, ""):
-        options = dict.fromkeys((_shown(declared.default), *options))
+        options = dict.fromkeys((as_text(declared.default), *options))
     done, typed = "", prefix
     if declared.type == "list" and "," in prefix:
         cut = prefix.rindex(",") + 1
@@ -106,7 +106,7 @@ def complete(
 
 def _default(name: str, argument: Argument) -> Any:
     if argument.required:
-        choices = f" Allowed: {', '.join(map(_shown, argument.choices))}." if argument.choices else ""
+        choices = f" Allowed: {', '.join(map(as_text, argument.choices))}." if argument.choices else ""
         raise InvalidArgumentError(name, f"is missing: {argument.description}.{choices}".replace("..", "."))
     if argument.default is None or (argument.default == "" and argument.type in ("path", "table", "list")):
         return [] if argument.type in ("list", "table") else None
@@ -138,7 +138,7 @@ def _typed(name: str, argument: Argument, value: Any, read_table: Callable[[str,
 def _text(argument: Argument, value: Any) -> str:
     if not isinstance(value, (str, int, float, bool)):
         raise _Misfit(f"must be text, not {type(value).__name__}")
-    text = _shown(value)
+    text = as_text(value)
     if "\x00" in text:
         raise _Misfit("holds a NUL character")
     if argument.type in ("model", "voice", "path") and any(ord(char) < 32 for char in text):
@@ -218,9 +218,9 @@ def _table(name: str, argument: Argument, value: Any, read_table: Callable[[str,
 
 
 def _check_choice(argument: Argument, value: Any) -> None:
-    if argument.choices and _shown(value) not in map(_shown, argument.choices):
-        allowed = [_shown(choice) for choice in argument.choices]
-        raise _Misfit(f"is {_brief(value)}; allowed: {', '.join(allowed)}.{near(_shown(value), allowed)}")
+    if argument.choices and as_text(value) not in map(as_text, argument.choices):
+        allowed = [as_text(choice) for choice in argument.choices]
+        raise _Misfit(f"is {_brief(value)}; allowed: {', '.join(allowed)}.{near(as_text(value), allowed)}")
 
 
 def _check_size(argument: Argument, size: float, verb: str, *, unit: str = "", default_maximum: float = 1e12) -> None:
@@ -231,7 +231,8 @@ def _check_size(argument: Argument, size: float, verb: str, *, unit: str = "", d
         raise _Misfit(f"{verb} {size:g}{unit}; at most {maximum:g} allowed")
 
 
-def _shown(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A value as people type it: `true`, not `True`."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)

@@ -125,9 +125,11 @@ def _prompt(entry: Entry) -> Prompt:
 
 def _described(argument: Argument) -> str:
     """The description with what clients would otherwise not see: choices and default."""
+    from kubeez_mcp_local.cookbook.arguments import as_text
+
     extras = []
     if argument.choices:
         extras.append(f"one of {', '.join(map(str, argument.choices))}")
     if argument.default not in (None, ""):
-        extras.append(f"default {argument.default}")
+        extras.append(f"default {as_text(argument.default)}")
     return f"{argument.description} ({'; '.join(extras)})" if extras else argument.description

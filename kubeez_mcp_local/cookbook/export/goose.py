@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from kubeez_mcp_local.cookbook.arguments import as_text
 from kubeez_mcp_local.cookbook.export.placeholders import body_with, budget_text, rules
 
 if TYPE_CHECKING:
@@ -20,12 +21,13 @@ def goose_recipe(recipe: Recipe) -> str:
     Raises:
         TemplateError: The body cannot be rendered.
     """
+    instructions = rules(recipe, budget_text(recipe, _placeholder))
     content: dict[str, Any] = {
         "version": "1.0.0",
         "title": recipe.title,
         "description": recipe.description,
-        "instructions": rules(recipe, budget_text(recipe, _placeholder)),
-        "prompt": body_with(recipe, _placeholder),
+        "instructions": instructions,
+        "prompt": body_with(recipe, _placeholder, instructions),
         "parameters": [_parameter(name, argument) for name, argument in recipe.arguments.items()],
         "extensions": [
             {
@@ -59,10 +61,7 @@ def _parameter(name: str, argument: Argument) -> dict[str, Any]:
         "description": argument.description,
     }
     if not argument.required:
-        default = argument.default
-        described["default"] = (
-            str(default).lower() if isinstance(default, bool) else str("" if default is None else default)
-        )
+        described["default"] = "" if argument.default is None else as_text(argument.default)
     if argument.choices:
         described["options"] = [str(choice) for choice in argument.choices]
     return described

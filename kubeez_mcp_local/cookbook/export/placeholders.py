@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import nodes
 
+from kubeez_mcp_local.cookbook.arguments import as_text
 from kubeez_mcp_local.cookbook.budget import scope_of
 from kubeez_mcp_local.cookbook.templates import render, syntax_tree
 
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.cookbook.format import Recipe
 
 
-def body_with(recipe: Recipe, placeholder: Callable[[str], str]) -> str:
+def body_with(recipe: Recipe, placeholder: Callable[[str], str], beside: str = "") -> str:
     """The body with `placeholder(name)` where an argument stands; conditional parts follow the defaults.
+
+    Arguments that stand neither there nor in the text `beside` it come in a list below it: goose refuses a recipe that
+    asks for what it does not use, and nobody should be asked in vain.
 
     Raises:
         TemplateError: The body cannot be rendered.
@@ -31,7 +35,12 @@ def body_with(recipe: Recipe, placeholder: Callable[[str], str]) -> str:
             values[name] = _Entries(name, _Row(name, placeholder) if argument.type == "table" else placeholder(name))
         else:
             values[name] = placeholder(name)
-    return render(recipe.body, scope_of(values)).strip()
+    body = render(recipe.body, scope_of(values)).strip()
+    unused = [name for name in recipe.arguments if placeholder(name) not in body + beside]
+    if not unused:
+        return body
+    chosen_ = "\n".join(f"- {name}: {placeholder(name)}" for name in unused)
+    return f"{body}\n\nThe text follows the defaults. This is what was chosen; where it differs, go by it:\n\n{chosen_}"
 
 
 class _Row(dict[str, str]):
@@ -98,7 +107,7 @@ def argument_lines(recipe: Recipe) -> list[str]:
     for name, argument in recipe.arguments.items():
         facts = ["required"] if argument.required else []
         facts += [f"one of {', '.join(map(str, argument.choices))}"] if argument.choices else []
-        facts += [f"default {argument.default}"] if argument.default not in (None, "") else []
+        facts += [f"default {as_text(argument.default)}"] if argument.default not in (None, "") else []
         lines.append(f"- `{name}`: {argument.description}" + (f" ({'; '.join(facts)})" if facts else ""))
     return lines
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import yaml
 
+from kubeez_mcp_local.cookbook.arguments import as_text
 from kubeez_mcp_local.cookbook.export.placeholders import body_with, budget_text, rules
 
 if TYPE_CHECKING:
@@ -21,7 +23,8 @@ def prompt_file(recipe: Recipe) -> str:
 
     def asked(name: str) -> str:
         argument = recipe.arguments[name]
-        hint = str(argument.default) if argument.default not in (None, "") else argument.description
+        hint = as_text(argument.default) if argument.default not in (None, "") else argument.description
+        hint = re.sub(r"(?<=\d):(?=\d)", "x", hint)  # a colon ends the hint: 16:9 becomes 16x9
         return "${input:" + name + ":" + hint.replace("}", ")").replace(":", " ") + "}"
 
     front = {
@@ -31,10 +34,6 @@ def prompt_file(recipe: Recipe) -> str:
         "tools": [f"kubeez/{tool}" for tool in recipe.tools],
     }
     head = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=1000, default_flow_style=None)
-    parts = [
-        f"---\n{head}---",
-        f"# {recipe.title}",
-        rules(recipe, budget_text(recipe, asked)),
-        body_with(recipe, asked),
-    ]
+    parts = [f"---\n{head}---", f"# {recipe.title}", rules(recipe, budget_text(recipe, asked))]
+    parts.append(body_with(recipe, asked, parts[-1]))
     return "\n\n".join(parts) + "\n"

@@ -47,7 +47,7 @@ def skill_text(recipe: Recipe) -> str:
     if recipe.arguments:
         ask = "Find these in what the user said; ask for what is required and missing, use the defaults for the rest."
         parts += ["## What to know first", ask, "\n".join(argument_lines(recipe))]
-    parts += ["## The work", body_with(recipe, lambda name: f"<{name}>")]
+    parts += ["## The work", body_with(recipe, lambda name: f"<{name}>", f"<{budget.strip('`')}>")]
     if recipe.steps:
         command = f"kubeez-mcp-local recipes run {recipe.name}"
         parts += [
