@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from kubeez_mcp_local.cookbook.arguments import as_text
 from kubeez_mcp_local.cookbook.calls import FILE_ARGUMENTS, PAID_TOOLS
 from kubeez_mcp_local.cookbook.format import MAX_FILE_BYTES
 from kubeez_mcp_local.errors import InvalidArgumentError
@@ -61,20 +62,20 @@ def record_recipe(jobs: Sequence[RecordedJob], name: str, title: str = "", descr
         InvalidArgumentError: No jobs, too many, a tool that recipes cannot repeat, or more text than a recipe holds.
     """
     if not jobs:
-        raise InvalidArgumentError("jobs", "name at least one finished job")
+        raise InvalidArgumentError("job_ids", "name at least one finished job")
     if len(jobs) > MAX_JOBS:
-        raise InvalidArgumentError("jobs", f"{len(jobs)} jobs; at most {MAX_JOBS} fit into one recipe")
+        raise InvalidArgumentError("job_ids", f"{len(jobs)} jobs; at most {MAX_JOBS} fit into one recipe")
     for job in jobs:
         if job.tool not in PAID_TOOLS or job.tool == "regenerate":
-            raise InvalidArgumentError("jobs", f"{job.id} was made by {job.tool}, which a recipe cannot repeat")
+            raise InvalidArgumentError("job_ids", f"{job.id} was made by {job.tool}, which a recipe cannot repeat")
     draft = _Draft(list(jobs))
     draft.collect()
     if len(draft.arguments) >= _MOST_ARGUMENTS:
-        raise InvalidArgumentError("jobs", "they start from more files than one recipe can ask for; choose fewer jobs")
+        raise InvalidArgumentError("job_ids", "they start from more files than a recipe can ask for; choose fewer jobs")
     words = title or name.replace("-", " ").capitalize()
     text = draft.text(name, words, description or f"Makes what {len(jobs)} recorded jobs made, from your own input.")
     if len(text.encode()) > MAX_FILE_BYTES:
-        raise InvalidArgumentError("jobs", "their prompts are longer than one recipe may be; choose fewer jobs")
+        raise InvalidArgumentError("job_ids", "their prompts are longer than one recipe may be; choose fewer jobs")
     return text
 
 
@@ -215,7 +216,7 @@ def _spoken(entry: Any) -> str:
 
 def _told(value: Any) -> str:
     """A step's value in the words of the body: references to results are described, arguments filled in."""
-    text = ", ".join(map(_spoken, value)) if isinstance(value, list) else str(value)
+    text = ", ".join(map(_spoken, value)) if isinstance(value, list) else as_text(value)
     parts = []
     for piece in text.split("{{ "):
         inner, found, rest = piece.partition(" }}")

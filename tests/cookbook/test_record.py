@@ -82,6 +82,11 @@ def test_what_varies_becomes_arguments_and_no_path_of_mine_gets_in() -> None:
     assert "seed" not in recipe.text
 
 
+def test_the_draft_writes_switches_as_people_do() -> None:
+    quiet = RecordedJob("job-9", "generate_media", {"prompt": "x", "model": "z-image", "sound": False})
+    assert "`sound`: false" in draft_of([quiet]).body
+
+
 def test_the_draft_is_sound() -> None:
     assert [str(finding) for finding in check_recipe(draft_of(JOBS))] == []
 
