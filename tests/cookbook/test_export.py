@@ -256,6 +256,29 @@ def test_a_script_picks_the_model_that_the_recipe_would(
     assert job["model"] == model
 
 
+@pytest.mark.parametrize(("balance", "most"), [(1000, 40), (80, 40), (1000, 13)])
+def test_a_script_chooses_within_the_balance_as_the_recipe_does(
+    balance: int, most: int, sandbox: RunningSandbox, tmp_path: Path
+) -> None:
+    sandbox.control.key(KEY, credits=balance)
+    recipe = Library.of().get("check-balance-and-choose")
+    options = ["--idea", "A teapot", "--max-credits", str(most)]
+    done = run(python_command(recipe, tmp_path, *options), sandbox, tmp_path)
+    assert done.returncode == 0, done.stderr
+    with sandbox.client() as client:
+        rows = client.get("/v1/models").json()["models"]
+    limit = min(balance - 50, most)
+    prices = [
+        row["cost_per_generation"]
+        for row in rows
+        if "text-to-image" in row["generation_types"]
+        and "16:9" in row["capabilities"].get("aspect_ratio_options", [])
+        and row["cost_per_generation"] <= limit
+    ]
+    [job] = sandbox.control.account()["jobs"]
+    assert job["credits"] == max(prices)
+
+
 def test_what_the_user_gives_a_script_is_complained_of_in_words(sandbox: RunningSandbox, tmp_path: Path) -> None:
     missing = str(tmp_path / "missing")
     for name, options, code in (
@@ -350,7 +373,7 @@ def test_what_a_script_cannot_say_is_refused(plain: str, before: str, after: str
 
 def test_a_shell_script_that_would_have_to_calculate_with_results_is_refused() -> None:
     recipe = Library.of().get("check-balance-and-choose")
-    with pytest.raises(NotExportableError, match="picture calculates with the result of an earlier step"):
+    with pytest.raises(NotExportableError, match="choice calculates with the result of an earlier step"):
         export_recipe(recipe, "curl", sample_arguments(recipe))
 
 

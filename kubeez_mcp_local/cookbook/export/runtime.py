@@ -292,12 +292,18 @@ class Kubeez:
         return path
 
     def pick_model(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        """The cheapest model that fits."""
+        """The model that fits: the cheapest, or what the recipe prefers; the dearest stands for the best."""
+
+        def rank(row: dict[str, Any]) -> tuple[float, float, str]:
+            price, seconds = float(row["cost_per_generation"]), float(row.get("estimated_time_seconds") or 1e9)
+            first = {"tier": (-price, seconds), "speed": (seconds, price)}.get(wanted.get("prefer") or "")
+            return (*(first or (price, seconds)), row["model_id"])
+
         fitting = [row for row in self.models.values() if row.get("cost_per_generation") is not None]
         fitting = [row for row in fitting if fits(row, wanted, self.models)]
         if not fitting:
             raise Failed(f"No model fits {wanted}.")
-        best = min(fitting, key=lambda row: (row["cost_per_generation"], row["model_id"]))
+        best = min(fitting, key=rank)
         return {"model": best["model_id"], "credits": best["cost_per_generation"]}
 
 

@@ -57,7 +57,7 @@ complete() {
     | with_entries(select(.value != null))'
 }
 
-# pick_model BODY: the cheapest model that fits
+# pick_model BODY: the model that fits: the cheapest, or what the recipe prefers
 pick_model() {
   jq -e -n --argjson wanted "$1" --slurpfile rows "$tmp/models.json" '
     [$rows[0][].model_id] as $ids
@@ -74,7 +74,11 @@ pick_model() {
             | map(gsub("[^0-9]"; "")) | index($wanted.duration | tostring)))
       | select($wanted.sound == null or (if $wanted.sound then $audible else $always | not end))
       | select($wanted.max_credits == null or .cost_per_generation <= ($wanted.max_credits | tonumber))]
-    | sort_by(.cost_per_generation) | first | {model: .model_id, credits: .cost_per_generation}' \
+    | sort_by((.estimated_time_seconds // 1e9) as $seconds
+        | (if $wanted.prefer == "tier" then [-.cost_per_generation, $seconds]
+           elif $wanted.prefer == "speed" then [$seconds, .cost_per_generation]
+           else [.cost_per_generation, $seconds] end), .model_id)
+    | first | {model: .model_id, credits: .cost_per_generation}' \
     || fail "no model fits $1"
 }
 
