@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.cookbook.format import Recipe
     from kubeez_mcp_local.cookbook.record import RecordedJob
     from kubeez_mcp_local.jobs.job import Job
+    from kubeez_mcp_local.settings import Settings
 
 RUNS = "runs"
 """Folder of the records of runs, in the state folder; it has one folder for each account."""
@@ -72,6 +73,19 @@ def recipe_folder(bridge: Bridge) -> Path:
     """Where new recipes go: the last folder of the setting `recipes`, else the user's own."""
     settings = bridge.settings
     return settings.recipes[-1] if settings.recipes else settings.own_recipes
+
+
+def refuse_hiding(settings: Settings, name: str) -> None:
+    """Refuse a new recipe that would hide one of the same name; blocking.
+
+    Raises:
+        InvalidArgumentError: There is one, in the pack or in another folder.
+    """
+    from kubeez_mcp_local.cookbook.library import Library
+
+    entry = Library.of(settings.recipes, settings.state_dir, own=settings.own_recipes).index().entries.get(name)
+    if entry is not None and entry.origin.path is not None:
+        raise InvalidArgumentError("name", f"{name!r} is taken: {entry.origin.path}; choose another name")
 
 
 async def save_draft(

@@ -157,6 +157,13 @@ def test_at_a_terminal_one_question_is_asked(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
+def test_a_new_recipe_hides_another_only_when_that_is_wanted(variables: dict[str, str]) -> None:
+    assert "'three-ad-variants' is taken" in recipes(variables, "new", "three-ad-variants", code=2).output
+    recipes(variables, "new", "three-ad-variants", "--override")
+    [row] = [row for row in facts(variables, "list")["recipes"] if row["name"] == "three-ad-variants"]
+    assert row["overrides"] == ["the recipe pack"]
+
+
 def test_ctrl_c_leaves_a_run_that_the_same_command_goes_on_with(
     live: dict[str, str], api: RunningSandbox, tmp_path: Path
 ) -> None:

@@ -133,4 +133,5 @@ async def test_only_finished_jobs_of_this_machine_are_recorded(connected: Client
             assert "name" in error["message"]
         assert not (tmp_path / "out" / "recipes").exists()
         await call(client, "save_recipe", name="taken", job_ids=ids)
-        assert "is there already" in (await refused(client, "save_recipe", name="taken", job_ids=ids))["message"]
+        for name in ("taken", "three-ad-variants"):
+            assert f"{name!r} is taken" in (await refused(client, "save_recipe", name=name, job_ids=ids))["message"]

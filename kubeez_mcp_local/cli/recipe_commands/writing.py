@@ -22,6 +22,7 @@ _folder = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Where it goes; default: the last folder of KUBEEZ_RECIPES, else `recipes` in your output folder.",
 )
+_override = click.option("--override", is_flag=True, help="Let it win over another recipe of that name.")
 _PROGRAM = "kubeez-mcp-local recipes"
 
 
@@ -29,15 +30,18 @@ _PROGRAM = "kubeez-mcp-local recipes"
 @click.argument("name")
 @click.option("--title", default="", help="A few words; by default made from the name.")
 @_folder
+@_override
 @click.pass_obj
-def new(options: Options, name: str, title: str, folder: Path | None) -> None:
+def new(options: Options, name: str, title: str, folder: Path | None, override: bool) -> None:
     """Start a recipe called NAME: a small one that works as it is, to change."""
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.cookbook.new import write_starter
     from kubeez_mcp_local.cookbook.schema import SCHEMA_FILE
-    from kubeez_mcp_local.mcp_server.recipe_parts import recipe_folder
+    from kubeez_mcp_local.mcp_server.recipe_parts import recipe_folder, refuse_hiding
 
     settings = options.settings(mode="sandbox")
+    if folder is None and not override:
+        refuse_hiding(settings, name)
     path = write_starter((folder or recipe_folder(Bridge(settings))).absolute(), name, title)
     _written(settings, path, name)
     results().print(f"\nThe schema of its front matter, for your editor: {SCHEMA_FILE}", soft_wrap=True)
@@ -49,14 +53,27 @@ def new(options: Options, name: str, title: str, folder: Path | None) -> None:
 @click.option("--title", default="", help="A few words; by default made from the name.")
 @click.option("--description", default="", help="What it makes, in one sentence.")
 @_folder
+@_override
 @click.pass_obj
-def save(options: Options, name: str, jobs: tuple[str, ...], title: str, description: str, folder: Path | None) -> None:
+def save(
+    options: Options,
+    name: str,
+    jobs: tuple[str, ...],
+    title: str,
+    description: str,
+    folder: Path | None,
+    override: bool,
+) -> None:
     """Turn finished jobs of the ledger into a recipe called NAME that makes the like again.
 
     JOB is an id or its unambiguous beginning; see `kubeez-mcp-local jobs list`. Prompts become arguments, and jobs
     that use results of others are chained.
     """
+    from kubeez_mcp_local.mcp_server.recipe_parts import refuse_hiding
+
     settings = options.settings()
+    if folder is None and not override:
+        refuse_hiding(settings, name)
 
     async def draft() -> Path:
         from kubeez_mcp_local.bridge import Bridge

@@ -99,8 +99,11 @@ async def save_recipe(
     description: Annotated[str, Field(description="What it makes, in one sentence.")] = "",
 ) -> SavedRecipeResult:
     """Turn finished jobs into a recipe that makes the like again; prompts become its arguments. Free."""
-    from kubeez_mcp_local.mcp_server.recipe_parts import recipe_folder, save_draft
+    import anyio.to_thread
 
+    from kubeez_mcp_local.mcp_server.recipe_parts import recipe_folder, refuse_hiding, save_draft
+
+    await anyio.to_thread.run_sync(refuse_hiding, call.bridge.settings, name)
     folder = recipe_folder(call.bridge)
     path = await save_draft(call.bridge, job_ids, name, title=title, description=description, folder=folder)
     recipe = await call.recipes.get(name)
