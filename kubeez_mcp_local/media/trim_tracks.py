@@ -70,7 +70,7 @@ def picture_track(av: Any, container: Any, result: Any, start_s: float, end_s: f
     steps = [
         graph.add_buffer(template=source),
         graph.add("trim", f"start={start_s + offset:.6f}:end={end_s + offset:.6f}"),
-        graph.add("setpts", "PTS-STARTPTS"),
+        graph.add("setpts", _from_zero(start_s + offset, float(1 / rate))),
         graph.add("scale", f"{width}:{height}"),
         graph.add("setsar", "1"),
         *([graph.add(*_TURN_FILTERS[turn])] if turn in _TURN_FILTERS else []),
@@ -84,6 +84,11 @@ def picture_track(av: Any, container: Any, result: Any, start_s: float, end_s: f
     encoder.pix_fmt = "yuv420p"
     encoder.time_base = encoder.codec_context.time_base = source.time_base
     return Track(av, source, result, encoder, graph, end_s + offset)
+
+
+def _from_zero(start: float, frame_s: float) -> str:
+    """Times from the window's start, so that picture and sound stay together; from the first frame where that is it."""
+    return f"PTS-if(lt(STARTPTS*TB-{start:.6f},{frame_s:.6f}),STARTPTS,{start:.6f}/TB)"
 
 
 def _even_size(codec: Any) -> tuple[int, int]:
@@ -102,8 +107,8 @@ def sound_track(av: Any, container: Any, result: Any, start_s: float, end_s: flo
     graph.link_nodes(
         graph.add_abuffer(template=source),
         graph.add("atrim", f"start={start_s + offset:.6f}:end={end_s + offset:.6f}"),
-        graph.add("asetpts", "PTS-STARTPTS"),
-        graph.add("aresample", "48000"),
+        graph.add("asetpts", f"PTS-{start_s + offset:.6f}/TB"),
+        graph.add("aresample", "48000:async=1:first_pts=0"),  # silence where the sound begins later
         graph.add("aformat", "sample_fmts=fltp:channel_layouts=stereo"),
         graph.add("asetnsamples", "n=1024:p=0"),
         graph.add("abuffersink"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import wave
+from fractions import Fraction
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,6 +28,8 @@ class MakeVideo(Protocol):
         sound: bool = True,
         gop: int = 50,
         turn: int = 0,
+        picture_from: float = 0.0,
+        sound_from: float = 0.0,
     ) -> Path: ...
 
 
@@ -68,6 +71,8 @@ def make_video() -> MakeVideo:
         sound: bool = True,
         gop: int = 50,
         turn: int = 0,
+        picture_from: float = 0.0,
+        sound_from: float = 0.0,
     ) -> Path:
         with av.open(str(path), "w") as container:
             video = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast", "crf": "1"})
@@ -80,22 +85,24 @@ def make_video() -> MakeVideo:
             for number in range(round(seconds * fps)):
                 image = Image.new("RGB", size, (grey := number % 50 * 4 + 20, grey, grey))
                 ImageDraw.Draw(image).rectangle((0, 0, 8, 8), fill="red")
-                container.mux(video.encode(av.VideoFrame.from_image(image)))
+                frame = av.VideoFrame.from_image(image)
+                frame.pts, frame.time_base = number + round(picture_from * fps), Fraction(1, fps)
+                container.mux(video.encode(frame))
             container.mux(video.encode(None))
             if audio is not None:
-                _add_tone(av, container, audio, seconds)
+                _add_tone(av, container, audio, seconds, sound_from)
         return path
 
     return make
 
 
-def _add_tone(av: Any, container: Any, stream: Any, seconds: float) -> None:
+def _add_tone(av: Any, container: Any, stream: Any, seconds: float, start: float) -> None:
     rate, chunk, at = 8000, 400, 0
     while at < seconds * rate:
         frame = av.AudioFrame(format="s16", layout="mono", samples=chunk)
         values = (round(9000 * math.sin((at + each) / 6)) for each in range(chunk))
         frame.planes[0].update(b"".join(struct.pack("<h", each) for each in values))
-        frame.sample_rate, frame.pts = rate, at
+        frame.sample_rate, frame.pts = rate, at + round(start * rate)
         container.mux(stream.encode(frame))
         at += chunk
     container.mux(stream.encode(None))

@@ -68,6 +68,30 @@ async def test_picture_and_sound_end_together(make_video: MakeVideo, tmp_path: P
     assert sound == pytest.approx(1.2, abs=0.04)
 
 
+def beginnings(path: Path) -> tuple[float, float]:
+    """When the picture begins, and when there is something to hear, in seconds."""
+    av: Any = import_module("av")
+    with av.open(str(path)) as container:
+        picture = next(container.decode(video=0))
+    with av.open(str(path)) as container:
+        frames = container.decode(audio=0)
+        loud = next(frame for frame in frames if max(memoryview(bytes(frame.planes[0])).cast("f")) > 0.1)
+    return float(picture.pts * picture.time_base), float(loud.pts * loud.time_base)
+
+
+async def test_sound_that_begins_later_begins_later_in_the_cut(make_video: MakeVideo, tmp_path: Path) -> None:
+    await trim(make_video(tmp_path / "a.mkv", sound_from=1.0), tmp_path / "cut.mp4", 0.4, 1.8)
+    seen, heard = beginnings(tmp_path / "cut.mp4")
+    assert seen == 0
+    assert heard == pytest.approx(0.6, abs=0.06)
+
+
+async def test_a_picture_that_begins_later_begins_later_in_the_cut(make_video: MakeVideo, tmp_path: Path) -> None:
+    result = await trim(make_video(tmp_path / "a.mkv", picture_from=1.0), tmp_path / "cut.mp4", 0.4, 1.8)
+    assert beginnings(result.path)[0] == pytest.approx(0.6, abs=0.001)
+    assert result.end_s == pytest.approx(1.8, abs=0.001)
+
+
 @pytest.mark.parametrize("name", ["a.mov", "a.mkv"])
 async def test_other_containers_and_films_without_sound(make_video: MakeVideo, tmp_path: Path, name: str) -> None:
     await trim(make_video(tmp_path / name, seconds=1.0, sound=False), tmp_path / "cut.mp4", 0.2, 0.8)
