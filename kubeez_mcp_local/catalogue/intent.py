@@ -41,6 +41,10 @@ _EDIT = (
     r"\bedit\b|\bretouch\w*|\brestyl\w*|\b(?:change|replace) (?:my|the|this|its?|his|her|their|colou?rs?)\b|\bupscal\w*"
     r"|\bfrom (?:my|this|the|an?) (?:photo|image|picture|still)|\b(?:combine|merge|blend)\b"
 )
+_OWN_SOUND = (
+    r"\b(?:this|my|our|the|attached) (?:\w+ )?(?:songs?|tracks?|audio|recordings?|voice-?overs?|narration|mp3|wav)\b"
+)
+_STILL = r"\b(?:photo|picture|image|portrait|selfie|headshot|still|drawing|logo)s?\b"
 _TWO_FRAMES = (
     r"\bfirst (?:frame )?(?:and|to) (?:the )?last frame\b|\bfirst frame\b.*\blast frame\b|\bstart and end frames?\b"
 )
@@ -84,6 +88,7 @@ class Intent:
         job: `image`, `video`, `music`, `speech`, or the name of a job on one file such as `captions`.
         named: Whether the text names the job; if not, an image is assumed.
         from_inputs: How many pictures of the user it starts from.
+        own_sound: Whether a sound that the user has is spoken of. own_picture: Whether a still is spoken of.
         seconds: Length of what is to be made. max_credits: budget for everything. count: how many results.
         logo: Whether lettering or a logo is wanted.
     """
@@ -91,6 +96,8 @@ class Intent:
     job: str
     named: bool = True
     from_inputs: int = 0
+    own_sound: bool = False
+    own_picture: bool = False
     ratio: str | None = None
     seconds: int | None = None
     sound: bool | None = None
@@ -112,6 +119,8 @@ def read_intent(text: str) -> Intent:
         job=job,
         named=named is not None,
         from_inputs=_from_inputs(words, job, owned),
+        own_sound=_has(_OWN_SOUND, words),
+        own_picture=_has(_STILL, words),
         ratio=_ratio(words),
         seconds=seconds,
         sound=sound,

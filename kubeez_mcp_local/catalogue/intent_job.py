@@ -46,7 +46,7 @@ _MEDIA: tuple[tuple[str, str], ...] = (
         "video",
         (
             r"\bv[ií]d[eé]os?\b|\bclips?\b|\banimat\w*|\bmovies?\b|\bfilms?\b|\breels?\b|\btiktoks?\b|\bfootage\b"
-            r"|\bmotion\b|\bgifs?\b|\btalking (?:heads?|avatars?|photos?)\b|\bвидео|视频|動画|ビデオ"
+            r"|\bmotion\b|\bgifs?\b|\blip[- ]?sync\w*|\btalking (?:heads?|avatars?|photos?)\b|\bвидео|视频|動画|ビデオ"
         ),
     ),
     (

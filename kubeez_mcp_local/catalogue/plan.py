@@ -106,8 +106,11 @@ def _named(text: str, intent: Intent, listing: Listing) -> Listing:
 def _inputs(intent: Intent, has_local_files: bool, has_video_reference: bool) -> tuple[InputKind, ...]:
     if intent.job not in ("image", "video"):
         return ()
-    pictures: list[InputKind] = ["image"] * max(intent.from_inputs, int(has_local_files))
-    return (*pictures, "video") if intent.job == "video" and has_video_reference else tuple(pictures)
+    to_sound = intent.job == "video" and has_local_files and intent.own_sound
+    a_picture = has_local_files and (intent.own_picture or not to_sound)
+    files: list[InputKind] = ["image"] * max(intent.from_inputs, int(a_picture))
+    files += ["video"] if intent.job == "video" and has_video_reference else []
+    return (*files, "audio") if to_sound else tuple(files)
 
 
 def _making(intent: Intent, listing: Listing, inputs: tuple[InputKind, ...], named: Model | None) -> Plan:

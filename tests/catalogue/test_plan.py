@@ -122,6 +122,24 @@ def test_first_and_last_frame_are_two_pictures(listing: Listing) -> None:
     assert "[image, image]" in "".join(made.workflow_steps)
 
 
+@pytest.mark.parametrize(
+    ("intent", "inputs"),
+    [
+        ("a music video for my new song", "[audio]"),
+        ("lip sync this portrait to the attached recording", "[image, audio]"),
+        ("a video of this", "[image]"),
+    ],
+)
+def test_a_sound_that_the_user_has_goes_into_the_video(
+    listing: Listing, make_model: Callable[..., Model], intent: str, inputs: str
+) -> None:
+    takes_sound = make_model(
+        "seedance-2-720p", generation_types=["text-to-video", "image-to-video"], max_input_images=9, max_input_audios=3
+    )
+    newer = replace(listing, models=(*listing.models, takes_sound))
+    assert inputs in "".join(plan(intent, newer, has_local_files=True).workflow_steps)
+
+
 def test_a_video_reference_makes_a_video_of_a_picture(listing: Listing) -> None:
     made = plan("make my photo dance like in this", listing, has_local_files=True, has_video_reference=True)
     assert made.task == "image-to-video"
