@@ -103,6 +103,7 @@ class Orders:
             generation_type=draft.generation_type,
             recipe=draft.recipe or caller.recipe or None,
             client=caller.client or None,
+            notes=draft.notes,
             lasting=bool(caller.key),
         )
 

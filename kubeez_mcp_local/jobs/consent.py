@@ -77,7 +77,7 @@ def question_for(orders: Sequence[Order], quote: FrozenQuote, digest: str) -> Sp
     made = sum(int(order.arguments.get("variant_count") or 1) for order in orders)
     times = f"{made} × " if made > 1 else ""
     price = "a price that is not known in advance" if quote.credits is None else spoken(quote.credits)
-    parts = [f"{first.tool}: {times}{first.model} for {price}."]
+    parts = [f"{first.tool}: {times}{first.model} for {price}.", *first.notes]
     if quote.basis == "rate":
         parts.append("The price is worked out from a rate and may differ a little.")
     if after is not None:

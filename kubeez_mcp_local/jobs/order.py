@@ -46,6 +46,7 @@ class Order:
         generation_type: As the API's history names it.
         recipe: The recipe it belongs to.
         client: Name of the MCP client or command that asked.
+        notes: What differs from what the user asked for, in words for the question.
         lasting: Whether an equal digest means the same intention however much later it comes.
     """
 
@@ -62,4 +63,5 @@ class Order:
     generation_type: str | None = None
     recipe: str | None = None
     client: str | None = None
+    notes: tuple[str, ...] = ()
     lasting: bool = False

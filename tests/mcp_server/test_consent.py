@@ -189,3 +189,15 @@ async def test_the_same_call_asks_the_same_question_while_the_balance_moves(
         assert facts(await client.call_tool("generate_media", PICTURE))["generation_id"]
     assert len(asked) == 1
     assert "996 credits" in asked[0]
+
+
+@ERAS
+async def test_what_is_made_otherwise_than_asked_for_is_in_the_question(
+    tmp_path: Path, api: RunningSandbox, mode: str
+) -> None:
+    song = {"title": "Kite", "style": "folk", "vocal_gender": "f", "song_description": "calm"}
+    async with connected(tmp_path, api, mode, None) as client:
+        asked = await client.call_tool("generate_music", song)
+        assert asked.structured_content is not None
+        assert asked.structured_content["status"] == "approval_required"
+        assert "made in simple mode" in asked.structured_content["notes"][0]
