@@ -38,13 +38,18 @@ _SECONDS = (
 _MINUTES = rf"{_AMOUNT}(?:[\s-]*(?:min|mins|minutes?|minutos?|minuten?|минут\w*)\b|\s?分)"
 _CREDITS = r"(?<![\d.,])(\d{1,6}(?:\.\d{1,2})?)[\s-]*(?:cr[eé]dit|kredit|кредит)\w*( (?:each|apiece|per|a piece)\b)?"
 _EDIT = (
-    r"\bedit\b|\bretouch\w*|\brestyl\w*|\b(?:change|replace) (?:my|the|this|its?|his|her|their|colou?rs?)\b|\bupscal\w*"
+    r"\bedit\b|\bswap\b|\bretouch\w*|\brestyl\w*"
+    r"|\b(?:change|replace) (?:my|the|this|its?|his|her|their|colou?rs?)\b|\bupscal\w*"
     r"|\bfrom (?:my|this|the|an?) (?:photo|image|picture|still)|\b(?:combine|merge|blend)\b"
 )
 _OWN_SOUND = (
     r"\b(?:this|my|our|the|attached) (?:\w+ )?(?:songs?|tracks?|audio|recordings?|voice-?overs?|narration|mp3|wav)\b"
 )
 _STILL = r"\b(?:photo|picture|image|portrait|selfie|headshot|still|drawing|logo)s?\b"
+_HEARD = (
+    r"\bwith (?:\w+ ){0,2}(?:sounds?|audio|music|soundtracks?|voice[- ]?overs?|voices?|narration|dialogues?)\b"
+    r"|\btalking\b|\bspoken\b"
+)
 _TWO_FRAMES = (
     r"\bfirst (?:frame )?(?:and|to) (?:the )?last frame\b|\bfirst frame\b.*\blast frame\b|\bstart and end frames?\b"
 )
@@ -112,7 +117,7 @@ def read_intent(text: str) -> Intent:
     """The intent behind `text`, by keywords; an image if nothing else is named."""
     words = " ".join(text.lower().split())
     seconds, sound = _seconds(words), _sound(words)
-    named = job_of(words) or ("video" if seconds or sound is not None else None)  # a picture has neither
+    named = job_of(words) or _implied(words, seconds, sound)
     job = named or "image"
     count, owned = _counts(words)
     return Intent(
@@ -130,6 +135,13 @@ def read_intent(text: str) -> Intent:
         prefer=_first(_PREFERENCES, words),
         logo=_has(r"\blogos?\b|\bwordmark\b", words),
     )
+
+
+def _implied(words: str, seconds: int | None, sound: bool | None) -> str | None:
+    """What can only be meant: pictures have neither length nor sound, and only they are retouched or merged."""
+    if seconds or sound is not None:
+        return "video"
+    return "image" if _has(_EDIT, words) else None
 
 
 def _has(pattern: str, words: str) -> bool:
@@ -174,7 +186,7 @@ def _budget(words: str, count: int) -> float | None:
 def _sound(words: str) -> bool | None:
     if _has(r"\bsilent\b|\bno (?:sound|audio)\b|\bwithout (?:any )?(?:sound|audio)\b|\bmuted?\b", words):
         return False
-    return True if _has(r"\bwith (?:\w+ )?(?:sounds?|audio)\b|\btalking\b|\bspoken\b", words) else None
+    return True if _has(_HEARD, words) else None
 
 
 def _resolution(words: str) -> str | None:

@@ -52,7 +52,7 @@ _MEDIA: tuple[tuple[str, str], ...] = (
     (
         "speech",
         (
-            r"\bdialogues?\b|\bspeech\b|\bnarrat\w*|\bvoice[- ]?overs?\b|\bvoices?\b|\btts\b|\bmonologues?\b"
+            r"\bdialogues?\b|\bspeech\b|\bnarrat\w*|\bvoice[- ]?overs?\b|\bvoices?\b|\btts\b|\bmonologues?\b|\bspoken\b"
             r"|\baudiobooks?\b"
             r"|\bread (?:this|it|aloud|out)\b|\bread (?:\w+ ){1,3}aloud\b|\bpodcasts?\b|\bvoix\b|\bvoz\b|\bголос"
         ),

@@ -60,6 +60,8 @@ if TYPE_CHECKING:
         ("a cinematic shot, 12s, silent", "text-to-video", "seedance-1-5-pro-720p-12s"),
         ("make my dog talk, here is his picture", "text-to-video", "seedance-1-5-pro-720p-4s"),
         ("an ad like this one", "ad_copy", None),
+        ("explain how to cook pasta, spoken, in Italian", "text-to-dialogue", "text-to-dialogue-v3"),
+        ("video ad for a perfume with voice over", "text-to-video", "seedance-1-5-pro-720p-4s-audio"),
         ("an 80s music video", "text-to-video", "seedance-1-5-pro-720p-4s"),
     ],
 )
@@ -108,6 +110,12 @@ def test_what_was_not_understood_is_said(listing: Listing, intent: str) -> None:
     assert made.task == "text-to-image"
     assert "a picture is assumed" in made.reason
     assert "assumed" not in plan(f"{intent}, photo", listing).reason
+
+
+def test_what_can_only_be_meant_for_pictures_needs_no_other_word(listing: Listing) -> None:
+    made = plan("swap the sky for a sunset", listing, has_local_files=True)
+    assert made.task == "image-to-image"
+    assert "assumed" not in made.reason
 
 
 def test_own_pictures_are_no_results(listing: Listing) -> None:
