@@ -261,7 +261,9 @@ def test_an_empty_or_endless_intent_is_refused(listing: Listing, intent: str) ->
     assert caught.value.argument == "intent"
 
 
-@pytest.mark.parametrize("word", ["remove ", "translate a b c ", "animate my x ", "turn my x photo "])
+@pytest.mark.parametrize(
+    "word", ["remove ", "translate a b c ", "animate my x ", "turn my x photo ", "cut a a ", "5 a a ", "nano banana "]
+)
 def test_a_long_intent_of_trigger_words_is_read_in_no_time(listing: Listing, word: str) -> None:
     made: Any = plan((word * 4000)[:4000], listing)
     assert made.workflow_steps

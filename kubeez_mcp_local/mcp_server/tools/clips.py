@@ -111,7 +111,7 @@ async def trim_video(
         end_s=made.end_s,
         elapsed_s=made.elapsed_s,
         notes=[f"The cut is on disk but could not be uploaded: {cut.upload_error}"] if cut.upload_error else [],
-        next_step="Pass url or path to generate_media as source_media_urls.",
+        next_step=f"Pass {'url' if cut.url else 'path'} to generate_media as source_media_urls.",
     )
 
 
