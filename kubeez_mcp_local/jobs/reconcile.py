@@ -2,7 +2,7 @@
 
 A request is *found* when the history holds a generation of the same prompt, model and type from the right time that
 no other job of the ledger owns. It is *absent* only on proof: the API has had time to show it, the list reaches back
-beyond the attempt, and the history is known to list jobs of this kind at all. Without either it stays unknown.
+beyond the attempt, and jobs of this kind can be recognised in the history at all. Without either it stays unknown.
 A request that was accepted and whose id the API denies later is found by that id or not at all.
 """
 
@@ -132,12 +132,20 @@ class Reconciler:
             for model in sorted({job.model for job in unknown} if len(history) >= _WHOLE_HISTORY else ()):
                 still = [job for job in await self._ledger.in_state(State.UNKNOWN) if job.model == model]
                 if still:
-                    settled += await self._look_through(await self._api.generations(limit=_PAGE, model=model), still)
+                    of_model = await self._api.generations(limit=_PAGE, model=model)
+                    settled += await self._look_through(of_model, still, beside=history)
             return settled
 
-    async def _look_through(self, history: Sequence[Generation], jobs: Sequence[Job]) -> list[Job]:
-        """Settle what `history`, newest first and read before this call, settles of `jobs`."""
-        known = await self._ledger.known_generations([row.id for row in history])
+    async def _look_through(
+        self, history: Sequence[Generation], jobs: Sequence[Job], *, beside: Sequence[Generation] = ()
+    ) -> list[Job]:
+        """Settle what `history`, newest first and read before this call, settles of `jobs`.
+
+        Args:
+            beside: Other rows, which show how the API tells jobs.
+        """
+        shown = [*history, *beside]
+        known = await self._ledger.known_generations([row.id for row in shown])
         sending = [job for job in await self._ledger.in_state(State.SENDING) if job.sent_at is not None]
         free = [row for row in history if row.id not in known]
         settled = []
@@ -154,7 +162,7 @@ class Reconciler:
                 if await self._ledger.adopt(job.id, found.id):
                     settled.append(await self._ledger.get(job.id))
                     self._on_accepted(settled[-1])
-            elif job.state is State.UNKNOWN and self._absent(job, history, known):
+            elif job.state is State.UNKNOWN and self._absent(job, history, shown, known):
                 settled.append(await self._ended(job))
         return settled
 
@@ -164,13 +172,28 @@ class Reconciler:
             return await self._ledger.lost(job.id, "The API accepted it and does not know it any more.")
         return await self._ledger.not_accepted(job.id, "The API's history does not know it.")
 
-    def _absent(self, job: Job, history: Sequence[Generation], known: dict[str, Job]) -> bool:
+    def _absent(
+        self, job: Job, history: Sequence[Generation], shown: Sequence[Generation], known: dict[str, Job]
+    ) -> bool:
         sent = job.sent_at or job.created_at
         since = job.answered_at or sent
         if self._clock() - since < GRACE_SECONDS / self._speed:
             return False
-        if job.route not in _SURELY_LISTED and all(other.route != job.route for other in known.values()):
-            return False
+        return self._would_be_seen(job, shown, known) and self._reaches_back(history, known, sent)
+
+    @staticmethod
+    def _would_be_seen(job: Job, shown: Sequence[Generation], known: dict[str, Job]) -> bool:
+        """Whether the history tells jobs like this one so that they can be recognised: those that it lists prove it."""
+        listed = [(row, known[row.id]) for row in shown if row.id in known and known[row.id].route == job.route]
+        if job.route in _SURELY_LISTED and not listed:
+            return True
+        return any(
+            _alike(other, row) and (job.route in _SURELY_LISTED or _given(other) == _given(job))
+            for row, other in listed
+        )
+
+    @staticmethod
+    def _reaches_back(history: Sequence[Generation], known: dict[str, Job], sent: float) -> bool:
         return len(history) < _WHOLE_HISTORY or any(_is_before(row, known.get(row.id), sent) for row in history)
 
 
@@ -196,7 +219,16 @@ def _match(job: Job, rows: Sequence[Generation]) -> Generation | None:
     return min(found, key=lambda pair: pair[0])[1]
 
 
+def _given(job: Job) -> set[str]:
+    """Which settings it was asked for with: the history may tell a song with lyrics otherwise than one without."""
+    return {name for name, value in job.arguments.items() if value is not None}
+
+
 def _alike(job: Job, row: Generation) -> bool:
     if row.generation_type and job.generation_type and row.generation_type != job.generation_type:
         return False
-    return row.model == job.model and " ".join((row.prompt or "").split()) == " ".join(job.prompt.split())
+    if job.kind == "music" and job.arguments.get("model") is None:  # the API chose the engine
+        same_model = "music" in (row.generation_type or "music")
+    else:
+        same_model = row.model == job.model
+    return same_model and " ".join((row.prompt or "").split()) == " ".join(job.prompt.split())

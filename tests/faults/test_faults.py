@@ -204,6 +204,19 @@ async def test_after_a_cut_the_user_sees_the_open_job_until_it_is_settled(tmp_pa
         await assert_one_good_job(here, await here.finished())
 
 
+async def test_a_song_whose_answer_never_came_is_found_although_the_api_chose_its_engine(
+    tmp_path: Path, api: RunningSandbox
+) -> None:
+    async with world(api, tmp_path) as here:
+        first = await here.call("generate_music", {"prompt": "a song"})
+        await here.call("wait_for_generation", {"id": first["generation_id"]})
+        api.control.fault("POST /v1/generate/music", "cut_after_acceptance")
+        second = await here.call("generate_music", {"prompt": "another song"})
+        done = await here.call("wait_for_generation", {"id": second["generation_id"]})
+        assert done["status"] == "completed"
+        assert len(here.charges()) == 2
+
+
 async def with_a_job_of_unknown_fate(here: World) -> str:
     """A paid call whose answer never came, while the history could not be read; it can be again now."""
     here.api.control.fault("GET /v1/generations", "status", status=503, times=1000)

@@ -157,7 +157,8 @@ async def test_a_kind_that_the_history_has_listed_before_can_be_absent(
     assemble: Any, order: Any, api: Any, clock: SimpleNamespace
 ) -> None:
     async with assemble() as bridge:
-        music = {"route": "generate_music", "bucket": "music", "kind": "music", "model": "V5"}
+        music: dict[str, Any] = {"route": "generate_music", "bucket": "music", "kind": "music", "model": "V5"}
+        music |= {"arguments": {"prompt": "a song", "model": "V5"}, "generation_type": None}
         before = bridge.file.claim([order("before", **music)]).claims[0].job
         bridge.file.accepted(before.id, ["song-1"])
         history(api, "song-1", created=clock.now, model="V5", prompt=before.prompt)
@@ -165,6 +166,40 @@ async def test_a_kind_that_the_history_has_listed_before_can_be_absent(
         unknown(bridge, order(**music))
         clock.now += 100
         assert len(await bridge.reconciler.reconcile()) == 1
+
+
+@pytest.mark.parametrize("arguments", [{"prompt": "a song"}, {"prompt": "a song", "model": None}])
+async def test_a_song_is_found_whichever_engine_the_api_chose(
+    assemble: Any, order: Any, api: Any, clock: SimpleNamespace, arguments: dict[str, Any]
+) -> None:
+    async with assemble() as bridge:
+        music = {"route": "generate_music", "bucket": "music", "kind": "music", "model": "newest engine"}
+        job = unknown(bridge, order(prompt="a song", generation_type=None, arguments=arguments, **music))
+        history(api, "picture", created=clock.now, prompt="a song")
+        history(api, "song-2", created=clock.now + 1, model="V6", prompt="a song", generation_type="text-to-music")
+        (found,) = await bridge.reconciler.reconcile()
+        assert (found.id, found.generation_id) == (job.id, "song-2")
+
+
+@pytest.mark.parametrize(
+    ("told", "given"),
+    [({"model": "Nano Banana 2"}, {}), ({"prompt": "A FOX, enhanced"}, {}), ({}, {"arguments": {"lyrics": "la"}})],
+)
+async def test_absence_needs_a_history_in_which_such_jobs_can_be_recognised(
+    assemble: Any, order: Any, api: Any, clock: SimpleNamespace, told: dict[str, Any], given: dict[str, Any]
+) -> None:
+    async with assemble() as bridge:
+        route = {"route": "generate_dialogue"} if given else {}
+        before = bridge.file.claim([order("before", prompt="a fox", **route)]).claims[0].job
+        bridge.file.accepted(before.id, ["gen-before"])
+        history(api, "gen-before", created=clock.now, **{"prompt": "a fox"} | told)
+        clock.now += 700
+        for number in range(12):
+            history(api, f"later-{number}", created=clock.now + 10, prompt="somebody else's", model="z-image")
+        job = unknown(bridge, order(prompt="a cat", **route, **given))
+        clock.now += 100
+        assert await bridge.reconciler.reconcile() == []
+        assert (await bridge.ledger.get(job.id)).state is State.UNKNOWN
 
 
 async def test_a_late_arrival_is_still_adopted(assemble: Any, order: Any, api: Any, clock: SimpleNamespace) -> None:
