@@ -231,4 +231,16 @@ def _alike(job: Job, row: Generation) -> bool:
         same_model = "music" in (row.generation_type or "music")
     else:
         same_model = row.model == job.model
-    return same_model and " ".join((row.prompt or "").split()) == " ".join(job.prompt.split())
+    return same_model and _plain(row.prompt or "") in {_plain(text) for text in _prompts(job)}
+
+
+def _prompts(job: Job) -> list[str]:
+    """What the history may call its prompt; which part of a song's wishes that is, is not documented."""
+    if job.kind != "music":
+        return [job.prompt]
+    parts = [job.arguments.get(name) for name in ("lyrics", "song_description", "title")]
+    return [job.prompt, *(part for part in parts if isinstance(part, str))]
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())

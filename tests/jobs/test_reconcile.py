@@ -168,13 +168,16 @@ async def test_a_kind_that_the_history_has_listed_before_can_be_absent(
         assert len(await bridge.reconciler.reconcile()) == 1
 
 
-@pytest.mark.parametrize("arguments", [{"prompt": "a song"}, {"prompt": "a song", "model": None}])
+@pytest.mark.parametrize(
+    "arguments", [{"prompt": "a song"}, {"prompt": "a song", "model": None}, {"lyrics": "a  song", "title": "T"}]
+)
 async def test_a_song_is_found_whichever_engine_the_api_chose(
     assemble: Any, order: Any, api: Any, clock: SimpleNamespace, arguments: dict[str, Any]
 ) -> None:
     async with assemble() as bridge:
         music = {"route": "generate_music", "bucket": "music", "kind": "music", "model": "newest engine"}
-        job = unknown(bridge, order(prompt="a song", generation_type=None, arguments=arguments, **music))
+        prompt = arguments.get("title") or "a song"
+        job = unknown(bridge, order(prompt=prompt, generation_type=None, arguments=arguments, **music))
         history(api, "picture", created=clock.now, prompt="a song")
         history(api, "song-2", created=clock.now + 1, model="V6", prompt="a song", generation_type="text-to-music")
         (found,) = await bridge.reconciler.reconcile()
