@@ -65,7 +65,9 @@ class Machine:
     @property
     def typed(self) -> str:
         """How this program is called here at a terminal."""
-        return "uv run kubeez-mcp-local" if "UV_RUN_RECURSION_DEPTH" in self.variables else "kubeez-mcp-local"
+        if "UV_RUN_RECURSION_DEPTH" in self.variables:
+            return "uv run kubeez-mcp-local"
+        return "uvx kubeez-mcp-local" if "UV" in self.variables else "kubeez-mcp-local"
 
     def which(self, program: str) -> str | None:
         """The path of a program that can be started by its name, or by its path."""

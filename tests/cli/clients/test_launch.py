@@ -77,3 +77,15 @@ def test_where_the_package_came_from_is_what_uvx_takes() -> None:
 
 def test_this_process_is_known() -> None:
     assert Running.this().python == Path(sys.executable)
+
+
+@pytest.mark.parametrize(
+    ("variables", "typed"),
+    [
+        ({}, "kubeez-mcp-local"),
+        ({"UV": "/bin/uv"}, "uvx kubeez-mcp-local"),
+        ({"UV": "/bin/uv", "UV_RUN_RECURSION_DEPTH": "1"}, "uv run kubeez-mcp-local"),
+    ],
+)
+def test_what_to_type_next_is_what_was_typed_before(variables: dict[str, str], typed: str, tmp_path: Path) -> None:
+    assert machine_in(tmp_path, **variables).typed == typed
