@@ -112,3 +112,28 @@ async def test_the_ceiling_of_the_settings_outranks_a_recipe(tmp_path: Path, pla
             mode="sandbox",
         )
     assert (report.status, report.spent) == ("stopped", 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("video-with-captions", {"quality": "best", "language": "en"}),
+        ("pick-a-video-model", {"sound": True, "seconds": 8}),
+        ("localised-ad", {"with_voice": False}),
+        ("social-post-every-ratio", {"text_space": "none"}),
+    ],
+)
+async def test_choices_beside_the_defaults_are_rehearsed(name: str, given: dict[str, Any], tmp_path: Path) -> None:
+    recipe = Library.of().get(name)
+    arguments = sample_arguments(recipe, Samples(tmp_path / "samples")) | given
+    async with LocalClient(Bridge(settings(tmp_path)), name="rehearsal", recipe=name) as client:
+        report = await run_recipe(
+            recipe,
+            arguments,
+            client,
+            budget=budget_of(recipe, arguments),
+            run_dir=tmp_path / "runs",
+            run_id="first",
+            mode="sandbox",
+        )
+    assert report.status == "completed", report.summary()
