@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from kubeez_mcp_local.bridge.api_prices import ApiPrices
     from kubeez_mcp_local.bridge.caller import Caller
     from kubeez_mcp_local.bridge.drafting import Drafting
     from kubeez_mcp_local.bridge.making import Started
@@ -210,6 +211,13 @@ class Bridge:
     def casting(self) -> Casting:
         """The user's characters."""
         return Casting(self.library, self.inputs, self.contract)
+
+    @cached_property
+    def api_prices(self) -> ApiPrices:
+        """What only the API knows of prices."""
+        from kubeez_mcp_local.bridge.api_prices import ApiPrices
+
+        return ApiPrices(self.api, self.contract)
 
     @cached_property
     def personas(self) -> Personas:

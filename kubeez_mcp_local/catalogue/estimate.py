@@ -65,6 +65,15 @@ def estimate(listing: Listing, job: Described) -> Quote:
     return quote_job(kind, listing, model_id=model.id, seconds=seconds, count=job.count)
 
 
+def lacks_length(listing: Listing, job: Described) -> bool:
+    """Whether the price depends on the length of a file that was not given, so that any price would be a guess."""
+    if job.video_seconds is not None or job.audio_seconds is not None:
+        return False
+    name = listing.get(job.model).id.lower()
+    works_on_file = file_job_of(name) not in (None, "remove_background") and "-text-to-" not in name
+    return works_on_file or name.endswith("-video-ref") or "motion-control" in name
+
+
 def _sound_seconds(model_id: str, job: Described, clip_seconds: float | None) -> float | None:
     """The length of the clip, or of the sound that a text model makes: its usual one if none is chosen."""
     known = next((model for model in SOUND_MODELS if model.id == model_id.lower()), None)

@@ -9,7 +9,7 @@ from mcp import MCPError
 
 from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
 from kubeez_mcp_local.rest.routes import ROUTES
-from tests.mcp_server.driving import client_of, picture, refused, song
+from tests.mcp_server.driving import call, client_of, picture, refused, song
 from tests.sandbox_server import KEY
 
 if TYPE_CHECKING:
@@ -106,3 +106,19 @@ async def test_a_tool_that_the_settings_leave_out_is_no_typing_error(api: Runnin
                 await client.call_tool(name, {})
         with pytest.raises(MCPError, match="Did you mean generate_media"):
             await client.call_tool("generate_medium", {})
+
+
+async def test_a_price_that_only_the_api_knows_is_asked_for(api: RunningSandbox, connected: Client) -> None:
+    async with connected as client:
+        job = {"model": "gpt-image-2", "resolution": "2K", "variant_count": 2}
+        told = await call(client, "estimate", **job)
+        once = await call(client, "estimate", **{**job, "variant_count": 1})
+        assert (told["basis"], told["credits"]) == ("api", 2 * once["credits"])
+        assert "credits" not in await call(client, "estimate", model="gemini-omni-video-hd-8s-video-ref")
+
+
+async def test_without_that_operation_the_price_stays_unknown(api: RunningSandbox, connected: Client) -> None:
+    api.control.knobs(assumed_routes=False)
+    async with connected as client:
+        quote = await call(client, "estimate", model="gpt-image-2", resolution="2K")
+        assert (quote["basis"], "credits" in quote) == ("unknown", False)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
 
-from kubeez_mcp_local.catalogue.estimate import Described
+from kubeez_mcp_local.catalogue.estimate import Described, lacks_length
 from kubeez_mcp_local.catalogue.estimate import estimate as price
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
@@ -111,12 +112,18 @@ async def estimate(
         audio_seconds=reference_audio_seconds,
         count=variant_count,
     )
-    quote = price(await call.bridge.catalogue.listing(), described)
+    listing = await call.bridge.catalogue.listing()
+    quote = price(listing, described)
+    if quote.credits is None and not lacks_length(listing, described):
+        told = await call.bridge.api_prices.of(described)
+        quote = (
+            replace(quote, credits=told.credits, breakdown=(told,), note="The API's own estimate.") if told else quote
+        )
     return EstimateResult(
         mode=call.mode,
         model=model,
         credits=quote.credits,
-        basis=quote.basis,
+        basis="api" if quote.basis == "unknown" and quote.credits is not None else quote.basis,
         estimated_time_seconds=quote.seconds,
         breakdown=[{"label": line.label, "credits": line.credits, "detail": line.detail} for line in quote.breakdown],
         notes=[quote.note] if quote.note else [],

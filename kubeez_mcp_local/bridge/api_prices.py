@@ -1,0 +1,62 @@
+"""Prices that only the API knows, where it publishes an operation to ask for them."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from kubeez_mcp_local.catalogue.quotes import QuoteLine, rounded
+from kubeez_mcp_local.errors import KubeezError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kubeez_mcp_local.bridge.api import Api
+    from kubeez_mcp_local.catalogue.estimate import Described
+    from kubeez_mcp_local.rest.contract import Contract
+
+log = logging.getLogger(__name__)
+# How its answer is spelled is not documented (API reference §2.13); the name of a start's answer comes first.
+_TOTALS = ("estimated_cost_credits", "estimated_credits", "total_credits", "credits", "cost_credits", "total")
+
+
+class ApiPrices:
+    """Asks the API what a job costs. Free.
+
+    Args:
+        api: The API.
+        contract: Knows whether and how it can be asked.
+    """
+
+    def __init__(self, api: Api, contract: Contract) -> None:
+        self._api = api
+        self._contract = contract
+
+    async def of(self, job: Described) -> QuoteLine | None:
+        """The price of `job`, all of it together; `None` where the API cannot be asked or does not say."""
+        from kubeez_mcp_local.rest.requests import Estimate
+
+        request = Estimate(
+            model=job.model,
+            generation_type=job.generation_type,
+            duration=job.duration,
+            resolution=job.resolution,
+            quality=job.quality,
+            sound=job.sound,
+            reference_video_seconds=job.video_seconds,
+            reference_audio_seconds=job.audio_seconds,
+        )
+        try:
+            operation = await self._contract.resolve(request.route.name, request.body())
+            answer = await self._api.call(operation)
+        except KubeezError as error:
+            log.info("the API names no price: %s", error.code)
+            return None
+        each = _total(answer)
+        return None if each is None else QuoteLine(job.model, rounded(each * job.count), "as the API estimates it")
+
+
+def _total(answer: Mapping[str, Any]) -> float | None:
+    amounts = (answer.get(name) for name in _TOTALS)
+    known = [amount for amount in amounts if isinstance(amount, int | float) and not isinstance(amount, bool)]
+    return next((float(amount) for amount in known if 0 <= amount < float("inf")), None)
