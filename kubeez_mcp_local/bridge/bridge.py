@@ -67,9 +67,17 @@ _SETTLING_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Today:
-    """The budget day in credits: `spent` includes what running jobs have reserved."""
+    """The budget day (UTC) in credits.
 
+    Attributes:
+        spent: Charged, or held back for jobs that are not settled.
+        reserved: The part of `spent` that is only held back.
+        left: What the day's ceiling leaves.
+    """
+
+    day: str
     spent: float
+    reserved: float
     left: float
 
 
@@ -292,18 +300,18 @@ class Bridge:
         """What was spent and reserved today, over all processes, and what the day's ceiling leaves."""
         today = await self.ledger.today()
         used = today.spent + today.reserved
-        return Today(used, max(self.settings.max_credits_per_day - used, 0.0))
+        return Today(today.day, used, today.reserved, max(self.settings.max_credits_per_day - used, 0.0))
 
     async def account_facts(self) -> dict[str, Any]:
         """Balance, ceilings and what of today is spent and reserved, in credits; the balance only if it can be had."""
-        today = await self.ledger.today()
+        today = await self.today()
         settings = self.settings
         facts: dict[str, Any] = {
             "mode": self.mode.value,
             "credits": await self.credits_if_known(),
             "spent_today": today.spent,
             "reserved": today.reserved,
-            "left_today": max(settings.max_credits_per_day - today.spent - today.reserved, 0.0),
+            "left_today": today.left,
             "max_credits_per_call": settings.max_credits_per_call,
             "max_credits_per_day": settings.max_credits_per_day,
             "day": today.day,

@@ -12,8 +12,8 @@ from kubeez_mcp_local.cli.terminal import print_json, results
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from kubeez_mcp_local.bridge.bridge import Today
     from kubeez_mcp_local.cli.main import Options
-    from kubeez_mcp_local.jobs.budget import Today
     from kubeez_mcp_local.jobs.summary import Spend, SpendKey
     from kubeez_mcp_local.settings import Settings
 
@@ -33,15 +33,14 @@ def spend(options: Options, by: SpendKey, since: datetime | None, accept_clock: 
     settings = options.settings()
     since_day = since.strftime("%Y-%m-%d") if since else ""
     rows, today, unsettled = run(settings, lambda: _read(settings, by, since_day, accept_clock=accept_clock))
-    left = max(settings.max_credits_per_day - today.spent - today.reserved, 0.0)
     if as_json:
         groups = [{by: row.key, "jobs": row.jobs, "charged": row.charged, "reserved": row.reserved} for row in rows]
-        day = {"day": today.day, "spent_today": today.spent, "reserved": today.reserved, "left_today": left}
+        day = {"day": today.day, "spent_today": today.spent, "reserved": today.reserved, "left_today": today.left}
         print_json({"by": by, "groups": groups, **day, "unsettled_jobs": unsettled})
         return
     _chart(rows, by)
     results().print(
-        f"Today ({today.day}): {today.spent:g} spent, {today.reserved:g} reserved, {left:g} left "
+        f"Today ({today.day}): {today.spent:g} spent, {today.reserved:g} of it reserved, {today.left:g} left "
         f"of {settings.max_credits_per_day:g}."
     )
     if unsettled:
@@ -56,7 +55,7 @@ async def _read(
     async with Bridge(settings) as bridge:
         if accept_clock:
             await bridge.ledger.accept_clock()
-        return await bridge.ledger.spend_by(by, since), await bridge.ledger.today(), await bridge.unsettled()
+        return await bridge.ledger.spend_by(by, since), await bridge.today(), await bridge.unsettled()
 
 
 def _chart(rows: list[Spend], by: str) -> None:

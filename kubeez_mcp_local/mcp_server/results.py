@@ -37,7 +37,8 @@ _OMITTED_EMPTY = ("notes", "songs", "files", "breakdown", "rejected", "problems"
 class Cost(BaseModel):
     """Credits of one call: quoted before, charged after; and where that leaves the day's ceiling.
 
-    `quoted` is absent when the price is unknown; `basis` is `catalogue`, `rate` or `unknown`.
+    `quoted` is absent when the price is unknown; `basis` is `catalogue`, `rate` or `unknown`. `spent_today` includes
+    what is held back for jobs that are not settled.
     """
 
     quoted: float | None = None

@@ -88,7 +88,9 @@ def test_a_job_of_unknown_fate_is_shown_until_it_is_settled(variables: dict[str,
     (row,) = json.loads(output_of(variables, "jobs", "reconcile", "--json"))
     assert (row["job"], row["state"]) == (unknown, "unknown")
     assert "--not-paid" in output_of(variables, "jobs", "reconcile")
-    assert json.loads(output_of(variables, "spend", "--json"))["unsettled_jobs"] == [unknown]
+    spent = json.loads(output_of(variables, "spend", "--json"))
+    assert (spent["spent_today"], spent["reserved"], spent["left_today"]) == (4, 4, 1996)
+    assert spent["unsettled_jobs"] == [unknown]
     assert unknown in output_of(variables, "spend")
     assert "unknown" in output_of(variables, "jobs", "wait", unknown, "--timeout", "0.1", code=3)
     refused = CliRunner().invoke(cli, ["jobs", "resave", unknown], env=variables)
