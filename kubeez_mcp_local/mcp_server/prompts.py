@@ -124,12 +124,15 @@ def _prompt(entry: Entry) -> Prompt:
 
 
 def _described(argument: Argument) -> str:
-    """The description with what clients would otherwise not see: choices and default."""
+    """The description with what clients would otherwise not see: choices, limits and default."""
     from kubeez_mcp_local.cookbook.arguments import as_text
+    from kubeez_mcp_local.cookbook.limits import limits_in_words
 
     extras = []
     if argument.choices:
         extras.append(f"one of {', '.join(map(str, argument.choices))}")
+    if limits := limits_in_words(argument):
+        extras.append(limits)
     if argument.default not in (None, ""):
         extras.append(f"default {as_text(argument.default)}")
     return f"{argument.description} ({'; '.join(extras)})" if extras else argument.description

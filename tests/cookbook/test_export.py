@@ -71,6 +71,21 @@ def paid_calls(sandbox: RunningSandbox) -> int:
     return len(sandbox.control.account()["jobs"])
 
 
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--motifs", "\n".join("abcdefghijk")], "--motifs: allowed: 1 to 10 entries"),
+        (["--motifs", "a", "--max-credits", "0"], "--max-credits: allowed: 1 to 500"),
+        (["--motifs", "a", "--keep", "x" * 501], "--keep: allowed: at most 500 characters"),
+    ],
+)
+def test_a_python_script_refuses_what_the_recipe_refuses(options: list[str], complaint: str, tmp_path: Path) -> None:
+    [script] = write_files(tmp_path, export_recipe(Library.of().get("brand-series"), "python", {}))
+    refused = run([sys.executable, str(script), "--reference", "https://example.com/a.png", *options], None, tmp_path)
+    assert refused.returncode == 2
+    assert complaint in refused.stderr
+
+
 @pytest.mark.parametrize("name", PACK)
 def test_every_recipe_of_the_pack_runs_as_a_python_script(name: str, sandbox: RunningSandbox, tmp_path: Path) -> None:
     recipe = Library.of().get(name)

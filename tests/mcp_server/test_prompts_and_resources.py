@@ -60,6 +60,15 @@ async def test_a_prompt_states_budget_tools_balance_and_the_rule(connected: Clie
         assert said in prompt
 
 
+async def test_arguments_say_what_they_allow(connected: Client) -> None:
+    async with connected as client:
+        prompts = {prompt.name: prompt for prompt in (await client.list_prompts()).prompts}
+    told = {argument.name: argument.description or "" for argument in prompts["brand-series"].arguments or ()}
+    assert told["motifs"].endswith("(1 to 10 entries)")
+    assert told["aspect_ratio"].endswith("(one of 1:1, 4:5, 3:4, 16:9, 9:16; default 4:5)")
+    assert told["max_credits"].endswith("(1 to 500; default 150)")
+
+
 async def test_a_table_is_given_to_a_prompt_as_a_file_that_the_input_folders_allow(
     connected: Client, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from kubeez_mcp_local.cli.recipe_commands.finding import library_of
 from kubeez_mcp_local.cli.recipe_commands.options import shown_value
 from kubeez_mcp_local.cli.running import run
 from kubeez_mcp_local.cli.terminal import plain, print_json, remarks, results, shown
+from kubeez_mcp_local.cookbook.limits import limits_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -181,10 +182,7 @@ def _arguments_table(arguments: Mapping[str, Argument]) -> None:
 def _allowed(argument: Argument) -> str:
     if argument.choices:
         return ", ".join(map(shown_value, argument.choices))
-    low, high = argument.minimum, argument.maximum
-    if low is None and high is None:
-        return f"{argument.max_length:,} characters" if argument.max_length else ""
-    return f"{'' if low is None else f'{low:,.15g}'}–{'' if high is None else f'{high:,.15g}'}"
+    return limits_in_words(argument)
 
 
 def _steps_table(recipe: Recipe) -> None:

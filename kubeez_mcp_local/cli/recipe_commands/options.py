@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubeez_mcp_local.cli.terminal import plain
+from kubeez_mcp_local.cookbook.limits import limits_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -97,18 +98,10 @@ def _limits(argument: Argument) -> Iterator[str]:
         yield f"one of {', '.join(map(shown_value, argument.choices))}"
     if argument.default not in (None, ""):
         yield f"default {shown_value(argument.default)}"
-    if argument.minimum is not None or argument.maximum is not None:
-        yield _range(argument)
+    if limits := limits_in_words(argument):
+        yield limits
     if argument.type == "list":
         yield "commas between the entries, or give it several times"
-
-
-def _range(argument: Argument) -> str:
-    unit = {"list": " entries", "table": " rows"}.get(argument.type, "")
-    low, high = argument.minimum, argument.maximum
-    if low is None:
-        return f"at most {high:,.15g}{unit}"
-    return f"at least {low:,.15g}{unit}" if high is None else f"{low:,.15g} to {high:,.15g}{unit}"
 
 
 def _option(name: str) -> str:

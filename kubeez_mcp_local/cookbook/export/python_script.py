@@ -11,6 +11,7 @@ from kubeez_mcp_local.cookbook.calls import PAID_TOOLS
 from kubeez_mcp_local.cookbook.export.calls_rest import IMPLIED_TOOLS, NotExportableError, rest_call
 from kubeez_mcp_local.cookbook.export.script_helpers import helper_sources
 from kubeez_mcp_local.cookbook.export.to_python import ToPython, variable
+from kubeez_mcp_local.cookbook.limits import limits_in_words
 from kubeez_mcp_local.cookbook.plan import deciding, dependencies
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _arguments(recipe: Recipe) -> str:
         _option("parser = argparse.ArgumentParser", [f"description={_text(recipe.description)}"]),
     ]
     for name, argument in recipe.arguments.items():
-        option = f"--{name.replace('_', '-')}" if name not in ("output", "poll_seconds", "help") else f"--the-{name}"
+        option = _option_of(name)
         dest = [] if variable(name) == option.strip("-").replace("-", "_") else [f'dest="{variable(name)}"']
         parts = [f'"{option}"', *dest, *_kind(argument), f"help={_text(argument.description.replace('%', '%%'))}"]
         lines.append(_option("parser.add_argument", parts))
@@ -171,8 +172,38 @@ def _arguments(recipe: Recipe) -> str:
     lines.append(
         '    parser.add_argument("--poll-seconds", type=float, default=5.0, help="Seconds between looks at a job")'
     )
-    lines.append("    return parser.parse_args()")
+    checks = [line for name, argument in recipe.arguments.items() for line in _check(name, argument)]
+    lines += (
+        ["    args = parser.parse_args()", *checks, "    return args"] if checks else ["    return parser.parse_args()"]
+    )
     return "\n".join(lines)
+
+
+def _option_of(name: str) -> str:
+    return f"--{name.replace('_', '-')}" if name not in ("output", "poll_seconds", "help") else f"--the-{name}"
+
+
+def _check(name: str, argument: Argument) -> list[str]:
+    """Lines that refuse a value outside the argument's limits before anything is sent."""
+    limits = limits_in_words(argument)
+    if not limits:
+        return []
+    value, low, high = f"args.{variable(name)}", argument.minimum, argument.maximum
+    given = "" if argument.required else f"{value} and "
+    match argument.type:
+        case "integer" | "number":
+            size = value
+            if not argument.required:
+                given = f"{value} is not None and " if argument.default is None else ""
+        case "list" | "table":
+            size = f"len({value})"
+        case _:
+            size, low, high = f"len({value})", None, argument.max_length
+    if low is not None and high is not None:
+        beyond = f"not {low:.15g} <= {size} <= {high:.15g}"
+    else:
+        beyond = f"{size} > {high:.15g}" if low is None else f"{size} < {low:.15g}"
+    return [f"    if {given}{beyond}:", f'        parser.error("{_option_of(name)}: allowed: {limits}")']
 
 
 def _option(function: str, parts: list[str]) -> str:
