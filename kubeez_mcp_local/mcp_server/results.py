@@ -31,7 +31,18 @@ class Result(BaseModel):
         return {key: value for key, value in data.items() if not (key in _OMITTED_EMPTY and value == [])}
 
 
-_OMITTED_EMPTY = ("notes", "songs", "files", "breakdown", "rejected", "problems", "overrides", "missing", "calls")
+_OMITTED_EMPTY = (
+    "notes",
+    "songs",
+    "files",
+    "breakdown",
+    "rejected",
+    "problems",
+    "overrides",
+    "missing",
+    "calls",
+    "recipes",
+)
 
 
 class Cost(BaseModel):
@@ -187,6 +198,7 @@ class PlanResult(Result):
     workflow_steps: list[str]
     skills_to_fetch: list[str]
     alternatives: list[str] = Field(default_factory=list)
+    recipes: list[str] | None = None
 
 
 class ChoiceResult(Result):

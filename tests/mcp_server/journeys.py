@@ -34,6 +34,10 @@ async def planning(client: Calls, folder: Path, api: RunningSandbox) -> None:
     plan = await call(client, "plan", intent="a hero image for our running shoe shop")
     assert plan["recommended_model"]
     assert plan["workflow_steps"]
+    podcast = await call(client, "plan", intent="a podcast intro with music and a voice")
+    assert podcast["recipes"] == ["podcast-intro"]
+    assert "get_recipe(name='podcast-intro')" in podcast["next_step"]
+    assert "recipes" not in plan
     assert (await refused(client, "plan", intent=""))["code"] == "invalid_argument"
     choice = await call(client, "pick_model", task="text-to-video", aspect_ratio="9:16", max_credits=60)
     assert choice["credits"] <= 60

@@ -12,6 +12,8 @@ from kubeez_mcp_local.mcp_server.results import ChoiceResult, PlanResult, SkillR
 from kubeez_mcp_local.mcp_server.skills import skill_text
 from kubeez_mcp_local.mcp_server.tools import parameters as p
 
+_MOST_RECIPES = 3
+
 
 @tool(title="Plan the work", family="planning", result=PlanResult)
 async def plan(
@@ -22,9 +24,12 @@ async def plan(
 ) -> PlanResult:
     """First call when no model was named: model, price, time and steps for an intent. Free, runs nothing."""
     from kubeez_mcp_local.catalogue.plan import plan as planned
+    from kubeez_mcp_local.cookbook.fitting import fitting_recipes
 
     listing = await call.bridge.catalogue.listing()
     found = planned(intent, listing, has_local_files=has_local_files, has_video_reference=has_video_reference)
+    recipes = fitting_recipes(intent, (await call.recipes.index()).entries)[:_MOST_RECIPES]
+    hint = f"There is a recipe for work like this; get_recipe(name='{recipes[0]}') shows it." if recipes else None
     return PlanResult(
         mode=call.mode,
         recommended_model=found.recommended_model,
@@ -35,7 +40,9 @@ async def plan(
         workflow_steps=list(found.workflow_steps),
         skills_to_fetch=list(found.skills_to_fetch),
         alternatives=list(found.alternatives),
+        recipes=recipes or None,
         notes=[found.reason] if found.reason else [],
+        next_step=hint,
     )
 
 
