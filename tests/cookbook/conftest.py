@@ -9,9 +9,11 @@ import anyio.lowlevel
 import pytest
 
 from kubeez_mcp_local.errors import KubeezError
+from tests.sandbox_server import RunningSandbox, running_sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 PLAIN = """---
 name: plain
@@ -118,3 +120,9 @@ class FakeTools:
 def tools() -> FakeTools:
     """Tools that make nothing and remember everything."""
     return FakeTools()
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[RunningSandbox]:
+    with running_sandbox(tmp_path / "state", speed=5_000) as running:
+        yield running

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from kubeez_mcp_local.cookbook.calls import PAID_TOOLS
 from kubeez_mcp_local.cookbook.export.calls_rest import IMPLIED_TOOLS, NotExportableError, rest_call
+from kubeez_mcp_local.cookbook.export.python_options import options_source
 from kubeez_mcp_local.cookbook.export.script_helpers import helper_sources
 from kubeez_mcp_local.cookbook.export.to_python import ToPython, variable
-from kubeez_mcp_local.cookbook.limits import limits_in_words
 from kubeez_mcp_local.cookbook.plan import deciding, dependencies
 
 if TYPE_CHECKING:
-    from kubeez_mcp_local.cookbook.format import Argument, Recipe, Step
+    from kubeez_mcp_local.cookbook.format import Recipe, Step
 
 _HEAD = '''#!/usr/bin/env python3
 """{title}
@@ -81,7 +81,6 @@ def record_name(args: argparse.Namespace) -> str:
 '''
 _MODULES = ("csv", "hashlib", "io", "json", "mimetypes", "os", "random", "re", "sys", "time")
 _NAMES = (("collections.abc", "Callable"), ("pathlib", "Path"), ("typing", "Any"), ("urllib.parse", "urljoin"))
-_WIDTH = 120
 _OPTIONAL = ("music", "dialogue", "plain", "media", "url", "must_offer", "pick_model", "once")
 
 
@@ -108,7 +107,7 @@ def python_script(recipe: Recipe) -> str:
     parts = [
         runtime_source(),
         *helper_sources(python.used | _readers(recipe)),
-        _arguments(recipe),
+        options_source(recipe),
         f"def run(kubeez: Kubeez, args: argparse.Namespace) -> None:\n{body}",
     ]
     source = _without_unused("\n\n".join(parts) + "\n" + _RECORD.format(others=_others(recipe)))
@@ -155,90 +154,6 @@ def _readers(recipe: Recipe) -> set[str]:
     """Helpers that turn the text of an option into a list or a table."""
     kinds = {argument.type for argument in recipe.arguments.values()}
     return {name for kind, name in (("list", "entries"), ("table", "table")) if kind in kinds}
-
-
-def _arguments(recipe: Recipe) -> str:
-    lines = [
-        "def read_arguments() -> argparse.Namespace:",
-        _option("parser = argparse.ArgumentParser", [f"description={_text(recipe.description)}"]),
-    ]
-    for name, argument in recipe.arguments.items():
-        option = _option_of(name)
-        dest = [] if variable(name) == option.strip("-").replace("-", "_") else [f'dest="{variable(name)}"']
-        parts = [f'"{option}"', *dest, *_kind(argument), f"help={_text(argument.description.replace('%', '%%'))}"]
-        lines.append(_option("parser.add_argument", parts))
-    output = f'Path("{recipe.name}-files")'
-    lines.append(f'    parser.add_argument("--output", type=Path, default={output}, help="Folder for the files")')
-    lines.append(
-        '    parser.add_argument("--poll-seconds", type=float, default=5.0, help="Seconds between looks at a job")'
-    )
-    checks = [line for name, argument in recipe.arguments.items() for line in _check(name, argument)]
-    lines += (
-        ["    args = parser.parse_args()", *checks, "    return args"] if checks else ["    return parser.parse_args()"]
-    )
-    return "\n".join(lines)
-
-
-def _option_of(name: str) -> str:
-    return f"--{name.replace('_', '-')}" if name not in ("output", "poll_seconds", "help") else f"--the-{name}"
-
-
-def _check(name: str, argument: Argument) -> list[str]:
-    """Lines that refuse a value outside the argument's limits before anything is sent."""
-    limits = limits_in_words(argument)
-    if not limits:
-        return []
-    value, low, high = f"args.{variable(name)}", argument.minimum, argument.maximum
-    given = "" if argument.required else f"{value} and "
-    match argument.type:
-        case "integer" | "number":
-            size = value
-            if not argument.required:
-                given = f"{value} is not None and " if argument.default is None else ""
-        case "list" | "table":
-            size = f"len({value})"
-        case _:
-            size, low, high = f"len({value})", None, argument.max_length
-    if low is not None and high is not None:
-        beyond = f"not {low:.15g} <= {size} <= {high:.15g}"
-    else:
-        beyond = f"{size} > {high:.15g}" if low is None else f"{size} < {low:.15g}"
-    return [f"    if {given}{beyond}:", f'        parser.error("{_option_of(name)}: allowed: {limits}")']
-
-
-def _option(function: str, parts: list[str]) -> str:
-    """A call on one line, or on several when it is long."""
-    line = f"    {function}({', '.join(parts)})"
-    return (
-        line if len(line) <= _WIDTH else f"    {function}(\n" + "".join(f"        {one},\n" for one in parts) + "    )"
-    )
-
-
-def _kind(argument: Argument) -> list[str]:
-    parts = []
-    match argument.type:
-        case "boolean":
-            parts.append("action=argparse.BooleanOptionalAction")
-        case "integer":
-            parts.append("type=int")
-        case "number":
-            parts.append("type=float")
-        case "list":
-            parts.append("type=entries")
-        case "table":
-            parts.append("type=table")
-    if argument.choices and argument.type not in ("boolean", "list"):
-        numbers = argument.type in ("integer", "number")
-        typed = list(argument.choices) if numbers else [str(one) for one in argument.choices]
-        parts.append(f"choices={json.dumps(typed, ensure_ascii=False)}")
-    if argument.required:
-        parts.append("required=True")
-    elif argument.default not in (None, ""):
-        default = argument.default if argument.type in ("integer", "number", "boolean") else str(argument.default)
-        parts.append(f"default={_text(default) if isinstance(default, str) else repr(default)}")
-    elif argument.type in ("list", "table"):
-        parts.append("default=[]")
-    return parts
 
 
 def _step(step: Step, python: ToPython) -> str:
@@ -288,7 +203,3 @@ def _call(step: Step, python: ToPython, indent: int) -> str:
     at_most = f", at_most={step.at_most:g}" if step.at_most is not None else ""
     body = python.value(values, indent)
     return f'kubeez.start({name}, "{rest.kind}", {path}, kubeez.{rest.method}, {body}{model}{at_most})'
-
-
-def _text(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)

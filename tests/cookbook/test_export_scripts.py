@@ -1,74 +1,26 @@
-"""A recipe in other forms: scripts really run, against the sandbox; the rest reads as its program wants."""
+"""Exported scripts really run, against the sandbox, and pay for nothing twice."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 
 from kubeez_mcp_local.cookbook.arguments import check_arguments
 from kubeez_mcp_local.cookbook.check import sample_arguments
-from kubeez_mcp_local.cookbook.export import FORMATS, export_recipe, write_files
-from kubeez_mcp_local.cookbook.export.calls_rest import REST_CALLS, NotExportableError
+from kubeez_mcp_local.cookbook.export import export_recipe, write_files
 from kubeez_mcp_local.cookbook.export.python_script import python_script
-from kubeez_mcp_local.cookbook.format import Origin, Recipe
 from kubeez_mcp_local.cookbook.library import Library
-from kubeez_mcp_local.cookbook.parse import parse_recipe
 from kubeez_mcp_local.cookbook.samples import Samples
-from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.rest.routes import ROUTES
-from tests.sandbox_server import KEY, RunningSandbox, running_sandbox
+from tests.cookbook.exporting import PACK, given_options, paid_calls, python_command, recipe_of, run
+from tests.sandbox_server import KEY, RunningSandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-PACK = list(Library.of().index().entries)
-
-
-@pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[RunningSandbox]:
-    with running_sandbox(tmp_path / "state", speed=5_000) as running:
-        yield running
-
-
-def recipe_of(text: str) -> Recipe:
-    return parse_recipe(text, Origin("draft", "a test"), file="plain.md")
-
-
-def given_options(recipe: Recipe, arguments: dict[str, Any]) -> list[str]:
-    """The arguments of a rehearsal as options of the exported script."""
-    options: list[str] = []
-    for name, argument in recipe.arguments.items():
-        value, option = arguments[name], f"--{name.replace('_', '-')}"
-        if value in (None, []):
-            continue
-        if argument.type == "boolean":
-            options.append(option if value else option.replace("--", "--no-", 1))
-        elif argument.type == "table":
-            rows = [",".join(value[0])] + [",".join(f'"{cell}"' for cell in row.values()) for row in value]
-            options += [option, "\n".join(rows)]
-        else:
-            options += [option, "\n".join(value) if isinstance(value, list) else str(value)]
-    return options
-
-
-def run(command: list[str], sandbox: RunningSandbox | None, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "KUBEEZ_API_KEY": KEY, "POLL_SECONDS": "0.1", "OUTPUT_DIR": str(folder / "made")}
-    environment["KUBEEZ_BASE_URL"] = sandbox.url if sandbox else "http://127.0.0.1:9"
-    return subprocess.run(
-        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False
-    )
-
-
-def paid_calls(sandbox: RunningSandbox) -> int:
-    return len(sandbox.control.account()["jobs"])
 
 
 @pytest.mark.parametrize(
@@ -161,11 +113,6 @@ def test_a_script_never_repeats_a_payment_whose_fate_is_unknown(
     assert done.returncode == 1
     assert "may have been charged" in done.stderr
     assert paid_calls(sandbox) == 1
-
-
-def python_command(recipe: Recipe, folder: Path, *options: str) -> list[str]:
-    [script] = write_files(folder, export_recipe(recipe, "python", {}))
-    return [sys.executable, str(script), "--output", str(folder / "made"), "--poll-seconds", "0.05", *options]
 
 
 def test_a_script_that_was_killed_goes_on_and_pays_once(plain: str, sandbox: RunningSandbox, tmp_path: Path) -> None:
@@ -336,124 +283,3 @@ def test_a_script_without_a_key_says_so(plain: str, tmp_path: Path) -> None:
         [sys.executable, str(script), "--subject", "tea"], capture_output=True, text=True, check=False, env={"PATH": ""}
     )
     assert (done.returncode, done.stderr) == (2, "Set KUBEEZ_API_KEY to your key.\n")
-
-
-def test_the_paths_of_scripts_are_those_of_the_client() -> None:
-    for tool, call in REST_CALLS.items():
-        assert call.path == ROUTES[tool].path
-        assert call.kind == ROUTES[tool].kind
-        assert call.assumed == (ROUTES[tool].evidence == "assumed")
-
-
-HOSTILE = "\"\"\"'; import os; os.system('x') #\n{{ 7 }} ${HOME} $(id) `id` \\(env.KUBEEZ_API_KEY) @@x|.y@@ %s {x}"
-
-
-def test_odd_values_cannot_break_out_of_a_script(plain: str, sandbox: RunningSandbox, tmp_path: Path) -> None:
-    if not (shutil.which("jq") and shutil.which("curl")):
-        pytest.skip("needs curl and jq")
-    recipe = recipe_of(plain.replace("max_length: 100", "max_length: 1000"))
-    arguments = check_arguments(recipe.front, {"subject": HOSTILE})
-    [script] = write_files(tmp_path, export_recipe(recipe, "curl", arguments))
-    done = run(["bash", str(script)], sandbox, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert sandbox.control.account()["jobs"][0]["prompt"] == f"A picture of {HOSTILE}"
-
-
-def test_odd_words_of_a_recipe_cannot_break_out_of_a_script(plain: str) -> None:
-    text = plain.replace("One picture of one thing.", json.dumps(HOSTILE)).replace(
-        "A plain recipe", json.dumps(HOSTILE)
-    )
-    text = text.replace("A picture of {{ args.subject }}", "x {{ args.subject }} \\\" ''' {% raw %}{{ 1 }}{% endraw %}")
-    compile(python_script(recipe_of(text)), "script", "exec")
-
-
-@pytest.mark.parametrize("name", ["class", "import", "output", "help", "print", "kubeez"])
-def test_odd_names_of_arguments_and_steps_do_not_clash(plain: str, name: str) -> None:
-    text = plain.replace("subject", name).replace("id: hero", f"id: {name}")
-    compile(python_script(recipe_of(text)), "script", "exec")
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "words"),
-    [
-        ("A picture of {{ args.subject }}", "{{ os }}", "does not know"),
-        ("A picture of {{ args.subject }}", "{% set a = 1 %}{{ a }}", "cannot translate"),
-        ("generate_media", "trim_video", "no counterpart in the REST API"),
-    ],
-)
-def test_what_a_script_cannot_say_is_refused(plain: str, before: str, after: str, words: str) -> None:
-    with pytest.raises(NotExportableError, match=words):
-        python_script(recipe_of(plain.replace(before, after)))
-
-
-def test_a_shell_script_that_would_have_to_calculate_with_results_is_refused() -> None:
-    recipe = Library.of().get("check-balance-and-choose")
-    with pytest.raises(NotExportableError, match="choice calculates with the result of an earlier step"):
-        export_recipe(recipe, "curl", sample_arguments(recipe))
-
-
-def test_a_recipe_without_steps_is_no_script(plain: str) -> None:
-    recipe = recipe_of(plain[: plain.index("steps:")] + "---\nMake {{ subject }} {{ aspect_ratio }}\n")
-    for form in ("python", "curl"):
-        with pytest.raises(NotExportableError, match="no steps"):
-            export_recipe(recipe, form, {})
-
-
-@pytest.mark.parametrize("name", PACK)
-def test_a_skill_has_what_agents_look_for(name: str) -> None:
-    recipe = Library.of().get(name)
-    files = export_recipe(recipe, "skill", {})
-
-    head, body = files[f"{name}/SKILL.md"].split("---\n", 2)[1:]
-    front = yaml.safe_load(head)
-    assert front["name"] == name
-    assert recipe.description.rstrip(".") in front["description"]
-    assert len(front["description"]) <= 1024
-    assert f"`{recipe.tools[0]}`" in body
-    assert files[f"{name}/references/{name}.md"] == recipe.text
-    assert f"{name}/scripts/{name}.py" in files
-
-
-@pytest.mark.parametrize("name", PACK)
-def test_a_goose_recipe_keeps_gooses_rules(name: str) -> None:
-    recipe = Library.of().get(name)
-    content = yaml.safe_load(export_recipe(recipe, "goose", {})[f"{name}.yaml"])
-
-    assert {"version", "title", "description", "instructions", "prompt", "extensions"} <= content.keys()
-    for parameter in content["parameters"]:
-        assert parameter["requirement"] in ("required", "optional")
-        assert ("default" in parameter) == (parameter["requirement"] == "optional")
-        assert (parameter["input_type"] == "select") == ("options" in parameter)
-    text = content["prompt"] + content["instructions"]
-    assert all("{{ " + parameter["key"] + " }}" in text for parameter in content["parameters"])
-    assert content["extensions"][0]["available_tools"] == list(recipe.tools)
-
-
-@pytest.mark.parametrize("name", PACK)
-def test_a_prompt_file_asks_for_the_arguments_and_names_the_tools(name: str) -> None:
-    recipe = Library.of().get(name)
-    text = export_recipe(recipe, "prompt", {})[f"{name}.prompt.md"]
-    front = yaml.safe_load(text.split("---\n")[1])
-
-    assert front["tools"] == [f"kubeez/{tool}" for tool in recipe.tools]
-    assert all("${input:" + key + ":" in text for key in recipe.arguments)
-    assert ":16 9}" not in text
-    assert "{{" not in text
-
-
-def test_an_unknown_form_is_refused_with_the_known_ones(plain: str) -> None:
-    with pytest.raises(
-        InvalidArgumentError, match=r"allowed: python, curl, skill, goose, prompt\. Did you mean python"
-    ):
-        export_recipe(recipe_of(plain), "pyton", {})
-    assert len(FORMATS) == 5
-
-
-def test_an_exported_file_never_replaces_another_unasked(plain: str, tmp_path: Path) -> None:
-    files = export_recipe(recipe_of(plain), "prompt", {})
-    [path] = write_files(tmp_path, files)
-    path.write_text("mine", encoding="utf-8")
-    with pytest.raises(InvalidArgumentError, match="there already"):
-        write_files(tmp_path, files)
-    write_files(tmp_path, files, overwrite=True)
-    assert path.read_text(encoding="utf-8") != "mine"
