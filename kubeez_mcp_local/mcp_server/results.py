@@ -31,18 +31,7 @@ class Result(BaseModel):
         return {key: value for key, value in data.items() if not (key in _OMITTED_EMPTY and value == [])}
 
 
-_OMITTED_EMPTY = (
-    "notes",
-    "songs",
-    "files",
-    "breakdown",
-    "rejected",
-    "problems",
-    "overrides",
-    "missing",
-    "calls",
-    "recipes",
-)
+_OMITTED_EMPTY = ("notes", "songs", "files", "breakdown", "rejected", "problems", "overrides", "missing", "calls")
 
 
 class Cost(BaseModel):
