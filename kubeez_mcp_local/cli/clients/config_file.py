@@ -113,10 +113,14 @@ def _backup(file: ConfigFile, now: datetime) -> Path:
         path = file.path.with_name(f"{stem}.backup" if number == 1 else f"{stem}-{number}.backup")
         with contextlib.suppress(FileExistsError):
             handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE)
-            with os.fdopen(handle, "wb") as copy:
-                copy.write(file.raw or b"")
-                copy.flush()
-                os.fsync(copy.fileno())
+            try:
+                with os.fdopen(handle, "wb") as copy:
+                    copy.write(file.raw or b"")
+                    copy.flush()
+                    os.fsync(copy.fileno())
+            except OSError:
+                path.unlink(missing_ok=True)
+                raise
             return path
     raise FileExistsError(f"a thousand backups are named {stem}")
 

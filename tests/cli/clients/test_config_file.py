@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from datetime import UTC, datetime
@@ -101,15 +102,25 @@ def test_other_encodings_and_folders_are_refused(tmp_path: Path) -> None:
         read_config(tmp_path)
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_refuses_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("call", "system_error"), [("open", errno.EACCES), ("open", errno.EROFS), ("fsync", errno.ENOSPC)]
+)
+def test_a_folder_that_refuses_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, system_error: int
+) -> None:
     path = tmp_path / "mcp.json"
     path.write_text("old", "utf-8")
-    tmp_path.chmod(0o500)
-    with pytest.raises(UnwritableConfigError, match=r"mcp\.json"):
-        write_config(read_config(path), "new")
-    tmp_path.chmod(0o700)
+    file, reason = read_config(path), os.strerror(system_error)
+
+    def refuse(*_: object, **__: object) -> None:  # rights alone do not stop root
+        raise OSError(system_error, reason)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, refuse)
+        with pytest.raises(UnwritableConfigError, match=rf"mcp\.json cannot be written: {reason}"):
+            write_config(file, "new")
     assert path.read_text("utf-8") == "old"
+    assert list(tmp_path.glob("*mcp.json*")) == [path]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
