@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from kubeez_mcp_local.cookbook.export import export_recipe, write_files
 from kubeez_mcp_local.cookbook.format import Origin, Recipe
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PACK = list(Library.of().index().entries)
+needs_shell_tools = pytest.mark.skipif(not (shutil.which("jq") and shutil.which("curl")), reason="needs curl and jq")
+SCRIPTS = ("python", pytest.param("curl", marks=needs_shell_tools))
 
 
 def recipe_of(text: str) -> Recipe:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -16,7 +15,16 @@ from kubeez_mcp_local.cookbook.export import export_recipe, write_files
 from kubeez_mcp_local.cookbook.export.python_script import python_script
 from kubeez_mcp_local.cookbook.library import Library
 from kubeez_mcp_local.cookbook.samples import Samples
-from tests.cookbook.exporting import PACK, given_options, paid_calls, python_command, recipe_of, run
+from tests.cookbook.exporting import (
+    PACK,
+    SCRIPTS,
+    given_options,
+    needs_shell_tools,
+    paid_calls,
+    python_command,
+    recipe_of,
+    run,
+)
 from tests.sandbox_server import KEY, RunningSandbox
 
 if TYPE_CHECKING:
@@ -56,7 +64,7 @@ def test_every_recipe_of_the_pack_runs_as_a_python_script(name: str, sandbox: Ru
     assert paid_calls(sandbox) == expect.count
 
 
-@pytest.mark.skipif(not shutil.which("jq") or not shutil.which("curl"), reason="needs curl and jq")
+@needs_shell_tools
 @pytest.mark.parametrize(
     "name", ["three-ad-variants", "pick-a-video-model", "product-photo-set", "storyboard-to-clips", "podcast-intro"]
 )
@@ -75,12 +83,10 @@ def test_recipes_run_as_a_shell_script(name: str, sandbox: RunningSandbox, tmp_p
     assert KEY not in script.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("form", ["python", "curl"])
+@pytest.mark.parametrize("form", SCRIPTS)
 def test_a_script_waits_when_the_api_is_busy_and_pays_once(
     form: str, plain: str, sandbox: RunningSandbox, tmp_path: Path
 ) -> None:
-    if form == "curl" and not (shutil.which("jq") and shutil.which("curl")):
-        pytest.skip("needs curl and jq")
     recipe = recipe_of(plain)
     sandbox.control.fault("POST /v1/generate/media", "status", status=429, retry_after=0)
     sandbox.control.fault("GET /v1/generate/media/*", "status", status=503, retry_after=0)
@@ -96,12 +102,10 @@ def test_a_script_waits_when_the_api_is_busy_and_pays_once(
     assert paid_calls(sandbox) == 1
 
 
-@pytest.mark.parametrize("form", ["python", "curl"])
+@pytest.mark.parametrize("form", SCRIPTS)
 def test_a_script_never_repeats_a_payment_whose_fate_is_unknown(
     form: str, plain: str, sandbox: RunningSandbox, tmp_path: Path
 ) -> None:
-    if form == "curl" and not (shutil.which("jq") and shutil.which("curl")):
-        pytest.skip("needs curl and jq")
     recipe = recipe_of(plain)
     sandbox.control.fault("POST /v1/generate/media", "cut_after_acceptance")
     arguments = check_arguments(recipe.front, {"subject": "tea"})
@@ -134,7 +138,7 @@ def test_a_script_that_was_killed_goes_on_and_pays_once(plain: str, sandbox: Run
     assert [path.suffix for path in (tmp_path / "made").iterdir()] == [".png"]
 
 
-@pytest.mark.skipif(not shutil.which("jq") or not shutil.which("curl"), reason="needs curl and jq")
+@needs_shell_tools
 def test_a_shell_script_that_was_killed_goes_on_and_pays_once(
     plain: str, sandbox: RunningSandbox, tmp_path: Path
 ) -> None:
@@ -202,12 +206,10 @@ def test_a_refused_payment_is_sent_again_by_the_next_start(plain: str, sandbox: 
         (["--sound"], "seedance-1-5-pro-480p-4s-audio"),
     ],
 )
-@pytest.mark.parametrize("form", ["python", "curl"])
+@pytest.mark.parametrize("form", SCRIPTS)
 def test_a_script_picks_the_model_that_the_recipe_would(
     form: str, options: list[str], model: str, sandbox: RunningSandbox, tmp_path: Path
 ) -> None:
-    if form == "curl" and not (shutil.which("jq") and shutil.which("curl")):
-        pytest.skip("needs curl and jq")
     recipe = Library.of().get("pick-a-video-model")
     given = {"shot": "A boat", "sound": "--sound" in options, "seconds": 8 if "8" in options else 4}
     [script] = write_files(tmp_path, export_recipe(recipe, "curl", check_arguments(recipe.front, given)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +14,7 @@ from kubeez_mcp_local.cookbook.export.calls_rest import REST_CALLS, NotExportabl
 from kubeez_mcp_local.cookbook.export.python_script import python_script
 from kubeez_mcp_local.cookbook.library import Library
 from kubeez_mcp_local.rest.routes import ROUTES
-from tests.cookbook.exporting import recipe_of, run
+from tests.cookbook.exporting import needs_shell_tools, recipe_of, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,9 +32,8 @@ def test_the_paths_of_scripts_are_those_of_the_client() -> None:
 HOSTILE = "\"\"\"'; import os; os.system('x') #\n{{ 7 }} ${HOME} $(id) `id` \\(env.KUBEEZ_API_KEY) @@x|.y@@ %s {x}"
 
 
+@needs_shell_tools
 def test_odd_values_cannot_break_out_of_a_script(plain: str, sandbox: RunningSandbox, tmp_path: Path) -> None:
-    if not (shutil.which("jq") and shutil.which("curl")):
-        pytest.skip("needs curl and jq")
     recipe = recipe_of(plain.replace("max_length: 100", "max_length: 1000"))
     arguments = check_arguments(recipe.front, {"subject": HOSTILE})
     [script] = write_files(tmp_path, export_recipe(recipe, "curl", arguments))
