@@ -122,6 +122,11 @@ class Settings(BaseModel):
     max_credits_per_call: Credits = Field(
         500, description="Ceiling for one call, in credits. No tool argument can raise it."
     )
+    max_credits_per_run: Credits | None = Field(
+        None,
+        description="Ceiling for one run of a recipe, in credits, resumed parts included. No argument can raise it. "
+        "Default: the ceiling for one call.",
+    )
     max_credits_per_day: Credits = Field(2000, description="Ceiling for one UTC day, in credits, over all processes.")
     ask_above: Credits | None = Field(
         None, description="Quotes above this many credits need your yes. Default: 0 in live mode, never in the sandbox."
@@ -154,6 +159,11 @@ class Settings(BaseModel):
         if self.ask_above is not None:
             return self.ask_above
         return 0.0 if self.effective_mode is Mode.LIVE else float("inf")
+
+    @property
+    def run_ceiling(self) -> float:
+        """What one run of a recipe may cost, resumed parts included, in credits: it counts as one call."""
+        return self.max_credits_per_call if self.max_credits_per_run is None else self.max_credits_per_run
 
     @property
     def own_recipes(self) -> Path:

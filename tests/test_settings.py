@@ -102,12 +102,21 @@ def test_template_text_that_a_launcher_did_not_fill_in_is_explained(folder: Path
         load_settings(environ={"KUBEEZ_API_KEY": text}, working_dir=folder)
 
 
+def test_a_run_of_a_recipe_may_cost_what_one_call_may_unless_the_setting_says_otherwise(folder: Path) -> None:
+    call = {"KUBEEZ_MAX_CREDITS_PER_CALL": "30"}
+    assert load_settings(environ=call, working_dir=folder).run_ceiling == 30
+    for run, ceiling in (("200", 200), ("0", 0), ("", 30)):
+        given = call | {"KUBEEZ_MAX_CREDITS_PER_RUN": run}
+        assert load_settings(environ=given, working_dir=folder).run_ceiling == ceiling
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
         ("KUBEEZ_MAX_CREDITS_PER_DAY", "-1", "greater than or equal to 0"),
         ("KUBEEZ_MAX_CREDITS_PER_CALL", "plenty", "valid number"),
         ("KUBEEZ_MAX_CREDITS_PER_CALL", "nan", "finite"),
+        ("KUBEEZ_MAX_CREDITS_PER_RUN", "-1", "greater than or equal to 0"),
         ("KUBEEZ_ASK_ABOVE", "inf", "finite"),
         ("KUBEEZ_MAX_CREDITS_PER_DAY", "1e308", "less than or equal to 1000000000"),
         ("KUBEEZ_MODE", "dry-run", "live"),
