@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from kubeez_mcp_local.errors import KubeezError
@@ -12,12 +13,20 @@ from kubeez_mcp_local.jobs.failures import ConsentCancelledError, ConsentRequire
 from kubeez_mcp_local.jobs.frozen import FrozenQuote
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from kubeez_mcp_local.jobs.consent import Consent, SpendQuestion
+    from kubeez_mcp_local.jobs.consent import Answer, Consent, SpendQuestion
     from kubeez_mcp_local.jobs.ledger import Ledger
 
 log = logging.getLogger(__name__)
+
+_NO_ANSWER: Mapping[Answer, str] = MappingProxyType(
+    {
+        "unseen": "The client closed the question before anybody could read it.",
+        "unticked": "The client sent the question back without `spend: true`, and only that is a yes.",
+    }
+)
+"""What is said where the client asked in a way that nobody could answer; then the user is asked in words."""
 
 
 async def _unknown_balance() -> float | None:
@@ -75,10 +84,9 @@ class Asking:
             )
         code = await self._ledger.issue_approval(question.digest, question.credits)
         required = ConsentRequiredError(question, code, VALID_SECONDS)
-        if answer == "unseen":
+        if answer in _NO_ANSWER:
             raise ConsentCancelledError(
-                f"The client closed the question before anybody could read it. Nothing was sent. {required.message}",
-                next_step=required.next_step,
+                f"{_NO_ANSWER[answer]} Nothing was sent. {required.message}", next_step=required.next_step
             )
         raise required
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.frozen import FrozenQuote
     from kubeez_mcp_local.jobs.order import Order
 
-Answer = Literal["accept", "decline", "cancel", "unseen", "cannot_ask"]
+Answer = Literal["accept", "decline", "unticked", "cancel", "unseen", "cannot_ask"]
 _PROMPT_SHOWN = 200
 
 
@@ -49,8 +49,9 @@ class Consent(Protocol):
     async def ask(self, question: SpendQuestion) -> Answer:
         """The user's answer.
 
-        `decline` is a no, `cancel` a closed question, `unseen` one that was closed before anybody could read it,
-        `cannot_ask` a client without the means.
+        `accept` is the one yes. `decline` is a no, `unticked` a form sent back that says neither yes nor no, `cancel`
+        a closed question, `unseen` one that was closed before anybody could read it, `cannot_ask` a client without the
+        means.
         """
 
 

@@ -19,6 +19,8 @@ from pydantic import BaseModel, Field
 from kubeez_mcp_local.mcp_server.deadline import while_a_person_decides
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mcp.server.mcpserver import Context
 
     from kubeez_mcp_local.jobs.consent import Answer, SpendQuestion
@@ -39,9 +41,9 @@ class QuestionPendingError(Exception):
 
 
 class SpendAnswer(BaseModel):
-    """The form shown to the person."""
+    """The form shown to the person. Nothing is ticked beforehand: the tick is the yes."""
 
-    spend: bool = Field(True, title="Spend the credits", description="Untick to leave everything as it is.")
+    spend: bool = Field(title="Spend the credits", description="Tick to pay. Without the tick nothing is sent.")
 
 
 class ClientConsent:
@@ -49,10 +51,12 @@ class ClientConsent:
 
     Args:
         context: The MCP request in which the question comes up.
+        clock: Seconds since 1970.
     """
 
-    def __init__(self, context: Context[Any, Any]) -> None:
+    def __init__(self, context: Context[Any, Any], *, clock: Callable[[], float] = time.time) -> None:
         self._context = context
+        self._clock = clock
 
     async def ask(self, question: SpendQuestion) -> Answer:
         """What the person says to `question`.
@@ -64,7 +68,7 @@ class ClientConsent:
             return "cannot_ask"
         if self._context.protocol_version in MODERN_PROTOCOL_VERSIONS:
             return self._answered(question)
-        asked_at = time.time()
+        asked_at = self._clock()
         try:
             with while_a_person_decides():
                 given = await self._context.session.elicit_form(
@@ -73,7 +77,7 @@ class ClientConsent:
         except MCPError as error:  # a client that says it can ask, and then cannot
             log.info("the client could not ask its user (%s)", error.error.code)
             return "cannot_ask"
-        return _verdict(given, asked_at)
+        return self._verdict(given, asked_at)
 
     def _can_ask(self) -> bool:
         capabilities = self._context.client_capabilities
@@ -87,17 +91,17 @@ class ClientConsent:
         answered, _, asked_at = (self._context.request_state or "").partition(" ")
         given = (self._context.input_responses or {}).get(_KEY)
         if not isinstance(given, ElicitResult) or answered != identity:
-            raise QuestionPendingError(_pending(question.text, f"{identity} {time.time():.3f}"))
-        return _verdict(given, float(asked_at or "inf"))
+            raise QuestionPendingError(_pending(question.text, f"{identity} {self._clock():.3f}"))
+        return self._verdict(given, float(asked_at or "inf"))
 
-
-def _verdict(given: ElicitResult, asked_at: float) -> Answer:
-    """A form that comes back without the tick, or with something else in its place, is a no."""
-    if given.action == "accept":
-        return "accept" if (given.content or {}).get("spend", True) is True else "decline"
-    if given.action == "cancel" and 0 <= time.time() - asked_at < UNSEEN_SECONDS:
-        return "unseen"
-    return given.action
+    def _verdict(self, given: ElicitResult, asked_at: float) -> Answer:
+        """Only a form with the tick is a yes. Clients that show two buttons and no form accept without one."""
+        if given.action == "accept":
+            ticked = (given.content or {}).get(_KEY)
+            return "accept" if ticked is True else "decline" if ticked is False else "unticked"
+        if given.action == "cancel" and 0 <= self._clock() - asked_at < UNSEEN_SECONDS:
+            return "unseen"
+        return given.action
 
 
 def _form() -> dict[str, Any]:

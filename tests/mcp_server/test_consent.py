@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from mcp import Client, MCPError
-from mcp.types import ElicitResult, ErrorData, InputRequiredResult
+from mcp.types import ElicitRequestFormParams, ElicitResult, ErrorData, InputRequiredResult
 
 from kubeez_mcp_local.bridge import Bridge
 from kubeez_mcp_local.mcp_server import consent
@@ -45,6 +45,15 @@ def charges(api: RunningSandbox) -> int:
     return sum(entry["kind"] == "charge" for entry in api.control.account()["entries"])
 
 
+def live(folder: Path, api: RunningSandbox) -> dict[str, str]:
+    return {
+        "KUBEEZ_API_KEY": KEY,
+        "KUBEEZ_BASE_URL": api.url,
+        "KUBEEZ_STATE_DIR": str(folder / "state"),
+        "KUBEEZ_OUTPUT_DIR": str(folder / "out"),
+    }
+
+
 @asynccontextmanager
 async def connected(
     folder: Path, api: RunningSandbox, mode: str, reply: ElicitResult | ErrorData | None
@@ -53,8 +62,7 @@ async def connected(
         assert reply is not None
         return reply
 
-    environ = {"KUBEEZ_API_KEY": KEY, "KUBEEZ_BASE_URL": api.url, "KUBEEZ_STATE_DIR": str(folder / "state")}
-    settings = load_settings({"output_dir": str(folder / "out")}, environ=environ, working_dir=folder)
+    settings = load_settings(environ=live(folder, api), working_dir=folder)
     server = KubeezServer(Bridge(settings))
     async with Client(server, mode=mode, elicitation_callback=answer if reply else None) as client:
         yield client
@@ -67,18 +75,46 @@ def facts(result: CallToolResult | InputRequiredResult) -> dict[str, Any]:
 
 
 @ERAS
-@pytest.mark.parametrize(
-    "reply",
-    [
-        ElicitResult(action="accept", content={"spend": True}),
-        ElicitResult(action="accept", content={}),  # a client that shows only the question and two buttons
-        ElicitResult(action="accept"),
-    ],
-)
-async def test_this_is_a_yes(tmp_path: Path, api: RunningSandbox, mode: str, reply: ElicitResult) -> None:
-    async with connected(tmp_path, api, mode, reply) as client:
+async def test_the_tick_is_the_one_yes(tmp_path: Path, api: RunningSandbox, mode: str) -> None:
+    async with connected(tmp_path, api, mode, YES) as client:
         assert facts(await client.call_tool("generate_media", PICTURE))["generation_id"]
     assert charges(api) == 1
+
+
+@ERAS
+@pytest.mark.parametrize("content", [None, {}, {"spend": None}, {"spend": "true"}, {"spend": 1}, {"confirm": True}])
+async def test_a_form_that_comes_back_without_the_tick_is_no_yes_and_leaves_the_user_a_way(
+    tmp_path: Path, api: RunningSandbox, mode: str, content: Any
+) -> None:
+    """Some clients show a question and two buttons, and no form: what their accept means is asked in words."""
+    async with connected(tmp_path, api, mode, ElicitResult(action="accept", content=content)) as client:
+        error = facts(await client.call_tool("generate_media", PICTURE))["error"]
+        assert (error["code"], error["credits_spent"]) == ("consent_cancelled", False)
+        assert "without `spend: true`, and only that is a yes" in error["message"]
+        assert "z-image for 4 credits" in error["message"]
+        assert charges(api) == 0
+        [code] = re.findall(r"approval='([^']+)'", error["next_step"])
+        paid = facts(await client.call_tool("generate_media", {**PICTURE, "approval": code}))
+    assert paid["generation_id"]
+    assert charges(api) == 1
+
+
+@ERAS
+async def test_the_box_is_required_and_not_ticked_beforehand(tmp_path: Path, api: RunningSandbox, mode: str) -> None:
+    shown: list[dict[str, Any]] = []
+
+    async def answer(context: Any, params: ElicitRequestParams) -> ElicitResult:
+        assert isinstance(params, ElicitRequestFormParams)
+        shown.append(params.requested_schema)
+        return ElicitResult(action="decline")
+
+    settings = load_settings(environ=live(tmp_path, api), working_dir=tmp_path)
+    async with Client(KubeezServer(Bridge(settings)), mode=mode, elicitation_callback=answer) as client:
+        await client.call_tool("generate_media", PICTURE)
+    [schema] = shown
+    assert schema["required"] == ["spend"]
+    assert schema["properties"]["spend"]["type"] == "boolean"
+    assert "default" not in schema["properties"]["spend"]
 
 
 @ERAS
@@ -88,8 +124,6 @@ async def test_this_is_a_yes(tmp_path: Path, api: RunningSandbox, mode: str, rep
         ElicitResult(action="decline"),
         ElicitResult(action="decline", content={"spend": True}),
         ElicitResult(action="accept", content={"spend": False}),
-        ElicitResult(action="accept", content={"spend": "perhaps"}),
-        ElicitResult(action="accept", content={"spend": 1}),
     ],
 )
 async def test_this_is_a_no(tmp_path: Path, api: RunningSandbox, mode: str, reply: ElicitResult) -> None:
@@ -183,8 +217,7 @@ async def test_the_same_call_asks_the_same_question_while_the_balance_moves(
         api.control.key(KEY, credits=1000 - 10 * len(asked))
         return YES
 
-    environ = {"KUBEEZ_API_KEY": KEY, "KUBEEZ_BASE_URL": api.url, "KUBEEZ_STATE_DIR": str(tmp_path / "state")}
-    settings = load_settings({"output_dir": str(tmp_path / "out")}, environ=environ, working_dir=tmp_path)
+    settings = load_settings(environ=live(tmp_path, api), working_dir=tmp_path)
     async with Client(KubeezServer(Bridge(settings)), mode=mode, elicitation_callback=answer) as client:
         assert facts(await client.call_tool("generate_media", PICTURE))["generation_id"]
     assert len(asked) == 1
