@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+_KEY = re.compile(r"(?i)\b(sk_(?:live|test)_)[a-z0-9_-]+")
 LONGEST_TEXT = 1_500
 """Characters of a message. Whatever value it quotes, it must not fill a conversation."""
 
@@ -67,9 +68,14 @@ def without_half_characters(text: str) -> str:
     return text if text.isascii() else _HALF_CHARACTER.sub("\ufffd", text)
 
 
+def without_keys(text: str) -> str:
+    """`text` with whatever looks like an API key cut to `sk_live_…`."""
+    return _KEY.sub(r"\1…", text)
+
+
 def _presentable(text: str) -> str:
-    """`text` without its middle where it is too long: names come first in a message, and what is allowed last."""
-    text = without_half_characters(text)
+    """`text` without keys, and without its middle where it is too long: names come first, what is allowed last."""
+    text = without_keys(without_half_characters(text))
     if len(text) <= LONGEST_TEXT:
         return text
     half = LONGEST_TEXT // 2 - 20

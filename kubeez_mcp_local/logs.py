@@ -9,19 +9,20 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
+from kubeez_mcp_local.errors import without_keys
+
 if TYPE_CHECKING:
     from types import TracebackType
 
     ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
-_KEY = re.compile(r"sk_(live|test)_[A-Za-z0-9_\-]+")
 _QUERY = re.compile(r"(https?://[^\s?#\"']+)\?[^\s\"']*")
 _CHATTY = ("httpx", "httpcore", "httpx2", "httpcore2", "uvicorn", "asyncio", "PIL", "mcp")
 
 
 def redact(text: str) -> str:
     """Replace keys and URL queries in `text`."""
-    return _QUERY.sub(r"\1?…", _KEY.sub(r"sk_\1_…", text))
+    return _QUERY.sub(r"\1?…", without_keys(text))
 
 
 class _RedactingFormatter(logging.Formatter):

@@ -12,13 +12,13 @@ import os
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
-from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.errors import KubeezError, without_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,7 +117,8 @@ class Settings(BaseModel):
     save_sidecars: bool = Field(True, description="Write a JSON file beside each output: prompt, model, credits, ids.")
     input_dirs: Folders = Field(
         (),
-        description="What may be read and uploaded; default: home and the working folder, hidden folders excluded.",
+        description="What may be read and uploaded; default: home and the working folder, hidden folders excluded, "
+        "and neither where it is a drive or a system folder.",
     )
     max_credits_per_call: Credits = Field(
         500, description="Ceiling for one call, in credits. No tool argument can raise it."
@@ -289,7 +290,63 @@ def _completed(settings: Settings, working_dir: Path) -> Settings:
         )
     if settings.input_dirs:
         return settings
-    return settings.model_copy(update={"input_dirs": (Path.home(), working_dir)})
+    folders = tuple(folder for folder in (Path.home(), working_dir) if not is_too_wide(folder))
+    return settings.model_copy(update={"input_dirs": folders})
+
+
+_SYSTEM = tuple(
+    PurePosixPath(f"/{name}")
+    for name in (
+        *("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libexec", "opt", "proc", "run", "sbin", "snap", "sys"),
+        *("usr", "var", "nix", "System", "Library", "Applications", "Network", "cores", "private", "rescue"),
+    )
+)
+_OPEN = (
+    *("/opt/*", "/run/media/*/*", "/usr/home/*", "/var/home/*", "/var/www/*"),
+    *("/var/tmp", "/var/folders/*", "/private/tmp", "/private/var/folders/*", "/private/var/tmp"),  # noqa: S108
+)
+"""Folders of people and projects, and temporary ones, that lie within system folders."""
+_HOLDERS = tuple(PurePosixPath(f"/{name}") for name in ("home", "Users", "Volumes", "media", "mnt", "srv"))
+"""Folders that hold the homes of all people, or all drives."""
+_WINDOWS = ("windows", "winnt", "program files", "program files (x86)", "programdata", "recovery", "perflogs")
+
+
+def is_too_wide(folder: Path) -> bool:
+    """Whether `folder` is no default for reading: a drive, a folder of the system, or one that holds every home.
+
+    Desktop clients start servers in `/`, and in `C:\\Windows\\System32`; what the user names is not held to this.
+    """
+    home = Path(os.path.realpath(Path.home()))
+    return any(is_system_folder(each, home) for each in (folder, Path(os.path.realpath(folder))))
+
+
+def is_system_folder(folder: PurePath, home: PurePath | None = None) -> bool:
+    """`is_too_wide` for an absolute path of any system, by its name alone."""
+    if len(folder.parts) <= 1 or (home and home != folder and home.is_relative_to(folder)):
+        return True
+    if isinstance(folder, PureWindowsPath):
+        first = folder.parts[1].casefold()
+        return first in _WINDOWS or first.startswith("$") or (first == "users" and len(folder.parts) == 2)
+    if folder.parts[1] == "mnt" and len(folder.parts) > 2 and len(folder.parts[2]) == 1:  # a drive under WSL
+        return is_system_folder(PureWindowsPath(f"{folder.parts[2]}:/", *folder.parts[3:]))
+    if folder in _HOLDERS:
+        return True
+    if not any(folder.is_relative_to(each) for each in _SYSTEM):
+        return False
+    return not any(each.match(pattern) for each in (folder, *folder.parents) for pattern in _OPEN)
+
+
+def wide_folders(settings: Settings, working_dir: Path | None = None) -> list[str]:
+    """What `doctor` warns of about the folders that may be read, a sentence each."""
+    working_dir = Path.cwd() if working_dir is None else working_dir
+    told = [
+        f"{folder} is a drive or a system folder, and everything in it may be read"
+        for folder in settings.input_dirs
+        if is_too_wide(folder)
+    ]
+    if is_too_wide(working_dir) and working_dir not in settings.input_dirs:
+        told.append(f"started in {working_dir}, which is a drive or a system folder, so its files may not be read")
+    return told
 
 
 _TEMPLATE = re.compile(r"\$\{[^}]*\}|\$\{\{.*\}\}|^\$[A-Za-z_]\w*$|^%\w+%$|^<.*>$")
@@ -302,6 +359,11 @@ def _filled_in(source: str, name: str, value: Any) -> Any:
             f"{variable(name)} from {source} still holds {_placeholder(name, value)}: "
             "the program that started this server did not fill it in.",
             next_step="Write the value itself into that program's MCP config, or remove the line.",
+        )
+    if name != "api_key" and without_keys(str(value)) != str(value):
+        raise SettingsError(
+            f"{variable(name)} from {source} holds an API key.",
+            next_step="Put the key into KUBEEZ_API_KEY, and remove it there.",
         )
     if name == "api_key" and isinstance(value, str):
         value = value.strip()

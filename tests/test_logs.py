@@ -7,7 +7,9 @@ import logging
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
+from kubeez_mcp_local.cli.main import cli
 from kubeez_mcp_local.logs import configure_logging
 
 if TYPE_CHECKING:
@@ -48,3 +50,14 @@ def test_keys_and_queries_are_replaced(capsys: pytest.CaptureFixture[str]) -> No
     configure_logging("warning")
     logging.getLogger("x").warning("sk_live_example at https://example.com/v?token=1")
     assert capsys.readouterr().err == "WARNING x: sk_live_… at https://example.com/v?…\n"
+
+
+def test_a_key_typed_in_the_wrong_place_of_the_command_line_is_not_repeated() -> None:
+    for typed in (
+        ["sk_live_secret"],
+        ["--mode", "sk_live_secret"],
+        ["jobs", "show", "sk_live_secret", "--sk_live_secret"],
+    ):
+        done = CliRunner().invoke(cli, typed)
+        assert done.exit_code == 2
+        assert "secret" not in done.output

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import pytest
 
@@ -13,12 +13,11 @@ from kubeez_mcp_local.settings import (
     Settings,
     SettingsError,
     config_file,
+    is_system_folder,
     load_settings,
     variable,
+    wide_folders,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 KEY = "sk_live_example"
 
@@ -198,3 +197,84 @@ def test_a_key_typed_between_the_brackets_of_a_placeholder_is_not_shown() -> Non
     with pytest.raises(SettingsError, match="still holds a placeholder") as refusal:
         load_settings(environ={"KUBEEZ_API_KEY": "<sk_live_example>"})
     assert "sk_live" not in str(refusal.value)
+
+
+def test_a_key_pasted_into_another_setting_is_never_repeated(folder: Path) -> None:
+    pasted = ("{}", "https://{}.example", "x,{}", "/tmp/{}/y", "SK_LIVE_{}")
+    for name in Settings.model_fields:
+        for shape in pasted if name != "api_key" else ():
+            value = shape.format("sk_live_Secret_1-2")
+            with pytest.raises(SettingsError, match="KUBEEZ_API_KEY") as refusal:
+                load_settings(environ={variable(name): value}, working_dir=folder)
+            assert "secret" not in f"{refusal.value}{refusal.value.message}".lower()
+            assert variable(name) in refusal.value.message
+    with pytest.raises(SettingsError) as refusal:
+        load_settings(environ={}, env_file=folder / "sk_live_Secret", working_dir=folder)
+    assert "Secret" not in str(refusal.value)
+
+
+def test_drives_and_folders_of_the_system_are_no_default_for_reading(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Path.home()
+    for wide in ("/", "/etc", "/usr/share", str(home.parent)):
+        assert load_settings(environ={}, working_dir=Path(wide)).input_dirs == (home,)
+    link = folder / "link"
+    link.symlink_to("/etc")
+    assert load_settings(environ={}, working_dir=link).input_dirs == (home,)
+    assert load_settings(environ={}, working_dir=folder).input_dirs == (home, folder)
+    monkeypatch.setenv("HOME", "/")
+    assert load_settings(environ={}, working_dir=Path("/")).input_dirs == ()
+
+
+def test_what_the_user_names_may_be_read_and_is_warned_of(folder: Path) -> None:
+    named = load_settings(environ={"KUBEEZ_INPUT_DIRS": "/"}, working_dir=folder)
+    assert named.input_dirs == (Path("/"),)
+    assert "/ is a drive or a system folder, and everything in it may be read" in wide_folders(named, folder)
+    started = load_settings(environ={}, working_dir=Path("/"))
+    assert wide_folders(started, Path("/")) == [
+        "started in /, which is a drive or a system folder, so its files may not be read"
+    ]
+    assert wide_folders(load_settings(environ={}, working_dir=folder), folder) == []
+
+
+def test_system_folders_are_known_by_name_on_every_system() -> None:
+    home = PurePosixPath("/home/ann")
+    wide: list[PurePath] = [
+        PurePosixPath(each)
+        for each in (
+            *("/", "/home", "/Users", "/etc", "/usr/bin", "/var/lib/dpkg", "/opt", "/System/Library", "/Library/Fonts"),
+            *(
+                "/Applications/Client.app/Contents",
+                "/private/etc",
+                "/Volumes",
+                "/mnt",
+                "/mnt/c",
+                "/mnt/c/Windows/System32",
+            ),
+        )
+    ]
+    wide += [
+        PureWindowsPath(each)
+        for each in (
+            *("C:\\", "D:/", "\\\\server\\share", "C:\\Windows\\System32", "c:\\program files\\client", "C:\\Users"),
+            *("C:\\ProgramData\\x", "C:\\$Recycle.Bin"),
+        )
+    ]
+    assert [each for each in wide if not is_system_folder(each, home if each.parts[0] == "/" else None)] == []
+    usual: list[PurePath] = [
+        PurePosixPath(each)
+        for each in (
+            *("/home/ann", "/home/ann/etc", "/root", "/srv/site", "/work/etc", "/opt/shop", "/var/www/site/img"),
+            *(
+                "/Users/ann/Library/x",
+                "/Volumes/Stick",
+                "/var/folders/a/b",
+                "/private/tmp/x",
+                "/mnt/data",
+                "/mnt/c/Users/ann",
+            ),
+        )
+    ]
+    usual += [PureWindowsPath("C:\\Users\\ann"), PureWindowsPath("D:\\Projects"), PureWindowsPath("//server/share/ads")]
+    assert [each for each in usual if is_system_folder(each, home if each.parts[0] == "/" else None)] == []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubeez_mcp_local import __version__
-from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.errors import KubeezError, without_keys
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.settings import Settings
@@ -82,13 +82,26 @@ class _LazyCommands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def make_context(self, *arguments: Any, **settings: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **settings)
+        except click.UsageError as error:
+            raise _keyless(error) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            raise _keyless(error) from None
         except KubeezError as error:
             raise ExplainedError(error) from None
         except KeyboardInterrupt:
             raise click.exceptions.Exit(_INTERRUPTED) from None
+
+
+def _keyless(error: click.UsageError) -> click.UsageError:
+    """The error without a key that was typed in the wrong place; usage errors repeat what was typed."""
+    return click.UsageError(without_keys(error.format_message()), error.ctx)
 
 
 @click.group(cls=_LazyCommands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from kubeez_mcp_local.errors import without_keys
 from kubeez_mcp_local.rest.failures import (
     BILLING_PAGE,
     KEYS_PAGE,
@@ -36,7 +37,6 @@ E = TypeVar("E", bound=ApiError)
 
 LONGEST_RETRY_AFTER = 300.0
 _WORDS_MAX = 400
-_KEY_LIKE = re.compile(r"sk_(?:live|test)_[A-Za-z0-9_\-]+")
 _SCOPE = re.compile(r"\b(?:generate|read):[a-z]+\b")
 _BROKE = re.compile(r"insufficient[_\s-]*(?:credits?|balance|funds)|not enough credits", re.IGNORECASE)
 # Answers to a paid POST after which the job may exist all the same: a time-out reported by somebody on the way, or a
@@ -192,7 +192,7 @@ class Interpreter:
         """`text` without the key, on one line, shortened."""
         if self._key:
             text = text.replace(self._key, "[key]")
-        text = " ".join(_KEY_LIKE.sub("[key]", text).split())
+        text = " ".join(without_keys(text).split())
         text = "".join(char for char in text if char.isprintable())
         return text if len(text) <= _WORDS_MAX else text[: _WORDS_MAX - 1] + "…"
 

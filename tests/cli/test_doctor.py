@@ -65,6 +65,14 @@ def tree(folder: Path) -> list[str]:
     return sorted(str(path) for path in folder.rglob("*"))
 
 
+@pytest.mark.usefixtures("unstarted")
+def test_a_start_in_a_system_folder_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    (said,) = (said for level, said in examined()["inputs"] if level == "warning")
+    assert said.startswith("started in /, which is a drive or a system folder, so its files may not be read")
+    assert "KUBEEZ_INPUT_DIRS" in said
+
+
 def test_a_fresh_machine_without_key_or_network_is_fine_and_stays_untouched(throw_away_home: Path) -> None:
     before = tree(throw_away_home)
     found = examined()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from kubeez_mcp_local.errors import without_keys
+
 
 class Level(StrEnum):
     """How bad it is."""
@@ -16,12 +18,16 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, how it is, and what to do about it."""
+    """What was looked at, how it is, and what to do about it; a key in the words is cut out."""
 
     check: str
     level: Level
     detail: str
     next_step: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", without_keys(self.detail))
+        object.__setattr__(self, "next_step", without_keys(self.next_step))
 
     def as_json(self) -> dict[str, str]:
         return {"check": self.check, "level": self.level, "detail": self.detail, "next_step": self.next_step}

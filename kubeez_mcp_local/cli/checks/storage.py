@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.cli.checks.finding import ok, problem, warning
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.settings import wide_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,9 @@ def check_folders(settings: Settings) -> Iterator[Finding]:
             "inputs", f"no readable folder: {', '.join(wrong)}", "Correct KUBEEZ_INPUT_DIRS, or make the folder."
         )
     else:
-        yield ok("inputs", f"files may be read from {', '.join(map(str, settings.input_dirs))}")
+        yield ok("inputs", f"files may be read from {', '.join(map(str, settings.input_dirs)) or 'no folder'}")
+    for told in wide_folders(settings):
+        yield warning("inputs", told, "Name the folders that may be read in KUBEEZ_INPUT_DIRS.")
 
 
 def check_ledger(settings: Settings) -> Iterator[Finding]:
