@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
+from kubeez_mcp_local.rest.routes import ROUTES
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
     from pathlib import Path
@@ -14,8 +16,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.bridge.origin import Origins
     from kubeez_mcp_local.rest.client import RestClient
     from kubeez_mcp_local.rest.downloading import Downloaded
-    from kubeez_mcp_local.rest.requests import Operation, Sendable
-    from kubeez_mcp_local.rest.routes import JobKind
+    from kubeez_mcp_local.rest.routes import JobKind, Request, Route
     from kubeez_mcp_local.rest.wire import Accepted, Balance, Generation
 
 T = TypeVar("T")
@@ -31,7 +32,7 @@ class Api:
     """
 
     def __init__(
-        self, origins: Origins, may_read: Callable[[], Awaitable[None]], locate: Callable[[str], Awaitable[str]]
+        self, origins: Origins, may_read: Callable[[], Awaitable[None]], locate: Callable[[Route], Awaitable[Route]]
     ) -> None:
         self._origins = origins
         self._may_read = may_read
@@ -67,15 +68,16 @@ class Api:
         Raises:
             NotOfferedError: The API publishes no way to read jobs of this kind.
         """
-        if kind == "separation":
-            await self.find_route("separation_status")
+        route = ROUTES.get(f"{kind}_status")
+        if route is not None and route.evidence == "assumed":
+            await self.find_route(route)
         return await self._read(lambda client: client.status(kind, job_id))
 
-    async def find_route(self, name: str) -> None:
+    async def find_route(self, route: Route) -> None:
         """Make sure that an assumed route is called where the API publishes it; raises `NotOfferedError` if nowhere."""
-        if name not in self._located:
-            (await self.client()).adopt(name, await self._locate(name))
-            self._located.add(name)
+        if route.name not in self._located:
+            (await self.client()).adopt(await self._locate(route))
+            self._located.add(route.name)
 
     async def generations(
         self,
@@ -105,11 +107,11 @@ class Api:
         uploaded = await client.upload(path, filename=filename, media_type=media_type, on_progress=on_progress)
         return uploaded.url
 
-    async def start(self, request: Sendable) -> Accepted:
+    async def start(self, request: Request) -> Accepted:
         return await (await self.client()).start(request)
 
-    async def call(self, operation: Operation) -> dict[str, Any]:
-        return await (await self.client()).call(operation)
+    async def call(self, request: Request) -> dict[str, Any]:
+        return await (await self.client()).call(request)
 
     async def download(self, url: str, target: Path, *, max_bytes: int) -> Downloaded:
         return await (await self.client()).download(url, target, max_bytes=max_bytes)

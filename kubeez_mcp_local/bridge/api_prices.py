@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.catalogue.quotes import QuoteLine, rounded
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.rest.routes import ROUTES, Request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,21 +35,15 @@ class ApiPrices:
 
     async def of(self, job: Described) -> QuoteLine | None:
         """The price of `job`, all of it together; `None` where the API cannot be asked or does not say."""
-        from kubeez_mcp_local.rest.requests import Estimate
-
-        request = Estimate(
-            model=job.model,
-            generation_type=job.generation_type,
-            duration=job.duration,
-            resolution=job.resolution,
-            quality=job.quality,
-            sound=job.sound,
-            reference_video_seconds=job.video_seconds,
-            reference_audio_seconds=job.audio_seconds,
-        )
+        said = {
+            **{name: getattr(job, name) for name in ("model", "generation_type", "duration", "resolution", "quality")},
+            "sound": job.sound,
+            "reference_video_seconds": job.video_seconds,
+            "reference_audio_seconds": job.audio_seconds,
+        }
         try:
-            operation = await self._contract.resolve(request.route.name, request.body())
-            answer = await self._api.call(operation)
+            body = {name: value for name, value in said.items() if value is not None}
+            answer = await self._api.call(await self._contract.prepare(Request(ROUTES["estimate"], body)))
         except KubeezError as error:
             log.info("the API names no price: %s", error.code)
             return None

@@ -14,6 +14,7 @@ from kubeez_mcp_local.catalogue.voices import omni_voice
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.media.library_errors import NotInLibraryError
 from kubeez_mcp_local.rest.failures import NotOfferedError
+from kubeez_mcp_local.rest.routes import ROUTES, Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,10 +84,8 @@ class Casting:
         return request.noting(f"Its voice {character.voice_id} is left out: the API publishes no field for it.")
 
     async def _takes_voices(self) -> bool:
-        from kubeez_mcp_local.rest.requests import GenerateMedia
-
         try:
-            await self._contract.prepare(GenerateMedia(prompt="-", model="-", voice_id="-"))
+            await self._contract.prepare(Request(ROUTES["generate_media"], {"voice_id": "-"}))
         except (NotOfferedError, InvalidArgumentError):
             return False
         return True

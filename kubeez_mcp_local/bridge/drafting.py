@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from kubeez_mcp_local.bridge.orders import Draft
 from kubeez_mcp_local.media.inputs import LocalInput
 from kubeez_mcp_local.media.media_type import by_extension
+from kubeez_mcp_local.rest.routes import ROUTES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.speech import DialogueRequest
     from kubeez_mcp_local.catalogue.store import Catalogue
     from kubeez_mcp_local.media.inputs import Inputs
+    from kubeez_mcp_local.rest.routes import Route
 
 
 class Drafting:
@@ -35,7 +37,7 @@ class Drafting:
     """
 
     def __init__(
-        self, catalogue: Catalogue, inputs: Inputs, lengths: Lengths, find_route: Callable[[str], Awaitable[None]]
+        self, catalogue: Catalogue, inputs: Inputs, lengths: Lengths, find_route: Callable[[Route], Awaitable[None]]
     ) -> None:
         self._catalogue = catalogue
         self._inputs = inputs
@@ -45,15 +47,13 @@ class Drafting:
     async def music(self, request: MusicRequest) -> Draft:
         """Songs."""
         from kubeez_mcp_local.catalogue.music import check_music, quote_music
-        from kubeez_mcp_local.rest.requests import GenerateMusic
 
         listing = await self._catalogue.listing()
         checked = check_music(listing, request)
-        fields = {name: getattr(checked, name) for name in GenerateMusic.model_fields}
+        fields = {name: getattr(checked, name) for name in ROUTES["generate_music"].fields}
         return Draft(
-            tool="generate_music",
-            request=GenerateMusic,
-            fields=fields,
+            route=ROUTES["generate_music"],
+            body=fields,
             model=checked.model or "newest engine",
             quote=quote_music(listing, checked),
             prompt=checked.prompt or checked.song_description or checked.title or "",
@@ -63,7 +63,6 @@ class Drafting:
     async def dialogue(self, request: DialogueRequest) -> Draft:
         """Speech."""
         from kubeez_mcp_local.catalogue.speech import MODEL_ID, check_dialogue, quote_dialogue, tag_note
-        from kubeez_mcp_local.rest.requests import GenerateDialogue
 
         listing = await self._catalogue.listing()
         checked = check_dialogue(listing, request)
@@ -72,9 +71,8 @@ class Drafting:
             for line in checked.lines
         )
         return Draft(
-            tool="generate_dialogue",
-            request=GenerateDialogue,
-            fields={
+            route=ROUTES["generate_dialogue"],
+            body={
                 "dialogue": lines,
                 "stability": checked.stability,
                 "language_code": checked.language_code,
@@ -91,7 +89,6 @@ class Drafting:
         """Ads in the manner of a reference ad; both pictures are local paths or URLs."""
         from kubeez_mcp_local.catalogue.ad_copy import MODEL_ID, check_ad_copy, quote_ad_copy
         from kubeez_mcp_local.catalogue.refusals import verify_media_kind
-        from kubeez_mcp_local.rest.requests import GenerateAdCopy
 
         listing = await self._catalogue.listing()
         checked = check_ad_copy(listing, request)
@@ -101,9 +98,8 @@ class Drafting:
         verify_media_kind("reference_ad_url", reference.kind, ("image", "video"))
         verify_media_kind("product_image_url", product.kind if product else None, ("image",))
         return Draft(
-            tool="create_ad_copy",
-            request=GenerateAdCopy,
-            fields={
+            route=ROUTES["create_ad_copy"],
+            body={
                 "reference_ad_url": reference,
                 "product_image_url": product,
                 "product_text": checked.product_text,
@@ -119,12 +115,11 @@ class Drafting:
     async def captions(self, media: str, *, quality: str, language: str | None) -> Draft:
         """A video with its words burned in."""
         from kubeez_mcp_local.catalogue.clips import CAPTION_MODEL, check_captions
-        from kubeez_mcp_local.rest.requests import GenerateCaptions
 
         item, seconds = await self._file(media, "media_url")
         quality, language = check_captions(kind=item.kind, seconds=seconds, quality=quality, language=language)
         fields = {"media_url": item, "quality": quality, "language": language}
-        return await self._by_length("captions", "generate_captions", GenerateCaptions, fields, CAPTION_MODEL, seconds)
+        return await self._by_length("captions", "generate_captions", fields, CAPTION_MODEL, seconds)
 
     async def separation(self, media: str) -> Draft:
         """Voice and accompaniment apart. The API takes its own uploads only.
@@ -135,24 +130,19 @@ class Drafting:
         from kubeez_mcp_local.catalogue.clips import SEPARATION_MODEL, check_separation
         from kubeez_mcp_local.rest.failures import NotOfferedError
         from kubeez_mcp_local.rest.matching import not_offered
-        from kubeez_mcp_local.rest.requests import GenerateSeparation
-        from kubeez_mcp_local.rest.routes import ROUTES
 
         item, seconds = await self._file(media, "media_url")
         check_separation(kind=item.kind)
         try:
-            await self._find_route("separation_status")
+            await self._find_route(ROUTES["separation_status"])
         except NotOfferedError as error:
             raise not_offered(ROUTES["generate_separation"], f"its result could not be read: {error.reason}") from None
         fields = {"media_url": item}
-        return await self._by_length(
-            "separation", "generate_separation", GenerateSeparation, fields, SEPARATION_MODEL, seconds
-        )
+        return await self._by_length("separation", "generate_separation", fields, SEPARATION_MODEL, seconds)
 
     async def dubbing(self, video: str, request: DubbingRequest) -> Draft:
         """A video spoken in other languages."""
         from kubeez_mcp_local.catalogue.clips import check_dubbing
-        from kubeez_mcp_local.rest.requests import GenerateDubbing
 
         item, seconds = await self._file(video, "video_url")
         checked = check_dubbing(request, kind=item.kind, seconds=seconds)
@@ -167,7 +157,6 @@ class Drafting:
         return await self._by_length(
             "dubbing",
             "generate_dubbing",
-            GenerateDubbing,
             fields,
             checked.model,
             seconds,
@@ -177,7 +166,6 @@ class Drafting:
     async def sound(self, request: SoundRequest, video: str | None) -> Draft:
         """Effects or a score, from text or for a clip."""
         from kubeez_mcp_local.catalogue.sound import check_sound
-        from kubeez_mcp_local.rest.requests import GenerateSound
 
         item, seconds = await self._file(video, "video_url") if video else (None, None)
         checked = check_sound(
@@ -195,13 +183,12 @@ class Drafting:
         }
         length = seconds if item else checked.duration
         prompt = checked.prompt or checked.music_prompt or checked.sfx_prompt or ""
-        draft = await self._by_length("sound", "generate_sound", GenerateSound, fields, checked.model, length)
+        draft = await self._by_length("sound", "generate_sound", fields, checked.model, length)
         return replace(draft, prompt=prompt)
 
     async def background(self, image: str) -> Draft:
         """A picture's subject on a clear background."""
         from kubeez_mcp_local.catalogue.clips import BACKGROUND_MODEL, check_remove_background
-        from kubeez_mcp_local.rest.requests import RemoveBackground
 
         item = await self._inputs.resolve(image, argument="image_url")
         media_type = item.media_type if isinstance(item, LocalInput) else by_extension(urlsplit(item.url).path)
@@ -211,7 +198,7 @@ class Drafting:
             size=item.size if isinstance(item, LocalInput) else None,
         )
         return await self._by_length(
-            "remove_background", "remove_background", RemoveBackground, {"image_url": item}, BACKGROUND_MODEL, None
+            "remove_background", "remove_background", {"image_url": item}, BACKGROUND_MODEL, None
         )
 
     async def _file(self, value: str, argument: str) -> tuple[Input, float | None]:
@@ -222,7 +209,6 @@ class Drafting:
         self,
         job: Any,
         tool: str,
-        request: Any,
         fields: dict[str, Any],
         model: str,
         seconds: float | None,
@@ -233,4 +219,4 @@ class Drafting:
 
         listing = await self._catalogue.listing()
         quote = quote_job(job, listing, model_id=model, seconds=seconds, languages=languages)
-        return Draft(tool=tool, request=request, fields=fields, model=model, quote=quote)
+        return Draft(route=ROUTES[tool], body=fields, model=model, quote=quote)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.failures import UnknownJobError
 from kubeez_mcp_local.jobs.job import State
-from kubeez_mcp_local.rest.routes import JobKind
+from kubeez_mcp_local.rest.routes import KINDS, ROUTES, JobKind
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.bridge.api import Api
@@ -138,13 +138,15 @@ class History:
     async def _foreign(self, job_id: str, kind: JobKind | None) -> Seen:
         from kubeez_mcp_local.rest.failures import NotFoundError
 
-        for candidate in (kind,) if kind else get_args(JobKind):
+        for candidate in (kind,) if kind else KINDS:
             try:
                 return Seen(candidate, (answer_of(await self._api.status(candidate, job_id)),))
             except NotFoundError:
                 continue
             except KubeezError:
-                if kind or candidate != "separation":  # an assumed route; that it fails says nothing about the job
+                if (
+                    kind or ROUTES[f"{candidate}_status"].evidence == "documented"
+                ):  # an assumed route; that it fails says nothing about the job
                     raise
         raise UnknownJobError(job_id)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kubeez_mcp_local.bridge.orders import Draft
 from kubeez_mcp_local.catalogue.check_media import check_media, check_variant_count
 from kubeez_mcp_local.catalogue.quotes import quote_media
+from kubeez_mcp_local.rest.routes import ROUTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +91,6 @@ class Making:
 
     async def media_draft(self, request: MediaRequest, sources: Sequence[str]) -> Draft:
         """An image or video request checked against its model, and priced."""
-        from kubeez_mcp_local.rest.requests import GenerateMedia
 
         listing = await self._catalogue.listing()
         model = listing.get(request.model)
@@ -105,9 +105,8 @@ class Making:
             reference_audio_seconds=seconds["audio"],
         )
         return Draft(
-            tool="generate_media",
-            request=GenerateMedia,
-            fields={
+            route=ROUTES["generate_media"],
+            body={
                 "prompt": checked.prompt,
                 "model": checked.model,
                 "generation_type": checked.generation_type,

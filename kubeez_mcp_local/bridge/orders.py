@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 from kubeez_mcp_local.jobs.digest import digest_of
 from kubeez_mcp_local.jobs.order import Order
 from kubeez_mcp_local.media.inputs import LocalInput, RemoteInput
+from kubeez_mcp_local.rest.routes import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from kubeez_mcp_local.bridge.caller import Caller
     from kubeez_mcp_local.bridge.lasting import LastingUploads
     from kubeez_mcp_local.catalogue.quotes import Quote
     from kubeez_mcp_local.rest.contract import Contract
-    from kubeez_mcp_local.rest.requests import Sendable, StartRequest
+    from kubeez_mcp_local.rest.routes import Route
 
 Input = LocalInput | RemoteInput
-_PLACEHOLDER = "https://media.kubeez.com/placeholder"
 
 
 @dataclass(frozen=True)
@@ -27,24 +27,22 @@ class Draft:
     """A request that has been checked and priced, with its inputs not yet uploaded.
 
     Attributes:
-        tool: The tool that asked for it.
-        request: The typed body it will become.
-        fields: The body's fields; an input stands where its URL will be.
+        route: Where it goes; the tool that asked for it has the same name, unless `tool` says otherwise.
+        body: Its JSON body; an input stands where its URL will be, and `None` where nothing is said.
         model: Catalogue id it is priced by.
         quote: Price of one run.
         prompt: What the user asked for; empty for work without a prompt.
         notes: What the check changed, in words for the user.
     """
 
-    tool: str
-    request: type[StartRequest]
-    fields: Mapping[str, Any]
+    route: Route
+    body: Mapping[str, Any]
     model: str
     quote: Quote
     prompt: str = ""
     generation_type: str | None = None
     notes: tuple[str, ...] = ()
-    recipe: str | None = None
+    tool: str = ""
 
 
 class Orders:
@@ -70,20 +68,19 @@ class Orders:
         Raises:
             NotOfferedError: The API has no such operation; found out before anybody is asked.
         """
-        await self._contract.prepare(_made(draft, dict.fromkeys(_inputs(draft.fields), _PLACEHOLDER)))
+        await self._contract.prepare(_sent(draft, _name))
         return [self._order(draft, caller, variant, repeat) for variant in range(count)]
 
     def _order(self, draft: Draft, caller: Caller, variant: int, repeat: str) -> Order:
-        named = {item: _name(item) for item in _inputs(draft.fields)}
-        arguments = _replaced(draft.fields, named)
-        hashes = {_name(item): item.sha256 for item in named if isinstance(item, LocalInput)}
-        route = draft.request.route
+        arguments = dict(_sent(draft, _name).body)
+        route = draft.route
 
-        async def build() -> Sendable:
-            return await self._contract.prepare(_made(draft, await self._urls(named)))
+        async def build() -> Request:
+            urls = {item: await self._url(item) for item in _inputs(draft.body)}
+            return await self._contract.prepare(_sent(draft, urls.__getitem__))
 
         return Order(
-            tool=draft.tool,
+            tool=draft.tool or route.name,
             route=route.name,
             bucket=route.bucket,
             kind=route.kind or "media",
@@ -93,7 +90,7 @@ class Orders:
                 account=self._account,
                 route=route.name,
                 body=arguments,
-                inputs=hashes,
+                inputs={_name(item): item.sha256 for item in _inputs(draft.body) if isinstance(item, LocalInput)},
                 variant=variant,
                 repeat="\n".join(part for part in (repeat, caller.key) if part),
             ),
@@ -101,37 +98,30 @@ class Orders:
             build=build,
             arguments=arguments,
             generation_type=draft.generation_type,
-            recipe=draft.recipe or caller.recipe or None,
+            recipe=caller.recipe or None,
             client=caller.client or None,
             notes=draft.notes,
             lasting=bool(caller.key),
         )
 
-    async def _urls(self, inputs: Iterable[Input]) -> dict[Input, str]:
-        return {
-            item: await self._uploads.url_for(item) if isinstance(item, LocalInput) else item.url for item in inputs
-        }
+    async def _url(self, item: Input) -> str:
+        return await self._uploads.url_for(item) if isinstance(item, LocalInput) else item.url
 
 
-def _made(draft: Draft, urls: Mapping[Input, str]) -> StartRequest:
-    fields = {name: value for name, value in _replaced(draft.fields, urls).items() if value is not None}
-    return draft.request.model_validate(fields)
+def _sent(draft: Draft, url: Callable[[Input], str]) -> Request:
+    """The request with each input under the name that `url` gives it, and without what was not said."""
 
-
-def _inputs(fields: Mapping[str, Any]) -> list[Input]:
-    found: list[Input] = []
-    for value in fields.values():
-        found += [item for item in (value if isinstance(value, tuple) else (value,)) if isinstance(item, Input)]
-    return found
-
-
-def _replaced(fields: Mapping[str, Any], inputs: Mapping[Input, str]) -> dict[str, Any]:
     def one(value: Any) -> Any:
         if isinstance(value, Input):
-            return inputs[value]
+            return url(value)
         return [one(item) for item in value] if isinstance(value, tuple) else value
 
-    return {name: one(value) for name, value in fields.items()}
+    return Request(draft.route, {name: one(value) for name, value in draft.body.items() if value is not None})
+
+
+def _inputs(body: Mapping[str, Any]) -> list[Input]:
+    values = [value if isinstance(value, tuple) else (value,) for value in body.values()]
+    return [item for several in values for item in several if isinstance(item, Input)]
 
 
 def _name(item: Input) -> str:

@@ -30,10 +30,10 @@ class Personas:
             UnexpectedAnswerError: It answered without an id.
         """
         from kubeez_mcp_local.rest.failures import NotFoundError, UnexpectedAnswerError
-        from kubeez_mcp_local.rest.requests import CreatePersona
+        from kubeez_mcp_local.rest.routes import ROUTES, Request
 
-        request = CreatePersona(song_id=song_id, name=name, description=description, style=style)
-        operation = await self._contract.resolve(request.route.name, request.body())
+        body = {"song_id": song_id, "name": name, "description": description, **({"style": style} if style else {})}
+        operation = await self._contract.prepare(Request(ROUTES["generate_music_persona"], body))
         try:
             answer = await self._api.call(operation)
         except NotFoundError as error:

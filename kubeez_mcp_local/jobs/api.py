@@ -9,15 +9,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kubeez_mcp_local.rest.downloading import Downloaded
-    from kubeez_mcp_local.rest.requests import Sendable
-    from kubeez_mcp_local.rest.routes import JobKind
+    from kubeez_mcp_local.rest.routes import JobKind, Request
     from kubeez_mcp_local.rest.wire import Accepted, Generation
 
 
 class JobsApi(Protocol):
     """Starts, reads and fetches jobs; raises the errors of `rest.failures`."""
 
-    async def start(self, request: Sendable) -> Accepted:
+    async def start(self, request: Request) -> Accepted:
         """Send a paid request."""
 
     async def status(self, kind: JobKind, job_id: str) -> Generation:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from kubeez_mcp_local.rest.requests import Sendable
-    from kubeez_mcp_local.rest.routes import Bucket, JobKind
+    from kubeez_mcp_local.rest.routes import Bucket, JobKind, Request
 
 
 class Priced(Protocol):
@@ -58,7 +57,7 @@ class Order:
     prompt: str
     digest: str
     quote: Priced
-    build: Callable[[], Awaitable[Sendable]] = field(repr=False, compare=False)
+    build: Callable[[], Awaitable[Request]] = field(repr=False, compare=False)
     arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
     generation_type: str | None = None
     recipe: str | None = None

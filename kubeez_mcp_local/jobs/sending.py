@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.order import Order
     from kubeez_mcp_local.jobs.pacing import Pacer
     from kubeez_mcp_local.jobs.reconcile import Reconciler
-    from kubeez_mcp_local.rest.requests import Sendable
+    from kubeez_mcp_local.rest.routes import Request
     from kubeez_mcp_local.rest.wire import Accepted
 
 _NOTHING_ACCEPTED = (
@@ -53,7 +53,7 @@ class _Letter:
     """A request on its way: the answer is awaited by its caller, who may leave before it comes."""
 
     job: Job
-    request: Sendable
+    request: Request
     answered: anyio.Event = field(default_factory=anyio.Event)
     error: KubeezError | None = None
     retry_seconds: float | None = None

@@ -20,7 +20,7 @@ from kubeez_mcp_local.rest.downloading import Downloaded, Downloader
 from kubeez_mcp_local.rest.failures import AmbiguousError, NotFoundError, UnavailableError
 from kubeez_mcp_local.rest.pools import STREAM_TIMEOUT, TIMEOUT, UPLOAD_TIMEOUT, Pools
 from kubeez_mcp_local.rest.retrying import Patience, with_retries
-from kubeez_mcp_local.rest.routes import ROUTES, JobKind, Route, status_route, stream_route
+from kubeez_mcp_local.rest.routes import ROUTES, Route
 from kubeez_mcp_local.rest.uploading import FileBody
 from kubeez_mcp_local.rest.wire import MEDIA_ORIGIN, Accepted, Balance, Generation, Uploaded
 from kubeez_mcp_local.settings import is_loopback
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kubeez_mcp_local.errors import KubeezError
-    from kubeez_mcp_local.rest.requests import Operation, Sendable
+    from kubeez_mcp_local.rest.routes import JobKind, Request
 
 T = TypeVar("T")
 # Ids are opaque (rest-api.md); what could change the path of a URL is in none.
@@ -76,7 +76,7 @@ class RestClient:
         self._interpreter = Interpreter(self.base_url, key, clock)
         self._pools = Pools(transport)
         self._downloader = Downloader(self._pools, self.base_url, sleep)
-        self._paths: dict[str, str] = {}
+        self._routes = dict(ROUTES)
 
     def __repr__(self) -> str:
         return f"RestClient({self.base_url!r})"
@@ -90,9 +90,9 @@ class RestClient:
     async def aclose(self) -> None:
         await self._pools.aclose()
 
-    def adopt(self, route_name: str, path: str) -> None:
-        """From now on use `path` for a route, because the API's own document says so (`Contract.locate`)."""
-        self._paths[route_name] = path
+    def adopt(self, route: Route) -> None:
+        """From now on follow jobs on this route, because the API's own document names it (`Contract.locate`)."""
+        self._routes[route.name] = route
 
     async def health(self) -> dict[str, Any]:
         """Whether the API is up: `{"status": "healthy"}`. Needs no key."""
@@ -128,7 +128,7 @@ class RestClient:
     async def status(self, kind: JobKind, job_id: str) -> Generation:
         """A job as it stands. `NotFoundError` is normal for a while after the start."""
         read = partial(parsing.read_generation, media_origin=self.media_origin, job_id=job_id)
-        route = status_route(kind)
+        route = self._routes[f"{kind}_status"]
         return await self._read(route, read, path=self._job_path(route, job_id))
 
     async def events(self, kind: JobKind, job_id: str) -> AsyncGenerator[Generation, None]:
@@ -137,7 +137,7 @@ class RestClient:
         Raises:
             StreamFailedError: The API sent an `error` event.
         """
-        route = stream_route(kind)
+        route = self._routes.get(f"{kind}_stream")
         if route is None:
             return
         from kubeez_mcp_local.rest.streaming import results
@@ -190,7 +190,7 @@ class RestClient:
 
         return await with_retries(send, self._patience)
 
-    async def start(self, request: Sendable) -> Accepted:
+    async def start(self, request: Request) -> Accepted:
         """Send a paid request.
 
         Raises:
@@ -199,9 +199,9 @@ class RestClient:
         """
         return await self._post(request, parsing.read_accepted)
 
-    async def call(self, operation: Operation) -> dict[str, Any]:
-        """Use an operation that answers at once instead of starting a job, such as an estimate."""
-        return await self._post(operation, _json_object)
+    async def call(self, request: Request) -> dict[str, Any]:
+        """Use a route that answers at once instead of starting a job, such as an estimate."""
+        return await self._post(request, _json_object)
 
     async def download(self, url: str, target: Path, *, max_bytes: int) -> Downloaded:
         """Save a finished file as `target`; never with the key, never over an existing file (see `Downloader`)."""
@@ -219,25 +219,21 @@ class RestClient:
 
         return await with_retries(send, self._patience)
 
-    async def _post(self, request: Sendable, read: Callable[[Any], T]) -> T:
-        route, body = request.route, request.body()
-        # An operation found in the API's document knows its own method; every other paid route is a POST.
-        method = getattr(request, "method", route.method)
-        parts: dict[str, Any] = {"params": body} if method == "GET" else {"json": body}
+    async def _post(self, request: Request, read: Callable[[Any], T]) -> T:
+        route = request.route
+        parts: dict[str, Any] = {"params" if route.method == "GET" else "json": dict(request.body)}
 
         async def send() -> T:
-            response = await self._send(route, request.path, method=method, headers=self._key_header, **parts)
+            response = await self._send(route, route.path, headers=self._key_header, **parts)
             return self._parsed(response, route, read)
 
         return await with_retries(send, self._paid_patience if route.spends else self._patience, paid=route.spends)
 
     async def _send(
-        self, route: Route, path: str, *, method: str | None = None, timeout: httpx.Timeout | None = None, **parts: Any
+        self, route: Route, path: str, *, timeout: httpx.Timeout | None = None, **parts: Any
     ) -> httpx.Response:
         try:
-            return await self._pools.send(
-                method or route.method, self.base_url + path, timeout=timeout or self._timeout, **parts
-            )
+            return await self._pools.send(route.method, self.base_url + path, timeout=timeout or self._timeout, **parts)
         except httpx.HTTPError as error:
             raise self._broken(route, error) from error
 
@@ -263,8 +259,7 @@ class RestClient:
     def _job_path(self, route: Route, job_id: str) -> str:
         if not _JOB_ID.fullmatch(job_id):
             raise NotFoundError(f"{job_id!r} is not the id of a job.", next_step="Take an id from the history.")
-        template = self._paths.get(route.name, route.path)
-        head, _, tail = template.partition("{")
+        head, _, tail = route.path.partition("{")
         return head + quote(job_id, safe="") + tail.partition("}")[2]
 
 

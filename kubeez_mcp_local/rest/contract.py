@@ -9,8 +9,8 @@ import json
 import logging
 import os
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import anyio
 
@@ -18,11 +18,10 @@ from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.rest.failures import NotFoundError, NotOfferedError, UnexpectedAnswerError
 from kubeez_mcp_local.rest.matching import find, not_offered, put, same_path
 from kubeez_mcp_local.rest.published import PublishedOperation, operations
-from kubeez_mcp_local.rest.requests import REQUESTS, Operation, Sendable, StartRequest
-from kubeez_mcp_local.rest.routes import ROUTES, Evidence, Route
+from kubeez_mcp_local.rest.routes import Evidence, Request, Route
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -92,39 +91,24 @@ class Contract:
         self._snapshot: tuple[float, tuple[PublishedOperation, ...]] | None = None
         self._lock = anyio.Lock()
 
-    async def prepare(self, request: StartRequest) -> Sendable:
+    async def prepare(self, request: Request) -> Request:
         """The request as it may be sent: itself on a documented route, else in the words of the API's document.
 
         Raises:
             NotOfferedError: The API does not publish the operation.
             InvalidArgumentError: It has no field for something that was given.
         """
-        if request.route.evidence == "assumed":
-            return await self.resolve(request.route.name, request.body())
-        unproven = sorted(request.unproven & set(request.body()))
+        route, body = request.route, request.body
+        if route.evidence == "assumed":
+            return await self._decide(lambda published: _in_their_words(published, route, body))
+        unproven = sorted(route.unproven & set(body))
         if unproven:
-            await self._decide(lambda published: _require(published, request.route, unproven))
+            await self._decide(lambda published: _require(published, route, unproven))
         return request
 
-    async def resolve(self, route_name: str, fields: Mapping[str, Any]) -> Operation:
-        """A call to an assumed route with `fields` in our names; raises as `prepare`."""
-        route = ROUTES[route_name]
-
-        def decide(published: tuple[PublishedOperation, ...]) -> Operation:
-            operation = find(published, route)
-            return Operation(route, operation.method, operation.path, put(operation, route, fields))
-
-        return await self._decide(decide)
-
-    async def locate(self, route_name: str) -> str:
-        """The published path of an assumed route without a body, for `RestClient.adopt`."""
-        route = ROUTES[route_name]
-        return await self._decide(lambda published: find(published, route).path)
-
-    async def compare(self) -> tuple[ContractRow, ...]:
-        """Every route of ours beside what the API publishes now."""
-        snapshot = await self.snapshot(max_age=_RECENT)
-        return compare(snapshot.operations)
+    async def locate(self, route: Route) -> Route:
+        """An assumed route without a body, where it is published; for `RestClient.adopt`."""
+        return await self._decide(lambda published: replace(route, path=find(published, route).path))
 
     async def snapshot(self, *, max_age: float | None = None) -> Snapshot:
         """What the API publishes, at most `max_age` seconds old; older only while it cannot be fetched."""
@@ -161,9 +145,9 @@ class Contract:
         return decide((await self.snapshot(max_age=_RECENT)).operations)
 
 
-def compare(published: tuple[PublishedOperation, ...]) -> tuple[ContractRow, ...]:
-    """Every route of ours beside what is published. Pure."""
-    return tuple(_row(published, route) for route in ROUTES.values() if route.keyed)
+def compare(published: tuple[PublishedOperation, ...], routes: Iterable[Route]) -> tuple[ContractRow, ...]:
+    """Each of `routes` beside what is published. Pure."""
+    return tuple(_row(published, route) for route in routes if route.keyed)
 
 
 def _row(published: tuple[PublishedOperation, ...], route: Route) -> ContractRow:
@@ -179,24 +163,29 @@ def _row(published: tuple[PublishedOperation, ...], route: Route) -> ContractRow
         return ContractRow(route, None, ("not published",))
     if operation.note and operation.note != "documented":
         differences.append(f"the API marks it {operation.note}")
-    request = next((kind for kind in REQUESTS if kind.route is route), None)
-    if request is not None:
-        differences += _field_differences(operation, request)
+    if route.fields:
+        differences += _field_differences(operation, route)
     return ContractRow(route, f"{operation.method} {operation.path}", tuple(differences))
 
 
-def _field_differences(operation: PublishedOperation, request: type[StartRequest]) -> list[str]:
+def _field_differences(operation: PublishedOperation, route: Route) -> list[str]:
     if operation.fields is None:
         return ["its fields are not described"]
-    ours, theirs = set(request.model_fields), set(operation.fields)
+    ours, theirs = set(route.fields), set(operation.fields)
     required = {name for name, item in operation.fields.items() if item.required}
     lines = (
-        (_UNKNOWN, ours - theirs - request.unproven),
-        ("not published, so never sent: ", ours & request.unproven - theirs),
+        (_UNKNOWN, ours - theirs - route.unproven),
+        ("not published, so never sent: ", ours & route.unproven - theirs),
         ("published, not used here: ", theirs - ours - required),
         (_MISSING, required - ours),
     )
     return [title + ", ".join(sorted(names)) for title, names in lines if names]
+
+
+def _in_their_words(published: tuple[PublishedOperation, ...], route: Route, body: Mapping[str, Any]) -> Request:
+    operation = find(published, route)
+    method: Literal["GET", "POST"] = "GET" if operation.method == "GET" else "POST"
+    return Request(replace(route, method=method, path=operation.path), put(operation, route, body))
 
 
 def _require(published: tuple[PublishedOperation, ...], route: Route, names: list[str]) -> None:

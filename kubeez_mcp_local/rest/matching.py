@@ -18,17 +18,6 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.rest.published import PublishedField, PublishedOperation
     from kubeez_mcp_local.rest.routes import Route
 
-# What an operation has to be called: in one of these groups, every stem has to begin a word of its path or id.
-_NAMES: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "estimate": (("estimat",), ("quote",), ("cost",)),
-    "generate_captions": (("caption",), ("subtitle",)),
-    "generate_separation": (("separat",), ("stem",)),
-    "separation_status": (("separat",), ("stem",)),
-    "generate_dubbing": (("dub",),),
-    "generate_sound": (("sound",), ("sfx",)),
-    "remove_background": (("background", "remov"), ("bg", "remov"), ("rembg",)),
-    "generate_music_persona": (("persona",),),
-}
 # Words that make an operation a companion of the one we look for.
 _COMPANIONS = (
     "status",
@@ -85,12 +74,6 @@ _SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "reference_audio_seconds": ("audio_seconds", "audio_duration_seconds", "reference_audio_duration"),
 }
 
-_ELSEWHERE = "Use it on https://kubeez.com, or through the hosted MCP server https://mcp.kubeez.com/mcp."
-_ALTERNATIVES: Mapping[str, str] = {
-    "estimate": "Quotes are worked out from the catalogue instead.",
-    "separation_status": "See the job on https://kubeez.com.",
-}
-
 
 def find(published: Iterable[PublishedOperation], route: Route) -> PublishedOperation:
     """The one operation that an assumed route can only mean.
@@ -137,7 +120,7 @@ def put(operation: PublishedOperation, route: Route, fields: Mapping[str, Any]) 
 
 
 def not_offered(route: Route, why: str) -> NotOfferedError:
-    return NotOfferedError(route.name, why, alternative=_ALTERNATIVES.get(route.name, _ELSEWHERE))
+    return NotOfferedError(route.name, why, alternative=route.instead)
 
 
 def _fits(item: PublishedOperation, route: Route) -> bool:
@@ -146,11 +129,11 @@ def _fits(item: PublishedOperation, route: Route) -> bool:
         return False
     if _companion(item, route):
         return False
-    return any(all(_begins(item, stem) for stem in group) for group in _NAMES.get(route.name, ()))
+    return any(all(_begins(item, stem) for stem in group) for group in route.called)
 
 
 def _companion(item: PublishedOperation, route: Route) -> bool:
-    own = {stem for group in _NAMES.get(route.name, ()) for stem in group}
+    own = {stem for group in route.called for stem in group}
     foreign = [stem for stem in _COMPANIONS if stem not in own and not (stem == "status" and route.method == "GET")]
     return any(_begins(item, stem) for stem in foreign)
 
@@ -162,7 +145,7 @@ def _begins(item: PublishedOperation, stem: str) -> bool:
 def _rank(item: PublishedOperation, route: Route) -> tuple[int, int, int]:
     """Smaller is better: our own guess first, then the name in the path itself, then the shortest path."""
     in_path = any(
-        all(any(word.startswith(stem) for word in _path_words(item)) for stem in group) for group in _NAMES[route.name]
+        all(any(word.startswith(stem) for word in _path_words(item)) for stem in group) for group in route.called
     )
     return (0 if item.shape == _shape_of(route.path) else 1, 0 if in_path else 1, item.path.count("/"))
 

@@ -28,15 +28,15 @@ from kubeez_mcp_local.jobs.spender import Spender
 from kubeez_mcp_local.jobs.store import LedgerFile
 from kubeez_mcp_local.rest.client import RestClient
 from kubeez_mcp_local.rest.downloading import Downloaded
-from kubeez_mcp_local.rest.requests import GenerateMedia
 from kubeez_mcp_local.rest.retrying import Patience
+from tests.requests import sent
 from tests.sandbox_server import KEY, running_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from kubeez_mcp_local.rest.requests import Sendable
+    from kubeez_mcp_local.rest.routes import Request
     from kubeez_mcp_local.rest.wire import Accepted
     from tests.bench.conftest import Report
 
@@ -55,8 +55,8 @@ class Quoted:
 
 
 def order(prompt: str) -> Order:
-    async def build() -> GenerateMedia:
-        return GenerateMedia(prompt=prompt, model="nano-banana", aspect_ratio="1:1")
+    async def build() -> Request:
+        return sent("generate_media", prompt=prompt, model="nano-banana", aspect_ratio="1:1")
 
     return Order(
         tool="generate_media",
@@ -124,7 +124,7 @@ class Counted(RestClient):
 
     turned_away = 0
 
-    async def start(self, request: Sendable) -> Accepted:
+    async def start(self, request: Request) -> Accepted:
         from kubeez_mcp_local.rest.failures import RateLimitedError
 
         try:

@@ -26,8 +26,8 @@ from kubeez_mcp_local.jobs.spender import Spender
 from kubeez_mcp_local.jobs.store import LedgerFile
 from kubeez_mcp_local.rest.downloading import Downloaded
 from kubeez_mcp_local.rest.failures import DownloadFailedError, NotFoundError
-from kubeez_mcp_local.rest.requests import GenerateMedia
 from kubeez_mcp_local.rest.wire import Accepted, Generation, Output
+from tests.requests import sent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.errors import KubeezError
     from kubeez_mcp_local.jobs.job import Job
+    from kubeez_mcp_local.rest.routes import Request
 
 NOON = 1_800_000_000.0 - 1_800_000_000.0 % 86_400 + 43_200
 
@@ -141,8 +142,8 @@ class FakeApi:
         self.rows[generation_id] = Generation(
             id=generation_id,
             status="processing",
-            model=request.model,
-            prompt=request.prompt,
+            model=request.body["model"],
+            prompt=request.body["prompt"],
             generation_type="text-to-image",
             created_at=str(self._clock.now),
         )
@@ -214,8 +215,8 @@ def sendable(order: Callable[..., Order]) -> Callable[..., Order]:
     def make(digest: str = "digest-1", **changes: Any) -> Order:
         made = order(digest, **changes)
 
-        async def build() -> GenerateMedia:
-            return GenerateMedia(prompt=made.prompt, model=made.model)
+        async def build() -> Request:
+            return sent("generate_media", prompt=made.prompt, model=made.model)
 
         return made if "build" in changes else replace(made, build=build)
 

@@ -21,13 +21,13 @@ from kubeez_mcp_local.rest.failures import (
     UnavailableError,
     UnexpectedAnswerError,
 )
-from kubeez_mcp_local.rest.requests import GenerateAdCopy, GenerateMedia
+from tests.requests import sent
 
 pytestmark = pytest.mark.anyio
 
 KEY = "sk_live_example"
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-PICTURE = GenerateMedia(prompt="a cat", model="nano-banana")
+PICTURE = sent("generate_media", prompt="a cat", model="nano-banana")
 
 
 def answering(response: httpx.Response) -> RestClient:
@@ -116,7 +116,7 @@ async def test_a_wrong_key_leads_to_the_key_page() -> None:
 async def test_a_missing_scope_is_named_from_the_route() -> None:
     client = answering(httpx.Response(403, json={"detail": "Forbidden"}))
     with pytest.raises(MissingScopeError) as caught:
-        await client.start(GenerateAdCopy(reference_ad_url="https://media.kubeez.com/ad.png"))
+        await client.start(sent("create_ad_copy", reference_ad_url="https://media.kubeez.com/ad.png"))
     assert caught.value.scope == "generate:ads"
     assert "`generate:ads`" in caught.value.next_step
 

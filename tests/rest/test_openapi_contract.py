@@ -11,17 +11,8 @@ from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.rest.contract import DAY, Contract, compare
 from kubeez_mcp_local.rest.failures import NotFoundError, NotOfferedError, UnavailableError
 from kubeez_mcp_local.rest.published import operations
-from kubeez_mcp_local.rest.requests import (
-    CreatePersona,
-    Estimate,
-    GenerateCaptions,
-    GenerateDubbing,
-    GenerateMedia,
-    GenerateSeparation,
-    GenerateSound,
-    RemoveBackground,
-)
 from kubeez_mcp_local.rest.routes import ROUTES
+from tests.requests import sent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +53,7 @@ class Api:
 
 async def test_a_documented_request_needs_no_description(tmp_path: Path) -> None:
     api = Api({})
-    request = GenerateMedia(prompt="a", model="m")
+    request = sent("generate_media", prompt="a", model="m")
     assert await api.contract(tmp_path).prepare(request) is request
     assert api.reads == 0
 
@@ -70,19 +61,19 @@ async def test_a_documented_request_needs_no_description(tmp_path: Path) -> None
 async def test_path_and_fields_come_from_the_api(tmp_path: Path) -> None:
     body = schema(("video_url",), video_url=TEXT, caption_style=TEXT)
     api = Api({"/v1/captions": post(body, operationId="create_captions_v1")})
-    sendable = await api.contract(tmp_path).prepare(GenerateCaptions(media_url=VIDEO, style="bold"))
-    assert (sendable.path, sendable.body()) == ("/v1/captions", {"video_url": VIDEO, "caption_style": "bold"})
-    assert sendable.route is ROUTES["generate_captions"]
+    sendable = await api.contract(tmp_path).prepare(sent("generate_captions", media_url=VIDEO, style="bold"))
+    assert (sendable.route.path, sendable.body) == ("/v1/captions", {"video_url": VIDEO, "caption_style": "bold"})
+    assert sendable.route.name == "generate_captions"
 
 
 async def test_an_operation_is_known_by_its_id_too(tmp_path: Path) -> None:
     api = Api({"/v1/tools/7": post(schema(url=TEXT), operationId="splitVocalsStemsSeparation")})
-    sendable = await api.contract(tmp_path).prepare(GenerateSeparation(media_url=VIDEO))
-    assert (sendable.path, sendable.body()) == ("/v1/tools/7", {"url": VIDEO})
+    sendable = await api.contract(tmp_path).prepare(sent("generate_separation", media_url=VIDEO))
+    assert (sendable.route.path, sendable.body) == ("/v1/tools/7", {"url": VIDEO})
 
 
 @pytest.mark.parametrize(
-    ("published", "sent"),
+    ("published", "expected"),
     [
         ({"languages": {"type": "array", "items": TEXT}}, {"languages": ["de"]}),
         ({"target_languages": {"type": "array", "items": TEXT}}, {"target_languages": ["de"]}),
@@ -93,17 +84,17 @@ async def test_an_operation_is_known_by_its_id_too(tmp_path: Path) -> None:
     ],
 )
 async def test_one_or_several_values_as_the_api_wants_them(
-    tmp_path: Path, published: dict[str, Any], sent: dict[str, Any]
+    tmp_path: Path, published: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     api = Api({"/v1/dub": post(schema(media_url=TEXT, **published))})
-    sendable = await api.contract(tmp_path).prepare(GenerateDubbing(video_url=VIDEO, languages=("de",)))
-    assert sendable.body() == {"media_url": VIDEO, **sent}
+    sendable = await api.contract(tmp_path).prepare(sent("generate_dubbing", video_url=VIDEO, languages=("de",)))
+    assert sendable.body == {"media_url": VIDEO, **expected}
 
 
 async def test_several_values_where_one_is_taken_are_refused(tmp_path: Path) -> None:
     api = Api({"/v1/dub": post(schema(video_url=TEXT, target_language=TEXT))})
     with pytest.raises(InvalidArgumentError) as caught:
-        await api.contract(tmp_path).prepare(GenerateDubbing(video_url=VIDEO, languages=("de", "fr")))
+        await api.contract(tmp_path).prepare(sent("generate_dubbing", video_url=VIDEO, languages=("de", "fr")))
     assert caught.value.argument == "languages"
 
 
@@ -111,16 +102,18 @@ async def test_a_value_that_is_not_offered_is_refused_with_the_allowed_ones(tmp_
     quality = {"type": "string", "enum": ["auto", "best"]}
     api = Api({"/v1/captions": post(schema(media_url=TEXT, quality=quality))})
     contract = api.contract(tmp_path)
-    assert (await contract.prepare(GenerateCaptions(media_url=VIDEO, quality="BEST"))).body()["quality"] == "best"
+    assert (await contract.prepare(sent("generate_captions", media_url=VIDEO, quality="BEST"))).body[
+        "quality"
+    ] == "best"
     with pytest.raises(InvalidArgumentError) as caught:
-        await contract.prepare(GenerateCaptions(media_url=VIDEO, quality="ultra"))
+        await contract.prepare(sent("generate_captions", media_url=VIDEO, quality="ultra"))
     assert "auto, best" in caught.value.message
 
 
 async def test_what_has_no_place_is_refused_instead_of_dropped(tmp_path: Path) -> None:
     api = Api({"/v1/captions": post(schema(media_url=TEXT))})
     with pytest.raises(InvalidArgumentError) as caught:
-        await api.contract(tmp_path).prepare(GenerateCaptions(media_url=VIDEO, language="de"))
+        await api.contract(tmp_path).prepare(sent("generate_captions", media_url=VIDEO, language="de"))
     assert caught.value.argument == "language"
 
 
@@ -128,22 +121,22 @@ async def test_no_two_of_our_fields_share_one_of_theirs(tmp_path: Path) -> None:
     api = Api({"/v1/dub": post(schema(video_url=TEXT, language=TEXT))})
     with pytest.raises(InvalidArgumentError):
         await api.contract(tmp_path).prepare(
-            GenerateDubbing(video_url=VIDEO, languages=("de",), source_language="en", cloning_strength=3)
+            sent("generate_dubbing", video_url=VIDEO, languages=("de",), source_language="en", cloning_strength=3)
         )
 
 
 async def test_a_required_field_we_do_not_have_makes_it_unusable(tmp_path: Path) -> None:
     api = Api({"/v1/captions": post(schema(("media_url", "campaign_id"), media_url=TEXT, campaign_id=TEXT))})
     with pytest.raises(NotOfferedError) as caught:
-        await api.contract(tmp_path).prepare(GenerateCaptions(media_url=VIDEO))
+        await api.contract(tmp_path).prepare(sent("generate_captions", media_url=VIDEO))
     assert "campaign_id" in caught.value.message
 
 
 async def test_a_required_field_with_one_possible_value_is_filled_in(tmp_path: Path) -> None:
     body = schema(("media_url", "model", "lang"), media_url=TEXT, model={"const": "mvsep-40"}, lang={"default": "auto"})
     api = Api({"/v1/separation": post(body)})
-    sendable = await api.contract(tmp_path).prepare(GenerateSeparation(media_url=VIDEO))
-    assert sendable.body() == {"media_url": VIDEO, "model": "mvsep-40"}
+    sendable = await api.contract(tmp_path).prepare(sent("generate_separation", media_url=VIDEO))
+    assert sendable.body == {"media_url": VIDEO, "model": "mvsep-40"}
 
 
 async def test_references_and_compositions_are_followed(tmp_path: Path) -> None:
@@ -155,8 +148,8 @@ async def test_references_and_compositions_are_followed(tmp_path: Path) -> None:
         }
     }
     api = Api({"/v1/remove-background": post({"$ref": "#/components/schemas/Request"})}, components=components)
-    sendable = await api.contract(tmp_path).prepare(RemoveBackground(image_url=VIDEO))
-    assert sendable.body() == {"image_url": VIDEO}
+    sendable = await api.contract(tmp_path).prepare(sent("remove_background", image_url=VIDEO))
+    assert sendable.body == {"image_url": VIDEO}
 
 
 async def test_companions_of_an_operation_are_not_taken_for_it(tmp_path: Path) -> None:
@@ -167,8 +160,8 @@ async def test_companions_of_an_operation_are_not_taken_for_it(tmp_path: Path) -
         "/v1/generate/captions": post(schema(media_url=TEXT)),
         "/v2/tools/captions": post(schema(media_url=TEXT)),
     }
-    sendable = await Api(paths).contract(tmp_path).prepare(GenerateCaptions(media_url=VIDEO))
-    assert sendable.path == "/v1/generate/captions"
+    sendable = await Api(paths).contract(tmp_path).prepare(sent("generate_captions", media_url=VIDEO))
+    assert sendable.route.path == "/v1/generate/captions"
 
 
 @pytest.mark.parametrize(
@@ -183,7 +176,7 @@ async def test_companions_of_an_operation_are_not_taken_for_it(tmp_path: Path) -
 )
 async def test_without_proof_nothing_is_offered(tmp_path: Path, paths: dict[str, Any], why: str) -> None:
     with pytest.raises(NotOfferedError) as caught:
-        await Api(paths).contract(tmp_path).prepare(GenerateCaptions(media_url=VIDEO))
+        await Api(paths).contract(tmp_path).prepare(sent("generate_captions", media_url=VIDEO))
     assert why in caught.value.message
     assert "kubeez.com" in caught.value.alternative
     assert caught.value.spent is False
@@ -196,8 +189,8 @@ async def test_an_estimate_may_be_a_query(tmp_path: Path) -> None:
         {"in": "header", "name": "x", "required": True},
     ]
     api = Api({"/v1/cost": {"get": {"parameters": parameters}}})
-    operation = await api.contract(tmp_path).resolve("estimate", Estimate(model="m", duration="5s").body())
-    assert (operation.method, operation.path, operation.body()) == (
+    operation = await api.contract(tmp_path).prepare(sent("estimate", model="m", duration="5s"))
+    assert (operation.route.method, operation.route.path, operation.body) == (
         "GET",
         "/v1/cost",
         {"model": "m", "duration_seconds": 5},
@@ -206,7 +199,7 @@ async def test_an_estimate_may_be_a_query(tmp_path: Path) -> None:
 
 async def test_the_status_path_of_a_separation_is_located(tmp_path: Path) -> None:
     api = Api({"/v1/separations/{sid}": {"get": {}}, "/v1/separations": post(schema(url=TEXT))})
-    assert await api.contract(tmp_path).locate("separation_status") == "/v1/separations/{sid}"
+    assert (await api.contract(tmp_path).locate(ROUTES["separation_status"])).path == "/v1/separations/{sid}"
 
 
 async def test_sounds_and_personas_are_found(tmp_path: Path) -> None:
@@ -215,14 +208,14 @@ async def test_sounds_and_personas_are_found(tmp_path: Path) -> None:
         "/v1/music/personas": post(schema(audio_id=TEXT, persona_name=TEXT, description=TEXT)),
     }
     contract = Api(paths).contract(tmp_path)
-    sound = await contract.prepare(GenerateSound(model="m", prompt="rain", duration=5))
-    assert sound.body() == {"model_id": "m", "text": "rain", "seconds": 5}
-    persona = await contract.prepare(CreatePersona(song_id="s", name="n", description="d"))
-    assert persona.body() == {"audio_id": "s", "persona_name": "n", "description": "d"}
+    sound = await contract.prepare(sent("generate_sound", model="m", prompt="rain", duration=5))
+    assert sound.body == {"model_id": "m", "text": "rain", "seconds": 5}
+    persona = await contract.prepare(sent("generate_music_persona", song_id="s", name="n", description="d"))
+    assert persona.body == {"audio_id": "s", "persona_name": "n", "description": "d"}
 
 
 async def test_a_field_known_from_the_hosted_tool_only_has_to_be_published(tmp_path: Path) -> None:
-    request = GenerateMedia(prompt="a", model="gemini-omni", voice_id="kore")
+    request = sent("generate_media", prompt="a", model="gemini-omni", voice_id="kore")
     knows = Api({"/v1/generate/media": post(schema(prompt=TEXT, model=TEXT, voice_id=TEXT))})
     assert await knows.contract(tmp_path / "a").prepare(request) is request
     lacks = Api({"/v1/generate/media": post(schema(prompt=TEXT, model=TEXT))})
@@ -233,7 +226,7 @@ async def test_a_field_known_from_the_hosted_tool_only_has_to_be_published(tmp_p
         await Api({}).contract(tmp_path / "c").prepare(request)
 
 
-CAPTIONS = GenerateCaptions(media_url=VIDEO)
+CAPTIONS = sent("generate_captions", media_url=VIDEO)
 
 
 async def test_the_description_is_read_once_a_day_and_kept_on_disk(tmp_path: Path) -> None:
@@ -256,14 +249,14 @@ async def test_what_is_not_in_an_old_copy_is_looked_for_again(tmp_path: Path) ->
     assert api.reads == 1
     api.document["paths"] = {"/v1/captions": post(schema(media_url=TEXT))}
     api.now += 3600
-    assert (await contract.prepare(CAPTIONS)).path == "/v1/captions"
+    assert (await contract.prepare(CAPTIONS)).route.path == "/v1/captions"
 
 
 async def test_an_old_copy_serves_while_the_api_is_down(tmp_path: Path) -> None:
     api = Api({"/v1/captions": post(schema(media_url=TEXT))})
     await api.contract(tmp_path).prepare(CAPTIONS)
     api.now, api.error = api.now + 10 * DAY, UnavailableError("down")
-    assert (await api.contract(tmp_path).prepare(CAPTIONS)).path == "/v1/captions"
+    assert (await api.contract(tmp_path).prepare(CAPTIONS)).route.path == "/v1/captions"
 
 
 async def test_without_any_copy_the_failure_is_told(tmp_path: Path) -> None:
@@ -292,7 +285,7 @@ async def test_a_damaged_copy_is_replaced(tmp_path: Path, content: str) -> None:
 async def test_a_copy_that_cannot_be_kept_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     api = Api({"/v1/captions": post(schema(media_url=TEXT))})
-    assert (await api.contract(tmp_path / "file").prepare(CAPTIONS)).path == "/v1/captions"
+    assert (await api.contract(tmp_path / "file").prepare(CAPTIONS)).route.path == "/v1/captions"
 
 
 @pytest.mark.parametrize(
@@ -318,7 +311,7 @@ def test_the_comparison_names_every_route_and_what_differs() -> None:
         "/v1/generate/ad-copy": post(schema(("brand",), reference_ad_url=TEXT, brand=TEXT, tone=TEXT)),
         "/v1/captions": post(schema(media_url=TEXT), **{"x-kubeez-evidence": "assumed"}),
     }
-    rows = {row.route.name: row for row in compare(operations({"paths": paths}))}
+    rows = {row.route.name: row for row in compare(operations({"paths": paths}), ROUTES.values())}
     assert set(rows) == {name for name, route in ROUTES.items() if route.keyed}
     assert (rows["balance"].published, rows["balance"].differences) == ("GET /v1/balance", ())
     assert rows["media_status"].differences == ()

@@ -11,7 +11,7 @@ import pytest
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.rest.client import RestClient
 from kubeez_mcp_local.rest.failures import AmbiguousError, RateLimitedError, UnexpectedAnswerError, UnreachableError
-from kubeez_mcp_local.rest.requests import DialogueLine, GenerateDialogue, GenerateMedia, GenerateMusic
+from tests.requests import sent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-PICTURE = GenerateMedia(prompt="a cat", model="nano-banana")
+PICTURE = sent("generate_media", prompt="a cat", model="nano-banana")
 ACCEPTED = {"generation_id": "g-1", "status": "pending"}
 
 
@@ -142,10 +142,10 @@ async def test_only_given_fields_are_sent() -> None:
     api = Counting(httpx.Response(200, json=ACCEPTED))
     client = api.client()
     await client.start(
-        GenerateMedia(prompt="ü", model="m", source_media_urls=("https://a/1", "https://a/2"), sound=False)
+        sent("generate_media", prompt="ü", model="m", source_media_urls=("https://a/1", "https://a/2"), sound=False)
     )
-    await client.start(GenerateDialogue(dialogue=(DialogueLine(text="Hi"), DialogueLine(text="Ho", voice="Rachel"))))
-    await client.start(GenerateMusic(prompt="jazz", instrumental=True))
+    await client.start(sent("generate_dialogue", dialogue=({"text": "Hi"}, {"text": "Ho", "voice": "Rachel"})))
+    await client.start(sent("generate_music", prompt="jazz", instrumental=True))
     bodies = [httpx.Response(200, content=request.content).json() for request in api.requests]
     assert bodies == [
         {"prompt": "ü", "model": "m", "source_media_urls": ["https://a/1", "https://a/2"], "sound": False},

@@ -1,11 +1,10 @@
-"""The table of routes agrees with itself and with the requests that use it."""
+"""The table of routes agrees with itself."""
 
 from __future__ import annotations
 
 import pytest
 
-from kubeez_mcp_local.rest.requests import REQUESTS, StartRequest
-from kubeez_mcp_local.rest.routes import ROUTES, SCOPES, Route, status_route, stream_route
+from kubeez_mcp_local.rest.routes import KINDS, ROUTES, SCOPES, Route
 
 
 @pytest.mark.parametrize("route", ROUTES.values(), ids=lambda route: route.name)
@@ -15,19 +14,12 @@ def test_each_route_is_sound(route: Route) -> None:
     assert route.scope in (None, *SCOPES)
     assert route.method == "POST" or not route.spends
     assert route.keyed == route.path.startswith("/v1/")
-    assert route.kind is None or status_route(route.kind).method == "GET"
-
-
-@pytest.mark.parametrize("request_type", REQUESTS, ids=lambda kind: kind.__name__)
-def test_each_request_has_a_route_of_its_own(request_type: type[StartRequest]) -> None:
-    assert [kind for kind in REQUESTS if kind.route is request_type.route] == [request_type]
-    assert request_type.unproven <= set(request_type.model_fields)
-
-
-def test_every_route_that_starts_a_job_has_its_request() -> None:
-    started = {route.name for route in ROUTES.values() if route.spends}
-    assert started <= {kind.route.name for kind in REQUESTS}
+    assert route.kind is None or ROUTES[f"{route.kind}_status"].method == "GET"
+    assert route.unproven <= set(route.fields)
+    assert bool(route.fields) or not route.spends
+    assert bool(route.called) == (route.evidence == "assumed")
 
 
 def test_only_media_and_music_are_streamed() -> None:
-    assert [stream_route(kind) is not None for kind in ("media", "music", "separation")] == [True, True, False]
+    assert KINDS == ("media", "music", "separation")
+    assert [f"{kind}_stream" in ROUTES for kind in KINDS] == [True, True, False]
