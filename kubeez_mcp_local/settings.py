@@ -58,7 +58,11 @@ def _lower(value: object) -> object:
 
 
 def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - keeps symlinks; the path guard resolves them
+    try:
+        expanded = path.expanduser()
+    except RuntimeError:
+        raise ValueError("names a home folder that does not exist") from None
+    return Path(os.path.abspath(expanded))  # noqa: PTH100 - keeps symlinks; the path guard resolves them
 
 
 def _known_toolsets(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -125,6 +125,7 @@ def test_a_run_of_a_recipe_may_cost_what_one_call_may_unless_the_setting_says_ot
         ("KUBEEZ_BASE_URL", "https://api.example.com:https", "Port"),
         ("KUBEEZ_BASE_URL", "https://api.example.com/v1/", "before /v1"),
         ("KUBEEZ_READ_ONLY", "perhaps", "boolean"),
+        ("KUBEEZ_OUTPUT_DIR", "~nobody-of-this-name/x", "home folder"),
     ],
 )
 def test_a_bad_value_is_refused_with_its_name_its_source_and_what_is_allowed(

@@ -12,9 +12,10 @@ import anyio
 
 from kubeez_mcp_local.cookbook.format import MAX_FILE_BYTES
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
+from kubeez_mcp_local.settings import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 TIMEOUT_SECONDS = 120
 MAX_FILES = 2_000
@@ -28,6 +29,9 @@ _SAFE = (
     "-c", "protocol.allow=never", "-c", "protocol.https.allow=always", "-c", "protocol.ssh.allow=always",
     "-c", "protocol.file.allow=always", "-c", "submodule.recurse=false", "-c", "gc.auto=0",
 )  # fmt: skip
+
+_OF_THE_NETWORK = re.compile(r"GIT_(?:SSH|SSL|HTTP|PROXY)|GIT_CONFIG_(?:GLOBAL|SYSTEM|NOSYSTEM)\Z|GIT_EXEC_PATH\Z")
+"""Variables of git that say how this machine reaches others; all others are left out."""
 
 
 class GitError(KubeezError):
@@ -55,11 +59,7 @@ class GitSource:
             raise InvalidArgumentError("source", f"{text!r}: git URLs must be https, ssh, file or user@host:path")
         if re.match(r"https://[^/]*@", url):
             raise InvalidArgumentError("source", "a git URL must not carry a user name or password")
-        if (
-            url.startswith("-")
-            or re.match(r"(?:ssh://)?-|[^/]*@-|ssh://[^/]*@?-", url)
-            or any(c.isspace() for c in url)
-        ):
+        if url.startswith("-") or re.match(r"(?:ssh://)?-|[^/]*@-|ssh://[^/]*@-", url) or any(c.isspace() for c in url):
             raise InvalidArgumentError("source", f"{text!r} is not a git URL")
         if ref and (not _REF.match(ref) or ".." in ref):
             raise InvalidArgumentError("source", f"{ref!r} is not a branch, tag or commit")
@@ -134,12 +134,23 @@ async def _blobs(folder: Path, ids: Sequence[str]) -> list[bytes]:
     return blobs
 
 
+def variables_for_git(given: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what names another repository, sets git's configuration or allows other transports."""
+    kept = {name: value for name, value in given.items() if not name.startswith("GIT_") or _OF_THE_NETWORK.match(name)}
+    return {**kept, "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "GCM_INTERACTIVE": "never"}
+
+
 async def _git(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
     """Run git in `folder`, away from the terminal so that it can ask for nothing."""
     try:
         with anyio.fail_after(TIMEOUT_SECONDS):
             done = await anyio.run_process(
-                ["git", *_SAFE, *arguments], input=stdin, cwd=folder, check=False, start_new_session=True
+                ["git", *_SAFE, *arguments],
+                input=stdin,
+                cwd=folder,
+                env=variables_for_git(environment()),
+                check=False,
+                start_new_session=True,
             )
     except FileNotFoundError:
         raise GitError("git is not installed.", next_step="Install git, or add a folder instead.") from None

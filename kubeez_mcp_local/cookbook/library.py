@@ -243,6 +243,6 @@ def _looks_like_a_recipe(entry: os.DirEntry[str]) -> bool:
 
 def _stays_inside(path: Path, folder: Path) -> bool:
     try:
-        return path.resolve(strict=True).is_relative_to(folder.resolve())
+        return Path(os.path.realpath(path, strict=True)).is_relative_to(os.path.realpath(folder))
     except OSError:
         return False

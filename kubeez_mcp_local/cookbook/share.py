@@ -7,6 +7,7 @@ repository runs, links are left behind. A folder is used where it lies, so that 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import time
@@ -218,7 +219,7 @@ def _within(problem: RecipeError, folder: Path) -> str:
 
 
 def _folder(source: str) -> Path:
-    folder = Path(source).expanduser().resolve()
+    folder = Path(os.path.realpath(os.path.expanduser(source)))  # noqa: PTH111 - never raises
     if not folder.is_dir():
         raise InvalidArgumentError(
             "source", f"{source!r} is neither a folder nor a git URL such as https://host/team/recipes.git@v1"

@@ -122,7 +122,7 @@ class OutputStore:
         folder = self._root / day
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            root, real = self._root.resolve(), folder.resolve()
+            root, real = Path(os.path.realpath(self._root)), Path(os.path.realpath(folder))
         except OSError as error:
             raise _cannot_save(folder, error) from error
         if real.parent != root or not real.is_dir():

@@ -26,7 +26,7 @@ from kubeez_mcp_local.media.path_errors import (
     UnreadableFileError,
 )
 from kubeez_mcp_local.media.path_text import absolute_path, has_wildcard
-from kubeez_mcp_local.media.wildcards import ScanLimitError, matches, natural_order
+from kubeez_mcp_local.media.wildcards import ScanLimitError, is_folder, matches, natural_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -215,7 +215,7 @@ def _names_in(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
             visible = (entry for entry in entries if not entry.name.startswith("."))
-            return [entry.name for entry in islice(visible, _NAMES_LOOKED_AT) if not entry.is_dir()]
+            return [entry.name for entry in islice(visible, _NAMES_LOOKED_AT) if not is_folder(entry)]
     except OSError:
         return []
 

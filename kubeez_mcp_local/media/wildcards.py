@@ -40,6 +40,14 @@ def matches(folder: Path, parts: Sequence[str], *, max_entries: int = MAX_ENTRIE
     return _Walk(max_entries).files(folder, tuple(parts))
 
 
+def is_folder(entry: os.DirEntry[str], *, follow_links: bool = True) -> bool:
+    """Whether a directory entry is a folder; one that leads in circles, or cannot be looked at, is none."""
+    try:
+        return entry.is_dir(follow_symlinks=follow_links)
+    except OSError:
+        return False
+
+
 class _Walk:
     def __init__(self, max_entries: int) -> None:
         self._left = max_entries
@@ -57,15 +65,15 @@ class _Walk:
         for entry in self._visible(folder):
             if not fits(os.path.normcase(entry.name)):
                 continue
-            if rest and entry.is_dir():
+            if rest and is_folder(entry):
                 yield from self.files(folder / entry.name, rest)
-            elif not rest and not entry.is_dir():
+            elif not rest and not is_folder(entry):
                 yield folder / entry.name
 
     def _any_depth(self, folder: Path, rest: tuple[str, ...]) -> Iterator[Path]:
         yield from self.files(folder, rest or ("*",))
         for entry in self._visible(folder):
-            if entry.is_dir(follow_symlinks=False):
+            if is_folder(entry, follow_links=False):
                 yield from self.files(folder / entry.name, ("**", *rest))
 
     def _visible(self, folder: Path) -> list[os.DirEntry[str]]:

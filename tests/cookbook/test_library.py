@@ -112,6 +112,7 @@ def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_followed(tmp_path
     inside = write(tmp_path / "recipes", "real")
     (tmp_path / "recipes" / "secret.md").symlink_to(secret)
     (tmp_path / "recipes" / "alias.md").symlink_to(inside)
+    (tmp_path / "recipes" / "round.md").symlink_to("round.md")
 
     index = library(tmp_path / "recipes").index()
 

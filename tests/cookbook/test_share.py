@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kubeez_mcp_local.cookbook.git import GitError, GitSource
+from kubeez_mcp_local.cookbook.git import GitError, GitSource, variables_for_git
 from kubeez_mcp_local.cookbook.library import Library
 from kubeez_mcp_local.cookbook.share import ShareError, Sharing
 from kubeez_mcp_local.errors import InvalidArgumentError
@@ -223,6 +223,8 @@ async def test_a_damaged_record_is_ignored(team: Team) -> None:
         ("git@host.example:team/recipes.git", "git@host.example:team/recipes.git", ""),
         ("git@host.example:team/recipes.git@v1", "git@host.example:team/recipes.git", "v1"),
         ("ssh://git@host.example/team/recipes", "ssh://git@host.example/team/recipes", ""),
+        ("ssh://git@host-with-dash.example/team/re-cipes", "ssh://git@host-with-dash.example/team/re-cipes", ""),
+        ("ssh://my-host/x", "ssh://my-host/x", ""),
         ("ssh://git@host.example/team/recipes@main", "ssh://git@host.example/team/recipes", "main"),
     ],
 )
@@ -249,3 +251,46 @@ def test_a_url_may_carry_a_ref(text: str, url: str, ref: str) -> None:
 def test_a_url_that_could_run_something_or_leak_is_refused(text: str) -> None:
     with pytest.raises(InvalidArgumentError):
         GitSource.parse(text)
+
+
+async def test_the_repository_that_the_environment_names_is_left_alone(
+    team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    git(victim, "init", "--quiet")
+    before = sorted(path for path in victim.rglob("*"))
+    ran = tmp_path / "ran"
+    for name, value in {
+        "GIT_DIR": str(victim / ".git"),
+        "GIT_WORK_TREE": str(victim),
+        "GIT_INDEX_FILE": str(victim / "index"),
+        "GIT_OBJECT_DIRECTORY": str(victim / ".git" / "objects"),
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "uploadpack.packObjectsHook",
+        "GIT_CONFIG_VALUE_0": f"touch {ran};",
+        "GIT_TRACE": str(ran),
+        "GIT_ALLOW_PROTOCOL": "none",
+    }.items():
+        monkeypatch.setenv(name, value)
+    await team.sharing.add(team.url)
+    assert sorted(path for path in victim.rglob("*")) == before
+    assert not ran.exists()
+
+
+def test_git_asks_nobody_and_keeps_what_the_network_needs() -> None:
+    given = {
+        "PATH": "/bin",
+        "GIT_SSH_COMMAND": "ssh -i k",
+        "GIT_SSL_CAINFO": "/ca.pem",
+        "GIT_DIR": "/x",
+        "GIT_ASKPASS": "gui",
+    }
+    assert variables_for_git(given) == {
+        "PATH": "/bin",
+        "GIT_SSH_COMMAND": "ssh -i k",
+        "GIT_SSL_CAINFO": "/ca.pem",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "",
+        "GCM_INTERACTIVE": "never",
+    }

@@ -274,6 +274,19 @@ class TestPatterns:
         found = guard.expand("**/*.png", argument="paths", limit=10)
         assert sorted(path.name for path in found) == ["a.png", "b.png", "c.png"]
 
+    def test_a_link_that_leads_in_circles_is_matched_as_a_file_that_cannot_be_read(
+        self, guard: PathGuard, pictures: Path
+    ) -> None:
+        written(pictures / "sub" / "a.png")
+        (pictures / "round.png").symlink_to(pictures / "round.png")
+        (pictures / "ping").symlink_to(pictures / "pong")
+        (pictures / "pong").symlink_to(pictures / "ping")
+        assert [each.name for each in guard.expand("*/*.png", argument="paths", limit=9)] == ["a.png"]
+        with pytest.raises(UnreadableFileError, match="round"):
+            guard.expand("**/*.png", argument="paths", limit=9)
+        with pytest.raises(MissingFileError, match=r"Similar names there: round\.png"):
+            guard.check("rounds.png", argument="image")
+
     def test_question_marks_and_sets(self, guard: PathGuard, pictures: Path) -> None:
         for name in ("a1.png", "a2.png", "a33.png"):
             written(pictures / name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +134,7 @@ def _as_option(error: InvalidArgumentError, chosen: RecipeOptions) -> InvalidArg
 
 def _read_arguments(source: str) -> dict[str, Any]:
     try:
-        text = sys.stdin.read() if source == "-" else Path(source).expanduser().read_text("utf-8")
+        text = sys.stdin.read() if source == "-" else Path(os.path.expanduser(source)).read_text("utf-8")  # noqa: PTH111 - never raises
         values = json.loads(text)
     except OSError as error:
         raise InvalidArgumentError("--arguments", f"{source} cannot be read: {error.strerror}.") from None

@@ -31,7 +31,7 @@ def find_recipe(settings: Settings, wanted: str) -> Recipe:
     from kubeez_mcp_local.cookbook.library import read_recipe
 
     if is_path(wanted):
-        return read_recipe(Path(wanted).expanduser().absolute())
+        return read_recipe(Path(os.path.expanduser(wanted)).absolute())  # noqa: PTH111 - never raises
     return library_of(settings).get(wanted)
 
 
@@ -43,5 +43,9 @@ def is_path(wanted: str) -> bool:
 def reference(settings: Settings, path: Path, name: str) -> str:
     """How to name the recipe in `path` on the command line: by its name where that finds it."""
     entry = library_of(settings).index().entries.get(name)
-    found = entry is not None and entry.origin.path is not None and entry.origin.path.resolve() == path.resolve()
+    found = (
+        entry is not None
+        and entry.origin.path is not None
+        and os.path.realpath(entry.origin.path) == os.path.realpath(path)
+    )
     return name if found else shown(path, Path.cwd())
