@@ -9,6 +9,12 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.consent import Consent
 
 
+CALL_KEY = "com.kubeez/call-key"
+"""In a call's `_meta`: names the intention for good, so that a call with the same key never pays again."""
+RECIPE = "com.kubeez/recipe"
+"""In a call's `_meta`: the recipe on whose behalf it comes, for the ledger."""
+
+
 @dataclass(frozen=True)
 class Caller:
     """Who asks for a paid job.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from kubeez_mcp_local.cli.main import Options
-    from kubeez_mcp_local.mcp_server.local_client import LocalClient
+    from kubeez_mcp_local.runs.client import LocalClient
     from kubeez_mcp_local.settings import Settings
 
 MODEL = "nano-banana-2"
@@ -87,13 +87,17 @@ async def _variants(settings: Settings) -> tuple[list[Made], Path]:
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from kubeez_mcp_local.bridge import Bridge
-    from kubeez_mcp_local.mcp_server.local_client import LocalClient
+    from kubeez_mcp_local.mcp_server.server import KubeezServer
     from kubeez_mcp_local.media.sheet import SheetItem, comparison_sheet
+    from kubeez_mcp_local.runs.client import LocalClient
 
     made: dict[str, Made] = {}
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
     with Progress(*columns, TimeElapsedColumn(), console=remarks()) as progress:
-        async with LocalClient(Bridge(settings), name="kubeez-demo") as client, anyio.create_task_group() as tasks:
+        async with (
+            LocalClient(Bridge(settings), KubeezServer, name="kubeez-demo") as client,
+            anyio.create_task_group() as tasks,
+        ):
             for angle in ANGLES:
                 tasks.start_soon(_variant, client, angle, settings.sandbox_speed, progress, made)
     in_order = [made[angle.title] for angle in ANGLES]

@@ -41,7 +41,7 @@ def reset(options: Options) -> None:
     from shutil import rmtree
 
     from kubeez_mcp_local.jobs.account import SANDBOX
-    from kubeez_mcp_local.mcp_server.recipe_parts import RUNS
+    from kubeez_mcp_local.runs.prepare import RUNS
     from kubeez_mcp_local.sandbox.embedded import folder_of
     from kubeez_mcp_local.sandbox.embedded import reset as reset_sandbox
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from kubeez_mcp_local.cookbook.format import Argument, Summary
+    from kubeez_mcp_local.cookbook.tables import Table
 
 MAX_TEXT = 4_000
 MAX_ENTRIES = 1_000
@@ -24,8 +25,6 @@ MAX_COMPLETIONS = 100
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _RATIO = re.compile(r"(?:\d{1,2}:\d{1,2}|auto)\Z")
-
-Table = list[dict[str, str]]
 
 
 class _Misfit(Exception):  # noqa: N818 - becomes an InvalidArgumentError or a RecipeError, with the argument's name

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from kubeez_mcp_local.cookbook.arguments import check_arguments
-from kubeez_mcp_local.cookbook.budget import budget_of, number, scope_of
+from kubeez_mcp_local.cookbook.budget import budget_of
 from kubeez_mcp_local.cookbook.calls import FORBIDDEN_TOOLS, PAID_TOOLS
 from kubeez_mcp_local.cookbook.format import RESERVED_NAMES
 from kubeez_mcp_local.cookbook.parse import dotted
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from kubeez_mcp_local.cookbook.format import Expect, Recipe
-    from kubeez_mcp_local.cookbook.report import RunReport
-
-_RATIO_TOLERANCE = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,42 +66,6 @@ def example_values(recipe: Recipe, samples: Callable[[str], str] | None = None) 
     if samples is not None:
         values = {name: _sampled(value, samples) for name, value in values.items()}
     return values
-
-
-def judge(recipe: Recipe, report: RunReport, arguments: dict[str, Any]) -> tuple[str, ...]:
-    """How a rehearsal falls short of the recipe's `expect`, one sentence each; empty when it does not."""
-    from kubeez_mcp_local.cookbook.templates import evaluate
-
-    found = [
-        f"{call.key} {call.status}: {call.reason}" for call in report.calls if call.status in ("failed", "stopped")
-    ]
-    expect = recipe.front.expect
-    if expect is None:
-        return tuple(found)
-    count = sum(call.status == "completed" and call.tool in PAID_TOOLS for call in report.calls)
-    if expect.files is not None and len(report.files) < expect.files:
-        found.append(f"saved {len(report.files)} files; expected at least {expect.files}")
-    if expect.count is not None and count != expect.count:
-        found.append(f"finished {count} paid calls; expected {expect.count}")
-    if expect.credits is not None and report.spent > expect.credits:
-        found.append(f"spent {number(report.spent)} credits; expected at most {number(expect.credits)}")
-    if expect.ratio is not None:
-        ratio = str(evaluate(expect.ratio, scope_of(arguments)))
-        found += _wrong_ratios(report, ratio)
-    return tuple(found)
-
-
-def _wrong_ratios(report: RunReport, ratio: str) -> Iterator[str]:
-    across, _, down = ratio.partition(":")
-    if not (across.isdigit() and down.isdigit() and int(down)):
-        yield f"expect.ratio comes to {ratio!r}, which is no ratio such as 1:1"
-        return
-    wanted = int(across) / int(down)
-    for call in report.calls:
-        for output in (call.result or {}).get("outputs") or []:
-            width, height = output.get("width"), output.get("height")
-            if width and height and abs(width / height - wanted) > _RATIO_TOLERANCE * wanted:
-                yield f"{call.key} is {width} x {height}; expected {ratio}"
 
 
 class _Checker:

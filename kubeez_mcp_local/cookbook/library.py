@@ -6,17 +6,19 @@ shows on the next list. A broken file never breaks the list: it is named under `
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kubeez_mcp_local.cookbook.format import MAX_FILE_BYTES, Origin, Recipe, Summary
 from kubeez_mcp_local.cookbook.index_cache import IndexCache, Stamp
 from kubeez_mcp_local.cookbook.parse import decode, parse_recipe, parse_summary
 from kubeez_mcp_local.cookbook.problems import RecipeError, UnknownRecipeError, near
+from kubeez_mcp_local.cookbook.words import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.cookbook.index_cache import Known
 
 MAX_FILES = 5_000
+PROVENANCE = "provenance.json"
 _FILE_NAME = re.compile(r"[a-z0-9](?:-?[a-z0-9])*\.md\Z")
 
 
@@ -34,6 +37,34 @@ class Source:
     kind: Literal["pack", "folder", "added"]
     folder: Path
     where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where added recipes came from.
+
+    Attributes:
+        slug: The name under which they were added.
+        kind: `folder` (used in place) or `git` (copied).
+        source: The folder, or the repository's URL.
+        ref: Branch, tag or commit that was asked for; empty for the default branch.
+        commit: The commit the copies come from; empty for a folder.
+        added: Seconds since 1970.
+    """
+
+    slug: str
+    kind: Literal["folder", "git"]
+    source: str
+    ref: str = ""
+    commit: str = ""
+    added: float = 0.0
+
+    @property
+    def where(self) -> str:
+        """In words a person recognises."""
+        if self.kind == "folder":
+            return self.source
+        return f"{self.source}@{self.ref or 'default branch'} ({self.commit[:10]})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +133,6 @@ class Library:
                 found.append(Source("folder", own, str(own)))
             found += [Source("folder", folder, str(folder)) for folder in folders]
             if state_dir is not None and (state_dir / "recipes").is_dir():
-                from kubeez_mcp_local.cookbook.share import added_sources
-
                 found += added_sources(state_dir)
             return found
 
@@ -173,6 +202,36 @@ class Library:
             f"There is no recipe {name!r}.{near(name, index.entries)}",
             next_step="List them with `list_recipes` or `kubeez-mcp-local recipes`.",
         )
+
+
+def added_sources(state_dir: Path) -> list[Source]:
+    """The folders of everything that was added, in the order of adding."""
+    root = state_dir / "recipes"
+    return [
+        Source("added", folder_of_added(record, root), one_line(record.where)) for record, _ in read_provenance(root)
+    ]
+
+
+def folder_of_added(record: Provenance, root: Path) -> Path:
+    return Path(record.source) if record.kind == "folder" else root / record.slug
+
+
+def read_provenance(root: Path) -> list[tuple[Provenance, Path]]:
+    found = []
+    for path in root.glob(f"*/{PROVENANCE}"):
+        record = _read_record(path)
+        if record is not None and not path.parent.name.startswith("."):
+            found.append((record, path))
+    return sorted(found, key=lambda pair: (pair[0].added, pair[0].slug))
+
+
+def _read_record(path: Path) -> Provenance | None:
+    try:
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        record = Provenance(**values)
+    except (OSError, ValueError, TypeError):
+        return None  # damaged: `recipes add` writes it anew
+    return record if record.slug == path.parent.name else None
 
 
 def read_recipe(path: Path, origin: Origin | None = None) -> Recipe:

@@ -13,12 +13,19 @@ import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from kubeez_mcp_local.cookbook.git import GitSource, fetch_recipes, looks_like_git
-from kubeez_mcp_local.cookbook.library import Library, Source
+from kubeez_mcp_local.cookbook.library import (
+    PROVENANCE,
+    Library,
+    Provenance,
+    Source,
+    added_sources,
+    folder_of_added,
+    read_provenance,
+)
 from kubeez_mcp_local.cookbook.problems import near
-from kubeez_mcp_local.cookbook.words import one_line
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 
 if TYPE_CHECKING:
@@ -26,41 +33,11 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.cookbook.problems import RecipeError
 
-PROVENANCE = "provenance.json"
-
 
 class ShareError(KubeezError):
     """Recipes could not be added, updated or removed; what was there before is still there."""
 
     code = "recipes_not_shared"
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where added recipes came from.
-
-    Attributes:
-        slug: The name under which they were added.
-        kind: `folder` (used in place) or `git` (copied).
-        source: The folder, or the repository's URL.
-        ref: Branch, tag or commit that was asked for; empty for the default branch.
-        commit: The commit the copies come from; empty for a folder.
-        added: Seconds since 1970.
-    """
-
-    slug: str
-    kind: Literal["folder", "git"]
-    source: str
-    ref: str = ""
-    commit: str = ""
-    added: float = 0.0
-
-    @property
-    def where(self) -> str:
-        """In words a person recognises."""
-        if self.kind == "folder":
-            return self.source
-        return f"{self.source}@{self.ref or 'default branch'} ({self.commit[:10]})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +69,7 @@ class Sharing:
 
     def list(self) -> tuple[Provenance, ...]:
         """Everything that was added, in the order of adding."""
-        return tuple(record for record, _ in _records(self._root))
+        return tuple(record for record, _ in read_provenance(self._root))
 
     async def add(self, source: str, *, override: bool = False) -> Added:
         """Add a folder, or a git repository as `URL` or `URL@ref`.
@@ -186,11 +163,11 @@ class Sharing:
         return report
 
     def _report(self, record: Provenance, copies: Path | None = None) -> Added:
-        folder = copies or _folder_of(record, self._root)
+        folder = copies or folder_of_added(record, self._root)
         index = Library(lambda: [Source("added", folder, record.where)]).index()
         others = Library.of(self._folders)
         taken = set(others.index().entries)
-        own = _folder_of(record, self._root)
+        own = folder_of_added(record, self._root)
         elsewhere = [source for source in added_sources(self._state_dir) if source.folder != own]
         taken |= Library(lambda: elsewhere).index().entries.keys()
         overrides = tuple(name for name in index.entries if name in taken)
@@ -225,34 +202,6 @@ def _folder(source: str) -> Path:
             "source", f"{source!r} is neither a folder nor a git URL such as https://host/team/recipes.git@v1"
         )
     return folder
-
-
-def added_sources(state_dir: Path) -> list[Source]:
-    """The folders of everything that was added, in the order of adding."""
-    root = state_dir / "recipes"
-    return [Source("added", _folder_of(record, root), one_line(record.where)) for record, _ in _records(root)]
-
-
-def _folder_of(record: Provenance, root: Path) -> Path:
-    return Path(record.source) if record.kind == "folder" else root / record.slug
-
-
-def _records(root: Path) -> list[tuple[Provenance, Path]]:
-    found = []
-    for path in root.glob(f"*/{PROVENANCE}"):
-        record = _read_record(path)
-        if record is not None and not path.parent.name.startswith("."):
-            found.append((record, path))
-    return sorted(found, key=lambda pair: (pair[0].added, pair[0].slug))
-
-
-def _read_record(path: Path) -> Provenance | None:
-    try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
-        record = Provenance(**values)
-    except (OSError, ValueError, TypeError):
-        return None  # damaged: `recipes add` writes it anew
-    return record if record.slug == path.parent.name else None
 
 
 def _slug(source: str, root: Path) -> str:

@@ -7,7 +7,10 @@ import io
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+Table = list[dict[str, str]]
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_ROWS = 5_000
@@ -95,3 +98,18 @@ def _within_limits(rows: list[dict[str, str]]) -> list[dict[str, str]]:
             if len(cell) > MAX_CELL or "\x00" in cell:
                 raise TableProblem(f"row {number}, column {column}: at most {MAX_CELL:,} characters and no NUL")
     return rows
+
+
+def table_reader(folders: Sequence[Path]) -> Callable[[str, str], Table]:
+    """Reads CSV files that lie in `folders`; blocking.
+
+    It raises `TableProblem` or, for a path that is not allowed, `InvalidArgumentError`.
+    """
+    from kubeez_mcp_local.media.path_guard import PathGuard
+
+    guard = PathGuard(folders)
+
+    def read(argument: str, path: str) -> Table:
+        return read_csv(guard.check(path, argument=argument))
+
+    return read

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from kubeez_mcp_local.bridge.caller import Caller
+from kubeez_mcp_local.bridge.caller import CALL_KEY, RECIPE, Caller
 from kubeez_mcp_local.mcp_server.consent import ClientConsent
 
 if TYPE_CHECKING:
@@ -14,13 +14,8 @@ if TYPE_CHECKING:
     from mcp.types import ContentBlock
 
     from kubeez_mcp_local.bridge import Bridge
-    from kubeez_mcp_local.mcp_server.recipe_runs import RecipeRuns
     from kubeez_mcp_local.mcp_server.recipes import Recipes
-
-CALL_KEY = "com.kubeez/call-key"
-"""In a call's `_meta`: names the intention for good, so that a call with the same key never pays again."""
-RECIPE = "com.kubeez/recipe"
-"""In a call's `_meta`: the recipe on whose behalf it comes, for the ledger."""
+    from kubeez_mcp_local.runs.active import ActiveRuns
 
 
 @dataclass
@@ -38,7 +33,7 @@ class Call:
     bridge: Bridge
     context: Context[Any, Any]
     recipes: Recipes
-    runs: RecipeRuns
+    runs: ActiveRuns
     blocks: list[ContentBlock] = field(default_factory=list)
     _progress: float = 0.0
 

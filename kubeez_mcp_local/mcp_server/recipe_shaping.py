@@ -10,10 +10,10 @@ from kubeez_mcp_local.mcp_server.recipe_results import RunResult
 from kubeez_mcp_local.mcp_server.results import Cost, FileItem
 
 if TYPE_CHECKING:
-    from kubeez_mcp_local.cookbook.report import CallReport
     from kubeez_mcp_local.jobs.failures import ConsentRequiredError
     from kubeez_mcp_local.mcp_server.call import Call
-    from kubeez_mcp_local.mcp_server.recipe_runs import ActiveRun
+    from kubeez_mcp_local.runs.active import ActiveRun
+    from kubeez_mcp_local.runs.run import CallReport
 
 MAX_SHOWN = 30
 """Calls and files of a run that a result lists; a campaign has hundreds, and every conversation pays for them."""

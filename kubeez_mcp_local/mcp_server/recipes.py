@@ -71,10 +71,10 @@ class Recipes:
         """
         from kubeez_mcp_local.cookbook.arguments import check_arguments
         from kubeez_mcp_local.cookbook.render import render_prompt
-        from kubeez_mcp_local.mcp_server.recipe_parts import table_reader
+        from kubeez_mcp_local.cookbook.tables import table_reader
 
         def checked() -> dict[str, Any]:
-            return check_arguments(recipe.front, given, read_table=table_reader(bridge))
+            return check_arguments(recipe.front, given, read_table=table_reader(bridge.settings.input_dirs))
 
         values = await anyio.to_thread.run_sync(checked)
         facts = await _facts(bridge)

@@ -14,12 +14,11 @@ from kubeez_mcp_local.mcp_server.instructions import instructions
 from kubeez_mcp_local.mcp_server.inventory import selected
 from kubeez_mcp_local.mcp_server.list_changes import ListChanges
 from kubeez_mcp_local.mcp_server.prompts import Prompts
-from kubeez_mcp_local.mcp_server.recipe_reach import LocalReach
-from kubeez_mcp_local.mcp_server.recipe_runs import RecipeRuns
 from kubeez_mcp_local.mcp_server.recipes import Recipes
 from kubeez_mcp_local.mcp_server.resources import Resources
 from kubeez_mcp_local.mcp_server.skills_over_mcp import SkillsOverMcp
 from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
+from kubeez_mcp_local.runs.active import ActiveRuns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -43,7 +42,7 @@ class KubeezServer(MCPServer["Bridge"]):
 
     def __init__(self, bridge: Bridge, *, opened: bool = False) -> None:
         self._recipes = recipes = Recipes(bridge.settings)
-        self._runs = RecipeRuns(bridge, LocalReach(bridge))
+        self._runs = ActiveRuns(bridge, KubeezServer)
         self._changes = ListChanges(recipes, bridge.background)
         skills = SkillsOverMcp(recipes)
         super().__init__(

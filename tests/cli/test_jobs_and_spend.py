@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from kubeez_mcp_local.bridge import Bridge
 from kubeez_mcp_local.cli.main import cli
-from kubeez_mcp_local.mcp_server.local_client import LocalClient
+from kubeez_mcp_local.mcp_server.server import KubeezServer
+from kubeez_mcp_local.runs.client import LocalClient
 from kubeez_mcp_local.settings import load_settings
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def job(variables: dict[str, str], tmp_path: Path) -> dict[str, Any]:
     settings = load_settings(environ=variables, working_dir=tmp_path)
 
     async def make() -> dict[str, Any]:
-        async with LocalClient(Bridge(settings), name="test") as client:
+        async with LocalClient(Bridge(settings), KubeezServer, name="test") as client:
             started = await client("generate_media", {"prompt": "a kite", "model": "z-image", "aspect_ratio": "1:1"})
             return await client("wait_for_generation", {"id": started["generation_id"]})
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from kubeez_mcp_local.cookbook.check import check_recipe, judge, sample_arguments
+from kubeez_mcp_local.cookbook.check import check_recipe, sample_arguments
 from kubeez_mcp_local.cookbook.format import Origin, Recipe
 from kubeez_mcp_local.cookbook.library import Library
 from kubeez_mcp_local.cookbook.parse import parse_recipe
-from kubeez_mcp_local.cookbook.report import CallReport, RunReport
+from kubeez_mcp_local.runs.rehearsal import judge
+from kubeez_mcp_local.runs.run import CallReport, RunReport
 
 TOOLS = ("estimate", "generate_media", "wait_for_generation")
 

@@ -11,8 +11,8 @@ from kubeez_mcp_local.cookbook.check import check_recipe, sample_arguments
 from kubeez_mcp_local.cookbook.format import Origin, Recipe
 from kubeez_mcp_local.cookbook.parse import parse_recipe
 from kubeez_mcp_local.cookbook.record import MAX_JOBS, RecordedJob, record_recipe
-from kubeez_mcp_local.cookbook.run import run_recipe
 from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.runs.run import run_recipe
 
 if TYPE_CHECKING:
     from pathlib import Path

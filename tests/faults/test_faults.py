@@ -13,7 +13,8 @@ import pytest
 from kubeez_mcp_local.bridge import Bridge
 from kubeez_mcp_local.cookbook.calls import ToolCallError
 from kubeez_mcp_local.jobs.reconcile import Reconciler
-from kubeez_mcp_local.mcp_server.local_client import LocalClient
+from kubeez_mcp_local.mcp_server.server import KubeezServer
+from kubeez_mcp_local.runs.client import LocalClient
 from kubeez_mcp_local.settings import load_settings
 from tests.sandbox_server import KEY, RunningSandbox, running_sandbox
 
@@ -82,7 +83,7 @@ async def world(api: RunningSandbox, folder: Path) -> AsyncIterator[World]:
         "KUBEEZ_OUTPUT_DIR": str(folder / "out"),
     }
     bridge = Bridge(load_settings(environ=environ, working_dir=folder))
-    async with LocalClient(bridge, name="faults") as call:
+    async with LocalClient(bridge, KubeezServer, name="faults") as call:
         await call("get_models", {"limit": 1})
         yield World(api, call, bridge)
 

@@ -19,8 +19,8 @@ from kubeez_mcp_local.settings import SettingsError
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.cli.main import Options
-    from kubeez_mcp_local.cookbook.prepare import Prepared
-    from kubeez_mcp_local.cookbook.report import RunReport
+    from kubeez_mcp_local.runs.prepare import Prepared
+    from kubeez_mcp_local.runs.run import RunReport
     from kubeez_mcp_local.settings import Settings
 
 _CLIENT = "kubeez-recipes"
@@ -96,13 +96,14 @@ def run(
 
 async def _prepared(settings: Settings, asked: Asked, wish: Wish) -> Prepared:
     from kubeez_mcp_local.bridge import Bridge
-    from kubeez_mcp_local.mcp_server.local_client import LocalClient
-    from kubeez_mcp_local.mcp_server.recipe_parts import prepare_run
+    from kubeez_mcp_local.mcp_server.server import KubeezServer
+    from kubeez_mcp_local.runs.client import LocalClient
+    from kubeez_mcp_local.runs.prepare import prepare_run
 
     bridge = Bridge(settings)
     async with (
         bridge,
-        LocalClient(bridge, name=_CLIENT, recipe=asked.recipe.name, opened=True) as client,
+        LocalClient(bridge, KubeezServer, name=_CLIENT, recipe=asked.recipe.name, opened=True) as client,
     ):
         prepared = await prepare_run(bridge, asked.recipe, asked.given, client, run_id=wish.run_id, anew=wish.anew)
     return lowered(prepared, wish.max_credits)
@@ -152,7 +153,8 @@ def _agreed(prepared: Prepared, settings: Settings, wish: Wish) -> bool | None:
 
 async def _carried_out(settings: Settings, prepared: Prepared, wish: Wish, *, agreed: bool) -> RunReport:
     from kubeez_mcp_local.bridge import Bridge
-    from kubeez_mcp_local.mcp_server.local_client import LocalClient
+    from kubeez_mcp_local.mcp_server.server import KubeezServer
+    from kubeez_mcp_local.runs.client import LocalClient
 
     async def answer(_: str) -> bool:
         return agreed  # one yes is for everything the run asks, and without one the answer is no
@@ -160,7 +162,7 @@ async def _carried_out(settings: Settings, prepared: Prepared, wish: Wish, *, ag
     recipe, bridge = prepared.recipe, Bridge(settings)
     async with (
         bridge,
-        LocalClient(bridge, name=_CLIENT, recipe=recipe.name, ask=answer, opened=True) as client,
+        LocalClient(bridge, KubeezServer, name=_CLIENT, recipe=recipe.name, ask=answer, opened=True) as client,
     ):
         with progress(recipe.name, prepared.paid_calls) as told:
             return await prepared.run(client, parallel=wish.parallel, on_event=told)

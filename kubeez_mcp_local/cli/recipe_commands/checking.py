@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.cookbook.format import Recipe
     from kubeez_mcp_local.cookbook.library import Index, Library
     from kubeez_mcp_local.cookbook.problems import RecipeError
-    from kubeez_mcp_local.cookbook.report import RunReport
+    from kubeez_mcp_local.runs.run import RunReport
     from kubeez_mcp_local.settings import Settings
 
 
@@ -150,10 +150,11 @@ def _check(settings: Settings, one: Recipe | RecipeError, *, rehearsal: bool, no
 
 async def _rehearsed(settings: Settings, recipe: Recipe) -> tuple[list[Finding], RunReport | None]:
     """What a rehearsal with the recipe's own examples finds."""
-    from kubeez_mcp_local.cookbook.check import Finding, example_values, judge
+    from kubeez_mcp_local.cookbook.check import Finding, example_values
     from kubeez_mcp_local.cookbook.samples import Samples
-    from kubeez_mcp_local.mcp_server.recipe_parts import prepare_run
-    from kubeez_mcp_local.mcp_server.rehearsing import rehearsal
+    from kubeez_mcp_local.mcp_server.server import KubeezServer
+    from kubeez_mcp_local.runs.prepare import prepare_run
+    from kubeez_mcp_local.runs.rehearsal import judge, rehearsal
 
     expect = recipe.line_of("expect")
     with TemporaryDirectory(prefix="kubeez-check-") as name:
@@ -161,7 +162,7 @@ async def _rehearsed(settings: Settings, recipe: Recipe) -> tuple[list[Finding],
         samples = Samples(folder / "samples")
         try:
             values = await anyio.to_thread.run_sync(lambda: example_values(recipe, samples))
-            async with rehearsal(settings, folder, recipe=recipe.name) as (bridge, client):
+            async with rehearsal(settings, KubeezServer, folder, recipe=recipe.name) as (bridge, client):
                 ready = await prepare_run(bridge, recipe, values, client)
                 report = await ready.run(client)
         except InvalidArgumentError as error:

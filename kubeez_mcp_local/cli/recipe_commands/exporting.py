@@ -60,12 +60,11 @@ def export(options: Options, asked: Asked, form: str, output: str, overwrite: bo
 
 def _arguments(settings: Settings, asked: Asked, form: str) -> dict[str, Any]:
     """The checked arguments that a form is written for; none where it keeps them open."""
-    from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.cookbook.arguments import check_arguments
-    from kubeez_mcp_local.mcp_server.recipe_parts import table_reader
+    from kubeez_mcp_local.cookbook.tables import table_reader
 
     if form == "curl":
-        return check_arguments(asked.recipe.front, asked.given, read_table=table_reader(Bridge(settings)))
+        return check_arguments(asked.recipe.front, asked.given, read_table=table_reader(settings.input_dirs))
     for name in asked.given:
         raise InvalidArgumentError(name, f"the form {form} keeps the arguments open; only curl is written for values.")
     return {}

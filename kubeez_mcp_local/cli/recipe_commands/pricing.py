@@ -46,8 +46,9 @@ async def _priced(settings: Settings, asked: Asked) -> PriceList:
     from kubeez_mcp_local.cookbook.arguments import check_arguments
     from kubeez_mcp_local.cookbook.price import price_recipe
     from kubeez_mcp_local.cookbook.problems import RecipeError
-    from kubeez_mcp_local.mcp_server.local_client import LocalClient
-    from kubeez_mcp_local.mcp_server.recipe_parts import table_reader
+    from kubeez_mcp_local.cookbook.tables import table_reader
+    from kubeez_mcp_local.mcp_server.server import KubeezServer
+    from kubeez_mcp_local.runs.client import LocalClient
 
     recipe = asked.recipe
     if not recipe.steps:
@@ -56,9 +57,9 @@ async def _priced(settings: Settings, asked: Asked) -> PriceList:
     bridge = Bridge(settings)
     async with (
         bridge,
-        LocalClient(bridge, name="kubeez-recipes", recipe=recipe.name, opened=True) as client,
+        LocalClient(bridge, KubeezServer, name="kubeez-recipes", recipe=recipe.name, opened=True) as client,
     ):
-        values = check_arguments(recipe.front, asked.given, read_table=table_reader(bridge))
+        values = check_arguments(recipe.front, asked.given, read_table=table_reader(bridge.settings.input_dirs))
         known = {name: values[name] for name, value in asked.given.items() if value != ""}
         return await price_recipe(recipe, known, client, ceiling=(await bridge.today()).left)
 

@@ -10,7 +10,7 @@ from kubeez_mcp_local.cli.terminal import remarks
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from kubeez_mcp_local.cookbook.report import RunEvent
+    from kubeez_mcp_local.runs.run import RunEvent
 
 
 @contextmanager

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.cli.main import Options
     from kubeez_mcp_local.cookbook.format import Recipe
-    from kubeez_mcp_local.cookbook.report import RunReport
+    from kubeez_mcp_local.runs.run import RunReport
     from kubeez_mcp_local.settings import Settings
 
 
@@ -57,15 +57,16 @@ def rehearse(context: click.Context, asked: Asked, output: Path | None, parallel
 async def _rehearsed(settings: Settings, asked: Asked, folder: Path, outputs: Path, parallel: int) -> RunReport:
     from kubeez_mcp_local.cookbook.check import example_values
     from kubeez_mcp_local.cookbook.samples import Samples
-    from kubeez_mcp_local.mcp_server.recipe_parts import prepare_run
-    from kubeez_mcp_local.mcp_server.rehearsing import rehearsal
+    from kubeez_mcp_local.mcp_server.server import KubeezServer
+    from kubeez_mcp_local.runs.prepare import prepare_run
+    from kubeez_mcp_local.runs.rehearsal import rehearsal
 
     recipe = asked.recipe
     samples = Samples(folder / "samples")
     examples = await anyio.to_thread.run_sync(lambda: example_values(recipe, samples))
     taken = {name: value for name, value in examples.items() if _is_missing(recipe, asked.given, name)}
     _tell_examples(taken)
-    async with rehearsal(settings, folder, recipe=recipe.name, outputs=outputs) as (bridge, client):
+    async with rehearsal(settings, KubeezServer, folder, recipe=recipe.name, outputs=outputs) as (bridge, client):
         prepared = await prepare_run(bridge, recipe, {**taken, **asked.given}, client)
         with progress(recipe.name, prepared.paid_calls) as told:
             return await prepared.run(client, parallel=parallel, on_event=told)

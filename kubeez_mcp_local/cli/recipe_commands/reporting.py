@@ -11,7 +11,7 @@ from kubeez_mcp_local.cli.terminal import plain, results, shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kubeez_mcp_local.cookbook.report import CallReport, RunReport
+    from kubeez_mcp_local.runs.run import CallReport, RunReport
 
 _MOST_FILES = 20
 

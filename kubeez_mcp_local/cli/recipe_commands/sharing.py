@@ -14,7 +14,8 @@ from kubeez_mcp_local.cli.terminal import plain, print_json, remarks, results, s
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.cli.main import Options
-    from kubeez_mcp_local.cookbook.share import Added, Provenance, Sharing
+    from kubeez_mcp_local.cookbook.library import Provenance
+    from kubeez_mcp_local.cookbook.share import Added, Sharing
     from kubeez_mcp_local.settings import Settings
 
 

@@ -16,22 +16,33 @@ import anyio.to_thread
 from kubeez_mcp_local.cookbook.arguments import check_arguments
 from kubeez_mcp_local.cookbook.budget import Budget, budget_of, number
 from kubeez_mcp_local.cookbook.calls import PAID_TOOLS
-from kubeez_mcp_local.cookbook.journal import check_header, digest, file_of, header, read_record
-from kubeez_mcp_local.cookbook.paying import charged
 from kubeez_mcp_local.cookbook.plan import deciding
 from kubeez_mcp_local.cookbook.price import PriceList, price_recipe
 from kubeez_mcp_local.cookbook.problems import RecipeError
-from kubeez_mcp_local.cookbook.run import PARALLEL, check_run_id, run_recipe
+from kubeez_mcp_local.cookbook.tables import table_reader
+from kubeez_mcp_local.runs.journal import check_header, digest, file_of, header, read_record
+from kubeez_mcp_local.runs.payments import charged
+from kubeez_mcp_local.runs.run import PARALLEL, check_run_id, run_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
-    from kubeez_mcp_local.cookbook.arguments import Table
+    from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.cookbook.calls import ToolCaller
     from kubeez_mcp_local.cookbook.format import Recipe
-    from kubeez_mcp_local.cookbook.journal import Outcome, Record
-    from kubeez_mcp_local.cookbook.report import RunEvent, RunReport
+    from kubeez_mcp_local.cookbook.tables import Table
+    from kubeez_mcp_local.runs.journal import Outcome, Record
+    from kubeez_mcp_local.runs.run import RunEvent, RunReport
+
+
+RUNS = "runs"
+"""Folder of the records of runs, in the state folder; it has one folder for each account."""
+
+
+def runs_folder(bridge: Bridge) -> Path:
+    """Where the records of runs are kept: a folder for each account, so that no run is mistaken for another's."""
+    return bridge.settings.state_dir / RUNS / bridge.account
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,3 +215,26 @@ def _unused(run_dir: Path, run_id: str) -> str:
     while file_of(run_dir, name := run_id if number_ == 1 else f"{run_id}-{number_}").exists():
         number_ += 1
     return name
+
+
+async def prepare_run(
+    bridge: Bridge,
+    recipe: Recipe,
+    given: Mapping[str, Any],
+    call: ToolCaller,
+    *,
+    run_id: str = "",
+    anew: bool = False,
+) -> Prepared:
+    """A run of `recipe` on this bridge, ready to start; raises as `prepare`."""
+    return await prepare(
+        recipe,
+        given,
+        call,
+        ceiling=(await bridge.today()).left,
+        run_dir=runs_folder(bridge),
+        mode=bridge.mode.value,
+        run_id=run_id,
+        anew=anew,
+        read_table=table_reader(bridge.settings.input_dirs),
+    )

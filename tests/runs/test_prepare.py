@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kubeez_mcp_local.cookbook.format import Origin, Recipe
-from kubeez_mcp_local.cookbook.journal import Journal, RunMismatchError
 from kubeez_mcp_local.cookbook.parse import parse_recipe
 from kubeez_mcp_local.cookbook.plan import deciding
-from kubeez_mcp_local.cookbook.prepare import Prepared, prepare
 from kubeez_mcp_local.cookbook.problems import RecipeError
 from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.runs.journal import Journal, RunMismatchError
+from kubeez_mcp_local.runs.prepare import Prepared, prepare
 
 if TYPE_CHECKING:
     from pathlib import Path

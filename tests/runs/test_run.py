@@ -10,17 +10,17 @@ from kubeez_mcp_local.cookbook.arguments import check_arguments
 from kubeez_mcp_local.cookbook.budget import Budget, budget_of
 from kubeez_mcp_local.cookbook.calls import ToolCallError
 from kubeez_mcp_local.cookbook.format import Origin, Recipe
-from kubeez_mcp_local.cookbook.journal import Journal, JournalError, RunMismatchError
 from kubeez_mcp_local.cookbook.parse import parse_recipe
 from kubeez_mcp_local.cookbook.plan import deciding
 from kubeez_mcp_local.cookbook.problems import RecipeError
-from kubeez_mcp_local.cookbook.run import run_recipe
 from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.runs.journal import Journal, JournalError, RunMismatchError
+from kubeez_mcp_local.runs.run import run_recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kubeez_mcp_local.cookbook.report import RunEvent, RunReport
+    from kubeez_mcp_local.runs.run import RunEvent, RunReport
 
 pytestmark = pytest.mark.anyio
 

@@ -8,14 +8,16 @@ import pytest
 
 from kubeez_mcp_local.bridge import Bridge
 from kubeez_mcp_local.cookbook.budget import budget_of
-from kubeez_mcp_local.cookbook.check import check_recipe, judge, sample_arguments
+from kubeez_mcp_local.cookbook.check import check_recipe, sample_arguments
 from kubeez_mcp_local.cookbook.format import Origin
 from kubeez_mcp_local.cookbook.library import Library
 from kubeez_mcp_local.cookbook.parse import parse_recipe
 from kubeez_mcp_local.cookbook.price import price_recipe
-from kubeez_mcp_local.cookbook.run import run_recipe
 from kubeez_mcp_local.cookbook.samples import Samples
-from kubeez_mcp_local.mcp_server.local_client import LocalClient
+from kubeez_mcp_local.mcp_server.server import KubeezServer
+from kubeez_mcp_local.runs.client import LocalClient
+from kubeez_mcp_local.runs.rehearsal import judge
+from kubeez_mcp_local.runs.run import run_recipe
 from kubeez_mcp_local.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def settings(folder: Path, **changes: Any) -> Settings:
 async def test_the_pack_is_rehearsed(name: str, tmp_path: Path) -> None:
     recipe = Library.of().get(name)
     arguments = sample_arguments(recipe, Samples(tmp_path / "samples"))
-    async with LocalClient(Bridge(settings(tmp_path)), name="rehearsal", recipe=name) as client:
+    async with LocalClient(Bridge(settings(tmp_path)), KubeezServer, name="rehearsal", recipe=name) as client:
         assert [str(one) for one in check_recipe(recipe, await client.tools())] == []
         prices = await price_recipe(recipe, arguments, client)
         report = await run_recipe(
@@ -63,7 +65,7 @@ async def test_the_pack_is_rehearsed(name: str, tmp_path: Path) -> None:
 async def test_a_run_id_never_pays_twice_however_often_it_is_used(tmp_path: Path, plain: str) -> None:
     recipe = parse_recipe(plain, Origin("draft", "a test"))
     arguments = sample_arguments(recipe)
-    async with LocalClient(Bridge(settings(tmp_path)), name="rehearsal") as client:
+    async with LocalClient(Bridge(settings(tmp_path)), KubeezServer, name="rehearsal") as client:
         for attempt in range(3):
             report = await run_recipe(
                 recipe,
@@ -82,7 +84,7 @@ async def test_a_run_id_never_pays_twice_however_often_it_is_used(tmp_path: Path
 async def test_two_runs_are_two_intentions_even_with_the_same_words(tmp_path: Path, plain: str) -> None:
     recipe = parse_recipe(plain, Origin("draft", "a test"))
     arguments = sample_arguments(recipe)
-    async with LocalClient(Bridge(settings(tmp_path)), name="rehearsal") as client:
+    async with LocalClient(Bridge(settings(tmp_path)), KubeezServer, name="rehearsal") as client:
         for run_id in ("one", "two"):
             await run_recipe(
                 recipe,
@@ -101,7 +103,7 @@ async def test_the_ceiling_of_the_settings_outranks_a_recipe(tmp_path: Path, pla
     recipe = parse_recipe(plain, Origin("draft", "a test"))
     arguments = sample_arguments(recipe)
     ceiling = settings(tmp_path, max_credits_per_call=5)
-    async with LocalClient(Bridge(ceiling), name="rehearsal") as client:
+    async with LocalClient(Bridge(ceiling), KubeezServer, name="rehearsal") as client:
         report = await run_recipe(
             recipe,
             arguments,
@@ -126,7 +128,7 @@ async def test_the_ceiling_of_the_settings_outranks_a_recipe(tmp_path: Path, pla
 async def test_choices_beside_the_defaults_are_rehearsed(name: str, given: dict[str, Any], tmp_path: Path) -> None:
     recipe = Library.of().get(name)
     arguments = sample_arguments(recipe, Samples(tmp_path / "samples")) | given
-    async with LocalClient(Bridge(settings(tmp_path)), name="rehearsal", recipe=name) as client:
+    async with LocalClient(Bridge(settings(tmp_path)), KubeezServer, name="rehearsal", recipe=name) as client:
         report = await run_recipe(
             recipe,
             arguments,

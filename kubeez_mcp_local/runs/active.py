@@ -6,8 +6,9 @@ waits for it, and after a crash it goes on from its record on disk.
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
@@ -15,29 +16,21 @@ import anyio.to_thread
 from kubeez_mcp_local.errors import KubeezError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.bridge.caller import Caller
     from kubeez_mcp_local.cookbook.calls import ToolCaller
     from kubeez_mcp_local.cookbook.format import Recipe
-    from kubeez_mcp_local.cookbook.prepare import Prepared
-    from kubeez_mcp_local.cookbook.report import RunEvent, RunReport
+    from kubeez_mcp_local.runs.client import LocalClient, ServerFactory
+    from kubeez_mcp_local.runs.prepare import Prepared
+    from kubeez_mcp_local.runs.run import RunEvent, RunReport
 
     Tools = Callable[[], AbstractAsyncContextManager[tuple[Bridge, ToolCaller]]]
 
 HEARTBEAT_SECONDS = 5.0
-
-
-class Reach(Protocol):
-    """Opens connections to tools, each with the bridge behind them."""
-
-    def bridge(self, recipe: str, client: str, *, agreed: bool = False) -> Tools:
-        """The tools of the bridge itself; when the user has `agreed` to the run, their questions are answered yes."""
-
-    def rehearsal(self, recipe: str) -> Tools:
-        """The tools of a sandbox."""
+_NOT_AGREED = "Its price was not agreed to; run it again to be asked."
 
 
 class RunBrokenError(KubeezError):
@@ -81,17 +74,17 @@ class ActiveRun:
             await progress(anyio.current_time() - began, None, self.news())
 
 
-class RecipeRuns:
+class ActiveRuns:
     """The runs of one bridge.
 
     Args:
         bridge: The parts of the product; runs go on in its background.
-        reach: How to reach tools.
+        server: Makes the servers whose tools runs call.
     """
 
-    def __init__(self, bridge: Bridge, reach: Reach) -> None:
+    def __init__(self, bridge: Bridge, server: ServerFactory) -> None:
         self._bridge = bridge
-        self._reach = reach
+        self._server = server
         self._runs: dict[tuple[str, str], ActiveRun] = {}
 
     async def start(
@@ -108,11 +101,11 @@ class RecipeRuns:
             InvalidArgumentError, RecipeError, RunMismatchError: It cannot be prepared.
             ConsentRequiredError, DeclinedError, ConsentCancelledError, ApprovalError: There was no yes.
         """
-        from kubeez_mcp_local.mcp_server.recipe_parts import prepare_run
+        from kubeez_mcp_local.runs.prepare import prepare_run
 
         if rehearse:
             given = await self._with_samples(recipe, given)
-        tools = self._reach.rehearsal(recipe.name) if rehearse else self._reach.bridge(recipe.name, caller.client)
+        tools = self._sandbox(recipe.name) if rehearse else self._tools(recipe.name, caller.client)
         async with tools() as (bridge, client):
             prepared = await prepare_run(bridge, recipe, given, client, run_id=run_id)
         key = (str(prepared.run_dir), prepared.run_id)
@@ -122,7 +115,7 @@ class RecipeRuns:
         agreed = not rehearse and await self._agreed(prepared, caller)
         run = self._runs[key] = ActiveRun(prepared, rehearse)
         if agreed:
-            tools = self._reach.bridge(recipe.name, caller.client, agreed=True)
+            tools = self._tools(recipe.name, caller.client, agreed=True)
         self._bridge.background.start(self._carry_out, run, tools)
         return run
 
@@ -173,6 +166,33 @@ class RecipeRuns:
             await self._bridge.ledger.redeem(approval)
         await self._bridge.ledger.use_up(prepared.identity)
         return True
+
+    def _tools(self, recipe: str, client: str, *, agreed: bool = False) -> Tools:
+        """The tools of the bridge itself; when the user has `agreed` to the run, their questions are answered yes."""
+
+        async def yes(_: str) -> bool:
+            return True
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[tuple[Bridge, LocalClient]]:
+            from kubeez_mcp_local.runs.client import LocalClient  # most servers never run a recipe
+
+            ask = yes if agreed else None
+            name = client or "run_recipe"
+            async with LocalClient(
+                self._bridge, self._server, name=name, recipe=recipe, ask=ask, cannot_ask=_NOT_AGREED, opened=True
+            ) as tools:
+                yield self._bridge, tools
+
+        return opened
+
+    def _sandbox(self, recipe: str) -> Tools:
+        """The tools of a sandbox; its outputs lie beside the real ones, in a folder of their own."""
+        from kubeez_mcp_local.runs.rehearsal import rehearsal
+
+        settings = self._bridge.settings
+        folder, outputs = settings.state_dir / "rehearsals", settings.output_dir / "rehearsals"
+        return lambda: rehearsal(settings, self._server, folder, recipe=recipe, outputs=outputs)
 
     async def _with_samples(self, recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:
         """`given`, with the recipe's own examples for required arguments that are missing."""

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from mcp import Client, MCPError
 from mcp.types import ElicitResult, Implementation
 
 from kubeez_mcp_local import __version__
+from kubeez_mcp_local.bridge.caller import CALL_KEY, RECIPE
 from kubeez_mcp_local.cookbook.calls import ToolCallError
-from kubeez_mcp_local.mcp_server.server import KubeezServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mcp.client.session import ClientRequestContext
+    from mcp.server import MCPServer
     from mcp.shared.dispatcher import ProgressFnT
     from mcp.types import CallToolResult, ElicitRequestFormParams, ElicitRequestURLParams, RequestParamsMeta
 
@@ -29,11 +30,18 @@ Ask = Callable[[str], Awaitable[bool]]
 """Puts a question about credits to the user; the answer is whether to spend them."""
 
 
+class ServerFactory(Protocol):
+    """Makes the server whose tools are called; `opened` as for `LocalClient`."""
+
+    def __call__(self, bridge: Bridge, *, opened: bool = False) -> MCPServer[Bridge]: ...
+
+
 class LocalClient:
     """Calls the tools of one bridge. Use as an async context manager.
 
     Args:
         bridge: The parts of the product.
+        server: Makes a server for them.
         name: What the ledger calls this client.
         recipe: The recipe on whose behalf it calls, for the ledger; empty without one.
         ask: Asks the user; without it nobody can be asked.
@@ -44,6 +52,7 @@ class LocalClient:
     def __init__(
         self,
         bridge: Bridge,
+        server: ServerFactory,
         *,
         name: str,
         recipe: str = "",
@@ -56,7 +65,7 @@ class LocalClient:
         self._cannot_ask = cannot_ask
         self._stack = AsyncExitStack()
         self._client = Client(
-            KubeezServer(bridge, opened=opened),
+            server(bridge, opened=opened),
             client_info=Implementation(name=name, version=__version__),
             elicitation_callback=self._answer if ask else None,
         )
@@ -132,7 +141,5 @@ def _refusal(result: Mapping[str, Any], answer: CallToolResult) -> ToolCallError
 
 
 def _meta(key: str, recipe: str) -> RequestParamsMeta | None:
-    from kubeez_mcp_local.mcp_server.call import CALL_KEY, RECIPE
-
     named: Any = {name: value for name, value in ((CALL_KEY, key), (RECIPE, recipe)) if value}
     return named or None

@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
+from kubeez_mcp_local.cookbook.budget import number
 from kubeez_mcp_local.cookbook.calls import ToolCallError
-from kubeez_mcp_local.cookbook.following import follow
-from kubeez_mcp_local.cookbook.purse import BudgetReached
 from kubeez_mcp_local.errors import KubeezError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from kubeez_mcp_local.cookbook.calls import ToolCaller
-    from kubeez_mcp_local.cookbook.journal import Journal
     from kubeez_mcp_local.cookbook.plan import Call
     from kubeez_mcp_local.cookbook.price import Quotes
-    from kubeez_mcp_local.cookbook.purse import Purse
+    from kubeez_mcp_local.runs.journal import Journal
 
 MAX_JOB_SECONDS = 3_600
 MAX_QUEUE_SECONDS = 3 * 3_600
@@ -30,6 +28,57 @@ _STOPPING = frozenset(
     {"insufficient_credits", "unauthorized", "missing_scope", "ceiling_reached"}
     | {"declined", "consent_cancelled", "approval_required"}
 )
+PAUSE_SECONDS = 2.0
+_OVER = ("completed", "failed")
+_LISTS = ("outputs", "songs", "files")
+
+
+class BudgetReached(Exception):  # noqa: N818 - stops a run, which is a normal end; the report tells
+    """The next call does not fit into what is left."""
+
+
+@dataclass(slots=True)
+class Purse:
+    """Credits of one run. Used from one event loop, so that check and reservation are one step."""
+
+    budget: float
+    spent: float = 0.0
+    _held: dict[str, float] = field(default_factory=dict)
+
+    def reserve(self, key: str, credits_: float | None) -> None:
+        """Hold back the price of a call.
+
+        Raises:
+            BudgetReached: It does not fit, or the price is unknown.
+        """
+        if credits_ is None:
+            raise BudgetReached(
+                "its price is unknown, so the budget cannot be kept; give the step an `at_most` in the recipe"
+            )
+        held = sum(self._held.values())
+        if self.spent + held + credits_ > self.budget + 1e-9:
+            raise BudgetReached(
+                f"it costs {number(credits_)} credits, and {number(max(self.budget - self.spent - held, 0))} of the "
+                f"budget of {number(self.budget)} are left"
+            )
+        self._held[key] = credits_
+
+    def hold(self, key: str, credits_: float) -> None:
+        """Hold back what an earlier attempt has already promised, whether it fits or not."""
+        self._held[key] = credits_
+
+    def settle(self, key: str, charged: float) -> None:
+        """The call is over and cost this much."""
+        self._held.pop(key, None)
+        self.spent += charged
+
+    def give_back(self, key: str) -> None:
+        """The call cost nothing."""
+        self._held.pop(key, None)
+
+    def keep(self, key: str) -> None:
+        """Nobody knows whether the call was charged: count it as spent."""
+        self.spent += self._held.pop(key, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,3 +225,63 @@ def charged(result: Mapping[str, Any], quote: float | None) -> float:
         if isinstance(value, (int, float)):
             return float(value)
     return 0.0
+
+
+async def follow(
+    call: ToolCaller,
+    started: Mapping[str, Any],
+    *,
+    clock: Callable[[], float],
+    sleep: Callable[[float], Awaitable[object]],
+    seconds: float,
+) -> dict[str, Any]:
+    """The finished result of everything `started` began.
+
+    Args:
+        call: Calls a tool; `wait_for_generation` is the one that is called here.
+        started: What the paid tool answered.
+        clock: Seconds.
+        sleep: Waits that many seconds; used when a wait comes back at once.
+        seconds: How long one call may take in all.
+
+    Raises:
+        ToolCallError: A job does not end in time; its credits may be spent.
+        KubeezError: What `wait_for_generation` raises.
+    """
+    if started.get("status") in _OVER:
+        return dict(started)
+    ids = list(started.get("generation_ids") or []) or [started.get("generation_id") or started.get("separation_id")]
+    deadline = clock() + seconds
+    results = []
+    for job_id in ids:
+        while True:
+            asked = clock()
+            result = await call("wait_for_generation", {"id": str(job_id)})
+            if result.get("status") in _OVER:
+                results.append(result)
+                break
+            if clock() > deadline:
+                raise ToolCallError(
+                    f"The job {job_id} was not over after {seconds / 60:g} minutes.",
+                    next_step="Run again with the same run id to go on waiting.",
+                    spent=None,
+                )
+            if clock() - asked < PAUSE_SECONDS:
+                await sleep(PAUSE_SECONDS)
+    return merge(results)
+
+
+def merge(results: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """One result of several jobs: their outputs in order, their costs summed, failed when all of them failed."""
+    if len(results) == 1:
+        return dict(results[0])
+    merged = dict(results[0])
+    for name in _LISTS:
+        merged[name] = [entry for result in results for entry in result.get(name) or []]
+    merged["generation_ids"] = [result.get("generation_id") for result in results]
+    merged["status"] = "completed" if any(result.get("status") == "completed" for result in results) else "failed"
+    costs = [result["cost"] for result in results if isinstance(result.get("cost"), dict)]
+    if costs:
+        names = {name for cost in costs for name in cost if name in ("quoted", "charged")}
+        merged["cost"] = {name: sum(cost.get(name) or 0 for cost in costs) for name in names}
+    return merged

@@ -1,0 +1,120 @@
+"""A plain recipe to read, change and break, and tools that make nothing: for the tests of recipes and their runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import anyio.lowlevel
+import pytest
+
+from kubeez_mcp_local.errors import KubeezError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PLAIN = """---
+name: plain
+title: A plain recipe
+description: One picture of one thing.
+version: 2
+tags: [image]
+arguments:
+  subject: {description: What is shown, required: true, max_length: 100}
+  aspect_ratio: {description: Frame, type: ratio, choices: ["1:1", "16:9"], default: "1:1"}
+  max_credits: {description: Ceiling, type: integer, minimum: 1, maximum: 500, default: 60}
+budget: "{{ max_credits }}"
+tools: [estimate, generate_media, wait_for_generation]
+steps:
+  - id: hero
+    tool: generate_media
+    with: {model: nano-banana-2, prompt: "A picture of {{ args.subject }}", aspect_ratio: "{{ args.aspect_ratio }}"}
+---
+Make a picture of {{ subject }} in {{ aspect_ratio }}.
+"""
+
+
+@pytest.fixture
+def plain() -> str:
+    """The text of a sound recipe called `plain`."""
+    return PLAIN
+
+
+@dataclass
+class FakeTools:
+    """Stands in for the MCP client: makes jobs that finish after a few waits, and remembers every call.
+
+    `prices` are credits by model; `trouble` maps a word of the prompt to the error to raise or the status to end with.
+    """
+
+    prices: dict[str, float | None] = field(default_factory=lambda: {"nano-banana-2": 14.0, "V5_5": 19.0})
+    trouble: dict[str, KubeezError | str] = field(default_factory=dict)
+    waits: int = 1
+    calls: list[tuple[str, dict[str, Any], str]] = field(default_factory=list)
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    by_key: dict[str, str] = field(default_factory=dict)
+    running: int = 0
+    most_running: int = 0
+
+    async def __call__(self, tool: str, arguments: Mapping[str, Any], *, key: str = "") -> dict[str, Any]:
+        self.calls.append((tool, dict(arguments), key))
+        await anyio.lowlevel.checkpoint()
+        match tool:
+            case "estimate":
+                price = self.prices.get(arguments["model"])
+                return {} if price is None else {"credits": price}
+            case "pick_model":
+                if arguments.get("sound"):
+                    return {"summary": "Nothing fits. The nearest is z-image."}
+                return {"model": "nano-banana-2", "credits": 14}
+            case "get_balance":
+                return {"credits": 100}
+            case "wait_for_generation":
+                return self._state(arguments["id"])
+        return self._start(tool, arguments, key)
+
+    def made(self, tool: str = "generate_media") -> list[dict[str, Any]]:
+        """The arguments of the paid calls."""
+        return [arguments for name, arguments, _ in self.calls if name == tool]
+
+    def _start(self, tool: str, arguments: Mapping[str, Any], key: str) -> dict[str, Any]:
+        text = str(arguments.get("prompt", ""))
+        status = "completed"
+        for word, trouble in self.trouble.items():
+            if word in text and isinstance(trouble, KubeezError):
+                raise trouble
+            if word in text and isinstance(trouble, str):
+                status = trouble
+        if key in self.by_key:
+            return {"generation_id": self.by_key[key], "status": "pending", "repeated": True}
+        job_id = f"job-{len(self.jobs) + 1}"
+        self.by_key[key] = job_id
+        self.jobs[job_id] = {"status": status, "waits": self.waits, "model": arguments.get("model", tool)}
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        return {"generation_id": job_id, "generation_ids": [job_id], "status": "pending"}
+
+    def _state(self, job_id: str) -> dict[str, Any]:
+        job = self.jobs[job_id]
+        if job["waits"] > 0:
+            job["waits"] -= 1
+            return {"generation_id": job_id, "status": "processing"}
+        if job.pop("waits", None) is not None:
+            self.running -= 1
+            job["waits"] = 0
+        if job["status"] == "failed":
+            return {"generation_id": job_id, "status": "failed", "error_message": "moderated"}
+        output = {"id": f"{job_id}-o", "url": f"https://media.example/{job_id}.png", "width": 1024, "height": 1024}
+        return {
+            "generation_id": job_id,
+            "status": "completed",
+            "outputs": [output],
+            "files": [{"path": f"/out/{job_id}.png", "media_type": "image/png", "size_bytes": 1}],
+            "cost": {"quoted": 14.0, "charged": self.prices.get(job["model"]) or 14.0},
+        }
+
+
+@pytest.fixture
+def tools() -> FakeTools:
+    """Tools that make nothing and remember everything."""
+    return FakeTools()
