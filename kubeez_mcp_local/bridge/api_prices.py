@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.catalogue.quotes import QuoteLine, rounded
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.rest.amounts import price_of
 from kubeez_mcp_local.rest.routes import ROUTES, Request
 
 if TYPE_CHECKING:
@@ -47,11 +48,11 @@ class ApiPrices:
         except KubeezError as error:
             log.info("the API names no price: %s", error.code)
             return None
-        each = _total(answer)
+        each = total_of(answer)
         return None if each is None else QuoteLine(job.model, rounded(each * job.count), "as the API estimates it")
 
 
-def _total(answer: Mapping[str, Any]) -> float | None:
-    amounts = (answer.get(name) for name in _TOTALS)
-    known = [amount for amount in amounts if isinstance(amount, int | float) and not isinstance(amount, bool)]
-    return next((float(amount) for amount in known if 0 <= amount < float("inf")), None)
+def total_of(answer: Mapping[str, Any]) -> float | None:
+    """The price that an answer names, in credits; `None` if it names none that can be true."""
+    amounts = (price_of(answer.get(name)) for name in _TOTALS)
+    return next((amount for amount in amounts if amount is not None), None)

@@ -15,6 +15,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kubeez_mcp_local.rest.amounts import price_of
+
 if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.model import Model
 
@@ -42,8 +44,10 @@ def rate_of(model: Model) -> Rate | None:
     """The per-second price of `model`, if one is known."""
     stated = _STATED.findall(model.cost_note)
     if len(stated) == 1:
-        amount, unit = stated[0]
-        per_second = float(amount) / (60 if unit.lower().startswith("m") else 1)
+        amount, unit = price_of(stated[0][0]), stated[0][1]
+        if amount is None:
+            return None
+        per_second = amount / (60 if unit.lower().startswith("m") else 1)
         return Rate(per_second, 0.0, "the model's cost note")
     audited = _AUDITED_PER_SECOND.get(model.id.lower())
     if audited is None or stated:

@@ -6,12 +6,12 @@ wrong type is left out with a note; cosmetic fields of the wrong type are treate
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.catalogue import ids
 from kubeez_mcp_local.catalogue.model import Model
+from kubeez_mcp_local.rest.amounts import MOST_FOR_A_JOB, number_of, price_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -79,7 +79,7 @@ def _model(model_id: str, row: Mapping[str, Any]) -> Model:
         name=_cosmetic(row, "display_name", "name") or model_id,
         type=model_type,
         provider=_cosmetic(row, "provider"),
-        credits=_number(row, "cost_per_generation", "cost", "credits"),
+        credits=_price(row, "cost_per_generation", "cost", "credits"),
         seconds=_seconds(row),
         generation_types=generation_types,
         requires_input=_flag(row, "requires_input_media") or False,
@@ -124,9 +124,17 @@ def _number(row: Mapping[str, Any], *names: str) -> float | None:
     value = _first(row, *names)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    number = None if isinstance(value, str) else number_of(value)
+    if number is None or number < 0:
         raise RowError(f"{names[0]} should be a number of at least 0, is {value!r}")
-    return float(value)
+    return number
+
+
+def _price(row: Mapping[str, Any], *names: str) -> float | None:
+    value = _number(row, *names)
+    if value is not None and price_of(value) is None:
+        raise RowError(f"{names[0]} should be a price, at most {MOST_FOR_A_JOB:,.0f} credits, is {value!r}")
+    return value
 
 
 def _whole(row: Mapping[str, Any], *names: str) -> int | None:
@@ -155,8 +163,8 @@ def _texts(row: Mapping[str, Any], *names: str) -> tuple[str, ...]:
 
 def _seconds(row: Mapping[str, Any]) -> int | None:
     value = row.get("estimated_time_seconds")
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-    return round(value) if usable and value is not None else None
+    number = None if isinstance(value, str) else number_of(value)
+    return round(number) if number is not None and number > 0 else None
 
 
 def _generation_types(row: Mapping[str, Any], abilities: Mapping[str, Any]) -> tuple[str, ...]:

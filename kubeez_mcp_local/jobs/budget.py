@@ -13,7 +13,8 @@ from kubeez_mcp_local.jobs.failures import (
     over_call_ceiling,
     over_day_ceiling,
 )
-from kubeez_mcp_local.jobs.money import MOST, is_amount, to_credits, to_micro
+from kubeez_mcp_local.jobs.money import is_amount, to_credits, to_micro
+from kubeez_mcp_local.rest.amounts import MOST
 
 if TYPE_CHECKING:
     import sqlite3

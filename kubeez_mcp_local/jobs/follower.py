@@ -13,6 +13,7 @@ import anyio
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.job import Job, State
 from kubeez_mcp_local.jobs.watching import GaveUpError, Rhythm, Watch
+from kubeez_mcp_local.rest.amounts import price_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -241,13 +242,24 @@ def end_state(generations: Sequence[Generation]) -> State:
     """What a job has come to. One request may have started several generations; one success is a success."""
     if not all(row.failed for row in generations):
         return State.COMPLETED
-    refunded = all(row.credits_deducted is not None and row.credits_deducted <= 0 for row in generations)
+    refunded = all(_told(row) is not None and price_of(_told(row)) == 0 for row in generations)
     return State.REFUNDED if refunded else State.FAILED
 
 
 def charge_of(job: Job, generations: Sequence[Generation]) -> float | None:
-    """What a job really cost: the API's own figures, else the quote; nothing for what failed (rest-api.md §3.4)."""
-    figures = [0.0 if row.failed and row.credits_deducted is None else row.credits_deducted for row in generations]
-    if all(figure is not None for figure in figures):
-        return max(sum(figure or 0.0 for figure in figures), 0.0)
-    return job.reserved if job.quote_credits is not None else None
+    """What a job really cost: the API's own figures, else the quote; nothing for what failed (rest-api.md §3.4).
+
+    A failed job whose figure cannot be true is `None`: whether the API kept anything of the quote is not known.
+    """
+    figures = [0.0 if row.failed and _told(row) is None else price_of(_told(row)) for row in generations]
+    known = [figure for figure in figures if figure is not None]
+    if len(known) == len(figures):
+        return sum(known)
+    if job.quote_credits is None or all(row.failed for row in generations):
+        return None
+    return job.reserved
+
+
+def _told(row: Generation) -> object:
+    """The API's figure as it came, or `None` if it gave none."""
+    return row.raw.get("credits_deducted", row.credits_deducted)

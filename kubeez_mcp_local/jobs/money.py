@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 
+from kubeez_mcp_local.rest.amounts import MOST
+
 MICRO = 1_000_000
-MOST = 1_000_000_000.0
-"""Credits that anything may cost; whatever is above cannot be true, and sums of it would not fit into the ledger."""
 
 
 def to_micro(amount: float) -> int:
-    """Credits as a whole number of millionths.
+    """Credits as a whole number of millionths; whatever costs anything costs at least one of them.
 
     Raises:
         ValueError: `amount` is negative, not a number, or more than anything costs.
     """
     if not is_amount(amount):
         raise ValueError(f"{amount!r} is not an amount of credits")
-    return round(amount * MICRO)
+    return max(round(amount * MICRO), int(amount > 0))
 
 
 def is_amount(amount: float) -> bool:

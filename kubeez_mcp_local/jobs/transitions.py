@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kubeez_mcp_local.jobs.job import State
 from kubeez_mcp_local.jobs.money import is_amount, to_micro
 from kubeez_mcp_local.jobs.rows import to_json
+from kubeez_mcp_local.rest.amounts import price_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -17,7 +18,7 @@ def accept(
     connection: sqlite3.Connection, job_id: str, generation_ids: Sequence[str], estimate: float | None, now: float
 ) -> bool:
     """The API took it. Its own estimate, where it gives one, replaces what was held back; zero is none."""
-    known = to_micro(estimate) if estimate and is_amount(estimate) else None
+    known = to_micro(estimate) if estimate and price_of(estimate) is not None else None
     changed = connection.execute(
         "UPDATE jobs SET state = 'accepted', accepted_at = ?1, paced_at = ?1, settled_at = NULL, charged = NULL, "
         "error_code = NULL, error = NULL, reserved = COALESCE(?2, NULLIF(reserved, 0), quote, 0), "

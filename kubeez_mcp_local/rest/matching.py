@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.rest.amounts import number_of
 from kubeez_mcp_local.rest.failures import NotOfferedError
-from kubeez_mcp_local.rest.wire import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from kubeez_mcp_local.rest.amounts import balance_of
 from kubeez_mcp_local.rest.wire import (
     MEDIA_ORIGIN,
     Accepted,
     Balance,
     Generation,
     Uploaded,
-    number_of,
     resolve_url,
 )
 
@@ -35,9 +35,9 @@ def read_balance(payload: object) -> Balance:
     amount = first(row, "credits", "balance", "total")
     if isinstance(amount, dict):
         amount = first(amount, "credits", "balance", "total")
-    number = number_of(amount)
+    number = balance_of(amount)
     if number is None:
-        raise ParseError("it holds no number of credits")
+        raise ParseError("it holds no number of credits that an account can have")
     return Balance.model_validate({**row, "credits": number})
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+
+from kubeez_mcp_local.rest.amounts import number_of, price_of
 
 Status = Literal["pending", "processing", "completed", "failed"]
 MEDIA_ORIGIN = "https://media.kubeez.com"
@@ -25,21 +26,6 @@ def status_of(word: object) -> Status:
     if text in _FAILURE:
         return "failed"
     return "pending" if text in _WAITING or not text else "processing"
-
-
-def number_of(value: object) -> float | None:
-    """A finite number, also from text such as `"12.5"` or `"5s"`; `None` for everything else."""
-    if isinstance(value, str):
-        try:
-            value = float(value.strip().removesuffix("s"))
-        except ValueError:
-            return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
 
 
 def _whole(value: object) -> int | None:
@@ -81,6 +67,7 @@ def resolve_url(value: object, media_origin: str = MEDIA_ORIGIN) -> str | None:
 
 Text = Annotated[str | None, BeforeValidator(_text)]
 Number = Annotated[float | None, BeforeValidator(number_of)]
+Price = Annotated[float | None, BeforeValidator(price_of)]
 Whole = Annotated[int | None, BeforeValidator(_whole)]
 Flag = Annotated[bool | None, BeforeValidator(_flag)]
 Url = Annotated[str | None, BeforeValidator(_url)]
@@ -139,7 +126,7 @@ class Generation(Wire):
     created_at: Text = None
     completed_at: Text = None
     processing_time_ms: Whole = None
-    credits_deducted: Number = None
+    credits_deducted: Price = None
     error_message: Text = None
     outputs: list[Output] = []
     songs: list[Song] = []
@@ -184,7 +171,7 @@ class Accepted(Wire):
     generation_ids: list[str] = Field(min_length=1)
     status: Annotated[Status, BeforeValidator(status_of)] = "pending"
     model: Text = None
-    estimated_cost_credits: Number = None
+    estimated_cost_credits: Price = None
     message: Text = None
     raw: dict[str, Any] = Field(default_factory=dict, repr=False)
 

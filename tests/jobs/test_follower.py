@@ -41,6 +41,28 @@ async def test_a_job_is_followed_settled_and_saved(
         assert sidecar["credits"] == {"quoted": 14, "basis": "catalogue", "charged": 10.5}
 
 
+async def test_an_impossible_charge_leaves_the_quote_in_force(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble(follow=True, per_day=1000) as bridge:
+        for number, charged in enumerate((-14.0, float("nan"), float("inf"), 100_001.0, None), start=1):
+            job = await started(bridge, sendable(f"done {number}"), person)
+            api.finish(f"gen-{number}", charged=charged)
+            done = await bridge.follower.wait(job, timeout=5)
+            assert (done.state, done.charged, done.reserved) == (State.COMPLETED, 14, 0)
+        assert (await bridge.ledger.today()).spent == 5 * 14
+
+
+async def test_whether_a_failed_job_with_an_impossible_charge_was_refunded_is_not_known(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble(follow=True) as bridge:
+        job = await started(bridge, sendable(), person)
+        api.finish("gen-1", status="failed", charged=-14.0, outputs=[])
+        done = await bridge.follower.wait(job, timeout=5)
+        assert (done.state, done.charged, done.reserved) == (State.FAILED, None, 14)
+
+
 async def test_many_waiters_share_one_follower(assemble: Any, sendable: Any, api: Any, person: Any) -> None:
     async with assemble() as bridge:
         job = await started(bridge, sendable(), person)

@@ -188,7 +188,7 @@ def test_ceilings_are_numbers(value: float) -> None:
         Ceilings(value, 1)
 
 
-@pytest.mark.parametrize("estimate", [0.0, -3.0, 1e300])
+@pytest.mark.parametrize("estimate", [0.0, -3.0, 100_001.0, 1e300, float("nan"), float("inf")])
 def test_an_estimate_that_says_nothing_releases_nothing(
     ledger_file: LedgerFile, order: Orders, estimate: float
 ) -> None:
@@ -197,10 +197,15 @@ def test_an_estimate_that_says_nothing_releases_nothing(
 
 
 def test_a_charge_that_cannot_be_true_keeps_what_was_reserved(ledger_file: LedgerFile, order: Orders) -> None:
-    job = claimed(ledger_file, order(price=14.0))
-    ledger_file.accepted(job.id, ["gen-1"])
-    settled, _ = ledger_file.settled(job.id, State.COMPLETED, 1e300, [])
-    assert (settled.state, settled.charged, settled.reserved) == (State.COMPLETED, None, 14)
+    for charged in (1e300, -14.0, float("nan"), float("inf")):
+        job = accepted(ledger_file, order(f"charged {charged}", price=14.0), f"gen-{charged}")
+        settled, _ = ledger_file.settled(job.id, State.COMPLETED, charged, [])
+        assert (settled.state, settled.charged, settled.reserved) == (State.COMPLETED, None, 14)
+
+
+def test_the_smallest_price_is_more_than_nothing(open_file: Opener, order: Orders) -> None:
+    with pytest.raises(CeilingError, match="is 0, so nothing may be spent"):
+        open_file(per_call=0).claim([order(price=0.0000001)])
 
 
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), 1e300])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # --8<-- copied from here
 CDN = "https://media.kubeez.com"
 AT_ONCE = 5  # jobs that run side by side
+DEAREST = 100_000  # credits; no job costs more
 GIVE_UP_AFTER = 3600.0  # seconds for one job
 TRIES = 6  # of a request that costs nothing
 LENGTH_IN_ID = re.compile(r"-(\d+)s(?=-|$)")  # such as seedance-1-5-pro-720p-4s
@@ -126,7 +127,7 @@ class Kubeez:
 
     def price(self, name: str, model: str, at_most: float | None) -> float:
         """Credits to reckon with: what the recipe allows for a job whose price depends on it, else the list price."""
-        listed = self.models.get(model, {}).get("cost_per_generation")
+        listed = price_told(self.models.get(model, {}).get("cost_per_generation"))
         price = listed if at_most is None else at_most
         if price is None and self.budget != float("inf"):
             raise Failed(f"{name}: the API names no price for {model or 'this job'}, so it cannot be held to a budget.")
@@ -147,7 +148,7 @@ class Kubeez:
         job_id = answer.get("generation_id") or answer.get("separation_id") or answer.get("id")
         if not job_id:
             raise Unknown(f"{name}: the answer names no job: {str(answer)[:200]}")
-        sent = {"id": job_id, "credits": float(answer.get("estimated_cost_credits") or price)}
+        sent = {"id": job_id, "credits": price_told(answer.get("estimated_cost_credits")) or price}
         self.remember(name, sent)
         print(f"{name}: started {job_id}", flush=True)  # noqa: T201
         return sent
@@ -344,6 +345,13 @@ def parsed(answer: httpx.Response) -> dict[str, Any]:
         kind = NotFound if answer.status_code == 404 else Failed
         raise kind(f"{answer.request.url.path}: {answer.status_code} {said or answer.text[:200]}")
     return data
+
+
+def price_told(value: object) -> float | None:
+    """Credits as the API tells them; `None` for what no job can cost, such as -14: then the earlier price holds."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= DEAREST:
+        return None
+    return float(value)
 
 
 def pause(attempt: int, retry_after: str | None) -> float:
