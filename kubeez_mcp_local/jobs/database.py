@@ -15,6 +15,7 @@ from kubeez_mcp_local.jobs.failures import (
     LedgerError,
     LockedLedgerError,
     NewerLedgerError,
+    ReplacedLedgerError,
     UnwritableLedgerError,
 )
 from kubeez_mcp_local.jobs.schema import APPLICATION_ID, MIGRATIONS, VERSION
@@ -53,8 +54,10 @@ class Database:
         self._busy_seconds = busy_seconds
         self._pause = pause
         self._lock = threading.Lock()
+        self._files: dict[Path, tuple[int, int]] = {}
         try:
             _create_private(path)
+            opened = identity(path)
         except OSError as error:
             raise UnwritableLedgerError(
                 path, f"cannot be made: {error.strerror or error}", next_step="Set KUBEEZ_STATE_DIR to another folder."
@@ -65,21 +68,27 @@ class Database:
             )
         try:
             with self._explained():
-                self._prepare()
+                self._prepare(opened)
         except LedgerError:
             self._connection.close()
             raise
 
     @contextlib.contextmanager
-    def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+    def write(self, *, durable: bool = True, busy_seconds: float | None = None) -> Iterator[sqlite3.Connection]:
         """One write transaction: the block sees a state that no other process can change, and happens whole or not.
 
         With `durable=False` the disk is not waited for: fast, and safe against a killed process but not a power cut.
+
+        Raises:
+            ReplacedLedgerError: What is at the ledger's path now is not what this connection writes to.
         """
         with self._lock, self._explained():
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            if busy_seconds is not None:
+                self._connection.execute(f"PRAGMA busy_timeout = {int(busy_seconds * 1000)}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._check_identity()
                 yield self._connection
                 self._connection.execute("COMMIT")
             except BaseException:
@@ -89,21 +98,36 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """One consistent view for reading; does not wait for writers."""
+        """One consistent view for reading; does not wait for writers.
+
+        Raises:
+            ReplacedLedgerError: As `write`.
+        """
         with self._lock, self._explained():
             self._connection.execute("BEGIN")
             try:
+                self._check_identity()
                 yield self._connection
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
+
+    def _check_identity(self) -> None:
+        """SQLite goes on for ever with a file that was removed or replaced; what it writes there is seen by nobody."""
+        for path, opened in self._files.items():
+            try:
+                now = identity(path)
+            except OSError as error:
+                raise ReplacedLedgerError(self.path, f"{path.name}: {error.strerror or 'not there'}") from None
+            if now != opened:
+                raise ReplacedLedgerError(self.path, f"{path.name} is another file now")
 
     def close(self) -> None:
         """Close the connection; the file needs nothing further."""
         with self._lock:
             self._connection.close()
 
-    def _prepare(self) -> None:
+    def _prepare(self, opened: tuple[int, int]) -> None:
         connection = self._connection
         connection.row_factory = sqlite3.Row
         connection.execute("BEGIN")  # one view: another process may be making the tables right now
@@ -113,6 +137,11 @@ class Database:
         connection.execute("PRAGMA foreign_keys = ON")
         if self._version() < VERSION:
             self._migrate()
+        # The log and the shared memory beside the file stay for as long as anybody has the ledger open.
+        beside = [self.path.with_name(self.path.name + ending) for ending in ("-wal", "-shm")]
+        self._files = {path: identity(path) for path in (self.path, *beside) if path.exists()}
+        if self._files.get(self.path) != opened:
+            raise ReplacedLedgerError(self.path, "while it was being opened")
 
     def _write_ahead(self) -> None:
         """Switch to a write-ahead log. SQLite does not wait for other processes here, so it is tried for a while."""
@@ -174,6 +203,16 @@ class Database:
             if explained is None:
                 raise
             raise explained from error
+
+
+def identity(path: Path) -> tuple[int, int]:
+    """Which file this is, whatever its name: device and inode.
+
+    Raises:
+        OSError: There is none.
+    """
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def _create_private(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.money import spoken
@@ -53,6 +53,20 @@ class UnwritableLedgerError(LedgerError):
     """The folder or file is read-only, or the disk is full."""
 
     code = "ledger_unwritable"
+
+
+class ReplacedLedgerError(LedgerError):
+    """The file is not the one any more that this process opened: it was removed, moved or replaced meanwhile."""
+
+    code = "ledger_replaced"
+
+    def __init__(self, path: Path, changed: str) -> None:
+        super().__init__(
+            path,
+            f"was removed, moved or replaced while this server was running ({changed})",
+            next_step="Put the state folder back as it was, or restart this server to begin with what is there now; "
+            "it then knows nothing of jobs that only the old folder has.",
+        )
 
 
 class UnknownJobError(KubeezError):
@@ -123,6 +137,15 @@ class NotAcceptedError(KubeezError):
         self.job = job
 
 
+class NotSentError(KubeezError):
+    """A claimed request never left. Nothing was sent, nothing was charged."""
+
+    code = "not_sent"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, next_step="Call again.", retry_safe=True)
+
+
 class UnrecordedJobError(KubeezError):
     """The API accepted a request, but the ledger cannot be written any more."""
 
@@ -185,6 +208,30 @@ class BusyError(KubeezError):
             retry_safe=True,
         )
         self.retry_after = seconds
+
+
+def told(error: KubeezError) -> dict[str, Any]:
+    """What the caller of a refused job is told, to be kept for those who wait for the same job."""
+    return {
+        "code": error.code,
+        "message": error.message,
+        "next_step": error.next_step,
+        "retry_safe": error.retry_safe,
+        "retry_after": error.retry_after,
+    }
+
+
+def refusal_of(job: Job) -> KubeezError:
+    """Why a job was refused, in the words in which its first caller was told."""
+    known = {"code": job.error_code, "message": job.error, **(job.verdict or {})}
+    error = KubeezError(
+        known["message"] or "It was not sent.",
+        next_step=known.get("next_step", "Call again."),
+        retry_safe=bool(known.get("retry_safe", True)),
+    )
+    error.code = known["code"] or NotSentError.code
+    error.retry_after = known.get("retry_after")
+    return error
 
 
 def over_call_ceiling(amount: float, ceiling: float) -> CeilingError:

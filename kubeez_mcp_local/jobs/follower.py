@@ -141,8 +141,12 @@ class Follower:
     async def _follow(self, job: Job) -> None:
         following = self._followed[job.id]
         try:
-            generations = await self._results(job, following)
-            settled, ours = await self._settle(job, generations)
+            while True:
+                generations = await self._results(job, following)
+                settled, ours = await self._settle(job, generations)
+                if settled.state is not State.ACCEPTED:
+                    break
+                job = settled  # it has got further ids meanwhile
             if ours:
                 await self._save(settled, generations)
             else:

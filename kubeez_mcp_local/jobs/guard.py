@@ -32,10 +32,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kubeez_mcp_local.jobs.order import Order
+    from kubeez_mcp_local.jobs.ownership import Fate
 
 REPEAT_SECONDS = 600.0
 """How long after a job is done the same call counts as a repeat and not as a new wish."""
 
+_ENDED = "The process ended before the answer came."
+_VANISHED = "The lock file of the process that was sending it is gone, and whether it still runs cannot be told."
 _LEFT_BEHIND = f"SELECT id FROM {OPEN_JOBS} AND account = ? AND state = 'sending' AND owner = ?"
 
 
@@ -56,11 +59,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Caller:
-    """On whose behalf the guard decides."""
+    """On whose behalf the guard decides. `fate_of` another owner is noted in this transaction if it has ended."""
 
     account: str
     owner: str
-    is_dead: Callable[[str], bool]
+    fate_of: Callable[[str], Fate]
 
 
 @dataclass(frozen=True)
@@ -122,26 +125,30 @@ def decide(
 
 
 def recover(connection: sqlite3.Connection, caller: Caller, now: float) -> None:
-    """Settle what ended processes left in `sending`: never sent means refused, sent means unknown."""
+    """Settle what ended processes left in `sending`: never sent means refused, sent means unknown.
+
+    Of an owner that cannot be proven to have ended nobody can say that its requests will not leave, or have not left.
+    """
     owners = connection.execute(
         f"SELECT DISTINCT owner FROM {OPEN_JOBS} AND account = ? AND state = 'sending' AND owner <> ?",
         (caller.account, caller.owner),
     ).fetchall()
     for (owner,) in owners:
-        if not caller.is_dead(owner):
+        fate = caller.fate_of(owner)
+        if fate == "alive":
             continue
         ours = (caller.account, owner)
+        if fate == "ended":
+            connection.execute(
+                "UPDATE jobs SET state = 'refused', reserved = 0, charged = 0, settled_at = ?, "
+                "error_code = 'interrupted', error = 'The process ended before the request was sent.' "
+                f"WHERE id IN ({_LEFT_BEHIND} AND sent_at IS NULL)",
+                (now, *ours),
+            )
         connection.execute(
-            "UPDATE jobs SET state = 'refused', reserved = 0, settled_at = ?, error_code = 'interrupted', "
-            "error = 'The process ended before the request was sent.' "
-            f"WHERE id IN ({_LEFT_BEHIND} AND sent_at IS NULL)",
-            (now, *ours),
-        )
-        connection.execute(
-            "UPDATE jobs SET state = 'unknown', paced_at = ?, error_code = 'interrupted', "
-            "error = 'The process ended before the answer came.' "
+            "UPDATE jobs SET state = 'unknown', paced_at = ?, error_code = 'interrupted', error = ? "
             f"WHERE id IN ({_LEFT_BEHIND})",
-            (now, *ours),
+            (now, _ENDED if fate == "ended" else _VANISHED, *ours),
         )
 
 

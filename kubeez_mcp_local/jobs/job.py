@@ -59,6 +59,7 @@ class Job:
         charged: What it really cost; `None` while that is not known.
         results: The API's final answers, one for each generation id.
         files: Outputs saved so far.
+        verdict: Why it was refused, as its caller was told; see `failures.told`.
         answered_at: When its answer came, or when waiting for it was given up.
         save_error: Why outputs could not be saved, if so. The URLs in `results` remain.
     """
@@ -94,6 +95,7 @@ class Job:
     answered_at: float | None
     accepted_at: float | None
     settled_at: float | None
+    verdict: Mapping[str, Any] | None = None
 
     @property
     def generation_id(self) -> str | None:

@@ -83,8 +83,8 @@ class Ledger:
     async def dispatch(self, job: Job, allowed: Limits) -> Wait | None:
         return await self._run(lambda file: file.dispatch(job, allowed))
 
-    async def take_back(self, job_id: str) -> None:
-        await self._run(lambda file: file.take_back(job_id))
+    async def take_back(self, job_id: str) -> bool:
+        return await self._run(lambda file: file.take_back(job_id))
 
     async def pause(self, bucket: str, seconds: float) -> None:
         await self._run(lambda file: file.pause(bucket, seconds))
@@ -98,8 +98,8 @@ class Ledger:
     async def adopt(self, job_id: str, generation_id: str) -> bool:
         return await self._run(lambda file: file.adopt(job_id, generation_id))
 
-    async def refused(self, job_id: str, code: str, message: str) -> Job:
-        return await self._run(lambda file: file.refused(job_id, code, message))
+    async def refused(self, job_id: str, code: str, message: str, verdict: Mapping[str, Any] | None = None) -> Job:
+        return await self._run(lambda file: file.refused(job_id, code, message, verdict))
 
     async def unknown(self, job_id: str, code: str, message: str) -> Job:
         return await self._run(lambda file: file.unknown(job_id, code, message))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from kubeez_mcp_local.jobs.failures import NotSentError
 from kubeez_mcp_local.jobs.rows import OPEN_JOBS
 
 if TYPE_CHECKING:
@@ -61,22 +62,47 @@ class Wait:
 
 
 def dispatch(connection: sqlite3.Connection, job: Job, limits: Limits, now: float) -> Wait | None:
-    """Note that `job` leaves now, if the limits allow it; else say how long to wait. Runs in a write transaction."""
+    """Note that `job` leaves now, if the limits allow it; else say how long to wait. Runs in a write transaction.
+
+    Raises:
+        NotSentError: It is not waiting to be sent any more, so it must not leave.
+    """
+    row = connection.execute("SELECT state FROM jobs WHERE id = ?", (job.id,)).fetchone()
+    if row is None or row[0] != "sending":
+        raise _taken_away(job, row)
     wait = (
         _paused(connection, job.account, job.bucket, now)
         or _rate(connection, job.account, job.bucket, limits, now)
         or _running(connection, job.account, job.bucket, limits, now)
     )
-    if wait is None:
+    if wait is not None:
+        return wait
+    changed = connection.execute(
+        "UPDATE jobs SET sent_at = ?, paced_at = ? WHERE id = ? AND state = 'sending'", (now, now, job.id)
+    ).rowcount
+    if not changed:
+        raise _taken_away(job, row)
+    return None
+
+
+def _taken_away(job: Job, row: sqlite3.Row | None) -> NotSentError:
+    state = "unheard of" if row is None else row[0]
+    return NotSentError(
+        f"Job {job.id} was about to be sent, but the ledger has it as {state}: another server of this machine took "
+        "this one for ended. Nothing was sent."
+    )
+
+
+def take_back(connection: sqlite3.Connection, job_id: str) -> bool:
+    """Note that the API turned the request away (429) and that it has not been sent again yet.
+
+    False if the job is not being sent any more; then it must not be sent again.
+    """
+    return bool(
         connection.execute(
-            "UPDATE jobs SET sent_at = ?, paced_at = ? WHERE id = ? AND state = 'sending'", (now, now, job.id)
-        )
-    return wait
-
-
-def take_back(connection: sqlite3.Connection, job_id: str) -> None:
-    """Note that the API turned the request away (429) and that it has not been sent again yet."""
-    connection.execute("UPDATE jobs SET sent_at = NULL, paced_at = NULL WHERE id = ? AND state = 'sending'", (job_id,))
+            "UPDATE jobs SET sent_at = NULL, paced_at = NULL WHERE id = ? AND state = 'sending'", (job_id,)
+        ).rowcount
+    )
 
 
 def pause(connection: sqlite3.Connection, account: str, bucket: str, seconds: float, now: float) -> None:

@@ -81,7 +81,8 @@ class Pacer:
     async def turned_away(self, job: Job, retry_after: float | None) -> float:
         """The API said 429: nobody sends to this bucket for a while. Returns for how many seconds.
 
-        Without `Retry-After` that is until the API's next minute begins.
+        Without `Retry-After` that is until the API's next minute begins. A job that has been taken away meanwhile is
+        stopped by `leave`.
         """
         window = self._limits.window
         seconds = retry_after

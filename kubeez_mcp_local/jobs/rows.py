@@ -52,6 +52,7 @@ def job_from(connection: sqlite3.Connection, row: sqlite3.Row) -> Job:
         answered_at=row["paced_at"],
         accepted_at=row["accepted_at"],
         settled_at=row["settled_at"],
+        verdict=None if row["verdict"] is None else json.loads(row["verdict"]),
     )
 
 

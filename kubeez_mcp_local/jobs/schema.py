@@ -8,7 +8,7 @@ ledger has grown, and no code path can change a job's amounts without changing t
 from __future__ import annotations
 
 APPLICATION_ID = 0x4B425A4C
-VERSION = 1
+VERSION = 2
 
 _V1 = """
 CREATE TABLE jobs (
@@ -121,5 +121,21 @@ CREATE INDEX reads_window ON reads (account, valid_until);
 CREATE TABLE latest_day (only INTEGER PRIMARY KEY CHECK (only = 0), day TEXT NOT NULL);
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1,)
+_V2 = """
+CREATE TABLE owners (
+    id TEXT PRIMARY KEY,
+    host TEXT NOT NULL,
+    boot TEXT NOT NULL,
+    space TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    started TEXT NOT NULL,
+    lock_device TEXT,
+    lock_inode TEXT,
+    registered_at REAL NOT NULL,
+    ended_at REAL
+) WITHOUT ROWID;
+ALTER TABLE jobs ADD COLUMN verdict TEXT;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2)
 """`MIGRATIONS[n]` leads from version n to n + 1. Released steps are never edited; new ones are appended."""

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 import anyio
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.failures import LedgerError, NotAcceptedError, UnrecordedJobError, UnsettledJobError
+from kubeez_mcp_local.jobs.failures import (
+    LedgerError,
+    NotAcceptedError,
+    NotSentError,
+    UnrecordedJobError,
+    UnsettledJobError,
+    told,
+)
 from kubeez_mcp_local.jobs.job import Job, State
 from kubeez_mcp_local.rest import failures as api_failures
 
@@ -197,13 +204,15 @@ class Sender:
         letter.error = error if isinstance(error, KubeezError) else api_failures.AmbiguousError(_words(error))
         code, message = letter.error.code, letter.error.message
         letter.job = await self._insist(lambda: self._ledger.unknown(letter.job.id, code, message))
-        if letter.abandoned:
+        if letter.job.generation_ids and letter.job.state is not State.UNKNOWN:
+            letter.error = None  # somebody has found it meanwhile
+            self._on_accepted(letter.job)
+        elif letter.abandoned:
             self._keep_at_it()
 
     async def _refuse(self, job: Job, error: BaseException) -> Job:
-        code = error.code if isinstance(error, KubeezError) else "not_sent"
-        message = error.message if isinstance(error, KubeezError) else _words(error)
-        return await self._insist(lambda: self._ledger.refused(job.id, code, message))
+        known = error if isinstance(error, KubeezError) else NotSentError(_words(error))
+        return await self._insist(lambda: self._ledger.refused(job.id, known.code, known.message, told(known)))
 
     async def _settled_soon(self, job: Job, error: KubeezError) -> Job:
         """The answer is missing; perhaps the API's history already knows."""

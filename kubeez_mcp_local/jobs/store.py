@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.jobs import approvals, budget, frozen, guard, limits, summary, transitions
 from kubeez_mcp_local.jobs.database import BUSY_SECONDS, Database
-from kubeez_mcp_local.jobs.failures import UnknownJobError, UnwritableLedgerError, WrongStateError
+from kubeez_mcp_local.jobs.failures import LedgerError, UnknownJobError, UnwritableLedgerError, WrongStateError
 from kubeez_mcp_local.jobs.job import Job, SavedFile, State
-from kubeez_mcp_local.jobs.ownership import Owner
-from kubeez_mcp_local.jobs.rows import files_json, job_with
+from kubeez_mcp_local.jobs.money import to_micro
+from kubeez_mcp_local.jobs.ownership import Owner, start_of
+from kubeez_mcp_local.jobs.rows import files_json, job_with, to_json
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from kubeez_mcp_local.jobs.limits import Limits, Wait
     from kubeez_mcp_local.jobs.order import Order
+    from kubeez_mcp_local.jobs.ownership import Fate, Process
+
+log = logging.getLogger(__name__)
 
 FILE_NAME = "ledger.db"
+_CLOSE_SECONDS = 0.1
 
 
 class LedgerFile:
@@ -33,6 +41,8 @@ class LedgerFile:
         clock: Seconds since 1970.
         random_bytes: Source of approval codes.
         busy_seconds: How long to wait for other processes.
+        process: What the ledger knows this process by; by default what the system says of it.
+        start_of: When the process with a given id began, see `ownership.start_of`.
 
     Raises:
         LedgerError: From here and from every method: the file cannot be used.
@@ -47,15 +57,18 @@ class LedgerFile:
         clock: Callable[[], float] = time.time,
         random_bytes: Callable[[int], bytes] = os.urandom,
         busy_seconds: float = BUSY_SECONDS,
+        process: Process | None = None,
+        start_of: Callable[[int], str | None] = start_of,
     ) -> None:
         self.path = state_dir / FILE_NAME
         self.account = account
         self.ceilings = ceilings
         self._clock = clock
         self._random_bytes = random_bytes
+        self._closed = False
         self._database = Database(self.path, busy_seconds=busy_seconds)
         try:
-            self._owner = Owner(state_dir / "owners")
+            self._owner = Owner(state_dir / "owners", process, start_of=start_of)
         except OSError as error:
             self._database.close()
             raise UnwritableLedgerError(
@@ -66,8 +79,22 @@ class LedgerFile:
 
     def close(self) -> None:
         """Let go of the file. Jobs still `sending` count as those of an ended process from now on."""
-        self._database.close()
-        self._owner.close()
+        if not self._closed:
+            self._closed = True
+            self._owner.close(noted=self._note_end())
+            self._database.close()
+
+    def _note_end(self) -> bool:
+        """Whether the ledger knows that this owner sends nothing more. Nobody waits long for that at the end."""
+        if not self._owner.enrolled:
+            return True
+        try:
+            with self._database.write(durable=False, busy_seconds=_CLOSE_SECONDS) as connection:
+                self._owner.end(connection, self._clock())
+        except LedgerError as error:
+            log.info("the end of this process is not noted in the ledger: %s", error.code)
+            return False
+        return True
 
     # The guard
 
@@ -91,9 +118,18 @@ class LedgerFile:
         self, orders: Sequence[Order], *, claim: bool, approval: approvals.Approval | None = None
     ) -> guard.Decision:
         with self._database.write() as connection:
+            if claim:
+                self._enrol(connection)
             decision = guard.decide(
-                connection, orders, self._caller(), self.ceilings, self._clock(), claim=claim, approval=approval
+                connection,
+                orders,
+                self._caller(connection),
+                self.ceilings,
+                self._clock(),
+                claim=claim,
+                approval=approval,
             )
+        self._owner.tidy()
         if decision.refusal is not None:
             raise decision.refusal
         return decision
@@ -101,7 +137,8 @@ class LedgerFile:
     def recover(self) -> None:
         """Settle what ended processes left in `sending`."""
         with self._database.write() as connection:
-            guard.recover(connection, self._caller(), self._clock())
+            guard.recover(connection, self._caller(connection), self._clock())
+        self._owner.tidy()
 
     # Consent
 
@@ -147,14 +184,18 @@ class LedgerFile:
     # Sending
 
     def dispatch(self, job: Job, allowed: Limits) -> Wait | None:
-        """Note, durably, that the request leaves now; or say how long the API's limits make it wait."""
+        """Note, durably, that the request leaves now; or say how long the API's limits make it wait.
+
+        Raises:
+            NotSentError: The job is not waiting to be sent any more; it must not leave.
+        """
         with self._database.write() as connection:
             return limits.dispatch(connection, job, allowed, self._clock())
 
-    def take_back(self, job_id: str) -> None:
-        """Note that the API turned the request away (429)."""
+    def take_back(self, job_id: str) -> bool:
+        """Note that the API turned the request away (429). False if the job must not be sent again."""
         with self._database.write(durable=False) as connection:
-            limits.take_back(connection, job_id)
+            return limits.take_back(connection, job_id)
 
     def pause(self, bucket: str, seconds: float) -> None:
         """Let no process send to `bucket` for `seconds`."""
@@ -169,45 +210,46 @@ class LedgerFile:
     # What became of it
 
     def accepted(self, job_id: str, generation_ids: Sequence[str], estimate: float | None = None) -> Job:
-        """The API took it. No effect on a job that is settled."""
+        """The API took it, whatever state the job is in; see `transitions.accept`. Returns whose these ids are."""
         with self._database.write() as connection:
-            transitions.accept(connection, job_id, generation_ids, estimate, self._clock())
-            return self._job(connection, job_id)
+            holder = transitions.accept(connection, job_id, generation_ids, estimate, self._clock(), self._most)
+            return self._job(connection, holder)
 
     def adopt(self, job_id: str, generation_id: str) -> bool:
         """An unknown job was found in the API's history. False if the job or the id has found its match already."""
         with self._database.write() as connection:
-            return transitions.adopt(connection, job_id, generation_id, self._clock())
+            return transitions.adopt(connection, job_id, generation_id, self._clock(), self._most)
 
-    def refused(self, job_id: str, code: str, message: str) -> Job:
-        """Proven not accepted; the reservation is released."""
+    def refused(self, job_id: str, code: str, message: str, verdict: Mapping[str, Any] | None = None) -> Job:
+        """Proven not accepted; the reservation is released. `verdict` is what its caller is told."""
         with self._database.write() as connection:
-            transitions.refuse(connection, job_id, code, message, self._clock())
-            return self._job(connection, job_id)
+            words = None if verdict is None else to_json(verdict)
+            changed = transitions.refuse(connection, job_id, code, message, words, self._clock())
+            return self._moved(connection, job_id, changed, State.REFUSED)
 
     def unknown(self, job_id: str, code: str, message: str) -> Job:
         """Sent, and its fate is open; the reservation stays."""
         with self._database.write() as connection:
-            transitions.doubt(connection, job_id, code, message, self._clock())
-            return self._job(connection, job_id)
+            changed = transitions.doubt(connection, job_id, code, message, self._clock(), self._most)
+            return self._moved(connection, job_id, changed, State.UNKNOWN)
 
     def forgotten(self, job_id: str, message: str) -> Job:
         """The API gave it an id and does not know that id any more; the reservation stays."""
         with self._database.write() as connection:
-            transitions.forget(connection, job_id, message)
-            return self._job(connection, job_id)
+            return self._moved(connection, job_id, transitions.forget(connection, job_id, message), State.UNKNOWN)
 
     def not_accepted(self, job_id: str, message: str) -> Job:
         """An unknown job that provably never arrived; the reservation is released."""
         with self._database.write() as connection:
-            transitions.not_accepted(connection, job_id, message, self._clock())
-            return self._job(connection, job_id)
+            changed = transitions.not_accepted(connection, job_id, message, self._clock())
+            return self._moved(connection, job_id, changed, State.NOT_ACCEPTED)
 
     def lost(self, job_id: str, message: str) -> Job:
         """An unknown job of which nothing will come, and which counts as paid."""
         with self._database.write() as connection:
-            transitions.lose(connection, job_id, self._job(connection, job_id).reserved, message, self._clock())
-            return self._job(connection, job_id)
+            held = self._job(connection, job_id).reserved
+            changed = transitions.lose(connection, job_id, held, message, self._clock())
+            return self._moved(connection, job_id, changed, State.LOST)
 
     def settle_by_hand(self, job_id: str, *, paid: bool) -> Job:
         """The user says what became of an unknown job.
@@ -239,37 +281,48 @@ class LedgerFile:
             return self._job(connection, job_id), ours
 
     def saved(self, job_id: str, files: Sequence[SavedFile], error: str | None = None) -> Job:
-        """Outputs are on the disk, or `error` says why not; then they can be saved again later."""
+        """Outputs are on the disk, or `error` says why not; then they can be saved again later.
+
+        Somebody who failed does not undo what somebody else has saved meanwhile.
+        """
         with self._database.write(durable=False) as connection:
             connection.execute(
-                "UPDATE jobs SET files = ?, save_error = ?, saved_at = ? WHERE id = ?",
+                "UPDATE jobs SET files = ?1, save_error = ?2, saved_at = ?3 "
+                "WHERE id = ?4 AND (?2 IS NULL OR saved_at IS NULL)",
                 (files_json(files), error, None if error else self._clock(), job_id),
             )
             return self._job(connection, job_id)
 
     def take_over(self, job: Job) -> bool:
-        """Become the one who follows `job`, if the process that did has ended."""
-        if not self._owner.is_dead(job.owner):
-            return job.owner == self._owner.id
-        return self._exchange("owner", job.id, job.owner)
+        """Become the one who follows `job`, if the process that did has ended, or is nowhere to be seen."""
+        with self._database.write() as connection:
+            if self._fate_of(connection, job.owner) == "alive":
+                return job.owner == self._owner.id
+            return self._exchange(connection, "owner", job.id, job.owner)
 
     def take_over_saving(self, job: Job) -> bool:
         """Become the one who saves the outputs of `job`, if the process that should have has ended or failed."""
         with self._database.read() as connection:
-            row = connection.execute(
-                "SELECT saver FROM jobs WHERE id = ? AND state = 'completed' AND saved_at IS NULL", (job.id,)
-            ).fetchone()
-        if row is None or not (job.save_error or self._owner.is_dead(row["saver"])):
-            return False
-        return self._exchange("saver", job.id, row["saver"])
-
-    def _exchange(self, column: str, job_id: str, before: str) -> bool:
+            if self._unsaved(connection, job.id) is None:
+                return False
         with self._database.write() as connection:
-            changed = connection.execute(
-                f"UPDATE jobs SET {column} = ? WHERE id = ? AND {column} = ?",
-                (self._owner.id, job_id, before),
-            )
-            return changed.rowcount > 0
+            row = self._unsaved(connection, job.id)
+            if row is None or not (job.save_error or self._fate_of(connection, row["saver"]) != "alive"):
+                return False
+            return self._exchange(connection, "saver", job.id, row["saver"])
+
+    @staticmethod
+    def _unsaved(connection: sqlite3.Connection, job_id: str) -> Any:
+        return connection.execute(
+            "SELECT saver FROM jobs WHERE id = ? AND state = 'completed' AND saved_at IS NULL", (job_id,)
+        ).fetchone()
+
+    def _exchange(self, connection: sqlite3.Connection, column: str, job_id: str, before: str) -> bool:
+        self._enrol(connection)
+        changed = connection.execute(
+            f"UPDATE jobs SET {column} = ? WHERE id = ? AND {column} = ?", (self._owner.id, job_id, before)
+        )
+        return changed.rowcount > 0
 
     # Questions
 
@@ -322,11 +375,33 @@ class LedgerFile:
         with self._database.write() as connection:
             budget.accept_clock(connection, self._clock())
 
-    def _caller(self) -> guard.Caller:
-        return guard.Caller(self.account, self._owner.id, self._owner.is_dead)
+    @property
+    def _most(self) -> int:
+        """What is held back for a job without a quote, in millionths of a credit."""
+        return to_micro(self.ceilings.per_call)
+
+    def _caller(self, connection: sqlite3.Connection) -> guard.Caller:
+        return guard.Caller(self.account, self._owner.id, partial(self._fate_of, connection))
+
+    def _fate_of(self, connection: sqlite3.Connection, owner_id: str) -> Fate:
+        return self._owner.fate_of(connection, owner_id, self._clock())
+
+    def _enrol(self, connection: sqlite3.Connection) -> None:
+        """Write this process down before its first job. One that was taken for ended goes on as another owner."""
+        if not self._owner.enrol(connection, self._clock()):
+            log.warning("another process took this one for ended; it goes on under another name")
+            self._owner = self._owner.successor()
+            self._owner.enrol(connection, self._clock())
+
+    def _moved(self, connection: sqlite3.Connection, job_id: str, changed: bool, wanted: State) -> Job:
+        """The job as it stands after an update that `changed` it, or found it in a state that says something better."""
+        job = self._job(connection, job_id)
+        if not changed and job.state is not wanted:
+            log.warning("job %s is %s and does not become %s any more", job.id, job.state, wanted)
+        return job
 
     @staticmethod
-    def _job(connection: Any, job_id: str) -> Job:
+    def _job(connection: sqlite3.Connection, job_id: str) -> Job:
         job = job_with(connection, job_id)
         if job is None:
             raise UnknownJobError(job_id)

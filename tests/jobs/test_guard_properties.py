@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from kubeez_mcp_local.jobs.budget import Ceilings
-from kubeez_mcp_local.jobs.failures import CeilingError
+from kubeez_mcp_local.jobs.failures import CeilingError, NotSentError
 from kubeez_mcp_local.jobs.job import Job, State
 from kubeez_mcp_local.jobs.limits import Limits
 from kubeez_mcp_local.jobs.order import Order
@@ -86,8 +86,9 @@ class Guard(RuleBasedStateMachine):
             assert claim.job.id == job.id
 
     @rule(target=accepted, job=consumes(sending), process=st.integers(0, 2))
-    def accept(self, job: Job, process: int) -> Job:
-        self.files[process].dispatch(job, NO_LIMITS)
+    def accept(self, job: Job, process: int) -> Any:
+        if not self._leaves(job, process):
+            return multiple()
         return self.files[process].accepted(job.id, [f"gen-{job.id}"])
 
     @rule(job=consumes(sending), process=st.integers(0, 2))
@@ -95,9 +96,17 @@ class Guard(RuleBasedStateMachine):
         self.files[process].refused(job.id, "refused", "no")
 
     @rule(target=unknown, job=consumes(sending), process=st.integers(0, 2))
-    def lose_the_answer(self, job: Job, process: int) -> Job:
-        self.files[process].dispatch(job, NO_LIMITS)
+    def lose_the_answer(self, job: Job, process: int) -> Any:
+        if not self._leaves(job, process):
+            return multiple()
         return self.files[process].unknown(job.id, "ambiguous", "cut")
+
+    def _leaves(self, job: Job, process: int) -> bool:
+        """Whether its request may be sent; not after its process was found ended."""
+        try:
+            return self.files[process].dispatch(job, NO_LIMITS) is None
+        except NotSentError:
+            return False
 
     @rule(job=unknown, process=st.integers(0, 2))
     def nothing_alike_passes_while_it_is_unknown(self, job: Job, process: int) -> None:

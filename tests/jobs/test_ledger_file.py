@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -19,14 +20,16 @@ from kubeez_mcp_local.jobs.failures import (
     LedgerError,
     LockedLedgerError,
     NewerLedgerError,
+    NotSentError,
+    ReplacedLedgerError,
     UnknownJobError,
     UnwritableLedgerError,
     WrongStateError,
 )
-from kubeez_mcp_local.jobs.job import SavedFile, State
+from kubeez_mcp_local.jobs.job import Job, SavedFile, State
 from kubeez_mcp_local.jobs.limits import Limits
 from kubeez_mcp_local.jobs.order import Order
-from kubeez_mcp_local.jobs.schema import VERSION
+from kubeez_mcp_local.jobs.schema import APPLICATION_ID, MIGRATIONS, VERSION
 from kubeez_mcp_local.jobs.store import LedgerFile
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 
 Orders = Callable[..., Order]
 Opener = Callable[..., LedgerFile]
+
+needs_unlinking = pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps open files in place")
 
 
 @pytest.fixture
@@ -245,18 +250,187 @@ def test_the_user_can_settle_an_unknown_job(
     assert (today.spent, today.reserved) == (spent, 0)
 
 
-def test_settled_jobs_do_not_change_any_more(ledger_file: LedgerFile, order: Orders) -> None:
-    job = ledger_file.claim([order()]).claims[0].job
+def made(file: LedgerFile, order: Orders, state: State, digest: str = "digest-1", **more: Any) -> Job:
+    """A job in `state`, brought there as jobs come there; with an id unless nobody knows of one."""
+    job = file.claim([order(digest, **more)]).claims[0].job
     assert job is not None
-    refused = ledger_file.refused(job.id, "refused", "no")
-    changes: list[Callable[[], Any]] = [
-        lambda: ledger_file.accepted(job.id, ["late"]),
-        lambda: ledger_file.unknown(job.id, "x", "x"),
-        lambda: ledger_file.settled(job.id, State.COMPLETED, 5, []),
+    if state in (State.UNKNOWN, State.NOT_ACCEPTED, State.LOST):
+        file.unknown(job.id, "ambiguous", "cut")
+    if state in (State.ACCEPTED, State.COMPLETED, State.FAILED, State.REFUNDED):
+        file.accepted(job.id, [f"first-{digest}"])
+    if state in (State.COMPLETED, State.FAILED, State.REFUNDED):
+        file.settled(job.id, state, 0 if state is State.REFUNDED else 14, [{"id": "x"}])
+    if state is State.REFUSED:
+        file.refused(job.id, "refused", "no")
+    if state is State.NOT_ACCEPTED:
+        file.not_accepted(job.id, "absent")
+    if state is State.LOST:
+        file.lost(job.id, "gone")
+    assert file.get(job.id).state is state
+    return job
+
+
+def test_settled_jobs_do_not_change_any_more(ledger_file: LedgerFile, order: Orders) -> None:
+    for state in (State.COMPLETED, State.FAILED, State.REFUNDED, State.LOST, State.NOT_ACCEPTED, State.REFUSED):
+        job = made(ledger_file, order, state, state.value)
+        before = ledger_file.get(job.id)
+        changes: dict[str, Callable[[Job], Any]] = {
+            "refused": lambda job: ledger_file.refused(job.id, "x", "x"),
+            "forgotten": lambda job: ledger_file.forgotten(job.id, "x"),
+            "lost": lambda job: ledger_file.lost(job.id, "x"),
+            "not accepted": lambda job: ledger_file.not_accepted(job.id, "x"),
+        }
+        if state is not State.NOT_ACCEPTED:
+            changes["accepted without an id"] = lambda job: ledger_file.accepted(job.id, ())
+        for name, change in changes.items():
+            change(job)
+            assert ledger_file.get(job.id) == before, (state, name)
+
+
+@pytest.mark.parametrize("price", [14.0, None])
+def test_an_id_that_the_api_gave_is_recorded_whatever_state_the_job_is_in(
+    open_file: Opener, order: Orders, price: float | None
+) -> None:
+    file = open_file(per_call=40, per_day=10_000)
+    hold = 14 if price else 40
+    held = {
+        State.SENDING: hold,
+        State.UNKNOWN: hold,
+        State.NOT_ACCEPTED: hold,
+        State.REFUSED: hold,
+        State.LOST: hold,
+        State.ACCEPTED: 2 * hold,  # it has an id already: this is further work
+        State.COMPLETED: 14 + hold,
+        State.FAILED: 14 + hold,
+        State.REFUNDED: hold,
+    }
+    for state, expected in held.items():
+        job = made(file, order, state, state.value, price=price)
+        before = file.get(job.id).generation_ids
+        now = file.accepted(job.id, [f"late-{state}"])
+        assert (now.id, now.state) == (job.id, State.ACCEPTED), state
+        assert now.generation_ids == (*before, f"late-{state}"), state
+        assert (now.reserved, now.charged) == (expected, None), state
+        assert file.accepted(job.id, [f"late-{state}"]) == now, state  # the same news twice
+    assert file.today().reserved == sum(held.values())
+
+
+def test_an_id_that_another_job_has_already_means_that_nothing_new_was_made(
+    ledger_file: LedgerFile, order: Orders
+) -> None:
+    first = made(ledger_file, order, State.ACCEPTED, "a")
+    second = made(ledger_file, order, State.SENDING, "b")
+    assert ledger_file.accepted(second.id, ["first-a"]).id == first.id
+    refused = ledger_file.get(second.id)
+    assert (refused.state, refused.error_code, refused.reserved) == (State.REFUSED, "same_generation", 0)
+    assert ledger_file.get("first-a").id == first.id
+    assert ledger_file.today().reserved == 14
+
+
+def test_doubt_about_a_request_that_left_is_noted_even_if_somebody_thought_that_it_had_not(
+    ledger_file: LedgerFile, order: Orders
+) -> None:
+    for state in (State.REFUSED, State.NOT_ACCEPTED):
+        job = made(ledger_file, order, state, state.value)
+        doubted = ledger_file.unknown(job.id, "ambiguous", "cut")
+        assert (doubted.state, doubted.reserved, doubted.charged) == (State.UNKNOWN, 14, None)
+
+
+def test_results_settle_a_job_that_somebody_gave_up(ledger_file: LedgerFile, order: Orders) -> None:
+    for way in ("forgotten", "lost"):
+        job = made(ledger_file, order, State.ACCEPTED, way)
+        ledger_file.forgotten(job.id, "gone")
+        if way == "lost":
+            ledger_file.lost(job.id, "gone")
+        settled, ours = ledger_file.settled(job.id, State.COMPLETED, 10, [{"id": f"first-{way}"}])
+        assert (ours, settled.state, settled.charged, settled.reserved) == (True, State.COMPLETED, 10, 0)
+
+
+def test_results_of_some_of_its_generations_do_not_settle_a_job(ledger_file: LedgerFile, order: Orders) -> None:
+    job = made(ledger_file, order, State.ACCEPTED)
+    ledger_file.accepted(job.id, ["late"])
+    one = [{"id": "first-digest-1"}]
+    assert ledger_file.settled(job.id, State.COMPLETED, 14, one) == (ledger_file.get(job.id), False)
+    settled, ours = ledger_file.settled(job.id, State.COMPLETED, 28, [*one, {"id": "late"}])
+    assert (ours, settled.charged) == (True, 28)
+
+
+def test_a_request_leaves_only_while_its_job_waits_to_be_sent(ledger_file: LedgerFile, order: Orders) -> None:
+    for state in State:
+        job = made(ledger_file, order, state, state.value)
+        if state is State.SENDING:
+            assert ledger_file.dispatch(job, Limits()) is None
+            assert ledger_file.take_back(job.id)
+        else:
+            with pytest.raises(NotSentError, match=f"has it as {state}"):
+                ledger_file.dispatch(job, Limits())
+            assert not ledger_file.take_back(job.id)
+            assert ledger_file.get(job.id).sent_at is None
+
+
+def test_who_fails_to_save_does_not_undo_what_another_has_saved(ledger_file: LedgerFile, order: Orders) -> None:
+    job = made(ledger_file, order, State.COMPLETED)
+    files = (SavedFile("/tmp/x.png", "https://media.kubeez.com/x.png", "image/png", 7, "out-1"),)
+    ledger_file.saved(job.id, files)
+    kept = ledger_file.saved(job.id, (), "the disk is full")
+    assert (kept.files, kept.save_error) == (files, None)
+
+
+def test_a_ledger_of_the_first_version_is_led_on(path: Path, open_file: Opener, order: Orders) -> None:
+    connection = sqlite3.connect(path)
+    connection.executescript(MIGRATIONS[0])
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("PRAGMA user_version = 1")
+    connection.execute(
+        "INSERT INTO jobs (id, account, state, digest, tool, route, bucket, kind, model, prompt, arguments, owner, "
+        "day, quote, quote_basis, reserved, created_at) VALUES ('old', 'live-1', 'sending', 'digest-1', 't', "
+        "'generate_media', 'media', 'media', 'm', 'p', '{}', 'gone', '2027-01-15', 14000000, 'catalogue', 14000000, 1)"
+    )
+    connection.commit()
+    connection.close()
+    file = open_file()
+    assert file.claim([order()]).blocked_by is not None
+    assert file.get("old").state is State.UNKNOWN
+    assert file.accepted("old", ["gen-old"]).reserved == 14
+
+
+@needs_unlinking
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_ledger_that_is_removed_or_replaced_while_it_is_open_stops_everything(
+    open_file: Opener, order: Orders, path: Path, ending: str, replaced: bool
+) -> None:
+    file = open_file()
+    job = made(file, order, State.SENDING)
+    part, aside = path.with_name(path.name + ending), path.with_name("aside")
+    part.rename(aside)
+    if replaced:
+        shutil.copy(aside, part)
+    attempts: list[Callable[[], Any]] = [
+        lambda: file.claim([order("b")]),
+        lambda: file.dispatch(job, Limits()),
+        lambda: file.accepted(job.id, ["gen-1"]),
+        lambda: file.get(job.id),
     ]
-    for change in changes:
-        change()
-        assert ledger_file.get(job.id) == refused
+    for attempt in attempts:
+        with pytest.raises(ReplacedLedgerError, match="restart this server") as caught:
+            attempt()
+        assert str(path) in str(caught.value)
+    part.unlink(missing_ok=True)
+    aside.rename(part)  # put back as it was
+    assert file.dispatch(job, Limits()) is None
+
+
+@needs_unlinking
+def test_a_state_folder_that_is_replaced_by_another_ledger_is_not_written_to(
+    open_file: Opener, order: Orders, path: Path
+) -> None:
+    file = open_file()
+    path.parent.rename(path.parent.with_name("old"))
+    other = open_file()
+    with pytest.raises(ReplacedLedgerError):
+        file.claim([order()])
+    assert other.recent() == []
 
 
 def test_no_question_walks_through_all_jobs(ledger_file: LedgerFile, order: Orders) -> None:
