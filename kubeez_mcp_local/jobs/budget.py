@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from kubeez_mcp_local.jobs.failures import (
     CeilingError,
     UnusableQuoteError,
-    of_unknown_price,
+    nothing_allowed,
     over_call_ceiling,
-    over_day_ceiling,
 )
-from kubeez_mcp_local.jobs.money import is_amount, to_credits, to_micro
+from kubeez_mcp_local.jobs.job import State
+from kubeez_mcp_local.jobs.money import is_amount, spoken, to_credits, to_micro
+from kubeez_mcp_local.jobs.rows import OPEN_JOBS
 from kubeez_mcp_local.rest.amounts import MOST
 
 if TYPE_CHECKING:
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kubeez_mcp_local.jobs.order import Order
+
+
+_SOON_SECONDS = 5.0
+_NAMED = 5
+_HOLDING: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("requests on their way", ("sending",)),
+    ("running jobs", ("accepted",)),
+    ("jobs of unknown fate", ("unknown",)),
+    ("ended jobs whose price the API did not tell", ("completed", "failed", "refunded")),
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,21 @@ class Today:
     clock_day: str
     spent: float
     reserved: float
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Credits that one job holds back of its day's budget; `priced` if its price is known, so that it holds no more."""
+
+    job_id: str
+    state: State
+    credits: float
+    priced: bool
+
+    @property
+    def soon(self) -> bool:
+        """Whether it is about to shrink: its answer is due, or its end, which tells a price that nobody knew."""
+        return self.state is State.SENDING or (self.state is State.ACCEPTED and not self.priced)
 
 
 def utc_day(moment: float) -> str:
@@ -127,10 +153,87 @@ def day_refusal(
 ) -> CeilingError | None:
     """Why `needed` millionths do not fit into the day's ceiling any more, or `None`; `certain` if that is the price."""
     today = used_today(connection, account, now)
-    used = to_micro(today.spent) + to_micro(today.reserved)
-    if needed == 0 or used + needed <= to_micro(ceilings.per_day):
+    spent, reserved, ceiling = to_micro(today.spent), to_micro(today.reserved), to_micro(ceilings.per_day)
+    if needed == 0 or spent + reserved + needed <= ceiling:
         return None
-    error = over_day_ceiling(
-        to_credits(needed), today.spent, today.reserved, ceilings.per_day, today.day, today.clock_day
+    holds = holds_of(connection, account, today.day, reserved)
+    held = spent + needed <= ceiling
+    soon = sum(to_micro(hold.credits) for hold in holds if hold.soon)
+    return _over_day_ceiling(
+        to_credits(needed),
+        ceilings.per_day,
+        today,
+        holds,
+        certain=certain,
+        held=held,
+        soon=held and spent + reserved - soon + needed <= ceiling,
     )
-    return error if certain else of_unknown_price(error)
+
+
+def holds_of(connection: sqlite3.Connection, account: str, day: str, reserved: int) -> tuple[Hold, ...]:
+    """Which jobs hold back the `reserved` millionths of `day`: those under way, then ended ones without a price."""
+    columns, day_of = "SELECT id, state, reserved, quote IS NOT NULL FROM", "account = ? AND day = ? AND reserved > 0"
+    rows = connection.execute(f"{columns} {OPEN_JOBS} AND {day_of}", (account, day)).fetchall()
+    if sum(row["reserved"] for row in rows) < reserved:
+        ended = f"{columns} jobs WHERE {day_of} AND state NOT IN ('sending', 'accepted', 'unknown')"
+        rows += connection.execute(ended, (account, day)).fetchall()
+    return tuple(Hold(job_id, State(state), to_credits(held), bool(priced)) for job_id, state, held, priced in rows)
+
+
+def _over_day_ceiling(
+    amount: float, ceiling: float, today: Today, holds: Sequence[Hold], *, certain: bool, held: bool, soon: bool
+) -> CeilingError:
+    """The error for a call that the day's ceiling has no room for.
+
+    Args:
+        amount: What it needs, in credits.
+        holds: What is held back of the day for other jobs.
+        certain: Whether `amount` is its price, and not what it may cost at most.
+        held: Whether there would be room without the holds.
+        soon: Whether there would be room without those that are about to be settled.
+    """
+    if ceiling == 0:
+        return nothing_allowed("KUBEEZ_MAX_CREDITS_PER_DAY")
+    message = (
+        f"This call needs {spoken(amount)}; of the day's {spoken(ceiling)} (UTC {today.day}) {spoken(today.spent)} are "
+        f"spent and {spoken(today.reserved)} are reserved{_holders(holds)}."
+    )
+    if not certain:
+        message = f"The price of this call is not known, so the whole ceiling for one call is held back. {message}"
+    error = CeilingError(_with_days(message, today), next_step=_out_of_holds(holds, today, certain, soon))
+    error.retry_safe, error.soon = held, soon
+    error.retry_after = _SOON_SECONDS if soon else None
+    return error
+
+
+def _holders(holds: Sequence[Hold]) -> str:
+    """Who holds credits back, in words: how much, how many jobs, and which."""
+    parts = []
+    for words, states in _HOLDING:
+        found = [hold for hold in holds if hold.state in states]
+        if found:
+            ids = ", ".join(hold.job_id[:8] for hold in found[:_NAMED])
+            more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+            parts.append(f"{spoken(sum(hold.credits for hold in found))} for {words} ({ids}{more})")
+    return f": {', '.join(parts)}" if parts else ""
+
+
+def _with_days(message: str, today: Today) -> str:
+    if today.day == today.clock_day:
+        return message
+    return f"{message} The clock says {today.clock_day}, but the ledger has already seen {today.day}."
+
+
+def _out_of_holds(holds: Sequence[Hold], today: Today, certain: bool, soon: bool) -> str:
+    if today.day != today.clock_day:
+        return "If the clock was wrong before, accept the present one: kubeez-mcp-local spend --accept-clock."
+    steps = []
+    if soon:
+        steps.append("Call again in a few seconds, when the requests that hold the credits back have been answered.")
+    if any(hold.state == "unknown" for hold in holds):
+        steps.append("Settle the jobs of unknown fate: kubeez-mcp-local jobs reconcile.")
+    if not soon:
+        steps.append("Wait for running jobs or the next UTC day, or have the user raise KUBEEZ_MAX_CREDITS_PER_DAY.")
+    if not certain:
+        steps.append("A lower KUBEEZ_MAX_CREDITS_PER_CALL holds back less.")
+    return " ".join(steps)

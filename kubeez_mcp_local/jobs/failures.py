@@ -95,9 +95,14 @@ class WrongStateError(KubeezError):
 
 
 class CeilingError(KubeezError):
-    """A spending ceiling stands in the way. Nothing was sent, nothing was charged."""
+    """A spending ceiling stands in the way. Nothing was sent, nothing was charged.
+
+    Attributes:
+        soon: Whether only what is held back for others stands in the way, and enough of it is about to be released.
+    """
 
     code = "ceiling_reached"
+    soon = False
 
 
 class UnusableQuoteError(KubeezError):
@@ -237,39 +242,15 @@ def refusal_of(job: Job) -> KubeezError:
 def over_call_ceiling(amount: float, ceiling: float) -> CeilingError:
     """The error for a call above `KUBEEZ_MAX_CREDITS_PER_CALL`."""
     if ceiling == 0:
-        return _nothing_allowed("KUBEEZ_MAX_CREDITS_PER_CALL")
+        return nothing_allowed("KUBEEZ_MAX_CREDITS_PER_CALL")
     return CeilingError(
         f"This call is quoted at {spoken(amount)}; the ceiling for one call is {spoken(ceiling)}.",
         next_step="Choose a cheaper model or fewer variants, or have the user raise KUBEEZ_MAX_CREDITS_PER_CALL.",
     )
 
 
-def over_day_ceiling(
-    amount: float, spent: float, reserved: float, ceiling: float, day: str, clock_day: str
-) -> CeilingError:
-    """The error for a call that the day's ceiling has no room for."""
-    if ceiling == 0:
-        return _nothing_allowed("KUBEEZ_MAX_CREDITS_PER_DAY")
-    message = (
-        f"This call needs {spoken(amount)}; of the day's {spoken(ceiling)} (UTC {day}) {spoken(spent)} are spent "
-        f"and {spoken(reserved)} are reserved for running jobs."
-    )
-    next_step = "Wait for running jobs or the next UTC day, or have the user raise KUBEEZ_MAX_CREDITS_PER_DAY."
-    if day != clock_day:
-        message += f" The clock says {clock_day}, but the ledger has already seen {day}."
-        next_step = "If the clock was wrong before, accept the present one: kubeez-mcp-local spend --accept-clock."
-    return CeilingError(message, next_step=next_step)
-
-
-def of_unknown_price(error: CeilingError) -> CeilingError:
-    """`error` for a call whose price is not known, so that it needs as much as one call may cost."""
-    return CeilingError(
-        f"The price of this call is not known, so the whole ceiling for one call is held back. {error.message}",
-        next_step=f"{error.next_step} A lower KUBEEZ_MAX_CREDITS_PER_CALL holds back less.",
-    )
-
-
-def _nothing_allowed(setting: str) -> CeilingError:
+def nothing_allowed(setting: str) -> CeilingError:
+    """The error for a ceiling of 0."""
     return CeilingError(
         f"{setting} is 0, so nothing may be spent.",
         next_step=f"Have the user raise {setting}, or work in the sandbox (KUBEEZ_MODE=sandbox).",

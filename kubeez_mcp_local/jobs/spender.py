@@ -16,11 +16,11 @@ import anyio
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.consent import question_for, total_quote
 from kubeez_mcp_local.jobs.digest import group_digest
-from kubeez_mcp_local.jobs.failures import UnsettledJobError
+from kubeez_mcp_local.jobs.failures import CeilingError, UnsettledJobError
 from kubeez_mcp_local.jobs.job import State
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from kubeez_mcp_local.jobs.approvals import Approval
     from kubeez_mcp_local.jobs.asking import Asking
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.sending import Sender
 
 _LOOK_EVERY = 0.05
+_LOOK_AT_HOLDS_EVERY = 0.25
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,13 @@ class Submission:
     error: KubeezError | None = None
 
 
+@dataclass
+class _Patience:
+    """For how long one call may still wait behind holds, in seconds."""
+
+    left: float
+
+
 class Spender:
     """Submits orders.
 
@@ -59,6 +67,8 @@ class Spender:
         reconciler: Settles jobs whose fate is unknown.
         asking: Gets the user's yes.
         settling: Longest wait for an unknown job to be settled before giving up on a call, in seconds.
+        holding: Longest wait of one call for what is held back for others to be released, in seconds.
+        sleep: Waits that many seconds.
     """
 
     def __init__(
@@ -69,12 +79,16 @@ class Spender:
         asking: Asking,
         *,
         settling: float = 10.0,
+        holding: float = 15.0,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self._sender = sender
         self._ledger = ledger
         self._reconciler = reconciler
         self._asking = asking
         self._settling = settling
+        self._holding = holding
+        self._sleep = sleep
 
     async def submit(self, order: Order, consent: Consent, approval: str | None = None) -> Submission:
         """Pay for one order, once.
@@ -107,19 +121,22 @@ class Spender:
         if len({order.digest for order in orders}) < len(orders):
             raise ValueError("the orders of one call must differ in their digests")
         await self._sender.write_what_is_unwritten()
-        looked = await self._unblocked(orders)
+        patience = _Patience(self._holding)
+        looked = await self._unblocked(orders, patience)
         seen = list(zip(orders, looked.claims, strict=True))
         known = {order.digest: Submission(claim.job, repeated=True) for order, claim in seen if claim.job}
         fresh = [order for order in orders if order.digest not in known]
-        sent = await self._paid(fresh, consent, approval) if fresh else []
+        sent = await self._paid(fresh, consent, approval, patience) if fresh else []
         known |= {order.digest: submission for order, submission in zip(fresh, sent, strict=True)}
         submissions = [known[order.digest] for order in orders]
         return [await self._answered(one) if one.repeated else one for one in submissions]
 
-    async def _paid(self, orders: Sequence[Order], consent: Consent, approval: str | None) -> list[Submission]:
+    async def _paid(
+        self, orders: Sequence[Order], consent: Consent, approval: str | None, patience: _Patience
+    ) -> list[Submission]:
         """Ask about orders that were not there before, and pay for them; for nothing that was not asked about."""
         permission = await self._permission(orders, consent, approval)
-        decision = await self._ledger.claim(orders, permission)
+        decision = await self._behind_holds(lambda: self._ledger.claim(orders, permission), patience)
         if decision.blocked_by is not None:
             raise UnsettledJobError(decision.blocked_by)
         return await self._send_all(orders, decision)
@@ -139,14 +156,28 @@ class Spender:
         frozen = await self._asking.quote(digest, *total_quote(orders))
         return None if frozen is None else question_for(orders, frozen, digest)
 
-    async def _unblocked(self, orders: Sequence[Order]) -> Decision:
-        decision = await self._ledger.look(orders)
+    async def _unblocked(self, orders: Sequence[Order], patience: _Patience) -> Decision:
+        decision = await self._behind_holds(lambda: self._ledger.look(orders), patience)
         if decision.blocked_by is not None:
             await self._reconciler.settle(decision.blocked_by, patience=self._settling)
-            decision = await self._ledger.look(orders)
+            decision = await self._behind_holds(lambda: self._ledger.look(orders), patience)
         if decision.blocked_by is not None:
             raise UnsettledJobError(decision.blocked_by)
         return decision
+
+    async def _behind_holds(self, decide: Callable[[], Awaitable[Decision]], patience: _Patience) -> Decision:
+        """What the guard decides once requests on their way have let go of what they do not need.
+
+        A request whose price is not known holds back a whole call's ceiling, and only until it is answered.
+        """
+        while True:
+            try:
+                return await decide()
+            except CeilingError as error:
+                if not error.soon or patience.left <= 0:
+                    raise
+            await self._sleep(_LOOK_AT_HOLDS_EVERY)
+            patience.left -= _LOOK_AT_HOLDS_EVERY
 
     async def _permission(self, orders: Sequence[Order], consent: Consent, approval: str | None) -> Approval | None:
         question = await self.question(orders)

@@ -121,6 +121,7 @@ class FakeApi:
         self.on_read: Callable[[int], None] = lambda _count: None
         self.behaviours: list[Any] = []
         self.gate: anyio.Event | None = None
+        self.estimate: float | None = None
         self.arrived = anyio.Event()
         self.rows: dict[str, Generation] = {}
         self.streams = False
@@ -149,7 +150,7 @@ class FakeApi:
         )
         if isinstance(behaviour, list):
             raise behaviour[0]
-        return Accepted(generation_ids=[generation_id])
+        return Accepted(generation_ids=[generation_id], estimated_cost_credits=self.estimate)
 
     def finish(self, generation_id: str, *, charged: float | None = 14.0, **changes: Any) -> None:
         """The API is done with a job; by default with one PNG."""
@@ -240,6 +241,7 @@ def assemble(
         balance: float | None = None,
         follow: bool = False,
         on_accepted: Callable[[Job], None] = lambda _job: None,
+        wait_behind_holds: Callable[[float], Awaitable[None]] = sleep,
         **ceilings: float,
     ) -> AsyncIterator[SimpleNamespace]:
         async def left() -> float | None:
@@ -262,6 +264,7 @@ def assemble(
                 ledger,
                 reconciler,
                 Asking(ledger, account="live-1", asks_above=asks_above, balance=left),
+                sleep=wait_behind_holds,
             )
             yield SimpleNamespace(
                 file=file,

@@ -163,6 +163,9 @@ def test_a_price_that_stays_unknown_stays_reserved(ledger_file: LedgerFile, orde
     job = accepted(ledger_file, order(price=None))
     ledger_file.settled(job.id, State.COMPLETED, None, [])
     assert (ledger_file.today().spent, ledger_file.today().reserved) == (0, 500)
+    ledger_file.ceilings = Ceilings(500, 600)
+    with pytest.raises(CeilingError, match=f"for ended jobs whose price the API did not tell .{job.id[:8]}."):
+        ledger_file.claim([order("b", price=150)])
 
 
 def test_the_estimate_of_the_api_replaces_an_unknown_price(ledger_file: LedgerFile, order: Orders) -> None:

@@ -256,6 +256,72 @@ async def test_a_ceiling_reached_while_the_user_thought_holds(assemble: Any, sen
         assert api.sent == 0
 
 
+async def test_calls_of_unknown_price_wait_until_the_others_are_answered(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    """Each holds back the whole ceiling of a call, 500, while it is on its way, and 21 afterwards."""
+    api.gate, api.estimate = anyio.Event(), 21.0
+    waits: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if api.sent == 4:
+            api.gate.set()
+        await anyio.lowlevel.checkpoint()
+
+    async with (
+        assemble(per_call=500, per_day=2000, wait_behind_holds=wait) as bridge,
+        anyio.create_task_group() as group,
+    ):
+        for number in range(6):
+            group.start_soon(bridge.spender.submit, sendable(f"call {number}", price=None), person("accept"))
+    assert len(api.paid) == 6
+    assert waits
+
+
+async def test_a_refusal_by_holds_alone_may_be_repeated_and_names_them(
+    assemble: Any, sendable: Any, order: Any, api: Any, person: Any, clock: SimpleNamespace
+) -> None:
+    async with assemble(per_call=500, per_day=1000) as bridge:
+        sending = (await bridge.ledger.claim([order("on its way", price=None)])).claims[0].job
+        unknown = (await bridge.ledger.claim([order("lost", price=300.0)])).claims[0].job
+        await bridge.ledger.unknown(unknown.id, "ambiguous", "cut")
+        before = clock.now
+        with pytest.raises(CeilingError) as caught:
+            await bridge.spender.submit(sendable("one more", price=250.0), person("accept"))
+        error = caught.value
+        assert 10 < clock.now - before < 20  # it was waited for
+        assert (error.retry_safe, error.spent, error.retry_after) == (True, False, 5)
+        assert "0 credits are spent and 800 credits are reserved" in error.message
+        assert f"500 credits for requests on their way ({sending.id[:8]})" in error.message
+        assert f"300 credits for jobs of unknown fate ({unknown.id[:8]})" in error.message
+        assert "in a few seconds" in error.next_step
+        assert "jobs reconcile" in error.next_step
+        clock.now += 86_400  # what is unknown holds credits back on the day of its send only
+        assert (await bridge.spender.submit(sendable("one more", price=500.0), person("accept"))).job.generation_id
+        assert api.sent == 1
+
+
+async def test_holds_that_stay_are_not_waited_for(
+    assemble: Any, sendable: Any, api: Any, person: Any, clock: SimpleNamespace
+) -> None:
+    async with assemble(per_day=40) as bridge:
+        ids = []
+        for name in ("a", "b"):
+            ids.append((await bridge.spender.submit(sendable(name), person("accept"))).job.id[:8])
+        before = clock.now
+        with pytest.raises(CeilingError, match="28 credits for running jobs") as caught:
+            await bridge.spender.submit(sendable("c"), person("accept"))
+        assert clock.now == before
+        assert all(one in caught.value.message for one in ids)
+        assert (caught.value.retry_safe, caught.value.retry_after) == (True, None)
+        for number, job in enumerate(await bridge.ledger.recent(), start=1):
+            await bridge.ledger.settled(job.id, State.COMPLETED, 14, [{"id": f"gen-{number}"}])
+        with pytest.raises(CeilingError, match="28 credits are spent and 0 credits are reserved\\.") as caught:
+            await bridge.spender.submit(sendable("c"), person("accept"))
+        assert not caught.value.retry_safe
+
+
 async def test_building_happens_after_consent_and_its_failure_releases_the_claim(
     assemble: Any, sendable: Any, person: Any, api: Any
 ) -> None:
