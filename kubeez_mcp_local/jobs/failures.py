@@ -226,16 +226,38 @@ def told(error: KubeezError) -> dict[str, Any]:
     }
 
 
-def refusal_of(job: Job) -> KubeezError:
-    """Why a job was refused, in the words in which its first caller was told."""
-    known = {"code": job.error_code, "message": job.error, **(job.verdict or {})}
-    error = KubeezError(
-        known["message"] or "It was not sent.",
-        next_step=known.get("next_step", "Call again."),
-        retry_safe=bool(known.get("retry_safe", True)),
-    )
-    error.code = known["code"] or NotSentError.code
-    error.retry_after = known.get("retry_after")
+def failure_of(job: Job) -> KubeezError | None:
+    """Why a request has come to nothing, or to nothing yet, as its first caller was told; `None` if it was accepted."""
+    if job.state == "unknown":
+        return UnsettledJobError(job)
+    if job.state == "not_accepted":
+        return NotAcceptedError(job)
+    if job.state == "sending":
+        return _failure(
+            "busy",
+            f"The same request is on its way already, as job {job.id}, and has no answer yet.",
+            next_step="Call again with the same arguments; that pays nothing twice.",
+            spent=None,
+            retry_after=5.0,
+        )
+    if job.state != "refused":
+        return None
+    kept = dict(job.verdict or {})
+    code, message = kept.pop("code", job.error_code), kept.pop("message", job.error)
+    return _failure(code or NotSentError.code, message or "It was not sent.", **kept)
+
+
+def _failure(
+    code: str,
+    message: str,
+    *,
+    next_step: str = "Call again.",
+    spent: bool | None = False,
+    retry_safe: bool = True,
+    retry_after: float | None = None,
+) -> KubeezError:
+    error = KubeezError(message, next_step=next_step, spent=spent, retry_safe=retry_safe)
+    error.code, error.retry_after = code, retry_after
     return error
 
 

@@ -16,7 +16,7 @@ import anyio
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.consent import question_for, total_quote
 from kubeez_mcp_local.jobs.digest import group_digest
-from kubeez_mcp_local.jobs.failures import CeilingError, UnsettledJobError
+from kubeez_mcp_local.jobs.failures import CeilingError, UnsettledJobError, failure_of
 from kubeez_mcp_local.jobs.job import State
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY = 0.05
 _LOOK_AT_HOLDS_EVERY = 0.25
+_LOOKS_FOR_OWNER = 20
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Submission:
     Attributes:
         job: The job as the ledger has it.
         repeated: Whether it was there before, so that nothing was sent or paid now.
-        error: Why it was not accepted; only among the answers of `submit_all`.
+        error: Why it was not accepted; only among the answers of `submit_all`. Who repeats a request that is on its way
+            gets the same as its first caller.
     """
 
     job: Job
@@ -69,6 +71,7 @@ class Spender:
         settling: Longest wait for an unknown job to be settled before giving up on a call, in seconds.
         holding: Longest wait of one call for what is held back for others to be released, in seconds.
         sleep: Waits that many seconds.
+        longest_wait: Longest wait for the answer to a request that another call has sent, in seconds.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Spender:
         settling: float = 10.0,
         holding: float = 15.0,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        longest_wait: float = 40.0,
     ) -> None:
         self._sender = sender
         self._ledger = ledger
@@ -89,6 +93,7 @@ class Spender:
         self._settling = settling
         self._holding = holding
         self._sleep = sleep
+        self._longest_wait = longest_wait
 
     async def submit(self, order: Order, consent: Consent, approval: str | None = None) -> Submission:
         """Pay for one order, once.
@@ -142,13 +147,26 @@ class Spender:
         return await self._send_all(orders, decision)
 
     async def _answered(self, submission: Submission) -> Submission:
-        """A repeat of a request that is on its way right now, once its answer has come and it has an id."""
+        """A repeat of a request that is on its way: what its first caller is told, once that is known."""
         job = submission.job
-        with anyio.move_on_after(self._settling):
+        if job.state is not State.SENDING:
+            return submission
+        job = await self._answer_to(job)
+        if job.state is State.UNKNOWN:
+            job = await self._reconciler.settle(job, patience=self._settling)
+        return replace(submission, job=job, error=failure_of(job))
+
+    async def _answer_to(self, job: Job) -> Job:
+        """The job once it is not `sending` any more; whoever sends it may also have ended meanwhile."""
+        looks = 0
+        with anyio.move_on_after(self._longest_wait):
             while job.state is State.SENDING:
                 await anyio.sleep(_LOOK_EVERY)
+                looks += 1
+                if looks % _LOOKS_FOR_OWNER == 0:
+                    await self._ledger.recover()
                 job = await self._ledger.get(job.id)
-        return replace(submission, job=job)
+        return job
 
     async def question(self, orders: Sequence[Order]) -> SpendQuestion | None:
         """What `submit_all` would ask about these orders, or `None` if it would not; the same for ten minutes."""
@@ -188,7 +206,8 @@ class Spender:
 
         async def send(order: Order, job: Job) -> None:
             try:
-                answers[order.digest] = Submission(await self._sender.send(order, job))
+                sent = await self._sender.send(order, job)
+                answers[order.digest] = Submission(sent, repeated=sent.id != job.id)
             except KubeezError as error:
                 answers[order.digest] = Submission(await self._ledger.get(job.id), error=error)
 

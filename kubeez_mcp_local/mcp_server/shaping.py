@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.failures import ConsentRequiredError
+from kubeez_mcp_local.jobs.guard import REPEAT_SECONDS
 from kubeez_mcp_local.jobs.job import State
 from kubeez_mcp_local.jobs.money import spoken
 from kubeez_mcp_local.mcp_server.answers import link
@@ -53,6 +54,7 @@ async def started_result(call: Call, start: Awaitable[Started]) -> JobResult:
     failures = [str(submission.error) for submission in started.submissions if submission.error]
     again = sum(submission.repeated for submission in started.submissions)
     partly = [f"{again} of {len(jobs)} jobs were there already; they are not paid for again."]
+    wholly = ["This is the job of an earlier call like this one; nothing new was started or paid."]
     return await _result(
         call,
         jobs,
@@ -60,7 +62,7 @@ async def started_result(call: Call, start: Awaitable[Started]) -> JobResult:
         repeated=again == len(jobs) or None,
         notes=[
             *started.notes,
-            *(partly if 0 < again < len(jobs) else []),
+            *(partly if 0 < again < len(jobs) else wholly if again else []),
             *failures,
             *([started.quote.note] if started.quote.note else []),
         ],
@@ -128,6 +130,7 @@ async def _result(
             saved=bool(files),
             failed_to_save=any(job.save_error for job in jobs),
             kept=sum(charges),
+            repeats=first.route if repeated else None,
         ),
         notes=[*notes, *(f"Saving failed: {job.save_error}" for job in jobs if job.save_error)],
         **facts,
@@ -171,13 +174,27 @@ def _status(jobs: Sequence[Job], said: str | None) -> str:
 
 
 def _next_step(
-    status: str, ids: Sequence[str], *, saved: bool, kept: float | None, failed_to_save: bool = False
+    status: str,
+    ids: Sequence[str],
+    *,
+    saved: bool,
+    kept: float | None,
+    failed_to_save: bool = False,
+    repeats: str | None = None,
 ) -> str:
+    """What to do now; `repeats` is the route of a job that was there before the call."""
     if status in ("pending", "processing"):
         each = ", once for each of generation_ids," if len(ids) > 1 else ""
         return f"wait_for_generation(id='{ids[0]}'){each} returns the finished files; call it again while it runs."
     if status == "completed" and failed_to_save:
         return f"Done, but not all could be saved; mend that, then wait_for_generation(id='{ids[0]}') saves the rest."
+    if status == "completed" and repeats == "generate_media":
+        return f"Nothing new was made. Another take: regenerate(id='{ids[0]}'), or this call with another seed."
+    if status == "completed" and repeats:
+        return (
+            "Nothing new was made. Another take: this call with something changed, or the same call "
+            f"{REPEAT_SECONDS / 60:.0f} minutes after that job was done."
+        )
     if status == "completed":
         return "Done; tell the user where the files are." if saved else "Done; view_media shows an output."
     if status == "unknown":

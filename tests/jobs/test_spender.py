@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
+from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.failures import (
     ApprovalError,
     BusyError,
@@ -35,7 +36,7 @@ from kubeez_mcp_local.rest.failures import (
 if TYPE_CHECKING:
     from types import SimpleNamespace
 
-    from kubeez_mcp_local.errors import KubeezError
+    from kubeez_mcp_local.jobs.order import Order
 
 pytestmark = pytest.mark.anyio
 
@@ -81,6 +82,102 @@ async def test_identical_calls_at_the_same_time_send_one_request(
         assert api.sent == 1
         assert sorted(submission.repeated for submission in submissions) == [False, True, True, True]
         assert len({submission.job.id for submission in submissions}) == 1
+
+
+async def both(first: Any, second: Any, order: Order, api: Any, person: Any) -> list[Any]:
+    """What two callers of one request come to, of whom the second asks while the request of the first is on its way."""
+    came_to: list[Any] = [None, None]
+
+    async def submit(bridge: Any, place: int) -> None:
+        try:
+            came_to[place] = await bridge.spender.submit(order, person("accept"))
+        except KubeezError as error:
+            came_to[place] = error
+
+    api.gate = anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(submit, first, 0)
+        await api.arrived.wait()
+        group.start_soon(submit, second, 1)
+        await anyio.wait_all_tasks_blocked()
+        api.gate.set()
+    assert api.sent == 1
+    return came_to
+
+
+@pytest.mark.parametrize("where", ["the same process", "another process"])
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        RefusedError("No such model.", next_step="Choose another."),
+        InsufficientCreditsError("Too few.", next_step="Buy some."),
+        [AmbiguousError("cut")],
+        AmbiguousError("cut"),
+        None,
+    ],
+    ids=["refused", "too poor", "found in the history", "unknown", "accepted"],
+)
+async def test_who_repeats_a_request_on_its_way_is_told_what_its_first_caller_is_told(
+    assemble: Any, sendable: Any, api: Any, person: Any, behaviour: Any, where: str
+) -> None:
+    async with assemble() as ours, assemble() as others:
+        theirs = ours if where == "the same process" else others
+        api.behaviours = [behaviour]
+        first, second = await both(ours, theirs, sendable(), api, person)
+        if isinstance(first, KubeezError):
+            for name in ("code", "message", "next_step", "spent", "retry_safe", "retry_after"):
+                assert getattr(second, name) == getattr(first, name), name
+        else:
+            assert second.repeated
+            assert second.job.generation_id == first.job.generation_id == "gen-1"
+
+
+async def test_who_repeats_a_request_that_gets_no_answer_is_told_to_call_again(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble() as ours, assemble() as theirs:
+        api.gate = anyio.Event()
+        theirs.spender._longest_wait = 0.1
+        async with anyio.create_task_group() as group:
+            group.start_soon(ours.spender.submit, sendable(), person("accept"))
+            await api.arrived.wait()
+            with pytest.raises(KubeezError, match="on its way already") as caught:
+                await theirs.spender.submit(sendable(), person("accept"))
+            api.gate.set()
+        assert (caught.value.code, caught.value.spent, caught.value.retry_safe) == ("busy", None, True)
+
+
+async def test_who_repeats_a_request_whose_process_ends_does_not_wait_for_it(
+    assemble: Any, sendable: Any, api: Any, person: Any, order: Any
+) -> None:
+    async with assemble() as ours, assemble() as theirs:
+        await ours.ledger.claim([order()])
+        caught: list[KubeezError] = []
+
+        async def repeat() -> None:
+            with pytest.raises(KubeezError, match="ended before the request was sent") as error:
+                await theirs.spender.submit(sendable(), person("accept"))
+            caught.append(error.value)
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(repeat)
+                await anyio.wait_all_tasks_blocked()
+                ours.file.close()
+        assert (caught[0].code, caught[0].retry_safe) == ("interrupted", True)
+        assert not (await theirs.spender.submit(sendable(), person("accept"))).repeated
+
+
+async def test_an_answer_that_names_an_older_job_is_that_job(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    """An API that knows a request again, and makes nothing new of it."""
+    async with assemble() as bridge:
+        first = await bridge.spender.submit(sendable("a"), person("accept"))
+        api.paid.clear()
+        second = await bridge.spender.submit(sendable("b"), person("accept"))
+        assert (second.job.id, second.repeated) == (first.job.id, True)
+        assert (await bridge.ledger.today()).reserved == 14
 
 
 async def test_variants_are_asked_about_once_and_sent_each(assemble: Any, sendable: Any, api: Any, person: Any) -> None:

@@ -44,6 +44,24 @@ async def test_one_replay_one_payment_whichever_id_is_used(connected: Client, ap
         assert next_take["generation_id"] not in once["generation_ids"]
 
 
+async def test_a_repeat_says_that_nothing_new_was_made_and_how_to_make_another(connected: Client) -> None:
+    async with connected as client:
+        first = await made(client, "generate_media", prompt="three kites", model="z-image")
+        replay = await call(client, "generate_media", prompt="three kites", model="z-image")
+        assert (replay["status"], replay["repeated"]) == ("completed", True)
+        assert replay["next_step"] == (
+            f"Nothing new was made. Another take: regenerate(id='{first['generation_id']}'), "
+            "or this call with another seed."
+        )
+        assert replay["notes"] == ["This is the job of an earlier call like this one; nothing new was started or paid."]
+        another = await call(client, "regenerate", id=first["generation_id"])
+        assert "repeated" not in another
+        rain = {"model": "sonilo-text-to-sfx", "prompt": "rain", "duration": 5}
+        await made(client, "generate_sound", **rain)
+        sound = await call(client, "generate_sound", **rain)
+        assert sound["next_step"].startswith("Nothing new was made. Another take: this call with something changed")
+
+
 async def test_files_and_library_entries_go_in_again(connected: Client, tmp_path: Path) -> None:
     async with connected as client:
         await call(client, "manage_library", action="add", name="sea", url=picture(tmp_path))
