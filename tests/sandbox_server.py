@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEY = "sk_live_example"
+CONTROL = {"X-Kubeez-Sandbox": "tests"}
 
 
 class Control:
     """The stand-in's own controls. Blocking; it runs on a thread of its own, so tests may simply call."""
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.Client(base_url=url, trust_env=False, timeout=30)
+        self._http = httpx.Client(base_url=url, headers=CONTROL, trust_env=False, timeout=30)
 
     def knobs(self, **changes: Any) -> dict[str, Any]:
         """Turn knobs, or with no arguments read them."""

@@ -19,7 +19,7 @@ LAYERS = (
     *("errors", "settings", "logs", "rest", "catalogue", "media", "operations", "jobs", "bridge", "planning"),
     *("cookbook", "runs", "mcp_server", "cli"),
 )
-APART = {"sandbox": {"errors", "sandbox"}, "web": {"errors", "web", "media"}}
+APART = {"sandbox": {"errors", "sandbox", "web", "media"}, "web": {"errors", "web", "media"}}
 HEAVY = ("PIL", "fastapi", "jinja2", "httpx", "sqlite3", "yaml", "av", "stamina", "filetype", "truststore")
 
 # Files of more than 8 lines, and lines of all files. A change that makes room lowers the number; none raises it.
@@ -34,8 +34,8 @@ MOST_FILES = {
     "cookbook": 40,
     "runs": 7,
     "mcp_server": 40,
-    "sandbox": 49,
-    "web": 9,
+    "sandbox": 48,
+    "web": 3,
     "cli": 45,
 }
 MOST_IN_FOLDER = {

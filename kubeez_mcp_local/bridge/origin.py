@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import anyio
 from pydantic import SecretStr
 
+from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.rest.failures import UnreachableError
+
 if TYPE_CHECKING:
     from kubeez_mcp_local.sandbox.embedded import EmbeddedSandbox
     from kubeez_mcp_local.settings import Settings
@@ -36,7 +39,11 @@ class Origins:
         self._lock = anyio.Lock()
 
     async def get(self) -> Origin:
-        """The API's origin and key. Starts the embedded sandbox if that is the one."""
+        """The API's origin and key. Starts the embedded sandbox if that is the one.
+
+        Raises:
+            UnreachableError: It cannot be started, with the sandbox's own code.
+        """
         settings = self._settings
         if settings.effective_mode == "live":
             return Origin(settings.base_url, settings.api_key or SecretStr(""))
@@ -47,7 +54,12 @@ class Origins:
                 from kubeez_mcp_local.sandbox.embedded import EmbeddedSandbox
 
                 self._embedded = EmbeddedSandbox(settings.state_dir, settings.sandbox_speed)
-            return Origin(await self._embedded.start(), SecretStr(SANDBOX_KEY))
+            try:
+                return Origin(await self._embedded.start(), SecretStr(SANDBOX_KEY))
+            except KubeezError as error:  # nothing was sent to it, so nothing was accepted either
+                absent = UnreachableError(error.message, next_step=error.next_step)
+                absent.code, absent.lasting = error.code, True
+                raise absent from error
 
     async def aclose(self) -> None:
         """Stop the embedded sandbox, if it runs."""

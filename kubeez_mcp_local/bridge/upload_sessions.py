@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.model import InputKind
     from kubeez_mcp_local.catalogue.store import Catalogue
     from kubeez_mcp_local.jobs.background import Background
-    from kubeez_mcp_local.web.handover import ContentType
-    from kubeez_mcp_local.web.sessions import SessionState
+    from kubeez_mcp_local.web.sessions import ContentType, SessionState
     from kubeez_mcp_local.web.upload_page import UploadSession
 
 _ALL: tuple[InputKind, ...] = ("image", "video", "audio")
@@ -73,7 +72,7 @@ class UploadSessions:
 
         Raises:
             InvalidArgumentError: There is no such model, or it takes no files.
-            PageNotServedError: The page cannot be served on this machine.
+            UploadError: The page cannot be served on this machine.
         """
         if not model_id.strip():
             return await self._page.open_session("any model", _ALL, MAX_FILES)
@@ -84,7 +83,7 @@ class UploadSessions:
         """What has arrived so far.
 
         Raises:
-            UnknownSessionError: No session has this token.
+            UploadError: No session has this token.
         """
         state = self._page.session(token.strip())
         for medium in state.media:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.sandbox.books import Books
 
+_log = logging.getLogger(__name__)
+
 _ABOUT = (
     "A local stand-in for the Kubeez REST API. Operations marked `x-kubeez-evidence: assumed` are guesses: "
     "the real API is said to offer the feature, but its path and fields are not public."
@@ -51,12 +55,15 @@ def create_app(
         rng: Chooses seeds for requests that give none.
     """
     panel, calls = Panel(knobs), Calls()
-    app = FastAPI(title="Kubeez API (sandbox)", version="1.0", description=_ABOUT, redoc_url=None)
+    # No documentation pages: they would run a CDN's scripts on an origin that may use the controls.
+    app = FastAPI(title="Kubeez API (sandbox)", version="1.0", description=_ABOUT, docs_url=None, redoc_url=None)
     app.state.desk = Desk(books, panel, rng=rng)
     app.state.calls = calls
     for module in (discovery, account, uploads, assumed, media, music, speech_and_ads, files, control):
         app.include_router(module.router)
     app.add_exception_handler(Refusal, _refuse)
+    for broken in (sqlite3.Error, OSError):
+        app.add_exception_handler(broken, _name_what_is_broken)
     app.add_middleware(Gate, panel=panel, hosts=hosts, assumed=assumed.PATHS, calls=calls)
     _publish_what_is_served(app, panel)
     return app
@@ -66,6 +73,19 @@ async def _refuse(request: Request, refusal: Exception) -> JSONResponse:
     if not isinstance(refusal, Refusal):
         raise refusal
     return JSONResponse(refusal.body, refusal.status, refusal.headers)
+
+
+async def _name_what_is_broken(request: Request, error: Exception) -> JSONResponse:
+    """Say that the books or files failed: not with 5xx, which leaves open whether a job was taken on.
+
+    What was being written was rolled back, so nothing was.
+    """
+    _log.debug("the sandbox's books or files failed", exc_info=error)
+    message = (
+        f"The sandbox's own books or files in {request.app.state.desk.books.folder} cannot be used ({error}). Nothing "
+        "was charged. Free some space, or run `kubeez-mcp-local sandbox reset`, which forgets its jobs and files"
+    )
+    return JSONResponse({"error": "sandbox_broken", "message": message}, 424)
 
 
 def _publish_what_is_served(app: FastAPI, panel: Panel) -> None:

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from kubeez_mcp_local.sandbox.server import QuickServer
+    from kubeez_mcp_local.web.server import LocalServer
 
 _log = logging.getLogger(__name__)
+
+_MOST_CONNECTIONS = 256
 
 
 class SandboxError(KubeezError):
@@ -29,6 +31,14 @@ class SandboxError(KubeezError):
 def folder_of(state_dir: Path) -> Path:
     """Where the sandbox keeps its books and files."""
     return state_dir / "sandbox"
+
+
+def broken_books(folder: Path, error: Exception) -> SandboxError:
+    """The error for books that cannot be opened."""
+    return SandboxError(
+        f"The sandbox's books in {folder} cannot be opened: {error}.",
+        next_step=f"Check that {folder} can be written, or run `kubeez-mcp-local sandbox reset`, which empties it.",
+    )
 
 
 class EmbeddedSandbox:
@@ -47,7 +57,7 @@ class EmbeddedSandbox:
         self._guard = threading.Lock()
         self._ready = threading.Event()
         self._thread: threading.Thread | None = None
-        self._server: QuickServer | None = None
+        self._server: LocalServer | None = None
         self._origin: str | None = None
         self._failure: Exception | None = None
 
@@ -72,15 +82,18 @@ class EmbeddedSandbox:
     def start_blocking(self) -> str:
         """`start` for callers without an event loop."""
         with self._guard:
-            if self._thread is None:
+            if self._thread is None or self._failure is not None:
+                self._failure = None
+                self._ready.clear()
                 self._thread = threading.Thread(target=self._run, name="kubeez-sandbox", daemon=True)
                 self._thread.start()
         self._ready.wait()
         if self._origin is None:
-            raise SandboxError(
-                f"The sandbox could not be started: {self._failure}.",
-                next_step=f"Check that {self._folder} can be written, or set KUBEEZ_STATE_DIR to a folder that can.",
-            )
+            advice = f"Check that {self._folder} can be written, or set KUBEEZ_STATE_DIR to a folder that can."
+            reason = self._failure
+            if isinstance(reason, SandboxError):
+                raise SandboxError(reason.message, next_step=reason.next_step)
+            raise SandboxError(f"The sandbox could not be started: {reason}.", next_step=advice)
         return self._origin
 
     def stop_blocking(self) -> None:
@@ -111,21 +124,21 @@ class EmbeddedSandbox:
         from kubeez_mcp_local.sandbox.app import create_app
         from kubeez_mcp_local.sandbox.books import Books
         from kubeez_mcp_local.sandbox.knobs import Knobs
-        from kubeez_mcp_local.sandbox.server import make_server
+        from kubeez_mcp_local.web.server import Bounds, LocalServer
 
         try:
             books = Books(self._folder, clock=self._clock)
         except sqlite3.Error as error:
-            raise SandboxError(f"its books cannot be opened ({error})") from error
+            raise broken_books(self._folder, error) from error
         listener = _preferred_socket(self._folder / "port")
-        server = make_server(create_app(books, Knobs(speed=self._speed)))
+        server = LocalServer(create_app(books, Knobs(speed=self._speed)), Bounds(_MOST_CONNECTIONS))
 
         async def run() -> None:
             self._server = server
             # The socket listens already, so requests that come before the server accepts simply wait.
             self._origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
             self._ready.set()
-            await server.serve(sockets=[listener])
+            await server.run_on(listener)
 
         try:
             asyncio.run(run())
@@ -135,13 +148,13 @@ class EmbeddedSandbox:
 
 def _preferred_socket(note: Path) -> socket.socket:
     """Listen on the port of last time if it is free, so that old URLs still open; else on another, and note it."""
-    from kubeez_mcp_local.sandbox.server import listen
+    from kubeez_mcp_local.web.server import listen
 
     try:
         port = int(note.read_text("ascii"))
-        return listen("127.0.0.1", port)
+        return listen(port=port, again=True)
     except (OSError, ValueError, OverflowError):
-        listener = listen("127.0.0.1", 0)
+        listener = listen()
     if not note.exists():
         note.write_text(str(listener.getsockname()[1]), "ascii")
     return listener
@@ -166,10 +179,10 @@ def serve(
     from kubeez_mcp_local.sandbox.app import create_app
     from kubeez_mcp_local.sandbox.books import Books
     from kubeez_mcp_local.sandbox.knobs import Knobs
-    from kubeez_mcp_local.sandbox.server import listen, make_server
+    from kubeez_mcp_local.web.server import Bounds, LocalServer, listen
 
     try:
-        listener = listen(host, port)
+        listener = listen(host, port, again=True)
     except (OSError, OverflowError) as error:
         raise SandboxError(
             f"Cannot listen on {host}:{port}: {error}.", next_step="Choose another --port, or 0 for a free one."
@@ -178,15 +191,15 @@ def serve(
         books = Books(folder_of(state_dir))
     except (OSError, sqlite3.Error) as error:
         listener.close()
-        raise SandboxError(
-            f"Cannot use {folder_of(state_dir)}: {error}.", next_step="Check the folder, or run `sandbox reset`."
-        ) from None
-    server = make_server(create_app(books, Knobs(speed=speed), hosts=(host,)))
+        raise broken_books(folder_of(state_dir), error) from None
+    server = LocalServer(
+        create_app(books, Knobs(speed=speed), hosts=(host,)), Bounds(_MOST_CONNECTIONS), own_signals=True
+    )
     if on_ready is not None:
         shown = f"[{host}]" if ":" in host else host
         on_ready(f"http://{shown}:{listener.getsockname()[1]}")
     try:
-        asyncio.run(server.serve(sockets=[listener]))
+        asyncio.run(server.run_on(listener))
     except KeyboardInterrupt:
         _log.debug("stopped by SIGINT")
     finally:

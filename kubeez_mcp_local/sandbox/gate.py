@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from kubeez_mcp_local.sandbox.inputs import ip_address_of, is_loopback_host
+from kubeez_mcp_local.web.server import foreign_page
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.sandbox.knobs import Fault, Panel
 
 CONTROL = "/_sandbox/"
+CONTROL_HEADER = "X-Kubeez-Sandbox"
 MOST_UPLOAD_BYTES = 500 * 1024 * 1024
 _FORM_OVERHEAD = 64 * 1024
 _EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - names such a binding, makes none
@@ -66,8 +68,8 @@ class Gate:
         host, path = urlsplit(f"//{_header(scope, b'host')}").hostname or "", scope["path"]
         if not is_loopback_host(host) and (path.startswith(CONTROL) or not self._answers_for(host)):
             return 421, {"detail": f"This sandbox does not answer for the host {host!r}"}
-        if path.startswith(CONTROL) and not _from_here(_header(scope, b"origin")):
-            return 403, {"detail": "Pages of other sites may not use the sandbox's controls"}
+        if path.startswith(CONTROL) and (problem := _not_in_control(scope)):
+            return 403, {"detail": problem}
         if not self._panel.knobs.assumed_routes and any(_under(path, prefix) for prefix in self._assumed):
             return 404, {"detail": "Not Found"}
         length = _header(scope, b"content-length")
@@ -149,8 +151,20 @@ def _header(scope: Scope, name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
 
 
-def _from_here(origin: str) -> bool:
-    return not origin or is_loopback_host(urlsplit(origin).hostname)
+def _not_in_control(scope: Scope) -> str | None:
+    """Why this request may not use the controls, if so.
+
+    Not whoever writes `Host: localhost` from another machine, and no page, be it of another port of this machine: the
+    header makes browsers ask us first, which we do not answer, wherever they leave `Origin` out.
+    """
+    client = scope.get("client")
+    if client is None or not is_loopback_host(client[0]):
+        return "The sandbox's controls obey this machine only"
+    if page := foreign_page(scope):
+        return f"The sandbox's controls obey no page of another site or port: {page}"
+    if not _header(scope, CONTROL_HEADER.lower().encode()):
+        return f"The sandbox's controls need the header {CONTROL_HEADER}, with any value"
+    return None
 
 
 def _under(path: str, prefix: str) -> bool:

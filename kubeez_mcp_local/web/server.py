@@ -1,50 +1,187 @@
-"""Runs the page under uvicorn within the program's own event loop: quietly, without touching signals."""
+"""Web servers on this machine, which neither pages of other sites nor silent guests can use for themselves."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
-from typing import TYPE_CHECKING
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
+import h11
 import uvicorn
+from starlette.datastructures import Headers
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from types import FrameType
 
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Scope
 
 
-class PageServer(uvicorn.Server):
-    """A server that lives as long as the task it runs in; cancelling that task closes it at once."""
+@dataclass(frozen=True)
+class Bounds:
+    """What guests may take up.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Attributes:
+        connections: Most at a time. One more ends the one that has been waiting for a request the longest.
+        head_seconds: From the connection, or the answer before, until the head of a request has arrived whole.
+        silence_seconds: Longest pause of a sender within a request, or of a reader within an answer.
+    """
+
+    connections: int = 32
+    head_seconds: float = 10.0
+    silence_seconds: float = 30.0
+
+
+class Connection(H11Protocol):
+    """One guest's connection: knows since when it has been waiting, and for what.
+
+    The app may close it without an answer: `scope["state"]["connection"].cut()`.
+    """
+
+    def __init__(self, bounds: Bounds, clock: Callable[[], float], *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.app_state = {**self.app_state, "connection": self}
+        self._bounds = bounds
+        self._clock = clock
+        self._answered_at = self._moved_at = clock()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Take a guest in, and put the one out that has been silent the longest when there are too many."""
+        super().connection_made(transport)
+        present = [each for each in self.connections if isinstance(each, Connection) and not each.closing]
+        if len(present) > self._bounds.connections:
+            # Never a whole request: this guest, who has sent nothing yet, is always among those that may go.
+            min((each for each in present if each.waits), key=lambda each: (each._answered_at, each is self)).cut()
+
+    def data_received(self, data: bytes) -> None:
+        self._moved_at = self._clock()
+        super().data_received(data)
+
+    def pause_writing(self) -> None:
+        self._moved_at = self._clock()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._moved_at = self._clock()
+        super().resume_writing()
+
+    def on_response_complete(self) -> None:
+        self._answered_at = self._moved_at = self._clock()
+        super().on_response_complete()
+
+    @property
+    def closing(self) -> bool:
+        """Whether it is on its way out."""
+        return self.transport.is_closing()
+
+    @property
+    def waits(self) -> bool:
+        """Whether no request of it is being worked on: its next one has not arrived, or its last one is answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def overdue(self, now: float) -> bool:
+        """Whether it has kept the server waiting for too long."""
+        if self.closing or self.flow.write_paused:  # an answer that nobody fetches
+            return now - self._moved_at >= self._bounds.silence_seconds
+        if self.waits:
+            return now - self._answered_at >= self._bounds.head_seconds
+        sends = self.conn.their_state is h11.SEND_BODY and not self.flow.read_paused
+        return sends and now - self._moved_at >= self._bounds.silence_seconds
+
+    def cut(self) -> None:
+        """Drop the connection at once."""
+        self.transport.abort()
+
+
+class LocalServer(uvicorn.Server):
+    """A quiet server that stops at once: open streams and uploads are dropped, not waited for.
+
+    Args:
+        app: What is served.
+        bounds: What guests may take up.
+        clock: Monotonic seconds.
+        own_signals: Whether SIGINT and SIGTERM end it; otherwise they are left to the program around it.
+        tick: Seconds between two looks at who is overdue.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        bounds: Bounds | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        own_signals: bool = False,
+        tick: float = 1.0,
+    ) -> None:
+        connection = partial(Connection, bounds or Bounds(), clock)
         super().__init__(
             uvicorn.Config(
                 app,
-                http="h11",
+                http=cast("type[asyncio.Protocol]", connection),
                 ws="none",
                 lifespan="off",
                 loop="none",
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                date_header=False,
-                proxy_headers=False,
+                proxy_headers=False,  # nobody may say where a request comes from
             )
         )
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the program; uvicorn would take them away from it."""
-        yield
+        self._clock = clock
+        self._own_signals = own_signals
+        self._tick = tick
+        self._stopped = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run_on(self, listener: socket.socket) -> None:
-        """Serve until cancelled or `should_exit`; the listener is closed afterwards."""
+        """Serve until it is stopped or cancelled; the listener is closed afterwards."""
         try:
             await self.serve(sockets=[listener])
         finally:
             self._drop_everything()
             listener.close()
+
+    def stop(self) -> None:
+        """Ask it to stop; from any thread."""
+        self.should_exit = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stopped.set)
+
+    def drop_overdue(self) -> None:
+        """Close the connections that have kept the server waiting for too long."""
+        now = self._clock()
+        for each in list(self.server_state.connections):
+            if isinstance(each, Connection) and each.overdue(now):
+                each.cut()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the program, unless they are this server's."""
+        with super().capture_signals() if self._own_signals else contextlib.nullcontext():
+            yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop on a signal."""
+        super().handle_exit(sig, frame)
+        self.stop()
+
+    async def main_loop(self) -> None:
+        """Look around again and again until asked to stop."""
+        self._loop = asyncio.get_running_loop()
+        while not await self.on_tick(0):
+            self.drop_overdue()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), self._tick)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close everything without waiting for anybody."""
+        self._drop_everything()
+        await asyncio.sleep(0)
 
     def _drop_everything(self) -> None:
         for server in getattr(self, "servers", ()):
@@ -57,14 +194,43 @@ class PageServer(uvicorn.Server):
             task.cancel()
 
 
-def listen_on_loopback(port: int = 0) -> socket.socket:
-    """A listening socket on 127.0.0.1; port 0 takes a free one. Raises `OSError`."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+def listen(host: str = "127.0.0.1", port: int = 0, *, again: bool = False) -> socket.socket:
+    """A listening socket; port 0 takes a free one.
+
+    Args:
+        host: An address of this machine, or a name for one.
+        port: Where.
+        again: Whether the port may be one that was in use a moment ago.
+
+    Raises:
+        OSError: The address cannot be had.
+        OverflowError: There is no such port.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol named, asyncio turns Nagle's delay off; without, each answer may take 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        listener.bind(("127.0.0.1", port))
-        listener.listen(64)
+        if again:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(1024)
         listener.setblocking(False)
-    except OSError:
+    except (OSError, OverflowError):
         listener.close()
         raise
     return listener
+
+
+def foreign_page(scope: Scope) -> str | None:
+    """What kind of page sends this request, if it is one that does not come from the very server it talks to.
+
+    Browsers name the page in `Origin`, port included, and say in `Sec-Fetch-Site` how near it is. Programs send
+    neither, so this guards against pages only; whoever is asked under a foreign name must look at `Host` as well.
+    """
+    headers = Headers(scope=scope)
+    origin = headers.get("origin")
+    if origin is not None and origin.lower() != f"http://{headers.get('host', '').lower()}":
+        return f"a page of {origin:.80}"
+    if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        return "a page of another site"
+    return None

@@ -1,48 +1,81 @@
-"""The upload page as the rest of the program sees it: open a session, ask what has arrived.
+"""The upload page: a person or a program hands over files, and the rest of the program learns what has arrived.
 
-Nothing of the web server is imported, and no port opened, before the first session.
+`GET /u/{token}` is the page, `GET /u/{token}/state` what it shows. `POST /upload/{token}` takes files from the page and
+from programs alike: multipart with one or more `file` parts, order kept. The token is in the path, so that no body is
+read of a sender who may not upload; a form field `token`, as hosted upload sessions want it, is welcome if it is the
+same. No port is opened before the first session.
 """
 
 from __future__ import annotations
 
+import contextlib
+import re
+import shutil
 import time
 from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
+import anyio.to_thread
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
-from kubeez_mcp_local.web.handover import Steps
-from kubeez_mcp_local.web.sessions import Kind, Sessions
+from kubeez_mcp_local.web.server import Bounds, LocalServer, foreign_page, listen
+from kubeez_mcp_local.web.sessions import Kind, Part, Sessions, Steps, UploadError, hand_over, unknown_session
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
-    from pathlib import Path
 
-    from kubeez_mcp_local.web.handover import ContentType, Measurement
-    from kubeez_mcp_local.web.sessions import SessionState
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from kubeez_mcp_local.web.sessions import ContentType, Measurement, Session, SessionState
 
 MAX_FILE_BYTES = 500 * 1024 * 1024
 MAX_FILES = 50
+_FORM_OVERHEAD = 64 * 1024
+_SPARE_BYTES = 64 * 1024 * 1024
+_MOST_FIELDS = 20
+_MOST_FIELD_BYTES = 4096
+_NO_REAL_TYPE = ("", "application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded")
+_STATIC = {"upload.css": "text/css", "upload.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' blob:",
+        "media-src blob:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
 
 
 class StartTask(Protocol):
     """Starts work beside everything else, for as long as the program runs."""
 
     def __call__(self, work: Callable[..., Coroutine[Any, Any, None]], /, *args: Any) -> object: ...
-
-
-class PageNotServedError(KubeezError):
-    """The upload page could not be started on this machine."""
-
-    code = "upload_page_unavailable"
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(
-            f"the upload page cannot be served on this machine: {reason}.",
-            next_step="Pass local file paths to the tools directly, or use upload_media.",
-        )
 
 
 @dataclass(frozen=True)
@@ -93,6 +126,8 @@ class UploadPage:
         notice: A sentence for the page, such as that this is the sandbox.
         sessions: Tokens, lifetimes and the clock.
         sleep: Waits for the sessions to expire.
+        bounds: How many may connect, and for how long they may be silent.
+        free_bytes: How much a folder's disk still takes; blocks.
     """
 
     def __init__(
@@ -107,14 +142,17 @@ class UploadPage:
         notice: str = "",
         sessions: Sessions | None = None,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        bounds: Bounds | None = None,
+        free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
     ) -> None:
-        self._steps = Steps(sniff, measure, deliver)
-        self._inbox = inbox
-        self._start = start
-        self._max_file_bytes = max_file_bytes
-        self._notice = notice
         self._sessions = sessions or Sessions(clock=time.time)
+        self._max_file_bytes = max_file_bytes
+        self._routes = _Routes(
+            self._sessions, Steps(sniff, measure, deliver), inbox, max_file_bytes, notice, free_bytes
+        )
+        self._start = start
         self._sleep = sleep
+        self._bounds = bounds
         self._port: int | None = None
 
     @property
@@ -127,7 +165,7 @@ class UploadPage:
 
         Raises:
             InvalidArgumentError: The model takes no files.
-            PageNotServedError: No port can be had.
+            UploadError: No port can be had.
         """
         if not kinds or max_files < 1:
             raise InvalidArgumentError("model_id", f"{model_id} takes no files.", next_step="Choose another model.")
@@ -137,8 +175,8 @@ class UploadPage:
         return UploadSession(
             token=session.token,
             url=f"{base}/u/{session.token}",
-            direct_upload_url=f"{base}/upload",
-            direct_upload_fallback_url=f"http://localhost:{port}/upload",
+            direct_upload_url=f"{base}/upload/{session.token}",
+            direct_upload_fallback_url=f"http://localhost:{port}/upload/{session.token}",
             direct_upload_allowlist_domains=("127.0.0.1", "localhost"),
             direct_upload_curl_example=_curl(base, session.token),
             direct_upload_python_example=_python(base, session.token),
@@ -154,28 +192,26 @@ class UploadPage:
         """What the session with this token has received so far.
 
         Raises:
-            UnknownSessionError: There is none.
+            UploadError: There is none.
         """
         return self._sessions.find(token).state(self._sessions.clock())
 
     def _serve(self) -> int:
-        from kubeez_mcp_local.web.server import listen_on_loopback
-
         try:
-            listener = listen_on_loopback()
+            listener = listen()
         except OSError as error:
-            raise PageNotServedError(error.strerror or type(error).__name__) from None
+            raise UploadError(
+                "upload_page_unavailable",
+                f"the upload page cannot be served on this machine: {error.strerror or type(error).__name__}.",
+                next_step="Pass local file paths to the tools directly, or use upload_media.",
+            ) from None
         port: int = listener.getsockname()[1]
         self._port = port
         self._start(self._run, listener, port)
         return port
 
     async def _run(self, listener: socket.socket, port: int) -> None:
-        from kubeez_mcp_local.web.app import PageSetup, make_app
-        from kubeez_mcp_local.web.server import PageServer
-
-        setup = PageSetup(self._sessions, self._steps, self._inbox, self._max_file_bytes, self._notice)
-        server = PageServer(make_app(setup, port))
+        server = LocalServer(_Guard(self._routes.app(), port), self._bounds)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(server.run_on, listener)
@@ -192,13 +228,262 @@ class UploadPage:
         self._port = None
 
 
+@dataclass(frozen=True)
+class _Routes:
+    """The page's routes.
+
+    Attributes:
+        sessions: Who may upload.
+        steps: Checks, measures and hands on files.
+        inbox: Folder where files lie while they are handed on.
+        max_file_bytes: Most bytes of one file.
+        notice: A sentence shown on the page.
+        free_bytes: How much a folder's disk still takes; blocks.
+    """
+
+    sessions: Sessions
+    steps: Steps
+    inbox: Path
+    max_file_bytes: int
+    notice: str
+    free_bytes: Callable[[Path], int]
+
+    def app(self) -> ASGIApp:
+        """All of them."""
+        most = MAX_FILES * self.max_file_bytes + _FORM_OVERHEAD
+        return Starlette(
+            routes=[
+                Route("/u/{token}", self.page),
+                Route("/u/{token}/state", self.state),
+                Route("/static/{name}", self.static),
+                Route("/upload/{token}", self.upload, methods=["POST"], max_body_size=most),
+            ]
+        )
+
+    async def page(self, request: Request) -> Response:
+        try:
+            self.sessions.find(request.path_params["token"])
+        except UploadError as error:
+            return Response(_file("gone.html"), status_code=error.status, media_type="text/html")
+        return Response(_file("upload.html"), media_type="text/html")
+
+    async def static(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in _STATIC:
+            return Response(status_code=404)
+        return Response(_file(name), media_type=_STATIC[name])
+
+    async def state(self, request: Request) -> Response:
+        try:
+            session = self.sessions.find(request.path_params["token"])
+        except UploadError as error:
+            return _refusal(error)
+        return JSONResponse(self._described(session))
+
+    async def upload(self, request: Request) -> Response:
+        try:
+            return JSONResponse(await self._uploaded(request))
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except KubeezError as error:
+            return _refusal(error)
+
+    async def _uploaded(self, request: Request) -> dict[str, object]:
+        session = self.sessions.find_live(request.path_params["token"])
+        length = request.headers.get("content-length", "0")
+        announced = int(length) if length.isdecimal() else 0
+        if announced > (room := session.room()) * self.max_file_bytes + _FORM_OVERHEAD:
+            raise self._too_large("the request", room)
+        try:
+            inbox = await anyio.to_thread.run_sync(self._new_folder, announced)
+        except OSError as error:
+            raise _no_room(error) from None
+        try:
+            media = await hand_over(session, await self._received(request, session, Path(inbox.name)), self.steps)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(inbox.cleanup)
+        return {**self._described(session), "uploaded": [medium.fields() for medium in media]}
+
+    def _new_folder(self, announced: int) -> TemporaryDirectory[str]:
+        self.inbox.mkdir(parents=True, exist_ok=True)
+        free = self.free_bytes(self.inbox)
+        if announced + _SPARE_BYTES > free:
+            raise OSError(None, f"it needs {announced / 1024**2:,.0f} MB, and only {free / 1024**2:,.0f} MB are free")
+        return TemporaryDirectory(dir=self.inbox, prefix="upload-", ignore_cleanup_errors=True)
+
+    async def _received(self, request: Request, session: Session, folder: Path) -> list[Part]:
+        """The files of the form, in `folder`."""
+        form = _Form(request, folder)
+        try:
+            with contextlib.closing(form):  # which writes the last bytes
+                fields = await form.parse()
+        except MultiPartException as error:
+            raise _malformed(error.message.rstrip(".")) from None
+        except OSError as error:
+            raise _no_room(error) from None
+        if not form.complete:
+            raise _malformed("the form ends in the middle")
+        parts = []
+        for name, value in fields.multi_items():
+            if name == "token" and not (isinstance(value, str) and session.owns(value.strip())):
+                raise unknown_session()
+            if isinstance(value, UploadFile):
+                parts.append(self._part(name, value))
+        if not parts:
+            raise _malformed("the form holds no file")
+        return parts
+
+    def _part(self, field: str, file: UploadFile) -> Part:
+        name, size = clean_name(file.filename or ""), file.size or 0
+        claimed = (file.content_type or "").partition(";")[0].strip().lower()
+        if field != "file":
+            raise _malformed(f"the file part {name!r} is named {field!r}, not 'file'")
+        if claimed in _NO_REAL_TYPE:
+            raise UploadError(
+                "media_type_required",
+                f"the part {name!r} came as {claimed or 'nothing'}; every file part must carry its real media type.",
+                next_step="With curl write -F 'file=@shot.png;type=image/png'.",
+            )
+        if not size:
+            raise UploadError("file_empty", f"{name!r} is empty (0 bytes).", next_step="Choose the file again.")
+        if size > self.max_file_bytes:
+            raise self._too_large(repr(name))
+        return Part(Path(file.file.name), name, claimed, size)
+
+    def _too_large(self, what: str, files: int = 1) -> UploadError:
+        most = f"{files} x {self.max_file_bytes / 1024**2:,.0f} MB".removeprefix("1 x ")
+        return UploadError(
+            "file_too_large",
+            f"{what} is larger than {most}.",
+            next_step="Shorten, scale down or compress it first.",
+            status=413,
+        )
+
+    def _described(self, session: Session) -> dict[str, object]:
+        """The session's state, and beside it what the page needs to know."""
+        return {
+            **session.state(self.sessions.clock()).fields(),
+            "model_id": session.model_id,
+            "accepted_kinds": list(session.kinds),
+            "max_files": session.max_files,
+            "max_file_bytes": self.max_file_bytes,
+            "expires_at": session.expires,
+            "notice": self.notice,
+        }
+
+
+class _Form(MultiPartParser):
+    """Starlette's parser of forms, with its files under numbers in a folder of ours; whoever made that empties it."""
+
+    def __init__(self, request: Request, folder: Path) -> None:
+        headers = request.headers
+        if not headers.get("content-type", "").lower().startswith("multipart/form-data"):
+            raise _malformed("the request is not multipart/form-data with a boundary")
+        super().__init__(
+            headers, request.stream(), max_files=MAX_FILES, max_fields=_MOST_FIELDS, max_part_size=_MOST_FIELD_BYTES
+        )
+        self._folder = folder
+        self._opened: list[UploadFile] = []
+        self.complete = False
+
+    def on_headers_finished(self) -> None:
+        super().on_headers_finished()
+        part = self._current_part
+        if part.file is not None:
+            part.file.file.close()
+            handle = (self._folder / f"{len(self._opened):04d}").open("w+b")
+            part.file = UploadFile(handle, size=0, filename=part.file.filename, headers=part.file.headers)
+            self._opened.append(part.file)
+
+    def on_end(self) -> None:
+        self.complete = True
+
+    def close(self) -> None:
+        """Close the files; they stay where they are."""
+        with contextlib.ExitStack() as all_of_them:  # also if one cannot be written to its end
+            for upload in self._opened:
+                all_of_them.callback(upload.file.close)
+
+
+class _Guard:
+    """ASGI middleware: only this machine, under its own name, and no other site through the user's browser.
+
+    The Host check stops DNS rebinding (a foreign name that resolves to 127.0.0.1), the look at the page stops other
+    sites, those of other ports of this machine included. Programs such as curl pass on to the token check.
+    """
+
+    def __init__(self, app: ASGIApp, port: int) -> None:
+        self._app = app
+        self._hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer 403."""
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        host = MutableHeaders(scope=scope).get("host", "").lower()
+        problem = foreign_page(scope) if host in self._hosts else f"the host name {host!r:.80}"
+        if problem is None:
+            await self._app(scope, receive, send_guarded)
+            return
+        error = UploadError(
+            "foreign_request",
+            f"{problem} is not this page.",
+            next_step="Open the link exactly as the assistant gave it to you.",
+            status=403,
+        )
+        await _refusal(error)(scope, receive, send_guarded)
+
+
+def _refusal(error: KubeezError) -> JSONResponse:
+    """The answer to programs: its own status for what the page refuses, 502 for what failed behind it."""
+    status = error.status if isinstance(error, UploadError) else 502
+    content = {"error": error.code, "message": error.message, "next_step": error.next_step}
+    return JSONResponse(content, status_code=status)
+
+
+def _malformed(detail: str) -> UploadError:
+    return UploadError(
+        "malformed_form", f"{detail}.", next_step="Send multipart/form-data with one or more 'file' parts."
+    )
+
+
+def _no_room(error: OSError) -> UploadError:
+    reason = error.strerror or type(error).__name__
+    return UploadError(
+        "inbox_not_writable",
+        f"the file cannot be stored: {reason}.",
+        next_step="Free some space and try again.",
+        status=507,
+    )
+
+
+def clean_name(name: str) -> str:
+    """The last component of a sender's file name, printable and at most 120 characters; never empty."""
+    last = re.split(r"[\\/]", name)[-1]
+    printable = "".join(letter for letter in last if letter.isprintable()).strip().lstrip(".")
+    if len(printable) > 120:
+        stem, dot, extension = printable.rpartition(".")
+        printable = f"{stem[: 119 - len(extension)]}.{extension}" if dot and len(extension) < 20 else printable[:120]
+    return printable or "file"
+
+
+def _file(name: str) -> bytes:
+    return files("kubeez_mcp_local.web").joinpath("static", name).read_bytes()
+
+
 def _curl(base: str, token: str) -> str:
-    return f'curl -F token={token} -F "file=@first.png;type=image/png" -F "file=@last.png;type=image/png" {base}/upload'
+    parts = '-F "file=@first.png;type=image/png" -F "file=@last.png;type=image/png"'
+    return f"curl {parts} {base}/upload/{token}"
 
 
 def _python(base: str, token: str) -> str:
     return (
         "import httpx\n"
         'parts = [("file", ("first.png", open("first.png", "rb"), "image/png"))]\n'
-        f'print(httpx.post("{base}/upload", data={{"token": "{token}"}}, files=parts, timeout=300).json())'
+        f'print(httpx.post("{base}/upload/{token}", files=parts, timeout=300).json())'
     )

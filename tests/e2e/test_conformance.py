@@ -17,8 +17,8 @@ import uvicorn
 
 from kubeez_mcp_local.bridge import Bridge
 from kubeez_mcp_local.mcp_server.server import KubeezServer
-from kubeez_mcp_local.sandbox.server import listen
 from kubeez_mcp_local.settings import load_settings
+from kubeez_mcp_local.web.server import listen
 from tests.e2e.node_tools import NodeProgram
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ import pytest
 
 from kubeez_mcp_local.sandbox.app import create_app
 from kubeez_mcp_local.sandbox.books import Books
+from tests.sandbox_server import CONTROL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,11 +93,55 @@ def test_foreign_host_names_are_refused(sandbox: RunningSandbox) -> None:
         assert client.get("/health", headers={"Host": "[::1]:80"}).status_code == 200
 
 
-def test_pages_of_other_sites_cannot_turn_the_knobs(sandbox: RunningSandbox) -> None:
+def test_no_page_but_one_of_its_own_can_turn_the_knobs(sandbox: RunningSandbox) -> None:
+    """Another port of this machine is another site: what runs there must not write our books."""
+    foreign = [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "http://localhost:3000"},
+        {"Origin": sandbox.url.replace("127.0.0.1", "localhost")},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ]
     with sandbox.client(key=None) as client:
-        assert client.post("/_sandbox/reset", headers={"Origin": "https://evil.example"}).status_code == 403
-        assert client.post("/_sandbox/reset", headers={"Origin": "null"}).status_code == 403
-        assert client.post("/_sandbox/reset", headers={"Origin": sandbox.url}).status_code == 200
+        for headers in foreign:
+            for method, path in (("POST", "reset"), ("POST", "knobs"), ("GET", "books"), ("POST", "keys")):
+                answer = client.request(method, f"/_sandbox/{path}", headers={**CONTROL, **headers}, json={})
+                assert answer.status_code == 403, (headers, path)
+        assert client.post("/_sandbox/reset", headers={**CONTROL, "Origin": sandbox.url}).status_code == 200
+
+
+def test_a_request_that_browsers_send_without_asking_first_turns_no_knob(sandbox: RunningSandbox) -> None:
+    with sandbox.client(key=None) as client:
+        simple = client.post("/_sandbox/knobs", content='{"fail_next": 5}', headers={"Content-Type": "text/plain"})
+        asked = client.options(
+            "/_sandbox/knobs",
+            headers={
+                "Origin": "http://localhost:3000",
+                "Access-Control-Request-Method": "POST",
+                "Access-Control-Request-Headers": "x-kubeez-sandbox",
+            },
+        )
+    assert simple.status_code == 403
+    assert "X-Kubeez-Sandbox" in simple.json()["detail"]
+    assert asked.status_code == 403
+    assert "access-control-allow-origin" not in asked.headers
+    assert sandbox.control.knobs()["fail_next"] == 0
+
+
+def test_it_serves_no_page_that_runs_scripts_of_elsewhere(http: httpx.Client) -> None:
+    assert [http.get(path).status_code for path in ("/docs", "/redoc")] == [404, 404]
+
+
+@pytest.mark.anyio
+async def test_another_machine_has_no_controls_whatever_host_it_names(tmp_path: Path) -> None:
+    app = create_app(Books(tmp_path), hosts=("0.0.0.0",))
+    for client, status in (("192.168.1.7", 403), ("127.0.0.1", 200), ("::1", 200)):
+        transport = httpx.ASGITransport(app, client=(client, 50_000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8787", headers=CONTROL) as http:
+            assert (await http.get("/_sandbox/books")).status_code == status
+            assert (await http.get("/health")).status_code == 200
 
 
 @pytest.mark.anyio

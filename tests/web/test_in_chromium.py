@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from kubeez_mcp_local.web.handover import ContentType
+    from kubeez_mcp_local.web.sessions import ContentType
     from tests.web.conftest import Chromium
 
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("chromium")]

@@ -168,11 +168,10 @@ function remove(index) {
 
 function post(entry) {
   const form = new FormData();
-  form.append("token", token);
   form.append("file", new File([entry.file], entry.file.name, { type: typeOf(entry.file) }));
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("POST", "/upload");
+    request.open("POST", `/upload/${token}`);
     request.responseType = "json";
     request.upload.onprogress = (event) => {
       entry.progress = (event.loaded / event.total) * 100;
