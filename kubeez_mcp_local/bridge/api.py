@@ -29,11 +29,17 @@ class Api:
         origins: Knows where the API is.
         may_read: Returns when one more free request may be sent.
         locate: Finds the path of an assumed route in the API's own document (`Contract.locate`).
+        notice: Is shown every row of the account's history that anybody reads.
     """
 
     def __init__(
-        self, origins: Origins, may_read: Callable[[], Awaitable[None]], locate: Callable[[Route], Awaitable[Route]]
+        self,
+        origins: Origins,
+        may_read: Callable[[], Awaitable[None]],
+        locate: Callable[[Route], Awaitable[Route]],
+        notice: Callable[[list[Generation]], Awaitable[None]],
     ) -> None:
+        self._notice = notice
         self._origins = origins
         self._may_read = may_read
         self._locate = locate
@@ -87,9 +93,11 @@ class Api:
         model: str | None = None,
         generation_type: str | None = None,
     ) -> list[Generation]:
-        return await self._read(
+        rows = await self._read(
             lambda client: client.generations(limit=limit, status=status, model=model, generation_type=generation_type)
         )
+        await self._notice(rows)
+        return rows
 
     async def openapi(self) -> dict[str, Any]:
         return await self._read(lambda client: client.openapi())

@@ -132,7 +132,12 @@ class Bridge:
     @cached_property
     def api(self) -> Api:
         """The API, read no faster than it allows."""
-        return Api(self._origins, self.pacer.read, lambda route: self.contract.locate(route))
+        return Api(
+            self._origins,
+            self.pacer.read,
+            lambda route: self.contract.locate(route),
+            lambda rows: self.follower.notice(rows),
+        )
 
     @cached_property
     def catalogue(self) -> Catalogue:

@@ -82,6 +82,7 @@ class History:
         if job.state is State.UNKNOWN:
             job = await self._reconciler.settle(job, patience=_GLANCE_SECONDS)
         if job.state is not State.ACCEPTED:
+            job = await self._follower.look_again(job)
             return Seen(job.kind, job.results, job)
         answers = [await self._answer(job.kind, generation_id) for generation_id in job.generation_ids]
         return Seen(job.kind, tuple(answers), await self._ledger.get(job.id))

@@ -42,7 +42,13 @@ def list_(options: Options, limit: int, as_json: bool) -> None:
 @click.pass_obj
 def show(options: Options, job: str, as_json: bool) -> None:
     """One job in full: prompt, settings, credits, files, error."""
-    _show_one(_with_bridge(options, lambda bridge: bridge.ledger.get(job)), as_json)
+
+    async def work(bridge: Bridge) -> Job:
+        known = await bridge.ledger.get(job)
+        found = await bridge.follower.look_again(known)
+        return found if found is known else await bridge.follower.wait(found, timeout=60)
+
+    _show_one(_with_bridge(options, work), as_json)
 
 
 @jobs.command()

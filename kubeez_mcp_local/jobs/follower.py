@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -16,7 +16,7 @@ from kubeez_mcp_local.jobs.watching import GaveUpError, Rhythm, Watch
 from kubeez_mcp_local.rest.amounts import price_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from kubeez_mcp_local.jobs.api import JobsApi
     from kubeez_mcp_local.jobs.background import Background
@@ -31,6 +31,7 @@ OnProgress = Callable[[float, float | None, str], Awaitable[None]]
 
 _PROGRESS_EVERY = 2.0
 _LOOK_AT_LEDGER_EVERY = 0.25
+_LOOK_AGAIN_SECONDS = 3.0
 _RESAVE_WITHIN = 30 * 86_400.0
 _OTHER_SAVER_PATIENCE = 30.0
 
@@ -103,7 +104,7 @@ class Follower:
                 before, job = job.state, await self._ledger.get(job.id)
                 if before is job.state is State.ACCEPTED and job.id not in self._followed:
                     break  # given up; following it again at once would change nothing
-            await self._files_of(job)
+            await self._files_of(await self.look_again(job))
         return await self._ledger.get(job.id)
 
     async def resume_all(self) -> list[Job]:
@@ -118,6 +119,56 @@ class Follower:
                 self.follow(job)
                 taken.append(job)
         return taken + [job for job in await self._ledger.unsaved(_RESAVE_WITHIN) if await self._take_on_saving(job)]
+
+    async def look_again(self, job: Job) -> Job:
+        """A job that ended without a result, as the API tells it now; as it was where the API cannot be read.
+
+        Some jobs that are called failed are finished later. Then the charge is written down and the outputs are saved
+        in the background.
+        """
+        unfinished = self._without_result(job)
+        if not unfinished:
+            return job
+        found: dict[str, Generation] = {}
+        with anyio.move_on_after(_LOOK_AGAIN_SECONDS):
+            for generation_id in job.generation_ids:
+                try:
+                    await self._before_read()
+                    found[generation_id] = await self._api.status(job.kind, generation_id)
+                except KubeezError as error:
+                    log.info("generation %s cannot be looked at again: %s", generation_id, error.code)
+        if not any(found[each].settled and not found[each].failed for each in unfinished & found.keys()):
+            return job
+        return await self._finish_late(job, found)
+
+    async def notice(self, rows: Sequence[Generation]) -> None:
+        """Look again at jobs of this ledger that `rows`, read from the account's history, show to have a result."""
+        try:
+            done = [row.id for row in rows if row.status == "completed" and not row.failed]
+            known = await self._ledger.known_generations(done) if done else {}
+            for job in {job.id: job for found, job in known.items() if found in self._without_result(job)}.values():
+                await self.look_again(job)
+        except KubeezError as error:
+            log.info("what the history shows cannot be held against the ledger: %s", error.code)
+
+    def _without_result(self, job: Job) -> set[str]:
+        """Which generations of an ended job have brought nothing, as far as the ledger knows."""
+        if job.state not in (State.COMPLETED, State.FAILED, State.REFUNDED, State.LOST):
+            return set()
+        return set(job.generation_ids) - {row.id for row in self._outputs.generations_of(job) if not row.failed}
+
+    async def _finish_late(self, job: Job, found: Mapping[str, Generation]) -> Job:
+        before = {generation.id: generation for generation in self._outputs.generations_of(job)}
+        generations = [found.get(each) or before.get(each) or _forgotten(each) for each in job.generation_ids]
+        with anyio.CancelScope(shield=True):  # what is settled here is also saved here
+            finished, ours = await self._ledger.finished_late(
+                job, charge_of(job, generations), _answers(generations), _errors(generations)
+            )
+            if ours:
+                log.warning("job %s was called %s, and the API has finished it after all", job.id, job.state)
+                self._saving[job.id] = anyio.Event()
+                self._background.start(self._save_in_background, job.id)
+        return finished
 
     async def save_again(self, job: Job) -> None:
         """Save those outputs of a completed job that are not on the disk; what fails is noted in the ledger."""
@@ -159,8 +210,6 @@ class Follower:
 
     async def _results(self, job: Job, following: _Following) -> list[Generation]:
         """What became of each generation; one that the API has forgotten counts as failed, unless all of them are."""
-        from kubeez_mcp_local.rest.wire import Generation
-
         found: dict[str, Generation] = {}
 
         def say(words: str) -> None:
@@ -186,18 +235,14 @@ class Follower:
                 group.start_soon(watch, generation_id)
         if not found:
             raise GaveUpError
-        return [
-            found.get(each) or Generation(id=each, status="failed", error_message="The API does not know it any more.")
-            for each in job.generation_ids
-        ]
+        return [found.get(each) or _forgotten(each) for each in job.generation_ids]
 
     async def _settle(self, job: Job, generations: Sequence[Generation]) -> tuple[Job, bool]:
-        results = [row.model_dump(mode="json", exclude={"raw"}, exclude_none=True) for row in generations]
-        errors = "; ".join(row.error_message or "no reason given" for row in generations if row.failed)
+        results, errors = _answers(generations), _errors(generations)
         charged, state = charge_of(job, generations), end_state(generations)
         while True:
             try:
-                return await self._ledger.settled(job.id, state, charged, results, errors or None)
+                return await self._ledger.settled(job.id, state, charged, results, errors)
             except KubeezError as error:
                 log.warning("job %s cannot be settled in the ledger yet: %s", job.id, error)
                 await self._sleep(self._rhythm.every)
@@ -259,9 +304,24 @@ def charge_of(job: Job, generations: Sequence[Generation]) -> float | None:
     known = [figure for figure in figures if figure is not None]
     if len(known) == len(figures):
         return sum(known)
-    if job.quote_credits is None or all(row.failed for row in generations):
+    if job.quote_credits is None or job.settled or all(row.failed for row in generations):
         return None
     return job.reserved
+
+
+def _forgotten(generation_id: str) -> Generation:
+    from kubeez_mcp_local.rest.wire import Generation
+
+    return Generation(id=generation_id, status="failed", error_message="The API does not know it any more.")
+
+
+def _answers(generations: Sequence[Generation]) -> list[dict[str, Any]]:
+    """As the ledger keeps them."""
+    return [row.model_dump(mode="json", exclude={"raw"}, exclude_none=True) for row in generations]
+
+
+def _errors(generations: Sequence[Generation]) -> str | None:
+    return "; ".join(row.error_message or "no reason given" for row in generations if row.failed) or None
 
 
 def _told(row: Generation) -> object:

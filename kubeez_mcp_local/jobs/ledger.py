@@ -126,6 +126,11 @@ class Ledger:
     ) -> tuple[Job, bool]:
         return await self._run(lambda file: file.settled(job_id, state, charged, results, error))
 
+    async def finished_late(
+        self, job: Job, charged: float | None, results: Sequence[Mapping[str, Any]], error: str | None = None
+    ) -> tuple[Job, bool]:
+        return await self._run(lambda file: file.finished_late(job, charged, results, error))
+
     async def saved(self, job_id: str, files: Sequence[SavedFile], error: str | None = None) -> Job:
         return await self._run(lambda file: file.saved(job_id, files, error))
 

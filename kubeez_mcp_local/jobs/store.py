@@ -280,6 +280,17 @@ class LedgerFile:
             ours = transitions.settle(connection, job_id, state, charged, results, error, self._owner.id, self._clock())
             return self._job(connection, job_id), ours
 
+    def finished_late(
+        self, job: Job, charged: float | None, results: Sequence[Mapping[str, Any]], error: str | None = None
+    ) -> tuple[Job, bool]:
+        """A job that had ended without a result has one after all; see `transitions.finish_late`."""
+        with self._database.write() as connection:
+            self._enrol(connection)
+            ours = transitions.finish_late(
+                connection, job, charged, results, error, self._owner.id, self._clock(), self._most
+            )
+            return self._job(connection, job.id), ours
+
     def saved(self, job_id: str, files: Sequence[SavedFile], error: str | None = None) -> Job:
         """Outputs are on the disk, or `error` says why not; then they can be saved again later.
 

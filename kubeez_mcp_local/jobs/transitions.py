@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kubeez_mcp_local.jobs.job import State
+from kubeez_mcp_local.jobs.job import Job, State
 from kubeez_mcp_local.jobs.money import is_amount, to_micro
 from kubeez_mcp_local.jobs.rows import to_json
 from kubeez_mcp_local.rest.amounts import price_of
@@ -188,6 +188,44 @@ def settle(
                 job_id,
                 len(results),
                 len(results),
+            ),
+        ).rowcount
+    )
+
+
+def finish_late(
+    connection: sqlite3.Connection,
+    job: Job,
+    charged: float | None,
+    results: Sequence[Mapping[str, Any]],
+    error: str | None,
+    saver: str,
+    now: float,
+    most: int,
+) -> bool:
+    """A job that had ended, wholly or in part, without a result has one after all, as its answers say now.
+
+    Its charge counts on the day of the job. True for exactly one caller, who then saves what is missing. Without a
+    usable figure what was charged before stays, or for a failed job the quote, or else `most` millionths are held back.
+    """
+    micro = to_micro(charged) if charged is not None and is_amount(charged) else None
+    return bool(
+        connection.execute(
+            "UPDATE jobs SET state = 'completed', results = ?1, error_code = NULL, error = ?2, saver = ?3, "
+            "settled_at = ?4, saved_at = NULL, save_error = NULL, verdict = NULL, "
+            "charged = COALESCE(?5, NULLIF(charged, 0), quote), "
+            "reserved = CASE WHEN COALESCE(?5, NULLIF(charged, 0), quote) IS NULL THEN ?6 ELSE 0 END "
+            "WHERE id = ?7 AND state IN ('completed', 'failed', 'refunded', 'lost') "
+            "AND settled_at IS ?8 AND results <> ?1",
+            (
+                to_json([dict(result) for result in results]),
+                error,
+                saver,
+                now,
+                micro,
+                most,
+                job.id,
+                job.settled_at,
             ),
         ).rowcount
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -47,6 +48,16 @@ def output_of(variables: dict[str, str], *arguments: str, code: int = 0) -> str:
     done = CliRunner().invoke(cli, arguments, env=variables)
     assert done.exit_code == code, done.output
     return done.stdout
+
+
+def test_showing_a_failed_job_notices_that_it_was_finished_after_all(
+    variables: dict[str, str], job: dict[str, Any], tmp_path: Path
+) -> None:
+    for command in ("show", "wait"):
+        with closing(sqlite3.connect(tmp_path / "state" / "ledger.db")) as ledger, ledger:
+            ledger.execute("UPDATE jobs SET state = 'failed', charged = 0, results = '[]', files = '[]'")
+        shown = json.loads(output_of(variables, "jobs", command, job["generation_id"], "--json"))
+        assert (shown["state"], shown["charged"], len(shown["files"])) == ("completed", 4, 1)
 
 
 def test_jobs_are_listed_shown_and_found_by_the_beginning_of_their_id(

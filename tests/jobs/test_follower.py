@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -61,6 +62,95 @@ async def test_whether_a_failed_job_with_an_impossible_charge_was_refunded_is_no
         api.finish("gen-1", status="failed", charged=-14.0, outputs=[])
         done = await bridge.follower.wait(job, timeout=5)
         assert (done.state, done.charged, done.reserved) == (State.FAILED, None, 14)
+
+
+@pytest.mark.parametrize("seen_by", ["a wait", "a look", "the history"])
+async def test_a_failed_job_that_is_finished_after_all_is_saved_and_charged_on_its_day(
+    assemble: Any, sendable: Any, api: Any, person: Any, clock: SimpleNamespace, seen_by: str
+) -> None:
+    async with assemble(follow=True) as bridge:
+        job = await started(bridge, sendable(), person)
+        api.finish("gen-1", status="failed", charged=0.0, outputs=[], error_message="moderation")
+        assert (await bridge.follower.wait(job, timeout=5)).state is State.REFUNDED
+        day = (await bridge.ledger.today()).day
+        clock.now += 86_400
+        api.rows["gen-1"] = api.rows["gen-1"].model_copy(update={"error_message": None})
+        api.finish("gen-1", charged=12.0)
+        failed = await bridge.ledger.get(job.id)
+        if seen_by == "a look":
+            assert (await bridge.follower.look_again(failed)).state is State.COMPLETED
+        elif seen_by == "the history":
+            await bridge.follower.notice(await api.generations())
+        done = await bridge.follower.wait(failed, timeout=5)
+        assert (done.state, done.charged, done.reserved, done.error) == (State.COMPLETED, 12, 0, None)
+        (file,) = done.files
+        assert await anyio.Path(file.path).exists()
+        assert [(spend.key, spend.charged) for spend in await bridge.ledger.spend_by("day")] == [(day, 12)]
+        assert (await bridge.ledger.today()).spent == 0  # on the day that has come meanwhile
+        reads = api.reads
+        await bridge.follower.notice(await api.generations())
+        assert (await bridge.follower.look_again(done)) == done
+        assert api.reads == reads
+
+
+async def test_a_late_result_is_settled_and_saved_by_one_of_those_who_see_it(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble(follow=True) as ours, assemble(follow=True) as theirs:
+        job = await started(ours, sendable(), person)
+        api.finish("gen-1", status="failed", charged=0.0, outputs=[])
+        failed = await ours.follower.wait(job, timeout=5)
+        api.finish("gen-1", charged=14.0)
+        async with anyio.create_task_group() as group:
+            for bridge in (ours, theirs, ours, theirs):
+                group.start_soon(partial(bridge.follower.wait, failed, timeout=5))
+        done = await theirs.ledger.get(job.id)
+        assert (done.state, done.charged, len(done.files)) == (State.COMPLETED, 14, 1)
+
+
+@pytest.mark.parametrize(("price", "held"), [(14.0, (14, 0)), (None, (None, 500))])
+async def test_a_late_result_without_a_usable_charge_counts_as_quoted(
+    assemble: Any, sendable: Any, api: Any, person: Any, price: float | None, held: tuple[Any, ...]
+) -> None:
+    async with assemble(follow=True) as bridge:
+        job = await started(bridge, sendable(price=price), person)
+        api.finish("gen-1", status="failed", charged=0.0, outputs=[])
+        failed = await bridge.follower.wait(job, timeout=5)
+        api.finish("gen-1", charged=-14.0)
+        done = await bridge.follower.look_again(failed)
+        assert (done.state, done.charged, done.reserved) == (State.COMPLETED, *held)
+
+
+async def test_a_failed_job_stays_as_it_was_while_the_api_says_so_or_cannot_be_read(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble(follow=True) as bridge:
+        job = await started(bridge, sendable(), person)
+        api.finish("gen-1", status="failed", charged=0.0, outputs=[])
+        failed = await bridge.follower.wait(job, timeout=5)
+        assert await bridge.follower.look_again(failed) == failed
+        api.finish("gen-1", outputs=[Output(id="out-1", url=None)])  # completed, and its file is not there yet
+        assert await bridge.follower.look_again(failed) == failed
+        api.finish("gen-1")
+        api.read_errors = [UnavailableError("busy")]
+        assert await bridge.follower.look_again(failed) == failed
+        assert (await bridge.follower.look_again(failed)).state is State.COMPLETED
+
+
+async def test_a_part_of_a_job_that_comes_late_is_saved_beside_the_rest(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble(follow=True) as bridge:
+        job = await started(bridge, sendable(), person)
+        api.rows["gen-2"] = api.rows["gen-1"].model_copy(update={"id": "gen-2"})
+        await bridge.ledger.accepted(job.id, ["gen-2"])
+        api.finish("gen-1", charged=14.0)
+        api.finish("gen-2", status="failed", charged=0.0, outputs=[])
+        part = await bridge.follower.wait(await bridge.ledger.get(job.id), timeout=5)
+        assert (part.state, part.charged, len(part.files)) == (State.COMPLETED, 14, 1)
+        api.finish("gen-2", charged=14.0)
+        done = await bridge.follower.wait(await bridge.follower.look_again(part), timeout=5)
+        assert (done.charged, len(done.files), done.files[0]) == (28, 2, part.files[0])
 
 
 async def test_many_waiters_share_one_follower(assemble: Any, sendable: Any, api: Any, person: Any) -> None:

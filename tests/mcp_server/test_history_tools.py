@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from tests.mcp_server.driving import call, made, picture, refused
@@ -27,6 +30,29 @@ async def test_a_job_in_full_tells_its_settings(connected: Client, tmp_path: Pat
         assert row["id"] == row["generation_id"] == job["generation_id"]
         assert row["params"] == {**settings, "source_media_urls": [image]}
         assert "params" not in await call(client, "get_status", id=job["generation_id"])
+
+
+async def test_a_failed_job_that_the_api_has_finished_after_all_is_noticed_whoever_looks(
+    connected: Client, tmp_path: Path
+) -> None:
+    async with connected as client:
+        job = await made(client, "generate_media", prompt="a late kite", model="z-image")
+        job_id = job["generation_id"]
+        looks: tuple[tuple[str, dict[str, Any]], ...] = (
+            ("get_generation", {"id": job_id}),
+            ("get_status", {"id": job_id}),
+            ("wait_for_generation", {"id": job_id}),
+            ("get_generations", {}),
+            ("view_media", {"output_id": "none"}),  # looks for it in the history
+        )
+        for tool, arguments in looks:
+            with closing(sqlite3.connect(tmp_path / "state" / "ledger.db")) as ledger, ledger:
+                ledger.execute("UPDATE jobs SET state = 'failed', charged = 0, results = '[]', files = '[]'")
+            await client.call_tool(tool, arguments)
+            with closing(sqlite3.connect(tmp_path / "state" / "ledger.db")) as ledger:
+                assert ledger.execute("SELECT state, charged FROM jobs").fetchone() == ("completed", 4_000_000)
+            done = await call(client, "wait_for_generation", id=job_id)
+            assert await anyio.Path(done["files"][0]["path"]).exists()
 
 
 @pytest.mark.parametrize(
