@@ -6,12 +6,7 @@ them; this module holds only what all of them share.
 
 from __future__ import annotations
 
-import re
-
-_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
-_KEY = re.compile(r"(?i)\b(sk_(?:live|test)_)[a-z0-9_-]+")
-LONGEST_TEXT = 1_500
-"""Characters of a message. Whatever value it quotes, it must not fill a conversation."""
+from kubeez_mcp_local.text import presentable
 
 
 class KubeezError(Exception):
@@ -34,9 +29,9 @@ class KubeezError(Exception):
     def __init__(
         self, message: str, *, next_step: str = "", spent: bool | None = False, retry_safe: bool = False
     ) -> None:
-        super().__init__(_presentable(message))
-        self.message = _presentable(message)
-        self.next_step = _presentable(next_step)
+        self.message = presentable(message)
+        self.next_step = presentable(next_step)
+        super().__init__(self.message)
         self.spent = spent
         self.retry_safe = retry_safe
 
@@ -56,27 +51,3 @@ class InvalidArgumentError(KubeezError):
     def __init__(self, argument: str, message: str, *, next_step: str = "") -> None:
         super().__init__(f"{argument}: {message}", next_step=next_step or "Correct it and try again.")
         self.argument = argument
-
-
-def has_half_character(text: str) -> bool:
-    """Whether `text` holds a lone surrogate, which nothing can store or send: JSON allows it, UTF-8 does not."""
-    return not text.isascii() and _HALF_CHARACTER.search(text) is not None
-
-
-def without_half_characters(text: str) -> str:
-    """`text` with a replacement mark for each half of a character."""
-    return text if text.isascii() else _HALF_CHARACTER.sub("\ufffd", text)
-
-
-def without_keys(text: str) -> str:
-    """`text` with whatever looks like an API key cut to `sk_live_…`."""
-    return _KEY.sub(r"\1…", text)
-
-
-def _presentable(text: str) -> str:
-    """`text` without keys, and without its middle where it is too long: names come first, what is allowed last."""
-    text = without_keys(without_half_characters(text))
-    if len(text) <= LONGEST_TEXT:
-        return text
-    half = LONGEST_TEXT // 2 - 20
-    return f"{text[:half]} … ({len(text) - 2 * half:,} characters) … {text[-half:]}"

@@ -9,7 +9,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
-from kubeez_mcp_local.errors import without_keys
+from kubeez_mcp_local.text import visible, without_keys
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,7 +27,8 @@ def redact(text: str) -> str:
 
 class _RedactingFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        """One record; what it quotes can neither steer a terminal nor begin a record of its own."""
+        return visible(redact(super().format(record))).replace("\n", "\n  ")
 
     def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 - the base class's name
         """Where it happened and what kind of failure it was; what it says may quote a prompt."""

@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
-from kubeez_mcp_local.errors import KubeezError, without_keys
+from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.text import without_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

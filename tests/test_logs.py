@@ -61,3 +61,9 @@ def test_a_key_typed_in_the_wrong_place_of_the_command_line_is_not_repeated() ->
         done = CliRunner().invoke(cli, typed)
         assert done.exit_code == 2
         assert "secret" not in done.output
+
+
+def test_a_record_can_neither_steer_a_terminal_nor_begin_another(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info")
+    logging.getLogger("test").warning("it says: %s", "a\x1b[2J\nERROR kubeez: paid twice\u202e")
+    assert capsys.readouterr().err == ("WARNING test: it says: a\\x1b[2J\n  ERROR kubeez: paid twice\\u202e\n")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from kubeez_mcp_local.catalogue import ids
 from kubeez_mcp_local.catalogue.ratios import read_ratio
 from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.text import LONGEST_NAME, cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,16 +23,13 @@ _SHOWN = 12
 _TYPES = ("image", "video", "music", "speech")
 
 
-_LONGEST_SHOWN = 80
-
-
 class UnknownModelError(InvalidArgumentError):
     """There is no such model; `near` holds the ids that may have been meant."""
 
     code = "unknown_model"
 
     def __init__(self, model_id: str, near: tuple[str, ...], *, container: bool = False) -> None:
-        shown = repr(model_id if len(model_id) <= _LONGEST_SHOWN else f"{model_id[:_LONGEST_SHOWN]}…")
+        shown = repr(cut(model_id, LONGEST_NAME))
         if container:
             message = f"{shown} is a family, not a model id; its ids are {_listed(near)}."
         elif near:

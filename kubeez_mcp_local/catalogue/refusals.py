@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from kubeez_mcp_local.errors import InvalidArgumentError, has_half_character
+from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.text import control_character, has_half_character
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,14 +35,20 @@ def verify_text(argument: str, text: str | None, longest: int) -> None:
 
 
 def verify_characters(argument: str, value: object, _nesting: int = 0) -> None:
-    """Refuse text, at any depth of `value`, that no file, database or request can hold: halves of characters.
+    """Refuse text, at any depth of `value`, that is no text: halves of characters, and control characters.
 
-    They come about where a text was cut in the middle of an emoji.
+    The former come about where a text was cut in the middle of an emoji. Of the latter, line breaks and tabs are text.
     """
     if isinstance(value, str):
         if has_half_character(value):
             raise InvalidArgumentError(
                 argument, "holds half a character (a lone surrogate).", next_step="Send the text without it."
+            )
+        if odd := control_character(value):
+            raise InvalidArgumentError(
+                argument,
+                f"holds the control character {odd}; of these, only line breaks and tabs are allowed.",
+                next_step="Send the text without it.",
             )
     elif isinstance(value, dict | list | tuple):
         if _nesting > _MAX_NESTING:

@@ -92,7 +92,8 @@ async def _variants(settings: Settings) -> tuple[list[Made], Path]:
     from kubeez_mcp_local.runs.client import LocalClient
 
     made: dict[str, Made] = {}
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
+    state = TextColumn("{task.fields[state]}", markup=False)
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), state)
     with Progress(*columns, TimeElapsedColumn(), console=remarks()) as progress:
         async with (
             LocalClient(Bridge(settings), KubeezServer, name="kubeez-demo") as client,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from kubeez_mcp_local.cli.clients.known import CLIENTS, KEY, SERVER, KeyIn
-from kubeez_mcp_local.cli.terminal import print_json, remarks, results
+from kubeez_mcp_local.cli.terminal import plain, print_json, remarks, results
 from kubeez_mcp_local.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -169,12 +169,13 @@ def _launch(options: Options, wish: _Wish, machine: Machine) -> Launch:
 def _check(launch: Launch, machine: Machine) -> None:
     """Start the command once as clients do that pass few variables on, else as those that pass all on."""
     import anyio
+    from rich.text import Text
 
     from kubeez_mcp_local.cli.clients.errors import NoCommandError
     from kubeez_mcp_local.cli.clients.trying import try_server
 
     async def attempt() -> str:
-        with remarks().status(f"Starting `{launch}` once …"):
+        with remarks().status(Text(f"Starting `{launch}` once …")):
             try:
                 tried = await try_server(launch, "legacy", variables={}, within=_PATIENCE)
             except NoCommandError:
@@ -204,7 +205,7 @@ def _asked_key() -> str:
 
 def _show_diff(plan: Plan) -> None:
     results().print(f"{plan.config.path} would change like this:")
-    print(plan.diff() or "(only in what is hidden here)\n", end="")
+    print(plain(plan.diff()) or "(only in what is hidden here)\n", end="")
 
 
 def _say_more(options: Options, client: Client, wish: _Wish, launch: Launch) -> None:

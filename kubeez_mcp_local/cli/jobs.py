@@ -10,6 +10,7 @@ from kubeez_mcp_local.cli.running import run
 from kubeez_mcp_local.cli.terminal import print_json, results
 from kubeez_mcp_local.jobs.failures import WrongStateError
 from kubeez_mcp_local.mcp_server.rows import job_details, job_row
+from kubeez_mcp_local.text import lines_of, on_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -160,9 +161,9 @@ def _show(found: list[Job], as_json: bool) -> None:
     table = Table("job", "when (UTC)", "state", "model", "credits", "what", box=None, header_style="bold")
     for job in found:
         credits_ = f"{job.charged:g}" if job.charged is not None else f"({job.reserved:g})"
-        what = job.error or job.save_error or " ".join(job.prompt.split())
+        what = on_one_line(job.error or job.save_error or job.prompt, 60)
         when = f"{job.created:%Y-%m-%d %H:%M}"
-        table.add_row(job.id[:8], when, job.state.value, job.model, credits_, what[:60])
+        table.add_row(job.id[:8], when, job.state.value, on_one_line(job.model, 60), credits_, what)
     results().print(table)
 
 
@@ -180,5 +181,9 @@ def _show_one(job: Job, as_json: bool) -> None:
 
 def _lines(value: Any) -> list[Any]:
     if isinstance(value, dict):
-        return [f"{name}: {item}" for name, item in value.items()]
-    return value if isinstance(value, list) else [value]
+        return [line for name, item in value.items() for line in _named(name, lines_of(str(item)))]
+    return [line for item in (value if isinstance(value, list) else [value]) for line in lines_of(str(item))]
+
+
+def _named(name: str, lines: list[str]) -> list[str]:
+    return [f"{name}: {lines[0]}"] if len(lines) == 1 else [f"{name}:", *lines]

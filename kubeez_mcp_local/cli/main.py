@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubeez_mcp_local import __version__
-from kubeez_mcp_local.errors import KubeezError, without_keys
+from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.text import without_keys
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.settings import Settings

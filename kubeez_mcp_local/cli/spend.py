@@ -8,6 +8,7 @@ import click
 
 from kubeez_mcp_local.cli.running import run
 from kubeez_mcp_local.cli.terminal import print_json, results
+from kubeez_mcp_local.text import on_one_line
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -71,5 +72,7 @@ def _chart(rows: list[Spend], by: str) -> None:
     table.add_column("credits", justify="right")
     table.add_column("")
     for row in rows:
-        table.add_row(row.key or "–", str(row.jobs), f"{row.charged:g}", Bar(most, 0, row.charged, width=_BAR))
+        table.add_row(
+            on_one_line(row.key, 60) or "–", str(row.jobs), f"{row.charged:g}", Bar(most, 0, row.charged, width=_BAR)
+        )
     results().print(table)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import io
 import json
 import sys
-import unicodedata
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
+from rich.text import Text
+
+from kubeez_mcp_local.text import LONGEST_VALUE, cut_and_counted, escaped_json, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from rich.console import ConsoleOptions, RenderableType
+    from rich.segment import Segment
 
 _PLAIN_WIDTH = 120
 
@@ -28,7 +34,7 @@ def remarks() -> Console:
 
 def print_json(value: Any) -> None:
     """Write `value` to stdout as JSON and nothing else."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(escaped_json(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def can_ask() -> bool:
@@ -42,12 +48,28 @@ def shown(path: Path, start: Path) -> str:
 
 
 def plain(text: str) -> str:
-    """`text` without characters that steer a terminal; lines and tabs stay. For words that others have written."""
-    return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Co"))
+    """Words that others have written, for whatever goes past the consoles, which do the same themselves."""
+    return visible(text)
+
+
+class _SeenConsole(Console):
+    """Shows every character that would steer a terminal, whoever wrote it and wherever it stands; reads no markup."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(_seen(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        if isinstance(renderable, Text) and _seen(renderable.plain) != renderable.plain:
+            renderable = Text(_seen(renderable.plain), renderable.style)
+        return super().render(renderable, options)
+
+
+def _seen(text: str) -> str:
+    return cut_and_counted(visible(text), LONGEST_VALUE)
 
 
 def _console(stream: TextIO) -> Console:
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")  # a pipe on Windows knows 256 characters; a missing tick must not crash
     width = None if stream.isatty() else _PLAIN_WIDTH
-    return Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
+    return _SeenConsole(file=stream, highlight=False, markup=False, emoji=False, width=width)

@@ -22,7 +22,7 @@ from yaml.events import (
 )
 
 from kubeez_mcp_local.cookbook.scalars import MAX_DEPTH, YamlProblem, plain
-from kubeez_mcp_local.errors import has_half_character
+from kubeez_mcp_local.text import has_half_character
 
 if TYPE_CHECKING:
     from collections.abc import Callable

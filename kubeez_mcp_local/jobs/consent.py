@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from kubeez_mcp_local.jobs.money import spoken
+from kubeez_mcp_local.text import LONGEST_MESSAGE, on_one_line, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +94,7 @@ def question_for(orders: Sequence[Order], quote: FrozenQuote, digest: str) -> Sp
         quote.credits,
         quote.basis,
         after,
-        " ".join(parts),
+        on_one_line(" ".join(parts), LONGEST_MESSAGE),
         digest,
         quote.frozen_at,
     )
@@ -102,11 +103,6 @@ def question_for(orders: Sequence[Order], quote: FrozenQuote, digest: str) -> Sp
 def _subject(order: Order) -> list[str]:
     """What the job is about: its prompt, or the file or URL that it works on."""
     if order.prompt:
-        return [f"Prompt: “{_shortened(order.prompt)}”."]
+        return [f"Prompt: {quoted(order.prompt, _PROMPT_SHOWN)}."]
     sources = [value for name, value in order.arguments.items() if name.endswith("_url") and isinstance(value, str)]
-    return [f"Of: “{_shortened(source)}”." for source in sources[:1]]
-
-
-def _shortened(prompt: str) -> str:
-    line = " ".join(prompt.split())
-    return line if len(line) <= _PROMPT_SHOWN else line[: _PROMPT_SHOWN - 1] + "…"
+    return [f"Of: {quoted(source, _PROMPT_SHOWN)}." for source in sources[:1]]

@@ -20,6 +20,7 @@ from kubeez_mcp_local.mcp_server.consent import QuestionPendingError
 from kubeez_mcp_local.mcp_server.deadline import TookTooLongError, timely
 from kubeez_mcp_local.mcp_server.schemas import arguments_model, input_schema, output_schema
 from kubeez_mcp_local.mcp_server.shaping import cost_so_far
+from kubeez_mcp_local.text import LONGEST_NAME, cut, on_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -132,7 +133,7 @@ class BoundTool:
         if first["type"] == "missing":
             return InvalidArgumentError(name, "is required.", next_step=f"Call {self.spec.name} again with it.")
         reason = first["msg"].removeprefix("Value error, ")
-        return InvalidArgumentError(name, f"{_shown(first.get('input'))} {_lower(reason)}.")
+        return InvalidArgumentError(name, f"{cut(repr(first.get('input')), LONGEST_NAME)} {_lower(reason)}.")
 
 
 class Toolbox:
@@ -167,20 +168,16 @@ class Toolbox:
             return pending.result
 
     def _unknown(self, name: str) -> str:
+        named = on_one_line(name, LONGEST_NAME)
         if name in self._known:
-            return f"Unknown tool: {name}. The user's settings leave it out: KUBEEZ_TOOLSETS or KUBEEZ_READ_ONLY."
+            return f"Unknown tool: {named}. The user's settings leave it out: KUBEEZ_TOOLSETS or KUBEEZ_READ_ONLY."
         near = difflib.get_close_matches(name, self._tools, n=1)
-        return f"Unknown tool: {name}." + (f" Did you mean {near[0]}?" if near else "")
+        return f"Unknown tool: {named}." + (f" Did you mean {near[0]}?" if near else "")
 
 
 def _frames(error: BaseException) -> str:
     """Where it happened, without what the exception says: that may quote a prompt."""
     return "".join(traceback.format_tb(error.__traceback__))
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"
 
 
 def _lower(reason: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.bridge.caller import CALL_KEY, RECIPE, Caller
 from kubeez_mcp_local.mcp_server.consent import ClientConsent
+from kubeez_mcp_local.text import on_one_line
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
@@ -63,7 +64,7 @@ class Call:
         """Report progress, when the client asked for it; values only ever grow, as the protocol demands."""
         if done > self._progress:
             self._progress = done
-            await self.context.report_progress(done, total, message)
+            await self.context.report_progress(done, total, on_one_line(message))
 
 
 def _text(value: object) -> str:

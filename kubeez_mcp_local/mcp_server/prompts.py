@@ -21,6 +21,7 @@ from mcp.types import (
 )
 
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.text import on_one_line
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.bridge import Bridge
@@ -77,6 +78,7 @@ class Prompts:
             values = await self._recipe_argument(ref.name, argument)
         else:
             values = await self._template_variable(ref.uri, argument)
+        values = [value for value in values if value == on_one_line(value)]  # nobody can type the others
         return Completion(values=values[:_MAX_COMPLETIONS], total=len(values), has_more=len(values) > _MAX_COMPLETIONS)
 
     async def _recipe_argument(self, name: str, argument: CompletionArgument) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -12,9 +11,11 @@ from mcp.types import Resource, ResourceTemplate
 
 from kubeez_mcp_local.catalogue.listing import UnknownModelError
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.mcp_server.rows import in_list, job_details, job_row, model_row
+from kubeez_mcp_local.mcp_server.answers import json_of
+from kubeez_mcp_local.mcp_server.rows import job_details, job_row, model_row
 from kubeez_mcp_local.mcp_server.skills import skill_names, skill_text
 from kubeez_mcp_local.mcp_server.skills_over_mcp import SCHEME, SkillsOverMcp
+from kubeez_mcp_local.text import on_one_line
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.bridge import Bridge
@@ -87,13 +88,13 @@ class Resources:
             "skills": self._skill,
         }.get(place)
         if scheme != "kubeez" or reader is None:
-            raise ResourceNotFoundError(f"There is no resource {uri}.")
+            raise ResourceNotFoundError(f"There is no resource {on_one_line(uri)}.")
         try:
             content, mime_type = await reader(unquote(rest))
         except KubeezError as error:
             missing = error.code in ("unknown_model", "unknown_job", "unknown_recipe", "unknown_skill", "not_found")
             raise (ResourceNotFoundError if missing else ResourceError)(str(error)) from None
-        text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, indent=1)
+        text = content if isinstance(content, str) else json_of(content)
         return ReadResourceContents(content=text, mime_type=mime_type)
 
     async def _models(self, model_id: str) -> tuple[Any, str]:
@@ -113,7 +114,7 @@ class Resources:
 
     async def _jobs(self, job_id: str) -> tuple[Any, str]:
         if job_id in ("", "recent"):
-            return [in_list(job_row(job)) for job in await self._bridge.ledger.recent(20)], _JSON
+            return [job_row(job) for job in await self._bridge.ledger.recent(20)], _JSON
         return job_details(await self._bridge.ledger.get(job_id)), _JSON
 
     async def _recipe(self, name: str) -> tuple[Any, str]:
@@ -123,7 +124,7 @@ class Resources:
     async def _shared_skill(self, uri: str) -> ReadResourceContents:
         text = await self._skills.read(uri)
         if text is None:
-            raise ResourceNotFoundError(f"There is no resource {uri}.")
+            raise ResourceNotFoundError(f"There is no resource {on_one_line(uri)}.")
         return ReadResourceContents(content=text, mime_type=_MARKDOWN if uri.endswith(".md") else "text/plain")
 
     async def _skill(self, name: str) -> tuple[Any, str]:

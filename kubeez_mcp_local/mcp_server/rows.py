@@ -6,15 +6,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from kubeez_mcp_local.catalogue.model import Model
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.media.library_store import Asset, Character
 
 
-LONGEST_PROMPT = 400
-"""Characters of a prompt in a list; one job by itself shows all of it."""
 _SOUND = {"toggle": "toggle_via_sound_param", "included": "included"}
 
 
@@ -56,14 +52,6 @@ def _capabilities(model: Model) -> dict[str, Any]:
 
 def _known(facts: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value not in (None, "", [], {})}
-
-
-def in_list(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A job's row with a long prompt cut, so that a list of jobs does not fill a conversation."""
-    prompt = row.get("prompt") or ""
-    if len(prompt) <= LONGEST_PROMPT:
-        return dict(row)
-    return {**row, "prompt": f"{prompt[:LONGEST_PROMPT]}… ({len(prompt):,} characters; get_generation shows them all)"}
 
 
 def job_params(job: Job | None) -> dict[str, Any] | None:

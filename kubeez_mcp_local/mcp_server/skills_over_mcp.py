@@ -17,6 +17,7 @@ from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.mcp_server.skills import skill_names, skill_text
+from kubeez_mcp_local.text import on_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +102,8 @@ class SkillsOverMcp(Extension):
         name = params.uri.removeprefix(SCHEME).removesuffix("/SKILL.md")
         skill = await anyio.to_thread.run_sync(self._find, name)
         if skill is None or skill.uri != params.uri:
-            raise MCPError(code=INVALID_PARAMS, message=f"Unknown skill: {params.uri}", data={"uri": params.uri})
+            uri = on_one_line(params.uri)
+            raise MCPError(code=INVALID_PARAMS, message=f"Unknown skill: {uri}", data={"uri": uri})
         return {"skill": skill.entry(), "ttlMs": 0, "cacheScope": "private"}
 
     def _entries(self) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from mcp.shared.message import SessionMessage
 from mcp.types import INVALID_REQUEST, PARSE_ERROR, ErrorData, JSONRPCError, jsonrpc_message_adapter
 from pydantic import ValidationError
 
-from kubeez_mcp_local.errors import without_half_characters
+from kubeez_mcp_local.text import without_half_characters
 
 if TYPE_CHECKING:
     from contextvars import Context

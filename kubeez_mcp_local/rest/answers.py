@@ -10,7 +10,6 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from kubeez_mcp_local.errors import without_keys
 from kubeez_mcp_local.rest.failures import (
     BILLING_PAGE,
     KEYS_PAGE,
@@ -25,6 +24,7 @@ from kubeez_mcp_local.rest.failures import (
     UnavailableError,
     UnexpectedAnswerError,
 )
+from kubeez_mcp_local.text import without_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable

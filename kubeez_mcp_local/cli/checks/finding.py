@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from kubeez_mcp_local.errors import without_keys
+from kubeez_mcp_local.text import without_keys
 
 
 class Level(StrEnum):

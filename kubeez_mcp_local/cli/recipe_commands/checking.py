@@ -197,13 +197,15 @@ def _here(file: str) -> str:
 @contextmanager
 def _counter(total: int) -> Iterator[Callable[[str], None]]:
     """Names on stderr what is being checked, where there is a terminal to show it."""
+    from rich.text import Text
+
     console = remarks()
     if not console.is_terminal:
         yield lambda name: None
         return
     with console.status("") as status:
         done = iter(range(1, total + 1))
-        yield lambda name: status.update(f"{name} ({next(done, total)} of {total})")
+        yield lambda name: status.update(Text(f"{name} ({next(done, total)} of {total})"))
 
 
 def _row(one: Checked) -> dict[str, Any]:

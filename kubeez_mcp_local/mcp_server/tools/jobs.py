@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
 from kubeez_mcp_local.mcp_server.results import GenerationsResult, JobResult
-from kubeez_mcp_local.mcp_server.rows import in_list, job_params
+from kubeez_mcp_local.mcp_server.rows import job_params
 from kubeez_mcp_local.mcp_server.shaping import job_result
 from kubeez_mcp_local.mcp_server.tools.parameters import JobId
 
@@ -96,7 +96,9 @@ async def get_generations(
     )
     return GenerationsResult(
         mode=call.mode,
-        generations=[in_list(row) for row in rows],
+        generations=rows,
         count=len(rows),
-        next_step="view_media(output_id) shows a file." if rows else "No such jobs; a filter may leave out too much.",
+        next_step="view_media(output_id) shows a file, get_generation(id) a whole job."
+        if rows
+        else "No such jobs; a filter may leave out too much.",
     )
