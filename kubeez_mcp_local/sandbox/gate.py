@@ -85,6 +85,8 @@ class Gate:
         if fault.kind == "slow":
             await anyio.sleep(fault.seconds)
             await self._app(scope, receive, send)
+        elif fault.kind == "slow_answer":
+            await self._app(scope, receive, _later(send, fault.seconds))
         elif fault.kind == "drop_stream":
             await self._drop_stream(scope, receive, send)
         elif fault.kind == "cut_after_acceptance":
@@ -189,6 +191,17 @@ async def _cut(scope: Scope) -> None:
 async def _read_all(receive: Receive) -> None:
     while (await receive()).get("more_body"):
         pass
+
+
+def _later(send: Send, seconds: float) -> Send:
+    """`send`, for an answer that is held back on its way."""
+
+    async def send_later(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await anyio.sleep(seconds)
+        await send(message)
+
+    return send_later
 
 
 async def _swallow(message: Message) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 FaultKind = Literal[
-    "status", "html", "not_json", "slow", "cut_before_acceptance", "cut_after_acceptance", "drop_stream"
+    "status", "html", "not_json", "slow", "slow_answer", "cut_before_acceptance", "cut_after_acceptance", "drop_stream"
 ]
 
 
@@ -24,7 +24,8 @@ class Fault(BaseModel):
     kind: FaultKind = Field(
         description=(
             "`status`: answer with `status` and `body`. `html`: an HTML page with `status`. `not_json`: broken JSON. "
-            "`slow`: wait `seconds`, then answer normally. `cut_before_acceptance`: close the connection and do "
+            "`slow`: wait `seconds`, then answer normally. `slow_answer`: do everything at once, and wait before the "
+            "answer. `cut_before_acceptance`: close the connection and do "
             "nothing. `cut_after_acceptance`: do everything, then close the connection instead of answering. "
             "`drop_stream`: end the event stream after its first heartbeat."
         )
@@ -34,7 +35,9 @@ class Fault(BaseModel):
     status: Annotated[int, Field(ge=200, le=599)] = Field(500, description="HTTP status of `status` and `html`.")
     body: dict[str, object] | None = Field(None, description="JSON body of `status`; a fitting one by default.")
     retry_after: float | None = Field(None, description="Seconds for a `Retry-After` header; none by default.")
-    seconds: Annotated[float, Field(ge=0, le=600)] = Field(1.0, description="Real seconds that `slow` waits.")
+    seconds: Annotated[float, Field(ge=0, le=600)] = Field(
+        1.0, description="Real seconds that `slow` and `slow_answer` wait."
+    )
 
 
 class Knobs(BaseModel):

@@ -239,6 +239,85 @@ def test_a_client_that_reads_no_more_answers_ends_the_process_quietly(tmp_path: 
     assert b"Traceback" not in errors
 
 
+class DeafClient:
+    """A client that keeps stdin open and may stop reading stdout."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        ends, wire = os.pipe()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "kubeez_mcp_local"],
+            stdin=subprocess.PIPE,
+            stdout=wire,
+            stderr=subprocess.PIPE,
+            env=environment(folder, **settings),
+            cwd=folder,
+        )
+        os.close(wire)
+        self._stdout = os.fdopen(ends, "rb")
+
+    def send(self, method: str, number: int | None = None, **params: Any) -> None:
+        message = {"jsonrpc": "2.0", "method": method, "params": params}
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(message if number is None else message | {"id": number}).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def answer(self, number: int) -> dict[str, Any]:
+        answer: dict[str, Any] = next(m for m in map(json.loads, self._stdout) if m.get("id") == number)
+        return answer
+
+    def initialize(self) -> None:
+        who = {"name": "deaf", "version": "1"}
+        self.send("initialize", 1, protocolVersion="2025-11-25", capabilities={}, clientInfo=who)
+        self.answer(1)
+        self.send("notifications/initialized")
+
+    def stop_reading(self) -> float:
+        """Close stdout and make the server write; returns how many seconds it took to leave."""
+        self._stdout.close()
+        self.send("tools/list", 99)
+        began = time.monotonic()
+        self.process.wait(20)
+        return time.monotonic() - began
+
+
+@needs_signals
+@pytest.mark.parametrize("busy", ["a paid call in flight", "a wait in flight"])
+def test_a_client_that_reads_no_more_answers_is_left_within_two_seconds_and_its_job_is_found_again(
+    tmp_path: Path, api: RunningSandbox, live: dict[str, Any], busy: str
+) -> None:
+    post = "POST /v1/generate/media"
+    client = DeafClient(tmp_path, **live, ask_above=100)
+    client.initialize()
+    if busy == "a paid call in flight":
+        api.control.fault(post, "slow_answer", seconds=20)
+    else:
+        api.control.knobs(speed=1)
+    client.send("tools/call", 2, name="generate_media", arguments=WORDS)
+    if busy == "a paid call in flight":
+        deadline = time.monotonic() + 20
+        while not api.control.account()["jobs"] and time.monotonic() < deadline:
+            time.sleep(0.02)
+    else:
+        job = client.answer(2)["result"]["structuredContent"]["generation_id"]
+        client.send("tools/call", 3, name="wait_for_generation", arguments={"id": job})
+    assert client.stop_reading() < 2.0
+    assert client.process.stdin is not None
+    client.process.stdin.close()
+    assert client.process.stderr is not None
+    assert b"Traceback" not in client.process.stderr.read()
+    api.control.knobs(speed=1000)
+    with Server(tmp_path, **live, ask_above=100) as server:
+        server.initialize()
+        for _ in range(5):
+            again = server.call("generate_media", **WORDS)
+            if not again.get("isError"):
+                break
+        assert again["structuredContent"]["repeated"] is True
+        job = again["structuredContent"]["generation_id"]
+        assert server.call("wait_for_generation", id=job)["structuredContent"]["status"] == "completed"
+    assert [entry["credits"] for entry in api.control.account()["entries"] if entry["kind"] == "charge"] == [-14]
+
+
 @pytest.mark.parametrize("log_level", ["debug", "warning"])
 def test_the_log_holds_no_key_prompt_or_query(tmp_path: Path, live: dict[str, Any], log_level: str) -> None:
     secret = "a very private unicorn"

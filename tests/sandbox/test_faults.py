@@ -74,6 +74,13 @@ def test_slow_answers_do_not_hold_each_other_up(sandbox: RunningSandbox, http: h
     assert 0.3 <= time.monotonic() - before < 1.5
 
 
+def test_an_answer_that_is_held_back_is_one_to_a_paid_job(sandbox: RunningSandbox, http: httpx.Client) -> None:
+    sandbox.control.fault(START, "slow_answer", seconds=1)
+    with pytest.raises(httpx.ReadTimeout):
+        http.post("/v1/generate/media", json={"prompt": "a kite", "model": "nano-banana-2"}, timeout=0.5)
+    assert len(sandbox.control.account()["jobs"]) == 1
+
+
 def test_faults_can_let_some_calls_pass_first(sandbox: RunningSandbox, http: httpx.Client) -> None:
     sandbox.control.fault("GET /v1/*", "status", status=503, skip=2)
     assert [http.get("/v1/balance").status_code for _ in range(4)] == [200, 200, 503, 200]
