@@ -8,10 +8,21 @@ from typing import TYPE_CHECKING, Any
 import anyio.lowlevel
 import pytest
 
+from kubeez_mcp_local.cookbook.arguments import check_arguments
+from kubeez_mcp_local.cookbook.budget import Budget
+from kubeez_mcp_local.cookbook.calls import ToolCallError, estimate_arguments
+from kubeez_mcp_local.cookbook.plan import deciding
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs.budget import RunSpend
+from kubeez_mcp_local.runs.journal import RunId
+from kubeez_mcp_local.runs.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
+
+    from kubeez_mcp_local.cookbook.format import Recipe
+    from kubeez_mcp_local.jobs.order import RunCall
 
 PLAIN = """---
 name: plain
@@ -42,7 +53,7 @@ def plain() -> str:
 
 @dataclass
 class FakeTools:
-    """Stands in for the MCP client: makes jobs that finish after a few waits, and remembers every call.
+    """Stands in for the MCP client and for the ledger behind it: jobs that finish after a few waits, paid once a name.
 
     `prices` are credits by model; `trouble` maps a word of the prompt to the error to raise or the status to end with.
     """
@@ -50,14 +61,14 @@ class FakeTools:
     prices: dict[str, float | None] = field(default_factory=lambda: {"nano-banana-2": 14.0, "V5_5": 19.0})
     trouble: dict[str, KubeezError | str] = field(default_factory=dict)
     waits: int = 1
-    calls: list[tuple[str, dict[str, Any], str]] = field(default_factory=list)
+    calls: list[tuple[str, dict[str, Any], RunCall | None]] = field(default_factory=list)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     by_key: dict[str, str] = field(default_factory=dict)
     running: int = 0
     most_running: int = 0
 
-    async def __call__(self, tool: str, arguments: Mapping[str, Any], *, key: str = "") -> dict[str, Any]:
-        self.calls.append((tool, dict(arguments), key))
+    async def __call__(self, tool: str, arguments: Mapping[str, Any], *, run: RunCall | None = None) -> dict[str, Any]:
+        self.calls.append((tool, dict(arguments), run))
         await anyio.lowlevel.checkpoint()
         match tool:
             case "estimate":
@@ -71,13 +82,19 @@ class FakeTools:
                 return {"credits": 100}
             case "wait_for_generation":
                 return self._state(arguments["id"])
-        return self._start(tool, arguments, key)
+        assert run is not None
+        return self._start(tool, arguments, run)
 
     def made(self, tool: str = "generate_media") -> list[dict[str, Any]]:
         """The arguments of the paid calls."""
         return [arguments for name, arguments, _ in self.calls if name == tool]
 
-    def _start(self, tool: str, arguments: Mapping[str, Any], key: str) -> dict[str, Any]:
+    async def run_spend(self, run: str) -> RunSpend:
+        jobs = [job for job in self.jobs.values() if job["run"] == run and job["status"] != "failed"]
+        held = sum(job["price"] for job in jobs if "over" not in job)
+        return RunSpend(sum(job["price"] for job in jobs) - held, held, held, sum(job["price"] for job in jobs))
+
+    def _start(self, tool: str, arguments: Mapping[str, Any], run: RunCall) -> dict[str, Any]:
         text = str(arguments.get("prompt", ""))
         status = "completed"
         for word, trouble in self.trouble.items():
@@ -85,11 +102,18 @@ class FakeTools:
                 raise trouble
             if word in text and isinstance(trouble, str):
                 status = trouble
-        if key in self.by_key:
-            return {"generation_id": self.by_key[key], "status": "pending", "repeated": True}
+        name = f"{run.run} {run.call}"
+        if name in self.by_key:
+            return {"generation_id": self.by_key[name], "status": "pending", "repeated": True}
+        price = self.prices.get((estimate_arguments(tool, arguments, {}) or {}).get("model", tool))
+        if price is None and run.at_most is None:
+            raise ToolCallError("Its price is unknown.", code="budget_reached")
+        left = run.budget - sum(job["price"] for job in self.jobs.values() if job["status"] != "failed")
+        if (price or run.at_most or 0) > left:
+            raise ToolCallError(f"It costs {price:g} credits, and {left:g} are left.", code="budget_reached")
         job_id = f"job-{len(self.jobs) + 1}"
-        self.by_key[key] = job_id
-        self.jobs[job_id] = {"status": status, "waits": self.waits, "model": arguments.get("model", tool)}
+        self.by_key[name] = job_id
+        self.jobs[job_id] = {"status": status, "waits": self.waits, "price": price or 14.0, "run": run.run}
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         return {"generation_id": job_id, "generation_ids": [job_id], "status": "pending"}
@@ -99,9 +123,9 @@ class FakeTools:
         if job["waits"] > 0:
             job["waits"] -= 1
             return {"generation_id": job_id, "status": "processing"}
-        if job.pop("waits", None) is not None:
+        if "over" not in job:
             self.running -= 1
-            job["waits"] = 0
+            job["over"] = True
         if job["status"] == "failed":
             return {"generation_id": job_id, "status": "failed", "error_message": "moderated"}
         output = {"id": f"{job_id}-o", "url": f"https://media.example/{job_id}.png", "width": 1024, "height": 1024}
@@ -110,7 +134,7 @@ class FakeTools:
             "status": "completed",
             "outputs": [output],
             "files": [{"path": f"/out/{job_id}.png", "media_type": "image/png", "size_bytes": 1}],
-            "cost": {"quoted": 14.0, "charged": self.prices.get(job["model"]) or 14.0},
+            "cost": {"quoted": 14.0, "charged": job["price"]},
         }
 
 
@@ -118,3 +142,18 @@ class FakeTools:
 def tools() -> FakeTools:
     """Tools that make nothing and remember everything."""
     return FakeTools()
+
+
+def run_of(
+    recipe: Recipe,
+    given: Mapping[str, Any],
+    folder: Path,
+    *,
+    budget: float | Budget = 1000.0,
+    run_id: str = "r1",
+    mode: str = "sandbox",
+) -> Run:
+    """A run of `recipe` whose record goes into `folder`."""
+    arguments = check_arguments(recipe.front, given)
+    run = RunId.of(run_id, recipe.text, deciding(recipe, arguments), mode)
+    return Run(recipe, arguments, run, folder, budget if isinstance(budget, Budget) else Budget(budget))

@@ -121,7 +121,9 @@ class Bridge:
     @cached_property
     def ledger(self) -> Ledger:
         """Every attempt to spend."""
-        ceilings = Ceilings(self.settings.max_credits_per_call, self.settings.max_credits_per_day)
+        ceilings = Ceilings(
+            self.settings.max_credits_per_call, self.settings.max_credits_per_day, self.settings.run_ceiling
+        )
         return open_ledger(self.settings.state_dir, self.account, ceilings)
 
     @cached_property

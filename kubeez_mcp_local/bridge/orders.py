@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.bridge.caller import Caller
     from kubeez_mcp_local.bridge.lasting import LastingUploads
     from kubeez_mcp_local.catalogue.quotes import Quote
+    from kubeez_mcp_local.jobs.order import RunCall
     from kubeez_mcp_local.rest.contract import Contract
     from kubeez_mcp_local.rest.routes import Route
 
@@ -86,14 +87,7 @@ class Orders:
             kind=route.kind or "media",
             model=draft.model,
             prompt=draft.prompt,
-            digest=digest_of(
-                account=self._account,
-                route=route.name,
-                body=arguments,
-                inputs={_name(item): item.sha256 for item in _inputs(draft.body) if isinstance(item, LocalInput)},
-                variant=variant,
-                repeat="\n".join(part for part in (repeat, caller.key) if part),
-            ),
+            digest=self._digest(draft, arguments, caller.run, variant, repeat),
             quote=draft.quote,
             build=build,
             arguments=arguments,
@@ -101,7 +95,18 @@ class Orders:
             recipe=caller.recipe or None,
             client=caller.client or None,
             notes=draft.notes,
-            lasting=bool(caller.key),
+            run=caller.run,
+        )
+
+    def _digest(self, draft: Draft, body: Mapping[str, Any], run: RunCall | None, variant: int, repeat: str) -> str:
+        """A call of a run is known by its name: whatever its request looks like by now, it is paid once."""
+        if run is not None:
+            return digest_of(
+                account=self._account, route="run", body={"run": run.run, "call": run.call}, variant=variant
+            )
+        hashes = {_name(item): item.sha256 for item in _inputs(draft.body) if isinstance(item, LocalInput)}
+        return digest_of(
+            account=self._account, route=draft.route.name, body=body, inputs=hashes, variant=variant, repeat=repeat
         )
 
     async def _url(self, item: Input) -> str:

@@ -9,6 +9,8 @@ from kubeez_mcp_local.errors import KubeezError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kubeez_mcp_local.jobs.order import RunCall
+
 PAID_TOOLS = frozenset(
     {
         "create_ad_copy",
@@ -79,14 +81,15 @@ class ToolCaller(Protocol):
     Raises a `KubeezError` (such as `ToolCallError`) when the tool refuses; `spent=None` says its fate is unknown.
     """
 
-    async def __call__(self, tool: str, arguments: Mapping[str, Any], *, key: str = "") -> Mapping[str, Any]:
+    async def __call__(
+        self, tool: str, arguments: Mapping[str, Any], *, run: RunCall | None = None
+    ) -> Mapping[str, Any]:
         """Call `tool`.
 
         Args:
             tool: Its name.
             arguments: Its arguments.
-            key: For paid calls, a name that stays the same when a run is resumed: the ledger should answer a second
-                call of the same key with the job of the first, however long ago that was.
+            run: For paid calls of a run, which one it is: a second call of that name gets the job of the first.
         """
         ...
 

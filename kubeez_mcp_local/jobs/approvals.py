@@ -53,12 +53,17 @@ def issue(
     return code
 
 
-def redeem(connection: sqlite3.Connection, approval: Approval, now: float) -> ApprovalError | None:
-    """Use up a code; the reason why it does not count, or `None` if it does."""
+def redeem(
+    connection: sqlite3.Connection, approval: Approval, now: float, *, of_run: bool = False
+) -> ApprovalError | None:
+    """Use up a code; the reason why it does not count, or `None` if it does.
+
+    One for a whole run counts `of_run` as often as it comes: each call of a run is paid once anyway.
+    """
     row = connection.execute("SELECT * FROM approvals WHERE code_hash = ?", (_hash(approval.code),)).fetchone()
     if row is None or row["account"] != approval.account:
         return _refused("is not one that this server gave out")
-    if row["used_at"] is not None:
+    if row["used_at"] is not None and not (of_run and row["digest"] == approval.digest):
         return _refused("was used before; a code is good for one call")
     if row["digest"] != approval.digest:
         return _refused("was given for other arguments")

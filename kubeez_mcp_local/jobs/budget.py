@@ -10,7 +10,9 @@ from kubeez_mcp_local.jobs.failures import (
     CeilingError,
     UnusableQuoteError,
     nothing_allowed,
+    of_unbounded_price,
     over_call_ceiling,
+    over_run_ceiling,
 )
 from kubeez_mcp_local.jobs.job import State
 from kubeez_mcp_local.jobs.money import is_amount, spoken, to_credits, to_micro
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from kubeez_mcp_local.jobs.order import Order
+    from kubeez_mcp_local.jobs.order import Order, RunCall
 
 
 _SOON_SECONDS = 5.0
@@ -36,7 +38,7 @@ _HOLDING: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What may be spent, in credits; from settings only.
+    """What may be spent, in credits; from settings only. Without `per_run` a run of a recipe may cost what a call may.
 
     Raises:
         ValueError: A ceiling is negative, not a number, or beyond all prices.
@@ -44,11 +46,12 @@ class Ceilings:
 
     per_call: float
     per_day: float
+    per_run: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("per_call", "per_day"):
+        for name in ("per_call", "per_day", "per_run"):
             value = getattr(self, name)
-            if not is_amount(value):
+            if value is not None and not is_amount(value):
                 raise ValueError(f"{name} is {value!r}; a ceiling is a number of credits, 0 to {MOST:.0f}")
 
 
@@ -119,14 +122,95 @@ def used_today(connection: sqlite3.Connection, account: str, now: float) -> Toda
     return Today(day, utc_day(now), to_credits(charged), to_credits(reserved))
 
 
-def reservations(orders: Sequence[Order], ceilings: Ceilings) -> list[int]:
+@dataclass(frozen=True)
+class RunSpend:
+    """What the ledger says of one run of a recipe, in credits, parts of earlier attempts included.
+
+    Attributes:
+        charged: Of finished jobs.
+        reserved: Held back for the others.
+        passing: The part of `reserved` that is settled as soon as the jobs under way are done.
+        quoted: Quotes of all its jobs that have been sent, as far as they were known.
+        jobs: How many there are.
+    """
+
+    charged: float = 0.0
+    reserved: float = 0.0
+    passing: float = 0.0
+    quoted: float = 0.0
+    jobs: int = 0
+
+
+def run_spend(connection: sqlite3.Connection, account: str, run: str) -> RunSpend:
+    """What the run called `run` has cost and holds back; jobs that came to nothing do not count."""
+    *amounts, jobs = connection.execute(
+        "SELECT COALESCE(SUM(charged), 0), COALESCE(SUM(reserved), 0), "
+        "COALESCE(SUM(reserved) FILTER (WHERE state IN ('sending', 'accepted')), 0), "
+        "COALESCE(SUM(quote) FILTER (WHERE state <> 'sending'), 0), COUNT(*) "
+        "FROM jobs WHERE account = ? AND run = ? AND run <> '' AND (reserved > 0 OR charged > 0 OR "
+        "state IN ('sending', 'accepted', 'unknown', 'completed'))",
+        (account, run),
+    ).fetchone()
+    charged, reserved, passing, quoted = map(to_credits, amounts)
+    return RunSpend(charged, reserved, passing, quoted, jobs)
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a run may still cost, in millionths of a credit.
+
+    Attributes:
+        limit: Its ceiling, or its own budget where that is lower.
+        used: Charged and held back so far.
+        passing: The part of `used` that jobs under way may yet give back.
+        own: Whether `limit` is the run's own budget.
+        unpriced: What a call of unknown price is to leave room for.
+    """
+
+    limit: int
+    used: int
+    passing: int
+    own: bool
+    unpriced: int | None
+
+    @property
+    def left(self) -> int:
+        return max(self.limit - self.used, 0)
+
+    def at_most(self, orders: Sequence[Order]) -> int:
+        """What one of `orders` of unknown price has to leave room for.
+
+        Raises:
+            CeilingError: Nobody knows.
+        """
+        if self.unpriced is None and any(order.quote.credits is None for order in orders):
+            raise of_unbounded_price()
+        return self.unpriced or 0
+
+    def refusal(self, needed: int) -> CeilingError:
+        """Why a call that needs this much does not fit; one that may fit later says so."""
+        spare = 0 < max(needed, 1) <= self.limit - self.used + self.passing
+        left, limit = to_credits(self.left), to_credits(self.limit)
+        return over_run_ceiling(to_credits(needed), left, limit, own=self.own, spare=spare)
+
+
+def room_in(connection: sqlite3.Connection, account: str, run: RunCall, ceilings: Ceilings) -> Room:
+    """What `run` has room for."""
+    spend = run_spend(connection, account, run.run)
+    ceiling = ceilings.per_call if ceilings.per_run is None else ceilings.per_run
+    used = to_micro(spend.charged) + to_micro(spend.reserved)
+    unpriced = None if run.at_most is None else to_micro(run.at_most)
+    return Room(to_micro(min(ceiling, run.budget)), used, to_micro(spend.passing), run.budget < ceiling, unpriced)
+
+
+def reservations(orders: Sequence[Order], ceilings: Ceilings, room: Room | None = None) -> list[int]:
     """How much to hold back for each order of one call, in millionths of a credit.
 
-    An unknown price holds back whatever the ceiling per call leaves, because that is the most the user allowed this
-    call to cost: whatever it turns out to be up to there, the day's ceiling holds.
+    An unknown price holds back whatever the ceiling per call leaves, and in a run what is left of that, because that
+    is the most the user allowed this call to cost: whatever it turns out to be up to there, the day's ceiling holds.
 
     Raises:
-        CeilingError: The call is above the ceiling per call.
+        CeilingError: The call is above the ceiling per call, or does not fit into the `room` of its run.
         UnusableQuoteError: A quote is negative, infinite or not a number.
     """
     try:
@@ -139,6 +223,11 @@ def reservations(orders: Sequence[Order], ceilings: Ceilings) -> list[int]:
     unknown = sum(amount is None for amount in known)
     if total > ceiling or (unknown and ceiling == 0):
         raise over_call_ceiling(to_credits(total), ceilings.per_call)
+    if room is not None:
+        needed = total + unknown * room.at_most(orders)
+        if needed > room.left or (unknown and room.left <= total):
+            raise room.refusal(needed)
+        ceiling = min(ceiling, room.left)
     share = (ceiling - total) // unknown if unknown else 0
     if unknown and share == 0:
         raise CeilingError(

@@ -271,6 +271,44 @@ def over_call_ceiling(amount: float, ceiling: float) -> CeilingError:
     )
 
 
+def over_run_ceiling(
+    amount: float, left: float, ceiling: float, *, own: bool, spare: bool, whole: bool = False
+) -> CeilingError:
+    """The error for a call that does not fit into its run.
+
+    Args:
+        own: Whether the ceiling is the run's own budget and not `KUBEEZ_MAX_CREDITS_PER_RUN`.
+        spare: Whether it may fit once the run's jobs under way are settled.
+        whole: Whether it is about everything that the run has yet to pay.
+    """
+    if ceiling == 0 and not own:
+        return nothing_allowed("KUBEEZ_MAX_CREDITS_PER_RUN")
+    who = "What is to be paid for this run" if whole else "This call"
+    needs = f"costs {spoken(amount)}" if amount else "has a price that is not known"
+    what = "budget of this run" if own else "ceiling for one run of a recipe"
+    error = CeilingError(
+        f"{who} {needs}, and of the {what}, {spoken(ceiling)}, {spoken(left)} are left.",
+        next_step="Raise the run's own budget, such as its argument max_credits."
+        if own
+        else "Choose cheaper models or less work, or have the user raise KUBEEZ_MAX_CREDITS_PER_RUN (by default the "
+        "same as KUBEEZ_MAX_CREDITS_PER_CALL).",
+        retry_safe=spare,
+    )
+    error.code = "budget_reached" if own else error.code
+    error.retry_after = 2.0 if spare else None
+    return error
+
+
+def of_unbounded_price() -> CeilingError:
+    """The error for a call of a run whose price nobody can bound."""
+    error = CeilingError(
+        "Its price is unknown, so the budget of the run cannot be kept.",
+        next_step="Give the step an `at_most` in the recipe.",
+    )
+    error.code = "budget_reached"
+    return error
+
+
 def nothing_allowed(setting: str) -> CeilingError:
     """The error for a ceiling of 0."""
     return CeilingError(

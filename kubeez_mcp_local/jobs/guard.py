@@ -4,7 +4,7 @@ Order of the checks, and why:
 
 1. Is it a repeat of a job that runs or has just been accepted? Then that job is the answer, whatever the ceilings say.
 2. Was something alike sent whose fate is unknown? That is settled first.
-3. Do the ceilings per call and per day, over all processes, leave room?
+3. Do the ceilings per call, per run and per day, over all processes, leave room?
 4. If an approval code came with it: does it allow exactly this, unused and in time? It is used up here.
 5. The jobs are written as `sending`, with their reservations, and the quote that was asked about is used up.
 
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.approvals import Approval, redeem
-from kubeez_mcp_local.jobs.budget import Ceilings, budget_day, day_refusal, remember_day, reservations
+from kubeez_mcp_local.jobs.budget import Ceilings, budget_day, day_refusal, remember_day, reservations, room_in
 from kubeez_mcp_local.jobs.digest import group_digest
 from kubeez_mcp_local.jobs.frozen import use_up
 from kubeez_mcp_local.jobs.job import Job, State
@@ -101,7 +101,9 @@ def decide(
     if looked_at.blocked_by or not fresh:
         return looked_at
     try:
-        amounts = reservations(fresh, ceilings)
+        run = fresh[0].run
+        room = None if run is None else room_in(connection, caller.account, run, ceilings)
+        amounts = reservations(fresh, ceilings, room)
     except KubeezError as error:
         return Decision(refusal=error)
     certain = all(order.quote.credits is not None for order in fresh)
@@ -159,9 +161,7 @@ def _existing(connection: sqlite3.Connection, order: Order, caller: Caller, now:
         (caller.account, order.digest),
     ).fetchone()
     # A job that was done in the future is one from before the clock was set back.
-    if row is not None and (
-        order.lasting or row["state"] != State.COMPLETED or now - row["settled_at"] < REPEAT_SECONDS
-    ):
+    if row is not None and (order.run or row["state"] != State.COMPLETED or now - row["settled_at"] < REPEAT_SECONDS):
         return Claim(job_from(connection, row), repeated=True)
     row = connection.execute(
         f"SELECT * FROM {OPEN_JOBS} AND account = ? AND state = 'unknown' AND (digest = ? OR "
@@ -176,8 +176,8 @@ def _insert(connection: sqlite3.Connection, order: Order, caller: Caller, reserv
     quote = order.quote.credits
     connection.execute(
         "INSERT INTO jobs (id, account, state, digest, tool, route, bucket, kind, model, prompt, generation_type, "
-        "arguments, recipe, client, owner, day, quote, quote_basis, expected_seconds, reserved, created_at) "
-        "VALUES (?, ?, 'sending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "arguments, recipe, run, client, owner, day, quote, quote_basis, expected_seconds, reserved, created_at) "
+        "VALUES (?, ?, 'sending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             job_id,
             caller.account,
@@ -191,6 +191,7 @@ def _insert(connection: sqlite3.Connection, order: Order, caller: Caller, reserv
             order.generation_type,
             to_json(order.arguments),
             order.recipe or "",
+            order.run.run if order.run else "",
             order.client,
             caller.owner,
             day,

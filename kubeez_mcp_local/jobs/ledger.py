@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kubeez_mcp_local.jobs.approvals import Approval
-    from kubeez_mcp_local.jobs.budget import Ceilings, Today
+    from kubeez_mcp_local.jobs.budget import Ceilings, RunSpend, Today
     from kubeez_mcp_local.jobs.frozen import FrozenQuote
     from kubeez_mcp_local.jobs.guard import Decision
     from kubeez_mcp_local.jobs.job import Job, SavedFile, State
@@ -160,6 +160,9 @@ class Ledger:
 
     async def today(self) -> Today:
         return await self._run(lambda file: file.today())
+
+    async def run_spend(self, run: str) -> RunSpend:
+        return await self._run(lambda file: file.run_spend(run))
 
     async def spend_by(self, key: SpendKey, since_day: str = "") -> list[Spend]:
         return await self._run(lambda file: file.spend_by(key, since_day))

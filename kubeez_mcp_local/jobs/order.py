@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kubeez_mcp_local.jobs.money import is_amount
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
@@ -28,6 +30,32 @@ class Priced(Protocol):
 
 
 @dataclass(frozen=True)
+class RunCall:
+    """One paid call of a run of a recipe. The ledger pays each once, however often and late it is asked for again.
+
+    Attributes:
+        run: Names the run: its recipe and what it makes, so that nothing else is taken for a part of it.
+        call: Names the call within the run.
+        budget: Credits that the whole run may cost; can only lower the ceiling for one run.
+        at_most: What the call costs at most, as far as its recipe knows; room for it must be left where its price is
+            unknown, and without it such a call is refused.
+
+    Raises:
+        TypeError, ValueError: Something is missing, or no amount of credits.
+    """
+
+    run: str
+    call: str
+    budget: float
+    at_most: float | None = None
+
+    def __post_init__(self) -> None:
+        named = isinstance(self.run, str) and isinstance(self.call, str) and self.run and self.call
+        if not named or not is_amount(self.budget) or not (self.at_most is None or is_amount(self.at_most)):
+            raise ValueError(f"{self!r} is no call of a run")
+
+
+@dataclass(frozen=True)
 class Order:
     """One paid request.
 
@@ -46,7 +74,7 @@ class Order:
         recipe: The recipe it belongs to.
         client: Name of the MCP client or command that asked.
         notes: What differs from what the user asked for, in words for the question.
-        lasting: Whether an equal digest means the same intention however much later it comes.
+        run: The call of a run that it is, if it is one. Then an equal digest means the same however late it comes.
     """
 
     tool: str
@@ -63,4 +91,4 @@ class Order:
     recipe: str | None = None
     client: str | None = None
     notes: tuple[str, ...] = ()
-    lasting: bool = False
+    run: RunCall | None = None

@@ -8,7 +8,7 @@ ledger has grown, and no code path can change a job's amounts without changing t
 from __future__ import annotations
 
 APPLICATION_ID = 0x4B425A4C
-VERSION = 2
+VERSION = 3
 
 _V1 = """
 CREATE TABLE jobs (
@@ -137,5 +137,10 @@ CREATE TABLE owners (
 ALTER TABLE jobs ADD COLUMN verdict TEXT;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2)
+_V3 = """
+ALTER TABLE jobs ADD COLUMN run TEXT NOT NULL DEFAULT '';
+CREATE INDEX jobs_run ON jobs (account, run) WHERE run <> '';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3)
 """`MIGRATIONS[n]` leads from version n to n + 1. Released steps are never edited; new ones are appended."""

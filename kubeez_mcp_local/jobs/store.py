@@ -171,13 +171,13 @@ class LedgerFile:
             )
 
     def redeem(self, approval: approvals.Approval) -> None:
-        """Use up a code that stands for more than one call, such as a whole run.
+        """Use up a code that stands for a whole run.
 
         Raises:
             ApprovalError: It does not count.
         """
         with self._database.write() as connection:
-            refusal = approvals.redeem(connection, approval, self._clock())
+            refusal = approvals.redeem(connection, approval, self._clock(), of_run=True)
         if refusal is not None:
             raise refusal
 
@@ -375,6 +375,11 @@ class LedgerFile:
         """What is spent and reserved on the budget day, over all processes."""
         with self._database.read() as connection:
             return budget.used_today(connection, self.account, self._clock())
+
+    def run_spend(self, run: str) -> budget.RunSpend:
+        """What one run of a recipe has cost and holds back, over all processes and attempts."""
+        with self._database.read() as connection:
+            return budget.run_spend(connection, self.account, run)
 
     def spend_by(self, key: summary.SpendKey, since_day: str = "") -> list[summary.Spend]:
         """What was spent, by day, model, tool or recipe, since a UTC day (`YYYY-MM-DD`)."""

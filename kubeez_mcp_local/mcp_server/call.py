@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from kubeez_mcp_local.bridge.caller import CALL_KEY, RECIPE, Caller
+from kubeez_mcp_local.bridge.caller import RECIPE, RUN, Caller
+from kubeez_mcp_local.jobs.order import RunCall
 from kubeez_mcp_local.mcp_server.consent import ClientConsent
 from kubeez_mcp_local.text import on_one_line
 
@@ -56,8 +57,8 @@ class Call:
             self.consent,
             approval,
             client=params.client_info.name if params else "",
-            key=_text(meta.get(CALL_KEY)),
             recipe=_text(meta.get(RECIPE)),
+            run=_run(meta.get(RUN)),
         )
 
     async def progress(self, done: float, total: float | None, message: str) -> None:
@@ -65,6 +66,14 @@ class Call:
         if done > self._progress:
             self._progress = done
             await self.context.report_progress(done, total, on_one_line(message))
+
+
+def _run(value: object) -> RunCall | None:
+    """The call of a run that `value` names; whatever is none stands for itself."""
+    try:
+        return RunCall(**value) if isinstance(value, dict) else None
+    except (TypeError, ValueError):
+        return None
 
 
 def _text(value: object) -> str:

@@ -33,13 +33,13 @@ async def run_result(call: Call, run: ActiveRun) -> RunResult:
     ready, report = run.prepared, run.report
     if report is None:
         return RunResult(
-            mode=ready.mode,
-            run_id=ready.run_id,
+            mode=ready.run.id.mode,
+            run_id=ready.run.id.name,
             recipe=ready.recipe.name,
             status="running",
             summary=f"{ready.recipe.name}: running; {run.news()}.",
-            cost=await _cost(call, run, run.latest.spent if run.latest else ready.begun.spent),
-            budget=ready.budget.credits,
+            cost=await _cost(call, run, run.latest.spent if run.latest else ready.begun.spend.charged),
+            budget=ready.run.budget.credits,
             next_step="Call run_recipe again with the same arguments to go on waiting; nothing is started twice.",
         )
     files = [file for one in report.calls for file in (one.result or {}).get("files") or []]

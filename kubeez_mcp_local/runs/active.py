@@ -86,6 +86,7 @@ class ActiveRuns:
         self._bridge = bridge
         self._server = server
         self._runs: dict[tuple[str, str], ActiveRun] = {}
+        self._starting: dict[tuple[str, str], anyio.Lock] = {}
 
     async def start(
         self, recipe: Recipe, given: Mapping[str, Any], caller: Caller, *, run_id: str = "", rehearse: bool = False
@@ -108,16 +109,17 @@ class ActiveRuns:
         tools = self._sandbox(recipe.name) if rehearse else self._tools(recipe.name, caller.client)
         async with tools() as (bridge, client):
             prepared = await prepare_run(bridge, recipe, given, client, run_id=run_id)
-        key = (str(prepared.run_dir), prepared.run_id)
-        known = self._runs.get(key)
-        if known is not None and not known.told:
-            return known
-        agreed = not rehearse and await self._agreed(prepared, caller)
-        run = self._runs[key] = ActiveRun(prepared, rehearse)
-        if agreed:
-            tools = self._tools(recipe.name, caller.client, agreed=True)
-        self._bridge.background.start(self._carry_out, run, tools)
-        return run
+        key = (str(prepared.run.folder), prepared.run.id.name)
+        async with self._starting.setdefault(key, anyio.Lock()):
+            known = self._runs.get(key)
+            if known is not None and not known.told:
+                return known
+            agreed = not rehearse and await self._agreed(prepared, caller)
+            run = self._runs[key] = ActiveRun(prepared, rehearse)
+            if agreed:
+                tools = self._tools(recipe.name, caller.client, agreed=True)
+            self._bridge.background.start(self._carry_out, run, tools)
+            return run
 
     async def _carry_out(self, run: ActiveRun, tools: Tools) -> None:
         def told(event: RunEvent) -> None:
@@ -125,14 +127,14 @@ class ActiveRuns:
 
         ready = run.prepared
         try:
-            async with tools() as (_, client):
-                run.report = await ready.run(client, on_event=told)
+            async with tools() as (bridge, client):
+                run.report = await ready.run.carry_out(client, bridge.ledger, on_event=told)
         except KubeezError as error:
             run.error = error
         finally:
             if run.report is None and run.error is None:
                 run.error = RunBrokenError(
-                    f"The run {ready.run_id} broke off.",
+                    f"The run {ready.run.id.name} broke off.",
                     next_step="Call run_recipe again with the same arguments: finished work is not paid for twice.",
                     spent=None,
                 )

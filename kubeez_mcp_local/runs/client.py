@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from mcp import Client, MCPError
 from mcp.types import ElicitResult, Implementation
 
 from kubeez_mcp_local import __version__
-from kubeez_mcp_local.bridge.caller import CALL_KEY, RECIPE
+from kubeez_mcp_local.bridge.caller import RECIPE, RUN
 from kubeez_mcp_local.cookbook.calls import ToolCallError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mcp.types import CallToolResult, ElicitRequestFormParams, ElicitRequestURLParams, RequestParamsMeta
 
     from kubeez_mcp_local.bridge import Bridge
+    from kubeez_mcp_local.jobs.order import RunCall
 
 Ask = Callable[[str], Awaitable[bool]]
 """Puts a question about credits to the user; the answer is whether to spend them."""
@@ -87,14 +89,19 @@ class LocalClient:
         return tuple(tool.name for tool in (await self._client.list_tools()).tools)
 
     async def __call__(
-        self, tool: str, arguments: Mapping[str, Any], *, key: str = "", progress: ProgressFnT | None = None
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        *,
+        run: RunCall | None = None,
+        progress: ProgressFnT | None = None,
     ) -> dict[str, Any]:
         """Call a tool and return its structured result.
 
         Args:
             tool: Its name.
             arguments: Its arguments.
-            key: Names a paid call for good: a second call with the same key returns the job of the first.
+            run: Names a paid call of a run: a second call of that name returns the job of the first.
             progress: Told of seconds so far, expected seconds (or `None`) and a few words, if the tool reports any.
 
         Raises:
@@ -103,7 +110,7 @@ class LocalClient:
         """
         try:
             answer = await self._client.call_tool(
-                tool, dict(arguments), progress_callback=progress, meta=_meta(key, self._recipe)
+                tool, dict(arguments), progress_callback=progress, meta=_meta(run, self._recipe)
             )
         except MCPError as error:
             raise ToolCallError(error.message, code="tool_unknown") from None
@@ -140,6 +147,8 @@ def _refusal(result: Mapping[str, Any], answer: CallToolResult) -> ToolCallError
     return refused
 
 
-def _meta(key: str, recipe: str) -> RequestParamsMeta | None:
-    named: Any = {name: value for name, value in ((CALL_KEY, key), (RECIPE, recipe)) if value}
+def _meta(run: RunCall | None, recipe: str) -> RequestParamsMeta | None:
+    named: Any = {RECIPE: recipe} if recipe else {}
+    if run is not None:
+        named[RUN] = asdict(run)
     return named or None

@@ -1,6 +1,7 @@
-"""The record of one run on disk, so that a run that was cut off goes on without paying twice.
+"""What a run has finished, on disk, so that a run that was cut off need not ask for it again.
 
-JSON lines, each appended in one write and synced before the next thing happens. A line that a crash tore is ignored.
+JSON lines, each appended in one write and synced. A line that a crash tore is ignored. What was paid, and what is
+still on its way, is not written here: the ledger knows it, and a call that is made again gets the job that it has.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from filelock import FileLock, Timeout
+
 from kubeez_mcp_local.errors import KubeezError
 
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Outcome = Literal["completed", "failed", "stopped"]
+_VERSION = 2
+"""Records of version 1 also told what was sent and paid; a run that they leave unfinished cannot be gone on with."""
 
 
 class RunMismatchError(KubeezError):
@@ -32,21 +37,37 @@ class JournalError(KubeezError):
     code = "journal_failed"
 
 
-@dataclass(slots=True)
-class Progress:
-    """How far one call had come.
+@dataclass(frozen=True, slots=True)
+class RunId:
+    """A run, and what it is of.
 
     Attributes:
-        arguments: What was sent, once it was sent.
-        quote: Its price in credits, `None` when unknown.
-        ids: Ids of the accepted jobs.
-        result: The finished result; `None` while there is none.
+        name: Its name, such as `brand-series-1f0c2d3e4b`.
+        recipe: Digest of the recipe's text.
+        arguments: Digest of the arguments that decide what is made.
+        mode: `live` or `sandbox`.
     """
 
-    arguments: dict[str, Any] | None = None
-    quote: float | None = None
-    ids: list[str] = field(default_factory=list)
-    result: dict[str, Any] | None = None
+    name: str
+    recipe: str
+    arguments: str
+    mode: str
+
+    @classmethod
+    def of(cls, name: str, recipe_text: str, arguments: Mapping[str, Any], mode: str) -> RunId:
+        told = json.dumps(arguments, sort_keys=True, default=str)
+        return cls(name, digest(recipe_text), digest(told), mode)
+
+    @property
+    def in_ledger(self) -> str:
+        """What the ledger calls it; a name that is used again for something else is another run there."""
+        return f"{self.name}/{digest(f'{self.recipe}{self.arguments}{self.mode}')[:16]}"
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """The first line of its record."""
+        told = {"recipe": self.recipe, "arguments": self.arguments, "mode": self.mode}
+        return {"event": "run", "version": _VERSION, "run": self.name, **told}
 
 
 @dataclass(slots=True)
@@ -54,69 +75,89 @@ class Record:
     """What the record of a run says.
 
     Attributes:
-        header: Which run it is: recipe, arguments and mode; empty while there is no record.
-        calls: How far each call has come, by its key.
+        header: Which run it is of; empty while there is no record.
+        results: What finished calls came to, by their keys.
         outcome: How the last attempt ended; `None` when it was cut off.
     """
 
     header: dict[str, Any] = field(default_factory=dict)
-    calls: dict[str, Progress] = field(default_factory=dict)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
     outcome: Outcome | None = None
 
-    def apply(self, event: Mapping[str, Any]) -> None:
-        """Take in one line."""
+    @classmethod
+    def read(cls, folder: Path, run: RunId) -> Record:
+        """The record of `run`; empty when there is none. Blocking.
+
+        Raises:
+            RunMismatchError: It is of another run of that name.
+        """
+        try:
+            data = file_of(folder, run.name).read_bytes()
+        except OSError:
+            return cls()
+        return cls._of(data.rpartition(b"\n")[0], run)
+
+    @classmethod
+    def _of(cls, lines: bytes, run: RunId) -> Record:
+        record = cls()
+        for line in lines.splitlines():
+            record._take_in(_parsed(line))
+        record._check(run)
+        return record
+
+    def _take_in(self, event: Mapping[str, Any]) -> None:
         self.outcome = event.get("outcome") if event.get("event") == "over" else None
-        key = str(event.get("key"))
-        match event.get("event"):
-            case "run":
-                self.header = dict(event)
-            case "started":
-                self.calls[key] = Progress(event.get("arguments"), event.get("quote"))
-            case "accepted":
-                self.calls.setdefault(key, Progress()).ids = list(event.get("ids") or [])
-            case "finished":
-                self.calls.setdefault(key, Progress()).result = event.get("result")
-            case "refused":
-                self.calls.pop(key, None)
+        if event.get("event") == "run":
+            self.header = dict(event)
+        elif event.get("event") == "finished":
+            self.results[str(event.get("key"))] = event.get("result") or {}
+
+    def _check(self, run: RunId) -> None:
+        if not self.header:
+            return
+        words = {"recipe": "another recipe, or the recipe was edited", "arguments": "other arguments"}
+        for name, said in {**words, "mode": "the other mode"}.items():
+            if self.header.get(name) != run.header[name]:
+                raise RunMismatchError(
+                    f"The run {run.name} was begun with {said}.",
+                    next_step="Start a new run, or repeat the command exactly as it was.",
+                )
+        if self.header.get("version") != _VERSION and self.outcome != "completed":
+            raise RunMismatchError(
+                f"The run {run.name} was begun by another version of this program, which kept other records.",
+                next_step="See `kubeez-mcp-local jobs list` for what it made, and start a new run for what is missing.",
+            )
 
 
 class Journal:
-    """The record of the run `run_id` under `folder`. All methods block.
+    """The record of a run under `folder`, opened to be carried on by one process at a time. All methods block.
 
     Raises:
-        RunMismatchError: When opened for another recipe or other arguments than the run began with.
-        JournalError: When it cannot be written.
+        RunMismatchError: There is a record of another run of that name.
+        RunTakenError: Somebody else is carrying the run out.
+        JournalError: It cannot be written.
     """
 
-    def __init__(self, folder: Path, run_id: str, recipe_text: str, arguments: Mapping[str, Any], mode: str) -> None:
-        self.path = file_of(folder, run_id)
-        self._header = header(run_id, recipe_text, arguments, mode)
+    def __init__(self, folder: Path, run: RunId) -> None:
+        self.path = file_of(folder, run.name)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._lock = lock_of(folder, run.name)
+            self._lock.acquire(timeout=0)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        except Timeout:
+            raise RunTakenError(f"The run {run.name} is being carried out already.", retry_safe=True) from None
         except OSError as error:
             raise JournalError(f"{self.path} cannot be written: {error.strerror}.") from None
         try:
-            self.calls = self._resume()
+            self.results = self._resume(run)
         except BaseException:
             self.close()
             raise
 
-    def started(self, key: str, tool: str, arguments: Mapping[str, Any], quote: float | None) -> None:
-        """A paid call is about to be made."""
-        self._append({"event": "started", "key": key, "tool": tool, "arguments": dict(arguments), "quote": quote})
-
-    def accepted(self, key: str, ids: list[str]) -> None:
-        """Its jobs exist."""
-        self._append({"event": "accepted", "key": key, "ids": ids})
-
     def finished(self, key: str, result: Mapping[str, Any]) -> None:
         """A call is over and need not be made again."""
         self._append({"event": "finished", "key": key, "result": dict(result)})
-
-    def refused(self, key: str) -> None:
-        """A call came to nothing and cost nothing; the next run makes it anew."""
-        self._append({"event": "refused", "key": key})
 
     def over(self, outcome: Outcome) -> None:
         """This attempt at the run has ended."""
@@ -125,18 +166,15 @@ class Journal:
     def close(self) -> None:
         """Let go of the file."""
         os.close(self._file)
+        self._lock.release()
 
-    def _resume(self) -> dict[str, Progress]:
-        data = self.path.read_bytes()
-        whole, _, torn = data.rpartition(b"\n")
+    def _resume(self, run: RunId) -> dict[str, dict[str, Any]]:
+        whole, _, torn = self.path.read_bytes().rpartition(b"\n")
         if torn:
             os.truncate(self._file, len(whole) + 1 if whole else 0)
         if not whole:
-            self._append(self._header)
-            return {}
-        record = _read(whole)
-        check_header(record, self._header)
-        return record.calls
+            self._append(run.header)
+        return Record._of(whole, run).results
 
     def _append(self, record: Mapping[str, Any]) -> None:
         line = json.dumps(record, ensure_ascii=False, default=str).encode() + b"\n"
@@ -151,58 +189,40 @@ class Journal:
             ) from None
 
 
-def header(run_id: str, recipe_text: str, arguments: Mapping[str, Any], mode: str) -> dict[str, Any]:
-    """The first line of a record: which run it is of."""
-    return {
-        "event": "run",
-        "run": run_id,
-        "recipe": digest(recipe_text),
-        "arguments": digest(json.dumps(arguments, sort_keys=True, default=str)),
-        "mode": mode,
-    }
+class RunTakenError(KubeezError):
+    """Somebody else is carrying the run out."""
+
+    code = "run_taken"
 
 
-def read_record(folder: Path, run_id: str) -> Record:
-    """What there is of the run `run_id`; empty when there is nothing. Blocking."""
+def is_taken(folder: Path, name: str) -> bool:
+    """Whether somebody is carrying out the run `name` right now. Blocking."""
+    if not file_of(folder, name).exists():
+        return False
+    lock = lock_of(folder, name)
     try:
-        data = file_of(folder, run_id).read_bytes()
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
     except OSError:
-        return Record()
-    return _read(data.rpartition(b"\n")[0])
+        return False
+    lock.release()
+    return False
 
 
-def check_header(record: Record, wanted: Mapping[str, Any]) -> None:
-    """Make sure that `record` is of the run that is wanted.
-
-    Raises:
-        RunMismatchError: It is not.
-    """
-    names = {"recipe": "another recipe, or the recipe was edited", "arguments": "other arguments"}
-    for name, words in {**names, "mode": "the other mode"}.items():
-        if record.header.get(name) != wanted[name]:
-            raise RunMismatchError(
-                f"The run {wanted['run']} was begun with {words}.",
-                next_step="Start a new run, or repeat the command exactly as it was.",
-            )
+def lock_of(folder: Path, name: str) -> FileLock:
+    """Held by whoever carries out the run `name`; the system lets go of it when that process ends."""
+    return FileLock(folder / f"{name}.lock", thread_local=False)
 
 
-def file_of(folder: Path, run_id: str) -> Path:
+def file_of(folder: Path, name: str) -> Path:
     """Where the record of a run is."""
-    return folder / f"{run_id}.jsonl"
+    return folder / f"{name}.jsonl"
 
 
 def digest(text: str) -> str:
     """SHA-256 in hex."""
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _read(lines: bytes) -> Record:
-    record = Record()
-    for line in lines.splitlines():
-        event = _parsed(line)
-        if event:
-            record.apply(event)
-    return record
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

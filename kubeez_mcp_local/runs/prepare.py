@@ -7,7 +7,8 @@ back with what it made. A new one has to be asked for.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -20,24 +21,25 @@ from kubeez_mcp_local.cookbook.plan import deciding
 from kubeez_mcp_local.cookbook.price import PriceList, price_recipe
 from kubeez_mcp_local.cookbook.problems import RecipeError
 from kubeez_mcp_local.cookbook.tables import table_reader
-from kubeez_mcp_local.runs.journal import check_header, digest, file_of, header, read_record
-from kubeez_mcp_local.runs.payments import charged
-from kubeez_mcp_local.runs.run import PARALLEL, check_run_id, run_recipe
+from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.jobs.failures import over_run_ceiling
+from kubeez_mcp_local.runs.journal import Record, RunId, digest, file_of, is_taken
+from kubeez_mcp_local.runs.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.cookbook.calls import ToolCaller
     from kubeez_mcp_local.cookbook.format import Recipe
-    from kubeez_mcp_local.cookbook.tables import Table
-    from kubeez_mcp_local.runs.journal import Outcome, Record
-    from kubeez_mcp_local.runs.run import RunEvent, RunReport
-
+    from kubeez_mcp_local.jobs.budget import RunSpend
+    from kubeez_mcp_local.runs.journal import Outcome
+    from kubeez_mcp_local.runs.payments import Books
 
 RUNS = "runs"
 """Folder of the records of runs, in the state folder; it has one folder for each account."""
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 
 
 def runs_folder(bridge: Bridge) -> Path:
@@ -47,22 +49,17 @@ def runs_folder(bridge: Bridge) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What earlier attempts at a run came to, in credits; all empty for a new run.
+    """What earlier attempts at a run came to; empty for a new run.
 
     Attributes:
-        spent: Charged for what is finished.
-        promised: Held back for calls that were begun and are not finished.
-        covered: The part of the run's price that needs no further yes: quotes of all calls whose jobs exist. A call
-            that was cut off before its answer was recorded may have to be sent yet, so it is not among them.
-        finished: How many calls are finished.
+        spend: What the ledger says of it. Its quotes are the part of the price that needs no further yes.
         outcome: How the last attempt ended; `None` when it was cut off, or when there was none.
+        taken: Whether somebody is carrying it out right now.
     """
 
-    spent: float = 0.0
-    promised: float = 0.0
-    covered: float = 0.0
-    finished: int = 0
-    outcome: Outcome | None = None
+    spend: RunSpend
+    outcome: Outcome | None
+    taken: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +67,16 @@ class Prepared:
     """A run that can start.
 
     Attributes:
-        arguments: Typed and complete.
         prices: Of the whole run; `None` when it is over and nothing is to be paid any more.
-        budget: Credits that the run may spend, earlier attempts included.
     """
 
-    recipe: Recipe
-    arguments: dict[str, Any]
-    run_id: str
-    run_dir: Path
-    mode: str
+    run: Run
     prices: PriceList | None
-    budget: Budget
     begun: Begun
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.run.recipe
 
     @property
     def complete(self) -> bool:
@@ -92,11 +86,11 @@ class Prepared:
     @property
     def due(self) -> float | None:
         """Credits that are still to be paid, as far as is known; `None` when the price is unknown."""
-        if self.prices is None:
+        if self.prices is None or self.begun.taken:
             return 0.0
         if self.prices.credits is None:
             return None
-        return max(self.prices.credits - self.begun.covered, 0.0)
+        return max(self.prices.credits - self.begun.spend.quoted, 0.0)
 
     @property
     def paid_calls(self) -> int:
@@ -106,135 +100,124 @@ class Prepared:
     @property
     def identity(self) -> str:
         """Names exactly this run in its present state, for the yes that is given to it."""
-        begun = [self.begun.spent, self.begun.promised, self.begun.covered]
-        state = [self.recipe.text, self.arguments, self.run_id, self.mode, *begun]
+        spend = self.begun.spend
+        state = [self.run.id.header, dict(self.run.arguments), spend.charged, spend.reserved, spend.quoted]
         return digest(json.dumps(state, sort_keys=True, default=str))
 
-    async def run(
-        self,
-        call: ToolCaller,
-        *,
-        parallel: int = PARALLEL,
-        on_event: Callable[[RunEvent], None] | None = None,
-        sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
-    ) -> RunReport:
-        """Carry it out, see `run_recipe`."""
-        return await run_recipe(
-            self.recipe,
-            self.arguments,
-            call,
-            budget=self.budget,
-            run_dir=self.run_dir,
-            run_id=self.run_id,
-            mode=self.mode,
-            parallel=parallel,
-            on_event=on_event,
-            sleep=sleep,
+    def lowered(self, max_credits: float | None) -> Prepared:
+        """The same run with a budget of at most `max_credits`."""
+        if max_credits is None or max_credits >= self.run.budget.credits:
+            return self
+        return replace(
+            self, run=replace(self.run, budget=Budget(max_credits, f"--max-credits {number(max_credits)} holds."))
         )
 
     def summary(self) -> str:
         """What is about to happen, in one sentence for whoever has to agree to it."""
         if self.complete:
-            return f"The run {self.run_id} is complete; nothing more is paid."
+            return f"The run {self.run.id.name} is complete; nothing more is paid."
+        if self.begun.taken:
+            return f"The run {self.run.id.name} is being carried out already."
         due = "a price that is not known in advance" if self.due is None else f"about {number(self.due)} credits"
         calls = f"{self.paid_calls} paid call{'' if self.paid_calls == 1 else 's'}"
-        earlier = f", {number(self.begun.spent)} of them spent before" if self.begun.spent else ""
-        return f"Recipe {self.recipe.name}: {calls} for {due}, at most {number(self.budget.credits)} in all{earlier}."
+        spent, most = self.begun.spend.charged, number(self.run.budget.credits)
+        earlier = f", {number(spent)} of them spent before" if spent else ""
+        return f"Recipe {self.recipe.name}: {calls} for {due}, at most {most} in all{earlier}."
+
+
+async def prepare_run(
+    bridge: Bridge, recipe: Recipe, given: Mapping[str, Any], call: ToolCaller, *, run_id: str = "", anew: bool = False
+) -> Prepared:
+    """A run of `recipe` on this bridge, ready to start; raises as `prepare`."""
+    settings = bridge.settings
+    arguments = await anyio.to_thread.run_sync(
+        lambda: check_arguments(recipe.front, given, read_table=table_reader(settings.input_dirs))
+    )
+    return await prepare(
+        recipe,
+        arguments,
+        call,
+        bridge.ledger,
+        left_today=(await bridge.today()).left,
+        ceiling=settings.run_ceiling,
+        folder=runs_folder(bridge),
+        mode=bridge.mode.value,
+        run_id=run_id,
+        anew=anew,
+    )
 
 
 async def prepare(
     recipe: Recipe,
-    given: Mapping[str, Any],
+    arguments: Mapping[str, Any],
     call: ToolCaller,
+    books: Books,
     *,
+    left_today: float,
     ceiling: float,
-    run_dir: Path,
+    folder: Path,
     mode: str,
     run_id: str = "",
     anew: bool = False,
-    read_table: Callable[[str, str], Table] | None = None,
 ) -> Prepared:
     """Everything that is known of a run before it starts. Nothing is made or paid.
 
     Args:
         recipe: A recipe with steps.
-        given: Its arguments as the caller gave them.
+        arguments: Its checked arguments.
         call: Calls a tool; only free ones are called.
-        ceiling: Credits the settings leave for today.
-        run_dir: Where the records of runs are kept; one folder for each account.
+        books: The ledger behind the tools.
+        left_today: Credits the settings leave for today.
+        ceiling: Credits that one run may cost.
+        folder: Where the records of runs are kept; one folder for each account.
         mode: `live` or `sandbox`.
         run_id: The run; by default the one of this recipe with these arguments.
         anew: Begin another run even if this one exists.
-        read_table: Reads CSV files, see `check_arguments`.
 
     Raises:
-        InvalidArgumentError: An argument or the run id does not fit.
+        InvalidArgumentError: The run id does not fit.
         RecipeError, TemplateError: There are no steps, or they cannot be planned.
         RunMismatchError: The run id belongs to something else.
+        CeilingError: It costs more than one run may.
     """
     if not recipe.steps:
         reason = "this recipe has no steps, so it cannot run by itself"
         raise RecipeError(recipe.file, 0, "steps", reason, next_step="Use it as a prompt.")
-    arguments = check_arguments(recipe.front, given, read_table=read_table)
-    run_id = check_run_id(run_id) if run_id else default_run_id(recipe, arguments)
+    decided = deciding(recipe, arguments)
+    name = _checked(run_id) if run_id else _default_name(recipe, decided)
     if anew:
-        run_id = await anyio.to_thread.run_sync(_unused, run_dir, run_id)
-    record = await anyio.to_thread.run_sync(read_record, run_dir, run_id)
-    if record.header:
-        check_header(record, header(run_id, recipe.text, deciding(recipe, arguments), mode))
-    begun = _begun(record)
-    budget = budget_of(recipe, arguments, ceiling + begun.spent + begun.promised)
-    over = begun.outcome == "completed"
+        name = await anyio.to_thread.run_sync(_unused, folder, name)
+    run = RunId.of(name, recipe.text, decided, mode)
+    record = await anyio.to_thread.run_sync(Record.read, folder, run)
+    taken = await anyio.to_thread.run_sync(is_taken, folder, name)
+    spend = await books.run_spend(run.in_ledger)
+    before = spend.charged + spend.reserved
+    budget = budget_of(recipe, arguments, min(left_today + before, ceiling))
+    over = record.outcome == "completed"
     prices = None if over else await price_recipe(recipe, arguments, call, ceiling=budget.credits)
-    return Prepared(recipe, arguments, run_id, run_dir, mode, prices, budget, begun)
+    prepared = Prepared(Run(recipe, arguments, run, folder, budget), prices, Begun(spend, record.outcome, taken))
+    if prepared.due and before + prepared.due > ceiling:
+        raise over_run_ceiling(prepared.due, max(ceiling - before, 0.0), ceiling, own=False, spare=False, whole=True)
+    return prepared
 
 
-def default_run_id(recipe: Recipe, arguments: Mapping[str, Any]) -> str:
+def _checked(run_id: str) -> str:
+    if not _RUN_ID.match(run_id):
+        raise InvalidArgumentError("run_id", f"{run_id!r}: use up to 64 letters, digits, - and _")
+    return run_id
+
+
+def _default_name(recipe: Recipe, decided: Mapping[str, Any]) -> str:
     """The name of the run of exactly this recipe with exactly these arguments, such as `brand-series-1f0c2d3e4b`.
 
     Arguments that only set the budget do not count.
     """
-    text = json.dumps([recipe.text, deciding(recipe, arguments)], sort_keys=True, default=str)
+    text = json.dumps([recipe.text, decided], sort_keys=True, default=str)
     return f"{recipe.name[:45].rstrip('-')}-{digest(text)[:10]}"
 
 
-def _begun(record: Record) -> Begun:
-    begun = [call for call in record.calls.values() if call.arguments is not None]
-    finished = [call for call in record.calls.values() if call.result is not None]
-    return Begun(
-        spent=sum(charged(call.result, call.quote) for call in finished if call.result is not None),
-        promised=sum(call.quote or 0.0 for call in begun if call.result is None),
-        covered=sum(call.quote or 0.0 for call in begun if call.result is not None or call.ids),
-        finished=len(finished),
-        outcome=record.outcome,
-    )
-
-
-def _unused(run_dir: Path, run_id: str) -> str:
+def _unused(folder: Path, name: str) -> str:
     number_ = 1
-    while file_of(run_dir, name := run_id if number_ == 1 else f"{run_id}-{number_}").exists():
+    while file_of(folder, free := name if number_ == 1 else f"{name}-{number_}").exists():
         number_ += 1
-    return name
-
-
-async def prepare_run(
-    bridge: Bridge,
-    recipe: Recipe,
-    given: Mapping[str, Any],
-    call: ToolCaller,
-    *,
-    run_id: str = "",
-    anew: bool = False,
-) -> Prepared:
-    """A run of `recipe` on this bridge, ready to start; raises as `prepare`."""
-    return await prepare(
-        recipe,
-        given,
-        call,
-        ceiling=(await bridge.today()).left,
-        run_dir=runs_folder(bridge),
-        mode=bridge.mode.value,
-        run_id=run_id,
-        anew=anew,
-        read_table=table_reader(bridge.settings.input_dirs),
-    )
+    return free

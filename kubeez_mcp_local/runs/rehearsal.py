@@ -12,7 +12,7 @@ from kubeez_mcp_local.runs.client import LocalClient
 from kubeez_mcp_local.settings import DEFAULT_BASE_URL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from pathlib import Path
 
     from kubeez_mcp_local.cookbook.format import Recipe
@@ -65,7 +65,7 @@ async def rehearsal(
         yield bridge, client
 
 
-def judge(recipe: Recipe, report: RunReport, arguments: dict[str, Any]) -> tuple[str, ...]:
+def judge(recipe: Recipe, report: RunReport, arguments: Mapping[str, Any]) -> tuple[str, ...]:
     """How a rehearsal falls short of the recipe's `expect`, one sentence each; empty when it does not."""
     from kubeez_mcp_local.cookbook.templates import evaluate
 

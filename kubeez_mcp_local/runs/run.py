@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +15,6 @@ from kubeez_mcp_local.cookbook.plan import (
     Call,
     arguments_of,
     calls_of,
-    deciding,
     dependencies,
     hints_of,
     scope_for,
@@ -24,9 +22,9 @@ from kubeez_mcp_local.cookbook.plan import (
 )
 from kubeez_mcp_local.cookbook.price import Quotes
 from kubeez_mcp_local.cookbook.problems import RecipeError, TemplateError
-from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
-from kubeez_mcp_local.runs.journal import Journal, JournalError
-from kubeez_mcp_local.runs.payments import BudgetReached, Payer, Purse, charged
+from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.runs.journal import Journal, JournalError, RunTakenError
+from kubeez_mcp_local.runs.payments import BUDGET_REACHED, Payer, charged
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -35,8 +33,10 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.cookbook.budget import Budget
     from kubeez_mcp_local.cookbook.calls import ToolCaller
     from kubeez_mcp_local.cookbook.format import Recipe, Step
+    from kubeez_mcp_local.runs.journal import RunId
+    from kubeez_mcp_local.runs.payments import Books
 
-CallStatus = Literal["completed", "failed", "skipped", "stopped"]
+CallStatus = Literal["completed", "failed", "skipped", "stopped", "parked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ class CallReport:
     Attributes:
         key: The step's id, with `[index]` in a loop.
         tool: The tool that was called.
-        status: `completed`; `failed`; `skipped` (by `when`, or as it needs what failed); `stopped` (by a limit).
+        status: `completed`; `failed`; `skipped` (by `when`, or as it needs what failed); `stopped` (by a limit);
+            `parked` (its fate is not known yet, and it may have been paid).
         credits: Credits charged.
         result: The tool's result, empty when there is none.
         reason: Why it did not complete.
@@ -72,7 +73,7 @@ class CallReport:
 class RunEvent:
     """A moment of a run, for a progress bar: `done` of `total` calls known so far, `spent` credits."""
 
-    kind: Literal["started", "completed", "failed", "skipped", "stopped"]
+    kind: Literal["started"] | CallStatus
     key: str
     tool: str
     done: int
@@ -86,7 +87,7 @@ class RunReport:
     """A run of a recipe, over.
 
     Attributes:
-        status: `completed`, `failed` (some call failed) or `stopped` (by budget, ceiling or balance).
+        status: `completed`, `failed` (some call failed or is parked) or `stopped` (by budget, ceiling or balance).
         spent: Credits of all calls of this run id, earlier attempts included.
         budget: Credits it might have spent.
         notes: What the reader should know, one sentence each.
@@ -138,77 +139,90 @@ class RunReport:
 
 
 PARALLEL = 4
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
+_TAKEN_SECONDS = 0.5
 
 
-async def run_recipe(
-    recipe: Recipe,
-    arguments: Mapping[str, Any],
-    call: ToolCaller,
-    *,
-    budget: Budget,
-    run_dir: Path,
-    run_id: str,
-    mode: str,
-    parallel: int = PARALLEL,
-    on_event: Callable[[RunEvent], None] | None = None,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
-) -> RunReport:
-    """Run all steps of a recipe; independent ones side by side.
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as it can be carried out.
 
-    Running again with the same `run_id` goes on where it was cut off: finished calls are skipped, accepted jobs are
-    followed, and a call that may or may not have been sent is repeated with the same arguments and the same key.
-
-    Args:
-        recipe: The recipe.
-        arguments: Its checked arguments (`check_arguments`).
-        call: Calls a tool.
-        budget: Credits the whole run may spend (`budget_of`).
-        run_dir: Where the records of runs are kept.
-        run_id: Name of this run: letters, digits, `-` and `_`, at most 64.
-        mode: `live` or `sandbox`; a run cannot change it.
-        parallel: Most calls at once.
-        on_event: Told of each call that starts or ends.
-        clock: Seconds.
-        sleep: Waits that many seconds.
-
-    Raises:
-        InvalidArgumentError: The run id.
-        RecipeError: The recipe has no steps, or they cannot be planned.
-        RunMismatchError: The run id belongs to another recipe, other arguments or the other mode.
-        JournalError: The record of the run cannot be written.
+    Attributes:
+        recipe: A recipe with steps.
+        arguments: Checked and complete.
+        id: Names it; nothing else has this id.
+        folder: Where the records of runs are kept.
+        budget: Credits that it may cost, earlier attempts included.
     """
-    check_run_id(run_id)
-    if not recipe.steps:
-        reason = "this recipe has no steps, so it cannot run by itself"
-        raise RecipeError(recipe.file, 0, "steps", reason, next_step="Use it as a prompt.")
-    needs = dependencies(recipe)
-    decided = deciding(recipe, arguments)
-    journal = await anyio.to_thread.run_sync(Journal, run_dir, run_id, recipe.text, decided, mode)
-    payer = Payer(call, journal, Purse(budget.credits), Quotes(call), run_id, clock, sleep)
-    runner = _Runner(recipe, arguments, payer, needs, on_event, anyio.CapacityLimiter(max(parallel, 1)))
-    try:
-        await runner.run()
-        await payer.write(journal.over, runner.status)
-    except BaseExceptionGroup as group:
-        raise _first(group) from None
-    finally:
-        await anyio.to_thread.run_sync(journal.close)
-    notes = tuple(note for note in (budget.note, payer.stopped) if note)
-    calls = runner.in_order()
-    return RunReport(run_id, recipe.name, mode, runner.status, calls, payer.purse.spent, budget.credits, notes)
 
+    recipe: Recipe
+    arguments: Mapping[str, Any]
+    id: RunId
+    folder: Path
+    budget: Budget
 
-def check_run_id(run_id: str) -> str:
-    """The name of a run, if it can be one.
+    async def carry_out(
+        self,
+        call: ToolCaller,
+        books: Books,
+        *,
+        parallel: int = PARALLEL,
+        on_event: Callable[[RunEvent], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
+    ) -> RunReport:
+        """Run all steps; independent ones side by side.
 
-    Raises:
-        InvalidArgumentError: It cannot.
-    """
-    if not _RUN_ID.match(run_id):
-        raise InvalidArgumentError("run_id", f"{run_id!r}: use up to 64 letters, digits, - and _")
-    return run_id
+        Once more, it goes on where it was cut off: finished calls are skipped, and all others are made again under
+        the same names, for which the ledger gives the jobs that there are. While somebody else carries it out, it
+        waits for them.
+
+        Args:
+            call: Calls a tool.
+            books: The ledger behind the tools.
+            parallel: Most calls at once.
+            on_event: Told of each call that starts or ends.
+            clock: Seconds.
+            sleep: Waits that many seconds.
+
+        Raises:
+            RecipeError: The steps cannot be planned.
+            RunMismatchError: The run id belongs to another recipe, other arguments or the other mode.
+            JournalError: The record of the run cannot be written.
+        """
+        needs = dependencies(self.recipe)
+        journal = await self._journal(sleep)
+        try:
+            before = await books.run_spend(self.id.in_ledger)
+            payer = Payer(
+                call, journal, Quotes(call), self.id.in_ledger, self.budget.credits, clock, sleep, before.charged
+            )
+            slots = anyio.CapacityLimiter(max(parallel, 1))
+            runner = _Runner(self.recipe, self.arguments, payer, needs, on_event, slots)
+            await runner.run()
+            await payer.write(journal.over, runner.status)
+        except BaseExceptionGroup as group:
+            raise _first(group) from None
+        finally:
+            await anyio.to_thread.run_sync(journal.close)
+        notes = tuple(note for note in (self.budget.note, payer.stopped) if note)
+        after = await books.run_spend(self.id.in_ledger)
+        return RunReport(
+            self.id.name,
+            self.recipe.name,
+            self.id.mode,
+            runner.status,
+            runner.in_order(),
+            after.charged + after.reserved,
+            self.budget.credits,
+            notes,
+        )
+
+    async def _journal(self, sleep: Callable[[float], Awaitable[object]]) -> Journal:
+        while True:
+            try:
+                return await anyio.to_thread.run_sync(Journal, self.folder, self.id)
+            except RunTakenError:
+                await sleep(_TAKEN_SECONDS)
 
 
 @dataclass(slots=True)
@@ -229,7 +243,7 @@ class _Runner:
         found = {report.status for report in self.reports.values()}
         if self.payer.stopped or "stopped" in found:
             return "stopped"
-        return "failed" if "failed" in found else "completed"
+        return "failed" if found & {"failed", "parked"} else "completed"
 
     def in_order(self) -> tuple[CallReport, ...]:
         """The reports in the order of the steps."""
@@ -237,7 +251,6 @@ class _Runner:
         return tuple(sorted(self.reports.values(), key=lambda report: _place(report.key, order)))
 
     async def run(self) -> None:
-        self.payer.take_over()
         self.over = {step.id: anyio.Event() for step in self.recipe.steps}
         async with anyio.create_task_group() as tasks:
             for step in self.recipe.steps:
@@ -265,39 +278,33 @@ class _Runner:
         async with self.slots:
             try:
                 found[position] = await self._made(call)
-            except BudgetReached as reached:
-                self._end(call, "stopped", reason=str(reached))
             except (TemplateError, RecipeError) as error:
                 self._end(call, "skipped" if self._lacks(call) else "failed", reason=error.message)
             except JournalError:
-                raise  # without a record nothing more may be paid for
+                raise
             except KubeezError as error:
                 found[position] = _nothing("failed")
-                self._end(call, "failed", reason=str(error))
+                self._end(call, _status_after(error), reason=str(error))
 
     async def _made(self, call: Call) -> dict[str, Any]:
         """Make one call and follow it to its end; its result, with empty lists when it came to nothing."""
-        earlier = self.payer.journal.calls.get(call.key)
-        if earlier is not None and earlier.result is not None:
-            self._end(call, "completed", earlier.result, charged(earlier.result, earlier.quote), resumed=True)
-            return earlier.result
+        known = self.payer.journal.results.get(call.key)
+        if known is not None:
+            self._end(call, "completed", known, resumed=True)
+            return known
         scope = scope_for(self.arguments, self.results, call)
         if not wanted(call, scope):
             self._end(call, "skipped")
             return _nothing("skipped")
         arguments = arguments_of(self.recipe, call, scope)
         self._tell("started", call)
-        if call.step.tool not in PAID_TOOLS:
+        if call.step.tool in PAID_TOOLS:
+            result = await self.payer.pay(call, arguments, hints_of(call, scope))
+        else:
             result = await read(self.payer.call, call.step.tool, arguments)
             await self.payer.write(self.payer.journal.finished, call.key, result)
-            self._end(call, "completed", result)
-            return result
-        paid = await self.payer.pay(call, arguments, hints_of(call, scope))
-        if paid.failure:
-            self._end(call, "failed", paid.result, reason=paid.failure)
-            return _nothing("failed")
-        self._end(call, "completed", paid.result, paid.credits)
-        return paid.result
+        self._end(call, "completed", result)
+        return result
 
     def _lacks(self, call: Call) -> bool:
         """Whether something this call builds on did not complete."""
@@ -309,19 +316,26 @@ class _Runner:
         call: Call,
         status: CallStatus,
         result: dict[str, Any] | None = None,
-        credits_: float = 0.0,
         *,
         reason: str = "",
         resumed: bool = False,
     ) -> None:
-        self.reports[call.key] = CallReport(call.key, call.step.tool, status, credits_, result, reason, resumed)
+        cost = charged(result) if result and call.step.tool in PAID_TOOLS else 0.0
+        self.reports[call.key] = CallReport(call.key, call.step.tool, status, cost, result, reason, resumed)
         self._tell(status, call, reason)
 
     def _tell(self, kind: Literal["started"] | CallStatus, call: Call, message: str = "") -> None:
         if self.on_event is not None:
             done = len(self.reports)
-            spent = self.payer.purse.spent
+            spent = self.payer.spent
             self.on_event(RunEvent(kind, call.key, call.step.tool, done, max(self.total, done), spent, message))
+
+
+def _status_after(error: KubeezError) -> CallStatus:
+    """What a call is that ended in `error`. One whose fate is unknown is parked: the others go on without it."""
+    if error.spent is None:
+        return "parked"
+    return "stopped" if error.code == BUDGET_REACHED else "failed"
 
 
 def _nothing(status: str) -> dict[str, Any]:

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kubeez_mcp_local.cookbook.budget import Budget
 from kubeez_mcp_local.cookbook.check import check_recipe, sample_arguments
 from kubeez_mcp_local.cookbook.format import Origin, Recipe
 from kubeez_mcp_local.cookbook.parse import parse_recipe
 from kubeez_mcp_local.cookbook.record import MAX_JOBS, RecordedJob, record_recipe
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.runs.run import run_recipe
+from tests.recipe_tools import run_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,9 +94,7 @@ async def test_the_draft_replays_what_was_made(tools: Any, tmp_path: Path) -> No
     tools.prices["remove-background"] = 5.0
     recipe = draft_of(JOBS)
     arguments = sample_arguments(recipe, lambda kind: f"/samples/{kind}.png")
-    report = await run_recipe(
-        recipe, arguments, tools, budget=Budget(100), run_dir=tmp_path, run_id="r", mode="sandbox"
-    )
+    report = await run_of(recipe, arguments, tmp_path, budget=100).carry_out(tools, tools)
 
     assert report.status == "completed"
     first, second = tools.made()
@@ -118,7 +115,7 @@ async def test_lines_of_a_dialogue_become_arguments_with_their_words_as_they_wer
     tools.prices["text-to-dialogue-v3"] = 9.0
 
     arguments = sample_arguments(recipe)
-    await run_recipe(recipe, arguments, tools, budget=Budget(100), run_dir=tmp_path, run_id="r", mode="sandbox")
+    await run_of(recipe, arguments, tmp_path, budget=100).carry_out(tools, tools)
 
     assert tools.made("generate_dialogue") == [{"dialogue": lines, "stability": 0.5}]
 

@@ -90,9 +90,17 @@ def open_file(tmp_path: Path, clock: SimpleNamespace) -> Iterator[Callable[..., 
     """Opens ledgers in this test's state folder; two of them are two bridge processes as far as the file can tell."""
     opened: list[LedgerFile] = []
 
-    def make(account: str = "live-1", *, per_call: float = 500, per_day: float = 2000, **more: Any) -> LedgerFile:
+    def make(
+        account: str = "live-1",
+        *,
+        per_call: float = 500,
+        per_day: float = 2000,
+        per_run: float | None = None,
+        **more: Any,
+    ) -> LedgerFile:
         options: dict[str, Any] = {"clock": lambda: clock.now, "busy_seconds": 5.0}
-        opened.append(LedgerFile(tmp_path / "state", account, Ceilings(per_call, per_day), **(options | more)))
+        ceilings = Ceilings(per_call, per_day, per_run)
+        opened.append(LedgerFile(tmp_path / "state", account, ceilings, **(options | more)))
         return opened[-1]
 
     yield make

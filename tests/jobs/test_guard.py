@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kubeez_mcp_local.jobs.budget import Ceilings
+from kubeez_mcp_local.jobs.budget import Ceilings, RunSpend
 from kubeez_mcp_local.jobs.failures import CeilingError, UnusableQuoteError
 from kubeez_mcp_local.jobs.job import Job, State
 from kubeez_mcp_local.jobs.limits import Limits
-from kubeez_mcp_local.jobs.order import Order
+from kubeez_mcp_local.jobs.order import Order, RunCall
 from kubeez_mcp_local.jobs.store import LedgerFile
 
 if TYPE_CHECKING:
@@ -258,3 +258,68 @@ def test_halves_of_credits_add_up_exactly(open_file: Opener, order: Orders) -> N
         file.claim([order(str(number), price=0.3)])
     with pytest.raises(CeilingError):
         file.claim([order("one too many", price=0.000001)])
+
+
+def of_run(number: int, budget: float = 1000, run: str = "ads-1", at_most: float | None = None) -> dict[str, Any]:
+    return {"digest": f"{run}-{number}", "run": RunCall(run, f"hero[{number}]", budget, at_most)}
+
+
+def test_a_run_counts_as_one_call_whatever_it_allows_itself(open_file: Opener, order: Orders) -> None:
+    ledger_file = open_file(per_call=30)
+    for number in range(2):
+        accepted(ledger_file, order(**of_run(number, budget=500)), f"gen-{number}")
+    ledger_file.settled(ledger_file.recent()[0].id, State.COMPLETED, 14, [])
+    with pytest.raises(CeilingError, match=r"costs 14 credits, and of the ceiling for one run .* 2 credits are left"):
+        ledger_file.claim([order(**of_run(2, budget=500))])
+    accepted(ledger_file, order(**of_run(2, run="other")), "gen-3")
+    accepted(ledger_file, order("by itself"), "gen-4")
+
+
+def test_a_run_has_a_ceiling_of_its_own_and_a_budget_below_it(open_file: Opener, order: Orders) -> None:
+    ledger_file = open_file(per_call=30, per_run=100)
+    for number in range(5):
+        claimed(ledger_file, order(**of_run(number, budget=70)))
+    with pytest.raises(CeilingError, match="budget of this run, 70 credits, 0 credits are left") as refused:
+        ledger_file.claim([order(**of_run(5, budget=70))])
+    assert refused.value.code == "budget_reached"
+    claimed(ledger_file, order(**of_run(5, budget=84)))
+    with pytest.raises(CeilingError, match="ceiling for one call is 30"):
+        ledger_file.claim([order(price=31, **of_run(6))])
+
+
+def test_what_only_waits_for_jobs_of_its_run_says_so(open_file: Opener, order: Orders) -> None:
+    ledger_file = open_file(per_call=30)
+    job = accepted(ledger_file, order(price=None, **of_run(0, at_most=20)))
+    assert job.reserved == 30
+    with pytest.raises(CeilingError) as refused:
+        ledger_file.claim([order(**of_run(1))])
+    assert (refused.value.retry_safe, refused.value.retry_after) == (True, 2.0)
+    ledger_file.settled(job.id, State.COMPLETED, 20, [])
+    with pytest.raises(CeilingError) as refused:
+        ledger_file.claim([order(**of_run(1))])
+    assert not refused.value.retry_safe
+    for at_most, words in ((None, "price is unknown"), (11, "costs 11 credits, .* 10 credits are left")):
+        with pytest.raises(CeilingError, match=words):
+            ledger_file.claim([order(price=None, **of_run(2, at_most=at_most))])
+    assert claimed(ledger_file, order(price=None, **of_run(2, at_most=10))).reserved == 10
+
+
+def test_the_part_of_a_run_whose_fate_is_unknown_counts(open_file: Opener, order: Orders) -> None:
+    ledger_file = open_file(per_call=30)
+    job = claimed(ledger_file, order(**of_run(0)))
+    ledger_file.dispatch(job, Limits())
+    ledger_file.unknown(job.id, "cut", "no answer")
+    claimed(ledger_file, order(**of_run(1)))
+    with pytest.raises(CeilingError) as refused:
+        ledger_file.claim([order(**of_run(2))])
+    assert refused.value.retry_safe, "the other one may yet give its credits back"
+    assert ledger_file.run_spend("ads-1") == RunSpend(0, 28, 14, 14, 2)
+
+
+def test_a_call_of_a_run_is_paid_once_however_late_it_comes_again(
+    ledger_file: LedgerFile, order: Orders, clock: SimpleNamespace
+) -> None:
+    job = accepted(ledger_file, order(**of_run(0)))
+    ledger_file.settled(job.id, State.COMPLETED, 14, [])
+    clock.now += 30 * 86400
+    assert ledger_file.claim([order(**of_run(0))]).claims[0].repeated

@@ -28,7 +28,7 @@ from kubeez_mcp_local.jobs.failures import (
 )
 from kubeez_mcp_local.jobs.job import Job, SavedFile, State
 from kubeez_mcp_local.jobs.limits import Limits
-from kubeez_mcp_local.jobs.order import Order
+from kubeez_mcp_local.jobs.order import Order, RunCall
 from kubeez_mcp_local.jobs.schema import APPLICATION_ID, MIGRATIONS, VERSION
 from kubeez_mcp_local.jobs.store import LedgerFile
 
@@ -392,6 +392,8 @@ def test_a_ledger_of_the_first_version_is_led_on(path: Path, open_file: Opener, 
     assert file.claim([order()]).blocked_by is not None
     assert file.get("old").state is State.UNKNOWN
     assert file.accepted("old", ["gen-old"]).reserved == 14
+    file.claim([order("new", run=RunCall("ads", "hero", 100))])
+    assert (file.run_spend("ads").jobs, file.run_spend("").jobs) == (1, 0)
 
 
 @needs_unlinking

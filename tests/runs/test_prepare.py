@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kubeez_mcp_local.cookbook.arguments import check_arguments
 from kubeez_mcp_local.cookbook.format import Origin, Recipe
 from kubeez_mcp_local.cookbook.parse import parse_recipe
-from kubeez_mcp_local.cookbook.plan import deciding
 from kubeez_mcp_local.cookbook.problems import RecipeError
 from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.jobs.failures import CeilingError
+from kubeez_mcp_local.jobs.order import RunCall
 from kubeez_mcp_local.runs.journal import Journal, RunMismatchError
 from kubeez_mcp_local.runs.prepare import Prepared, prepare
 
@@ -30,12 +33,13 @@ def recipe_of(text: str) -> Recipe:
 
 
 async def ready(plain: str, tools: Any, folder: Path, given: Any = None, **options: Any) -> Prepared:
-    options = {"ceiling": 1000, "mode": "sandbox", "run_dir": folder, **options}
-    return await prepare(recipe_of(plain), given or GIVEN, tools, **options)
+    recipe = recipe_of(plain)
+    options = {"left_today": 1000, "ceiling": 1000, "mode": "sandbox", "folder": folder, **options}
+    return await prepare(recipe, check_arguments(recipe.front, given or GIVEN), tools, tools, **options)
 
 
 async def carried_out(prepared: Prepared, tools: Any) -> str:
-    report = await prepared.run(tools, sleep=no_sleep)
+    report = await prepared.run.carry_out(tools, tools, sleep=no_sleep)
     return report.status
 
 
@@ -44,19 +48,19 @@ async def test_a_new_run_is_priced_and_named_and_nothing_is_made(plain: str, too
 
     assert prepared.summary() == "Recipe plain: 1 paid call for about 14 credits, at most 60 in all."
     assert (prepared.due, prepared.paid_calls, prepared.complete) == (14, 1, False)
-    assert prepared.run_id.startswith("plain-")
-    assert not (tmp_path / f"{prepared.run_id}.jsonl").exists()
+    assert prepared.run.id.name.startswith("plain-")
+    assert not (tmp_path / f"{prepared.run.id.name}.jsonl").exists()
     assert tools.made() == []
 
 
 async def test_the_same_arguments_are_the_same_run_whatever_the_budget(plain: str, tools: Any, tmp_path: Path) -> None:
     first = await ready(plain, tools, tmp_path)
-    assert (await ready(plain, tools, tmp_path, {**GIVEN, "max_credits": 100})).run_id == first.run_id
-    assert (await ready(plain, tools, tmp_path, {"subject": "a boat"})).run_id != first.run_id
-    assert (await ready(plain.replace("A picture of", "A photo of"), tools, tmp_path)).run_id != first.run_id
+    assert (await ready(plain, tools, tmp_path, {**GIVEN, "max_credits": 100})).run.id.name == first.run.id.name
+    assert (await ready(plain, tools, tmp_path, {"subject": "a boat"})).run.id.name != first.run.id.name
+    assert (await ready(plain.replace("A picture of", "A photo of"), tools, tmp_path)).run.id.name != first.run.id.name
     used = plain.replace("A picture of {{ args.subject }}", "{{ args.subject }} {{ args.max_credits }}")
     one, other = [await ready(used, tools, tmp_path, {**GIVEN, "max_credits": number}) for number in (10, 20)]
-    assert one.run_id != other.run_id
+    assert one.run.id.name != other.run.id.name
 
 
 async def test_a_yes_is_for_exactly_this_run_in_its_present_state(plain: str, tools: Any, tmp_path: Path) -> None:
@@ -69,19 +73,19 @@ async def test_a_yes_is_for_exactly_this_run_in_its_present_state(plain: str, to
 async def test_a_complete_run_has_nothing_left_to_pay(plain: str, tools: Any, tmp_path: Path) -> None:
     assert await carried_out(await ready(plain, tools, tmp_path), tools) == "completed"
 
-    again = await ready(plain, tools, tmp_path, ceiling=0)
+    again = await ready(plain, tools, tmp_path, left_today=0)
 
-    assert (again.complete, again.due, again.begun.spent) == (True, 0, 14)
+    assert (again.complete, again.due, again.begun.spend.charged) == (True, 0, 14)
     assert "nothing more is paid" in again.summary()
     another = await ready(plain, tools, tmp_path, anew=True)
-    assert (another.run_id, another.complete) == (f"{again.run_id}-2", False)
+    assert (another.run.id.name, another.complete) == (f"{again.run.id.name}-2", False)
 
 
 async def test_a_run_that_its_budget_stopped_goes_on_with_a_larger_one(plain: str, tools: Any, tmp_path: Path) -> None:
     assert await carried_out(await ready(plain, tools, tmp_path, {**GIVEN, "max_credits": 5}), tools) == "stopped"
     larger = await ready(plain, tools, tmp_path, {**GIVEN, "max_credits": 20})
     assert await carried_out(larger, tools) == "completed"
-    assert len(tools.made()) == 1
+    assert len(tools.jobs) == 1
 
 
 async def test_what_a_run_has_spent_today_does_not_count_against_it_twice(
@@ -91,46 +95,64 @@ async def test_what_a_run_has_spent_today_does_not_count_against_it_twice(
         "steps:\n", "steps:\n  - {id: first, tool: generate_media, with: {model: nano-banana-2, prompt: x}}\n"
     )
     tools.trouble = {"kite": "failed"}
-    assert await carried_out(await ready(two, tools, tmp_path, ceiling=28), tools) == "failed"
+    assert await carried_out(await ready(two, tools, tmp_path, left_today=28), tools) == "failed"
     tools.trouble = {}
     tools.by_key.clear()  # as the ledger does with failed jobs
 
-    again = await ready(two, tools, tmp_path, ceiling=14)  # of 28 a day 14 are spent
+    again = await ready(two, tools, tmp_path, left_today=14)  # of 28 a day 14 are spent
 
-    assert (again.begun.spent, again.due, again.budget.credits) == (14, 14, 28)
+    assert (again.begun.spend.charged, again.due, again.run.budget.credits) == (14, 14, 28)
     assert "14 of them spent before" in again.summary()
     assert await carried_out(again, tools) == "completed"
 
 
-async def test_a_call_whose_fate_is_not_recorded_is_asked_about_again_and_one_that_was_accepted_is_not(
-    plain: str, tools: Any, tmp_path: Path
-) -> None:
-    first = await ready(plain, tools, tmp_path)
-    journal = Journal(tmp_path, first.run_id, first.recipe.text, deciding(first.recipe, first.arguments), "sandbox")
-    journal.started("hero", "generate_media", {"model": "nano-banana-2", "prompt": "A picture of a kite"}, 14)
-    cut_off = await ready(plain, tools, tmp_path)
-    assert (cut_off.begun.promised, cut_off.due) == (14, 14)
-    journal.accepted("hero", ["job-1"])
-    accepted = await ready(plain, tools, tmp_path)
-    journal.close()
-    assert (accepted.begun.promised, accepted.due) == (14, 0)
-    assert len({first.identity, cut_off.identity, accepted.identity}) == 3
-
-
-async def test_a_finished_call_that_cost_more_than_its_quote_does_not_pay_for_the_next(
-    plain: str, tools: Any, tmp_path: Path
-) -> None:
+async def test_a_yes_is_needed_for_what_the_ledger_does_not_have_yet(plain: str, tools: Any, tmp_path: Path) -> None:
     two = plain.replace(
         "steps:\n", "steps:\n  - {id: first, tool: generate_media, with: {model: nano-banana-2, prompt: x}}\n"
     )
     first = await ready(two, tools, tmp_path)
-    journal = Journal(tmp_path, first.run_id, two, deciding(first.recipe, first.arguments), "sandbox")
-    journal.started("first", "generate_media", {"model": "nano-banana-2", "prompt": "x"}, 14)
-    journal.accepted("first", ["job-1"])
-    journal.finished("first", {"status": "completed", "cost": {"charged": 30}})
+    await tools("generate_media", {"model": "nano-banana-2"}, run=RunCall(first.run.id.in_ledger, "first", 60))
+    accepted = await ready(two, tools, tmp_path)
+    assert (accepted.begun.spend.reserved, first.due, accepted.due) == (14, 28, 14)
+    tools.jobs["job-1"] |= {"price": 30, "over": True}
+    finished = await ready(two, tools, tmp_path)
+    assert (finished.begun.spend.charged, finished.run.budget.credits) == (30, 60)
+    assert len({first.identity, accepted.identity, finished.identity}) == 3
+
+
+async def test_what_is_above_the_ceiling_for_one_run_is_refused_like_a_call(
+    plain: str, tools: Any, tmp_path: Path
+) -> None:
+    given = {**GIVEN, "max_credits": 500}
+    with pytest.raises(
+        CeilingError, match=r"costs 14 credits, and of the ceiling for one run .*, 13 credits"
+    ) as refused:
+        await ready(plain, tools, tmp_path, given, ceiling=13)
+    assert "KUBEEZ_MAX_CREDITS_PER_RUN" in refused.value.next_step
+    assert (await ready(plain, tools, tmp_path, given, ceiling=14)).run.budget.credits == 14
+
+
+async def test_a_run_that_somebody_carries_out_is_not_asked_about(plain: str, tools: Any, tmp_path: Path) -> None:
+    journal = Journal(tmp_path, (await ready(plain, tools, tmp_path)).run.id)
+    taken = await ready(plain, tools, tmp_path)
     journal.close()
-    again = await ready(two, tools, tmp_path)
-    assert (again.begun.spent, again.due) == (30, 14)
+    assert (taken.begun.taken, taken.due) == (True, 0)
+    assert "carried out already" in taken.summary()
+    assert not (await ready(plain, tools, tmp_path)).begun.taken
+
+
+async def test_a_run_that_another_version_left_unfinished_is_not_gone_on_with(
+    plain: str, tools: Any, tmp_path: Path
+) -> None:
+    run = (await ready(plain, tools, tmp_path)).run.id
+    record = tmp_path / f"{run.name}.jsonl"
+    old = {name: value for name, value in run.header.items() if name != "version"}
+    record.write_text(json.dumps(old) + '\n{"event": "accepted", "key": "hero", "ids": ["job-1"]}\n', "utf-8")
+    with pytest.raises(RunMismatchError, match="another version"):
+        await ready(plain, tools, tmp_path)
+    with record.open("a", encoding="utf-8") as file:
+        file.write('{"event": "over", "outcome": "completed"}\n')
+    assert (await ready(plain, tools, tmp_path)).complete
 
 
 async def test_an_unknown_price_is_due_in_unknown_height(plain: str, tools: Any, tmp_path: Path) -> None:
@@ -141,10 +163,9 @@ async def test_an_unknown_price_is_due_in_unknown_height(plain: str, tools: Any,
 
 
 async def test_what_cannot_run_is_refused(plain: str, tools: Any, tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgumentError, match="subject"):
-        await prepare(recipe_of(plain), {}, tools, ceiling=10, run_dir=tmp_path, mode="sandbox")
-    with pytest.raises(InvalidArgumentError, match="run_id"):
-        await ready(plain, tools, tmp_path, run_id="../up")
+    for run_id in ("../up", "a/b", "a b", "x" * 65):
+        with pytest.raises(InvalidArgumentError, match="run_id"):
+            await ready(plain, tools, tmp_path, run_id=run_id)
     without = plain[: plain.index("steps:")] + plain[plain.index("---\nMake") :]
     with pytest.raises(RecipeError, match="no steps"):
         await ready(without, tools, tmp_path)

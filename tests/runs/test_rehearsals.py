@@ -17,11 +17,14 @@ from kubeez_mcp_local.cookbook.samples import Samples
 from kubeez_mcp_local.mcp_server.server import KubeezServer
 from kubeez_mcp_local.runs.client import LocalClient
 from kubeez_mcp_local.runs.rehearsal import judge
-from kubeez_mcp_local.runs.run import run_recipe
 from kubeez_mcp_local.settings import Settings
+from tests.recipe_tools import run_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from kubeez_mcp_local.cookbook.format import Recipe
+    from kubeez_mcp_local.runs.run import RunReport
 
 pytestmark = pytest.mark.anyio
 
@@ -39,22 +42,24 @@ def settings(folder: Path, **changes: Any) -> Settings:
     )
 
 
+async def carried_out(
+    recipe: Recipe, arguments: dict[str, Any], folder: Path, bridge: Bridge, client: LocalClient, run_id: str
+) -> RunReport:
+    run = run_of(recipe, arguments, folder, budget=budget_of(recipe, arguments), run_id=run_id)
+    return await run.carry_out(client, bridge.ledger)
+
+
 @pytest.mark.parametrize("name", PACK)
 async def test_the_pack_is_rehearsed(name: str, tmp_path: Path) -> None:
     recipe = Library.of().get(name)
     arguments = sample_arguments(recipe, Samples(tmp_path / "samples"))
-    async with LocalClient(Bridge(settings(tmp_path)), KubeezServer, name="rehearsal", recipe=name) as client:
+    bridge = Bridge(settings(tmp_path))
+    async with LocalClient(bridge, KubeezServer, name="rehearsal", recipe=name) as client:
         assert [str(one) for one in check_recipe(recipe, await client.tools())] == []
         prices = await price_recipe(recipe, arguments, client)
-        report = await run_recipe(
-            recipe,
-            arguments,
-            client,
-            budget=budget_of(recipe, arguments),
-            run_dir=tmp_path / "runs",
-            run_id="first",
-            mode="sandbox",
-        )
+        report = await run_of(
+            recipe, arguments, tmp_path / "runs", budget=budget_of(recipe, arguments), run_id="first"
+        ).carry_out(client, bridge.ledger)
 
     assert judge(recipe, report, arguments) == ()
     assert report.status == "completed"
@@ -65,17 +70,12 @@ async def test_the_pack_is_rehearsed(name: str, tmp_path: Path) -> None:
 async def test_a_run_id_never_pays_twice_however_often_it_is_used(tmp_path: Path, plain: str) -> None:
     recipe = parse_recipe(plain, Origin("draft", "a test"))
     arguments = sample_arguments(recipe)
-    async with LocalClient(Bridge(settings(tmp_path)), KubeezServer, name="rehearsal") as client:
+    bridge = Bridge(settings(tmp_path))
+    async with LocalClient(bridge, KubeezServer, name="rehearsal") as client:
         for attempt in range(3):
-            report = await run_recipe(
-                recipe,
-                arguments,
-                client,
-                budget=budget_of(recipe, arguments),
-                run_dir=tmp_path / f"runs-{attempt}",  # as if the record of the run had been lost
-                run_id="same",
-                mode="sandbox",
-            )
+            report = await run_of(
+                recipe, arguments, tmp_path / f"runs-{attempt}", budget=budget_of(recipe, arguments), run_id="same"
+            ).carry_out(client, bridge.ledger)
             assert report.status == "completed"
         balance = await client("get_balance", {})
     assert balance["spent_today"] == 14
@@ -84,17 +84,12 @@ async def test_a_run_id_never_pays_twice_however_often_it_is_used(tmp_path: Path
 async def test_two_runs_are_two_intentions_even_with_the_same_words(tmp_path: Path, plain: str) -> None:
     recipe = parse_recipe(plain, Origin("draft", "a test"))
     arguments = sample_arguments(recipe)
-    async with LocalClient(Bridge(settings(tmp_path)), KubeezServer, name="rehearsal") as client:
+    bridge = Bridge(settings(tmp_path))
+    async with LocalClient(bridge, KubeezServer, name="rehearsal") as client:
         for run_id in ("one", "two"):
-            await run_recipe(
-                recipe,
-                arguments,
-                client,
-                budget=budget_of(recipe, arguments),
-                run_dir=tmp_path / "runs",
-                run_id=run_id,
-                mode="sandbox",
-            )
+            await run_of(
+                recipe, arguments, tmp_path / "runs", budget=budget_of(recipe, arguments), run_id=run_id
+            ).carry_out(client, bridge.ledger)
         balance = await client("get_balance", {})
     assert balance["spent_today"] == 28
 
@@ -103,16 +98,11 @@ async def test_the_ceiling_of_the_settings_outranks_a_recipe(tmp_path: Path, pla
     recipe = parse_recipe(plain, Origin("draft", "a test"))
     arguments = sample_arguments(recipe)
     ceiling = settings(tmp_path, max_credits_per_call=5)
-    async with LocalClient(Bridge(ceiling), KubeezServer, name="rehearsal") as client:
-        report = await run_recipe(
-            recipe,
-            arguments,
-            client,
-            budget=budget_of(recipe, arguments),
-            run_dir=tmp_path / "runs",
-            run_id="r",
-            mode="sandbox",
-        )
+    bridge = Bridge(ceiling)
+    async with LocalClient(bridge, KubeezServer, name="rehearsal") as client:
+        report = await run_of(
+            recipe, arguments, tmp_path / "runs", budget=budget_of(recipe, arguments), run_id="r"
+        ).carry_out(client, bridge.ledger)
     assert (report.status, report.spent) == ("stopped", 0)
 
 
@@ -128,14 +118,9 @@ async def test_the_ceiling_of_the_settings_outranks_a_recipe(tmp_path: Path, pla
 async def test_choices_beside_the_defaults_are_rehearsed(name: str, given: dict[str, Any], tmp_path: Path) -> None:
     recipe = Library.of().get(name)
     arguments = sample_arguments(recipe, Samples(tmp_path / "samples")) | given
-    async with LocalClient(Bridge(settings(tmp_path)), KubeezServer, name="rehearsal", recipe=name) as client:
-        report = await run_recipe(
-            recipe,
-            arguments,
-            client,
-            budget=budget_of(recipe, arguments),
-            run_dir=tmp_path / "runs",
-            run_id="first",
-            mode="sandbox",
-        )
+    bridge = Bridge(settings(tmp_path))
+    async with LocalClient(bridge, KubeezServer, name="rehearsal", recipe=name) as client:
+        report = await run_of(
+            recipe, arguments, tmp_path / "runs", budget=budget_of(recipe, arguments), run_id="first"
+        ).carry_out(client, bridge.ledger)
     assert report.status == "completed", report.summary()

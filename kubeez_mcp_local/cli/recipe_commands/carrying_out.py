@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -106,16 +106,7 @@ async def _prepared(settings: Settings, asked: Asked, wish: Wish) -> Prepared:
         LocalClient(bridge, KubeezServer, name=_CLIENT, recipe=asked.recipe.name, opened=True) as client,
     ):
         prepared = await prepare_run(bridge, asked.recipe, asked.given, client, run_id=wish.run_id, anew=wish.anew)
-    return lowered(prepared, wish.max_credits)
-
-
-def lowered(prepared: Prepared, max_credits: float | None) -> Prepared:
-    """The same run with a budget of at most `max_credits`."""
-    from kubeez_mcp_local.cookbook.budget import Budget, number
-
-    if max_credits is None or max_credits >= prepared.budget.credits:
-        return prepared
-    return replace(prepared, budget=Budget(max_credits, f"--max-credits {number(max_credits)} holds."))
+    return prepared.lowered(wish.max_credits)
 
 
 def _announce(prepared: Prepared, settings: Settings) -> None:
@@ -126,7 +117,7 @@ def _announce(prepared: Prepared, settings: Settings) -> None:
         said.print()
     play = settings.effective_mode.value == "sandbox" and not prepared.complete
     said.print(f"{prepared.summary()}{' In the sandbox: play credits.' if play else ''}", soft_wrap=True)
-    missing = shortfall(prepared.prices.credits, prepared.budget) if prepared.prices else ""
+    missing = shortfall(prepared.prices.credits, prepared.run.budget) if prepared.prices else ""
     if missing:
         said.print(f"{missing} The run stops when the budget is used up.", style="yellow", soft_wrap=True)
 
@@ -165,7 +156,7 @@ async def _carried_out(settings: Settings, prepared: Prepared, wish: Wish, *, ag
         LocalClient(bridge, KubeezServer, name=_CLIENT, recipe=recipe.name, ask=answer, opened=True) as client,
     ):
         with progress(recipe.name, prepared.paid_calls) as told:
-            return await prepared.run(client, parallel=wish.parallel, on_event=told)
+            return await prepared.run.carry_out(client, bridge.ledger, parallel=wish.parallel, on_event=told)
 
 
 def _next(report: RunReport, prepared: Prepared, wish: Wish) -> str:
@@ -176,5 +167,5 @@ def _next(report: RunReport, prepared: Prepared, wish: Wish) -> str:
 
 
 def _go_on(prepared: Prepared, wish: Wish) -> str:
-    how = f"--run-id {prepared.run_id} in place of --new" if wish.anew else f"it is the run {prepared.run_id}"
+    how = f"--run-id {prepared.run.id.name} in place of --new" if wish.anew else f"it is the run {prepared.run.id.name}"
     return f"Go on with the same command ({how}); nothing is paid twice."

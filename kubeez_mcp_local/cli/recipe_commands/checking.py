@@ -164,14 +164,14 @@ async def _rehearsed(settings: Settings, recipe: Recipe) -> tuple[list[Finding],
             values = await anyio.to_thread.run_sync(lambda: example_values(recipe, samples))
             async with rehearsal(settings, KubeezServer, folder, recipe=recipe.name) as (bridge, client):
                 ready = await prepare_run(bridge, recipe, values, client)
-                report = await ready.run(client)
+                report = await ready.run.carry_out(client, bridge.ledger)
         except InvalidArgumentError as error:
             return [
                 Finding("error", recipe.file, expect, "expect.with", str(error).removeprefix("expect.with: "))
             ], None
         except KubeezError as error:
             return [_as_finding(error, recipe)], None
-    shortfalls = judge(recipe, report, ready.arguments)
+    shortfalls = judge(recipe, report, ready.run.arguments)
     return [Finding("error", recipe.file, expect, "rehearsal", one) for one in shortfalls], report
 
 

@@ -69,7 +69,7 @@ async def _rehearsed(settings: Settings, asked: Asked, folder: Path, outputs: Pa
     async with rehearsal(settings, KubeezServer, folder, recipe=recipe.name, outputs=outputs) as (bridge, client):
         prepared = await prepare_run(bridge, recipe, {**taken, **asked.given}, client)
         with progress(recipe.name, prepared.paid_calls) as told:
-            return await prepared.run(client, parallel=parallel, on_event=told)
+            return await prepared.run.carry_out(client, bridge.ledger, parallel=parallel, on_event=told)
 
 
 def _is_missing(recipe: Recipe, given: Mapping[str, Any], name: str) -> bool:

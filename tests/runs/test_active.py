@@ -185,3 +185,47 @@ async def test_a_rehearsal_in_live_mode_leaves_the_account_alone(tmp_path: Path,
     assert (run["mode"], run["status"], len(run["files"])) == ("sandbox", "completed", 3)
     assert all("rehearsals" in file["path"] for file in run["files"])
     assert charges(api) == []
+
+
+async def test_four_calls_at_once_with_one_code_are_one_run(tmp_path: Path, api: RunningSandbox) -> None:
+    found: list[dict[str, Any]] = []
+    async with live(tmp_path, api) as client:
+        quoted = await call(client, "run_recipe", **RUN)
+
+        async def again() -> None:
+            found.append(await call(client, "run_recipe", **RUN, approval=quoted["approval"]))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(again)
+    assert [run["status"] for run in found] == ["completed"] * 4
+    assert len({run["run_id"] for run in found}) == 1
+    assert len(charges(api)) == 3
+
+
+async def test_two_processes_carry_out_one_run(tmp_path: Path, api: RunningSandbox) -> None:
+    found: list[dict[str, Any]] = []
+    async with live(tmp_path, api) as ours, live(tmp_path, api) as theirs:
+        quoted = await call(ours, "run_recipe", **RUN)
+
+        async def run(client: Client) -> None:
+            found.append(await call(client, "run_recipe", **RUN, approval=quoted["approval"]))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run, ours)
+            tasks.start_soon(run, theirs)
+    assert [one["status"] for one in found] == ["completed"] * 2
+    assert len(charges(api)) == 3
+
+
+async def test_a_run_is_refused_above_the_ceiling_for_one_call(tmp_path: Path, api: RunningSandbox) -> None:
+    generous = {**RUN, "arguments": {**RUN["arguments"], "max_credits": 500}}
+    async with live(tmp_path, api, person=Person("accept"), KUBEEZ_MAX_CREDITS_PER_CALL="30") as client:
+        error = await refused(client, "run_recipe", **generous)
+    assert error["code"] == "ceiling_reached"
+    assert "KUBEEZ_MAX_CREDITS_PER_RUN" in error["next_step"]
+    assert charges(api) == []
+    variables = {"KUBEEZ_MAX_CREDITS_PER_CALL": "30", "KUBEEZ_MAX_CREDITS_PER_RUN": "50"}
+    async with live(tmp_path, api, person=Person("accept"), **variables) as client:
+        assert (await call(client, "run_recipe", **generous))["status"] == "completed"
+    assert len(charges(api)) == 3
