@@ -46,7 +46,7 @@ MOST_IN_FOLDER = {
     "cookbook": 28,
     "mcp_server": 26,
 }
-MOST_LINES = 39_600  # 600 of them until jobs/ is rebuilt: what issue 9 adds there comes first
+MOST_LINES = 40_300  # issue 9 adds some; the gate is 35_500 once every area is rebuilt
 
 
 def _imports(path: Path, *, top_level_only: bool = False) -> set[str]:
