@@ -13,8 +13,7 @@ from kubeez_mcp_local.catalogue.listing import UnknownModelError
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.mcp_server.answers import json_of
 from kubeez_mcp_local.mcp_server.rows import job_details, job_row, model_row
-from kubeez_mcp_local.mcp_server.skills import skill_names, skill_text
-from kubeez_mcp_local.mcp_server.skills_over_mcp import SCHEME, SkillsOverMcp
+from kubeez_mcp_local.mcp_server.skills import SCHEME, SkillsOverMcp, skill_names, skill_text
 from kubeez_mcp_local.text import on_one_line
 
 if TYPE_CHECKING:

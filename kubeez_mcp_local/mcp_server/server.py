@@ -1,35 +1,64 @@
-"""The MCP server: the inventory's tools, recipes as prompts, resources and completion on one `MCPServer`."""
+"""The MCP server: tools, prompts, resources and completion on one `MCPServer`, instructions, and news of recipes."""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import anyio
 from mcp.server import MCPServer
+from mcp.server.subscriptions import InMemorySubscriptionBus, PromptsListChanged, ResourcesListChanged
+from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from kubeez_mcp_local import __version__
 from kubeez_mcp_local.mcp_server.binding import Toolbox
 from kubeez_mcp_local.mcp_server.call import Call
-from kubeez_mcp_local.mcp_server.instructions import instructions
 from kubeez_mcp_local.mcp_server.inventory import selected
-from kubeez_mcp_local.mcp_server.list_changes import ListChanges
 from kubeez_mcp_local.mcp_server.prompts import Prompts
 from kubeez_mcp_local.mcp_server.recipes import Recipes
 from kubeez_mcp_local.mcp_server.resources import Resources
-from kubeez_mcp_local.mcp_server.skills_over_mcp import SkillsOverMcp
+from kubeez_mcp_local.mcp_server.skills import SkillsOverMcp
 from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
 from kubeez_mcp_local.runs.active import ActiveRuns
+from kubeez_mcp_local.settings import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
+    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
     from mcp.server.lowlevel.helper_types import ReadResourceContents
     from mcp.server.lowlevel.server import Server
     from mcp.server.mcpserver import Context
+    from mcp.server.session import ServerSession
     from mcp.types import CallToolResult, GetPromptResult, InputRequiredResult, Prompt, Resource, ResourceTemplate, Tool
     from pydantic import AnyUrl
 
     from kubeez_mcp_local.bridge import Bridge
+    from kubeez_mcp_local.jobs.background import Background
+    from kubeez_mcp_local.settings import Settings
+
+LOOK_EVERY_SECONDS = 2.0
+"""How often recipe files are looked at for changes."""
+_STREAM = "subscriptions/listen"
+_LISTS = ("prompts/list", "resources/list")
+
+# What every conversation starts from. The first 512 characters stand alone, because some hosts cut there.
+_RULES = """\
+Kubeez makes images, video, music and speech for credits. {mode} Quote first: estimate, tell the user the price, and
+generate only after a yes. generate_* returns a generation_id at once; wait_for_generation(id) returns the finished
+files (at most 45 s a call; call again while it runs). Never repeat a paid call to find out what became of it: ask
+get_status. Local paths work wherever a media URL does.
+"""
+_LIMITS = """\
+Ceilings set by the user, which no argument can raise: {call:g} credits a call, {day:g} a day. When a tool answers
+with a quote and an approval code, show the quote to the user and pass the code back only after they agree. Files are
+saved to {folder}; view_media shows a small preview. Model ids, ratios and durations come from get_models.
+"""
+_RECIPES = " Ready workflows with budgets are the prompts of this server, and list_recipes."
+_MODES = {
+    Mode.LIVE: "Mode: live, real credits.",
+    Mode.SANDBOX: "Mode: sandbox, a free rehearsal with marked stand-in files; set KUBEEZ_API_KEY to go live.",
+}
 
 
 class KubeezServer(MCPServer["Bridge"]):
@@ -105,3 +134,70 @@ class KubeezServer(MCPServer["Bridge"]):
         self, uri: AnyUrl | str, context: Context[Bridge, Any] | None = None
     ) -> Iterable[ReadResourceContents]:
         return [await self._resources.read(str(uri))]
+
+
+def instructions(settings: Settings) -> str:
+    """The server's instructions for `settings`."""
+    rules = _RULES.format(mode=_MODES[settings.effective_mode])
+    limits = _LIMITS.format(
+        call=settings.max_credits_per_call, day=settings.max_credits_per_day, folder=settings.output_dir
+    )
+    recipes = _RECIPES if {"all", "recipes"} & set(settings.toolsets) else ""
+    return f"{rules.replace(chr(10), ' ').strip()}\n\n{limits.replace(chr(10), ' ').strip()}{recipes}"
+
+
+class ListChanges:
+    """Tells clients that recipes have changed on disk, so that they fetch prompts and resources anew.
+
+    Looking begins with the first list a client asks for: whoever has not seen a list need not hear that it is old.
+
+    Args:
+        recipes: The recipes.
+        background: Where the watching goes on.
+        sleep: Waits that many seconds.
+    """
+
+    def __init__(
+        self, recipes: Recipes, background: Background, *, sleep: Callable[[float], Awaitable[object]] = anyio.sleep
+    ) -> None:
+        self.bus = InMemorySubscriptionBus()
+        """Carries the news to clients of the 2026-07-28 protocol."""
+        self._recipes = recipes
+        self._background = background
+        self._sleep = sleep
+        self._session: ServerSession | None = None
+        self._watching = False
+
+    async def notice(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Middleware: remembers who has seen a list, and begins to watch."""
+        listening = ctx.method in _LISTS
+        if listening and ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS:
+            self._session = ctx.session
+        if ctx.method == _STREAM:
+            await self._recipes.index()  # its call goes on as long as the client listens
+            self._begin()
+        answer = await call_next(ctx)
+        if listening:
+            self._begin()
+        return answer
+
+    def _begin(self) -> None:
+        if not self._watching and self._background.running:
+            self._watching = True
+            self._background.start(self._watch)
+
+    async def _watch(self) -> None:
+        seen = await self._recipes.remember()
+        while True:
+            await self._sleep(LOOK_EVERY_SECONDS)
+            now = await self._recipes.stamps()
+            if now != seen:
+                seen = now
+                await self._tell()
+
+    async def _tell(self) -> None:
+        await self.bus.publish(PromptsListChanged())
+        await self.bus.publish(ResourcesListChanged())
+        if self._session is not None:
+            await self._session.send_prompt_list_changed()
+            await self._session.send_resource_list_changed()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kubeez_mcp_local.mcp_server.binding import BoundTool
-from kubeez_mcp_local.mcp_server.instructions import instructions
 from kubeez_mcp_local.mcp_server.inventory import ToolSpec, selected
+from kubeez_mcp_local.mcp_server.server import instructions
 from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
 from kubeez_mcp_local.rest.routes import ROUTES, SCOPES
 from kubeez_mcp_local.settings import TOOLSETS, Settings

@@ -10,7 +10,7 @@ from mcp import Client
 from mcp.types import PromptListChangedNotification
 
 from kubeez_mcp_local.bridge import Bridge
-from kubeez_mcp_local.mcp_server import list_changes
+from kubeez_mcp_local.mcp_server import server
 from kubeez_mcp_local.mcp_server.server import KubeezServer
 from kubeez_mcp_local.settings import load_settings
 
@@ -24,7 +24,7 @@ PATIENCE = 20
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(list_changes, "EVERY_SECONDS", 0.02)
+    monkeypatch.setattr(server, "LOOK_EVERY_SECONDS", 0.02)
 
 
 def server_of(folder: Path) -> KubeezServer:

@@ -10,7 +10,7 @@ from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCError, JSONRPCRequest, jsonrpc_message_adapter
 from pydantic import ValidationError
 
-from kubeez_mcp_local.mcp_server.unreadable import ReadableInput, mended
+from kubeez_mcp_local.mcp_server.stdio import ReadableInput, mended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

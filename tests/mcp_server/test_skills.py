@@ -1,8 +1,9 @@
-"""Skills over MCP: what capable hosts discover."""
+"""Skills: what capable hosts discover over MCP, and whether what they say is true."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,13 +13,29 @@ from mcp.types import Request, RequestParams, Result
 from pydantic import ConfigDict, Field
 
 from kubeez_mcp_local.bridge import Bridge
+from kubeez_mcp_local.catalogue.rows import parse_row
+from kubeez_mcp_local.catalogue.snapshot import snapshot_listing
+from kubeez_mcp_local.mcp_server.results import EstimateResult, JobResult
+from kubeez_mcp_local.mcp_server.rows import model_row
 from kubeez_mcp_local.mcp_server.server import KubeezServer
+from kubeez_mcp_local.mcp_server.skills import skill_names, skill_text
+from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
 from kubeez_mcp_local.settings import load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.anyio
+LATER = {"model_id": "later", "cost_note": "a", "usage_notes": "b", "voice_allowlist": ["c"]}
+ROWS = [model_row(model) for model in (*snapshot_listing().models, parse_row(LATER))]
+FIELDS = {name for row in ROWS for name in (*row, *row.get("capabilities", {}))}
+ARGUMENTS = {name for spec in ALL_TOOLS for name in spec.handler.__annotations__}
+RESULTS = {*JobResult.model_fields, *EstimateResult.model_fields}
+TOOLS = {spec.name for spec in ALL_TOOLS}
+VALUES = {
+    *("billing_readiness", "duration_seconds", "exact", "file", "token", "url"),
+    *("insufficient_credits", "toggle_via_sound_param", "included"),
+    *("pending", "processing", "failed", "unknown", "snapshot"),
+}
 
 
 class Params(RequestParams):
@@ -43,6 +60,7 @@ async def ask(client: Client, method: str, **params: Any) -> Answer:
     return await client.session.send_request(Ask(method=method, params=Params(**params)), Answer)
 
 
+@pytest.mark.anyio
 async def test_every_skill_and_recipe_is_listed_with_digests_that_match_its_files(tmp_path: Path) -> None:
     async with Client(server(tmp_path)) as client:
         skills = (await ask(client, "skills/list")).skills
@@ -55,6 +73,7 @@ async def test_every_skill_and_recipe_is_listed_with_digests_that_match_its_file
             assert file["size"] == len(text.encode())
 
 
+@pytest.mark.anyio
 async def test_a_listing_says_what_the_skill_itself_says_at_its_top(tmp_path: Path) -> None:
     # The Inspector refuses a listing whose front matter is not that of the file (SEP-2640).
     async with Client(server(tmp_path)) as client:
@@ -66,6 +85,7 @@ async def test_a_listing_says_what_the_skill_itself_says_at_its_top(tmp_path: Pa
     assert "Use when" in skills["three-ad-variants"]["frontmatter"]["description"]
 
 
+@pytest.mark.anyio
 async def test_one_skill_can_be_asked_for_and_an_unknown_one_is_a_parameter_error(tmp_path: Path) -> None:
     async with Client(server(tmp_path)) as client:
         found = await ask(client, "skills/get", uri="skill://polling/SKILL.md")
@@ -77,7 +97,14 @@ async def test_one_skill_can_be_asked_for_and_an_unknown_one_is_a_parameter_erro
             await ask(client, "skills/get", uri="polling")
 
 
+@pytest.mark.anyio
 async def test_a_path_out_of_a_skill_leads_nowhere(tmp_path: Path) -> None:
     async with Client(server(tmp_path)) as client:
         with pytest.raises(MCPError):
             await client.read_resource("skill://polling/../../settings.py")
+
+
+def test_what_the_skills_call_by_name_exists() -> None:
+    for name in skill_names():
+        said = set(re.findall(r"`([a-z_]{3,})(?:\(\w*\))?`", skill_text(name)))
+        assert name == "recipe-writing" or said - FIELDS - ARGUMENTS - RESULTS - TOOLS - VALUES == set(), name
