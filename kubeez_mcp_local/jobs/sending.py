@@ -106,6 +106,7 @@ class Sender:
         self._settling = settling
         self._sleep = sleep
         self._unwritten: list[Callable[[], Awaitable[Job]]] = []
+        self._catching_up = anyio.Lock()
 
     async def send(self, order: Order, job: Job) -> Job:
         """Build, pace and send; returns the accepted job.
@@ -251,9 +252,10 @@ class Sender:
         Raises:
             LedgerError: It still does not.
         """
-        while self._unwritten:
-            await self._unwritten[0]()
-            del self._unwritten[0]
+        async with self._catching_up:  # else two callers would write one record, and strike out two
+            while self._unwritten:
+                await self._unwritten[0]()
+                del self._unwritten[0]
 
 
 def _words(error: BaseException) -> str:

@@ -16,7 +16,7 @@ import anyio
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.consent import question_for, total_quote
 from kubeez_mcp_local.jobs.digest import group_digest
-from kubeez_mcp_local.jobs.failures import CeilingError, UnsettledJobError, failure_of
+from kubeez_mcp_local.jobs.failures import CeilingError, LedgerError, UnsettledJobError, failure_of
 from kubeez_mcp_local.jobs.job import State
 
 if TYPE_CHECKING:
@@ -168,6 +168,13 @@ class Spender:
                 job = await self._ledger.get(job.id)
         return job
 
+    async def _as_it_stands(self, job: Job) -> Job:
+        """What the ledger says of a job now, or said last: an error that has more to tell is on its way."""
+        try:
+            return await self._ledger.get(job.id)
+        except LedgerError:
+            return job
+
     async def question(self, orders: Sequence[Order]) -> SpendQuestion | None:
         """What `submit_all` would ask about these orders, or `None` if it would not; the same for ten minutes."""
         digest = group_digest([order.digest for order in orders])
@@ -209,7 +216,7 @@ class Spender:
                 sent = await self._sender.send(order, job)
                 answers[order.digest] = Submission(sent, repeated=sent.id != job.id)
             except KubeezError as error:
-                answers[order.digest] = Submission(await self._ledger.get(job.id), error=error)
+                answers[order.digest] = Submission(await self._as_it_stands(job), error=error)
 
         fresh = [
             (order, claim.job)

@@ -626,6 +626,31 @@ async def test_an_acceptance_that_cannot_be_written_is_told_and_written_later(
         assert (await bridge.ledger.recent())[0].generation_id == "gen-1"
 
 
+async def test_what_could_not_be_written_is_written_whole_however_many_ask_at_once(
+    assemble: Any, sendable: Any, api: Any, person: Any
+) -> None:
+    async with assemble() as bridge:
+        connection = bridge.file._database._connection
+        api.gate = anyio.Event()
+
+        async def submit(digest: str) -> None:
+            with pytest.raises(UnrecordedJobError):
+                await bridge.spender.submit(sendable(digest), person("accept"))
+
+        async with anyio.create_task_group() as group:
+            for digest in ("a", "b", "c"):
+                group.start_soon(submit, digest)
+            while api.sent < 3:  # noqa: ASYNC110 - the double says only when the first one arrives
+                await anyio.sleep(0.001)
+            connection.execute("PRAGMA query_only = ON")
+            api.gate.set()
+        connection.execute("PRAGMA query_only = OFF")
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(bridge.spender._sender.write_what_is_unwritten)
+        assert await states(bridge) == [State.ACCEPTED] * 3
+
+
 async def test_a_429_that_cannot_be_written_leaves_no_job_that_never_ends(
     assemble: Any, sendable: Any, api: Any, person: Any
 ) -> None:
