@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.catalogue.model import Sound
 
+_LONGEST_SECONDS = 604_800  # a week; what is above estimates nothing, and does not fit into the ledger
 KINDS = ("image", "video", "audio")
 
 # Quality values by the start of the id, for rows that do not list them (API reference §4.4).
@@ -164,7 +165,7 @@ def _texts(row: Mapping[str, Any], *names: str) -> tuple[str, ...]:
 def _seconds(row: Mapping[str, Any]) -> int | None:
     value = row.get("estimated_time_seconds")
     number = None if isinstance(value, str) else number_of(value)
-    return round(number) if number is not None and number > 0 else None
+    return round(number) if number is not None and 0 < number <= _LONGEST_SECONDS else None
 
 
 def _generation_types(row: Mapping[str, Any], abilities: Mapping[str, Any]) -> tuple[str, ...]:

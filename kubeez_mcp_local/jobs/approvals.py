@@ -43,7 +43,9 @@ def issue(
     random_bytes: Callable[[int], bytes],
 ) -> str:
     """A new code such as `ok-ABCD-EFGH-…` (120 random bits). Codes that nobody can use any more are cleared away."""
-    connection.execute("DELETE FROM approvals WHERE issued_at < ?", (now - 24 * 3600,))
+    connection.execute(  # those from before the clock was set back would count when their time comes again
+        "DELETE FROM approvals WHERE issued_at NOT BETWEEN ? AND ?", (now - 24 * 3600, now + _CLOCK_TOLERANCE)
+    )
     letters = base64.b32encode(random_bytes(_ENTROPY_BYTES)).decode()
     code = "ok-" + "-".join(letters[start : start + 4] for start in range(0, len(letters), 4))
     connection.execute(

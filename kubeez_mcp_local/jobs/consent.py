@@ -60,7 +60,7 @@ def needs_consent(amount: float | None, asks_above: float) -> bool:
     """Whether a quote must be asked about. An unknown price always is, unless nobody is ever asked (infinity)."""
     if amount is None:
         return asks_above != float("inf")
-    return amount > asks_above
+    return not amount <= asks_above  # what is no number is asked about, too
 
 
 def total_quote(orders: Sequence[Order]) -> tuple[float | None, str]:

@@ -129,7 +129,7 @@ async def _result(
             ids or [first.id],
             saved=bool(files),
             failed_to_save=any(job.save_error for job in jobs),
-            kept=sum(charges),
+            kept=sum(charges) if len(charges) == len(jobs) else None,
             repeats=first.route if repeated else None,
         ),
         notes=[*notes, *(f"Saving failed: {job.save_error}" for job in jobs if job.save_error)],
@@ -203,7 +203,10 @@ def _next_step(
             "so, have the user look it up on kubeez.com and run: "
             f"kubeez-mcp-local jobs reconcile {ids[0]} --paid (or --not-paid)."
         )
-    gone = f"{spoken(kept)} were kept" if kept else "Nothing was kept of the credits"
+    if kept is None:
+        gone = "The API does not say whether credits were kept"
+    else:
+        gone = f"{spoken(kept)} were kept" if kept else "Nothing was kept of the credits"
     return f"{gone}; see error_message, change the request and quote it again."
 
 

@@ -15,6 +15,7 @@ from kubeez_mcp_local.cookbook.calls import ToolCallError
 from kubeez_mcp_local.jobs.reconcile import Reconciler
 from kubeez_mcp_local.mcp_server.server import KubeezServer
 from kubeez_mcp_local.runs.client import LocalClient
+from kubeez_mcp_local.sandbox import views
 from kubeez_mcp_local.settings import load_settings
 from tests.sandbox_server import KEY, RunningSandbox, running_sandbox
 
@@ -164,6 +165,19 @@ async def test_what_a_failed_job_cost_is_what_the_api_says(tmp_path: Path, api: 
         assert failed["next_step"].startswith("Nothing was kept" if refund else "14 credits were kept")
         assert today.spent == here.net() == (0 if refund else PRICE)
         assert today.reserved == 0
+
+
+async def test_what_a_failed_job_cost_is_not_known_where_the_api_names_no_amount_that_can_be(
+    tmp_path: Path, api: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(api, tmp_path) as here:
+        api.control.knobs(fail_next=1)
+        monkeypatch.setattr(views, "_deducted", lambda _job, _status: -PRICE)
+        failed = await here.finished()
+        today = await here.bridge.ledger.today()
+        assert failed["status"] == "failed"
+        assert failed["next_step"].startswith("The API does not say whether credits were kept")
+        assert (today.spent, today.reserved) == (0, PRICE)
 
 
 @pytest.mark.parametrize("status", [400, 402])

@@ -76,6 +76,18 @@ def test_a_code_is_valid_for_ten_minutes_and_not_in_a_past_that_never_was(
         ledger_file.claim([order()], approval(code))
 
 
+def test_a_code_from_a_clock_that_ran_ahead_does_not_come_to_life_when_its_time_comes(
+    ledger_file: LedgerFile, order: Orders, clock: SimpleNamespace
+) -> None:
+    clock.now += 86_400
+    early = ledger_file.issue_approval("digest-1", 14)
+    clock.now -= 86_400
+    ledger_file.issue_approval("digest-2", 14)
+    clock.now += 86_400
+    with pytest.raises(ApprovalError, match="not one that this server gave out"):
+        ledger_file.claim([order()], approval(early))
+
+
 def test_a_code_is_not_kept_in_the_file(ledger_file: LedgerFile) -> None:
     code = ledger_file.issue_approval("digest-1", 14)
     held = ledger_file.path.read_bytes() + ledger_file.path.with_name("ledger.db-wal").read_bytes()

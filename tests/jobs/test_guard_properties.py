@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from kubeez_mcp_local.jobs.budget import Ceilings
+from kubeez_mcp_local.jobs.budget import Ceilings, reservations
 from kubeez_mcp_local.jobs.failures import CeilingError, NotSentError
 from kubeez_mcp_local.jobs.job import Job, State
 from kubeez_mcp_local.jobs.limits import Limits
@@ -19,6 +19,8 @@ from kubeez_mcp_local.jobs.order import Order
 from kubeez_mcp_local.jobs.store import LedgerFile
 
 NO_LIMITS = Limits(per_minute={}, at_once={})
+IMPOSSIBLE = st.sampled_from([-14.0, -1e-9, float("nan"), float("inf"), float("-inf"), 1e300, 2e9])
+"""Amounts that no API means; nothing may come of them."""
 PRICES = st.one_of(st.none(), st.sampled_from([0.0, 0.1, 0.5, 3.0, 14.0, 40.0]))
 
 
@@ -38,6 +40,7 @@ class Guard(RuleBasedStateMachine):
 
     sending = Bundle("sending")
     accepted = Bundle("accepted")
+    failed = Bundle("failed")
     unknown = Bundle("unknown")
 
     @initialize(per_call=st.sampled_from([0.0, 10.0, 50.0]), per_day=st.sampled_from([0.0, 0.5, 60.0, 200.0]))
@@ -47,7 +50,7 @@ class Guard(RuleBasedStateMachine):
         self.now = 1_800_000_000.0
         self.files = [self._open() for _ in range(3)]
         self.made = 0
-        self.days: dict[str, None] = {}
+        self.overrun = 0.0  # what the API charged beyond what was held back for it
 
     def _open(self) -> LedgerFile:
         return LedgerFile(Path(self.folder.name), "live-1", self.ceilings, clock=lambda: self.now)
@@ -71,10 +74,26 @@ class Guard(RuleBasedStateMachine):
             orders.append(self._order(f"intention {self.made}", price))
         try:
             decision = self.files[process].claim(orders)
-        except CeilingError:
+        except CeilingError as error:
+            self._explained(error, orders, process)
             return multiple()
         assert not any(claim.repeated for claim in decision.claims)
         return multiple(*(claim.job for claim in decision.claims))
+
+    def _explained(self, error: CeilingError, orders: list[Order], process: int) -> None:
+        """A refusal is worth repeating if and only if there is room beside what is held back."""
+        if "of the day's" not in error.message:
+            assert not error.retry_safe
+            return
+        today = self.files[process].today()
+        needed = sum(reservations(orders, self.ceilings)) / 1e6
+        room = self.ceilings.per_day - today.spent - needed
+        if abs(room) > 1e-6:
+            assert error.retry_safe == (room > 0)
+        holders = [job for job in self.files[process].recent(10_000) if job.id[:8] in error.message]
+        assert bool(holders) == (today.reserved > 0)
+        assert all(job.reserved > 0 for job in holders)
+        assert error.retry_safe or not error.soon
 
     @rule(job=sending, process=st.integers(0, 2))
     def repeat(self, job: Job, process: int) -> None:
@@ -85,11 +104,13 @@ class Guard(RuleBasedStateMachine):
             assert claim.job is not None
             assert claim.job.id == job.id
 
-    @rule(target=accepted, job=consumes(sending), process=st.integers(0, 2))
-    def accept(self, job: Job, process: int) -> Any:
+    @rule(target=accepted, job=consumes(sending), process=st.integers(0, 2), estimate=IMPOSSIBLE | st.none())
+    def accept(self, job: Job, process: int, estimate: float | None) -> Any:
         if not self._leaves(job, process):
             return multiple()
-        return self.files[process].accepted(job.id, [f"gen-{job.id}"])
+        done = self.files[process].accepted(job.id, [f"gen-{job.id}"], estimate)
+        assert done.reserved == job.reserved
+        return done
 
     @rule(job=consumes(sending), process=st.integers(0, 2))
     def refuse(self, job: Job, process: int) -> None:
@@ -132,10 +153,37 @@ class Guard(RuleBasedStateMachine):
         if self.files[process].get(job.id).state is State.UNKNOWN:
             self.files[process].settle_by_hand(job.id, paid=paid)
 
-    @rule(job=accepted, process=st.integers(0, 2), share=st.sampled_from([None, 0.0, 0.5, 1.0]), failed=st.booleans())
-    def settle(self, job: Job, process: int, share: float | None, failed: bool) -> None:
-        charged = 0.0 if failed else None if share is None else job.reserved * share
-        self.files[process].settled(job.id, State.FAILED if failed else State.COMPLETED, charged, [])
+    @rule(
+        target=failed,
+        job=accepted,
+        process=st.integers(0, 2),
+        share=st.sampled_from([None, 0.0, 0.5, 1.0]),
+        state=st.sampled_from([State.FAILED, State.COMPLETED]),
+    )
+    def settle(self, job: Job, process: int, share: float | None, state: State) -> Any:
+        charged = 0.0 if state is State.FAILED else None if share is None else job.reserved * share
+        done, _ = self.files[process].settled(job.id, state, charged, [])
+        return done if done.state is State.FAILED else multiple()
+
+    @rule(target=failed, job=accepted, process=st.integers(0, 2), charged=IMPOSSIBLE, failed=st.booleans())
+    def settle_with_an_impossible_charge(self, job: Job, process: int, charged: float, failed: bool) -> Any:
+        before = self.files[process].get(job.id)
+        done, ours = self.files[process].settled(job.id, State.FAILED if failed else State.COMPLETED, charged, [])
+        if ours:
+            assert (done.charged or 0) + done.reserved == (before.charged or 0) + before.reserved
+        return done if done.state is State.FAILED else multiple()
+
+    @rule(job=failed, process=st.integers(0, 2), charged=IMPOSSIBLE | st.none() | st.sampled_from([0.0, 3.0, 40.0]))
+    def finish_what_had_failed(self, job: Job, process: int, charged: float | None) -> None:
+        """The API's charge is the truth, also where others have been let through meanwhile."""
+        before = self.files[process].get(job.id)
+        done, ours = self.files[process].finished_late(job, charged, [{"id": f"gen-{job.id}"}])
+        if ours:
+            usable = charged is not None and 0 <= charged <= 40
+            expected = charged if usable else before.charged or before.quote_credits
+            assert (done.state, done.charged) == (State.COMPLETED, expected)
+            counted = (done.charged or 0) + done.reserved - (before.charged or 0) - before.reserved
+            self.overrun += max(counted, 0.0)
 
     @rule(process=st.integers(0, 2))
     def crash_and_restart(self, process: int) -> None:
@@ -151,7 +199,7 @@ class Guard(RuleBasedStateMachine):
     def no_day_is_over_its_ceiling(self) -> None:
         if hasattr(self, "files"):
             for day in self.files[0].spend_by("day"):
-                assert day.charged + day.reserved <= self.ceilings.per_day + 1e-9
+                assert day.charged + day.reserved <= self.ceilings.per_day + self.overrun + 1e-9
 
     @invariant()
     def the_totals_are_the_sums_of_the_jobs(self) -> None:
@@ -168,7 +216,7 @@ class Guard(RuleBasedStateMachine):
         if hasattr(self, "files"):
             for job in self.files[0].recent(10_000):
                 if job.reserved:
-                    assert not job.settled or (job.state is State.COMPLETED and job.charged is None)
+                    assert not job.settled or (job.state in (State.COMPLETED, State.FAILED) and job.charged is None)
 
 
 TestGuard = Guard.TestCase

@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs.consent import needs_consent
 from kubeez_mcp_local.jobs.failures import (
     ApprovalError,
     BusyError,
@@ -250,6 +251,13 @@ async def test_who_is_asked(
         user = person("accept")
         await bridge.spender.submit(sendable(price=price), user)
         assert bool(user.questions) is asked
+
+
+def test_what_is_no_number_is_asked_about() -> None:
+    nan, never = float("nan"), float("inf")
+    assert [needs_consent(nan, limit) for limit in (0, 14, 1e9)] == [True] * 3
+    assert [needs_consent(amount, never) for amount in (0, 1e9, None)] == [False] * 3
+    assert needs_consent(0.000001, 0)
 
 
 @pytest.mark.parametrize(

@@ -56,5 +56,6 @@ def test_an_exported_script_keeps_its_budget_too() -> None:
 
 
 def test_an_endless_estimate_of_the_time_breaks_no_row() -> None:
-    row = {"model_id": "kite", "model_type": "image", "estimated_time_seconds": 10**400}
-    assert parse_row(row).seconds is None
+    for seconds in (10**400, 1e300, 10**7, -5, float("nan")):
+        row = {"model_id": "kite", "model_type": "image", "estimated_time_seconds": seconds}
+        assert parse_row(row).seconds is None
