@@ -33,7 +33,7 @@ MOST_FILES = {
     "planning": 3,
     "cookbook": 40,
     "runs": 7,
-    "mcp_server": 36,
+    "mcp_server": 32,
     "sandbox": 48,
     "web": 3,
     "cli": 45,
@@ -44,7 +44,7 @@ MOST_IN_FOLDER = {
     "jobs": 35,
     "sandbox": 24,
     "cookbook": 28,
-    "mcp_server": 22,
+    "mcp_server": 20,
 }
 MOST_LINES = 40_300  # issue 9 adds some; the gate is 35_500 once every area is rebuilt
 

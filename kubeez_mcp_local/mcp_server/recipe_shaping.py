@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.mcp_server.answers import link
-from kubeez_mcp_local.mcp_server.recipe_results import RunResult
-from kubeez_mcp_local.mcp_server.results import Cost, FileItem
+from kubeez_mcp_local.mcp_server.results import Cost, FileItem, RunResult
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.failures import ConsentRequiredError

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
-from kubeez_mcp_local.mcp_server.recipe_results import RecipeResult
-from kubeez_mcp_local.mcp_server.recipe_rows import argument_row
+from kubeez_mcp_local.mcp_server.results import RecipeResult
+from kubeez_mcp_local.mcp_server.rows import argument_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

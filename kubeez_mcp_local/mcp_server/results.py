@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+_OMITTED_EMPTY = ("notes", "songs", "files", "breakdown", "rejected", "problems", "overrides", "missing", "calls")
+
 
 class Result(BaseModel):
     """What every structured result carries.
@@ -29,9 +31,6 @@ class Result(BaseModel):
         """The JSON form: absent values and empty notes left out."""
         data = self.model_dump(mode="json", exclude_none=True)
         return {key: value for key, value in data.items() if not (key in _OMITTED_EMPTY and value == [])}
-
-
-_OMITTED_EMPTY = ("notes", "songs", "files", "breakdown", "rejected", "problems", "overrides", "missing", "calls")
 
 
 class Cost(BaseModel):
@@ -229,3 +228,158 @@ class PersonaResult(Result):
     published = ("persona_id",)
 
     persona_id: str
+
+
+class UploadResult(Result):
+    """Files made available to the API, in the order given; `status` is processing while some are missing."""
+
+    published = ("media_urls", "media", "count")
+
+    status: str
+    media_urls: list[str]
+    media: list[dict[str, Any]]
+    count: int
+    total_video_seconds: float | None = None
+    total_audio_seconds: float | None = None
+
+
+class UploadPageResult(Result):
+    """Where files can be handed over."""
+
+    published = ("url", "direct_upload_url", "token")
+
+    url: str
+    direct_upload_url: str
+    direct_upload_fallback_url: str
+    direct_upload_allowlist_domains: list[str]
+    direct_upload_curl_example: str
+    direct_upload_python_example: str
+    token: str
+    model_id: str
+    accepted_kinds: list[str]
+    max_files: int
+    max_file_bytes: int
+    expires_at: str
+    expires_in_seconds: int
+
+
+class UploadSessionResult(Result):
+    """What arrived in an upload session."""
+
+    published = ("count", "media_urls", "billing_readiness")
+
+    count: int
+    media_urls: list[str]
+    media: list[dict[str, Any]]
+    total_video_seconds: float
+    total_audio_seconds: float
+    unknown_duration_count: int
+    billing_readiness: str | None = None
+    expired: bool = False
+
+
+class TrimResult(Result):
+    """A cut video; while `status` is processing, nothing but that. Seconds and bytes."""
+
+    published = ("status", "url", "path", "duration_s")
+
+    status: str
+    url: str | None = None
+    path: str | None = None
+    size_bytes: int | None = None
+    duration_s: float | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    elapsed_s: float | None = None
+
+
+class AssetsResult(Result):
+    published = ("assets",)
+
+    assets: list[dict[str, Any]]
+    used_bytes: int
+
+
+class LibraryResult(Result):
+    """What was changed in the library."""
+
+    published = ("entry",)
+
+    action: str
+    kind: str
+    entry: dict[str, Any]
+
+
+class CharactersResult(Result):
+    published = ("characters",)
+
+    characters: list[dict[str, Any]]
+    count: int
+
+
+class VoicesResult(Result):
+    published = ("voices",)
+
+    voices: list[dict[str, Any]]
+    count: int
+
+
+class VoiceResult(Result):
+    published = ("voice", "message")
+
+    voice: dict[str, Any]
+    message: str
+
+
+class RecipesResult(Result):
+    """Recipes of this machine; `problems` are files that cannot be used."""
+
+    published = ("recipes", "matching_count")
+
+    recipes: list[dict[str, Any]]
+    matching_count: int
+    problems: list[str] = Field(default_factory=list)
+
+
+class RecipeResult(Result):
+    """One recipe. `text` is what to do, present once all required arguments are given."""
+
+    published = ("name", "text", "arguments", "next_step")
+
+    name: str
+    title: str
+    description: str
+    version: int
+    source: str
+    overrides: list[str] = Field(default_factory=list)
+    arguments: list[dict[str, Any]]
+    tools: list[str]
+    steps: list[str]
+    missing: list[str] = Field(default_factory=list)
+    text: str | None = None
+
+
+class RunResult(Result):
+    """A run of a recipe: how far it is, what it made, what it cost."""
+
+    published = ("run_id", "status", "summary", "files", "cost", "next_step")
+
+    run_id: str | None = None
+    recipe: str
+    status: str
+    summary: str
+    calls: list[dict[str, Any]] = Field(default_factory=list)
+    files: list[FileItem] = Field(default_factory=list)
+    cost: Cost | None = None
+    budget: float | None = None
+    approval: str | None = None
+
+
+class SavedRecipeResult(Result):
+    """A recipe that was written to disk."""
+
+    published = ("name", "path")
+
+    name: str
+    path: str
+    arguments: list[str]

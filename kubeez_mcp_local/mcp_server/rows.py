@@ -1,4 +1,4 @@
-"""Models, jobs and library entries as short rows, for lists that enter a conversation."""
+"""Models, jobs, recipes and library entries as short rows, for lists that enter a conversation."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.model import Model
+    from kubeez_mcp_local.cookbook.format import Argument
+    from kubeez_mcp_local.cookbook.library import Entry
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.media.library_store import Asset, Character
-
 
 _SOUND = {"toggle": "toggle_via_sound_param", "included": "included"}
 
@@ -59,7 +60,7 @@ def job_params(job: Job | None) -> dict[str, Any] | None:
     if job is None:
         return None
     told = ("prompt", "model", "generation_type")
-    return {name: value for name, value in job.arguments.items() if name not in told and value not in (None, "", [])}
+    return _known({name: value for name, value in job.arguments.items() if name not in told})
 
 
 def job_row(job: Job) -> dict[str, Any]:
@@ -82,16 +83,14 @@ def job_row(job: Job) -> dict[str, Any]:
         "client": job.client,
         "recipe": job.recipe,
     }
-    return {name: value for name, value in facts.items() if value not in (None, "", [])}
+    return _known(facts)
 
 
 def job_details(job: Job) -> dict[str, Any]:
     """All there is to know of one job: its row, how it was asked for, and when what happened to it."""
-    told = ("prompt", "model", "generation_type")
-    settings = {name: value for name, value in job.arguments.items() if name not in told}
     facts: dict[str, Any] = {
         "generation_type": job.generation_type,
-        "settings": _known(settings),
+        "settings": job_params(job),
         "quote_basis": job.quote_basis,
         "error_code": job.error_code,
         "accepted_at": None if job.accepted_at is None else _moment(job.accepted_at),
@@ -112,7 +111,7 @@ def asset_row(asset: Asset) -> dict[str, Any]:
         "source_url": asset.media.url,
         "created_at": _moment(asset.created_at),
     }
-    return {name: value for name, value in facts.items() if value is not None}
+    return _known(facts)
 
 
 def character_row(character: Character) -> dict[str, Any]:
@@ -126,8 +125,37 @@ def character_row(character: Character) -> dict[str, Any]:
         "image_url": character.reference if character.image else None,
         "created_at": _moment(character.created_at),
     }
-    return {name: value for name, value in facts.items() if value is not None}
+    return _known(facts)
 
 
 def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def entry_row(entry: Entry) -> dict[str, Any]:
+    """A recipe as a list shows it; required arguments have a star."""
+    summary = entry.summary
+    row: dict[str, Any] = {
+        "name": entry.name,
+        "title": summary.title,
+        "description": summary.description,
+        "arguments": ", ".join(name + "*" * argument.required for name, argument in summary.arguments.items()),
+        "tags": ", ".join(summary.tags),
+        "source": entry.origin.where,
+    }
+    if entry.overrides:
+        row["overrides"] = ", ".join(entry.overrides)
+    return row
+
+
+def argument_row(name: str, argument: Argument) -> dict[str, Any]:
+    """One argument with what is allowed."""
+    row: dict[str, Any] = {"name": name, "type": argument.type, "description": argument.description}
+    if argument.required:
+        row["required"] = True
+    if argument.choices:
+        row["choices"] = list(argument.choices)
+    for limit in ("default", "minimum", "maximum", "max_length"):
+        if (value := getattr(argument, limit)) not in (None, ""):
+            row[limit] = value
+    return row

@@ -10,9 +10,8 @@ from kubeez_mcp_local.catalogue.ad_copy import AdCopyRequest
 from kubeez_mcp_local.catalogue.clips import DubbingRequest
 from kubeez_mcp_local.mcp_server.answers import link
 from kubeez_mcp_local.mcp_server.call import Call
-from kubeez_mcp_local.mcp_server.file_results import TrimResult
 from kubeez_mcp_local.mcp_server.inventory import tool
-from kubeez_mcp_local.mcp_server.results import JobResult
+from kubeez_mcp_local.mcp_server.results import JobResult, TrimResult
 from kubeez_mcp_local.mcp_server.shaping import started_result
 from kubeez_mcp_local.mcp_server.tools import parameters as p
 

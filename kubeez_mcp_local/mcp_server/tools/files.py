@@ -10,10 +10,9 @@ from pydantic import Field
 
 from kubeez_mcp_local.mcp_server.answers import link
 from kubeez_mcp_local.mcp_server.call import Call
-from kubeez_mcp_local.mcp_server.file_results import UploadResult
 from kubeez_mcp_local.mcp_server.inventory import tool
 from kubeez_mcp_local.mcp_server.media_steps import media_next_step
-from kubeez_mcp_local.mcp_server.results import ViewResult
+from kubeez_mcp_local.mcp_server.results import UploadResult, ViewResult
 from kubeez_mcp_local.mcp_server.tools import parameters as p
 
 UPLOAD_PATIENCE = 38.0

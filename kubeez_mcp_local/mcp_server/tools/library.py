@@ -9,7 +9,7 @@ from pydantic import Field
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
-from kubeez_mcp_local.mcp_server.library_results import AssetsResult, CharactersResult, LibraryResult
+from kubeez_mcp_local.mcp_server.results import AssetsResult, CharactersResult, LibraryResult
 from kubeez_mcp_local.mcp_server.rows import asset_row, character_row
 
 _HERE = "This is the library on this machine; the one on kubeez.com has no public API: see https://kubeez.com."

@@ -8,9 +8,9 @@ from pydantic import BeforeValidator, Field
 
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
-from kubeez_mcp_local.mcp_server.recipe_results import RecipeResult, RecipesResult, RunResult, SavedRecipeResult
-from kubeez_mcp_local.mcp_server.recipe_rows import entry_row
 from kubeez_mcp_local.mcp_server.recipe_shaping import quoted_run, run_result
+from kubeez_mcp_local.mcp_server.results import RecipeResult, RecipesResult, RunResult, SavedRecipeResult
+from kubeez_mcp_local.mcp_server.rows import entry_row
 from kubeez_mcp_local.mcp_server.tools import parameters as p
 
 RUN_PATIENCE = 35.0

@@ -8,9 +8,9 @@ from typing import Annotated
 from pydantic import Field
 
 from kubeez_mcp_local.mcp_server.call import Call
-from kubeez_mcp_local.mcp_server.file_results import UploadPageResult, UploadSessionResult
 from kubeez_mcp_local.mcp_server.inventory import tool
 from kubeez_mcp_local.mcp_server.media_steps import media_next_step
+from kubeez_mcp_local.mcp_server.results import UploadPageResult, UploadSessionResult
 
 
 @tool(title="Open an upload page", family="uploads", result=UploadPageResult, effect="write", scope="generate:media")

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
-from kubeez_mcp_local.mcp_server.library_results import VoiceResult, VoicesResult
+from kubeez_mcp_local.mcp_server.results import VoiceResult, VoicesResult
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.voices import OmniVoice
