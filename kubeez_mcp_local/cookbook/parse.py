@@ -19,7 +19,6 @@ from kubeez_mcp_local.cookbook.format import (
     Summary,
 )
 from kubeez_mcp_local.cookbook.problems import RecipeError, near
-from kubeez_mcp_local.cookbook.quick_yaml import read_quickly
 from kubeez_mcp_local.cookbook.scalars import YamlProblem
 
 if TYPE_CHECKING:
@@ -86,14 +85,7 @@ def parse_recipe(text: str, origin: Origin, *, file: str | None = None) -> Recip
 def parse_summary(text: str, origin: Origin, *, file: str | None = None) -> Summary:
     """Read only what a list of recipes shows; steps and expectations are skipped unread, which keeps lists fast."""
     file = file or str(origin.path or origin.where)
-    head = _without(split(text, file)[0], _NOT_IN_SUMMARY)
-    quick = read_quickly(head)
-    if quick is not None and origin.path is not None and quick.get("name") == origin.path.stem:
-        try:
-            return Summary.model_validate(quick)
-        except ValidationError:
-            pass  # the full reader below says what is wrong, and where
-    return _front(head, file, Summary, origin)[0]
+    return _front(_without(split(text, file)[0], _NOT_IN_SUMMARY), file, Summary, origin)[0]
 
 
 def _without(head: str, sections: tuple[str, ...]) -> str:

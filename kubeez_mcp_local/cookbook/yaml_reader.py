@@ -42,6 +42,7 @@ class _Reader:
         self.next: Callable[[], Any] = Parser(text).get_event
         self.lines: dict[FieldPath, int] = {}
         self.values = 0
+        self.escapes = "\\" in text  # what is no escape has come through UTF-8
 
     def document(self) -> Any:
         event = self.next()
@@ -67,7 +68,7 @@ class _Reader:
         if event.tag is not None:
             raise YamlProblem(_line(event), path, f"YAML tags such as {event.tag!r} are not allowed")
         if kind is ScalarEvent:
-            _check_characters(event, path)
+            self.check_characters(event, path)
             return plain(event.value) if event.implicit[0] else event.value
         if len(path) >= MAX_DEPTH:
             raise YamlProblem(_line(event), path, f"nested more than {MAX_DEPTH} levels deep")
@@ -78,7 +79,7 @@ class _Reader:
         while type(event := self.next()) is not MappingEndEvent:
             if type(event) is not ScalarEvent or event.anchor is not None or event.tag is not None:
                 raise YamlProblem(_line(event), path, "every key must be plain text")
-            _check_characters(event, path)
+            self.check_characters(event, path)
             key = event.value
             inner = (*path, key)
             if key in found:
@@ -87,6 +88,10 @@ class _Reader:
             found[key] = self.value(self.next(), inner)
         return found
 
+    def check_characters(self, event: Any, path: FieldPath) -> None:
+        if self.escapes and has_half_character(event.value):
+            raise YamlProblem(_line(event), path, "holds half a character (an escape such as \\ud800)")
+
     def sequence(self, path: FieldPath) -> list[Any]:
         found: list[Any] = []
         while type(event := self.next()) is not SequenceEndEvent:
@@ -94,11 +99,6 @@ class _Reader:
             self.lines[inner] = _line(event)
             found.append(self.value(event, inner))
         return found
-
-
-def _check_characters(event: Any, path: FieldPath) -> None:
-    if has_half_character(event.value):
-        raise YamlProblem(_line(event), path, "holds half a character (an escape such as \\ud800)")
 
 
 def _line(event: Any) -> int:
