@@ -9,9 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from kubeez_mcp_local.cookbook.arguments import check_arguments
-from kubeez_mcp_local.cookbook.budget import Budget
-from kubeez_mcp_local.cookbook.calls import ToolCallError, estimate_arguments
-from kubeez_mcp_local.cookbook.plan import deciding
+from kubeez_mcp_local.cookbook.steps import Budget, ToolCallError, deciding, estimate_arguments
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.budget import RunSpend
 from kubeez_mcp_local.runs.journal import RunId

@@ -1,24 +1,105 @@
-"""The format of a recipe file: what its front matter may hold.
+"""The form of a recipe: its fields, what can be wrong with it, and how its words are made fit to be shown.
 
-One Markdown file: YAML front matter between two `---` lines, then a body in sandboxed Jinja2. These models are the
-single source of the published JSON Schema (`recipe.schema.json`).
+Recipes are untrusted: one line stays one line, without control characters and without posing as the system.
 """
 
 from __future__ import annotations
 
+import difflib
+import json
+import re
+import unicodedata
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, field_validator
 
-from kubeez_mcp_local.cookbook.words import MAX_DESCRIPTION, MAX_TITLE, one_line
+from kubeez_mcp_local.errors import KubeezError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
-    from kubeez_mcp_local.cookbook.scalars import FieldPath
+
+FieldPath = tuple[str | int, ...]
+"""A field of the front matter, such as `("steps", 0, "with")`."""
+
+
+class RecipeError(KubeezError):
+    """A recipe file cannot be used as it is. Nothing was run and nothing was charged.
+
+    Attributes:
+        file: The file at fault, as its reader knows it.
+        line: Line in that file, counted from 1; 0 when the whole file is meant.
+        field: Dotted field such as `arguments.brief.type`; empty when no single field is at fault.
+        reason: What is wrong, with the value at fault and the allowed ones.
+    """
+
+    code = "invalid_recipe"
+
+    def __init__(self, file: str, line: int, field: str, reason: str, *, next_step: str = "") -> None:
+        place = f"{file}:{line}" if line else file
+        message = f"{place}: {field}: {reason}" if field else f"{place}: {reason}"
+        super().__init__(message, next_step=next_step or "Correct it and try again.")
+        self.file = file
+        self.line = line
+        self.field = field
+        self.reason = reason
+
+
+class UnknownRecipeError(KubeezError):
+    """There is no recipe of that name; the message lists near matches."""
+
+    code = "unknown_recipe"
+
+
+class TemplateError(KubeezError):
+    """A template or expression cannot be rendered: wrong syntax, an unknown name, or more work than is allowed.
+
+    Attributes:
+        reason: What is wrong.
+        line: Where in the template, counted from 1; 0 when that is not known.
+    """
+
+    code = "invalid_template"
+
+    def __init__(self, reason: str, *, line: int = 0) -> None:
+        super().__init__(f"Line {line} of the template: {reason}" if line > 1 else reason)
+        self.reason = reason
+        self.line = line
+
+
+def near(word: str, allowed: Iterable[str]) -> str:
+    """The sentence ` Did you mean …?`, or nothing when no allowed word is near."""
+    matches = difflib.get_close_matches(word, list(allowed), n=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(matches)}?" if matches else ""
+
+
+MAX_DESCRIPTION = 200
+MAX_TITLE = 80
+WITHHELD = "(withheld: it reads as instructions to the assistant, not as a description)"
+
+_ROLE_MARK = re.compile(r"<\|[^|>]{0,40}\|>|</?\s*[a-zA-Z_][^<>]{0,60}>|\[/?(?:INST|SYS|SYSTEM)\]|<<\s*/?SYS\s*>>")
+_ROLE_START = re.compile(r"(?:^|(?<=[.!?;#*]))[\s#*]*(?:system|assistant|developer|user|human)\s*(?:prompt)?\s*:", re.I)
+_ORDERS = re.compile(
+    r"\b(?:ignore|disregard|forget|override)\b.{0,40}\b(?:instruction|prompt|rule|polic|guideline|limit|confirmation)"
+    r"|\byou (?:are now|must now|must always)\b|\bdo not (?:ask|tell|confirm)\b|\bwithout (?:asking|confirm)",
+    re.I,
+)
+_PLAIN = re.compile(r"[A-Za-z0-9 ,.()'/&+-]*\Z")
+
+
+def one_line(text: str, limit: int = MAX_DESCRIPTION) -> str:
+    """`text` on one line of at most `limit` characters, without control, format or private-use characters."""
+    if len(text) <= limit and _PLAIN.match(text) and not _ORDERS.search(text):
+        return text.strip()
+    visible = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text[: limit * 8])
+    calm = " ".join(_ROLE_START.sub(" ", _ROLE_MARK.sub(" ", visible)).split())
+    if _ORDERS.search(calm):
+        return WITHHELD
+    return calm if len(calm) <= limit else calm[: limit - 1].rstrip() + "…"
+
 
 MAX_FILE_BYTES = 64 * 1024
 ArgumentType = Literal["string", "integer", "number", "boolean", "model", "ratio", "voice", "path", "list", "table"]
@@ -189,3 +270,31 @@ class Recipe:
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 0)
+
+
+def limits_in_words(argument: Argument) -> str:
+    """Its range or longest text, such as `1 to 200`, `at most 12 entries` or `at most 400 characters`; else nothing.
+
+    A list's or table's range counts its entries or rows.
+    """
+    low, high = argument.minimum, argument.maximum
+    if low is None and high is None:
+        return f"at most {argument.max_length:,} characters" if argument.max_length else ""
+    unit = {"list": " entries", "table": " rows"}.get(argument.type, "")
+    if low is None:
+        return f"at most {high:,.15g}{unit}"
+    return f"at least {low:,.15g}{unit}" if high is None else f"{low:,.15g} to {high:,.15g}{unit}"
+
+
+SCHEMA_FILE = Path(__file__).with_name("recipe.schema.json")
+
+
+def recipe_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of the front matter, generated from the models that check it."""
+    schema = FrontMatter.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Kubeez recipe", **schema}
+
+
+def schema_text() -> str:
+    """What `recipe.schema.json` must hold."""
+    return json.dumps(recipe_schema() | {"title": "Kubeez recipe"}, indent=2, ensure_ascii=False) + "\n"

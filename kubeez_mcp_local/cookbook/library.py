@@ -1,7 +1,8 @@
 """Finds recipes: in the pack, in the folders of the user, and among those that were added; later ones win.
 
 Nothing is read until it is asked for. A list costs one `stat` a file after the first time, so that an edited file
-shows on the next list. A broken file never breaks the list: it is named under `problems`.
+shows on the next list; what was read is kept on disk for the next process. A broken file never breaks the list: it is
+named under `problems`.
 """
 
 from __future__ import annotations
@@ -14,16 +15,62 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from kubeez_mcp_local.cookbook.format import MAX_FILE_BYTES, Origin, Recipe, Summary
-from kubeez_mcp_local.cookbook.index_cache import IndexCache, Stamp
-from kubeez_mcp_local.cookbook.parse import decode, parse_recipe, parse_summary
-from kubeez_mcp_local.cookbook.problems import RecipeError, UnknownRecipeError, near
-from kubeez_mcp_local.cookbook.words import one_line
+from pydantic import TypeAdapter, ValidationError
+
+from kubeez_mcp_local import __version__
+from kubeez_mcp_local.cookbook.format import (
+    MAX_FILE_BYTES,
+    Origin,
+    Recipe,
+    RecipeError,
+    Summary,
+    UnknownRecipeError,
+    near,
+    one_line,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from kubeez_mcp_local.cookbook.index_cache import Known
+
+Stamp = tuple[int, int]
+"""Time of the last change in nanoseconds, and size in bytes."""
+Known = dict[str, tuple[Stamp, Summary]]
+"""Front matter of recipe files by path."""
+
+
+class IndexCache:
+    """One file.
+
+    Args:
+        file: Where it is.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def load(self) -> Known:
+        """What was kept; empty when there is nothing, or nothing of this version. Blocking."""
+        try:
+            version, _, known = self._file.read_bytes().partition(b"\n")
+            return TypeAdapter(Known).validate_json(known) if version.decode() == __version__ else {}
+        except (OSError, ValidationError, UnicodeDecodeError):
+            return {}
+
+    def store(self, known: Mapping[str, tuple[Stamp, Summary]]) -> None:
+        """Keep `known`; a folder that cannot be written to only costs time. Blocking."""
+        rows = {
+            path: (stamp, summary.model_dump(mode="json", exclude_defaults=True))
+            for path, (stamp, summary) in known.items()
+        }
+        part = self._file.with_name(f"{self._file.name}.{os.getpid()}.part")
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(f"{__version__}\n{json.dumps(rows)}", encoding="utf-8")
+            part.replace(self._file)
+        except OSError:
+            part.unlink(missing_ok=True)
+
 
 MAX_FILES = 5_000
 PROVENANCE = "provenance.json"
@@ -240,6 +287,8 @@ def read_recipe(path: Path, origin: Origin | None = None) -> Recipe:
     Raises:
         RecipeError: It cannot be read or used.
     """
+    from kubeez_mcp_local.cookbook.parse import decode, parse_recipe  # the YAML reader costs more than most lists need
+
     return parse_recipe(decode(_read(path), str(path)), origin or Origin("folder", str(path.parent), path))
 
 
@@ -251,6 +300,8 @@ def _put(found: dict[str, Entry], entry: Entry) -> None:
 
 
 def _read_entry(path: Path, source: Source) -> Entry | RecipeError:
+    from kubeez_mcp_local.cookbook.parse import decode, parse_summary  # the YAML reader costs more than most lists need
+
     origin = Origin(source.kind, source.where, path)
     try:
         return Entry(parse_summary(decode(_read(path), str(path)), origin), origin)
@@ -305,3 +356,20 @@ def _stays_inside(path: Path, folder: Path) -> bool:
         return Path(os.path.realpath(path, strict=True)).is_relative_to(os.path.realpath(folder))
     except OSError:
         return False
+
+
+_WORD = re.compile(r"[a-z]{2,}")
+_FILLERS = frozenset({"and", "by", "every", "for", "from", "in", "of", "on", "the", "to", "with"})
+_ENOUGH = 2
+"""Words that must agree: one alone, such as `video`, says too little."""
+
+
+def fitting_recipes(intent: str, names: Iterable[str]) -> list[str]:
+    """Those of `names` that share two words or more with `intent`, the closest first; plurals count as singulars."""
+    wanted = _words(intent)
+    scores = {name: len(_words(name) & wanted) for name in names}
+    return sorted((name for name, score in scores.items() if score >= _ENOUGH), key=lambda name: (-scores[name], name))
+
+
+def _words(text: str) -> set[str]:
+    return {word.removesuffix("s") for word in _WORD.findall(text.lower())} - _FILLERS

@@ -1,11 +1,28 @@
-"""Turns the text of a recipe file into a `Recipe`, or says exactly what is wrong with it."""
+"""Turns the text of a recipe file into a `Recipe`, or says exactly what is wrong with it.
+
+Front matter is read stricter than YAML itself: no anchors, aliases, tags or second documents, and limits on depth and
+size, so that a small file cannot grow large in memory. Plain scalars follow the YAML 1.2 core schema: `16:9` and `no`
+stay text.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import yaml
 from pydantic import ValidationError
+from yaml.events import (
+    AliasEvent,
+    DocumentEndEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    StreamEndEvent,
+    StreamStartEvent,
+)
 
 from kubeez_mcp_local.cookbook.arguments import misfit
 from kubeez_mcp_local.cookbook.format import (
@@ -15,19 +32,144 @@ from kubeez_mcp_local.cookbook.format import (
     Expect,
     FrontMatter,
     Recipe,
+    RecipeError,
     Step,
     Summary,
+    near,
 )
-from kubeez_mcp_local.cookbook.problems import RecipeError, near
-from kubeez_mcp_local.cookbook.scalars import YamlProblem
+from kubeez_mcp_local.text import has_half_character
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pydantic import BaseModel
 
-    from kubeez_mcp_local.cookbook.format import Origin
-    from kubeez_mcp_local.cookbook.scalars import FieldPath
+    from kubeez_mcp_local.cookbook.format import FieldPath, Origin
+
+
+MAX_DEPTH = 12
+NO_VALUES: dict[str, Any] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
+WORDS: dict[str, Any] = NO_VALUES | dict.fromkeys(("true", "True", "TRUE"), True)
+WORDS |= dict.fromkeys(("false", "False", "FALSE"), False)
+_INTEGER = re.compile(r"[-+]?[0-9]{1,18}\Z")
+_FRACTION = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,3})?\Z")
+
+
+class YamlProblem(Exception):  # noqa: N818 - not an error for users: the caller turns it into a RecipeError
+    """What cannot be read, and the line (from 1) within the text given."""
+
+    def __init__(self, line: int, field: FieldPath, reason: str) -> None:
+        super().__init__(reason)
+        self.line = line
+        self.field = field
+        self.reason = reason
+
+
+def plain(text: str) -> Any:
+    """The value of an unquoted scalar under the YAML 1.2 core schema."""
+    if text in WORDS:
+        return WORDS[text]
+    if text[0] not in "+-.0123456789":
+        return text
+    if _INTEGER.match(text):
+        return int(text)
+    return float(text) if _FRACTION.match(text) else text
+
+
+try:
+    from yaml._yaml import CParser as Parser
+except ImportError:  # PyYAML was built without libyaml: slower, otherwise the same
+    from yaml import Loader as Parser  # type: ignore[assignment]
+
+MAX_VALUES = 5_000
+
+
+class _Reader:
+    def __init__(self, text: str) -> None:
+        self.next: Callable[[], Any] = Parser(text).get_event
+        self.lines: dict[FieldPath, int] = {}
+        self.values = 0
+        self.escapes = "\\" in text  # what is no escape has come through UTF-8
+
+    def document(self) -> Any:
+        event = self.next()
+        while isinstance(event, (StreamStartEvent, DocumentStartEvent)):
+            event = self.next()
+        if isinstance(event, StreamEndEvent):
+            return None
+        value = self.value(event, ())
+        event = self.next()
+        if isinstance(event, DocumentEndEvent):
+            event = self.next()
+        if not isinstance(event, StreamEndEvent):
+            raise YamlProblem(_line(event), (), "the front matter holds more than one YAML document")
+        return value
+
+    def value(self, event: Any, path: FieldPath) -> Any:
+        self.values += 1
+        if self.values > MAX_VALUES:
+            raise YamlProblem(_line(event), path, f"more than {MAX_VALUES:,} values")
+        kind = type(event)
+        if kind is AliasEvent or event.anchor is not None:
+            raise YamlProblem(_line(event), path, "YAML anchors (&) and aliases (*) are not allowed; write it out")
+        if event.tag is not None:
+            raise YamlProblem(_line(event), path, f"YAML tags such as {event.tag!r} are not allowed")
+        if kind is ScalarEvent:
+            self.check_characters(event, path)
+            return plain(event.value) if event.implicit[0] else event.value
+        if len(path) >= MAX_DEPTH:
+            raise YamlProblem(_line(event), path, f"nested more than {MAX_DEPTH} levels deep")
+        return self.mapping(path) if kind is MappingStartEvent else self.sequence(path)
+
+    def mapping(self, path: FieldPath) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        while type(event := self.next()) is not MappingEndEvent:
+            if type(event) is not ScalarEvent or event.anchor is not None or event.tag is not None:
+                raise YamlProblem(_line(event), path, "every key must be plain text")
+            self.check_characters(event, path)
+            key = event.value
+            inner = (*path, key)
+            if key in found:
+                raise YamlProblem(_line(event), inner, "given twice")
+            self.lines[inner] = _line(event)
+            found[key] = self.value(self.next(), inner)
+        return found
+
+    def check_characters(self, event: Any, path: FieldPath) -> None:
+        if self.escapes and has_half_character(event.value):
+            raise YamlProblem(_line(event), path, "holds half a character (an escape such as \\ud800)")
+
+    def sequence(self, path: FieldPath) -> list[Any]:
+        found: list[Any] = []
+        while type(event := self.next()) is not SequenceEndEvent:
+            inner = (*path, len(found))
+            self.lines[inner] = _line(event)
+            found.append(self.value(event, inner))
+        return found
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
+
+
+def read_yaml(text: str) -> tuple[Any, dict[FieldPath, int]]:
+    """Parse `text`; returns the value and the line (from 1) of each field.
+
+    Raises:
+        YamlProblem: Syntax, size, depth, duplicate keys, anchors, aliases or tags.
+    """
+    reader = _Reader(text)
+    try:
+        return reader.document(), reader.lines
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        reason = " ".join(str(part) for part in (error.context, error.problem) if part)
+        if mark and text.split("\n")[mark.line].startswith("\t"):
+            reason = "indent with spaces; tabs are not allowed"
+        raise YamlProblem(mark.line + 1 if mark else 1, (), f"not valid YAML: {reason}") from None
+    except yaml.YAMLError as error:
+        raise YamlProblem(1, (), f"not valid YAML: {error}") from None
+
 
 _MARK = "---"
 _KEY = re.compile(r"^[A-Za-z_][\w-]*\s*:", re.M)
@@ -103,7 +245,6 @@ def _without(head: str, sections: tuple[str, ...]) -> str:
 
 
 def _front(head: str, file: str, model: type[_Model], origin: Origin) -> tuple[_Model, dict[FieldPath, int]]:
-    from kubeez_mcp_local.cookbook.yaml_reader import read_yaml  # costs more to load than most lists need
 
     try:
         values, lines = read_yaml(head)

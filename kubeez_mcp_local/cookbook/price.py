@@ -11,16 +11,28 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from kubeez_mcp_local.cookbook.arguments import check_arguments
-from kubeez_mcp_local.cookbook.budget import Budget, budget_of, number
-from kubeez_mcp_local.cookbook.calls import PAID_TOOLS, READING_TOOLS, estimate_arguments, read
-from kubeez_mcp_local.cookbook.plan import arguments_of, calls_of, dependencies, hints_of, scope_for, wanted
+from kubeez_mcp_local.cookbook.steps import (
+    PAID_TOOLS,
+    READING_TOOLS,
+    Budget,
+    arguments_of,
+    budget_of,
+    calls_of,
+    dependencies,
+    estimate_arguments,
+    hints_of,
+    number,
+    read,
+    scope_for,
+    wanted,
+)
 from kubeez_mcp_local.errors import KubeezError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from kubeez_mcp_local.cookbook.calls import ToolCaller
     from kubeez_mcp_local.cookbook.format import Recipe, Step
+    from kubeez_mcp_local.cookbook.steps import ToolCaller
 
 MAX_COMBINATIONS = 32
 _EXAMPLE = "https://media.kubeez.com/images/example.png"

@@ -1,30 +1,280 @@
 """The sandbox in which a recipe's templates and expressions are evaluated.
 
 Recipes are untrusted text. The sandbox is an allow-list: of syntax (no macros, includes, blocks or calls other than
-`range`), of filters, and of attributes (keys of mappings and the loop's counters), and all work is metered.
+`range`), of filters, and of attributes (keys of mappings and the loop's counters). All work is counted as it is
+done, so that a hostile template stops soon instead of filling the machine.
 """
 
 from __future__ import annotations
 
 import functools
+import json
+import re
+import time
 from collections.abc import Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jinja2 import StrictUndefined, TemplateSyntaxError, UndefinedError, nodes
 from jinja2.exceptions import TemplateRuntimeError
+from jinja2.filters import FILTERS
 from jinja2.runtime import LoopContext, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
-from kubeez_mcp_local.cookbook.filters import recipe_filters
-from kubeez_mcp_local.cookbook.meter import MAX_TEXT, Meter, TooMuchWork, counted, meter, metered, weigh
-from kubeez_mcp_local.cookbook.problems import TemplateError, near
+from kubeez_mcp_local.cookbook.format import TemplateError, near
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from jinja2 import Template
     from jinja2.runtime import Context
+
+
+MAX_TEXT = 200_000
+MAX_NUMBER = 10**15
+
+
+class TooMuchWork(TemplateError):  # noqa: N818 - reads as what happened
+    """A template asked for more loops, text or time than a recipe may use."""
+
+    code = "template_too_costly"
+
+
+@dataclass(slots=True)
+class Allowance:
+    """What one rendering may still use: rounds of loops, characters built, seconds."""
+
+    clock: Callable[[], float] = time.monotonic
+    rounds: int = 20_000
+    characters: int = 5_000_000
+    entries: int = 500_000
+    seconds: float = 2.0
+    _deadline: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._deadline = self.clock() + self.seconds
+
+    def round(self) -> None:
+        self.rounds -= 1
+        if self.rounds < 0:
+            raise TooMuchWork("The template loops too often; 20,000 rounds are allowed in all.")
+        self.check_time()
+
+    def text(self, length: int) -> None:
+        if length > MAX_TEXT:
+            raise TooMuchWork(f"The template builds a text of {length:,} characters; {MAX_TEXT:,} are allowed.")
+        self.characters -= length
+        if self.characters < 0:
+            raise TooMuchWork("The template builds too much text.")
+        self.check_time()
+
+    def list(self, length: int) -> None:
+        self.entries -= length
+        if self.entries < 0:
+            raise TooMuchWork("The template builds lists that are too long or nested too often.")
+        self.check_time()
+
+    def check_time(self) -> None:
+        if self.clock() > self._deadline:
+            raise TooMuchWork(f"The template took longer than {self.seconds:g} s.")
+
+
+_current: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
+
+
+@contextmanager
+def within(allowance: Allowance) -> Iterator[Allowance]:
+    """Charge everything that renders inside to `allowance`."""
+    token = _current.set(allowance)
+    try:
+        yield allowance
+    finally:
+        _current.reset(token)
+
+
+def allowance() -> Allowance:
+    """The allowance of the rendering under way."""
+    return _current.get() or Allowance()
+
+
+def counted(values: Any) -> Iterator[Any]:
+    """`values`, each round of the loop over them charged."""
+    for value in values:
+        allowance().round()
+        yield value
+
+
+def weigh(value: Any) -> Any:
+    """`value`, charged by its size with all it holds; numbers beyond 10^15 are refused."""
+    if isinstance(value, str):
+        allowance().text(len(value))
+    elif isinstance(value, (list, tuple, dict)):
+        _weigh_nested(value)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) > MAX_NUMBER:
+        raise TooMuchWork("The template computes with numbers beyond 10^15.")
+    return value
+
+
+def _weigh_nested(value: Any) -> None:
+    """Charge every entry as often as it would be written: a list that holds itself many times is huge as text."""
+    charge = allowance()
+    waiting = [value]
+    while waiting:
+        entries = waiting.pop()
+        charge.list(len(entries) + 1)
+        inner = entries.values() if isinstance(entries, dict) else entries
+        waiting.extend(entry for entry in inner if isinstance(entry, (list, tuple, dict)))
+
+
+# Left out of Jinja's own: those that pad or format to any width (center, indent, format, wordwrap, filesizeformat),
+# reach attributes (attr), call others by name (map, select, reject), are random, or mark text as safe.
+_FROM_JINJA = (
+    "abs", "capitalize", "default", "d", "first", "float", "int", "last", "list", "lower", "max",
+    "min", "reverse", "sort", "string", "sum", "title", "trim", "unique", "upper", "urlencode", "wordcount",
+)  # fmt: skip
+
+
+def length(values: Any) -> int:
+    """How many entries there are; for a list that an export does not know yet, a phrase that says so."""
+    number = getattr(values, "number", None)
+    return number if isinstance(number, int) else len(values)
+
+
+def join(values: Any, separator: str = ", ") -> str:
+    """The values as one text."""
+    parts = [str(value) for value in values]
+    allowance().text(sum(map(len, parts)) + len(separator) * len(parts))
+    return str(separator).join(parts)
+
+
+def replace(text: Any, old: str, new: str) -> str:
+    """The text with each `old` replaced by `new`."""
+    source, old, new = str(text), str(old), str(new)
+    if not old:
+        raise TemplateError("replace: the text to replace is empty.")
+    allowance().text(len(source) + source.count(old) * max(len(new) - len(old), 0))
+    return source.replace(old, new)
+
+
+def rounded(value: Any, digits: int = 0) -> float | int:
+    """The number with at most 6 digits after the point."""
+    digits = min(max(int(digits), 0), 6)
+    return round(float(value), digits) if digits else round(float(value))
+
+
+def tojson(value: Any) -> str:
+    """The value as JSON."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def truncate(text: Any, length: int = 100) -> str:
+    """The text cut to `length` characters, ending in … when it was longer."""
+    source = str(text)
+    length = min(max(int(length), 1), MAX_TEXT)
+    return source if len(source) <= length else source[: length - 1].rstrip() + "…"
+
+
+def sentence(text: Any) -> str:
+    """The text with a full stop at its end, unless it ends like a sentence already; nothing for nothing."""
+    source = "" if text is None else str(text).strip()
+    ended = source.rstrip("\"')»”’").endswith((".", "!", "?", "…", "。", "！", "？"))
+    return source if ended or not source else f"{source}."
+
+
+def words(text: Any) -> list[str]:
+    """The entries of a text with commas, semicolons or lines between them."""
+    if isinstance(text, (list, tuple)):
+        return [str(entry) for entry in text]
+    return [part.strip() for part in re.split(r"[,;\n]", str(text)) if part.strip()]
+
+
+def lines(text: Any) -> list[str]:
+    """The lines of a text that are not empty."""
+    return [line.strip() for line in str(text).splitlines() if line.strip()]
+
+
+def slug(text: Any) -> str:
+    """The text as lower-case words joined by hyphens, at most 60 characters."""
+    return re.sub(r"[^a-z0-9]+", "-", str(text).lower()).strip("-")[:60].rstrip("-")
+
+
+def zipped(left: Any, right: Any) -> list[list[Any]]:
+    """Pairs of the entries of two lists, as long as the shorter one."""
+    return [list(pair) for pair in zip(left, right, strict=False)]
+
+
+def pairs(values: Any) -> list[list[Any]]:
+    """Each entry with the one after it: 1, 2, 3 becomes [1, 2], [2, 3]."""
+    entries = list(values)
+    return zipped(entries, entries[1:])
+
+
+def pluck(values: Any, key: str) -> list[Any]:
+    """The field `key` of each entry."""
+    return [value[key] for value in values]
+
+
+def outputs(results: Any) -> list[Any]:
+    """All outputs of a step's result, or of the list of results of a `for_each` step."""
+    found = results if isinstance(results, list) else [results]
+    return [output for result in found for output in result.get("outputs") or []]
+
+
+def script(text: Any, voices: Any) -> list[dict[str, str]]:
+    """Lines such as `Ann: Hello` as a dialogue; `voices` in the order in which the speakers appear."""
+    chosen = [str(voice) for voice in voices if voice]
+    spoken: list[dict[str, str]] = []
+    names: list[str] = []
+    for line in str(text).splitlines():
+        name, colon, said = line.partition(":")
+        if not colon or not said.strip():
+            name, said = (names[-1] if names else ""), line
+        if not said.strip():
+            continue
+        if name.strip() not in names:
+            names.append(name.strip())
+        spoken.append({"text": said.strip(), "voice": chosen[names.index(name.strip()) % len(chosen)]})
+    return spoken
+
+
+_OWN: Mapping[str, Callable[..., Any]] = {
+    "length": length,
+    "count": length,
+    "join": join,
+    "replace": replace,
+    "round": rounded,
+    "tojson": tojson,
+    "truncate": truncate,
+    "words": words,
+    "lines": lines,
+    "sentence": sentence,
+    "slug": slug,
+    "zip": zipped,
+    "pairs": pairs,
+    "pluck": pluck,
+    "outputs": outputs,
+    "script": script,
+}
+
+
+def recipe_filters() -> dict[str, Callable[..., Any]]:
+    """The filters by name, each charging the allowance for what goes in and what comes out."""
+    chosen = {name: FILTERS[name] for name in _FROM_JINJA} | dict(_OWN)
+    return {name: _weighed(function) for name, function in chosen.items()}
+
+
+def _weighed(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def charged(*arguments: Any, **options: Any) -> Any:
+        for argument in arguments:
+            weigh(argument)
+        return weigh(function(*arguments, **options))
+
+    return charged
+
 
 MAX_RANGE = 1_000
 _Result = TypeVar("_Result")
@@ -45,7 +295,7 @@ _WORDS = {
 
 
 class _Guard(NodeTransformer):
-    """Refuses syntax that is not on the list, and puts the meter into loops and joined text."""
+    """Refuses syntax that is not on the list, and puts the allowance into loops and joined text."""
 
     def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(node, _ALLOWED):
@@ -84,7 +334,7 @@ def _is_text(node: nodes.Node) -> bool:
 
 def _concat(parts: list[Any]) -> str:
     texts = [str(shown(part)) for part in parts]
-    meter().text(sum(map(len, texts)))
+    allowance().text(sum(map(len, texts)))
     return "".join(texts)
 
 
@@ -118,7 +368,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         if operator != "+" and (isinstance(left, sized) or isinstance(right, sized)):
             raise TemplateError(f"The operator {operator} works on numbers only.")
         if isinstance(left, sized) and isinstance(right, sized):
-            meter().text(len(left) + len(right))
+            allowance().text(len(left) + len(right))
         return weigh(super().call_binop(context, operator, weigh(left), weigh(right)))
 
     def getattr(self, obj: Any, attribute: str) -> Any:
@@ -148,7 +398,7 @@ def environment() -> _Sandbox:
     sandbox = _Sandbox(
         undefined=StrictUndefined,
         finalize=shown,
-        optimized=False,  # constants are computed when rendered, on the meter, not while compiling
+        optimized=False,  # constants are computed when rendered, on the allowance, not while compiling
         trim_blocks=True,
         lstrip_blocks=True,
         cache_size=0,
@@ -228,7 +478,7 @@ def condition(source: str | bool, values: Mapping[str, Any]) -> bool:
 
 
 def syntax_tree(source: str) -> nodes.Template:
-    """The checked syntax tree of a template, as written (without the meter).
+    """The checked syntax tree of a template, as written (without the allowance).
 
     Raises:
         TemplateError: Wrong syntax, or syntax that recipes cannot use.
@@ -264,7 +514,7 @@ def _expression(source: str) -> Template | None:
 
 def _guarded(run: Callable[[], _Result]) -> _Result:
     try:
-        with metered(Meter()):
+        with within(Allowance()):
             return run()
     except TemplateSyntaxError as error:
         reason = error.message or "cannot be read"

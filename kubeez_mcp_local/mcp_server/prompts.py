@@ -128,7 +128,7 @@ def _prompt(entry: Entry) -> Prompt:
 def _described(argument: Argument) -> str:
     """The description with what clients would otherwise not see: choices, limits and default."""
     from kubeez_mcp_local.cookbook.arguments import as_text
-    from kubeez_mcp_local.cookbook.limits import limits_in_words
+    from kubeez_mcp_local.cookbook.format import limits_in_words
 
     extras = []
     if argument.choices:

@@ -69,9 +69,8 @@ class Recipes:
             RecipeError: It cannot be rendered.
             LedgerError: What was spent today cannot be read.
         """
-        from kubeez_mcp_local.cookbook.arguments import check_arguments
+        from kubeez_mcp_local.cookbook.arguments import check_arguments, table_reader
         from kubeez_mcp_local.cookbook.render import render_prompt
-        from kubeez_mcp_local.cookbook.tables import table_reader
 
         def checked() -> dict[str, Any]:
             return check_arguments(recipe.front, given, read_table=table_reader(bridge.settings.input_dirs))

@@ -77,7 +77,7 @@ class Skill:
     @property
     def front_matter(self) -> Any:
         """What `SKILL.md` says at its top; a listing has to say exactly the same."""
-        from kubeez_mcp_local.cookbook.yaml_reader import read_yaml
+        from kubeez_mcp_local.cookbook.parse import read_yaml
 
         front, _ = read_yaml(self.files["SKILL.md"].removeprefix("---\n").partition("\n---\n")[0])
         return front
@@ -141,7 +141,7 @@ class SkillsOverMcp(Extension):
 
     def _find(self, name: str) -> Skill | None:
         """The skill of that name. A recipe that cannot be rendered is none: it is reported among the recipes."""
-        from kubeez_mcp_local.cookbook.export.skill import skill_files
+        from kubeez_mcp_local.cookbook.export.documents import skill_files
 
         if name in skill_names():
             return Skill(name, {"SKILL.md": skill_text(name)})

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.bridge.caller import Caller
-    from kubeez_mcp_local.cookbook.calls import ToolCaller
     from kubeez_mcp_local.cookbook.format import Recipe
+    from kubeez_mcp_local.cookbook.steps import ToolCaller
     from kubeez_mcp_local.runs.client import LocalClient, ServerFactory
     from kubeez_mcp_local.runs.prepare import Prepared
     from kubeez_mcp_local.runs.run import RunEvent, RunReport
@@ -198,8 +198,7 @@ class ActiveRuns:
 
     async def _with_samples(self, recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:
         """`given`, with the recipe's own examples for required arguments that are missing."""
-        from kubeez_mcp_local.cookbook.check import example_values
-        from kubeez_mcp_local.cookbook.samples import Samples
+        from kubeez_mcp_local.cookbook.check import Samples, example_values
 
         samples = Samples(self._bridge.settings.state_dir / "rehearsals" / "samples")
         examples = await anyio.to_thread.run_sync(example_values, recipe, samples)

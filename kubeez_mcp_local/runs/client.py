@@ -1,6 +1,6 @@
 """An MCP client inside this process: whoever uses it can do what any client can do, and nothing else.
 
-Recipes and the command line call tools through it. It is a `cookbook.calls.ToolCaller`.
+Recipes and the command line call tools through it. It is a `cookbook.steps.ToolCaller`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mcp.types import ElicitResult, Implementation
 
 from kubeez_mcp_local import __version__
 from kubeez_mcp_local.bridge.caller import RECIPE, RUN
-from kubeez_mcp_local.cookbook.calls import ToolCallError
+from kubeez_mcp_local.cookbook.steps import ToolCallError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anyio
 import anyio.to_thread
 
-from kubeez_mcp_local.cookbook.calls import ToolCallError
+from kubeez_mcp_local.cookbook.steps import ToolCallError
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.order import RunCall
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from kubeez_mcp_local.cookbook.calls import ToolCaller
-    from kubeez_mcp_local.cookbook.plan import Call
     from kubeez_mcp_local.cookbook.price import Quotes
+    from kubeez_mcp_local.cookbook.steps import Call, ToolCaller
     from kubeez_mcp_local.jobs.budget import RunSpend
     from kubeez_mcp_local.runs.journal import Journal
 

@@ -14,13 +14,10 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
-from kubeez_mcp_local.cookbook.arguments import check_arguments
-from kubeez_mcp_local.cookbook.budget import Budget, budget_of, number
-from kubeez_mcp_local.cookbook.calls import PAID_TOOLS
-from kubeez_mcp_local.cookbook.plan import deciding
+from kubeez_mcp_local.cookbook.arguments import check_arguments, table_reader
+from kubeez_mcp_local.cookbook.format import RecipeError
 from kubeez_mcp_local.cookbook.price import PriceList, price_recipe
-from kubeez_mcp_local.cookbook.problems import RecipeError
-from kubeez_mcp_local.cookbook.tables import table_reader
+from kubeez_mcp_local.cookbook.steps import PAID_TOOLS, Budget, budget_of, deciding, number
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.jobs.failures import over_run_ceiling
 from kubeez_mcp_local.runs.journal import Record, RunId, digest, file_of, is_taken
@@ -31,8 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kubeez_mcp_local.bridge import Bridge
-    from kubeez_mcp_local.cookbook.calls import ToolCaller
     from kubeez_mcp_local.cookbook.format import Recipe
+    from kubeez_mcp_local.cookbook.steps import ToolCaller
     from kubeez_mcp_local.jobs.budget import RunSpend
     from kubeez_mcp_local.runs.journal import Outcome
     from kubeez_mcp_local.runs.payments import Books

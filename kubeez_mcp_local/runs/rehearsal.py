@@ -6,8 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.bridge import Bridge
-from kubeez_mcp_local.cookbook.budget import number, scope_of
-from kubeez_mcp_local.cookbook.calls import PAID_TOOLS
+from kubeez_mcp_local.cookbook.steps import PAID_TOOLS, number, scope_of
 from kubeez_mcp_local.runs.client import LocalClient
 from kubeez_mcp_local.settings import DEFAULT_BASE_URL
 

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 import anyio.to_thread
 
-from kubeez_mcp_local.cookbook.budget import number
-from kubeez_mcp_local.cookbook.calls import PAID_TOOLS, read
-from kubeez_mcp_local.cookbook.plan import (
+from kubeez_mcp_local.cookbook.format import RecipeError, TemplateError
+from kubeez_mcp_local.cookbook.price import Quotes
+from kubeez_mcp_local.cookbook.steps import (
+    PAID_TOOLS,
     Call,
     arguments_of,
     calls_of,
     dependencies,
     hints_of,
+    number,
+    read,
     scope_for,
     wanted,
 )
-from kubeez_mcp_local.cookbook.price import Quotes
-from kubeez_mcp_local.cookbook.problems import RecipeError, TemplateError
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.runs.journal import Journal, JournalError, RunTakenError
 from kubeez_mcp_local.runs.payments import BUDGET_REACHED, Payer, charged
@@ -30,9 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
-    from kubeez_mcp_local.cookbook.budget import Budget
-    from kubeez_mcp_local.cookbook.calls import ToolCaller
     from kubeez_mcp_local.cookbook.format import Recipe, Step
+    from kubeez_mcp_local.cookbook.steps import Budget, ToolCaller
     from kubeez_mcp_local.runs.journal import RunId
     from kubeez_mcp_local.runs.payments import Books
 

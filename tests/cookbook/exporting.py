@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kubeez_mcp_local.cookbook.export import export_recipe, write_files
+from kubeez_mcp_local.cookbook.export.documents import export_recipe, write_files
 from kubeez_mcp_local.cookbook.format import Origin, Recipe
 from kubeez_mcp_local.cookbook.library import Library
 from kubeez_mcp_local.cookbook.parse import parse_recipe

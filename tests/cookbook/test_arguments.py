@@ -62,7 +62,7 @@ def test_typed_values_are_taken_as_they_are() -> None:
         ({"brief": ""}, "brief: is missing: The brief"),
         ({"brief": "x" * 21}, "brief: has 21 characters; at most 20"),
         ({"brief": ["x"]}, "brief: must be text, not list"),
-        ({"brief": "a\x00b"}, "brief: holds a NUL"),
+        ({"brief": "a\x00b"}, "brief: holds the control character"),
         ({"count": "many"}, "count: must be a whole number, not 'many'"),
         ({"count": "6"}, "count: is 6; at most 5"),
         ({"count": 0}, "count: is 0; at least 1"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from kubeez_mcp_local.cookbook.export import FORMATS, export_recipe, write_files
+from kubeez_mcp_local.cookbook.export.documents import FORMATS, export_recipe, write_files
 from kubeez_mcp_local.cookbook.library import Library
 from kubeez_mcp_local.errors import InvalidArgumentError
 from tests.cookbook.exporting import PACK, recipe_of

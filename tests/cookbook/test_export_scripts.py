@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kubeez_mcp_local.cookbook.arguments import check_arguments
-from kubeez_mcp_local.cookbook.check import sample_arguments
-from kubeez_mcp_local.cookbook.export import export_recipe, write_files
+from kubeez_mcp_local.cookbook.check import Samples, sample_arguments
+from kubeez_mcp_local.cookbook.export.documents import export_recipe, write_files
 from kubeez_mcp_local.cookbook.export.python_script import python_script
 from kubeez_mcp_local.cookbook.library import Library
-from kubeez_mcp_local.cookbook.samples import Samples
 from tests.cookbook.exporting import (
     PACK,
     SCRIPTS,

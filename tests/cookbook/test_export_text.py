@@ -9,9 +9,9 @@ import pytest
 
 from kubeez_mcp_local.cookbook.arguments import check_arguments
 from kubeez_mcp_local.cookbook.check import sample_arguments
-from kubeez_mcp_local.cookbook.export import export_recipe, write_files
-from kubeez_mcp_local.cookbook.export.calls_rest import REST_CALLS, NotExportableError
+from kubeez_mcp_local.cookbook.export.documents import export_recipe, write_files
 from kubeez_mcp_local.cookbook.export.python_script import python_script
+from kubeez_mcp_local.cookbook.export.to_python import REST_CALLS, NotExportableError
 from kubeez_mcp_local.cookbook.library import Library
 from kubeez_mcp_local.rest.routes import ROUTES
 from tests.cookbook.exporting import needs_shell_tools, recipe_of, run

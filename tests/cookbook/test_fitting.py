@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kubeez_mcp_local.cookbook.fitting import fitting_recipes
-from kubeez_mcp_local.cookbook.library import Library
+from kubeez_mcp_local.cookbook.library import Library, fitting_recipes
 
 PACK = list(Library.of().index().entries)
 

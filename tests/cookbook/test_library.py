@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kubeez_mcp_local.cookbook.format import RecipeError, UnknownRecipeError
 from kubeez_mcp_local.cookbook.library import Library, Source, pack_folder
-from kubeez_mcp_local.cookbook.problems import RecipeError, UnknownRecipeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kubeez_mcp_local.cookbook.check import check_recipe
+from kubeez_mcp_local.cookbook.drafts import starter, write_starter
 from kubeez_mcp_local.cookbook.library import read_recipe
-from kubeez_mcp_local.cookbook.new import starter, write_starter
 from kubeez_mcp_local.errors import InvalidArgumentError
 
 if TYPE_CHECKING:

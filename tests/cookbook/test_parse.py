@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kubeez_mcp_local.cookbook.format import MAX_FILE_BYTES, Origin
+from kubeez_mcp_local.cookbook.format import MAX_FILE_BYTES, Origin, RecipeError
 from kubeez_mcp_local.cookbook.parse import decode, parse_recipe, parse_summary
-from kubeez_mcp_local.cookbook.problems import RecipeError
 
 ORIGIN = Origin("draft", "a test")
 

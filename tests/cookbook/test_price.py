@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from kubeez_mcp_local.cookbook.calls import ToolCallError
 from kubeez_mcp_local.cookbook.format import Origin, Recipe
 from kubeez_mcp_local.cookbook.parse import parse_recipe
 from kubeez_mcp_local.cookbook.price import price_recipe
+from kubeez_mcp_local.cookbook.steps import ToolCallError
 
 pytestmark = pytest.mark.anyio
 

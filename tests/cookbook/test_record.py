@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kubeez_mcp_local.cookbook.check import check_recipe, sample_arguments
+from kubeez_mcp_local.cookbook.drafts import MAX_JOBS, RecordedJob, record_recipe
 from kubeez_mcp_local.cookbook.format import Origin, Recipe
 from kubeez_mcp_local.cookbook.parse import parse_recipe
-from kubeez_mcp_local.cookbook.record import MAX_JOBS, RecordedJob, record_recipe
 from kubeez_mcp_local.errors import InvalidArgumentError
 from tests.recipe_tools import run_of
 

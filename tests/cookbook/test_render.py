@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kubeez_mcp_local.cookbook.arguments import check_arguments
-from kubeez_mcp_local.cookbook.format import Origin
+from kubeez_mcp_local.cookbook.format import Origin, RecipeError
 from kubeez_mcp_local.cookbook.parse import parse_recipe
-from kubeez_mcp_local.cookbook.problems import RecipeError
 from kubeez_mcp_local.cookbook.render import PromptFacts, render_prompt
 
 FACTS = PromptFacts("live", 1234.5, per_call=500, per_day=2000, spent_today=150)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from kubeez_mcp_local.cookbook.samples import Samples
+from kubeez_mcp_local.cookbook.check import Samples
 from kubeez_mcp_local.errors import InvalidArgumentError
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kubeez_mcp_local.cookbook.schema import SCHEMA_FILE, recipe_schema, schema_text
+from kubeez_mcp_local.cookbook.format import SCHEMA_FILE, recipe_schema, schema_text
 
 
 def test_the_published_schema_is_up_to_date() -> None:

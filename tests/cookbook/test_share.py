@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kubeez_mcp_local.cookbook.git import GitError, GitSource, variables_for_git
 from kubeez_mcp_local.cookbook.library import Library
-from kubeez_mcp_local.cookbook.share import ShareError, Sharing
+from kubeez_mcp_local.cookbook.share import GitError, GitSource, ShareError, Sharing, variables_for_git
 from kubeez_mcp_local.errors import InvalidArgumentError
 
 if TYPE_CHECKING:

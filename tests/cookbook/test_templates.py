@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kubeez_mcp_local.cookbook.problems import TemplateError
+from kubeez_mcp_local.cookbook.format import TemplateError
 from kubeez_mcp_local.cookbook.templates import condition, evaluate, evaluate_all, render
 
 VALUES: dict[str, Any] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kubeez_mcp_local.cookbook.words import WITHHELD, one_line
+from kubeez_mcp_local.cookbook.format import WITHHELD, one_line
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kubeez_mcp_local.cookbook.scalars import YamlProblem
-from kubeez_mcp_local.cookbook.yaml_reader import MAX_VALUES, read_yaml
+from kubeez_mcp_local.cookbook.parse import MAX_VALUES, YamlProblem, read_yaml
 
 
 @pytest.mark.parametrize(

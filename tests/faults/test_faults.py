@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from kubeez_mcp_local.bridge import Bridge
-from kubeez_mcp_local.cookbook.calls import ToolCallError
+from kubeez_mcp_local.cookbook.steps import ToolCallError
 from kubeez_mcp_local.jobs.reconcile import Reconciler
 from kubeez_mcp_local.mcp_server.server import KubeezServer
 from kubeez_mcp_local.runs.client import LocalClient

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kubeez_mcp_local.cookbook.arguments import check_arguments
-from kubeez_mcp_local.cookbook.format import Origin, Recipe
+from kubeez_mcp_local.cookbook.format import Origin, Recipe, RecipeError
 from kubeez_mcp_local.cookbook.parse import parse_recipe
-from kubeez_mcp_local.cookbook.problems import RecipeError
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.jobs.failures import CeilingError
 from kubeez_mcp_local.jobs.order import RunCall

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kubeez_mcp_local.bridge import Bridge
-from kubeez_mcp_local.cookbook.budget import budget_of
-from kubeez_mcp_local.cookbook.check import check_recipe, sample_arguments
+from kubeez_mcp_local.cookbook.check import Samples, check_recipe, sample_arguments
 from kubeez_mcp_local.cookbook.format import Origin
 from kubeez_mcp_local.cookbook.library import Library
 from kubeez_mcp_local.cookbook.parse import parse_recipe
 from kubeez_mcp_local.cookbook.price import price_recipe
-from kubeez_mcp_local.cookbook.samples import Samples
+from kubeez_mcp_local.cookbook.steps import budget_of
 from kubeez_mcp_local.mcp_server.server import KubeezServer
 from kubeez_mcp_local.runs.client import LocalClient
 from kubeez_mcp_local.runs.rehearsal import judge

@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kubeez_mcp_local.cookbook.arguments import check_arguments
-from kubeez_mcp_local.cookbook.budget import Budget, budget_of
-from kubeez_mcp_local.cookbook.calls import ToolCallError
-from kubeez_mcp_local.cookbook.format import Origin, Recipe
+from kubeez_mcp_local.cookbook.format import Origin, Recipe, RecipeError
 from kubeez_mcp_local.cookbook.parse import parse_recipe
-from kubeez_mcp_local.cookbook.plan import deciding
-from kubeez_mcp_local.cookbook.problems import RecipeError
+from kubeez_mcp_local.cookbook.steps import Budget, ToolCallError, budget_of, deciding
 from kubeez_mcp_local.jobs.order import RunCall
 from kubeez_mcp_local.runs.journal import Journal, JournalError, RunMismatchError
 from tests.recipe_tools import run_of

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.cli.main import Options
     from kubeez_mcp_local.cookbook.check import Finding
-    from kubeez_mcp_local.cookbook.format import Recipe
+    from kubeez_mcp_local.cookbook.format import Recipe, RecipeError
     from kubeez_mcp_local.cookbook.library import Index, Library
-    from kubeez_mcp_local.cookbook.problems import RecipeError
     from kubeez_mcp_local.runs.run import RunReport
     from kubeez_mcp_local.settings import Settings
 
@@ -125,7 +124,7 @@ def _in_file(path: Path) -> Recipe | RecipeError:
 
 
 def _tried(read: Callable[[], Recipe]) -> Recipe | RecipeError:
-    from kubeez_mcp_local.cookbook.problems import RecipeError
+    from kubeez_mcp_local.cookbook.format import RecipeError
 
     try:
         return read()
@@ -135,7 +134,7 @@ def _tried(read: Callable[[], Recipe]) -> Recipe | RecipeError:
 
 def _check(settings: Settings, one: Recipe | RecipeError, *, rehearsal: bool, now: Callable[[str], None]) -> Checked:
     from kubeez_mcp_local.cookbook.check import check_recipe
-    from kubeez_mcp_local.cookbook.problems import RecipeError
+    from kubeez_mcp_local.cookbook.format import RecipeError
     from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
 
     if isinstance(one, RecipeError):
@@ -150,8 +149,7 @@ def _check(settings: Settings, one: Recipe | RecipeError, *, rehearsal: bool, no
 
 async def _rehearsed(settings: Settings, recipe: Recipe) -> tuple[list[Finding], RunReport | None]:
     """What a rehearsal with the recipe's own examples finds."""
-    from kubeez_mcp_local.cookbook.check import Finding, example_values
-    from kubeez_mcp_local.cookbook.samples import Samples
+    from kubeez_mcp_local.cookbook.check import Finding, Samples, example_values
     from kubeez_mcp_local.mcp_server.server import KubeezServer
     from kubeez_mcp_local.runs.prepare import prepare_run
     from kubeez_mcp_local.runs.rehearsal import judge, rehearsal
@@ -177,7 +175,7 @@ async def _rehearsed(settings: Settings, recipe: Recipe) -> tuple[list[Finding],
 
 def _as_finding(error: KubeezError, recipe: Recipe | None = None) -> Finding:
     from kubeez_mcp_local.cookbook.check import Finding
-    from kubeez_mcp_local.cookbook.problems import RecipeError
+    from kubeez_mcp_local.cookbook.format import RecipeError
 
     if isinstance(error, RecipeError):
         return Finding("error", error.file, error.line, error.field, error.reason)

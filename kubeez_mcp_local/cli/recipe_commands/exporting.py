@@ -41,7 +41,7 @@ def export(options: Options, asked: Asked, form: str, output: str, overwrite: bo
 
     Only `--to curl` takes the recipe's arguments: it is written for exactly these. The other forms keep them open.
     """
-    from kubeez_mcp_local.cookbook.export import export_recipe, write_files
+    from kubeez_mcp_local.cookbook.export.documents import export_recipe, write_files
 
     arguments = _arguments(options.settings(mode="sandbox"), asked, form)
     files = export_recipe(asked.recipe, form, arguments)
@@ -60,8 +60,7 @@ def export(options: Options, asked: Asked, form: str, output: str, overwrite: bo
 
 def _arguments(settings: Settings, asked: Asked, form: str) -> dict[str, Any]:
     """The checked arguments that a form is written for; none where it keeps them open."""
-    from kubeez_mcp_local.cookbook.arguments import check_arguments
-    from kubeez_mcp_local.cookbook.tables import table_reader
+    from kubeez_mcp_local.cookbook.arguments import check_arguments, table_reader
 
     if form == "curl":
         return check_arguments(asked.recipe.front, asked.given, read_table=table_reader(settings.input_dirs))

@@ -12,15 +12,14 @@ from kubeez_mcp_local.cli.recipe_commands.finding import library_of
 from kubeez_mcp_local.cli.recipe_commands.options import shown_value
 from kubeez_mcp_local.cli.running import run
 from kubeez_mcp_local.cli.terminal import plain, print_json, remarks, results, shown
-from kubeez_mcp_local.cookbook.limits import limits_in_words
+from kubeez_mcp_local.cookbook.format import limits_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kubeez_mcp_local.cli.main import Options
-    from kubeez_mcp_local.cookbook.format import Argument, Recipe, Summary
+    from kubeez_mcp_local.cookbook.format import Argument, Recipe, RecipeError, Summary
     from kubeez_mcp_local.cookbook.library import Entry
-    from kubeez_mcp_local.cookbook.problems import RecipeError
     from kubeez_mcp_local.settings import Settings
 
 
@@ -123,8 +122,7 @@ def show(options: Options, asked: Asked, prompt: bool, as_json: bool) -> None:
 
 async def _prompt(settings: Settings, asked: Asked) -> str:
     from kubeez_mcp_local.bridge import Bridge
-    from kubeez_mcp_local.cookbook.arguments import check_arguments
-    from kubeez_mcp_local.cookbook.tables import table_reader
+    from kubeez_mcp_local.cookbook.arguments import check_arguments, table_reader
     from kubeez_mcp_local.mcp_server.recipes import Recipes
 
     async with Bridge(settings) as bridge:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubeez_mcp_local.cli.terminal import plain
-from kubeez_mcp_local.cookbook.limits import limits_in_words
+from kubeez_mcp_local.cookbook.format import limits_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

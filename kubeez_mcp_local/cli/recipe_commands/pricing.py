@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from kubeez_mcp_local.cli.main import Options
-    from kubeez_mcp_local.cookbook.budget import Budget
     from kubeez_mcp_local.cookbook.price import PriceList
+    from kubeez_mcp_local.cookbook.steps import Budget
     from kubeez_mcp_local.settings import Settings
 
 
@@ -43,10 +43,9 @@ def price(context: click.Context, asked: Asked, mode: str | None, as_json: bool)
 
 async def _priced(settings: Settings, asked: Asked) -> PriceList:
     from kubeez_mcp_local.bridge import Bridge
-    from kubeez_mcp_local.cookbook.arguments import check_arguments
+    from kubeez_mcp_local.cookbook.arguments import check_arguments, table_reader
+    from kubeez_mcp_local.cookbook.format import RecipeError
     from kubeez_mcp_local.cookbook.price import price_recipe
-    from kubeez_mcp_local.cookbook.problems import RecipeError
-    from kubeez_mcp_local.cookbook.tables import table_reader
     from kubeez_mcp_local.mcp_server.server import KubeezServer
     from kubeez_mcp_local.runs.client import LocalClient
 
@@ -82,7 +81,7 @@ def price_table(prices: PriceList) -> Table:
     """A price list for people."""
     from rich.table import Table
 
-    from kubeez_mcp_local.cookbook.calls import PAID_TOOLS
+    from kubeez_mcp_local.cookbook.steps import PAID_TOOLS
 
     ranges = any(_spread(step.low, step.high) for step in prices.steps)
     table = Table("step", "tool", "model", box=None, header_style="bold")
@@ -109,7 +108,7 @@ def price_table(prices: PriceList) -> Table:
 
 def shortfall(credits_: float | None, budget: Budget) -> str:
     """How a price does not fit into a budget, in one sentence; empty when it does."""
-    from kubeez_mcp_local.cookbook.budget import number
+    from kubeez_mcp_local.cookbook.steps import number
 
     note = f" {budget.note}" if budget.note else ""
     if credits_ is None:
@@ -120,7 +119,7 @@ def shortfall(credits_: float | None, budget: Budget) -> str:
 
 
 def _verdict(prices: PriceList) -> str:
-    from kubeez_mcp_local.cookbook.budget import number
+    from kubeez_mcp_local.cookbook.steps import number
 
     missing = shortfall(prices.credits, prices.budget)
     if missing:
@@ -130,7 +129,7 @@ def _verdict(prices: PriceList) -> str:
 
 
 def _credits(credits_: float | None) -> str:
-    from kubeez_mcp_local.cookbook.budget import number
+    from kubeez_mcp_local.cookbook.steps import number
 
     return "unknown" if credits_ is None else number(credits_)
 

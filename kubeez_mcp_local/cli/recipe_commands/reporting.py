@@ -64,7 +64,7 @@ def show_report(report: RunReport) -> None:
 def _costs(report: RunReport) -> None:
     from rich.table import Table
 
-    from kubeez_mcp_local.cookbook.budget import number
+    from kubeez_mcp_local.cookbook.steps import number
 
     table = Table("step", "tool", "calls", box=None, header_style="bold")
     table.add_column("credits", justify="right")

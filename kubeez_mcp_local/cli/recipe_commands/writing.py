@@ -35,8 +35,8 @@ _PROGRAM = "kubeez-mcp-local recipes"
 def new(options: Options, name: str, title: str, folder: Path | None, override: bool) -> None:
     """Start a recipe called NAME: a small one that works as it is, to change."""
     from kubeez_mcp_local.bridge import Bridge
-    from kubeez_mcp_local.cookbook.new import recipe_folder, refuse_hiding, write_starter
-    from kubeez_mcp_local.cookbook.schema import SCHEMA_FILE
+    from kubeez_mcp_local.cookbook.drafts import recipe_folder, refuse_hiding, write_starter
+    from kubeez_mcp_local.cookbook.format import SCHEMA_FILE
 
     settings = options.settings(mode="sandbox")
     if folder is None and not override:
@@ -68,7 +68,7 @@ def save(
     JOB is an id or its unambiguous beginning; see `kubeez-mcp-local jobs list`. Prompts become arguments, and jobs
     that use results of others are chained.
     """
-    from kubeez_mcp_local.cookbook.new import refuse_hiding
+    from kubeez_mcp_local.cookbook.drafts import refuse_hiding
 
     settings = options.settings()
     if folder is None and not override:
@@ -76,7 +76,7 @@ def save(
 
     async def draft() -> Path:
         from kubeez_mcp_local.bridge import Bridge
-        from kubeez_mcp_local.cookbook.new import recipe_folder, save_draft
+        from kubeez_mcp_local.cookbook.drafts import recipe_folder, save_draft
 
         async with Bridge(settings) as bridge:
             target = folder or recipe_folder(bridge)

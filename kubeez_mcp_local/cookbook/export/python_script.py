@@ -1,4 +1,4 @@
-"""A recipe as a plain Python script against the REST API: httpx, the standard library, and nothing of this package."""
+"""A recipe as a Python script against the REST API, with the recipe's arguments as its options."""
 
 from __future__ import annotations
 
@@ -7,15 +7,182 @@ import re
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from kubeez_mcp_local.cookbook.calls import PAID_TOOLS
-from kubeez_mcp_local.cookbook.export.calls_rest import IMPLIED_TOOLS, NotExportableError, rest_call
-from kubeez_mcp_local.cookbook.export.python_options import options_source
-from kubeez_mcp_local.cookbook.export.script_helpers import helper_sources
-from kubeez_mcp_local.cookbook.export.to_python import ToPython, variable
-from kubeez_mcp_local.cookbook.plan import deciding, dependencies
+from kubeez_mcp_local.cookbook.export.to_python import (
+    IMPLIED_TOOLS,
+    NotExportableError,
+    ToPython,
+    rest_call,
+    variable,
+)
+from kubeez_mcp_local.cookbook.format import limits_in_words
+from kubeez_mcp_local.cookbook.steps import PAID_TOOLS, deciding, dependencies
 
 if TYPE_CHECKING:
-    from kubeez_mcp_local.cookbook.format import Recipe, Step
+    from collections.abc import Collection
+
+    from kubeez_mcp_local.cookbook.format import Argument, Recipe, Step
+
+
+_SOURCES = {
+    "text": '''def text(value: Any) -> str:
+    """A value in a prompt: nothing for None."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)''',
+    "words": '''def words(value: Any) -> list[str]:
+    """The entries of a text with commas, semicolons or lines between them."""
+    if isinstance(value, list):
+        return [str(entry) for entry in value]
+    return [part.strip() for part in re.split(r"[,;\\n]", str(value)) if part.strip()]''',
+    "lines": '''def lines(value: Any) -> list[str]:
+    """The lines of a text that are not empty."""
+    return [line.strip() for line in str(value).splitlines() if line.strip()]''',
+    "sentence": '''def sentence(value: Any) -> str:
+    """A text with a full stop at its end, unless it ends like a sentence already."""
+    source = "" if value is None else str(value).strip()
+    ended = source.rstrip("\\"')»”’").endswith((".", "!", "?", "…", "。", "！", "？"))
+    return source if ended or not source else f"{source}."''',
+    "slug": '''def slug(value: Any) -> str:
+    """A text as lower-case words joined by hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", str(value).lower()).strip("-")[:60].rstrip("-")''',
+    "pairs": '''def pairs(values: Any) -> list[list[Any]]:
+    """Each entry with the one after it."""
+    entries_ = list(values)
+    return [list(pair) for pair in zip(entries_, entries_[1:])]''',
+    "outputs": '''def outputs(results: Any) -> list[Any]:
+    """All outputs of one job or of several."""
+    found = results if isinstance(results, list) else [results]
+    return [output for result in found for output in result.get("outputs") or []]''',
+    "truncate": '''def truncate(value: Any, length: int = 100) -> str:
+    """A text cut to `length` characters."""
+    source = str(value)
+    return source if len(source) <= length else source[: length - 1].rstrip() + "…"''',
+    "script": '''def script(value: Any, voices: list[str]) -> list[dict[str, str]]:
+    """Lines such as `Ann: Hello` as a dialogue; voices in the order in which the speakers appear."""
+    spoken: list[dict[str, str]] = []
+    names: list[str] = []
+    for line in str(value).splitlines():
+        name, colon, said = line.partition(":")
+        if not colon or not said.strip():
+            name, said = (names[-1] if names else ""), line
+        if not said.strip():
+            continue
+        if name.strip() not in names:
+            names.append(name.strip())
+        spoken.append({"text": said.strip(), "voice": voices[names.index(name.strip()) % len(voices)]})
+    return spoken''',
+    "entries": '''def entries(value: str) -> list[str]:
+    """A list given as text with commas, semicolons or lines between the entries."""
+    return [part.strip() for part in re.split(r"[,;\\n]", value) if part.strip()]''',
+    "table": '''def table(value: str) -> list[dict[str, str]]:
+    """Rows of a CSV file, or of CSV text, by column name."""
+    try:
+        data = value if "\\n" in value.strip() else Path(value).expanduser().read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    delimiter = max(",;\\t", key=data.lstrip().split("\\n", 1)[0].count)
+    rows = [row for row in csv.reader(io.StringIO(data.strip()), delimiter=delimiter) if any(row)]
+    if len(rows) < 2:
+        raise argparse.ArgumentTypeError("has no rows below the column names")
+    names = ["_".join(re.findall(r"\\w+", name.lower())) for name in rows[0]]
+    return [dict(zip(names, [cell.strip() for cell in row] + [""] * len(names))) for row in rows[1:]]''',
+}
+
+
+def helper_sources(names: Collection[str]) -> list[str]:
+    """The sources of the helpers that are needed, in a fixed order."""
+    return [source for name, source in _SOURCES.items() if name in names]
+
+
+_WIDTH = 120
+
+
+def options_source(recipe: Recipe) -> str:
+    """The function `read_arguments`: an option for each argument of the recipe, and two for the script itself."""
+    lines = [
+        "def read_arguments() -> argparse.Namespace:",
+        _option("parser = argparse.ArgumentParser", [f"description={_text(recipe.description)}"]),
+    ]
+    for name, argument in recipe.arguments.items():
+        option = _option_of(name)
+        dest = [] if variable(name) == option.strip("-").replace("-", "_") else [f'dest="{variable(name)}"']
+        parts = [f'"{option}"', *dest, *_kind(argument), f"help={_text(argument.description.replace('%', '%%'))}"]
+        lines.append(_option("parser.add_argument", parts))
+    output = f'Path("{recipe.name}-files")'
+    lines.append(f'    parser.add_argument("--output", type=Path, default={output}, help="Folder for the files")')
+    lines.append(
+        '    parser.add_argument("--poll-seconds", type=float, default=5.0, help="Seconds between looks at a job")'
+    )
+    checks = [line for name, argument in recipe.arguments.items() for line in _check(name, argument)]
+    lines += ["    args = parser.parse_args()", *checks, "    return args"]
+    return "\n".join(lines)
+
+
+def _option_of(name: str) -> str:
+    return f"--{name.replace('_', '-')}" if name not in ("output", "poll_seconds", "help") else f"--the-{name}"
+
+
+def _check(name: str, argument: Argument) -> list[str]:
+    """Lines that refuse a value outside the argument's limits before anything is sent."""
+    limits = limits_in_words(argument)
+    if not limits:
+        return []
+    value, low, high = f"args.{variable(name)}", argument.minimum, argument.maximum
+    given = "" if argument.required else f"{value} and "
+    match argument.type:
+        case "integer" | "number":
+            size = value
+            if not argument.required:
+                given = f"{value} is not None and " if argument.default is None else ""
+        case "list" | "table":
+            size = f"len({value})"
+        case _:
+            size, low, high = f"len({value})", None, argument.max_length
+    if low is not None and high is not None:
+        beyond = f"not {low:.15g} <= {size} <= {high:.15g}"
+    else:
+        beyond = f"{size} > {high:.15g}" if low is None else f"{size} < {low:.15g}"
+    return [f"    if {given}{beyond}:", f'        parser.error("{_option_of(name)}: allowed: {limits}")']
+
+
+def _option(function: str, parts: list[str]) -> str:
+    """A call on one line, or on several when it is long."""
+    line = f"    {function}({', '.join(parts)})"
+    return (
+        line if len(line) <= _WIDTH else f"    {function}(\n" + "".join(f"        {one},\n" for one in parts) + "    )"
+    )
+
+
+def _kind(argument: Argument) -> list[str]:
+    parts = []
+    match argument.type:
+        case "boolean":
+            parts.append("action=argparse.BooleanOptionalAction")
+        case "integer":
+            parts.append("type=int")
+        case "number":
+            parts.append("type=float")
+        case "list":
+            parts.append("type=entries")
+        case "table":
+            parts.append("type=table")
+    if argument.choices and argument.type not in ("boolean", "list"):
+        numbers = argument.type in ("integer", "number")
+        typed = list(argument.choices) if numbers else [str(one) for one in argument.choices]
+        parts.append(f"choices={json.dumps(typed, ensure_ascii=False)}")
+    if argument.required:
+        parts.append("required=True")
+    elif argument.default not in (None, ""):
+        default = argument.default if argument.type in ("integer", "number", "boolean") else str(argument.default)
+        parts.append(f"default={_text(default) if isinstance(default, str) else repr(default)}")
+    elif argument.type in ("list", "table"):
+        parts.append("default=[]")
+    return parts
+
+
+def _text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
 
 _HEAD = '''#!/usr/bin/env python3
 """{title}

@@ -10,11 +10,19 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from kubeez_mcp_local.cookbook.budget import budget_of, number
-from kubeez_mcp_local.cookbook.calls import FILE_ARGUMENTS
-from kubeez_mcp_local.cookbook.export.calls_rest import IMPLIED_TOOLS, NotExportableError, rest_call
-from kubeez_mcp_local.cookbook.plan import Call, arguments_of, calls_of, dependencies, scope_for, wanted
-from kubeez_mcp_local.cookbook.problems import TemplateError
+from kubeez_mcp_local.cookbook.export.to_python import IMPLIED_TOOLS, NotExportableError, rest_call
+from kubeez_mcp_local.cookbook.format import TemplateError
+from kubeez_mcp_local.cookbook.steps import (
+    FILE_ARGUMENTS,
+    Call,
+    arguments_of,
+    budget_of,
+    calls_of,
+    dependencies,
+    number,
+    scope_for,
+    wanted,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -24,7 +24,7 @@ async def plan(
 ) -> PlanResult:
     """First call when no model was named: model, price, time and steps for an intent. Free, runs nothing."""
     from kubeez_mcp_local.catalogue.plan import plan as planned
-    from kubeez_mcp_local.cookbook.fitting import fitting_recipes
+    from kubeez_mcp_local.cookbook.library import fitting_recipes
 
     listing = await call.bridge.catalogue.listing()
     found = planned(intent, listing, has_local_files=has_local_files, has_video_reference=has_video_reference)

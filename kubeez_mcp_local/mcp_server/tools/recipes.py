@@ -101,7 +101,7 @@ async def save_recipe(
     """Turn finished jobs into a recipe that makes the like again; prompts become its arguments. Free."""
     import anyio.to_thread
 
-    from kubeez_mcp_local.cookbook.new import recipe_folder, refuse_hiding, save_draft
+    from kubeez_mcp_local.cookbook.drafts import recipe_folder, refuse_hiding, save_draft
 
     await anyio.to_thread.run_sync(refuse_hiding, call.bridge.settings, name)
     folder = recipe_folder(call.bridge)

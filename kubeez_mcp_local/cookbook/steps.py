@@ -1,21 +1,181 @@
-"""Works out what a recipe's steps are: what each depends on, the calls it comes to, and their arguments."""
+"""What a recipe's steps come to: what each depends on, the calls with their arguments, and the budget of it all."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jinja2 import nodes
 
-from kubeez_mcp_local.cookbook.budget import scope_of
-from kubeez_mcp_local.cookbook.calls import FILE_ARGUMENTS, FORBIDDEN_TOOLS
-from kubeez_mcp_local.cookbook.problems import RecipeError, TemplateError
+from kubeez_mcp_local.cookbook.format import RecipeError, TemplateError
 from kubeez_mcp_local.cookbook.templates import condition, evaluate, evaluate_all, syntax_tree
+from kubeez_mcp_local.errors import KubeezError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from kubeez_mcp_local.cookbook.format import Recipe, Step
+    from kubeez_mcp_local.jobs.order import RunCall
+
+
+PAID_TOOLS = frozenset(
+    {
+        "create_ad_copy",
+        "generate_captions",
+        "generate_dialogue",
+        "generate_dubbing",
+        "generate_media",
+        "generate_music",
+        "generate_separation",
+        "generate_sound",
+        "regenerate",
+        "remove_background",
+    }
+)
+READING_TOOLS = frozenset(
+    {
+        "estimate",
+        "get_balance",
+        "get_generation",
+        "get_generations",
+        "get_models",
+        "get_skill",
+        "get_status",
+        "pick_model",
+    }
+    | {"plan", "view_media", "wait_for_generation", "list_gemini_omni_voices"}
+)
+FORBIDDEN_TOOLS = frozenset({"run_recipe", "save_recipe", "manage_library"})
+FILE_ARGUMENTS = frozenset(
+    {"source_media_urls", "media_url", "image_url", "video_url", "source_url", "reference_ad_url", "product_image_url"}
+    | {"path", "paths", "file", "files", "url", "audio_url"}
+)
+# What `estimate` needs to know; everything else in a call does not move the price.
+_PRICED_BY = ("model", "generation_type", "duration", "resolution", "quality", "sound", "variant_count")
+_MODEL_OF = {
+    "create_ad_copy": "ad-copy",
+    "generate_captions": "auto-caption",
+    "generate_dialogue": "text-to-dialogue-v3",
+    "generate_dubbing": "sonilo-dubbing",
+    "generate_music": "V5_5",
+    "generate_separation": "mvsep-40",
+    "remove_background": "remove-background",
+}
+
+
+class ToolCallError(KubeezError):
+    """A tool refused or failed. `code` is the tool's own code where it is known."""
+
+    code = "tool_failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        next_step: str = "",
+        spent: bool | None = False,
+        retry_safe: bool = False,
+    ) -> None:
+        super().__init__(message, next_step=next_step, spent=spent, retry_safe=retry_safe)
+        if code:
+            self.code = code
+
+
+class ToolCaller(Protocol):
+    """Calls a tool as any client would, and returns its structured result.
+
+    Raises a `KubeezError` (such as `ToolCallError`) when the tool refuses; `spent=None` says its fate is unknown.
+    """
+
+    async def __call__(
+        self, tool: str, arguments: Mapping[str, Any], *, run: RunCall | None = None
+    ) -> Mapping[str, Any]:
+        """Call `tool`.
+
+        Args:
+            tool: Its name.
+            arguments: Its arguments.
+            run: For paid calls of a run, which one it is: a second call of that name gets the job of the first.
+        """
+        ...
+
+
+async def read(call: ToolCaller, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What a free tool tells.
+
+    Raises:
+        KubeezError: It refused, or it picked no model, which nothing can be made with.
+    """
+    answer = dict(await call(tool, arguments))
+    if tool == "pick_model" and not answer.get("model"):
+        raise ToolCallError(str(answer.get("summary") or "No model fits."), code="no_model_fits")
+    return answer
+
+
+def estimate_arguments(tool: str, arguments: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Arguments for `estimate` that price a call of `tool`, or `None` when it cannot be priced beforehand."""
+    priced = {name: arguments[name] for name in _PRICED_BY if arguments.get(name) is not None}
+    model = priced.get("model") or _MODEL_OF.get(tool)
+    return {**priced, "model": model, **hints} if model else None
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Credits that one run may spend. `note` says when a ceiling lowered what the recipe asked for."""
+
+    credits: float
+    note: str = ""
+
+
+def scope_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The names a template sees: every argument by itself, and all of them as `args`."""
+    return {**arguments, "args": dict(arguments)}
+
+
+def budget_of(recipe: Recipe, arguments: Mapping[str, Any], ceiling: float = math.inf) -> Budget:
+    """The budget of one run in credits; without one in the recipe, the ceiling.
+
+    Args:
+        recipe: The recipe.
+        arguments: Its checked arguments.
+        ceiling: What the settings leave for today, in credits; nothing in a recipe can raise it.
+
+    Raises:
+        RecipeError: The budget is not a number of credits.
+    """
+    wanted = _wanted(recipe, arguments)
+    if wanted is None:
+        return Budget(ceiling, "The recipe states no budget; your own ceiling holds.")
+    if wanted <= ceiling:
+        return Budget(wanted)
+    return Budget(ceiling, f"The recipe asks for {number(wanted)} credits; your ceiling of {number(ceiling)} holds.")
+
+
+def _wanted(recipe: Recipe, arguments: Mapping[str, Any]) -> float | None:
+    from kubeez_mcp_local.cookbook.templates import evaluate
+
+    budget = recipe.front.budget
+    if budget is None or isinstance(budget, (int, float)):
+        return budget
+    line = recipe.line_of("budget")
+    try:
+        value = evaluate(budget, scope_of(arguments))
+        credits_ = float(value)
+    except TemplateError as error:
+        raise RecipeError(recipe.file, line, "budget", error.message) from None
+    except (TypeError, ValueError):
+        raise RecipeError(recipe.file, line, "budget", f"must come to a number of credits, not {budget!r}") from None
+    if not math.isfinite(credits_) or credits_ < 0:
+        raise RecipeError(recipe.file, line, "budget", f"comes to {value!r}; it must be a number from 0 up")
+    return credits_
+
+
+def number(credits_: float) -> str:
+    """Credits for people: no decimals where there are none."""
+    return f"{credits_:,.2f}".rstrip("0").rstrip(".") if math.isfinite(credits_) else "no limit"
+
 
 MAX_CALLS = 5_000
 
