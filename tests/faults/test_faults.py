@@ -167,6 +167,23 @@ async def test_what_a_failed_job_cost_is_what_the_api_says(tmp_path: Path, api: 
         assert today.reserved == 0
 
 
+async def test_calls_of_unknown_price_side_by_side_all_go_through(tmp_path: Path, api: RunningSandbox) -> None:
+    """Each holds back 500 of the day's 2000 credits until its slow answer says what it costs."""
+    async with world(api, tmp_path) as here:
+        api.control.knobs(faults=[{"on": POST, "kind": "slow", "seconds": 0.5, "times": 6}])
+        started: list[dict[str, Any]] = []
+
+        async def one(number: int) -> None:
+            wish = {"prompt": f"kite {number}", "model": "wan-2-5", "duration": "5s"}
+            started.append(await here.call("generate_media", wish))
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(6):
+                tasks.start_soon(one, number)
+        assert len({result["generation_id"] for result in started}) == len(here.charges()) == 6
+        assert {result["cost"]["basis"] for result in started} == {"estimate"}  # the answer's; nothing was known before
+
+
 async def test_what_a_failed_job_cost_is_not_known_where_the_api_names_no_amount_that_can_be(
     tmp_path: Path, api: RunningSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
