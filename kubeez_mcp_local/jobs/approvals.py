@@ -73,8 +73,10 @@ def redeem(
         return _refused(f"has expired; a code is valid for {VALID_SECONDS / 60:.0f} minutes")
     if row["quote"] != _micro(approval.quote):
         return _refused("was given for another price")
-    connection.execute("UPDATE approvals SET used_at = ? WHERE code_hash = ?", (now, row["code_hash"]))
-    return None
+    changed = connection.execute(
+        "UPDATE approvals SET used_at = ? WHERE code_hash = ? AND used_at IS NULL", (now, row["code_hash"])
+    ).rowcount
+    return None if changed else _refused("was used before; a code is good for one call")
 
 
 def _refused(why: str) -> ApprovalError:

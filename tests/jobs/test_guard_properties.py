@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 
 from kubeez_mcp_local.jobs.budget import Ceilings, reservations
 from kubeez_mcp_local.jobs.failures import CeilingError, NotSentError
 from kubeez_mcp_local.jobs.job import Job, State
 from kubeez_mcp_local.jobs.limits import Limits
 from kubeez_mcp_local.jobs.order import Order
+from kubeez_mcp_local.jobs.ownership import Process
 from kubeez_mcp_local.jobs.store import LedgerFile
 
 NO_LIMITS = Limits(per_minute={}, at_once={})
@@ -33,6 +43,16 @@ class Quoted:
 
 async def _nothing() -> Any:
     raise AssertionError
+
+
+@dataclass
+class Running:
+    """A process: its ledger, what it is about to send, and what it has sent and not heard of."""
+
+    pid: int
+    file: LedgerFile
+    waiting: list[Job] = field(default_factory=list)
+    away: list[Job] = field(default_factory=list)
 
 
 class Guard(RuleBasedStateMachine):
@@ -222,4 +242,130 @@ class Guard(RuleBasedStateMachine):
 TestGuard = Guard.TestCase
 TestGuard.settings = settings(
     max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+
+
+class Wire(RuleBasedStateMachine):
+    """Processes that wait, send, are killed and lose their lock files. The API takes a request or does not; whatever
+    happens, no intention is sent again while an earlier request for it may have been taken."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.pids = iter(range(1, 10_000))
+        self.living: dict[int, str] = {}
+        self.told = True
+        self.may_be_paid: dict[str, set[str]] = {}
+        self.processes = [self._start() for _ in range(3)]
+
+    def teardown(self) -> None:
+        if hasattr(self, "processes"):
+            for process in self.processes:
+                process.file.close()
+            self.folder.cleanup()
+
+    def _start(self) -> Running:
+        pid = next(self.pids)
+        self.living[pid] = f"began {pid}"
+        file = LedgerFile(
+            Path(self.folder.name),
+            "live-1",
+            Ceilings(1000, 100_000),
+            process=Process("desk", "boot", "pid:[1]", pid, self.living[pid]),
+            start_of=self._start_of,
+        )
+        return Running(pid, file)
+
+    def _start_of(self, pid: int) -> str | None:
+        return self.living.get(pid) if self.told else ""
+
+    @rule(process=st.integers(0, 2), intention=st.sampled_from(["a", "b"]))
+    def claim(self, process: int, intention: str) -> None:
+        running = self.processes[process]
+        order = Order(
+            "t", "generate_media", "media", "media", "m", f"prompt {intention}", intention, Quoted(14.0), _nothing
+        )
+        decision = running.file.claim([order])
+        if decision.blocked_by is None and not decision.claims[0].repeated:
+            job = decision.claims[0].job
+            assert job is not None
+            running.waiting.append(job)
+
+    @precondition(lambda self: any(process.waiting for process in self.processes))
+    @rule(which=st.integers(0, 9))
+    def leave(self, which: int) -> None:
+        running = self._one_of([process for process in self.processes if process.waiting], which)
+        job = running.waiting.pop()
+        try:
+            running.file.dispatch(job, NO_LIMITS)
+        except NotSentError:
+            running.file.refused(job.id, "not_sent", "It did not leave.")
+        else:
+            self.may_be_paid.setdefault(job.digest, set()).add(job.id)
+            running.away.append(job)
+
+    @precondition(lambda self: any(process.away for process in self.processes))
+    @rule(
+        which=st.integers(0, 9), answer=st.sampled_from(["accepted", "refused", "429", "cut", "cut on the way there"])
+    )
+    def answer(self, which: int, answer: str) -> None:
+        running = self._one_of([process for process in self.processes if process.away], which)
+        job = running.away.pop()
+        if answer == "accepted":
+            assert running.file.accepted(job.id, [f"gen-{job.id}"]).generation_ids == (f"gen-{job.id}",)
+        elif answer == "refused":
+            self.may_be_paid[job.digest].remove(job.id)
+            running.file.refused(job.id, "refused", "no")
+        elif answer == "429":
+            self.may_be_paid[job.digest].remove(job.id)
+            running.file.take_back(job.id)
+            running.waiting.append(job)
+        else:
+            running.file.unknown(job.id, "ambiguous", "cut")
+            if answer == "cut on the way there":
+                self.may_be_paid[job.digest].remove(job.id)
+
+    @rule(process=st.integers(0, 2))
+    def kill(self, process: int) -> None:
+        """Requests that are away may have been taken; nothing is written any more, and the lock is let go."""
+        killed = self.processes[process]
+        killed.file._owner.close(noted=False)
+        killed.file._database.close()
+        killed.file._closed = True
+        del self.living[killed.pid]
+        self.processes[process] = self._start()
+
+    @rule(process=st.integers(0, 2))
+    def look(self, process: int) -> None:
+        self.processes[process].file.recover()
+
+    @rule()
+    def somebody_tidies_up(self) -> None:
+        for lock in (Path(self.folder.name) / "owners").glob("*.lock"):
+            lock.unlink()
+
+    @rule()
+    def the_system_tells_more_or_less(self) -> None:
+        self.told = not self.told
+
+    @rule(process=st.integers(0, 2))
+    def a_person_knows_what_was_not_paid(self, process: int) -> None:
+        file = self.processes[process].file
+        for job in file.in_state(State.UNKNOWN):
+            if job.id not in self.may_be_paid.get(job.digest, ()):
+                file.settle_by_hand(job.id, paid=False)
+
+    @invariant()
+    def nothing_is_sent_while_the_same_may_have_been_paid(self) -> None:
+        for intention, jobs in getattr(self, "may_be_paid", {}).items():
+            assert len(jobs) <= 1, intention
+
+    @staticmethod
+    def _one_of(running: list[Running], which: int) -> Running:
+        return running[which % len(running)]
+
+
+TestWire = Wire.TestCase
+TestWire.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
