@@ -36,7 +36,7 @@ MOST_FILES = {
     "mcp_server": 32,
     "sandbox": 48,
     "web": 3,
-    "cli": 45,
+    "cli": 34,
 }
 MOST_IN_FOLDER = {
     "catalogue": 30,

@@ -1,17 +1,262 @@
-"""`kubeez-mcp-local recipes`: one file that is prompt, price list, program and test."""
+"""`kubeez-mcp-local recipes`: one file that is prompt, price list, program and test; which there are, what one is."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from kubeez_mcp_local.cli.recipe_commands.carrying_out import run
-from kubeez_mcp_local.cli.recipe_commands.checking import check
-from kubeez_mcp_local.cli.recipe_commands.exporting import export
-from kubeez_mcp_local.cli.recipe_commands.listing import list_, show
-from kubeez_mcp_local.cli.recipe_commands.pricing import price
-from kubeez_mcp_local.cli.recipe_commands.rehearsing import rehearse
-from kubeez_mcp_local.cli.recipe_commands.sharing import add, remove, sources, update
-from kubeez_mcp_local.cli.recipe_commands.writing import new, save
+from kubeez_mcp_local.cli.recipe_commands.options import Asked, RecipeCommand, library_of, shown_value
+from kubeez_mcp_local.cli.recipe_commands.running import price, rehearse, run
+from kubeez_mcp_local.cli.recipe_commands.writing import add, check, new, remove, save, sources, update
+from kubeez_mcp_local.cli.running import run as run_async
+from kubeez_mcp_local.cli.terminal import plain, print_json, remarks, results, shown
+from kubeez_mcp_local.cookbook.format import limits_in_words
+from kubeez_mcp_local.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kubeez_mcp_local.cli.main import Options
+    from kubeez_mcp_local.cookbook.format import Argument, Recipe, RecipeError, Summary
+    from kubeez_mcp_local.cookbook.library import Entry
+    from kubeez_mcp_local.settings import Settings
+
+
+@click.command("list")
+@click.option("--tag", help="Only recipes with this tag.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.pass_obj
+def list_(options: Options, tag: str | None, as_json: bool) -> None:
+    """The recipes there are. Arguments with a * are required; files that cannot be used are named on stderr."""
+    index = library_of(options.settings(mode="sandbox")).index()
+    found = [entry for entry in index.entries.values() if tag is None or tag in entry.summary.tags]
+    if as_json:
+        problems = [{"file": one.file, "line": one.line, "message": str(one)} for one in index.problems]
+        print_json({"recipes": [_entry_row(entry) for entry in found], "problems": problems})
+    elif found:
+        _table(found)
+    else:
+        results().print(f"No recipe has the tag {tag}." if tag else "There are no recipes.")
+    _complain(index.problems)
+
+
+def _entry_row(entry: Entry) -> dict[str, Any]:
+    return {
+        **summary_row(entry.summary),
+        "source": entry.origin.where,
+        "file": str(entry.origin.path),
+        "overrides": list(entry.overrides),
+    }
+
+
+def summary_row(summary: Summary) -> dict[str, Any]:
+    """The facts of a recipe for JSON."""
+    return {
+        "name": summary.name,
+        "title": summary.title,
+        "description": summary.description,
+        "version": summary.version,
+        "tags": list(summary.tags),
+        "arguments": {
+            name: argument.model_dump(mode="json", exclude_defaults=True)
+            for name, argument in summary.arguments.items()
+        },
+        "budget": summary.budget,
+        "tools": list(summary.tools),
+    }
+
+
+def _table(entries: Sequence[Entry]) -> None:
+    from rich.table import Table
+
+    table = Table("recipe", "title", "arguments", box=None, header_style="bold")
+    table.add_column("budget", justify="right", no_wrap=True)
+    table.add_column("from")
+    for entry in entries:
+        summary = entry.summary
+        arguments = ", ".join(name + "*" * one.required for name, one in summary.arguments.items())
+        source = entry.origin.where
+        if entry.overrides:
+            source += f" (instead of the one from {', '.join(entry.overrides)})"
+        table.add_row(entry.name, plain(summary.title), arguments, budget_of_summary(summary), plain(source))
+    results().print(table)
+
+
+def budget_of_summary(summary: Summary) -> str:
+    """The budget as far as the front matter tells it: a number, or what it comes to with the defaults."""
+    if summary.budget is None:
+        return "–"
+    if isinstance(summary.budget, (int, float)):
+        return f"{summary.budget:g}"
+    name = summary.budget.strip().removeprefix("{{").removesuffix("}}").strip().removeprefix("args.")
+    argument = summary.arguments.get(name)
+    return "depends" if argument is None or argument.default is None else shown_value(argument.default)
+
+
+def _complain(problems: Sequence[RecipeError]) -> None:
+    here = Path.cwd()
+    for problem in problems:
+        file = shown(Path(problem.file), here)
+        remarks().print(plain(str(problem).replace(problem.file, file, 1)), style="red", soft_wrap=True)
+
+
+@click.command(cls=RecipeCommand, short_help="One recipe in full, or its prompt.")
+@click.option("--prompt", is_flag=True, help="Print the prompt an assistant gets, with the arguments filled in.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def show(options: Options, asked: Asked, prompt: bool, as_json: bool) -> None:
+    """One recipe: what it makes, its arguments, its steps, where it came from."""
+    settings = options.settings()
+    if prompt:
+        text = run_async(settings, lambda: _prompt(settings, asked))
+        if as_json:
+            print_json({"recipe": asked.recipe.name, "prompt": text})
+        else:
+            print(plain(text), end="")
+    elif as_json:
+        print_json(_facts(asked.recipe))
+    else:
+        _show(asked.recipe)
+
+
+async def _prompt(settings: Settings, asked: Asked) -> str:
+    from kubeez_mcp_local.bridge import Bridge
+    from kubeez_mcp_local.cookbook.arguments import check_arguments, table_reader
+    from kubeez_mcp_local.mcp_server.recipes import Recipes
+
+    async with Bridge(settings) as bridge:
+        values = check_arguments(asked.recipe.front, asked.given, read_table=table_reader(bridge.settings.input_dirs))
+        return await Recipes(settings).rendered(bridge, asked.recipe, values)
+
+
+def _facts(recipe: Recipe) -> dict[str, Any]:
+    steps = [{"id": step.id, "tool": step.tool, "model": step.with_.get("model")} for step in recipe.steps]
+    return {**summary_row(recipe.front), "steps": steps, "source": recipe.origin.where, "file": recipe.file}
+
+
+def _show(recipe: Recipe) -> None:
+    terminal = results()
+    terminal.print(plain(recipe.title), style="bold")
+    terminal.print(plain(recipe.description), soft_wrap=True)
+    terminal.print()
+    facts = {
+        "recipe": f"{recipe.name}, version {recipe.version}",
+        "tags": ", ".join(recipe.front.tags) or "–",
+        "budget": _budget(recipe),
+        "tools": ", ".join(recipe.tools) or "–",
+        "from": recipe.origin.where,
+        "file": shown(Path(recipe.file), Path.cwd()),
+    }
+    for name, value in facts.items():
+        terminal.print(f"{name:<8}{plain(value)}", soft_wrap=True)
+    if recipe.arguments:
+        terminal.print()
+        _arguments_table(recipe.arguments)
+    terminal.print()
+    if recipe.steps:
+        _steps_table(recipe)
+    else:
+        terminal.print("No steps: it is for an assistant and cannot run by itself.")
+
+
+def _budget(recipe: Recipe) -> str:
+    budget = budget_of_summary(recipe.front)
+    if isinstance(recipe.front.budget, str):
+        return f"{budget} credits with the defaults ({recipe.front.budget})"
+    return "none; only your own ceilings hold" if recipe.front.budget is None else f"{budget} credits"
+
+
+def _arguments_table(arguments: Mapping[str, Argument]) -> None:
+    from rich.table import Table
+
+    table = Table("argument", "type", "default", "allowed", "what", box=None, header_style="bold")
+    for name, argument in arguments.items():
+        default = "required" if argument.required else shown_value(argument.default) if argument.default else "–"
+        table.add_row(name, argument.type, default, _allowed(argument), plain(argument.description))
+    results().print(table)
+
+
+def _allowed(argument: Argument) -> str:
+    if argument.choices:
+        return ", ".join(map(shown_value, argument.choices))
+    return limits_in_words(argument)
+
+
+def _steps_table(recipe: Recipe) -> None:
+    from rich.table import Table
+
+    table = Table("step", "tool", "model", "for each", "when", box=None, header_style="bold")
+    for step in recipe.steps:
+        each = f"{len(step.for_each)} entries" if isinstance(step.for_each, list) else step.for_each or ""
+        when = "" if step.when is None else str(step.when)
+        table.add_row(step.id, step.tool, plain(str(step.with_.get("model") or "")), plain(each), plain(when))
+    results().print(table)
+
+
+_FORMS = {
+    "python": "a plain Python script (httpx)",
+    "curl": "a shell script for the arguments given",
+    "skill": "an Agent Skills folder",
+    "goose": "a goose recipe",
+    "prompt": "an editor's prompt file",
+}
+_STDOUT = "-"
+
+
+@click.command(cls=RecipeCommand, short_help="As a script, a skill, or for another program.")
+@click.option(
+    "--to",
+    "form",
+    required=True,
+    type=click.Choice(list(_FORMS)),
+    help="; ".join(f"{name}: {what}" for name, what in _FORMS.items()) + ".",
+)
+@click.option("--output", default=".", show_default=True, metavar="FOLDER|-", help="Where it goes; - prints it.")
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@click.pass_obj
+def export(options: Options, asked: Asked, form: str, output: str, overwrite: bool) -> None:
+    """Write a recipe in another form. Free; needs no key.
+
+    Only `--to curl` takes the recipe's arguments: it is written for exactly these. The other forms keep them open.
+    """
+    from kubeez_mcp_local.cookbook.export.documents import export_recipe, write_files
+
+    arguments = _arguments(options.settings(mode="sandbox"), asked, form)
+    files = export_recipe(asked.recipe, form, arguments)
+    if output == _STDOUT:
+        if len(files) > 1:
+            raise InvalidArgumentError("--output", f"{form} comes to {len(files)} files; name a folder for them.")
+        print(*files.values(), sep="", end="")
+        return
+    paths = write_files(Path(output), files, overwrite=overwrite)
+    for path in paths:
+        results().print(shown(path.absolute(), Path.cwd()), soft_wrap=True)
+    hint = _hint(form, paths[0])
+    if hint:
+        remarks().print(hint, soft_wrap=True)
+
+
+def _arguments(settings: Settings, asked: Asked, form: str) -> dict[str, Any]:
+    """The checked arguments that a form is written for; none where it keeps them open."""
+    from kubeez_mcp_local.cookbook.arguments import check_arguments, table_reader
+
+    if form == "curl":
+        return check_arguments(asked.recipe.front, asked.given, read_table=table_reader(settings.input_dirs))
+    for name in asked.given:
+        raise InvalidArgumentError(name, f"the form {form} keeps the arguments open; only curl is written for values.")
+    return {}
+
+
+def _hint(form: str, path: Path) -> str:
+    if form not in ("python", "curl"):
+        return ""
+    start = f"python {path} --help" if form == "python" else f"bash {path}"
+    return (
+        f"Run it with KUBEEZ_API_KEY set: {start}\n"
+        "Rehearse it for free: `kubeez-mcp-local sandbox serve`, then KUBEEZ_BASE_URL=http://127.0.0.1:8787."
+    )
 
 
 class _InOrder(click.Group):

@@ -148,7 +148,7 @@ def test_credits_are_spent_only_after_a_yes(live: dict[str, str], api: RunningSa
 def test_at_a_terminal_one_question_is_asked(
     live: dict[str, str], api: RunningSandbox, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, paid: int
 ) -> None:
-    monkeypatch.setattr("kubeez_mcp_local.cli.recipe_commands.carrying_out.can_ask", lambda: True)
+    monkeypatch.setattr("kubeez_mcp_local.cli.recipe_commands.running.can_ask", lambda: True)
     command = ["recipes", "run", "three-ad-variants", "--brief", "A red shoe"]
     done = CliRunner().invoke(cli, command, env=live, input=f"{answer}\n")
     assert done.output.count("Go ahead?") == 1
