@@ -32,11 +32,11 @@ MOST_FILES = {
     "bridge": 18,
     "planning": 3,
     "cookbook": 16,
-    "runs": 7,
+    "runs": 6,
     "mcp_server": 32,
     "sandbox": 48,
     "web": 3,
-    "cli": 34,
+    "cli": 35,
 }
 MOST_IN_FOLDER = {
     "catalogue": 30,

@@ -190,7 +190,7 @@ class ActiveRuns:
 
     def _sandbox(self, recipe: str) -> Tools:
         """The tools of a sandbox; its outputs lie beside the real ones, in a folder of their own."""
-        from kubeez_mcp_local.runs.rehearsal import rehearsal
+        from kubeez_mcp_local.runs.client import rehearsal
 
         settings = self._bridge.settings
         folder, outputs = settings.state_dir / "rehearsals", settings.output_dir / "rehearsals"

@@ -8,7 +8,7 @@ from kubeez_mcp_local.cookbook.check import check_recipe, sample_arguments
 from kubeez_mcp_local.cookbook.format import Origin, Recipe
 from kubeez_mcp_local.cookbook.library import Library
 from kubeez_mcp_local.cookbook.parse import parse_recipe
-from kubeez_mcp_local.runs.rehearsal import judge
+from kubeez_mcp_local.runs.client import judge
 from kubeez_mcp_local.runs.run import CallReport, RunReport
 
 TOOLS = ("estimate", "generate_media", "wait_for_generation")

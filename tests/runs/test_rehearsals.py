@@ -14,8 +14,7 @@ from kubeez_mcp_local.cookbook.parse import parse_recipe
 from kubeez_mcp_local.cookbook.price import price_recipe
 from kubeez_mcp_local.cookbook.steps import budget_of
 from kubeez_mcp_local.mcp_server.server import KubeezServer
-from kubeez_mcp_local.runs.client import LocalClient
-from kubeez_mcp_local.runs.rehearsal import judge
+from kubeez_mcp_local.runs.client import LocalClient, judge
 from kubeez_mcp_local.settings import Settings
 from tests.recipe_tools import run_of
 

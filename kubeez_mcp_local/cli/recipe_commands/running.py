@@ -432,8 +432,8 @@ def rehearse(context: click.Context, asked: Asked, output: Path | None, parallel
 async def _rehearsed(settings: Settings, asked: Asked, folder: Path, outputs: Path, parallel: int) -> RunReport:
     from kubeez_mcp_local.cookbook.check import Samples, example_values
     from kubeez_mcp_local.mcp_server.server import KubeezServer
+    from kubeez_mcp_local.runs.client import rehearsal
     from kubeez_mcp_local.runs.prepare import prepare_run
-    from kubeez_mcp_local.runs.rehearsal import rehearsal
 
     recipe = asked.recipe
     samples = Samples(folder / "samples")

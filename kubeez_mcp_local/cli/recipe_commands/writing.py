@@ -154,8 +154,8 @@ async def _rehearsed(settings: Settings, recipe: Recipe) -> tuple[list[Finding],
     """What a rehearsal with the recipe's own examples finds."""
     from kubeez_mcp_local.cookbook.check import Finding, Samples, example_values
     from kubeez_mcp_local.mcp_server.server import KubeezServer
+    from kubeez_mcp_local.runs.client import judge, rehearsal
     from kubeez_mcp_local.runs.prepare import prepare_run
-    from kubeez_mcp_local.runs.rehearsal import judge, rehearsal
 
     expect = recipe.line_of("expect")
     with TemporaryDirectory(prefix="kubeez-check-") as name:
