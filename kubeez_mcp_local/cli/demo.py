@@ -12,6 +12,7 @@ import click
 
 from kubeez_mcp_local.cli.running import run
 from kubeez_mcp_local.cli.terminal import remarks, results, shown
+from kubeez_mcp_local.text import spoken
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -102,7 +103,7 @@ async def _variants(settings: Settings) -> tuple[list[Made], Path]:
             for angle in ANGLES:
                 tasks.start_soon(_variant, client, angle, settings.sandbox_speed, progress, made)
     in_order = [made[angle.title] for angle in ANGLES]
-    items = [SheetItem(one.path, one.angle.title, f"{MODEL} · {one.charged:g} credits") for one in in_order]
+    items = [SheetItem(one.path, one.angle.title, f"{MODEL} · {spoken(one.charged)}") for one in in_order]
     sheet = await comparison_sheet(items, settings.output_dir / "comparison.png", heading=BRIEF)
     return in_order, sheet
 
@@ -110,7 +111,7 @@ async def _variants(settings: Settings) -> tuple[list[Made], Path]:
 async def _variant(client: LocalClient, angle: Angle, speed: float, bars: Progress, made: dict[str, Made]) -> None:
     bar = bars.add_task(f"{angle.title:<24}", total=100, state="quoting")
     quote = await client("estimate", {"model": MODEL})
-    bars.update(bar, state=f"{quote['credits']:g} credits")
+    bars.update(bar, state=f"{spoken(quote['credits'])}")
     started = await client("generate_media", {"prompt": angle.prompt, "model": MODEL, "aspect_ratio": "4:5"})
     job = started["generation_id"]
 
@@ -143,7 +144,7 @@ def _report(made: list[Made], sheet: Path) -> None:
     console = results()
     console.print(table)
     console.print(f"Comparison sheet: {shown(sheet, here)}")
-    console.print(f"This was a rehearsal with play credits and marked pictures. Live it would cost {total:g} credits.")
+    console.print(f"This was a rehearsal with play credits and marked pictures. Live it would cost {spoken(total)}.")
     console.print(f"Next: {_next_command()}", style="dim")
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kubeez_mcp_local.catalogue.refusals import verify_characters
 from kubeez_mcp_local.cookbook.format import near
 from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.text import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -246,8 +247,6 @@ def _text(argument: Argument, value: Any) -> str:
     if not isinstance(value, (str, int, float, bool)):
         raise _Misfit(f"must be text, not {type(value).__name__}")
     text = as_text(value)
-    if "\x00" in text:
-        raise _Misfit("holds a NUL character")
     if argument.type in ("model", "voice", "path") and any(ord(char) < 32 for char in text):
         raise _Misfit("must be one line without control characters")
     limit = argument.max_length or MAX_TEXT
@@ -345,5 +344,4 @@ def as_text(value: Any) -> str:
 
 
 def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return cut(repr(value), 58)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, field_validator
 
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.text import cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -98,7 +99,7 @@ def one_line(text: str, limit: int = MAX_DESCRIPTION) -> str:
     calm = " ".join(_ROLE_START.sub(" ", _ROLE_MARK.sub(" ", visible)).split())
     if _ORDERS.search(calm):
         return WITHHELD
-    return calm if len(calm) <= limit else calm[: limit - 1].rstrip() + "…"
+    return cut(calm, limit)
 
 
 MAX_FILE_BYTES = 64 * 1024

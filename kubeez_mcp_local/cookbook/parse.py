@@ -37,7 +37,7 @@ from kubeez_mcp_local.cookbook.format import (
     Summary,
     near,
 )
-from kubeez_mcp_local.text import has_half_character
+from kubeez_mcp_local.text import cut, has_half_character
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -376,7 +376,7 @@ def _shown(value: Any) -> str:
     if value is None or isinstance(value, (dict, list, tuple)):
         return "nothing" if value is None else "fields" if isinstance(value, dict) else "a list"
     shown = str(value).lower() if isinstance(value, bool) else repr(value)
-    return shown if len(shown) <= 60 else shown[:57] + "…"
+    return cut(shown, 58)
 
 
 _SEPARATOR = {"name": "-"}

@@ -15,9 +15,10 @@ from kubeez_mcp_local.jobs.failures import (
     over_run_ceiling,
 )
 from kubeez_mcp_local.jobs.job import State
-from kubeez_mcp_local.jobs.money import is_amount, spoken, to_credits, to_micro
+from kubeez_mcp_local.jobs.money import is_amount, to_credits, to_micro
 from kubeez_mcp_local.jobs.rows import OPEN_JOBS
 from kubeez_mcp_local.rest.amounts import MOST
+from kubeez_mcp_local.text import spoken
 
 if TYPE_CHECKING:
     import sqlite3

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from kubeez_mcp_local.jobs.money import spoken
-from kubeez_mcp_local.text import LONGEST_MESSAGE, on_one_line, quoted
+from kubeez_mcp_local.text import LONGEST_MESSAGE, on_one_line, quoted, spoken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

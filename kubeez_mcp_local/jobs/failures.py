@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.money import spoken
+from kubeez_mcp_local.text import spoken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -28,8 +28,3 @@ def is_amount(amount: float) -> bool:
 def to_credits(micro: int) -> float:
     """Millionths as credits."""
     return micro / MICRO
-
-
-def spoken(amount: float) -> str:
-    """An amount for people: `14 credits`, `0.5 credits`, `1 credit`."""
-    return f"{amount:.6f}".rstrip("0").rstrip(".") + (" credit" if amount == 1 else " credits")

@@ -21,6 +21,7 @@ from kubeez_mcp_local.mcp_server.skills import SkillsOverMcp
 from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
 from kubeez_mcp_local.runs.active import ActiveRuns
 from kubeez_mcp_local.settings import Mode
+from kubeez_mcp_local.text import amount, spoken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -50,7 +51,7 @@ files (at most 45 s a call; call again while it runs). Never repeat a paid call 
 get_status. Local paths work wherever a media URL does.
 """
 _LIMITS = """\
-Ceilings set by the user, which no argument can raise: {call:g} credits a call, {day:g} a day. When a tool answers
+Ceilings set by the user, which no argument can raise: {call} a call, {day} a day. When a tool answers
 with a quote and an approval code, show the quote to the user and pass the code back only after they agree. Files are
 saved to {folder}; view_media shows a small preview. Model ids, ratios and durations come from get_models.
 """
@@ -140,7 +141,7 @@ def instructions(settings: Settings) -> str:
     """The server's instructions for `settings`."""
     rules = _RULES.format(mode=_MODES[settings.effective_mode])
     limits = _LIMITS.format(
-        call=settings.max_credits_per_call, day=settings.max_credits_per_day, folder=settings.output_dir
+        call=spoken(settings.max_credits_per_call), day=amount(settings.max_credits_per_day), folder=settings.output_dir
     )
     recipes = _RECIPES if {"all", "recipes"} & set(settings.toolsets) else ""
     return f"{rules.replace(chr(10), ' ').strip()}\n\n{limits.replace(chr(10), ' ').strip()}{recipes}"

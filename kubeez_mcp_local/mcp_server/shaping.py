@@ -9,9 +9,9 @@ from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.failures import ConsentRequiredError
 from kubeez_mcp_local.jobs.guard import REPEAT_SECONDS
 from kubeez_mcp_local.jobs.job import State
-from kubeez_mcp_local.jobs.money import spoken
 from kubeez_mcp_local.mcp_server.answers import link
 from kubeez_mcp_local.mcp_server.results import Cost, FileItem, JobResult, OutputItem, SongItem
+from kubeez_mcp_local.text import spoken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence

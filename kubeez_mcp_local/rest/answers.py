@@ -24,7 +24,7 @@ from kubeez_mcp_local.rest.failures import (
     UnavailableError,
     UnexpectedAnswerError,
 )
-from kubeez_mcp_local.text import without_keys
+from kubeez_mcp_local.text import cut, without_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,7 +194,7 @@ class Interpreter:
             text = text.replace(self._key, "[key]")
         text = " ".join(without_keys(text).split())
         text = "".join(char for char in text if char.isprintable())
-        return text if len(text) <= _WORDS_MAX else text[: _WORDS_MAX - 1] + "…"
+        return cut(text, _WORDS_MAX)
 
     def _html(self, response: httpx.Response) -> str:
         return (

@@ -14,6 +14,7 @@ import anyio
 import anyio.to_thread
 
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.text import spoken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -63,7 +64,7 @@ class ActiveRun:
         """Where it stands, in a few words."""
         if self.latest is None:
             return "starting"
-        return f"{self.latest.done} of {self.latest.total} calls, {self.latest.spent:g} credits"
+        return f"{self.latest.done} of {self.latest.total} calls, {spoken(self.latest.spent)}"
 
     async def wait(self, seconds: float, progress: Callable[[float, float | None, str], Awaitable[None]]) -> None:
         """Wait until it is over, at most that many seconds, with a word every five."""
@@ -151,7 +152,7 @@ class ActiveRuns:
             return False
         known = quote.balance is not None and quote.credits is not None
         after = round((quote.balance or 0) - (quote.credits or 0), 6) if known else None
-        text = prepared.summary() + (f" Balance afterwards: about {after:g} credits." if after is not None else "")
+        text = prepared.summary() + (f" Balance afterwards: about {spoken(after)}." if after is not None else "")
         question = SpendQuestion(
             "run_recipe",
             prepared.recipe.name,

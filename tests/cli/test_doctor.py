@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from kubeez_mcp_local.cli.checks import connections, network
 from kubeez_mcp_local.cli.checks.finding import Finding, ok
 from kubeez_mcp_local.cli.main import cli
+from kubeez_mcp_local.jobs.schema import VERSION
 from kubeez_mcp_local.settings import load_settings
 from tests.e2e.standalone import standalone_sandbox
 from tests.jobs.test_inspection import a_ledger
@@ -138,7 +139,7 @@ def test_the_ledger_is_looked_at(tmp_path: Path) -> None:
     state = tmp_path / "state"
     a_ledger(state / "ledger.db", "completed", "unknown").close()
     found = examined(KUBEEZ_STATE_DIR=str(state))
-    assert "version 1, jobs: 2" in found["ledger"][0][1]
+    assert f"version {VERSION}, jobs: 2" in found["ledger"][0][1]
     assert "jobs reconcile" in found["ledger"][1][1]
     with closing(sqlite3.connect(state / "ledger.db")) as ledger, ledger:
         ledger.execute("PRAGMA user_version = 99")

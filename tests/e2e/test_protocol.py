@@ -82,8 +82,9 @@ def test_lines_that_are_no_messages_and_huge_arguments_do_not_end_the_conversati
     assert refused["isError"]
     assert "5000000 characters" in refused["content"][0]["text"]
     assert len(refused["content"][0]["text"]) < 2_000
-    odd = server.call("estimate", model="a\u2028b\u0085c\x00")
+    odd = server.call("estimate", model="a\u2028b")
     assert "there is no model" in odd["content"][0]["text"]
+    assert "the control character \\x00" in server.call("estimate", model="a\x00")["content"][0]["text"]
     assert server.call("get_balance")["structuredContent"]["credits"] > 0
 
 

@@ -220,7 +220,7 @@ async def test_what_went_wrong_is_said_of_the_argument_that_was_given(connected:
             ("manage_library", {"action": "rename", "new_name": "x"}, "asset_id: is required for rename"),
             ("manage_library", {**face, "url": song(tmp_path)}, "url: is an audio file"),
             ("upload_media", {"paths": [picture(tmp_path)] * 51}, "names 51 files; at most 50"),
-            ("get_upload_url", {"model_id": "x" * 5000}, f"there is no model '{'x' * 80}…'"),
+            ("get_upload_url", {"model_id": "x" * 5000}, f"there is no model '{'x' * 79}…'"),
             ("generate_music_persona", {"song_id": "", "name": "a", "description": "b"}, "song_id: '' is refused"),
             ("generate_music_persona", {"song_id": "no", "name": "a", "description": "b"}, "Song not found"),
         ):

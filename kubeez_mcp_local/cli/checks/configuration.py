@@ -19,6 +19,7 @@ from kubeez_mcp_local.settings import (
     settings_given,
     variable,
 )
+from kubeez_mcp_local.text import spoken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,7 +64,7 @@ def check_meaning(settings: Settings) -> Iterator[Finding]:
     """Key, mode and address as they will be used."""
     yield _key(settings)
     if settings.effective_mode is Mode.LIVE:
-        asks = f"asks above {settings.asks_above:g} credits"
+        asks = f"asks above {spoken(settings.asks_above)}"
         ceilings = f"at most {settings.max_credits_per_call:g} a call and {settings.max_credits_per_day:g} a day"
         yield ok("mode", f"live: jobs cost credits; {asks}, {ceilings}")
     else:

@@ -9,6 +9,7 @@ import anyio
 from kubeez_mcp_local.cli.checks.finding import ok, problem, warning
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.settings import Mode, environment, is_loopback
+from kubeez_mcp_local.text import spoken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -71,7 +72,7 @@ async def _asked(client: RestClient, settings: Settings) -> AsyncIterator[Findin
         yield problem("account", error.message, error.next_step)
         return
     else:
-        credits_left = f"the key is accepted; {balance.credits:g} credits"
+        credits_left = f"the key is accepted; {spoken(balance.credits)}"
         if balance.credits <= 0:
             yield warning("account", credits_left, "Credits: https://kubeez.com/billing")
         else:

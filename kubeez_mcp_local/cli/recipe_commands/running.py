@@ -18,6 +18,7 @@ from kubeez_mcp_local.cli.running import run as run_async
 from kubeez_mcp_local.cli.terminal import can_ask, plain, print_json, remarks, results, shown
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.settings import SettingsError
+from kubeez_mcp_local.text import cut, spoken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,7 +53,7 @@ def progress(title: str, calls: int) -> Iterator[Callable[[RunEvent], None]]:
         bar = bars.add_task(title, total=max(calls, 1), state="starting")
 
         def told(event: RunEvent) -> None:
-            words = f"{event.spent:g} credits · {event.key} {event.kind}"
+            words = f"{spoken(event.spent)} · {event.key} {event.kind}"
             bars.update(bar, completed=event.done, total=max(event.total, calls, 1), state=words)
 
         yield told
@@ -424,7 +425,7 @@ def rehearse(context: click.Context, asked: Asked, output: Path | None, parallel
         print_json({**run_row(report), "folder": str(outputs)})
     else:
         show_report(report)
-        price = f"{report.spent:g} credits"
+        price = f"{spoken(report.spent)}"
         results().print(f"A rehearsal, free, in {shown(outputs, Path.cwd())}. Live it costs about {price}.")
     context.exit(report.exit_code)
 
@@ -461,4 +462,4 @@ def _tell_examples(taken: Mapping[str, Any]) -> None:
 
 def _quoted(value: Any) -> str:
     text = " ".join(shown_value(value).split())
-    return shlex.quote(text if len(text) <= 100 else text[:99] + "…")
+    return shlex.quote(cut(text, 100))

@@ -10,6 +10,7 @@ from kubeez_mcp_local.catalogue.refusals import verify_text
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
 from kubeez_mcp_local.mcp_server.results import LinkResult
+from kubeez_mcp_local.text import spoken
 
 MAX_PROMPT, MAX_WORD = 5_000, 100
 """Characters that are repeated in an answer."""
@@ -47,5 +48,5 @@ async def open_gallery(
 async def open_pricing(call: Call) -> LinkResult:
     """Where credits are bought, with the balance now. Use it when credits run out or the user asks."""
     credits_ = await call.bridge.credits_if_known()
-    known = "The balance is not known right now." if credits_ is None else f"The balance is {credits_:g} credits."
+    known = "The balance is not known right now." if credits_ is None else f"The balance is {spoken(credits_)}."
     return LinkResult(mode=call.mode, url=f"{_SITE}/pricing", summary=known, current_balance=credits_)
