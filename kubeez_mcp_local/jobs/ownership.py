@@ -199,8 +199,7 @@ class Owner:
         row = connection.execute("SELECT * FROM owners WHERE id = ?", (owner_id,)).fetchone()
         if row is not None and row["ended_at"] is not None:
             return "ended"
-        recorded = None if row is None or row["lock_inode"] is None else (row["lock_device"], row["lock_inode"])
-        locked = self._is_locked(owner_id, recorded)
+        locked = self._is_locked(owner_id, None if row is None else (row["lock_device"], row["lock_inode"]))
         if locked:
             return "alive"
         ended = self._process_ended(row) if locked is None else True
@@ -250,8 +249,11 @@ class Owner:
         process = Process(row["host"], row["boot"], row["space"], row["pid"], row["started"])
         return process.has_ended(self._here(), self._start_of)
 
-    def _is_locked(self, owner_id: str, recorded: tuple[str, str] | None) -> bool | None:
-        """Whether its lock is held; `None` where its lock file is missing, or is another one than it made."""
+    def _is_locked(self, owner_id: str, recorded: tuple[str | None, str | None] | None) -> bool | None:
+        """Whether its lock is held; `None` where there is none, or its file is missing or another one than it made.
+
+        Of an owner of an older version the ledger does not know which file it made.
+        """
         if not _ID.fullmatch(owner_id):
             return None
         path = self._path(owner_id)

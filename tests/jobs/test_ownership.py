@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import subprocess
 import sys
@@ -205,6 +206,27 @@ def test_a_new_lock_file_of_the_same_name_is_not_the_owners(
     (tmp_path / "state" / "owners" / f"{job.owner}.lock").touch()
     second.recover()
     assert second.get(job.id).state is State.UNKNOWN
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX locks")
+def test_where_the_file_system_has_no_locks_the_process_alone_tells(
+    open_file: Opener, order: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    living = {HERE.pid}
+    ours = open_file(process=HERE)
+    theirs = open_file(process=replace(HERE, pid=1), start_of=lambda pid: HERE.started if pid in living else None)
+    job = unsent(ours, order)
+    theirs.recover()
+    assert theirs.get(job.id).state is State.SENDING
+    living.clear()
+    theirs.recover()
+    assert theirs.get(job.id).state is State.REFUSED
 
 
 def test_an_owner_of_an_older_version_is_told_by_its_lock_file_alone(
