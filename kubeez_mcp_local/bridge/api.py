@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import anyio
 
@@ -109,10 +109,10 @@ class Api:
                 yield event
 
     async def upload(
-        self, path: Path, *, filename: str, media_type: str, on_progress: Callable[[int, int], None] | None = None
+        self, file: BinaryIO, *, filename: str, media_type: str, on_progress: Callable[[int, int], None] | None = None
     ) -> str:
         client = await self.client()
-        uploaded = await client.upload(path, filename=filename, media_type=media_type, on_progress=on_progress)
+        uploaded = await client.upload(file, filename=filename, media_type=media_type, on_progress=on_progress)
         return uploaded.url
 
     async def start(self, request: Request) -> Accepted:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import anyio
 
@@ -42,7 +44,6 @@ from kubeez_mcp_local.settings import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from kubeez_mcp_local.bridge.api_prices import ApiPrices
     from kubeez_mcp_local.bridge.caller import Caller
@@ -173,11 +174,9 @@ class Bridge:
     def uploads(self) -> LastingUploads:
         """Gives local files a URL, once per content."""
 
-        async def upload(file: LocalInput, on_progress: Callable[[int, int], None]) -> str:
-            name = f"{file.path.stem}{file.media_type.extension}"  # as its content is, whatever it was called
-            return await self.api.upload(
-                file.path, filename=name, media_type=file.media_type.mime, on_progress=on_progress
-            )
+        async def upload(local: LocalInput, file: BinaryIO, on_progress: Callable[[int, int], None]) -> str:
+            name = f"{local.path.stem}{local.media_type.extension}"  # as its content is, whatever it was called
+            return await self.api.upload(file, filename=name, media_type=local.media_type.mime, on_progress=on_progress)
 
         return LastingUploads(Uploads(upload, self._cache / "uploads", self.account), self.background)
 
@@ -350,7 +349,7 @@ class Bridge:
 
     @property
     def _cache(self) -> Path:
-        return self.settings.state_dir / "cache"
+        return Path(os.path.realpath(self.settings.state_dir)) / "cache"
 
     @property
     def _settling(self) -> float:

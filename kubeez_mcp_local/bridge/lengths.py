@@ -40,7 +40,7 @@ class Lengths:
     async def of(self, item: Input) -> float | None:
         """Length of one input in seconds; `None` when it cannot be known without fetching it."""
         if isinstance(item, LocalInput):
-            return (await measure(item.path)).seconds
+            return (await measure(item)).seconds
         if item.url not in self._known:
             self.note(item.url, await self._of_output(item.url))
         return self._known.get(item.url)

@@ -150,7 +150,7 @@ class Trimming:
 
     async def _made(self, item: Input, start_s: float, end_s: float, short: str) -> Cut:
         if isinstance(item, LocalInput):
-            return await self._cut(item.path, item.path.stem, start_s, end_s, short)
+            return await self._cut(item, item.path.stem, start_s, end_s, short)
         await anyio.Path(self._work_dir).mkdir(parents=True, exist_ok=True)
         fetched = self._work_dir / f"{short}-{secrets.token_hex(4)}.source"
         try:
@@ -169,7 +169,7 @@ class Trimming:
         except KubeezError as error:
             raise SourceFetchFailedError(error.message) from None
 
-    async def _cut(self, source: Path, stem: str, start_s: float, end_s: float, short: str) -> Cut:
+    async def _cut(self, source: Path | LocalInput, stem: str, start_s: float, end_s: float, short: str) -> Cut:
         folder = await anyio.to_thread.run_sync(self._outputs.folder_for, self._clock())
         part = folder / f".kubeez-{secrets.token_hex(8)}.mp4"
         try:

@@ -79,7 +79,7 @@ class Uploading:
     async def _one(self, file: LocalInput | RemoteInput) -> dict[str, Any]:
         if isinstance(file, RemoteInput):
             return {"url": file.url, "kind": file.kind}
-        measured = await measure(file.path)
+        measured = await measure(file)
         url = await self._uploads.url_for(file)
         self._lengths.note(url, measured.seconds)
         no_length = file.kind != "image" and measured.seconds is None

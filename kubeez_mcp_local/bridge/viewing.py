@@ -98,10 +98,8 @@ class Viewing:
         except KubeezError as error:
             name = Path(urlsplit(found.url or "").path).name or output_id
             return View(name, found.url, file, None, None, None, str(error))
-        from kubeez_mcp_local.media.sniff import sniff
-
-        media_type = await anyio.to_thread.run_sync(sniff, shown)
-        return View(shown.name, found.url, file, media_type.mime, result.data, result.mime, result.note)
+        media_type = result.media_type.mime if result.media_type else None
+        return View(shown.name, found.url, file, media_type, result.data, result.mime, result.note)
 
     async def _find(self, output_id: str) -> _Found:
         jobs = await self._ledger.recent(_SEARCHED_JOBS)

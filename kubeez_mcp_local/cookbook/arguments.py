@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.catalogue.refusals import verify_characters
 from kubeez_mcp_local.cookbook.format import near
+from kubeez_mcp_local.disk import open_exactly
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.text import cut
 
@@ -45,7 +46,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         TableProblem: Missing, too large, not UTF-8, or not a table.
     """
     try:
-        with path.open("rb") as file:
+        with open_exactly(path) as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise TableProblem(f"{path} cannot be read: {error.strerror}") from None

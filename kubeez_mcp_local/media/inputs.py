@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
 import anyio.to_thread
 
-from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.disk import open_exactly
+from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.media.media_type import Kind, MediaType, by_extension
 from kubeez_mcp_local.media.path_errors import UnreadableFileError
-from kubeez_mcp_local.media.sniff import UnsupportedMediaError, sniff
+from kubeez_mcp_local.media.sniff import UnsupportedMediaError, sniff_file
 from kubeez_mcp_local.settings import is_loopback
 
 if TYPE_CHECKING:
@@ -28,6 +31,32 @@ _MAX_URL_LENGTH = 4096
 _CHUNK_BYTES = 1024 * 1024
 
 
+class FileChangedError(KubeezError):
+    """A file is not the one any more that was checked, or changed while it was read. Nothing was charged."""
+
+    code = "file_changed"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} changed since it was checked.", next_step="Call again once the file is complete.", retry_safe=True
+        )
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which file it is, and as of when: what tells that it was neither replaced nor written to since."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, file: BinaryIO) -> Identity:
+        status = os.fstat(file.fileno())
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
 @dataclass(frozen=True)
 class LocalInput:
     """A file on this machine, checked and hashed.
@@ -37,6 +66,7 @@ class LocalInput:
         sha256: Hex digest of the content.
         media_type: Decided by content.
         size: Bytes.
+        identity: Which file was hashed; only this very file is opened later.
         reference: How it can be named again where that is not its path, such as `library:hero`.
     """
 
@@ -44,12 +74,33 @@ class LocalInput:
     sha256: str
     media_type: MediaType
     size: int
+    identity: Identity
     reference: str | None = None
 
     @property
     def kind(self) -> Kind:
         """`image`, `video` or `audio`."""
         return self.media_type.kind
+
+    def open(self) -> BinaryIO:
+        """The file that was checked, for reading.
+
+        Raises:
+            FileChangedError: It is another one by now, was written to, or is reached through a link.
+        """
+        try:
+            file = open_exactly(self.path)
+        except OSError:
+            raise FileChangedError(self.path) from None
+        if Identity.of(file) != self.identity:
+            file.close()
+            raise FileChangedError(self.path)
+        return file
+
+
+def opened(source: Path | LocalInput) -> BinaryIO:
+    """The file of an input, or at a path that holds no link any more (see `open_exactly`)."""
+    return source.open() if isinstance(source, LocalInput) else open_exactly(source)
 
 
 @dataclass(frozen=True)
@@ -133,25 +184,31 @@ def describe(path: Path, argument: str) -> LocalInput:
 
     Raises:
         UnsupportedMediaError: The content is not an accepted type; names `argument`.
-        UnreadableFileError: Reading failed midway.
+        UnreadableFileError: Reading failed midway, or a part of the path has become a link.
+        FileChangedError: It was written to meanwhile.
     """
     try:
-        media_type = sniff(path)
-        digest, size = _digest(path)
+        with open_exactly(path) as file:
+            identity, media_type = Identity.of(file), sniff_file(file, path.name)
+            digest = _digest(file)
+            if identity != Identity.of(file):
+                raise FileChangedError(path)
     except UnsupportedMediaError as error:
         raise UnsupportedMediaError(path.name, error.found, argument=argument) from None
     except OSError as error:
-        raise UnreadableFileError(argument, path, error.strerror or type(error).__name__) from None
-    return LocalInput(path, digest, media_type, size)
+        reason = error.strerror or type(error).__name__
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            reason = "a link was put in its place after it was checked"
+        raise UnreadableFileError(argument, path, reason) from None
+    return LocalInput(path, digest, media_type, identity.size, identity)
 
 
-def _digest(path: Path) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
-    return digest.hexdigest(), size
+def _digest(file: BinaryIO) -> str:
+    file.seek(0)
+    digest = hashlib.sha256()
+    while chunk := file.read(_CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _scheme(text: str) -> str:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _MAX_INDEX_BYTES = 64 * 1024 * 1024
 _MAX_TOP_LEVEL_BOXES = 10_000
@@ -50,10 +49,10 @@ def brands(head: bytes) -> tuple[bytes, ...]:
     return (head[8:12], *(head[at : at + 4] for at in range(16, size - 3, 4)))
 
 
-def read(path: Path) -> Movie | None:
-    """Read the index of `path`; `None` when there is none or it is damaged."""
-    with path.open("rb") as file:
-        index = _find_index(file)
+def read(file: BinaryIO) -> Movie | None:
+    """Read the index of an open file; `None` when there is none or it is damaged."""
+    file.seek(0)
+    index = _find_index(file)
     if index is None:
         return None
     try:

@@ -14,8 +14,9 @@ from uuid import uuid4
 
 import anyio.to_thread
 
+from kubeez_mcp_local.disk import open_exactly
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.media.inputs import LocalInput, RemoteInput
+from kubeez_mcp_local.media.inputs import Identity, LocalInput, RemoteInput
 from kubeez_mcp_local.media.library_errors import (
     InvalidNameError,
     LibraryFileGoneError,
@@ -213,9 +214,14 @@ class Library:
         if stored.url is not None:
             return RemoteInput(stored.url, stored.kind)
         path, media_type = self._store.path_of(stored), by_mime(stored.mime or "")
-        if media_type is None or not path.is_file() or path.stat().st_size != stored.size_bytes:
+        try:
+            with open_exactly(path) as file:
+                identity = Identity.of(file)
+        except OSError:
+            raise LibraryFileGoneError(name, path) from None
+        if media_type is None or identity.size != stored.size_bytes:
             raise LibraryFileGoneError(name, path)
-        return LocalInput(path, str(stored.sha256), media_type, stored.size_bytes, f"library:{name}")
+        return LocalInput(path, str(stored.sha256), media_type, identity.size, identity, f"library:{name}")
 
 
 def _check_name(name: str, argument: str) -> None:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.media.library_errors import LibraryDamagedError, LibraryNotWritableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from kubeez_mcp_local.media.inputs import LocalInput
 
@@ -99,9 +100,9 @@ class LibraryStore:
     """Reads and writes the library in `folder`. Every method blocks; call it in a thread."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._index = folder / "library.json"
-        self._files = folder / "files"
+        self.folder = Path(os.path.realpath(folder))
+        self._index = self.folder / "library.json"
+        self._files = self.folder / "files"
 
     def read(self) -> Index:
         """The index; empty when there is none yet.
@@ -152,9 +153,10 @@ class LibraryStore:
             with NamedTemporaryFile(dir=self._files, suffix=".part", delete=False) as file:
                 pass
             try:
-                shutil.copyfile(local.path, file.name)
+                with local.open() as source, open(file.name, "wb") as copy:  # noqa: PTH123 - a plain name
+                    shutil.copyfileobj(source, copy, 1024 * 1024)
                 os.replace(file.name, target)  # noqa: PTH105 - both names are in one folder
-            except OSError:
+            except (OSError, KubeezError):
                 os.unlink(file.name)  # noqa: PTH108 - a plain name
                 raise
         return Stored(

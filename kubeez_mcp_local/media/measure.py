@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import wave
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import anyio.to_thread
 
 from kubeez_mcp_local.media import isobmff
-from kubeez_mcp_local.media.sniff import sniff
+from kubeez_mcp_local.media.inputs import opened
+from kubeez_mcp_local.media.sniff import sniff_file
 from kubeez_mcp_local.media.video import BrokenMediaError, NotInstalledError, load_av, open_media, turned
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from kubeez_mcp_local.media.inputs import LocalInput
     from kubeez_mcp_local.media.media_type import MediaType
 
 
@@ -35,42 +38,48 @@ class Measured:
     unreadable: bool = False
 
 
-async def measure(path: Path) -> Measured:
+async def measure(source: Path | LocalInput) -> Measured:
     """Measure a picture, video or sound file. PyAV is used where installed, else light readers for WAV and MP4.
 
     Raises:
         UnsupportedMediaError: The content is none of the accepted types.
+        FileChangedError: The input is not the file any more that was checked.
         OSError: The file cannot be read.
     """
-    return await anyio.to_thread.run_sync(measure_now, path)
+    return await anyio.to_thread.run_sync(measure_now, source)
 
 
-def measure_now(path: Path) -> Measured:
+def measure_now(source: Path | LocalInput) -> Measured:
     """`measure` for callers that are already in a thread."""
-    media_type = sniff(path)
+    with opened(source) as file:
+        return _measured(file)
+
+
+def _measured(file: BinaryIO) -> Measured:
+    media_type = sniff_file(file, PurePath(file.name).name)
     if media_type.kind == "image":
-        return _picture(path)
+        return _picture(file)
     try:
-        return _with_av(path, media_type)
+        return _with_av(file, media_type)
     except NotInstalledError:
-        return _without_av(path, media_type)
+        return _without_av(file, media_type)
     except BrokenMediaError:
         return Measured(unreadable=True)
 
 
-def _picture(path: Path) -> Measured:
+def _picture(file: BinaryIO) -> Measured:
     from kubeez_mcp_local.media.picture import picture_size
 
     try:
-        width, height = picture_size(path)
+        width, height = picture_size(file)
     except BrokenMediaError:
         return Measured(unreadable=True)
     return Measured(width=width, height=height)
 
 
-def _with_av(path: Path, media_type: MediaType) -> Measured:
+def _with_av(file: BinaryIO, media_type: MediaType) -> Measured:
     av = load_av("Measuring this file")
-    with open_media(av, path) as container:
+    with open_media(av, file) as container:
         seconds = container.duration / av.time_base if container.duration else None
         if seconds is None:
             seconds = _longest(container)
@@ -91,23 +100,18 @@ def _longest(container: Any) -> float | None:
     return max(lengths, default=None)
 
 
-def _without_av(path: Path, media_type: MediaType) -> Measured:
+def _without_av(file: BinaryIO, media_type: MediaType) -> Measured:
     if media_type.mime == "audio/wav":
-        return _wav(path)
-    if isobmff.looks_like(_head(path)):
-        movie = isobmff.read(path)
+        return _wav(file)
+    if isobmff.looks_like(file.read(64)):
+        movie = isobmff.read(file)
         return Measured(movie.seconds, movie.width, movie.height) if movie else Measured(unreadable=True)
     return Measured()
 
 
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(64)
-
-
-def _wav(path: Path) -> Measured:
+def _wav(file: BinaryIO) -> Measured:
     try:
-        with wave.open(str(path), "rb") as sound:
+        with wave.open(file, "rb") as sound:
             rate = sound.getframerate()
             return Measured(seconds=sound.getnframes() / rate) if rate else Measured(unreadable=True)
     except wave.Error:

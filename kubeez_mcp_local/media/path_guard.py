@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kubeez_mcp_local.disk import exact_handle
 from kubeez_mcp_local.media.path_errors import (
     EmptyFileError,
     FileTooLargeError,
@@ -126,7 +127,7 @@ class PathGuard:
     def _check_file(self, path: Path, argument: str) -> None:
         """Prove by opening it that the path is a readable regular file of a usable size; never blocks on a pipe."""
         try:
-            handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+            handle = exact_handle(path)
         except FileNotFoundError:
             raise
         except NotADirectoryError:

@@ -6,7 +6,7 @@ Imports Pillow; import this module on first use.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import Image, ImageOps
 
@@ -14,7 +14,6 @@ from kubeez_mcp_local.media.video import BrokenMediaError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 MAX_PIXELS = 80_000_000
@@ -26,29 +25,29 @@ _ORIENTATION = 0x0112
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
-    """The picture, header read and pixels not yet.
+def decoded(file: BinaryIO) -> Iterator[Image.Image]:
+    """The picture in an open file, header read and pixels not yet.
 
     Raises:
         BrokenMediaError: Not one of `FORMATS`, damaged, or larger than `MAX_PIXELS`.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(file, formats=FORMATS) as image:
             limit = MAX_PIXELS_JPEG if image.format == "JPEG" else MAX_PIXELS
             if image.width * image.height > limit:
-                raise BrokenMediaError(path, f"{image.width}x{image.height} pixels are too many to unfold safely")
+                raise BrokenMediaError(file.name, f"{image.width}x{image.height} pixels are too many to unfold safely")
             yield image
     except Image.DecompressionBombError:
-        raise BrokenMediaError(path, "it has too many pixels to unfold safely") from None
+        raise BrokenMediaError(file.name, "it has too many pixels to unfold safely") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         if isinstance(error, FileNotFoundError | PermissionError):
             raise
-        raise BrokenMediaError(path, "the picture is damaged or cut off") from None
+        raise BrokenMediaError(file.name, "the picture is damaged or cut off") from None
 
 
-def picture_size(path: Path) -> tuple[int, int]:
-    """Width and height as shown. Raises `BrokenMediaError` like `opened`."""
-    with opened(path) as image:
+def picture_size(file: BinaryIO) -> tuple[int, int]:
+    """Width and height as shown. Raises `BrokenMediaError` like `decoded`."""
+    with decoded(file) as image:
         sideways = image.getexif().get(_ORIENTATION) in _SIDEWAYS
         return (image.height, image.width) if sideways else (image.width, image.height)
 
@@ -56,7 +55,7 @@ def picture_size(path: Path) -> tuple[int, int]:
 def upright(image: Image.Image, max_edge: int) -> Image.Image:
     """The first frame, turned upright, in RGB or RGBA, at most `max_edge` pixels on its longer side.
 
-    Raises whatever Pillow raises on damaged pixels; use inside `opened`.
+    Raises whatever Pillow raises on damaged pixels; use inside `decoded`.
     """
     image.draft("RGB", (max_edge * 2, max_edge * 2))
     image.seek(0)

@@ -6,14 +6,11 @@ Imports Pillow; import this module on first use.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, BinaryIO
 
 from PIL import Image
 
 from kubeez_mcp_local.media.video import BrokenMediaError, load_av, open_media, reason
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _TURNS = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
 _MAX_PIXELS = 8192 * 8192
@@ -34,7 +31,7 @@ class Poster:
     length_s: float | None
 
 
-def poster_frame(path: Path, at_s: float | None, max_edge: int) -> Poster:
+def poster_frame(file: BinaryIO, at_s: float | None, max_edge: int) -> Poster:
     """The frame shown at `at_s` seconds; `None` takes one a tenth into the film, past a black opening. Blocks.
 
     Raises:
@@ -42,20 +39,20 @@ def poster_frame(path: Path, at_s: float | None, max_edge: int) -> Poster:
         BrokenMediaError: No frame can be decoded.
     """
     av = load_av("A picture of a video")
-    with open_media(av, path) as container:
+    with open_media(av, file) as container:
         if not container.streams.video:
-            raise BrokenMediaError(path, "it has no picture track")
+            raise BrokenMediaError(file.name, "it has no picture track")
         stream = container.streams.video[0]
         if stream.codec_context.width * stream.codec_context.height > _MAX_PIXELS:
-            raise BrokenMediaError(path, "its picture is too large to unfold safely")
+            raise BrokenMediaError(file.name, "its picture is too large to unfold safely")
         length = container.duration / av.time_base if container.duration else None
         wanted = at_s if at_s is not None else (length or 0.0) / 10
         try:
             frame = _frame_at(container, stream, max(0.0, wanted), av)
         except av.FFmpegError as error:
-            raise BrokenMediaError(path, reason(error)) from None
+            raise BrokenMediaError(file.name, reason(error)) from None
         if frame is None:
-            raise BrokenMediaError(path, "it holds no frame")
+            raise BrokenMediaError(file.name, "it holds no frame")
         return Poster(_upright(frame, max_edge), _seconds(frame, stream), length)
 
 

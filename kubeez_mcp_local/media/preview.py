@@ -5,20 +5,24 @@ Imports Pillow; import this module on first use.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from io import BytesIO
-from typing import TYPE_CHECKING
+from pathlib import PurePath
+from typing import TYPE_CHECKING, BinaryIO
 
 import anyio.to_thread
 
-from kubeez_mcp_local.media.picture import has_holes, on_checkerboard, opened, upright
-from kubeez_mcp_local.media.sniff import sniff
+from kubeez_mcp_local.media.inputs import opened
+from kubeez_mcp_local.media.picture import decoded, has_holes, on_checkerboard, upright
+from kubeez_mcp_local.media.sniff import sniff_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from PIL import Image
 
+    from kubeez_mcp_local.media.inputs import LocalInput
     from kubeez_mcp_local.media.media_type import MediaType
 
 MAX_BYTES = 200_000
@@ -39,6 +43,7 @@ class Preview:
         width: Pixels of the preview; `None` for sound.
         height: Pixels of the preview; `None` for sound.
         note: One sentence about what is shown and what was left out.
+        media_type: What the file itself is.
     """
 
     data: bytes | None
@@ -46,9 +51,10 @@ class Preview:
     width: int | None
     height: int | None
     note: str
+    media_type: MediaType | None = None
 
 
-async def preview(path: Path, max_bytes: int = MAX_BYTES, *, at_s: float | None = None) -> Preview:
+async def preview(source: Path | LocalInput, max_bytes: int = MAX_BYTES, *, at_s: float | None = None) -> Preview:
     """A preview whose base64 form has at most `max_bytes` characters.
 
     Pictures are scaled, turned upright and re-encoded without metadata (animations: first frame; see-through ones stay
@@ -60,35 +66,38 @@ async def preview(path: Path, max_bytes: int = MAX_BYTES, *, at_s: float | None 
         BrokenMediaError: It cannot be decoded.
         NotInstalledError: A video, and the extra `video` is missing.
     """
-    return await anyio.to_thread.run_sync(_preview, path, max_bytes, at_s)
+    return await anyio.to_thread.run_sync(_preview, source, max_bytes, at_s)
 
 
-def _preview(path: Path, max_bytes: int, at_s: float | None) -> Preview:
-    media_type = sniff(path)
-    budget = max_bytes // 4 * 3
+def _preview(source: Path | LocalInput, max_bytes: int, at_s: float | None) -> Preview:
+    with opened(source) as file:
+        media_type = sniff_file(file, PurePath(file.name).name)
+        return replace(_shown(file, media_type, max_bytes // 4 * 3, at_s), media_type=media_type)
+
+
+def _shown(file: BinaryIO, media_type: MediaType, budget: int, at_s: float | None) -> Preview:
+    size = os.fstat(file.fileno()).st_size
     if media_type.kind == "audio":
-        return _sound(path, media_type, budget)
+        return _sound(file, size, media_type, budget)
     if media_type.kind == "video":
         from kubeez_mcp_local.media.poster import poster_frame
 
-        poster = poster_frame(path, at_s, MAX_EDGE)
+        poster = poster_frame(file, at_s, MAX_EDGE)
         return _encoded(poster.image, budget, f"frame at {poster.at_s:.1f} s of {_length(poster.length_s)}")
-    with opened(path) as image:
+    with decoded(file) as image:
         frames = getattr(image, "n_frames", 1)
-        what = f"{image.format} of {image.width}x{image.height}, {_size(path.stat().st_size)}"
+        what = f"{image.format} of {image.width}x{image.height}, {_size(size)}"
         if frames > 1:
             what = f"first of {frames} frames, {what}"
         return _encoded(upright(image, MAX_EDGE), budget, what)
 
 
-def _sound(path: Path, media_type: MediaType, budget: int) -> Preview:
-    size = path.stat().st_size
+def _sound(file: BinaryIO, size: int, media_type: MediaType, budget: int) -> Preview:
     if size > budget:
-        note = (
-            f"{path.name} ({_size(size)}) is larger than this preview may be ({_size(budget)}): allow more, or open it."
-        )
+        name = PurePath(file.name).name
+        note = f"{name} ({_size(size)}) is larger than this preview may be ({_size(budget)}): allow more, or open it."
         return Preview(None, media_type.mime, None, None, note)
-    return Preview(path.read_bytes(), media_type.mime, None, None, f"The whole file, {_size(size)}.")
+    return Preview(file.read(budget), media_type.mime, None, None, f"The whole file, {_size(size)}.")
 
 
 def _encoded(image: Image.Image, budget: int, what: str) -> Preview:

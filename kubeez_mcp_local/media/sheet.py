@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 from PIL import Image, ImageDraw
 
+from kubeez_mcp_local.disk import open_exactly
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.media.lettering import Block, block
-from kubeez_mcp_local.media.picture import has_holes, on_checkerboard, opened, upright
-from kubeez_mcp_local.media.sniff import sniff
+from kubeez_mcp_local.media.picture import decoded, has_holes, on_checkerboard, upright
+from kubeez_mcp_local.media.sniff import sniff_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,16 +127,17 @@ def _card(item: SheetItem, image: Image.Image, height: int) -> _Card:
 
 def _picture(item: SheetItem) -> Image.Image:
     try:
-        kind = sniff(item.path).kind
-        if kind == "video":
-            from kubeez_mcp_local.media.poster import poster_frame
+        with open_exactly(item.path) as file:
+            kind = sniff_file(file, item.path.name).kind
+            if kind == "video":
+                from kubeez_mcp_local.media.poster import poster_frame
 
-            return _with_play_mark(poster_frame(item.path, None, _TALLEST * 2).image)
-        if kind == "audio":
-            return _placeholder("sound")
-        with opened(item.path) as image:
-            shown = upright(image, _TALLEST * 2)
-            return on_checkerboard(shown) if has_holes(shown) else shown.convert("RGB")
+                return _with_play_mark(poster_frame(file, None, _TALLEST * 2).image)
+            if kind == "audio":
+                return _placeholder("sound")
+            with decoded(file) as image:
+                shown = upright(image, _TALLEST * 2)
+                return on_checkerboard(shown) if has_holes(shown) else shown.convert("RGB")
     except (KubeezError, OSError) as error:
         return _placeholder(getattr(error, "message", "") or "not readable")
 

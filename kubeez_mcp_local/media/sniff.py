@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+from kubeez_mcp_local.disk import open_exactly
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.media import isobmff
 from kubeez_mcp_local.media.media_type import (
@@ -64,18 +65,25 @@ def sniff(path: Path) -> MediaType:
         UnsupportedMediaError: The content is not an accepted type; the message lists those.
         OSError: The file cannot be read.
     """
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    found = _container(path, head) or _simple(head)
+    with open_exactly(path) as file:
+        return sniff_file(file, path.name)
+
+
+def sniff_file(file: BinaryIO, name: str) -> MediaType:
+    """`sniff` for an open file, which is left at its start; `name` is for the message."""
+    file.seek(0)
+    head = file.read(HEAD_BYTES)
+    found = _container(file, head) or _simple(head)
+    file.seek(0)
     if isinstance(found, MediaType):
         return found
-    raise UnsupportedMediaError(path.name, found)
+    raise UnsupportedMediaError(name, found)
 
 
-def _container(path: Path, head: bytes) -> MediaType | str | None:
+def _container(file: BinaryIO, head: bytes) -> MediaType | str | None:
     """Formats whose first bytes do not settle the matter."""
     if isobmff.looks_like(head):
-        return _iso_media(path, head)
+        return _iso_media(file, head)
     if head.startswith(b"\x1a\x45\xdf\xa3"):
         return _matroska(head)
     if head.startswith(b"OggS"):
@@ -152,7 +160,7 @@ _BRANDS_REFUSED = {
 }
 
 
-def _iso_media(path: Path, head: bytes) -> MediaType | str:
+def _iso_media(file: BinaryIO, head: bytes) -> MediaType | str:
     brands = isobmff.brands(head)
     if not brands or brands[0] == b"qt  ":
         return MOV
@@ -164,7 +172,7 @@ def _iso_media(path: Path, head: bytes) -> MediaType | str:
         return M4A
     if not any(brand in _BRANDS_MP4 or brand[:3] == b"iso" for brand in brands):
         return "of an unknown kind"
-    movie = isobmff.read(path)
+    movie = isobmff.read(file)
     return M4A if movie is not None and movie.has_audio and not movie.has_video else MP4
 
 

@@ -7,15 +7,17 @@ that the result starts and ends where it was asked to. Limits and error codes ar
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import anyio.to_thread
 
+from kubeez_mcp_local.media.inputs import opened
 from kubeez_mcp_local.media.trim_errors import (
     CutFailedError,
     InvalidTrimRangeError,
@@ -31,6 +33,8 @@ from kubeez_mcp_local.media.video import BrokenMediaError, load_av, open_media, 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from threading import Event as StopFlag
+
+    from kubeez_mcp_local.media.inputs import LocalInput
 
 MAX_WINDOW_S = 60.0
 MAX_SOURCE_BYTES = 500 * 1024 * 1024
@@ -73,7 +77,7 @@ def check_range(start_s: float, end_s: float) -> None:
 
 
 async def trim(
-    source: Path,
+    source: Path | LocalInput,
     target: Path,
     start_s: float,
     end_s: float,
@@ -101,7 +105,7 @@ async def trim(
 
 @dataclass(frozen=True)
 class _Job:
-    source: Path
+    source: Path | LocalInput
     target: Path
     start_s: float
     end_s: float
@@ -112,32 +116,35 @@ class _Job:
     def run(self) -> Trimmed:
         began = self.clock()
         av = load_av("Cutting a video")
-        self._check_source()
+        try:
+            source = opened(self.source)
+        except OSError:
+            raise MissingSourceError(f"there is no file {self.source}") from None
+        with source:
+            return self._run(av, source, began)
+
+    def _run(self, av: Any, source: BinaryIO, began: float) -> Trimmed:
+        if (size := os.fstat(source.fileno()).st_size) > MAX_SOURCE_BYTES:
+            raise SourceTooLargeError(size, MAX_SOURCE_BYTES)
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(dir=self.target.parent, prefix=".trim-") as folder:
                 part = Path(folder) / "cut.mp4"
-                length = self._cut(av, part)
+                length = self._cut(av, source, part)
                 part.replace(self.target)
         except BrokenMediaError as error:
             raise SourceFetchFailedError(error.message) from None
         except (av.FFmpegError, OSError) as error:
-            raise CutFailedError(self.source, reason(error)) from None
+            raise CutFailedError(source.name, reason(error)) from None
         end_s = min(self.end_s, self.start_s + length)
         return Trimmed(
             self.target, self.target.stat().st_size, length, self.start_s, end_s, max(0.0, self.clock() - began)
         )
 
-    def _check_source(self) -> None:
-        if not self.source.is_file():
-            raise MissingSourceError(f"there is no file {self.source}")
-        if (size := self.source.stat().st_size) > MAX_SOURCE_BYTES:
-            raise SourceTooLargeError(size, MAX_SOURCE_BYTES)
-
-    def _cut(self, av: Any, part: Path) -> float:
-        with open_media(av, self.source) as source, av.open(str(part), "w", format="mp4") as result:
+    def _cut(self, av: Any, file: BinaryIO, part: Path) -> float:
+        with open_media(av, file) as source, av.open(str(part), "w", format="mp4") as result:
             if not source.streams.video:
-                raise MissingSourceError(f"{self.source.name} has no picture track")
+                raise MissingSourceError(f"{Path(file.name).name} has no picture track")
             tracks = [picture_track(av, source, result, self.start_s, self.end_s)]
             if source.streams.audio:
                 tracks.append(sound_track(av, source, result, self.start_s, self.end_s))

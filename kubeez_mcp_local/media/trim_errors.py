@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import PurePath
 
 from kubeez_mcp_local.errors import KubeezError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class TrimError(KubeezError):
@@ -79,9 +76,9 @@ class CutFailedError(TrimError):
 
     code = "ffmpeg_failed"
 
-    def __init__(self, source: Path, detail: str) -> None:
+    def __init__(self, source: str, detail: str) -> None:
         super().__init__(
-            f"cutting {source.name} failed: {detail}.",
+            f"cutting {PurePath(source).name} failed: {detail}.",
             next_step="The file may be damaged; export it again as plain MP4 and retry.",
         )
 

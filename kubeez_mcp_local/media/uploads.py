@@ -15,34 +15,23 @@ import anyio.to_thread
 from pydantic import BaseModel, ValidationError
 
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.media.inputs import FileChangedError, Identity
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
+    from typing import BinaryIO
 
     from kubeez_mcp_local.media.inputs import LocalInput
 
     Progress = Callable[[int, int], None]
     """Called with bytes sent so far and bytes in all."""
-    UploadFile = Callable[[LocalInput, Progress], Awaitable[str]]
+    UploadFile = Callable[[LocalInput, BinaryIO, Progress], Awaitable[str]]
 
 logger = logging.getLogger(__name__)
 
 MAX_AGE_SECONDS = 7 * 24 * 3600.0
 """How long a cached URL is trusted. How long Kubeez keeps uploads is not documented, and uploading is free."""
-
-
-class FileChangedError(KubeezError):
-    """A file was changed while it was being uploaded. The upload was discarded; nothing was charged."""
-
-    code = "file_changed"
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            f"{path} changed while it was being uploaded.",
-            next_step="Call again once the file is complete.",
-            retry_safe=True,
-        )
 
 
 class _Entry(BaseModel):
@@ -69,7 +58,7 @@ class Uploads:
     """Gives local files a URL.
 
     Args:
-        upload: Sends one file and returns its URL; called with the file and a progress callback.
+        upload: Sends one file and returns its URL; called with the input, the open file and a progress callback.
         cache_dir: Folder for what is remembered: one small JSON file per account and content.
         account: Fingerprint of the account (never the key itself); entries of accounts do not mix.
         clock: Seconds since the epoch.
@@ -98,7 +87,7 @@ class Uploads:
         the upload fails, all who wait get the same error.
 
         Raises:
-            FileChangedError: The file's size is no longer the one that was hashed.
+            FileChangedError: It is not the file any more that was hashed, or was written to meanwhile.
             KubeezError: Whatever `upload` raises.
         """
         while True:
@@ -127,12 +116,10 @@ class Uploads:
             flight.landed.set()
 
     async def _send(self, local: LocalInput, on_progress: Progress) -> str:
-        before = await anyio.to_thread.run_sync(_state, local.path)
-        if before[0] != local.size:
-            raise FileChangedError(local.path)
-        url = await self._upload(local, on_progress)
-        if before != await anyio.to_thread.run_sync(_state, local.path):
-            raise FileChangedError(local.path)
+        with await anyio.to_thread.run_sync(local.open) as file:
+            url = await self._upload(local, file, on_progress)
+            if Identity.of(file) != local.identity:
+                raise FileChangedError(local.path)
         entry = _Entry(
             url=url,
             sha256=local.sha256,
@@ -168,14 +155,6 @@ class Uploads:
         for path in gone:
             path.unlink(missing_ok=True)
         return bool(gone)
-
-
-def _state(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return (-1, 0)
-    return (status.st_size, status.st_mtime_ns)
 
 
 def _load(path: Path) -> _Entry | None:

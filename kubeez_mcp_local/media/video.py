@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from pathlib import PurePath
+from typing import Any, BinaryIO
 
 from kubeez_mcp_local.errors import KubeezError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 EXTRA = 'pip install "kubeez-mcp-local[video]" (or start it as uvx --from "kubeez-mcp-local[video]" kubeez-mcp-local)'
 
@@ -30,9 +28,9 @@ class BrokenMediaError(KubeezError):
 
     code = "broken_media"
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, name: str, reason: str) -> None:
         super().__init__(
-            f"{path.name} cannot be decoded: {reason}.",
+            f"{PurePath(name).name} cannot be decoded: {reason}.",
             next_step="Download or export it again; for video and sound plain MP4, MOV, MP3 or WAV are safest.",
         )
 
@@ -49,16 +47,16 @@ def load_av(what: str) -> Any:
         raise NotInstalledError(what) from None
 
 
-def open_media(av: Any, path: Path) -> Any:
-    """Open `path` for reading: only as a local file, so that a playlist inside cannot reach out.
+def open_media(av: Any, file: BinaryIO) -> Any:
+    """Open media for reading: nothing but this very file, so that a playlist inside cannot reach out.
 
     Raises:
         BrokenMediaError: FFmpeg makes nothing of it.
     """
     try:
-        return av.open(str(path), mode="r", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        return av.open(file, mode="r", options={"protocol_whitelist": "none"}, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise BrokenMediaError(path, reason(error)) from None
+        raise BrokenMediaError(file.name, reason(error)) from None
 
 
 def reason(error: BaseException) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
 import anyio
@@ -164,13 +165,13 @@ class RestClient:
 
     async def upload(
         self,
-        path: Path,
+        file: BinaryIO,
         *,
         filename: str,
         media_type: str,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> Uploaded:
-        """Upload one file, streamed from disk; costs nothing.
+        """Upload one open file, streamed from disk; costs nothing. A repetition reads it from the start.
 
         Args:
             media_type: The true type of the content.
@@ -180,12 +181,12 @@ class RestClient:
 
         async def send() -> Uploaded:
             try:
-                size = (await anyio.Path(path).stat()).st_size
-                body = FileBody(path, filename=filename, media_type=media_type, size=size, on_progress=on_progress)
+                size = os.fstat(file.fileno()).st_size
+                body = FileBody(file, filename=filename, media_type=media_type, size=size, on_progress=on_progress)
                 headers = {**self._key_header, **body.headers}
                 response = await self._send(route, route.path, content=body, headers=headers, timeout=UPLOAD_TIMEOUT)
             except OSError as error:
-                raise InvalidArgumentError("path", f"{path} cannot be read: {error.strerror or error}.") from error
+                raise InvalidArgumentError("path", f"{file.name} cannot be read: {error.strerror or error}.") from error
             return self._parsed(response, route, partial(parsing.read_uploaded, media_origin=self.media_origin))
 
         return await with_retries(send, self._patience)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from pathlib import PurePath
+from typing import TYPE_CHECKING, BinaryIO
 
 import anyio
 
@@ -11,13 +12,12 @@ from kubeez_mcp_local.rest.failures import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
 _CHUNK = 256 * 1024
 
 
 class FileBody:
-    """A multipart body with one part named `file`. Can be sent again: every iteration reads from the start.
+    """A multipart body with one part named `file`, read from an open file; every iteration reads it from the start.
 
     Args:
         media_type: The true type of the content; an untyped part may be refused.
@@ -30,7 +30,7 @@ class FileBody:
 
     def __init__(
         self,
-        path: Path,
+        file: BinaryIO,
         *,
         filename: str,
         media_type: str,
@@ -39,7 +39,7 @@ class FileBody:
         boundary: str | None = None,
     ) -> None:
         boundary = boundary or secrets.token_hex(16)
-        self._path = path
+        self._file = file
         self._size = size
         self._on_progress = on_progress
         self._head = (
@@ -55,22 +55,25 @@ class FileBody:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         sent = 0
         yield self._head
-        async with await anyio.open_file(self._path, "rb") as file:
-            while chunk := await file.read(_CHUNK):
-                sent += len(chunk)
-                if sent > self._size:
-                    raise _changed(self._path)
-                yield chunk
-                if self._on_progress:
-                    self._on_progress(sent, self._size)
+        file = anyio.wrap_file(self._file)
+        await file.seek(0)
+        while chunk := await file.read(_CHUNK):
+            sent += len(chunk)
+            if sent > self._size:
+                raise _changed(self._file)
+            yield chunk
+            if self._on_progress:
+                self._on_progress(sent, self._size)
         if sent != self._size:
-            raise _changed(self._path)
+            raise _changed(self._file)
         yield self._tail
 
 
-def _changed(path: Path) -> RefusedError:
+def _changed(file: BinaryIO) -> RefusedError:
     """The announced length no longer fits; the HTTP layer would fail with words that nobody understands."""
-    return RefusedError(f"{path.name} changed while it was uploaded.", next_step="Send it again.", retry_safe=True)
+    return RefusedError(
+        f"{PurePath(file.name).name} changed while it was uploaded.", next_step="Send it again.", retry_safe=True
+    )
 
 
 def _quoted(filename: str) -> str:

@@ -1,14 +1,22 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
+from PIL import Image
 
-from kubeez_mcp_local.media.inputs import Inputs, InvalidUrlError, LocalInput, RemoteInput
-from kubeez_mcp_local.media.path_errors import MissingFileError, OutsideFoldersError
+from kubeez_mcp_local.media.inputs import FileChangedError, Inputs, InvalidUrlError, LocalInput, RemoteInput, describe
+from kubeez_mcp_local.media.library import Library
+from kubeez_mcp_local.media.library_errors import LibraryFileGoneError
+from kubeez_mcp_local.media.measure import measure
+from kubeez_mcp_local.media.path_errors import MissingFileError, OutsideFoldersError, UnreadableFileError
 from kubeez_mcp_local.media.path_guard import PathGuard
+from kubeez_mcp_local.media.preview import preview
+from kubeez_mcp_local.media.sheet import SheetItem, comparison_sheet
 from kubeez_mcp_local.media.sniff import UnsupportedMediaError
+from kubeez_mcp_local.media.trim import trim
+from kubeez_mcp_local.media.uploads import Uploads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,3 +121,91 @@ async def test_a_pattern_gives_many_and_a_url_one(
     assert await inputs.expand("https://example.com/*.png", argument="paths", limit=5) == [
         RemoteInput("https://example.com/*.png", "image")
     ]
+
+
+class TestSwappedAfterTheCheck:
+    """Between the guard's decision and every later reading something else is put in the place of the file."""
+
+    @pytest.fixture
+    def secret(self, tmp_path: Path, make_image: Callable[..., Path]) -> Path:
+        (tmp_path / "private").mkdir()
+        return make_image(tmp_path / "private" / "a.png", (99, 77), "red")
+
+    @pytest.fixture
+    def swap(self, secret: Path) -> Callable[[Path, str], None]:
+        def put_in_place(path: Path, how: str) -> None:
+            if how == "folder":
+                path.parent.rename(path.parent.with_name("aside"))
+                path.parent.symlink_to(secret.parent)
+                return
+            path.unlink()
+            if how == "link":
+                path.symlink_to(secret)
+            else:
+                path.write_bytes(secret.read_bytes())
+
+        return put_in_place
+
+    @pytest.fixture
+    def mine(self, tmp_path: Path, make_image: Callable[..., Path]) -> Path:
+        (tmp_path / "mine").mkdir()
+        return make_image(tmp_path / "mine" / "a.png")
+
+    @pytest.mark.parametrize("how", ["link", "folder"])
+    def test_nothing_is_hashed_through_a_link(self, mine: Path, swap: Callable[[Path, str], None], how: str) -> None:
+        checked = PathGuard([mine.parent]).check(str(mine), argument="image")
+        swap(mine, how)
+        with pytest.raises(UnreadableFileError, match="a link was put in its place"):
+            describe(checked, "image")
+
+    @pytest.mark.parametrize("how", ["link", "folder", "another file"])
+    async def test_nothing_else_is_measured_shown_cut_kept_or_uploaded(
+        self, mine: Path, swap: Callable[[Path, str], None], how: str, tmp_path: Path
+    ) -> None:
+        sent: list[bytes] = []
+
+        async def upload(_local: LocalInput, file: BinaryIO, _progress: object) -> str:
+            sent.append(file.read())
+            return "https://media.example.com/1"
+
+        local = describe(mine, "image")
+        swap(mine, how)
+        for use in (
+            lambda: measure(local),
+            lambda: preview(local),
+            lambda: trim(local, tmp_path / "cut.mp4", 0, 1),
+            lambda: Library(tmp_path / "library").add("x", local),
+            lambda: Uploads(upload, tmp_path / "cache", "account").url_for(local),
+        ):
+            with pytest.raises(FileChangedError):
+                await use()
+        assert sent == []
+        assert list((tmp_path / "library").rglob("*.p*")) == []
+
+    async def test_what_is_uploaded_is_the_file_that_was_opened(
+        self, mine: Path, swap: Callable[[Path, str], None], tmp_path: Path
+    ) -> None:
+        sent: list[bytes] = []
+        before = describe(mine, "image")
+
+        async def upload(_local: LocalInput, file: BinaryIO, _progress: object) -> str:
+            swap(mine, "link")
+            sent.append(file.read())
+            return "https://media.example.com/1"
+
+        await Uploads(upload, tmp_path / "cache", "account").url_for(before)
+        assert [hashlib.sha256(each).hexdigest() for each in sent] == [before.sha256]
+
+    async def test_a_sheet_and_a_copy_in_the_library_show_nothing_from_elsewhere(
+        self, mine: Path, secret: Path, tmp_path: Path
+    ) -> None:
+        library = Library(tmp_path / "library")
+        await library.add("x", describe(mine, "image"))
+        (copy,) = (tmp_path / "library" / "files").iterdir()
+        copy.unlink()
+        copy.symlink_to(secret)
+        with pytest.raises(LibraryFileGoneError):
+            await library.find("x", argument="url")
+        sheet = await comparison_sheet([SheetItem(copy, "x")], tmp_path / "sheet.png", heading="")
+        with Image.open(sheet) as picture:
+            assert (255, 0, 0) not in {color for _, color in picture.getcolors(1 << 20) or []}

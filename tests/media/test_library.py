@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.media.inputs import Inputs, LocalInput, RemoteInput, describe
+from kubeez_mcp_local.media.inputs import FileChangedError, Inputs, LocalInput, RemoteInput, describe
 from kubeez_mcp_local.media.library import Library
 from kubeez_mcp_local.media.library_errors import (
     InvalidNameError,
@@ -212,7 +212,7 @@ class TestTrouble:
         self, library: Library, picture: LocalInput, copies: Callable[[], list[Path]]
     ) -> None:
         picture.path.unlink()
-        with pytest.raises(LibraryNotWritableError):
+        with pytest.raises(FileChangedError):
             await library.add("hero", picture)
         assert copies() == []
         assert await library.assets() == []

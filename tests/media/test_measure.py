@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,7 +70,7 @@ class TestWithoutTheExtra:
 def test_an_mp4_index_is_read_without_the_extra(
     make_video: MakeVideo, tmp_path: Path, turn: int, size: tuple[int, int]
 ) -> None:
-    movie = isobmff.read(make_video(tmp_path / "a.mp4", seconds=2.0, turn=turn))
+    movie = isobmff.read(BytesIO(make_video(tmp_path / "a.mp4", seconds=2.0, turn=turn).read_bytes()))
     assert movie is not None
     assert movie.seconds == pytest.approx(2.0, abs=0.1)
     assert (movie.width, movie.height) == size
@@ -86,8 +87,7 @@ async def test_damaged_files_are_unreadable(make_video: MakeVideo, tmp_path: Pat
 
 
 @pytest.mark.parametrize("index", [b"", b"\0" * 7, b"mvhd", b"\x00\x00\x00\x09mvhd\0", b"\x00\x00\x00\x0ctrak\0\0\0\0"])
-def test_a_damaged_index_never_crashes_the_reader(tmp_path: Path, index: bytes) -> None:
+def test_a_damaged_index_never_crashes_the_reader(index: bytes) -> None:
     size = (8 + len(index)).to_bytes(4, "big")
-    (tmp_path / "a.mp4").write_bytes(b"\x00\x00\x00\x10ftypisom\0\0\0\0" + size + b"moov" + index)
-    movie = isobmff.read(tmp_path / "a.mp4")
+    movie = isobmff.read(BytesIO(b"\x00\x00\x00\x10ftypisom\0\0\0\0" + size + b"moov" + index))
     assert movie is None or movie.seconds is None

@@ -6,12 +6,13 @@ import anyio
 import pytest
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.media.inputs import LocalInput, describe
-from kubeez_mcp_local.media.uploads import FileChangedError, Uploads
+from kubeez_mcp_local.media.inputs import FileChangedError, LocalInput, describe
+from kubeez_mcp_local.media.uploads import Uploads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from typing import BinaryIO
 
     from kubeez_mcp_local.media.uploads import Progress
 
@@ -28,7 +29,7 @@ class Api:
         self.gate = anyio.Event()
         self.gate.set()
 
-    async def upload(self, local: LocalInput, progress: Progress) -> str:
+    async def upload(self, local: LocalInput, _file: BinaryIO, progress: Progress) -> str:
         self.sent.append(local.path)
         self.arrived.set()
         progress(local.size, local.size)

@@ -100,7 +100,8 @@ async def test_an_uploaded_picture_is_an_input(client: RestClient, tmp_path: Pat
     picture = io.BytesIO()
     Image.new("RGB", (64, 64), "green").save(picture, "PNG")
     (tmp_path / "in.png").write_bytes(picture.getvalue())
-    uploaded = await client.upload(tmp_path / "in.png", filename="in.png", media_type="image/png")
+    with (tmp_path / "in.png").open("rb") as file:
+        uploaded = await client.upload(file, filename="in.png", media_type="image/png")
     accepted = await client.start(
         sent(
             "generate_media",
