@@ -1,4 +1,7 @@
-"""Bodies of the answers, for the OpenAPI document and for filling them in."""
+"""What the stand-in answers: the bodies of success, for filling in and for the OpenAPI document, and those of errors.
+
+Shapes and status codes of errors: public client code and documentation; which route uses which shape is not documented.
+"""
 
 from __future__ import annotations
 
@@ -153,3 +156,58 @@ class Health(BaseModel):
     """Liveness."""
 
     status: str
+
+
+class ApiError(Exception):
+    """An answer other than success: `status` and a JSON `body`, with optional response headers."""
+
+    def __init__(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+        super().__init__(f"{status} {body}")
+        self.status = status
+        self.body = body
+        self.headers = headers
+
+
+def unauthorized(reason: str) -> ApiError:
+    """401: no key, an unknown key or a revoked one."""
+    return ApiError(401, {"detail": reason})
+
+
+def missing_scope(scope: str) -> ApiError:
+    """403: the key lacks `scope`."""
+    return ApiError(403, {"detail": f"API key is missing the required scope: {scope}"})
+
+
+def not_found(what: str = "Not found") -> ApiError:
+    """404: unknown route or id."""
+    return ApiError(404, {"detail": what})
+
+
+def invalid(message: str) -> ApiError:
+    """400: the request contradicts the model's catalogue row."""
+    return ApiError(400, {"detail": message})
+
+
+def invalid_model(model: str) -> ApiError:
+    """400: no such model."""
+    return ApiError(400, {"error": "invalid_model", "message": f"Unknown model: {model}"})
+
+
+def insufficient_credits(status: int, needed: float, left: float) -> ApiError:
+    """400 or 402, as the knob says: the balance does not cover the price, both in credits."""
+    if status == 400:
+        return ApiError(400, {"error": "insufficient_credits"})
+    return ApiError(
+        status,
+        {
+            "error": "insufficient_credits",
+            "message": f"Insufficient credits: this costs {needed:g}, your balance is {left:g}.",
+            "purchase_url": "https://kubeez.com/billing",
+        },
+    )
+
+
+def too_many(reason: str, retry_after: float | None = None) -> ApiError:
+    """429: a per-minute bucket or a concurrency cap is full; `retry_after` in seconds becomes a header."""
+    headers = None if retry_after is None else {"Retry-After": f"{retry_after:g}"}
+    return ApiError(429, {"detail": reason}, headers)

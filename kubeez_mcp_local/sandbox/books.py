@@ -12,13 +12,156 @@ import threading
 import time
 import uuid
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
-from kubeez_mcp_local.sandbox.records import Account, File, Job, JobDraft
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+
+WorkKind = Literal[
+    "picture", "clip", "music", "speech", "effect", "vocals", "instrumental", "cutout", "retake", "thumbnail"
+]
+
+MEDIA_TYPES = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "mp4": "video/mp4",
+    "wav": "audio/wav",
+    "mp3": "audio/mpeg",
+}
+
+
+@dataclass(frozen=True)
+class Work:
+    """One file to make. The same work makes the same bytes.
+
+    Attributes:
+        extension: Decides the format; a key of `MEDIA_TYPES`.
+        prompt: Shown on pictures and clips; the words of speech, one line for each speaker's turn.
+        label: What tells siblings apart, such as a language, an effect or a voice for each line.
+        width: Pixels; likewise `height`. `seconds` is the length of sound and clips.
+        inputs: Stored files that went in, by their name in the files folder.
+        sound: Whether a clip has an audio track.
+    """
+
+    kind: WorkKind
+    extension: str
+    model: str
+    prompt: str
+    seed: int
+    label: str = ""
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+    inputs: tuple[str, ...] = ()
+    sound: bool = False
+
+    @property
+    def media_type(self) -> str:
+        """MIME type of the file."""
+        return MEDIA_TYPES[self.extension]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the books."""
+        return {**asdict(self), "inputs": list(self.inputs), "media_type": self.media_type}
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> Work:
+        """Back from the books."""
+        fields = {name: value for name, value in stored.items() if name in cls.__dataclass_fields__}
+        return cls(**{**fields, "inputs": tuple(stored.get("inputs", ()))})
+
+
+JobKind = Literal["media", "music", "separation"]
+Bucket = Literal["media", "music", "dialogue", "ads", "upload", "read"]
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who a key stands for, and what it may do."""
+
+    id: str
+    scopes: tuple[str, ...]
+    revoked: bool
+
+
+@dataclass(frozen=True)
+class JobDraft:
+    """A job before it is accepted: price in credits, times in real seconds from acceptance.
+
+    `works` are the files it will make, each `(role, position, work)`; `failure` is how it will end, if badly.
+    A `refundable` job gives its credits back then.
+    """
+
+    account: str
+    kind: JobKind
+    bucket: Bucket
+    model: str
+    prompt: str
+    generation_type: str
+    request: dict[str, Any]
+    credits: float
+    wait: float
+    total: float
+    works: tuple[tuple[str, int, dict[str, Any]], ...] = ()
+    failure: str | None = None
+    refundable: bool = True
+
+
+@dataclass(frozen=True)
+class Job:
+    """A paid request. Times are seconds since the epoch; `credits` is what was charged."""
+
+    id: str
+    account: str
+    kind: JobKind
+    bucket: Bucket
+    model: str
+    prompt: str
+    generation_type: str
+    request: dict[str, Any]
+    credits: float
+    failure: str | None
+    refundable: bool
+    created_at: float
+    starts_at: float
+    due_at: float
+    settled: bool
+    reads: int
+    finished_reads: int
+
+    def status(self, now: float) -> str:
+        """`pending`, `processing`, `completed` or `failed` at that moment."""
+        if self.settled or now >= self.due_at:
+            return "failed" if self.failure else "completed"
+        return "processing" if now >= self.starts_at else "pending"
+
+
+@dataclass(frozen=True)
+class File:
+    """A file the stand-in serves: an upload, or a job's output, thumbnail, song, cover or stem."""
+
+    id: str
+    account: str
+    job: str | None
+    role: str
+    position: int
+    path: str
+    media_type: str
+    work: dict[str, Any] = field(repr=False)
+    width: int | None
+    height: int | None
+    seconds: float | None
+    size: int | None
+    downloads: int
+
+    @property
+    def kind(self) -> str:
+        """`image`, `video` or `audio`."""
+        return self.media_type.partition("/")[0]
+
 
 OPENING_CREDITS = 10_000.0
 SCOPES = (

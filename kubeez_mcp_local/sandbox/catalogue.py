@@ -1,13 +1,25 @@
-"""The stand-in's catalogue: the snapshot of 2026-03-28 plus the rows that only the sandbox has."""
+"""The stand-in's models, and what follows from a row: what a request and its inputs may be, price, size and time."""
 
 from __future__ import annotations
 
 import json
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass
 from importlib import resources
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from kubeez_mcp_local.sandbox.answers import invalid
+from kubeez_mcp_local.web.server import is_loopback_host
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from kubeez_mcp_local.sandbox.books import Books
+
 
 Row = dict[str, Any]
 
@@ -24,11 +36,12 @@ class Catalogue:
         self._rows = dict(rows)
 
     @classmethod
-    def shipped(cls) -> Catalogue:
-        """The rows that come with the package."""
+    def shipped(cls, models: Mapping[str, Row], prices: Mapping[str, Row]) -> Catalogue:
+        """The rows that come with the package, `models` of operations that the snapshot lacks, and what they cost."""
         extra = _read(*SANDBOX_ONLY)
-        rows = [*_read(*SNAPSHOT)["models"], *extra["models"]]
-        merged = {row["model_id"]: {**row, **extra["additions"].get(row["model_id"], {})} for row in rows}
+        rows = [*_read(*SNAPSHOT)["models"], *extra["models"], *models.values()]
+        notes = {**extra["additions"], **prices}
+        merged = {row["model_id"]: {**row, **notes.get(row["model_id"], {})} for row in rows}
         hidden = {name for name, row in merged.items() if row.get("_facts", {}).get("website_only")}
         return cls({name: row for name, row in merged.items() if name not in hidden})
 
@@ -55,3 +68,210 @@ def _read(folder: str, name: str) -> dict[str, Any]:
     text = resources.files("kubeez_mcp_local").joinpath(folder, name).read_text("utf-8")
     parsed: dict[str, Any] = json.loads(text)
     return parsed
+
+
+def check_prompt(row: Row, prompt: str) -> None:
+    """Not empty and not longer than the row allows, in characters."""
+    if not prompt.strip() and row["model_id"] != "remove-background":
+        raise invalid("prompt must not be empty")
+    limit = row["capabilities"].get("prompt_max_chars")
+    if limit and len(prompt) > limit:
+        raise invalid(f"prompt is too long for {row['model_id']}: {len(prompt)} characters, at most {limit}")
+
+
+def check_generation_type(row: Row, generation_type: str) -> None:
+    """One of the row's generation types."""
+    _one_of(row, "generation_type", generation_type, row["generation_types"])
+
+
+def check_ratio(row: Row, ratio: str | None) -> str:
+    """The ratio to use: as asked, else `1:1` or the row's first; rows without ratios ignore it."""
+    offered = row["capabilities"].get("aspect_ratio_options") or []
+    if not offered:
+        return ratio or "1:1" if row["model_type"] == "image" else "auto"
+    if ratio is None:
+        return "1:1" if "1:1" in offered else str(offered[0])
+    _one_of(row, "aspect_ratio", ratio, offered)
+    return ratio
+
+
+def check_duration(row: Row, duration: str | None) -> int | None:
+    """Seconds of the clip: fixed by the id, as asked, or the row's first choice; None when the row says nothing."""
+    offered = row["capabilities"].get("duration_options") or []
+    fixed = row.get("_facts", {}).get("fixed_seconds_in_id")
+    if duration is not None and offered:
+        spelled = duration if duration.endswith("s") else f"{duration}s"
+        _one_of(row, "duration", spelled, offered)
+        return fixed or int(spelled.removesuffix("s"))
+    if fixed:
+        return int(fixed)
+    return 5 if "5s" in offered else int(offered[0].removesuffix("s")) if offered else None
+
+
+def check_sources(row: Row, generation_type: str, sources: Sequence[Source]) -> None:
+    """Kinds, counts and order of the inputs."""
+    name, limits = row["model_id"], row["capabilities"]
+    counted = Counter(source.kind for source in sources if source.kind)
+    if not sources:
+        if row["requires_input_media"] or not generation_type.startswith("text-to"):
+            raise invalid(f"{name} with {generation_type} needs source_media_urls")
+        return
+    for kind, count in counted.items():
+        most = limits.get(f"max_input_{kind}s", int(kind in row["input_media_types"]))
+        if count > most:
+            raise invalid(f"{name} takes at most {most} {kind} input(s), got {count}")
+    total = sum(limits.get(f"max_input_{kind}s", int(kind in row["input_media_types"])) for kind in _KINDS)
+    if len(sources) > total:
+        raise invalid(f"{name} takes at most {total} input(s), got {len(sources)}")
+    if "first-and-last-frames" in name and len(sources) != 2:
+        raise invalid(f"{name} needs exactly 2 images: first frame, last frame")
+    if "motion-control" in name and [source.kind or want for source, want in zip(sources, _MOTION, strict=False)] != [
+        *_MOTION
+    ]:
+        raise invalid(f"{name} needs exactly 1 image and then 1 video")
+
+
+def check_voices(row: Row, voices: Sequence[str | None]) -> None:
+    """Every named voice is on the allowlist."""
+    for voice in voices:
+        if voice is not None:
+            _one_of(row, "voice", voice, row.get("voice_allowlist", []))
+
+
+_KINDS = ("image", "video", "audio")
+_MOTION = ("image", "video")
+
+
+def _one_of(row: Row, field: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise invalid(f"Invalid {field} '{value}' for {row['model_id']}. Allowed: {', '.join(allowed) or 'none'}")
+
+
+_ENDINGS = {
+    "image": ("jpg", "jpeg", "png", "webp", "gif", "avif", "heic"),
+    "video": ("mp4", "mov", "mkv", "webm", "m4v"),
+    "audio": ("mp3", "wav", "m4a", "ogg", "oga", "flac", "aac", "weba"),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input. `name` is the stored file behind it, None for a URL elsewhere; `kind` is None when nothing tells."""
+
+    url: str
+    kind: str | None
+    name: str | None = None
+    seconds: float | None = None
+    size: tuple[int, int] | None = None
+
+
+def look_up(books: Books, url: str) -> Source:
+    """Find out what `url` is; reads the books, never the network.
+
+    Raises:
+        ApiError: 400 when it is neither an https URL nor a file of this stand-in.
+    """
+    parts = urlsplit(url)
+    if is_loopback_host(parts.hostname):
+        name = unquote(parts.path).removeprefix("/files/")
+        file = books.file_named(name) if parts.path.startswith("/files/") else None
+        if file is None:
+            raise invalid(f"Source media could not be fetched: {url}")
+        size = (file.width, file.height) if file.width and file.height else None
+        return Source(url, file.kind, file.path, file.seconds, size)
+    if parts.scheme != "https" or not parts.hostname:
+        raise invalid(f"Source media URLs must be https URLs: {url}")
+    ending = PurePosixPath(parts.path).suffix.removeprefix(".").lower()
+    return Source(url, next((kind for kind, endings in _ENDINGS.items() if ending in endings), None))
+
+
+def look_up_all(books: Books, urls: str | Sequence[str] | None) -> tuple[Source, ...]:
+    """Look up none, one or many, order kept."""
+    listed = [urls] if isinstance(urls, str) else list(urls or ())
+    return tuple(look_up(books, url) for url in listed)
+
+
+ASSUMED_SECONDS = 10.0
+
+
+def price(row: Row, *, seconds: float | None = None, resolution: str | None = None, pieces: int = 1) -> float:
+    """Credits for one job.
+
+    Args:
+        row: The model's row with our notes on how it is priced.
+        seconds: What a length-billed model is billed for; an unmeasured input counts as `ASSUMED_SECONDS`.
+        resolution: Tier of models priced by tier.
+        pieces: How many results are billed each, such as languages.
+    """
+    rule = row.get("_pricing", {})
+    length = max(ASSUMED_SECONDS if seconds is None else seconds, rule.get("minimum_seconds", 0))
+    if "per_second" in rule:
+        each = rule["per_second"] * length
+    elif "per_minute" in rule:
+        each = rule["per_minute"] * max(1, math.ceil(length / 60))
+    else:
+        each = rule.get("resolution", {}).get(resolution, row["cost_per_generation"])
+    return round(float(each) * pieces, 2)
+
+
+_BY_TYPE = {
+    "image": 20.0,
+    "video": 90.0,
+    "music": 60.0,
+    "speech": 15.0,
+    "separation": 40.0,
+    "other": 60.0,
+    "sound": 30.0,
+    "dubbing": 90.0,
+}
+
+
+def seconds_in_life(row: Row) -> float:
+    """The row's own estimate, else a usual length for its type."""
+    return float(row.get("estimated_time_seconds") or _BY_TYPE.get(row["model_type"], 30.0))
+
+
+def times(row: Row, speed: float) -> tuple[float, float]:
+    """Real seconds from acceptance until the job starts, and until it is done."""
+    whole = seconds_in_life(row)
+    return min(3.0, whole / 5) / speed, whole / speed
+
+
+_TIERS = {"1K": 1024, "1.5K": 1536, "2K": 2048, "3K": 3072, "4K": 3840}
+CLIP_LONG_SIDE = 640
+
+
+def picture_size(ratio: str, tier: str = "1K", natural: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Width and height of a picture; `natural` is the size of its first input, followed by `auto`."""
+    return _fit(_proportion(ratio, natural), _TIERS.get(tier.upper(), 1024), 8)
+
+
+def clip_size(ratio: str, natural: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Width and height of a clip; small, so that a rehearsal stays quick, and even, as H.264 wants it."""
+    return _fit(_proportion(ratio, natural), CLIP_LONG_SIDE, 4)
+
+
+def tier_of(model: str, resolution: str | None, quality: str | None) -> str:
+    """The resolution tier a request means: in the model's id, in `resolution`, or in `quality`."""
+    named = re.search(r"-(1K|2K|4K)$", model)
+    if named:
+        return named[1]
+    if resolution and resolution.upper() in _TIERS:
+        return resolution.upper()
+    if model.startswith(("seedream-v4-5", "5-lite")):
+        return {"high": "4K" if "v4-5" in model else "3K"}.get(quality or "", "2K")
+    return "1K"
+
+
+def _proportion(ratio: str, natural: tuple[int, int] | None) -> float:
+    match = re.fullmatch(r"(\d+):(\d+)", ratio)
+    if match and int(match[2]):
+        return int(match[1]) / int(match[2])
+    return natural[0] / natural[1] if natural else 1.0
+
+
+def _fit(proportion: float, long_side: int, step: int) -> tuple[int, int]:
+    proportion = min(max(proportion, 1 / 4), 4.0)
+    if proportion >= 1:
+        return long_side, max(step, round(long_side / proportion / step) * step)
+    return max(step, round(long_side * proportion / step) * step), long_side

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter, defaultdict, deque
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from kubeez_mcp_local.sandbox.answers import too_many
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kubeez_mcp_local.sandbox.books import Bucket
+
 
 FaultKind = Literal[
     "status", "html", "not_json", "slow", "slow_answer", "cut_before_acceptance", "cut_after_acceptance", "drop_stream"
@@ -132,3 +141,73 @@ class Panel:
                 return False
             self._knobs.refuse_next -= 1
             return True
+
+
+PER_MINUTE: dict[Bucket, int] = {"media": 30, "music": 10, "dialogue": 10, "ads": 5, "upload": 60, "read": 120}
+AT_ONCE: dict[Bucket, int] = {"media": 10, "music": 5, "dialogue": 5}
+
+
+class RateLimits:
+    """Sliding minutes, one for each account and bucket. Kept in memory: a restart forgets them."""
+
+    def __init__(self, panel: Panel, clock: Callable[[], float]) -> None:
+        self._panel = panel
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._calls: defaultdict[tuple[str, Bucket], deque[float]] = defaultdict(deque)
+
+    def count(self, account: str, bucket: Bucket) -> None:
+        """Note one request.
+
+        Raises:
+            ApiError: 429 when the minute's number is used up.
+        """
+        knobs = self._panel.knobs
+        if knobs.rate_limits == "off":
+            return
+        minute = 60 / knobs.speed if knobs.rate_limits == "scaled" else 60.0
+        now = self._clock()
+        with self._lock:
+            calls = self._calls[account, bucket]
+            while calls and calls[0] <= now - minute:
+                calls.popleft()
+            if len(calls) >= PER_MINUTE[bucket]:
+                raise too_many(f"Rate limit exceeded: {PER_MINUTE[bucket]} {bucket} requests per minute")
+            calls.append(now)
+
+    def forget(self) -> None:
+        """Start all minutes anew."""
+        with self._lock:
+            self._calls.clear()
+
+
+class Calls:
+    """How often each method and path was called. Safe across threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counter: Counter[str] = Counter()
+
+    def count(self, call: str) -> None:
+        """Note one call; status reads and downloads are counted under their route, not their id."""
+        method, _, path = call.partition(" ")
+        parts = path.split("/")
+        known = ("generate", "estimate", "upload", "models", "balance", "generations")
+        if parts[1:2] == ["files"]:
+            path = "/files/{name}"
+        elif parts[1:2] == ["v1"] and method == "GET" and parts[2:3] == ["generate"]:
+            path = "/".join(["/v1/generate", parts[3] if len(parts) > 3 else "", "{id}", *parts[5:6]])
+        elif parts[1:2] == ["v1"] and parts[2:3] and parts[2] not in known:
+            path = "/v1/{other}"
+        with self._lock:
+            self._counter[f"{method} {path}"] += 1
+
+    def so_far(self) -> dict[str, int]:
+        """The counts."""
+        with self._lock:
+            return dict(self._counter)
+
+    def forget(self) -> None:
+        """Count from zero."""
+        with self._lock:
+            self._counter.clear()

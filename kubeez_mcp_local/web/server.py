@@ -8,6 +8,7 @@ import socket
 import time
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any, cast
 
 import h11
@@ -219,6 +220,20 @@ def listen(host: str = "127.0.0.1", port: int = 0, *, again: bool = False) -> so
         listener.close()
         raise
     return listener
+
+
+def is_loopback_host(host: str | None) -> bool:
+    """Whether `host`, without its port, names this machine."""
+    address = ip_address_of(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
+def ip_address_of(host: str | None) -> IPv4Address | IPv6Address | None:
+    """The address that `host` is, or None when it is a name; `127.0.0.1.example.com` is a name."""
+    try:
+        return ip_address(host or "")
+    except ValueError:
+        return None
 
 
 def foreign_page(scope: Scope) -> str | None:

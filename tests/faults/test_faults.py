@@ -15,7 +15,7 @@ from kubeez_mcp_local.cookbook.steps import ToolCallError
 from kubeez_mcp_local.jobs.reconcile import Reconciler
 from kubeez_mcp_local.mcp_server.server import KubeezServer
 from kubeez_mcp_local.runs.client import LocalClient
-from kubeez_mcp_local.sandbox import views
+from kubeez_mcp_local.sandbox import service
 from kubeez_mcp_local.settings import load_settings
 from tests.sandbox_server import KEY, RunningSandbox, running_sandbox
 
@@ -189,7 +189,7 @@ async def test_what_a_failed_job_cost_is_not_known_where_the_api_names_no_amount
 ) -> None:
     async with world(api, tmp_path) as here:
         api.control.knobs(fail_next=1)
-        monkeypatch.setattr(views, "_deducted", lambda _job, _status: -PRICE)
+        monkeypatch.setattr(service, "_deducted", lambda _job, _status: -PRICE)
         failed = await here.finished()
         today = await here.bridge.ledger.today()
         assert failed["status"] == "failed"

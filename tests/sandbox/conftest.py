@@ -1,4 +1,4 @@
-"""Fixtures of the sandbox's tests: one running stand-in for each test."""
+"""Fixtures of the sandbox's tests: one running stand-in for each module, emptied for each test."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from tests.sandbox_server import RunningSandbox, running_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import httpx
 
 
-@pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[RunningSandbox]:
-    with running_sandbox(tmp_path, speed=10_000, rate_limits="off") as running:
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
+    with running_sandbox(tmp_path_factory.mktemp("sandbox"), speed=10_000) as running:
         yield running
+
+
+@pytest.fixture
+def sandbox(running: RunningSandbox) -> RunningSandbox:
+    running.control.reset()
+    running.control.knobs(speed=10_000, rate_limits="off")
+    return running
 
 
 @pytest.fixture

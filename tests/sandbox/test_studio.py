@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image, ImageStat
 
-from kubeez_mcp_local.sandbox.frames import clip_size, picture_size, tier_of
-from kubeez_mcp_local.sandbox.measuring import measure, recognise
+from kubeez_mcp_local.media.measure import measure_now
+from kubeez_mcp_local.sandbox.books import Work
+from kubeez_mcp_local.sandbox.catalogue import clip_size, picture_size, tier_of
+from kubeez_mcp_local.sandbox.service import render
 from kubeez_mcp_local.sandbox.studio import clips
-from kubeez_mcp_local.sandbox.studio.fonts import font_for
-from kubeez_mcp_local.sandbox.studio.lettering import wrap
-from kubeez_mcp_local.sandbox.studio.making import render
-from kubeez_mcp_local.sandbox.studio.ready_clips import RATIOS
-from kubeez_mcp_local.sandbox.studio.work import Work
+from kubeez_mcp_local.sandbox.studio.clips import RATIOS
+from kubeez_mcp_local.sandbox.studio.pictures import font_for, wrap
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,10 +99,9 @@ def test_without_an_encoder_a_ready_clip_has_the_ratio_and_length(
     width, height = clip_size(ratio)
     target = tmp_path / "clip.mp4"
     render(Work("clip", "mp4", "any", "a", 1, "", width, height, seconds), [], target)
-    assert recognise(target.read_bytes()[:64]) == ("mp4", "video/mp4")
-    found = measure(target, "video/mp4")
-    assert found["seconds"] == pytest.approx(seconds, abs=0.05)
-    assert found["width"] / found["height"] == pytest.approx(width / height, rel=0.02)
+    found = measure_now(target)
+    assert found.seconds == pytest.approx(seconds, abs=0.05)
+    assert (found.width or 0) / (found.height or 1) == pytest.approx(width / height, rel=0.02)
 
 
 def test_a_stretched_ready_clip_really_plays_that_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,27 +132,3 @@ def test_the_same_work_makes_the_same_clip(tmp_path: Path) -> None:
     for name in ("one.mp4", "two.mp4"):
         render(work, [], tmp_path / name)
     assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("head", "kind"),
-    [
-        (b"\x89PNG\r\n\x1a\n", "image/png"),
-        (b"RIFF\0\0\0\0WEBP", "image/webp"),
-        (b"\0\0\0\x14ftypqt  ", "video/quicktime"),
-        (b"ID3\x04", "audio/mpeg"),
-        (b"\x1aE\xdf\xa3....webm", "video/webm"),
-        (b"<svg>", None),
-        (b"", None),
-    ],
-)
-def test_signatures(head: bytes, kind: str | None) -> None:
-    found = recognise(head)
-    assert (found and found[1]) == kind
-
-
-@pytest.mark.parametrize("media_type", ["image/png", "video/mp4", "audio/wav", "audio/mpeg", "audio/mp4"])
-def test_broken_files_are_simply_not_measured(tmp_path: Path, media_type: str) -> None:
-    path = tmp_path / "broken"
-    path.write_bytes(b"\0\0\0\x10moov\0\0\0\0\0\0\0\0junk")
-    assert measure(path, media_type) == {}

@@ -74,3 +74,9 @@ def test_sound_is_measured(sandbox: RunningSandbox, http: httpx.Client) -> None:
     answer = http.post("/v1/generate/separation", json={"media_url": url})
     assert answer.json()["estimated_cost_credits"] == 12
     assert sandbox.control.account()["uploads"][0]["media_type"] == "audio/wav"
+
+
+def test_a_damaged_clip_is_kept_though_nothing_can_be_measured(sandbox: RunningSandbox, http: httpx.Client) -> None:
+    data = b"\0\0\0\x18ftypisom\0\0\0\0isommp42" + b"\0\0\0\x10moov\0\0\0\0\0\0\0\0junk"
+    assert http.get(upload(http, data, "broken.mp4", "video/mp4")).content == data
+    assert sandbox.control.account()["uploads"][0]["media_type"].startswith("video/")

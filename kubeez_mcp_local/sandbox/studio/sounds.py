@@ -6,15 +6,16 @@ import math
 import random
 import wave
 from array import array
+from fractions import Fraction
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from kubeez_mcp_local.sandbox.studio.work import Work
+    from kubeez_mcp_local.sandbox.books import Work
 
 RATE = 22_050
 _PENTATONIC = (0, 2, 4, 7, 9)
@@ -38,8 +39,6 @@ def render(work: Work, target: Path) -> None:
     """Make the sound of a work, as WAV or MP3."""
     samples = samples_of(work)
     if work.extension == "mp3":
-        from kubeez_mcp_local.sandbox.studio.encoding import write_mp3
-
         write_mp3(samples, RATE, target)
         return
     with wave.open(str(target), "wb") as sound:
@@ -133,3 +132,33 @@ def _speech(text: str, voices: str) -> Iterator[array[int]]:
             yield pause
         yield pause
         yield pause
+
+
+def write_mp3(samples: array[int], rate: int, target: Path) -> None:
+    """Write mono 16-bit samples as MP3."""
+    import av
+
+    with av.open(str(target), "w", format="mp3") as container:
+        stream: Any = container.add_stream("libmp3lame", rate=rate, layout="mono")
+        stream.bit_rate = 96_000
+        encode_sound(container, stream, samples, rate)
+
+
+def encode_sound(container: Any, stream: Any, samples: array[int], rate: int) -> None:
+    """Put mono 16-bit samples into a stream of an open container."""
+    import av
+
+    whole = av.AudioFrame(format="s16", layout="mono", samples=len(samples))
+    whole.sample_rate, whole.pts, whole.time_base = rate, 0, Fraction(1, rate)
+    whole.planes[0].update(_padded(samples.tobytes(), whole.planes[0].buffer_size))
+    stream.codec_context.open(strict=False)
+    resampler = av.AudioResampler(
+        format=stream.codec_context.format, layout="mono", rate=rate, frame_size=stream.codec_context.frame_size
+    )
+    for frame in (*resampler.resample(whole), *resampler.resample(None)):
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+
+
+def _padded(data: bytes, size: int) -> bytes:
+    return data + bytes(size - len(data))

@@ -1,0 +1,315 @@
+"""Operations that the API documents: each with its request, its rules, its route, and the files that it makes."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, Field
+
+from kubeez_mcp_local.sandbox.answers import Accepted, Generation, MusicGeneration, invalid, not_found
+from kubeez_mcp_local.sandbox.books import Account, JobDraft, Work
+from kubeez_mcp_local.sandbox.catalogue import (
+    DEFAULT_MUSIC_MODEL,
+    Row,
+    Source,
+    check_duration,
+    check_generation_type,
+    check_prompt,
+    check_ratio,
+    check_sources,
+    check_voices,
+    clip_size,
+    look_up_all,
+    picture_size,
+    price,
+    tier_of,
+)
+from kubeez_mcp_local.sandbox.service import (
+    DOCUMENTED,
+    AdsCaller,
+    HistoryCaller,
+    JobId,
+    MediaCaller,
+    MusicCaller,
+    Placed,
+    Service,
+    SpeechCaller,
+    TheService,
+    TheViewer,
+    with_thumbnail,
+)
+from kubeez_mcp_local.sandbox.studio.sounds import sound_extension, speech_seconds
+
+router = APIRouter(prefix="/v1/generate")
+
+Weight = Annotated[float, Field(ge=0, le=1)]
+
+# Images and videos
+
+CLIP_SECONDS = 5.0
+
+
+class MediaRequest(BaseModel):
+    """Start an image or video job."""
+
+    prompt: str
+    model: str
+    generation_type: str = "text-to-image"
+    negative_prompt: str | None = None
+    source_media_urls: list[str] | str | None = None
+    aspect_ratio: str | None = None
+    duration: str | None = Field(None, description='One of the model\'s duration options, e.g. "5s".')
+    quality: str | None = None
+    resolution: str | None = None
+    sound: bool | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
+    fixed_lens: bool | None = Field(None, description="Fixed camera (assumed; has no effect here).")
+    voice_id: str | None = Field(None, description="Gemini Omni voice (assumed; has no effect here).")
+    character_ids: list[str] | None = Field(None, description="Gemini Omni characters (assumed; no effect here).")
+
+
+@router.post("/media", operation_id="generate_media", tags=["Media"], openapi_extra=DOCUMENTED, response_model=Accepted)
+def media(body: MediaRequest, service: TheService, caller: MediaCaller) -> JSONResponse:
+    """Start an image or video job."""
+    return service.take_on(media_job(service, caller, body))
+
+
+@router.get("/media/{generation_id}", operation_id="get_media_generation", tags=["Media"], openapi_extra=DOCUMENTED)
+def media_status(generation_id: JobId, service: TheService, viewer: TheViewer, caller: HistoryCaller) -> Generation:
+    """State of a media, speech or ad job."""
+    job = service.books.job(caller.id, generation_id)
+    shown = viewer.read(job) if job and job.kind == "media" else None
+    if not isinstance(shown, Generation):
+        raise not_found("Generation not found")
+    return shown
+
+
+@router.get(
+    "/media/{generation_id}/stream",
+    operation_id="stream_media_generation",
+    tags=["Streaming"],
+    openapi_extra=DOCUMENTED,
+    response_class=StreamingResponse,
+)
+def media_events(
+    generation_id: JobId, service: TheService, viewer: TheViewer, caller: HistoryCaller
+) -> StreamingResponse:
+    """The same as events: heartbeats, then `result`."""
+    return viewer.events(caller, generation_id, "media")
+
+
+def media_job(service: Service, caller: Account, body: MediaRequest) -> JobDraft:
+    """An image or video job.
+
+    Raises:
+        ApiError: 400 when the request does not fit the row.
+    """
+    row = service.row(body.model)
+    if row["model_type"] not in ("image", "video") or row["model_id"] == "ad-copy":
+        raise invalid(f"{body.model} is not an image or video model")
+    check_generation_type(row, body.generation_type)
+    check_prompt(row, body.prompt)
+    sources = look_up_all(service.books, body.source_media_urls)
+    check_sources(row, body.generation_type, sources)
+    ratio = check_ratio(row, body.aspect_ratio)
+    seconds = check_duration(row, body.duration)
+    works = with_thumbnail(_media_work(service, row, body, sources, ratio, seconds))
+    cost = price(row, seconds=seconds, resolution=(body.resolution or "").upper())
+    return service.draft(caller, row, body, body.generation_type, works, cost, prompt=body.prompt)
+
+
+def _media_work(
+    service: Service, row: Row, body: MediaRequest, sources: Sequence[Source], ratio: str, seconds: int | None
+) -> Work:
+    model = row["model_id"]
+    natural = next((source.size for source in sources if source.size), None)
+    names = tuple(source.name for source in sources if source.name and source.kind in ("image", "video"))
+    seed = service.seed(body.seed)
+    if model == "remove-background":
+        width, height = natural or (1024, 1024)
+        return Work("cutout", "png", model, body.prompt, seed, width=width, height=height, inputs=names)
+    if row["model_type"] == "video":
+        followed = next((source.seconds for source in sources if source.kind == "video" and source.seconds), None)
+        width, height = clip_size(ratio, natural)
+        loud = row["capabilities"].get("video_audio") == "included" or model.endswith("-audio") or bool(body.sound)
+        length = float(seconds or followed or CLIP_SECONDS)
+        return Work(
+            "clip", "mp4", model, body.prompt, seed, "", width, height, seconds=length, inputs=names, sound=loud
+        )
+    tier = tier_of(model, body.resolution, body.quality)
+    width, height = picture_size(ratio, tier, natural)
+    extension = "jpg" if row["provider"] == "ByteDance" else "png"
+    return Work("picture", extension, model, body.prompt, seed, width=width, height=height, inputs=names)
+
+
+# Music
+
+SONG_SECONDS = 14.0
+SIMPLE_PROMPT_MAX = 400
+
+
+class MusicRequest(BaseModel):
+    """Start a music job: `prompt` alone, or `title` and `style` with lyrics or a description."""
+
+    prompt: str | None = None
+    instrumental: bool = False
+    model: str | None = None
+    title: str | None = None
+    style: str | None = None
+    vocal_gender: Literal["m", "f", "random"] | None = None
+    song_description: str | None = None
+    lyrics: str | None = None
+    negative_tags: str | None = None
+    style_weight: Weight | None = None
+    weirdness_constraint: Weight | None = None
+    audio_weight: Weight | None = None
+    persona_id: str | None = None
+
+
+@router.post("/music", operation_id="generate_music", tags=["Music"], openapi_extra=DOCUMENTED, response_model=Accepted)
+def music(body: MusicRequest, service: TheService, caller: MusicCaller) -> JSONResponse:
+    """Start a music job of two songs. An unknown engine is silently the default one, as the API does it."""
+    row = service.catalogue.get(body.model or "")
+    if row is None or row["model_type"] != "music":
+        row = service.row(DEFAULT_MUSIC_MODEL)
+    prompt = _music_text(body)
+    title, seed, model = body.title or prompt[:40].title(), service.seed(None), row["model_id"]
+    works = []
+    for number in (0, 1):
+        song = Work("music", sound_extension(), model, prompt, seed + number, title, seconds=SONG_SECONDS)
+        cover = Work("picture", "jpg", model, title, seed + number, width=512, height=512)
+        works += [Placed("song", number, song), Placed("cover", number, cover)]
+    draft = service.draft(
+        caller, row, body, "text-to-music", works, price(row), prompt=prompt, kind="music", bucket="music"
+    )
+    return service.take_on(draft)
+
+
+@router.get("/music/{generation_id}", operation_id="get_music_generation", tags=["Music"], openapi_extra=DOCUMENTED)
+def music_status(
+    generation_id: JobId, service: TheService, viewer: TheViewer, caller: HistoryCaller
+) -> MusicGeneration:
+    """State of a music job, with its songs."""
+    job = service.books.job(caller.id, generation_id)
+    shown = viewer.read(job) if job and job.kind == "music" else None
+    if not isinstance(shown, MusicGeneration):
+        raise not_found("Generation not found")
+    return shown
+
+
+@router.get(
+    "/music/{generation_id}/stream",
+    operation_id="stream_music_generation",
+    tags=["Streaming"],
+    openapi_extra=DOCUMENTED,
+    response_class=StreamingResponse,
+)
+def music_events(
+    generation_id: JobId, service: TheService, viewer: TheViewer, caller: HistoryCaller
+) -> StreamingResponse:
+    """The same as events: heartbeats, then `result`."""
+    return viewer.events(caller, generation_id, "music")
+
+
+def _music_text(body: MusicRequest) -> str:
+    if bool(body.title) != bool(body.style):
+        raise invalid("title and style belong together: give both for advanced mode, or neither")
+    if not body.title:
+        if not (body.prompt or "").strip():
+            raise invalid("prompt is required in simple mode")
+        prompt = body.prompt or ""
+        if len(prompt) > SIMPLE_PROMPT_MAX:
+            raise invalid(f"prompt is too long: {len(prompt)} characters, at most {SIMPLE_PROMPT_MAX} in simple mode")
+        return prompt
+    if bool(body.lyrics) == bool(body.song_description):
+        raise invalid("advanced mode takes exactly one of lyrics and song_description")
+    if body.instrumental and body.lyrics:
+        raise invalid("an instrumental has no lyrics: use song_description")
+    if not body.instrumental and body.vocal_gender is None:
+        raise invalid("vocal_gender is required in advanced mode: m, f or random")
+    return body.lyrics or body.song_description or ""
+
+
+# Speech
+
+
+class Line(BaseModel):
+    """What one voice says."""
+
+    text: str
+    voice: str | None = None
+
+
+class DialogueRequest(BaseModel):
+    """Start a speech job."""
+
+    dialogue: list[Line]
+    stability: Weight = 0.5
+    language_code: str = "auto"
+    provider: Literal["elevenlabs", "google", "gemini", "gemini-3.8", "seed"] = Field(
+        "elevenlabs", description="Speech engine (assumed; the voice list holds for elevenlabs only)."
+    )
+
+
+@router.post(
+    "/dialogue", operation_id="generate_dialogue", tags=["Speech"], openapi_extra=DOCUMENTED, response_model=Accepted
+)
+def dialogue(body: DialogueRequest, service: TheService, caller: SpeechCaller) -> JSONResponse:
+    """Start a speech job, each line a turn of its voice; poll the media route."""
+    row = service.row("text-to-dialogue-v3")
+    if body.provider == "elevenlabs":
+        check_voices(row, [line.voice for line in body.dialogue])
+    total = sum(len(line.text) for line in body.dialogue)
+    if not 5 <= total <= 5000:
+        raise invalid(f"dialogue must have 5 to 5000 characters in total, got {total}")
+    text = "\n".join(line.text.replace("\n", " ") for line in body.dialogue)
+    voices = "\n".join(line.voice or "Rachel" for line in body.dialogue)
+    work = Work("speech", sound_extension(), row["model_id"], text, 1, voices, seconds=speech_seconds(text))
+    draft = service.draft(
+        caller,
+        row,
+        body,
+        "text-to-dialogue",
+        [Placed("output", 0, work)],
+        price(row),
+        prompt=text,
+        bucket="dialogue",
+    )
+    return service.take_on(draft)
+
+
+# Ads
+
+
+class AdCopyRequest(BaseModel):
+    """Start ad creatives after a reference ad."""
+
+    reference_ad_url: str
+    product_image_url: str | None = None
+    product_text: str | None = None
+    language: str = "en"
+    variant_count: Annotated[int, Field(ge=1, le=4)] = 1
+    aspect_ratio: str = "9:16"
+
+
+@router.post(
+    "/ad-copy", operation_id="generate_ad_copy", tags=["Ads"], openapi_extra=DOCUMENTED, response_model=Accepted
+)
+def ad_copy(body: AdCopyRequest, service: TheService, caller: AdsCaller) -> JSONResponse:
+    """Start ad creatives, one job for each variant; poll the media route."""
+    row = service.row("ad-copy")
+    urls = [body.reference_ad_url, *([body.product_image_url] if body.product_image_url else [])]
+    names = tuple(source.name for source in look_up_all(service.books, urls) if source.name)
+    width, height = picture_size(body.aspect_ratio)
+    prompt, seed = body.product_text or "Ad after a reference", service.seed(None)
+    drafts = []
+    for number in range(body.variant_count):
+        label = f"Variant {number + 1}" if body.variant_count > 1 else ""
+        work = Work("picture", "png", "ad-copy", prompt, seed + number, label, width=width, height=height, inputs=names)
+        drafts.append(
+            service.draft(
+                caller, row, body, "image-to-image", with_thumbnail(work), price(row), prompt=prompt, bucket="ads"
+            )
+        )
+    return service.take_on(*drafts)

@@ -1,0 +1,316 @@
+"""What costs nothing: documents, catalogue, balance and history, uploads, files, and the controls of the stand-in."""
+
+import shutil
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request, UploadFile
+from fastapi.responses import FileResponse, PlainTextResponse
+from pydantic import BaseModel, Field
+
+from kubeez_mcp_local.media.measure import Measured, measure_now
+from kubeez_mcp_local.media.sniff import UnsupportedMediaError, sniff
+from kubeez_mcp_local.sandbox.answers import (
+    ApiError,
+    Balance,
+    Generations,
+    Health,
+    Models,
+    Uploaded,
+    invalid,
+    not_found,
+)
+from kubeez_mcp_local.sandbox.books import SCOPES
+from kubeez_mcp_local.sandbox.knobs import Calls, KnobChanges, Knobs
+from kubeez_mcp_local.sandbox.service import (
+    DOCUMENTED,
+    AnyCaller,
+    BalanceCaller,
+    HistoryCaller,
+    TheService,
+    TheViewer,
+    UploadCaller,
+)
+
+router = APIRouter()
+
+# Documents and models
+
+
+_GUIDE = """# Kubeez API (sandbox)
+
+{about}
+
+Base URL: {base}
+Authentication: `X-API-Key: sk_live_…` or `Authorization: Bearer sk_live_…`, never in the query string.
+Jobs: POST a generation, then read its status until it is `completed` and its URLs are there, or use its stream.
+Models: {base}docs/models.json. Schemas: {base}openapi.json.
+
+{operations}
+"""
+
+
+@router.get("/health", operation_id="health", openapi_extra=DOCUMENTED, tags=["Discovery"])
+def health() -> Health:
+    """Whether the service is up."""
+    return Health(status="healthy")
+
+
+@router.get(
+    "/llms.txt", operation_id="llms_txt", openapi_extra=DOCUMENTED, tags=["Discovery"], response_class=PlainTextResponse
+)
+def guide(request: Request) -> str:
+    """How to use this API, for agents."""
+    document = request.app.openapi()
+    operations = [
+        f"- {method.upper()} {path}: {operation['description']}"
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    ]
+    return _GUIDE.format(base=request.base_url, about=document["info"]["description"], operations="\n".join(operations))
+
+
+@router.get("/docs/models.json", operation_id="list_public_models", openapi_extra=DOCUMENTED, tags=["Discovery"])
+def public_models(service: TheService) -> Models:
+    """The whole catalogue."""
+    return _models(service.catalogue.served())
+
+
+@router.get(
+    "/docs/models/{model_id}.json", operation_id="get_public_model", openapi_extra=DOCUMENTED, tags=["Discovery"]
+)
+def public_model(model_id: str, service: TheService) -> dict[str, Any]:
+    """One row, or every variant of a family."""
+    rows = service.catalogue.family(model_id)
+    if not rows:
+        raise not_found("Model not found")
+    return rows[0] if service.catalogue.get(model_id) else _models(rows).model_dump()
+
+
+@router.get("/v1/models", operation_id="list_models", openapi_extra=DOCUMENTED, tags=["Discovery"])
+def models(service: TheService, caller: AnyCaller, model_type: str | None = None) -> Models:
+    """The catalogue for this account."""
+    return _models(service.catalogue.served(model_type))
+
+
+def _models(rows: list[dict[str, Any]]) -> Models:
+    return Models(models=rows, total_count=len(rows))
+
+
+# Credits and history
+
+
+MOST_ROWS = 25
+
+
+@router.get("/v1/balance", operation_id="get_balance", openapi_extra=DOCUMENTED, tags=["Account"])
+def balance(service: TheService, caller: BalanceCaller) -> Balance:
+    """Credits left."""
+    left = service.books.balance(caller.id)
+    return Balance(
+        credits=left,
+        message=f"You have {left:g} sandbox credits; they cost nothing.",
+        purchase_url="https://kubeez.com/billing",
+    )
+
+
+@router.get("/v1/generations", operation_id="list_generations", openapi_extra=DOCUMENTED, tags=["Account"])
+def generations(
+    service: TheService,
+    viewer: TheViewer,
+    caller: HistoryCaller,
+    limit: int = MOST_ROWS,
+    status: str | None = None,
+    model: str | None = None,
+    generation_type: str | None = None,
+) -> Generations:
+    """Jobs of this account, newest first."""
+    now = service.books.clock()
+    hidden = service.panel.knobs.early_404
+    rows = [
+        job
+        for job in service.books.jobs(caller.id)
+        if status in (None, job.status(now))
+        and model in (None, job.model)
+        and generation_type in (None, job.generation_type)
+        and (not hidden or job.reads >= hidden)
+    ]
+    return Generations(generations=[viewer.show(job, make=False) for job in rows[: min(max(limit, 1), MOST_ROWS)]])
+
+
+# Uploads, and files as a CDN would serve them: no key, ranges allowed
+
+
+MOST_BYTES = 500 * 1024 * 1024
+
+
+@router.post("/v1/upload/media", operation_id="upload_media", openapi_extra=DOCUMENTED, tags=["Uploads"])
+def upload(
+    file: UploadFile,
+    service: TheService,
+    viewer: TheViewer,
+    caller: UploadCaller,
+    bucket: Annotated[str, Query(max_length=100)] = "media-inputs",
+) -> Uploaded:
+    """Store one file, at most 500 MB, for use in `source_media_urls`."""
+    if not file.size:
+        raise invalid("The uploaded file is empty")
+    if file.size > MOST_BYTES:
+        raise ApiError(413, {"detail": "The uploaded file is larger than 500 MB"})
+    waiting = service.books.folder / "files" / f".{service.books.new_id()}"
+    try:
+        with waiting.open("wb") as target:
+            shutil.copyfileobj(file.file, target, 1024 * 1024)
+        media_type, found = sniff(waiting), measure_now(waiting)
+        about = {"size": file.size, "bucket": bucket, "name": file.filename or "", **_known(found)}
+        stored = service.books.add_upload(caller.id, media_type.extension, media_type.mime, about)
+        waiting.replace(service.books.path_of(stored))
+    except UnsupportedMediaError:
+        raise invalid(f"Unsupported media type: {file.content_type or 'unknown'}") from None
+    finally:
+        waiting.unlink(missing_ok=True)
+    return Uploaded(url=viewer.url(stored))
+
+
+def _known(found: Measured) -> dict[str, Any]:
+    """Pixels and seconds, as far as they could be measured."""
+    seconds = found.seconds and round(found.seconds, 3)
+    known = {"width": found.width, "height": found.height, "seconds": seconds}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+@router.get("/files/{name}", include_in_schema=False)
+@router.head("/files/{name}", include_in_schema=False)
+def file(name: Annotated[str, Path(max_length=200)], service: TheService) -> FileResponse:
+    """One file's bytes."""
+    found = service.books.file_named(name)
+    if found is None:
+        raise not_found()
+    if found.job and not service.books.is_finished(found.job, early=found.role in ("song", "cover")):
+        raise not_found()
+    if service.books.count_download(found) < service.panel.knobs.cdn_404:
+        raise not_found()
+    ready = service.studio.ready(found)
+    return FileResponse(
+        service.books.path_of(ready),
+        media_type=ready.media_type,
+        content_disposition_type="inline",
+        headers={"Access-Control-Allow-Origin": "*", "X-Content-Type-Options": "nosniff"},
+    )
+
+
+# Controls of the stand-in itself: knobs, keys and the books. Loopback only, no key needed
+
+
+def _calls(request: Request) -> Calls:
+    calls: Calls = request.app.state.calls
+    return calls
+
+
+class KeyChanges(BaseModel):
+    """Open or change a key. What is left out keeps its value."""
+
+    key: str = Field(min_length=1, max_length=500)
+    account: str | None = Field(None, description="Account it stands for; one of its own by default.")
+    scopes: list[str] | None = Field(None, description=f"Some of {', '.join(SCOPES)}; all by default.")
+    credits: float | None = Field(None, ge=0, description="Sets the account's balance.")
+    revoked: bool | None = None
+
+
+class KeyState(BaseModel):
+    """A key's account and rights."""
+
+    account: str
+    scopes: list[str]
+    revoked: bool
+    credits: float
+
+
+class Ledger(BaseModel):
+    """Everything the books say, account by account."""
+
+    accounts: list[dict[str, Any]]
+    calls: dict[str, int]
+
+
+@router.get("/_sandbox/knobs", operation_id="sandbox_get_knobs", tags=["Sandbox control"])
+def get_knobs(service: TheService) -> Knobs:
+    """The knobs as they are, faults with the calls they have left."""
+    return service.panel.knobs
+
+
+@router.post("/_sandbox/knobs", operation_id="sandbox_change_knobs", tags=["Sandbox control"])
+def change_knobs(changes: KnobChanges, service: TheService) -> Knobs:
+    """Turn some knobs; the others stay."""
+    before = service.panel.knobs.speed
+    after = service.panel.change(changes)
+    if after.speed != before:
+        service.books.change_pace(after.speed / before)
+    if "fail_seed" in changes.model_fields_set:
+        service.reseed_luck()
+    return after
+
+
+@router.post("/_sandbox/keys", operation_id="sandbox_change_key", tags=["Sandbox control"])
+def change_key(changes: KeyChanges, service: TheService) -> KeyState:
+    """Register a key with other rights or credits than the usual ones, or revoke it."""
+    unknown = [scope for scope in changes.scopes or () if scope not in SCOPES]
+    if unknown:
+        raise invalid(f"Unknown scope {unknown[0]!r}. Allowed: {', '.join(SCOPES)}")
+    account = service.books.register_key(
+        changes.key,
+        account=changes.account,
+        scopes=changes.scopes,
+        credits_=changes.credits,
+        revoked=changes.revoked,
+    )
+    return KeyState(
+        account=account.id,
+        scopes=list(account.scopes),
+        revoked=account.revoked,
+        credits=service.books.balance(account.id),
+    )
+
+
+@router.get("/_sandbox/books", operation_id="sandbox_get_books", tags=["Sandbox control"])
+def get_books(service: TheService, calls: Annotated[Calls, Depends(_calls)]) -> Ledger:
+    """All jobs, uploads and movements of credits, so that a test can prove what was paid, and how often."""
+    books = service.books
+    now = books.clock()
+    accounts = [
+        {
+            "account": account,
+            "credits": books.balance(account),
+            "entries": books.entries(account),
+            "jobs": [
+                {
+                    "id": job.id,
+                    "kind": job.kind,
+                    "bucket": job.bucket,
+                    "model": job.model,
+                    "prompt": job.prompt,
+                    "status": job.status(now),
+                    "credits": job.credits,
+                    "created_at": job.created_at,
+                    "due_at": job.due_at,
+                    "request": job.request,
+                }
+                for job in reversed(books.jobs(account))
+            ],
+            "uploads": [
+                {"name": file.work.get("name"), "path": file.path, "media_type": file.media_type, "size": file.size}
+                for file in books.uploads(account)
+            ],
+        }
+        for account in books.accounts()
+    ]
+    return Ledger(accounts=accounts, calls=calls.so_far())
+
+
+@router.post("/_sandbox/reset", operation_id="sandbox_reset", tags=["Sandbox control"])
+def reset(service: TheService, calls: Annotated[Calls, Depends(_calls)]) -> Knobs:
+    """Forget all accounts, jobs, files and faults. The speed stays."""
+    service.books.empty()
+    service.limits.forget()
+    calls.forget()
+    service.panel.replace(Knobs(speed=service.panel.knobs.speed))
+    return service.panel.knobs

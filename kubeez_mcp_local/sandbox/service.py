@@ -1,0 +1,488 @@
+"""What the routes share: accepting jobs, who is calling, how jobs look, their events, and making their files."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Annotated
+
+import anyio
+from anyio.to_thread import run_sync
+from fastapi import Depends, Path, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.security import APIKeyHeader, HTTPBearer
+from fastapi.security.http import HTTPAuthorizationCredentials
+
+from kubeez_mcp_local.media.measure import measure_now
+from kubeez_mcp_local.sandbox.answers import (
+    Accepted,
+    ApiError,
+    Generation,
+    MusicGeneration,
+    Output,
+    Separation,
+    Song,
+    insufficient_credits,
+    invalid_model,
+    missing_scope,
+    not_found,
+    too_many,
+    unauthorized,
+)
+from kubeez_mcp_local.sandbox.books import Account, BalanceTooLowError, Bucket, JobDraft, Work
+from kubeez_mcp_local.sandbox.catalogue import times
+from kubeez_mcp_local.sandbox.knobs import AT_ONCE, RateLimits
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from pathlib import Path as FilePath
+
+    from pydantic import BaseModel
+
+    from kubeez_mcp_local.sandbox.books import Books, File, Job, JobKind
+    from kubeez_mcp_local.sandbox.catalogue import Catalogue, Row
+    from kubeez_mcp_local.sandbox.knobs import Panel
+
+
+JobId = Annotated[str, Path(max_length=200)]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A file of a job, by the part it plays: `output`, `thumbnail`, `song`, `cover`, `vocals` or `instrumental`."""
+
+    role: str
+    position: int
+    work: Work
+
+
+def with_thumbnail(work: Work, position: int = 0) -> list[Placed]:
+    """A picture or clip as an output, with its thumbnail."""
+    thumbnail = replace(work, kind="thumbnail", extension="jpg", label=work.kind, seconds=None, sound=False)
+    return [Placed("output", position, work), Placed("thumbnail", position, thumbnail)]
+
+
+class Studio:
+    """Turns the works noted in the books into files on disk. Blocking; one maker for each file at a time."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._lock = threading.Lock()
+        self._making: dict[str, threading.Lock] = {}
+        # Pictures are large in memory while they are made; more at once would not be done sooner.
+        self._easels = threading.BoundedSemaphore(2)
+
+    def ready(self, file: File) -> File:
+        """The same file with its bytes on disk and its measures known."""
+        path = self._books.path_of(file)
+        if file.size is not None and path.is_file():
+            return file
+        with self._lock_of(file.id):
+            known = self._books.file_named(file.path)
+            if known and known.size is not None and path.is_file():
+                return known
+            self._make(file, path)
+        return self._books.file_named(file.path) or file
+
+    def _make(self, file: File, path: FilePath) -> None:
+        work = Work.from_dict(file.work)
+        rough = path.with_name(f".{path.name}")
+        with self._easels:
+            render(work, [self._books.folder / "files" / name for name in work.inputs], rough)
+        rough.replace(path)
+        # Measured, not copied from the work: without an encoder a clip may be one of the ready ones.
+        found = measure_now(path)
+        self._books.note_made(
+            file,
+            size=path.stat().st_size,
+            width=found.width,
+            height=found.height,
+            seconds=found.seconds and round(found.seconds, 3),
+        )
+
+    def _lock_of(self, file_id: str) -> threading.Lock:
+        with self._lock:
+            return self._making.setdefault(file_id, threading.Lock())
+
+
+def render(work: Work, inputs: list[FilePath], target: FilePath) -> None:
+    """Make one file at `target`."""
+    present = [path for path in inputs if path.is_file()]
+    if work.kind in ("picture", "thumbnail"):
+        from kubeez_mcp_local.sandbox.studio import pictures
+
+        pictures.render(work, present, target)
+    elif work.kind == "cutout":
+        from kubeez_mcp_local.sandbox.studio import pictures
+
+        pictures.cut_out(work, present, target)
+    elif work.kind in ("clip", "retake"):
+        from kubeez_mcp_local.sandbox.studio import clips
+
+        clips.render(work, present, target)
+    else:
+        from kubeez_mcp_local.sandbox.studio import sounds
+
+        sounds.render(work, target)
+
+
+FAIL_WORD = "[fail]"
+REFUSE_WORD = "[refuse]"
+_MODERATED = "The request was rejected by the content policy."
+
+
+class Service:
+    """One stand-in's parts, and the only way into its job list. Blocking; safe across threads."""
+
+    def __init__(self, books: Books, panel: Panel, catalogue: Catalogue, *, rng: random.Random | None = None) -> None:
+        self.books = books
+        self.panel = panel
+        self.catalogue = catalogue
+        self.studio = Studio(books)
+        self.limits = RateLimits(panel, books.clock)
+        self._seeds = rng or random.Random()  # noqa: S311 - picks pictures, guards nothing
+        self._luck = random.Random(panel.knobs.fail_seed)  # noqa: S311 - a rehearsed failure rate
+
+    def row(self, model: str) -> Row:
+        """The model's row.
+
+        Raises:
+            ApiError: 400 `invalid_model`.
+        """
+        row = self.catalogue.get(model)
+        if row is None:
+            raise invalid_model(model)
+        return row
+
+    def seed(self, wanted: int | None) -> int:
+        """The seed to work with: as asked, or a random one for None and 0."""
+        return wanted or self._seeds.randrange(1, 2**31)
+
+    def reseed_luck(self) -> None:
+        """Start the sequence of rehearsed failures anew, from the knob's seed."""
+        self._luck.seed(self.panel.knobs.fail_seed)
+
+    def draft(
+        self,
+        caller: Account,
+        row: Row,
+        body: BaseModel,
+        generation_type: str,
+        works: Sequence[Placed],
+        credits_: float,
+        *,
+        prompt: str = "",
+        kind: JobKind = "media",
+        bucket: Bucket = "media",
+    ) -> JobDraft:
+        """A job of that row with its price in credits and, from the row and the speed, its times."""
+        wait, total = times(row, self.panel.knobs.speed)
+        return JobDraft(
+            account=caller.id,
+            kind=kind,
+            bucket=bucket,
+            model=row["model_id"],
+            prompt=prompt,
+            generation_type=generation_type,
+            request=body.model_dump(exclude_none=True),
+            credits=credits_,
+            wait=wait,
+            total=total,
+            works=tuple((placed.role, placed.position, placed.work.as_dict()) for placed in works),
+        )
+
+    def take_on(self, *drafts: JobDraft) -> JSONResponse:
+        """Accept the jobs of one request: the answer, with the status code that the knob says; raises as `accept`."""
+        jobs = self.accept(drafts)
+        answer = Accepted(
+            generation_id=jobs[0].id,
+            status="pending",
+            model=jobs[0].model,
+            estimated_cost_credits=sum(job.credits for job in jobs),
+            message="Generation started.",
+            generation_ids=[job.id for job in jobs] if len(jobs) > 1 else None,
+        )
+        return JSONResponse(answer.model_dump(exclude_none=True), self.panel.knobs.success_code)
+
+    def accept(self, drafts: Sequence[JobDraft]) -> list[Job]:
+        """Take on the jobs of one request.
+
+        Raises:
+            ApiError: 400 moderation, 429 too many at once, 400 or 402 out of credits. Nothing was charged.
+        """
+        knobs = self.panel.knobs
+        refused = REFUSE_WORD in drafts[0].prompt or self.panel.take_refusal()
+        if refused and knobs.moderation == "request":
+            raise ApiError(400, {"error": "content_policy", "message": _MODERATED})
+        self._check_room(drafts)
+        fated = [
+            replace(draft, failure=_MODERATED if refused else self._failure(draft), refundable=knobs.refund_failures)
+            for draft in drafts
+        ]
+        try:
+            return self.books.accept(fated)
+        except BalanceTooLowError as error:
+            raise insufficient_credits(knobs.no_credits_as, error.needed, error.left) from None
+
+    def _check_room(self, drafts: Sequence[JobDraft]) -> None:
+        most = AT_ONCE.get(drafts[0].bucket)
+        if most is None or not self.panel.knobs.concurrency_caps:
+            return
+        if self.books.running(drafts[0].account, drafts[0].bucket) + len(drafts) > most:
+            raise too_many(f"Too many jobs at once: at most {most} {drafts[0].bucket} jobs may run")
+
+    def _failure(self, draft: JobDraft) -> str | None:
+        knobs = self.panel.knobs
+        unlucky = knobs.fail_probability > 0 and self._luck.random() < knobs.fail_probability
+        if FAIL_WORD in draft.prompt or unlucky or self.panel.take_failure():
+            return knobs.failure_message
+        return None
+
+
+AnyGeneration = Generation | MusicGeneration | Separation
+
+
+class Viewer:
+    """Shows jobs with URLs on one origin. Blocking: what is shown as completed is made first.
+
+    Args:
+        origin: Scheme, host and port the request came in on, so that URLs open after a change of port.
+    """
+
+    def __init__(self, service: Service, origin: str) -> None:
+        self._service = service
+        self._origin = origin
+
+    def read(self, job: Job) -> AnyGeneration | None:
+        """One status read, counted; None while the job is not to be seen yet."""
+        knobs = self._service.panel.knobs
+        status = job.status(self._service.books.clock())  # once: what is counted as completed is shown as completed
+        self._service.books.count_read(job.id, finished=status == "completed" and job.reads >= knobs.early_404)
+        if job.reads < knobs.early_404:
+            return None
+        return self._shown(job, status, hide_urls=job.finished_reads < knobs.null_urls)
+
+    def show(self, job: Job, *, make: bool = True) -> AnyGeneration:
+        """The job as it is now; with `make`, files that were never wanted so far are made first."""
+        return self._shown(job, job.status(self._service.books.clock()), make=make)
+
+    def _shown(self, job: Job, status: str, *, hide_urls: bool = False, make: bool = True) -> AnyGeneration:
+        files = self._service.books.files(job.id) if status == "completed" or job.kind == "music" else []
+        if make and status == "completed":
+            files = [self._service.studio.ready(file) if file.role == "output" else file for file in files]
+        if job.kind == "music":
+            return self._music(job, status, files, hide_urls)
+        if job.kind == "separation":
+            return self._separation(job, status, files, hide_urls)
+        return self._media(job, status, files, hide_urls)
+
+    def events(self, caller: Account, job_id: str, kind: JobKind) -> StreamingResponse:
+        """Events of a job: heartbeats, then the result.
+
+        Raises:
+            ApiError: 404 when the account has no such job, or it is not to be seen yet.
+        """
+        books = self._service.books
+        job = books.job(caller.id, job_id)
+        if job is None or job.kind != kind or job.reads < self._service.panel.knobs.early_404:
+            if job is not None:
+                books.count_read(job.id, finished=False)
+            raise not_found("Generation not found")
+        return StreamingResponse(job_events(self._service, self, caller.id, job.id), media_type="text/event-stream")
+
+    def url(self, file: File) -> str:
+        """Where `file` can be downloaded, without a key."""
+        return f"{self._origin}/files/{file.path}"
+
+    def _media(self, job: Job, status: str, files: list[File], hide_urls: bool) -> Generation:
+        thumbnails = {file.position: file for file in files if file.role == "thumbnail"}
+        outputs = [
+            self._output(file, thumbnails.get(file.position), hide_urls) for file in files if file.role == "output"
+        ]
+        done = status == "completed" and not hide_urls
+        return Generation(
+            id=job.id,
+            status=status,
+            model=job.model,
+            prompt=job.prompt,
+            generation_type=job.generation_type,
+            created_at=_moment(job.created_at),
+            completed_at=_moment(job.due_at) if _over(status) else None,
+            processing_time_ms=round((job.due_at - job.created_at) * 1000) if _over(status) else None,
+            credits_deducted=_deducted(job, status),
+            error_message=job.failure if status == "failed" else None,
+            cdn_ready=done,
+            result_url=outputs[0].url if outputs else None,
+            outputs=outputs,
+        )
+
+    def _output(self, file: File, thumbnail: File | None, hide_urls: bool) -> Output:
+        url = None if hide_urls else self.url(file)
+        return Output(
+            id=file.id,
+            media_type=file.kind,
+            url=url,
+            thumbnail_url=self.url(thumbnail) if thumbnail and not hide_urls else None,
+            optimized_url=url if file.kind == "image" else None,
+            width=file.width,
+            height=file.height,
+            duration=file.seconds,
+            format=PurePosixPath(file.path).suffix.removeprefix("."),
+            file_size=file.size,
+            optimization_status="pending" if hide_urls else "completed",
+            cdn_ready=not hide_urls,
+        )
+
+    def _music(self, job: Job, status: str, files: list[File], hide_urls: bool) -> MusicGeneration:
+        streaming = self._service.panel.knobs.music_streaming and status == "processing"
+        songs = []
+        for file in files if streaming or status == "completed" else []:
+            if file.role != "song":
+                continue
+            cover = next((c for c in files if c.role == "cover" and c.position == file.position), None)
+            url = None if hide_urls or streaming else self.url(file)
+            songs.append(
+                Song(
+                    id=file.id,
+                    title=str(file.work.get("label", "")),
+                    audio_url=url,
+                    stream_url=self.url(file),
+                    cover_image_url=self.url(cover) if cover else None,
+                )
+            )
+        return MusicGeneration(
+            id=job.id,
+            status="streaming" if streaming else status,
+            model=job.model,
+            prompt=job.prompt,
+            generation_type=job.generation_type,
+            created_at=_moment(job.created_at),
+            completed_at=_moment(job.due_at) if _over(status) else None,
+            credits_deducted=_deducted(job, status),
+            error_message=job.failure if status == "failed" else None,
+            songs=songs,
+        )
+
+    def _separation(self, job: Job, status: str, files: list[File], hide_urls: bool) -> Separation:
+        stems = {file.role: self.url(file) for file in files if not hide_urls}
+        return Separation(
+            separation_id=job.id,
+            status=status,
+            credits_deducted=_deducted(job, status),
+            error_message=job.failure if status == "failed" else None,
+            vocals_url=stems.get("vocals"),
+            instrumental_url=stems.get("instrumental"),
+        )
+
+
+def _over(status: str) -> bool:
+    return status in ("completed", "failed")
+
+
+def _deducted(job: Job, status: str) -> float:
+    return 0.0 if status == "failed" and job.refundable else job.credits
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+_LONGEST_NAP = 0.2
+
+
+async def job_events(
+    service: Service,
+    viewer: Viewer,
+    account: str,
+    job_id: str,
+    *,
+    beat_clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+) -> AsyncIterator[str]:
+    """Text of the events, block by block; ends after the result."""
+    yield _event("heartbeat", "{}")
+    last_beat = beat_clock()
+    while True:
+        job = await run_sync(service.books.job, account, job_id)
+        if job is None:
+            yield _event("error", '{"message": "Generation not found"}')
+            return
+        now = service.books.clock()
+        if job.status(now) in ("completed", "failed"):
+            shown = await run_sync(viewer.read, job)
+            if shown is not None:
+                yield _event("result", shown.model_dump_json())
+                return
+        if beat_clock() - last_beat >= service.panel.knobs.heartbeat_seconds:
+            yield _event("heartbeat", "{}")
+            last_beat = beat_clock()
+        await sleep(min(max(job.due_at - now, 0.005), _LONGEST_NAP))
+
+
+def _event(name: str, data: str) -> str:
+    return f"event: {name}\ndata: {data}\n\n"
+
+
+_HEADER = APIKeyHeader(name="X-API-Key", auto_error=False)
+_BEARER = HTTPBearer(auto_error=False)
+_HeaderKey = Annotated[str | None, Depends(_HEADER)]
+_BearerKey = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
+
+
+def get_service(request: Request) -> Service:
+    """The service of the app that serves this request."""
+    service = request.app.state.service
+    if not isinstance(service, Service):
+        raise TypeError("the app has no service")
+    return service
+
+
+def get_viewer(request: Request, service: Annotated[Service, Depends(get_service)]) -> Viewer:
+    """Shows jobs with URLs on the origin this request came in on."""
+    return Viewer(service, str(request.base_url).rstrip("/"))
+
+
+TheService = Annotated[Service, Depends(get_service)]
+TheViewer = Annotated[Viewer, Depends(get_viewer)]
+
+
+def caller(scope: str | None, bucket: Bucket) -> Callable[..., Account]:
+    """A dependency that yields the calling account, checked for `scope` and counted in `bucket`."""
+
+    def check(
+        service: TheService,
+        header: _HeaderKey,
+        bearer: _BearerKey,
+    ) -> Account:
+        key = header or (bearer.credentials if bearer else None)
+        if not key:
+            raise unauthorized("Missing API key")
+        account = service.books.account_of(key)
+        if account is None:
+            raise unauthorized("Invalid API key")
+        if account.revoked:
+            raise unauthorized("API key has been revoked")
+        if scope is not None and scope not in account.scopes:
+            raise missing_scope(scope)
+        service.limits.count(account.id, bucket)
+        return account
+
+    return check
+
+
+MediaCaller = Annotated[Account, Depends(caller("generate:media", "media"))]
+MusicCaller = Annotated[Account, Depends(caller("generate:music", "music"))]
+SpeechCaller = Annotated[Account, Depends(caller("generate:speech", "dialogue"))]
+AdsCaller = Annotated[Account, Depends(caller("generate:ads", "ads"))]
+UploadCaller = Annotated[Account, Depends(caller("generate:media", "upload"))]
+HistoryCaller = Annotated[Account, Depends(caller("read:generations", "read"))]
+BalanceCaller = Annotated[Account, Depends(caller("read:balance", "read"))]
+AnyCaller = Annotated[Account, Depends(caller(None, "read"))]
+
+DOCUMENTED = {"x-kubeez-evidence": "documented"}
+ASSUMED = {"x-kubeez-evidence": "assumed"}
