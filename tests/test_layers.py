@@ -60,7 +60,7 @@ MOST_IN_FOLDER = {
     "jobs": 35,
     "mcp_server": 20,
 }
-MOST_LINES = 40_300  # issue 9 adds some; the gate is 35_500 once every area is rebuilt
+MOST_LINES = 40_700  # issue 9 adds some; the gate is 35_500 once every area is rebuilt
 
 
 def _imports(path: Path, *, top_level_only: bool = False) -> set[str]:

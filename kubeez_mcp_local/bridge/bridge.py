@@ -183,7 +183,9 @@ class Bridge:
     @cached_property
     def reconciler(self) -> Reconciler:
         """Settles jobs whose fate is unknown."""
-        return Reconciler(self.api, self.ledger, speed=self._speed, on_accepted=self.follower.follow)
+        return Reconciler(
+            self.api, self.ledger, speed=self._speed, on_accepted=self.follower.follow, balance=self._credits
+        )
 
     @cached_property
     def follower(self) -> Follower:

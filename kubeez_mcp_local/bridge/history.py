@@ -120,7 +120,7 @@ class History:
     ) -> list[dict[str, Any]]:
         """History rows of the account, newest first, absent fields left out."""
         rows = await self._api.generations(limit=limit, model=model, status=status, generation_type=generation_type)
-        return [answer_of(row) for row in rows[:limit]]
+        return [answer_of(row) for row in rows[:limit] if row.id]
 
     async def _known(self, job_id: str) -> Job | None:
         try:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -9,6 +12,7 @@ import click
 from kubeez_mcp_local.cli.running import run
 from kubeez_mcp_local.cli.terminal import print_json, results
 from kubeez_mcp_local.jobs.failures import WrongStateError
+from kubeez_mcp_local.jobs.job import State
 from kubeez_mcp_local.mcp_server.rows import job_details, job_row
 from kubeez_mcp_local.text import lines_of, on_one_line
 
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.cli.main import Options
     from kubeez_mcp_local.jobs.job import Job
+    from kubeez_mcp_local.jobs.proof import OpenQuestion
 
 T = TypeVar("T")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -90,27 +95,110 @@ def resume(options: Options, timeout: float, as_json: bool) -> None:
 @jobs.command()
 @click.argument("job", required=False)
 @click.option("--paid/--not-paid", default=None, help="Settle JOB by hand, after you looked it up on kubeez.com.")
+@click.option(
+    "--mine", multiple=True, metavar="ROW", help="Answer the question: this row is one of the jobs. Repeatable."
+)
+@click.option("--none", is_flag=True, help="Answer the question: none of the rows is one of the jobs.")
+@click.option("--account", is_flag=True, help="Compare the account's whole history with this ledger.")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="With --account: first UTC day, as 2026-11-23.")
 @_json
 @click.pass_obj
-def reconcile(options: Options, job: str | None, paid: bool | None, as_json: bool) -> None:
-    """Find out what became of jobs whose fate is unknown, from the account's history; or settle one by hand."""
+def reconcile(
+    options: Options,
+    job: str | None,
+    paid: bool | None,
+    mine: tuple[str, ...],
+    none: bool,
+    account: bool,
+    since: datetime | None,
+    as_json: bool,
+) -> None:
+    """Find out what became of jobs whose fate is unknown, from the account's history; or settle one by hand.
+
+    What the history cannot prove is one question: which of its rows, if any, are those jobs. Answer it here, or with
+    --mine ROW or --none; an answer settles all the jobs in the question.
+    """
     if paid is not None and job is None:
         raise click.UsageError("--paid and --not-paid settle one job; name it.")
+    if (mine or none) and (job or (mine and none)):
+        raise click.UsageError(
+            "--mine ROW and --none answer the question about all jobs: give one of them, and no JOB."
+        )
+    if account or since:
+        _show_account(options, since, as_json)
+        return
 
-    async def work(bridge: Bridge) -> list[Job]:
+    async def work(bridge: Bridge) -> tuple[list[Job], OpenQuestion | None]:
         if job is not None and paid is not None:
-            return [await bridge.ledger.settle_by_hand((await bridge.ledger.get(job)).id, paid=paid)]
+            return [await bridge.ledger.settle_by_hand((await bridge.ledger.get(job)).id, paid=paid)], None
         if job is not None:
-            return [await bridge.reconciler.settle(await bridge.ledger.get(job), patience=10)]
-        return await _reconciled(bridge)
+            found = [await bridge.reconciler.settle(await bridge.ledger.get(job), patience=10)]
+            return found, await bridge.reconciler.question()
+        settled = await bridge.reconciler.reconcile()
+        question = await bridge.reconciler.question()
+        answer = _answer(question, mine, none=none, ask=not as_json and sys.stdin.isatty())
+        if question is not None and answer is not None:
+            settled += await bridge.reconciler.answer(question, answer)
+        return settled + await bridge.ledger.in_state(State.UNKNOWN), await bridge.reconciler.question()
 
-    found = _with_bridge(options, work)
+    found, question = _with_bridge(options, work)
     _show(found, as_json)
-    if not as_json and any(one.state.value == "unknown" for one in found):
+    if as_json:
+        return
+    if question is not None:
+        _print_question(question)
+        results().print("Answer for all at once: kubeez-mcp-local jobs reconcile --none (or --mine ROW).")
+    if any(one.state is State.UNKNOWN for one in found):
         results().print(
             "What stays unknown can be looked up on kubeez.com and settled: "
             "kubeez-mcp-local jobs reconcile JOB --paid (or --not-paid)."
         )
+
+
+def _answer(question: OpenQuestion | None, mine: tuple[str, ...], *, none: bool, ask: bool) -> tuple[str, ...] | None:
+    """The rows that are the user's, from the options or from the keyboard; `None` without an answer."""
+    if question is None:
+        if mine or none:
+            raise click.UsageError("There is no question to answer: see kubeez-mcp-local jobs reconcile.")
+        return None
+    known = {row.id for row in question.rows}
+    if strange := [row for row in mine if row not in known]:
+        raise click.UsageError(f"{strange[0]!r} is none of the rows in question: {', '.join(sorted(known)) or 'none'}.")
+    if mine or none:
+        return mine
+    if not ask:
+        return None
+    _print_question(question)
+    given = click.prompt("Which numbers are yours? (none = never accepted, empty = decide later)", default="")
+    if given.strip().lower() == "none":
+        return ()
+    places = [int(part) for part in re.findall(r"\d+", given)]
+    chosen = [question.rows[place - 1].id for place in places if 0 < place <= len(question.rows)]
+    return tuple(chosen) or None
+
+
+def _print_question(question: OpenQuestion) -> None:
+    results().print(question.text, soft_wrap=True, markup=False)
+    for place, (row, line) in enumerate(zip(question.rows, question.lines, strict=True), 1):
+        results().print(f"{place:>3}) {on_one_line(row.id)}  {line}", soft_wrap=True, markup=False)
+
+
+def _show_account(options: Options, since: datetime | None, as_json: bool) -> None:
+    from kubeez_mcp_local.jobs.proof import told
+
+    start = None if since is None else since.replace(tzinfo=UTC)
+    look = _with_bridge(options, lambda bridge: bridge.reconciler.look_at_account(start))
+    pairs = [{"generation_id": row.id, "job": job.id} for row, job in look.doubles]
+    if as_json:
+        oldest = look.oldest.isoformat() if look.oldest else None
+        print_json({"rows": look.shown, "oldest": oldest, "perhaps_paid_twice": pairs, "others": look.others})
+        return
+    back = f"back to {look.oldest:%Y-%m-%d %H:%M} UTC as it tells" if look.oldest else "which tell no time"
+    results().print(f"The API shows {look.shown} rows, {back}. What is older cannot be seen.")
+    for row, job in look.doubles:
+        line = on_one_line(f"Perhaps paid twice: job {job.id} and the row {row.id} ({told([row])[0]}).")
+        results().print(line, soft_wrap=True, markup=False)
+    results().print(f"{look.others} more belong to no job of this ledger: other programs or machines made them.")
 
 
 @jobs.command()
@@ -132,8 +220,6 @@ def resave(options: Options, job: str, as_json: bool) -> None:
 
 async def _reconciled(bridge: Bridge) -> list[Job]:
     """The jobs that one look at the history settled, and those that are unknown still."""
-    from kubeez_mcp_local.jobs.job import State
-
     return await bridge.reconciler.reconcile() + await bridge.ledger.in_state(State.UNKNOWN)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.bridge.bridge import Today
     from kubeez_mcp_local.cli.main import Options
+    from kubeez_mcp_local.jobs.job import Job
+    from kubeez_mcp_local.jobs.proof import Row
     from kubeez_mcp_local.jobs.summary import Spend, SpendKey
     from kubeez_mcp_local.settings import Settings
 
@@ -33,30 +35,44 @@ def spend(options: Options, by: SpendKey, since: datetime | None, accept_clock: 
     """What was spent, and what today's ceiling leaves. Credits; days are UTC."""
     settings = options.settings()
     since_day = since.strftime("%Y-%m-%d") if since else ""
-    rows, today, unsettled = run(settings, lambda: _read(settings, by, since_day, accept_clock=accept_clock))
+    rows, today, unsettled, doubles = run(settings, lambda: _read(settings, by, since_day, accept_clock=accept_clock))
     if as_json:
         groups = [{by: row.key, "jobs": row.jobs, "charged": row.charged, "reserved": row.reserved} for row in rows]
         day = {"day": today.day, "spent_today": today.spent, "reserved": today.reserved, "left_today": today.left}
-        print_json({"by": by, "groups": groups, **day, "unsettled_jobs": unsettled})
+        print_json({"by": by, "groups": groups, **day, "unsettled_jobs": unsettled, **_pairs(doubles)})
         return
     _chart(rows, by)
     results().print(
         f"Today ({today.day}): {today.spent:g} spent, {today.reserved:g} of it reserved, {today.left:g} left "
         f"of {settings.max_credits_per_day:g}."
     )
+    _mention(doubles)
     if unsettled:
         results().print(f"Perhaps paid, nobody knows yet: {', '.join(unsettled)}. See: kubeez-mcp-local jobs reconcile")
 
 
 async def _read(
     settings: Settings, by: SpendKey, since: str, *, accept_clock: bool
-) -> tuple[list[Spend], Today, list[str]]:
+) -> tuple[list[Spend], Today, list[str], list[tuple[Row, Job]]]:
     from kubeez_mcp_local.bridge import Bridge
 
     async with Bridge(settings) as bridge:
         if accept_clock:
             await bridge.ledger.accept_clock()
-        return await bridge.ledger.spend_by(by, since), await bridge.today(), await bridge.unsettled()
+        spent, unsettled = await bridge.ledger.spend_by(by, since), await bridge.unsettled()
+        return spent, await bridge.today(), unsettled, await bridge.reconciler.doubles()
+
+
+def _mention(doubles: list[tuple[Row, Job]]) -> None:
+    from kubeez_mcp_local.jobs.proof import told
+
+    for row, job in doubles:
+        line = f"The history has one more row like job {job.id[:8]}: {row.id} ({told([row])[0]}). Was it paid twice?"
+        results().print(line, soft_wrap=True, markup=False)
+
+
+def _pairs(doubles: list[tuple[Row, Job]]) -> dict[str, Any]:
+    return {"perhaps_paid_twice": [{"generation_id": row.id, "job": job.id} for row, job in doubles]} if doubles else {}
 
 
 def _chart(rows: list[Spend], by: str) -> None:

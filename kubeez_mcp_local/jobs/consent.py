@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from kubeez_mcp_local.text import LONGEST_MESSAGE, on_one_line, quoted, spoken
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.jobs.frozen import FrozenQuote
     from kubeez_mcp_local.jobs.order import Order
+    from kubeez_mcp_local.jobs.proof import OpenQuestion
 
 Answer = Literal["accept", "decline", "unticked", "cancel", "unseen", "cannot_ask"]
 _PROMPT_SHOWN = 200
@@ -53,6 +54,14 @@ class Consent(Protocol):
         a closed question, `unseen` one that was closed before anybody could read it, `cannot_ask` a client without the
         means.
         """
+
+
+@runtime_checkable
+class Witness(Protocol):
+    """Whoever can ask a person what became of jobs that the API's history does not settle."""
+
+    async def which_are_mine(self, question: OpenQuestion) -> frozenset[str] | None:
+        """The ids of the rows that are the user's jobs, empty for none of them; `None` when there is no answer."""
 
 
 def needs_consent(amount: float | None, asks_above: float) -> bool:

@@ -116,12 +116,13 @@ class UnsettledJobError(KubeezError):
 
     code = "unsettled_job"
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, how_it_stands: str = "") -> None:
         super().__init__(
             f"Whether job {job.id} ({job.model}, {job.created:%Y-%m-%d %H:%M} UTC) was accepted is not known, and the "
             f"API's history does not settle it yet. {f'{job.error} ' if job.error else ''}"
-            "Nothing alike is sent until it is settled.",
-            next_step="Try again in a minute. If that does not help, have the user look it up on kubeez.com and run: "
+            f"Nothing alike is sent until it is settled.{f' {how_it_stands}' if how_it_stands else ''}",
+            next_step="Try again in a few minutes; other work goes on. Or have the user answer for it with: "
+            "kubeez-mcp-local jobs reconcile. Who has looked it up on kubeez.com runs: "
             f"kubeez-mcp-local jobs reconcile {job.id} --paid (or --not-paid).",
             spent=None,
         )

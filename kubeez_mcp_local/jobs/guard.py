@@ -163,12 +163,22 @@ def _existing(connection: sqlite3.Connection, order: Order, caller: Caller, now:
     # A job that was done in the future is one from before the clock was set back.
     if row is not None and (order.run or row["state"] != State.COMPLETED or now - row["settled_at"] < REPEAT_SECONDS):
         return Claim(job_from(connection, row), repeated=True)
-    row = connection.execute(
+    rows = connection.execute(
         f"SELECT * FROM {OPEN_JOBS} AND account = ? AND state = 'unknown' AND (digest = ? OR "
-        "(prompt <> '' AND prompt = ? AND model = ?)) ORDER BY seq LIMIT 1",
-        (caller.account, order.digest, order.prompt, order.model),
-    ).fetchone()
-    return Claim(None, blocked_by=None if row is None else job_from(connection, row))
+        "(prompt <> '' AND prompt = ? AND model = ?) OR (prompt = '' AND ? = '' AND route = ?)) ORDER BY seq",
+        (caller.account, order.digest, order.prompt, order.model, order.prompt, order.route),
+    ).fetchall()
+    alike = (job_from(connection, row) for row in rows)
+    return Claim(None, blocked_by=next((job for job in alike if job.prompt or _same_inputs(job, order)), None))
+
+
+def _same_inputs(job: Job, order: Order) -> bool:
+    """Whether work without a prompt is about the same files, which is what it has instead."""
+    named = [
+        {name: value for name, value in given.items() if value and name.endswith(("_url", "_urls"))}
+        for given in (job.arguments, order.arguments)
+    ]
+    return job.digest == order.digest or named[0] == named[1]
 
 
 def _insert(connection: sqlite3.Connection, order: Order, caller: Caller, reserved: int, day: str, now: float) -> Claim:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.job import Job, SavedFile, State
     from kubeez_mcp_local.jobs.limits import Limits, Wait
     from kubeez_mcp_local.jobs.order import Order
+    from kubeez_mcp_local.jobs.proof import Evidence, Row
+    from kubeez_mcp_local.jobs.sightings import Moment
     from kubeez_mcp_local.jobs.store import LedgerFile
     from kubeez_mcp_local.jobs.summary import Spend, SpendKey
 
@@ -134,6 +136,23 @@ class Ledger:
     async def saved(self, job_id: str, files: Sequence[SavedFile], error: str | None = None) -> Job:
         return await self._run(lambda file: file.saved(job_id, files, error))
 
+    async def begin_look(self) -> Moment:
+        return await self._run(lambda file: file.begin_look())
+
+    async def note_read(
+        self, began: Moment, rows: Sequence[Row], arrival_seconds: float, balance: float | None = None
+    ) -> Evidence:
+        return await self._run(lambda file: file.note_read(began, rows, arrival_seconds, balance))
+
+    async def evidence(self, arrival_seconds: float) -> Evidence:
+        return await self._run(lambda file: file.evidence(arrival_seconds))
+
+    async def balance_before(self, reads_before: int) -> float | None:
+        return await self._run(lambda file: file.balance_before(reads_before))
+
+    async def answer(self, accepted: Mapping[str, str], absent: Sequence[str], denied: Sequence[str]) -> list[Job]:
+        return await self._run(lambda file: file.answer(accepted, absent, denied))
+
     async def take_over(self, job: Job) -> bool:
         return await self._run(lambda file: file.take_over(job))
 
@@ -148,9 +167,6 @@ class Ledger:
 
     async def in_state(self, state: State) -> list[Job]:
         return await self._run(lambda file: file.in_state(state))
-
-    async def doubted(self, within_seconds: float) -> list[Job]:
-        return await self._run(lambda file: file.doubted(within_seconds))
 
     async def unsaved(self, within_seconds: float) -> list[Job]:
         return await self._run(lambda file: file.unsaved(within_seconds))

@@ -16,6 +16,7 @@ import os
 import re
 import socket
 import sys
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,17 @@ def start_of(pid: int) -> str | None:
         return ""
 
 
+def this_boot() -> str:
+    """Names this run of this machine, and the steady clock that counts in it.
+
+    Where the system tells no such name, it is this process alone, so that observed time begins anew with each process.
+    """
+    return f"{_boot() or uuid.uuid4().hex} {time.get_clock_info('monotonic').implementation}"
+
+
 def _boot() -> str:
+    if sys.platform == "win32":
+        return _boot_on_windows()
     if sys.platform == "darwin":
         text, size = ctypes.create_string_buffer(64), ctypes.c_size_t(64)
         ask = ctypes.CDLL(None).sysctlbyname
@@ -69,6 +80,23 @@ def _boot() -> str:
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     return ""
+
+
+def _boot_on_windows() -> str:
+    """Windows counts its starts; the count means something only together with the machine's own id."""
+    if sys.platform != "win32":
+        raise NotImplementedError
+    import winreg
+
+    starts = r"SYSTEM\CurrentControlSet\Control\Session Manager\Memory Management\PrefetchParameters"
+    found = []
+    for path, name in ((r"SOFTWARE\Microsoft\Cryptography", "MachineGuid"), (starts, "BootId")):
+        try:
+            with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, path) as key:
+                found.append(str(winreg.QueryValueEx(key, name)[0]))
+        except OSError:
+            return ""
+    return " ".join(found)
 
 
 def _space() -> str:

@@ -1,24 +1,26 @@
-"""Finds out what became of requests whose answer never came, from the API's own history.
+"""Finds out what became of requests whose answer never came, from the API's own history; `proof` holds the rule.
 
-A request is *found* when the history holds a generation of the same prompt, model and type from the right time that
-no other job of the ledger owns. It is *absent* only on proof: the API has had time to show it, the list reaches back
-beyond the attempt, and jobs of this kind can be recognised in the history at all. Without either it stays unknown.
-A request that was accepted and whose id the API denies later is found by that id or not at all.
+This is the part that acts: it reads the history, has the ledger keep what it showed, and carries out what is proven.
+What cannot be proven is put to a person, in one question about all such jobs; until then nothing like them is sent.
 """
 
 from __future__ import annotations
 
 import logging
-import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs import proof
 from kubeez_mcp_local.jobs.job import Job, State
+from kubeez_mcp_local.rest.wire import moment
+from kubeez_mcp_local.text import quoted, spoken
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from datetime import datetime
 
     from kubeez_mcp_local.jobs.api import JobsApi
     from kubeez_mcp_local.jobs.ledger import Ledger
@@ -26,17 +28,34 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-GRACE_SECONDS = 60.0
-"""How long the API may take to show a job it accepted (early 404s last about that long), in its own time."""
-
-_SKEW = 300.0
-_LATEST_ARRIVAL = 900.0
-_DOUBTED_FOR = 3600.0
-_PAGE = 25
-_WHOLE_HISTORY = 10  # no API pages by fewer rows than this, so a shorter list is all there is
-_SURELY_LISTED = ("generate_media",)
 _EVERY = 3.0
 _SELDOM = 60.0
+_FRESH_SECONDS = 300.0
+_BEFORE_PAYING_SECONDS = 5.0
+_SHOWN = 20
+_NAMED = 4
+_COMPARED_JOBS = 1000
+
+
+@dataclass(frozen=True)
+class AccountLook:
+    """The account's history beside this ledger.
+
+    Attributes:
+        shown: How many rows could be seen.
+        oldest: When the oldest of them was made, as the API tells it; `None` where it tells no time.
+        doubles: Rows of nobody's that look as if the API had taken a job twice, with that job.
+        others: How many more rows belong to no job of this ledger: other programs, other machines.
+    """
+
+    shown: int
+    oldest: datetime | None
+    doubles: tuple[tuple[proof.Row, Job], ...]
+    others: int
+
+
+async def _unknown_balance() -> float | None:
+    return None
 
 
 class Reconciler:
@@ -44,10 +63,10 @@ class Reconciler:
 
     Args:
         api: Whose history is read.
-        ledger: Whose unknown jobs are settled.
+        ledger: Whose unknown jobs are settled; its steady clock says how long they have been looked for.
         speed: How many times faster than life the API's clock runs; 1 except in the sandbox.
         on_accepted: Called with every job that turns out to have been accepted.
-        clock: Seconds since 1970.
+        balance: Credits in the account, as evidence; `None` or a `KubeezError` leaves it out.
         sleep: Waits that many seconds.
     """
 
@@ -58,17 +77,45 @@ class Reconciler:
         *,
         speed: float = 1.0,
         on_accepted: Callable[[Job], None] = lambda _job: None,
-        clock: Callable[[], float] = time.time,
+        balance: Callable[[], Awaitable[float | None]] = _unknown_balance,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self._api = api
         self._ledger = ledger
         self._speed = speed
         self._on_accepted = on_accepted
-        self._clock = clock
+        self._balance = balance
         self._sleep = sleep
         self._one_pass = anyio.Lock()
         self._keeping_at_it = False
+        self._last_read: float | None = None
+        self._for_a_person: frozenset[str] = frozenset()
+
+    @property
+    def arrival_seconds(self) -> float:
+        """How long arriving and being listed may take, in seconds of this machine."""
+        return proof.ARRIVAL_SECONDS / self._speed
+
+    async def look_before_paying(self) -> None:
+        """See to it that there is a row known before the send. Without one, absence can only be said by a person.
+
+        Raises:
+            LedgerError: The ledger cannot be written.
+        """
+        with anyio.move_on_after(_BEFORE_PAYING_SECONDS):
+            async with self._one_pass:
+                began = await self._ledger.begin_look()
+                if self._last_read is not None and 0 <= began.at - self._last_read < _FRESH_SECONDS:
+                    return
+                try:
+                    balance = await self._credits()
+                    rows = await self._history()
+                except KubeezError as error:
+                    log.info("the history cannot be read before paying: %s", error.code)
+                    return
+                if rows is not None:
+                    await self._ledger.note_read(began, rows, self.arrival_seconds, balance)
+                    self._last_read = began.at if rows else None  # an empty list is soon a better one
 
     async def settle(self, job: Job, *, patience: float) -> Job:
         """Try for up to `patience` seconds to settle `job`; returns it as it stands then. Never raises for the API."""
@@ -88,7 +135,9 @@ class Reconciler:
         try:
             pause = _EVERY
             await self._try()
-            while await self._ledger.in_state(State.UNKNOWN):
+            while unknown := await self._ledger.in_state(State.UNKNOWN):
+                if {job.id for job in unknown} <= self._for_a_person:
+                    pause = _FRESH_SECONDS
                 await self._sleep(pause / self._speed)
                 pause = min(pause * 2, _SELDOM)
                 await self._try()
@@ -107,7 +156,7 @@ class Reconciler:
             await self._try()
             job = await self._ledger.get(job.id)
             pause = _EVERY / self._speed
-            if job.state is not State.UNKNOWN or waited + pause > patience:
+            if job.state is not State.UNKNOWN or job.id in self._for_a_person or waited + pause > patience:
                 return job
             await self._sleep(pause)
             waited += pause
@@ -120,127 +169,162 @@ class Reconciler:
         """
         async with self._one_pass:
             await self._ledger.recover()
-            unknown = await self._ledger.in_state(State.UNKNOWN)
-            doubted = await self._ledger.doubted(_DOUBTED_FOR)
-            if not unknown and not doubted:
+            if not await self._ledger.in_state(State.UNKNOWN):
                 return []
-            settled = []
-            history = await self._api.generations(limit=_PAGE)
-            for model in sorted({job.model for job in unknown}):
-                settled += await self._look_through(history, [job for job in unknown if job.model == model])
-            settled += await self._look_through(history, doubted)
-            for model in sorted({job.model for job in unknown} if len(history) >= _WHOLE_HISTORY else ()):
-                still = [job for job in await self._ledger.in_state(State.UNKNOWN) if job.model == model]
-                if still:
-                    of_model = await self._api.generations(limit=_PAGE, model=model)
-                    settled += await self._look_through(of_model, still, beside=history)
-            return settled
+            began = await self._ledger.begin_look()
+            rows = await self._history()
+            if rows is None:
+                return []
+            self._last_read = began.at if rows else None
+            evidence = await self._ledger.note_read(began, rows, self.arrival_seconds)
+            verdicts = proof.judge(evidence)
+            self._for_a_person = frozenset(verdict.job.id for verdict in verdicts if verdict.outcome == "person")
+            settled = [await self._carried_out(verdict) for verdict in verdicts]
+            return [job for job in settled if job is not None]
 
-    async def _look_through(
-        self, history: Sequence[Generation], jobs: Sequence[Job], *, beside: Sequence[Generation] = ()
-    ) -> list[Job]:
-        """Settle what `history`, newest first and read before this call, settles of `jobs`.
+    async def _carried_out(self, verdict: proof.Verdict) -> Job | None:
+        job = verdict.job
+        if verdict.outcome == "accepted" and verdict.row is not None:
+            if job.generation_ids:
+                found = await self._ledger.accepted(job.id, ())
+            elif not await self._ledger.adopt(job.id, verdict.row):
+                return None
+            else:
+                found = await self._ledger.get(job.id)
+            self._on_accepted(found)
+            return found
+        if verdict.outcome != "absent":
+            return None
+        if job.generation_ids:  # counts as paid, even though the API denies it now
+            return await self._ledger.lost(job.id, "The API accepted it and does not know it any more.")
+        return await self._ledger.not_accepted(job.id, "The API's history proves that it never arrived.")
+
+    async def _history(self) -> list[proof.Row] | None:
+        """The rows that the API shows now; `None` if one of them cannot be told from others, so that it may be any."""
+        shown = await self._api.generations()
+        if not all(row.id for row in shown):
+            log.info("the history has rows without an id, so it proves nothing")
+            return None
+        return [_row(row) for row in shown]
+
+    async def doubles(self) -> list[tuple[proof.Row, Job]]:
+        """Rows of the reads kept in the ledger that look as if the API had taken a job twice, with that job."""
+        evidence = await self._ledger.evidence(self.arrival_seconds)
+        return await self._doubles([row for row in evidence.rows.values() if row.id not in evidence.owners])
+
+    async def look_at_account(self, since: datetime | None) -> AccountLook:
+        """What the account's history shows now, as far back as it goes.
 
         Args:
-            beside: Other rows, which show how the API tells jobs.
+            since: Rows that say they are older than this are left out.
+
+        Raises:
+            KubeezError: The history or the ledger cannot be read.
         """
-        shown = [*history, *beside]
-        known = await self._ledger.known_generations([row.id for row in shown])
-        sending = [job for job in await self._ledger.in_state(State.SENDING) if job.sent_at is not None]
-        free = [row for row in history if row.id not in known]
-        settled = []
-        for job in sorted(jobs, key=lambda job: job.sent_at or job.created_at):
-            if any(other.prompt == job.prompt and other.model == job.model for other in sending):
-                continue  # what looks like ours may be the other one's, whose answer is still on its way
-            if any(row.id in job.generation_ids for row in history):
-                settled.append(await self._ledger.accepted(job.id, ()))
-                self._on_accepted(settled[-1])
-                continue
-            found = None if job.generation_ids else _match(job, free)
-            if found is not None:
-                free.remove(found)
-                if await self._ledger.adopt(job.id, found.id):
-                    settled.append(await self._ledger.get(job.id))
-                    self._on_accepted(settled[-1])
-            elif job.state is State.UNKNOWN and self._absent(job, history, shown, known):
-                settled.append(await self._ended(job))
+        rows = [_row(row) for row in await self._api.generations() if row.id]
+        times = [at for row in rows if (at := moment(row.created_at)) is not None]
+        owned = await self._ledger.known_generations([row.id for row in rows])
+        wanted = [row for row in rows if since is None or (moment(row.created_at) or since) >= since]
+        unowned = [row for row in wanted if row.id not in owned]
+        doubles = await self._doubles(unowned)
+        return AccountLook(len(rows), min(times, default=None), tuple(doubles), len(unowned) - len(doubles))
+
+    async def _doubles(self, rows: Sequence[proof.Row]) -> list[tuple[proof.Row, Job]]:
+        unknown = {job.id for job in await self._ledger.in_state(State.UNKNOWN)}
+        jobs = [job for job in await self._ledger.recent(_COMPARED_JOBS) if job.id not in unknown]
+        return proof.doubles(rows, jobs)
+
+    async def question(self) -> proof.OpenQuestion | None:
+        """The one question about all jobs that reads cannot decide any more; `None` while there is nothing to decide.
+
+        Raises:
+            LedgerError: The ledger cannot be read.
+        """
+        verdicts = proof.judge(await self._ledger.evidence(self.arrival_seconds))
+        undecided = [verdict for verdict in verdicts if verdict.outcome == "person" and not verdict.job.generation_ids]
+        if not undecided:
+            return None
+        still_open = [verdict for verdict in verdicts if verdict.outcome == "waiting"]
+        rows = {row.id: row for verdict in (*undecided, *still_open) for row in verdict.suspects}
+        shown = tuple(rows.values())[:_SHOWN]
+        jobs = tuple(verdict.job for verdict in undecided)
+        return proof.OpenQuestion(jobs, shown, await self._text(undecided, list(rows.values())), len(rows) - len(shown))
+
+    async def answer(self, question: proof.OpenQuestion, mine: Collection[str]) -> list[Job]:
+        """A person says that of the rows in `question` exactly these are ours; with none, all its jobs end as not
+        accepted. Returns the jobs that it settled.
+
+        Raises:
+            LedgerError: The ledger cannot be written; nothing was decided.
+        """
+        evidence = await self._ledger.evidence(self.arrival_seconds)
+        ours = [row for row in question.rows if row.id in mine]
+        asked = {job.id for job in question.jobs}
+        first = [sent for sent in evidence.unknown if sent.job.id in asked]
+        others = [sent for sent in evidence.unknown if sent.job.id not in asked and not sent.job.generation_ids]
+        accepted = proof.assign([*first, *others], ours)
+        absent = [job.id for job in question.jobs if job.id not in accepted.values() and not question.more]
+        denied = [row.id for row in question.rows if row.id not in mine]
+        settled = await self._ledger.answer(accepted, absent, denied)
+        for job in settled:
+            if job.state is State.ACCEPTED:
+                self._on_accepted(job)
         return settled
 
-    async def _ended(self, job: Job) -> Job:
-        """A job that the API gave an id counts as paid, even though the API denies it now."""
-        if job.generation_ids:
-            return await self._ledger.lost(job.id, "The API accepted it and does not know it any more.")
-        return await self._ledger.not_accepted(job.id, "The API's history does not know it.")
-
-    def _absent(
-        self, job: Job, history: Sequence[Generation], shown: Sequence[Generation], known: dict[str, Job]
-    ) -> bool:
-        sent = job.sent_at or job.created_at
-        since = job.answered_at or sent
-        if self._clock() - since < GRACE_SECONDS / self._speed:
-            return False
-        return self._would_be_seen(job, shown, known) and self._reaches_back(history, known, sent)
-
-    @staticmethod
-    def _would_be_seen(job: Job, shown: Sequence[Generation], known: dict[str, Job]) -> bool:
-        """Whether the history tells jobs like this one so that they can be recognised: those that it lists prove it."""
-        listed = [(row, known[row.id]) for row in shown if row.id in known and known[row.id].route == job.route]
-        if job.route in _SURELY_LISTED and not listed:
-            return True
-        return any(
-            _alike(other, row) and (job.route in _SURELY_LISTED or _given(other) == _given(job))
-            for row, other in listed
+    async def how_it_stands(self, job: Job) -> str:
+        """Why `job` is not settled, in words; with the question where it waits for a person."""
+        question = await self.question()
+        if question is not None and any(one.id == job.id for one in question.jobs):
+            return question.text
+        minutes = max(1, round(self.arrival_seconds / 60))
+        return (
+            f"The API's history is being watched for it; what it shows {minutes} minutes after it was sent, counted "
+            "while this program can see it, decides."
         )
 
-    @staticmethod
-    def _reaches_back(history: Sequence[Generation], known: dict[str, Job], sent: float) -> bool:
-        return len(history) < _WHOLE_HISTORY or any(_is_before(row, known.get(row.id), sent) for row in history)
+    async def _text(self, undecided: Sequence[proof.Verdict], rows: Sequence[proof.Row]) -> str:
+        jobs = "; ".join([_told(verdict.job) for verdict in undecided[:_NAMED]] + _and_more(len(undecided)))
+        parts = [f"No answer ever came for {len(undecided)} paid request{'s' * (len(undecided) > 1)}: {jobs}."]
+        if rows:
+            lines = [f"{place}) {line}" for place, line in enumerate(proof.told(rows[:_NAMED]), 1)]
+            parts.append(
+                f"Which of these rows of the account's history are they? {'; '.join(lines + _and_more(len(rows)))}."
+            )
+        else:
+            parts.append("No row of the account's history looks like one of them.")
+        if not all(verdict.covered for verdict in undecided):
+            parts.append("It could not be watched without a gap, so a row may have been missed.")
+        elif not all(verdict.listed for verdict in undecided):
+            parts.append("Whether such jobs are listed there at all is not known.")
+        return " ".join([*parts, *await self._balances(undecided)])
+
+    async def _balances(self, undecided: Sequence[proof.Verdict]) -> list[str]:
+        before = await self._ledger.balance_before(min(verdict.sent.reads_before for verdict in undecided))
+        try:
+            now = await self._credits()
+        except KubeezError:
+            now = None
+        told = [f"{spoken(before)} before"] if before is not None else []
+        told += [f"{spoken(now)} now"] if now is not None else []
+        return [f"Balance: {', '.join(told)}."] if told else []
+
+    async def _credits(self) -> float | None:
+        try:
+            return await self._balance()
+        except KubeezError as error:
+            log.info("the balance is left out of the evidence: %s", error.code)
+            return None
 
 
-def _is_before(row: Generation, known: Job | None, sent: float) -> bool:
-    """Whether `row` is older than an attempt at `sent`: surely, by our own clock, or by more than clocks may differ."""
-    if known is not None and known.accepted_at is not None:
-        return known.accepted_at < sent
-    return row.created is not None and row.created.timestamp() < sent - _SKEW
+def _row(row: Generation) -> proof.Row:
+    return proof.Row(row.id, row.prompt, row.model, row.generation_type, row.created_at, row.credits_deducted)
 
 
-def _match(job: Job, rows: Sequence[Generation]) -> Generation | None:
-    """The row that is this job, nearest in time; without a prompt to tell by, only if there is no other."""
-    sent = job.sent_at or job.created_at
-    found = []
-    for row in rows:
-        if row.created is None or not _alike(job, row):
-            continue
-        late = row.created.timestamp() - sent
-        if -_SKEW <= late <= _LATEST_ARRIVAL:
-            found.append((abs(late), row))
-    if not found or (not job.prompt and len(found) > 1):
-        return None
-    return min(found, key=lambda pair: pair[0])[1]
+def _and_more(count: int) -> list[str]:
+    return [f"and {count - _NAMED} more"] if count > _NAMED else []
 
 
-def _given(job: Job) -> set[str]:
-    """Which settings it was asked for with: the history may tell a song with lyrics otherwise than one without."""
-    return {name for name, value in job.arguments.items() if value is not None}
-
-
-def _alike(job: Job, row: Generation) -> bool:
-    if row.generation_type and job.generation_type and row.generation_type != job.generation_type:
-        return False
-    if job.kind == "music" and job.arguments.get("model") is None:  # the API chose the engine
-        same_model = "music" in (row.generation_type or "music")
-    else:
-        same_model = row.model == job.model
-    return same_model and _plain(row.prompt or "") in {_plain(text) for text in _prompts(job)}
-
-
-def _prompts(job: Job) -> list[str]:
-    """What the history may call its prompt; which part of a song's wishes that is, is not documented."""
-    if job.kind != "music":
-        return [job.prompt]
-    parts = [job.arguments.get(name) for name in ("lyrics", "song_description", "title")]
-    return [job.prompt, *(part for part in parts if isinstance(part, str))]
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split())
+def _told(job: Job) -> str:
+    about = f", {quoted(job.prompt, 60)}" if job.prompt else ""
+    price = "price unknown" if job.quote_credits is None else spoken(job.quote_credits)
+    return f"job {job.id[:8]} ({job.tool}, {job.model}{about}, {job.created:%Y-%m-%d %H:%M} UTC, {price})"

@@ -8,7 +8,7 @@ ledger has grown, and no code path can change a job's amounts without changing t
 from __future__ import annotations
 
 APPLICATION_ID = 0x4B425A4C
-VERSION = 3
+VERSION = 4
 
 _V1 = """
 CREATE TABLE jobs (
@@ -142,5 +142,43 @@ ALTER TABLE jobs ADD COLUMN run TEXT NOT NULL DEFAULT '';
 CREATE INDEX jobs_run ON jobs (account, run) WHERE run <> '';
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3)
+_V4 = """
+ALTER TABLE jobs ADD COLUMN reads_before INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE history_reads (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    account TEXT NOT NULL,
+    boot TEXT NOT NULL,
+    began REAL NOT NULL,
+    ids TEXT NOT NULL,
+    balance REAL
+);
+CREATE INDEX history_reads_of ON history_reads (account, number);
+
+CREATE TABLE history_rows (
+    account TEXT NOT NULL,
+    id TEXT NOT NULL,
+    prompt TEXT,
+    model TEXT,
+    generation_type TEXT,
+    created_at TEXT,
+    credits REAL,
+    PRIMARY KEY (account, id)
+) WITHOUT ROWID;
+
+CREATE TABLE watches (
+    job TEXT NOT NULL REFERENCES jobs (id),
+    boot TEXT NOT NULL,
+    since REAL NOT NULL,
+    PRIMARY KEY (job, boot)
+) WITHOUT ROWID;
+
+CREATE TABLE denied_rows (
+    job TEXT NOT NULL REFERENCES jobs (id),
+    generation_id TEXT NOT NULL,
+    PRIMARY KEY (job, generation_id)
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4)
 """`MIGRATIONS[n]` leads from version n to n + 1. Released steps are never edited; new ones are appended."""

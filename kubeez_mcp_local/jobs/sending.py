@@ -226,7 +226,7 @@ class Sender:
             return job
         if job.state is State.NOT_ACCEPTED:
             raise NotAcceptedError(job) from error
-        raise UnsettledJobError(job) from error
+        raise UnsettledJobError(job, await self._reconciler.how_it_stands(job)) from error
 
     def _keep_at_it(self) -> None:
         """Look for it until it is found, so that its outputs are saved even if nobody ever asks for it again."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.consent import question_for, total_quote
+from kubeez_mcp_local.jobs.consent import Witness, question_for, total_quote
 from kubeez_mcp_local.jobs.digest import group_digest
 from kubeez_mcp_local.jobs.failures import CeilingError, LedgerError, UnsettledJobError, failure_of
 from kubeez_mcp_local.jobs.job import State
@@ -127,7 +127,7 @@ class Spender:
             raise ValueError("the orders of one call must differ in their digests")
         await self._sender.write_what_is_unwritten()
         patience = _Patience(self._holding)
-        looked = await self._unblocked(orders, patience)
+        looked = await self._unblocked(orders, consent, patience)
         seen = list(zip(orders, looked.claims, strict=True))
         known = {order.digest: Submission(claim.job, repeated=True) for order, claim in seen if claim.job}
         fresh = [order for order in orders if order.digest not in known]
@@ -141,9 +141,10 @@ class Spender:
     ) -> list[Submission]:
         """Ask about orders that were not there before, and pay for them; for nothing that was not asked about."""
         permission = await self._permission(orders, consent, approval)
+        await self._reconciler.look_before_paying()
         decision = await self._behind_holds(lambda: self._ledger.claim(orders, permission), patience)
         if decision.blocked_by is not None:
-            raise UnsettledJobError(decision.blocked_by)
+            raise await self._unsettled(decision.blocked_by)
         return await self._send_all(orders, decision)
 
     async def _answered(self, submission: Submission) -> Submission:
@@ -154,7 +155,8 @@ class Spender:
         job = await self._answer_to(job)
         if job.state is State.UNKNOWN:
             job = await self._reconciler.settle(job, patience=self._settling)
-        return replace(submission, job=job, error=failure_of(job))
+        error = await self._unsettled(job) if job.state is State.UNKNOWN else failure_of(job)
+        return replace(submission, job=job, error=error)
 
     async def _answer_to(self, job: Job) -> Job:
         """The job once it is not `sending` any more; whoever sends it may also have ended meanwhile."""
@@ -181,13 +183,15 @@ class Spender:
         frozen = await self._asking.quote(digest, *total_quote(orders))
         return None if frozen is None else question_for(orders, frozen, digest)
 
-    async def _unblocked(self, orders: Sequence[Order], patience: _Patience) -> Decision:
+    async def _unblocked(self, orders: Sequence[Order], consent: Consent, patience: _Patience) -> Decision:
         decision = await self._behind_holds(lambda: self._ledger.look(orders), patience)
         if decision.blocked_by is not None:
             await self._reconciler.settle(decision.blocked_by, patience=self._settling)
             decision = await self._behind_holds(lambda: self._ledger.look(orders), patience)
+        if decision.blocked_by is not None and await self._person_decides(consent):
+            decision = await self._behind_holds(lambda: self._ledger.look(orders), patience)
         if decision.blocked_by is not None:
-            raise UnsettledJobError(decision.blocked_by)
+            raise await self._unsettled(decision.blocked_by)
         return decision
 
     async def _behind_holds(self, decide: Callable[[], Awaitable[Decision]], patience: _Patience) -> Decision:
@@ -203,6 +207,19 @@ class Spender:
                     raise
             await self._sleep(_LOOK_AT_HOLDS_EVERY)
             patience.left -= _LOOK_AT_HOLDS_EVERY
+
+    async def _person_decides(self, consent: Consent) -> bool:
+        """Put the one question about all open jobs, if there is one and somebody to answer it."""
+        question = await self._reconciler.question()
+        if question is None or not isinstance(consent, Witness):
+            return False
+        mine = await consent.which_are_mine(question)
+        if mine is None:
+            return False
+        return bool(await self._reconciler.answer(question, mine))
+
+    async def _unsettled(self, job: Job) -> UnsettledJobError:
+        return UnsettledJobError(job, await self._reconciler.how_it_stands(job))
 
     async def _permission(self, orders: Sequence[Order], consent: Consent, approval: str | None) -> Approval | None:
         question = await self.question(orders)

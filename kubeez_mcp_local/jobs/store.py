@@ -8,12 +8,12 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kubeez_mcp_local.jobs import approvals, budget, frozen, guard, limits, summary, transitions
+from kubeez_mcp_local.jobs import approvals, budget, frozen, guard, limits, sightings, summary, transitions
 from kubeez_mcp_local.jobs.database import BUSY_SECONDS, Database
 from kubeez_mcp_local.jobs.failures import LedgerError, UnknownJobError, UnwritableLedgerError, WrongStateError
 from kubeez_mcp_local.jobs.job import Job, SavedFile, State
 from kubeez_mcp_local.jobs.money import to_micro
-from kubeez_mcp_local.jobs.ownership import Owner, start_of
+from kubeez_mcp_local.jobs.ownership import Owner, start_of, this_boot
 from kubeez_mcp_local.jobs.rows import files_json, job_with, to_json
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.limits import Limits, Wait
     from kubeez_mcp_local.jobs.order import Order
     from kubeez_mcp_local.jobs.ownership import Fate, Process
+    from kubeez_mcp_local.jobs.proof import Evidence, Row
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ class LedgerFile:
         account: Whose rows this object sees and writes, see `account_of`.
         ceilings: What may be spent; from settings only.
         clock: Seconds since 1970.
+        steady: Seconds of a clock that nobody sets, equal in all processes since this machine was started.
+        boot: Names that start; by default as the system does.
         random_bytes: Source of approval codes.
         busy_seconds: How long to wait for other processes.
         process: What the ledger knows this process by; by default what the system says of it.
@@ -55,6 +58,8 @@ class LedgerFile:
         ceilings: budget.Ceilings,
         *,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
+        boot: str | None = None,
         random_bytes: Callable[[int], bytes] = os.urandom,
         busy_seconds: float = BUSY_SECONDS,
         process: Process | None = None,
@@ -64,6 +69,8 @@ class LedgerFile:
         self.account = account
         self.ceilings = ceilings
         self._clock = clock
+        self._steady = steady
+        self._boot = this_boot() if boot is None else boot
         self._random_bytes = random_bytes
         self._closed = False
         self._database = Database(self.path, busy_seconds=busy_seconds)
@@ -190,7 +197,10 @@ class LedgerFile:
             NotSentError: The job is not waiting to be sent any more; it must not leave.
         """
         with self._database.write() as connection:
-            return limits.dispatch(connection, job, allowed, self._clock())
+            wait = limits.dispatch(connection, job, allowed, self._clock())
+            if wait is None:
+                sightings.note_sent(connection, job.id, self._moment())
+            return wait
 
     def take_back(self, job_id: str) -> bool:
         """Note that the API turned the request away (429). False if the job must not be sent again."""
@@ -231,12 +241,15 @@ class LedgerFile:
         """Sent, and its fate is open; the reservation stays."""
         with self._database.write() as connection:
             changed = transitions.doubt(connection, job_id, code, message, self._clock(), self._most)
+            sightings.restart_watch(connection, job_id, self._moment())
             return self._moved(connection, job_id, changed, State.UNKNOWN)
 
     def forgotten(self, job_id: str, message: str) -> Job:
         """The API gave it an id and does not know that id any more; the reservation stays."""
         with self._database.write() as connection:
-            return self._moved(connection, job_id, transitions.forget(connection, job_id, message), State.UNKNOWN)
+            changed = transitions.forget(connection, job_id, message)
+            sightings.note_sent(connection, job_id, self._moment())
+            return self._moved(connection, job_id, changed, State.UNKNOWN)
 
     def not_accepted(self, job_id: str, message: str) -> Job:
         """An unknown job that provably never arrived; the reservation is released."""
@@ -335,6 +348,58 @@ class LedgerFile:
         )
         return changed.rowcount > 0
 
+    # What the API's history shows
+
+    def begin_look(self) -> sightings.Moment:
+        """A read of the history begins now; for jobs that this boot looks for the first time, observed time does."""
+        with self._database.write(durable=False) as connection:
+            moment = self._moment()
+            sightings.begin_look(connection, self.account, moment)
+            return moment
+
+    def note_read(
+        self, began: sightings.Moment, rows: Sequence[Row], arrival_seconds: float, balance: float | None = None
+    ) -> Evidence:
+        """The read that began then showed these rows; what is known now of the jobs whose fate is open."""
+        with self._database.write(durable=False) as connection:
+            sightings.note_read(connection, self.account, began, rows, balance)
+            found = sightings.evidence(connection, self.account, arrival_seconds)
+            sightings.tidy(connection, self.account, found)
+            return found
+
+    def evidence(self, arrival_seconds: float) -> Evidence:
+        """What is known of the jobs whose fate is open."""
+        with self._database.read() as connection:
+            return sightings.evidence(connection, self.account, arrival_seconds)
+
+    def balance_before(self, reads_before: int) -> float | None:
+        """Credits in the account shortly before a send, where they were looked up."""
+        with self._database.read() as connection:
+            return sightings.balance_before(connection, self.account, reads_before)
+
+    def answer(self, accepted: Mapping[str, str], absent: Sequence[str], denied: Sequence[str]) -> list[Job]:
+        """What a person said of unknown jobs, all of it or nothing.
+
+        Args:
+            accepted: The job of each row that is one.
+            absent: Jobs that are none of the rows.
+            denied: Rows that are none of the unknown jobs.
+
+        Returns:
+            The jobs that it settled; those that found their fate meanwhile keep it.
+        """
+        now = self._clock()
+        with self._database.write() as connection:
+            unknown = [job.id for job in summary.in_state(connection, self.account, State.UNKNOWN)]
+            sightings.deny(connection, unknown, denied)
+            settled = [job for row, job in accepted.items() if transitions.adopt(connection, job, row, now, self._most)]
+            message = "A person said that the history's rows are not it."
+            settled += [job for job in absent if transitions.not_accepted(connection, job, message, now)]
+            return [self._job(connection, job) for job in settled]
+
+    def _moment(self) -> sightings.Moment:
+        return sightings.Moment(self._boot, self._steady())
+
     # Questions
 
     def get(self, wanted: str) -> Job:
@@ -355,11 +420,6 @@ class LedgerFile:
         """Every job that is `sending`, `accepted` or `unknown`, oldest first."""
         with self._database.read() as connection:
             return summary.in_state(connection, self.account, state)
-
-    def doubted(self, within_seconds: float) -> list[Job]:
-        """Jobs declared `not_accepted` lately."""
-        with self._database.read() as connection:
-            return summary.doubted(connection, self.account, self._clock() - within_seconds)
 
     def unsaved(self, within_seconds: float) -> list[Job]:
         """Jobs completed lately whose outputs were never saved."""

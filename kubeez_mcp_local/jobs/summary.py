@@ -46,15 +46,6 @@ def in_state(connection: sqlite3.Connection, account: str, state: State) -> list
     return jobs_from(connection, rows)
 
 
-def doubted(connection: sqlite3.Connection, account: str, since: float) -> list[Job]:
-    """Jobs declared `not_accepted` since `since`; a late arrival may still prove that wrong."""
-    rows = connection.execute(
-        "SELECT * FROM jobs WHERE account = ? AND state = 'not_accepted' AND settled_at >= ? ORDER BY seq",
-        (account, since),
-    ).fetchall()
-    return jobs_from(connection, rows)
-
-
 def unsaved(connection: sqlite3.Connection, account: str, since: float) -> list[Job]:
     """Completed jobs whose outputs were never saved."""
     rows = connection.execute(

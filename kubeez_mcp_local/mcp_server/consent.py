@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
 
     from kubeez_mcp_local.jobs.consent import Answer, SpendQuestion
+    from kubeez_mcp_local.jobs.proof import OpenQuestion
 
 _KEY = "spend"
+_MINE = "mine"
+_NONE = "none_of_these"
 UNSEEN_SECONDS = 0.5
 """Nobody reads a question and closes it faster. Some clients close what they cannot show (Codex outside a turn)."""
 
@@ -64,35 +67,54 @@ class ClientConsent:
         Raises:
             QuestionPendingError: The client has to bring the answer in its next call.
         """
+        words = f"{question.digest}\n{question.quoted_at!r}\n{question.text}"
+        given, asked_at = await self._given(_KEY, question.text, _form(), words)
+        return "cannot_ask" if given is None else self._verdict(given, asked_at)
+
+    async def which_are_mine(self, question: OpenQuestion) -> frozenset[str] | None:
+        """The ids of the rows that the person ticked, none if "none of these" was ticked; `None` without an answer.
+
+        Raises:
+            QuestionPendingError: The client has to bring the answer in its next call.
+        """
+        rows = {f"row_{place}": row.id for place, row in enumerate(question.rows, 1)}
+        words = "\n".join([*(job.id for job in question.jobs), *rows.values()])
+        given, _ = await self._given(_MINE, question.text, _rows_form(question), words)
+        if given is None or given.action != "accept":
+            return None
+        ticked = [name for name, value in (given.content or {}).items() if value is True]
+        if ticked == [_NONE]:
+            return frozenset()
+        return None if not ticked or not rows.keys() >= set(ticked) else frozenset(rows[name] for name in ticked)
+
+    async def _given(self, key: str, text: str, form: dict[str, Any], words: str) -> tuple[ElicitResult | None, float]:
+        """What came back, and when it was asked; nothing if this client cannot ask."""
         if not self._can_ask():
-            return "cannot_ask"
+            return None, 0.0
         if self._context.protocol_version in MODERN_PROTOCOL_VERSIONS:
-            return self._answered(question)
+            return self._brought_along(key, text, form, words)
         asked_at = self._clock()
         try:
             with while_a_person_decides():
-                given = await self._context.session.elicit_form(
-                    question.text, _form(), related_request_id=self._context.request_id
-                )
+                given = await self._context.session.elicit_form(text, form, related_request_id=self._context.request_id)
         except MCPError as error:  # a client that says it can ask, and then cannot
             log.info("the client could not ask its user (%s)", error.error.code)
-            return "cannot_ask"
-        return self._verdict(given, asked_at)
+            return None, 0.0
+        return given, asked_at
 
     def _can_ask(self) -> bool:
         capabilities = self._context.client_capabilities
         elicitation = capabilities.elicitation if capabilities else None
         return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
 
-    def _answered(self, question: SpendQuestion) -> Answer:
+    def _brought_along(self, key: str, text: str, form: dict[str, Any], words: str) -> tuple[ElicitResult, float]:
         """The answer brought along, provided that it answers this very question; else ask."""
-        words = f"{question.digest}\n{question.quoted_at!r}\n{question.text}"
         identity = hashlib.sha256(words.encode()).hexdigest()
         answered, _, asked_at = (self._context.request_state or "").partition(" ")
-        given = (self._context.input_responses or {}).get(_KEY)
+        given = (self._context.input_responses or {}).get(key)
         if not isinstance(given, ElicitResult) or answered != identity:
-            raise QuestionPendingError(_pending(question.text, f"{identity} {self._clock():.3f}"))
-        return self._verdict(given, float(asked_at or "inf"))
+            raise QuestionPendingError(_pending(key, text, form, f"{identity} {self._clock():.3f}"))
+        return given, float(asked_at or "inf")
 
     def _verdict(self, given: ElicitResult, asked_at: float) -> Answer:
         """Only a form with the tick is a yes. Clients that show two buttons and no form accept without one."""
@@ -110,6 +132,17 @@ def _form() -> dict[str, Any]:
     return render_elicitation_schema(SpendAnswer)
 
 
-def _pending(question: str, state: str) -> InputRequiredResult:
-    params = ElicitRequestFormParams(message=question, requested_schema=_form())
-    return InputRequiredResult(input_requests={_KEY: ElicitRequest(params=params)}, request_state=state)
+def _rows_form(question: OpenQuestion) -> dict[str, Any]:
+    """A tick for each row, and one for none of them: an answer is a tick, whatever it says."""
+    none = "None of these is mine: the requests were never accepted" if question.rows else "They were never accepted"
+    titles = {_NONE: none}
+    titles |= {f"row_{place}": f"Mine: {line}" for place, line in enumerate(question.lines, 1)}
+    return {
+        "type": "object",
+        "properties": {name: {"type": "boolean", "title": title} for name, title in titles.items()},
+    }
+
+
+def _pending(key: str, question: str, form: dict[str, Any], state: str) -> InputRequiredResult:
+    params = ElicitRequestFormParams(message=question, requested_schema=form)
+    return InputRequiredResult(input_requests={key: ElicitRequest(params=params)}, request_state=state)

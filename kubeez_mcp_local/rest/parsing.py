@@ -46,7 +46,9 @@ def read_models(payload: object) -> list[dict[str, Any]]:
 
 
 def read_generations(payload: object, media_origin: str = MEDIA_ORIGIN) -> list[Generation]:
-    return [read_generation(row, media_origin) for row in _rows(payload, "generations") if _id_of(row)]
+    """All rows; one that cannot be named has an empty id, so that nobody takes the list for complete without it."""
+    rows = _rows(payload, "generations", others={})
+    return [read_generation({"status": None, **row}, media_origin, job_id="") for row in rows]
 
 
 def read_generation(payload: object, media_origin: str = MEDIA_ORIGIN, *, job_id: str | None = None) -> Generation:
@@ -123,7 +125,8 @@ def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _rows(payload: object, name: str) -> list[dict[str, Any]]:
+def _rows(payload: object, name: str, others: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The objects in the list; with `others` in the place of what is none, else without that."""
     rows = payload
     if isinstance(payload, dict):
         rows = payload.get(name, payload.get("data", payload.get("items")))
@@ -131,7 +134,8 @@ def _rows(payload: object, name: str) -> list[dict[str, Any]]:
             rows = rows.get(name)
     if not isinstance(rows, list):
         raise ParseError(f"it holds no list of {name}")
-    return [row for row in rows if isinstance(row, dict)]
+    found = [row if isinstance(row, dict) else others for row in rows]
+    return [row for row in found if row is not None]
 
 
 def _unwrapped(payload: object, *expected: str) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def unknown(variables: dict[str, str], job: dict[str, Any], tmp_path: Path) -> s
     """The ledger's id of the finished picture, of which nobody knows that it was accepted."""
     with sqlite3.connect(tmp_path / "state" / "ledger.db") as ledger:
         ledger.execute("UPDATE jobs SET state = 'unknown', charged = NULL, reserved = 4000000")
-        ledger.execute("UPDATE jobs SET route = 'generate_music', prompt = 'a kite?'")
+        ledger.execute("UPDATE jobs SET route = 'generate_music', prompt = 'a paper dragon'")
         ledger.execute("DELETE FROM generations")
         (found,) = ledger.execute("SELECT id FROM jobs").fetchone()
     return str(found)
@@ -136,3 +136,54 @@ def test_an_unknown_job_is_an_explained_error(variables: dict[str, str]) -> None
 
 def test_settling_by_hand_needs_a_job(variables: dict[str, str]) -> None:
     assert CliRunner().invoke(cli, ["jobs", "reconcile", "--paid"], env=variables).exit_code == 2
+
+
+def test_the_one_question_is_answered_on_the_command_line(
+    variables: dict[str, str], unknown: str, tmp_path: Path
+) -> None:
+    variables["KUBEEZ_SANDBOX_SPEED"] = "100000"  # 15 minutes of its life are 9 milliseconds
+    output_of(variables, "jobs", "reconcile", "--json")
+    shown = output_of(variables, "jobs", "reconcile")
+    assert "No answer ever came for 1 paid request" in shown
+    assert "may have been missed" in shown
+    assert "“a kite”, z-image" in shown
+    refused = CliRunner().invoke(cli, ["jobs", "reconcile", "--mine", "nothing"], env=variables)
+    assert refused.exit_code == 2
+    assert "'nothing' is none of the rows in question" in refused.stderr
+    (settled,) = json.loads(output_of(variables, "jobs", "reconcile", "--none", "--json"))
+    assert (settled["job"], settled["state"]) == (unknown, "not_accepted")
+    assert CliRunner().invoke(cli, ["jobs", "reconcile", "--none"], env=variables).exit_code == 2
+
+
+def test_a_row_that_a_person_points_at_is_the_job(variables: dict[str, str], unknown: str) -> None:
+    variables["KUBEEZ_SANDBOX_SPEED"] = "100000"
+    output_of(variables, "jobs", "reconcile", "--json")
+    shown = output_of(variables, "jobs", "reconcile")
+    row = next(line.split()[1] for line in shown.splitlines() if line.startswith("  1)"))
+    (settled,) = json.loads(output_of(variables, "jobs", "reconcile", "--mine", row, "--json"))
+    assert (settled["job"], settled["state"]) == (unknown, "accepted")
+
+
+def test_what_the_api_may_have_delivered_twice_is_mentioned_and_the_rest_is_counted(
+    variables: dict[str, str], job: dict[str, Any], tmp_path: Path
+) -> None:
+    assert "perhaps_paid_twice" not in json.loads(output_of(variables, "spend", "--json"))
+    with sqlite3.connect(tmp_path / "state" / "ledger.db") as ledger:
+        ours, created = ledger.execute("SELECT id, sent_at FROM jobs").fetchone()
+        for name, prompt, seconds in (("twice", "A kite", 60), ("later", "a kite", 5000), ("other", "a boat", 1)):
+            ledger.execute(
+                "INSERT INTO history_rows (account, id, prompt, model, created_at) VALUES (?, ?, ?, ?, ?)",
+                ("sandbox", name, prompt, "z-image", str(created + seconds)),
+            )
+    pairs = json.loads(output_of(variables, "spend", "--json"))["perhaps_paid_twice"]
+    assert pairs == [{"generation_id": "twice", "job": ours}]
+    assert "one more row like job" in output_of(variables, "spend")
+    look = json.loads(output_of(variables, "jobs", "reconcile", "--account", "--json"))
+    assert (look["rows"], look["perhaps_paid_twice"], look["others"]) == (1, [], 0)
+    with sqlite3.connect(tmp_path / "state" / "ledger.db") as ledger:
+        ledger.execute("DELETE FROM generations")
+    look = json.loads(output_of(variables, "jobs", "reconcile", "--account", "--json"))
+    assert len(look["perhaps_paid_twice"]) == 1
+    told = output_of(variables, "jobs", "reconcile", "--since", "2020-01-01")
+    assert "What is older cannot be seen" in told
+    assert "Perhaps paid twice" in told

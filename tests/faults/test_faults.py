@@ -48,19 +48,19 @@ class World:
         entries = self.api.control.account()["entries"]
         return float(-sum(entry["credits"] for entry in entries if entry["kind"] != "grant"))
 
-    async def finished(self) -> dict[str, Any]:
+    async def finished(self, **changes: str) -> dict[str, Any]:
         """What a patient client does: ask until the job has an id, then wait until it is over."""
         with anyio.fail_after(PATIENCE):
-            started = await self._started()
+            started = await self._started(PICTURE | changes)
             while True:
                 result = await self.call("wait_for_generation", {"id": started["generation_id"]})
                 if result["status"] not in ("pending", "processing"):
                     return result
 
-    async def _started(self) -> dict[str, Any]:
+    async def _started(self, picture: dict[str, Any]) -> dict[str, Any]:
         while True:
             try:
-                return await self.call("generate_media", PICTURE)
+                return await self.call("generate_media", picture)
             except ToolCallError as error:
                 if error.code not in ("unsettled_job", "not_accepted", "busy"):
                     raise
@@ -89,13 +89,13 @@ async def world(api: RunningSandbox, folder: Path) -> AsyncIterator[World]:
         yield World(api, call, bridge)
 
 
-async def assert_one_good_job(world: World, result: dict[str, Any]) -> None:
+async def assert_one_good_job(world: World, result: dict[str, Any], *, before: int = 0) -> None:
     assert result["status"] == "completed"
     assert result["files"]
     assert result["cost"]["charged"] == PRICE
-    assert world.charges() == [PRICE]
+    assert world.charges() == [PRICE] * (before + 1)
     today = await world.bridge.ledger.today()
-    assert (today.spent, today.reserved) == (PRICE, 0)
+    assert (today.spent, today.reserved) == (PRICE * (before + 1), 0)
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,9 @@ async def test_one_fault_on_the_way_costs_nothing_extra_and_loses_nothing(
     tmp_path: Path, api: RunningSandbox, on: str, kind: str, details: dict[str, Any]
 ) -> None:
     async with world(api, tmp_path) as here:
+        await here.finished(prompt="an earlier picture")  # else nobody can know that the history lists pictures
         api.control.fault(on, kind, **details)
-        await assert_one_good_job(here, await here.finished())
+        await assert_one_good_job(here, await here.finished(), before=1)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +213,8 @@ async def test_out_of_credits_in_either_form_is_not_retried(tmp_path: Path, api:
 async def test_a_key_revoked_midway_keeps_the_job_for_later(tmp_path: Path, api: RunningSandbox) -> None:
     async with world(api, tmp_path) as here:
         api.control.knobs(speed=1)
+        # A stream that is open already would tell of the end without asking for the key again.
+        api.control.fault("GET /v1/generate/media/*/stream", "status", status=503, times=1000)
         started = await here.call("generate_media", PICTURE)
         api.control.key(KEY, revoked=True)
         api.control.knobs(speed=SPEED)

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 NOON = 1_800_000_000.0 - 1_800_000_000.0 % 86_400 + 43_200
 
+PAGE = 25
+"""How many rows the history shows."""
+
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489"
     "0000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082"
@@ -98,7 +101,8 @@ def open_file(tmp_path: Path, clock: SimpleNamespace) -> Iterator[Callable[..., 
         per_run: float | None = None,
         **more: Any,
     ) -> LedgerFile:
-        options: dict[str, Any] = {"clock": lambda: clock.now, "busy_seconds": 5.0}
+        options: dict[str, Any] = {"clock": lambda: clock.now, "steady": lambda: clock.now, "boot": "this boot"}
+        options["busy_seconds"] = 5.0
         ceilings = Ceilings(per_call, per_day, per_run)
         opened.append(LedgerFile(tmp_path / "state", account, ceilings, **(options | more)))
         return opened[-1]
@@ -137,6 +141,8 @@ class FakeApi:
         self.png = PNG
         self.files: dict[str, bytes] = {}
         self.history_error: KubeezError | None = None
+        self.hidden: set[str] = set()
+        self.told: Callable[[Generation], Generation] = lambda row: row
 
     async def start(self, request: Any) -> Accepted:
         self.sent += 1
@@ -192,7 +198,7 @@ class FakeApi:
         if self.history_error:
             raise self.history_error
         rows = [row for row in reversed(self.rows.values()) if model in (None, row.model)]
-        return rows[:limit]
+        return [self.told(row) for row in rows if row.id not in self.hidden][: limit or PAGE]
 
     async def download(self, url: str, target: Path, *, max_bytes: int) -> Downloaded:
         if url not in self.files:
@@ -250,6 +256,7 @@ def assemble(
         follow: bool = False,
         on_accepted: Callable[[Job], None] = lambda _job: None,
         wait_behind_holds: Callable[[float], Awaitable[None]] = sleep,
+        settling: float = 10.0,
         **ceilings: float,
     ) -> AsyncIterator[SimpleNamespace]:
         async def left() -> float | None:
@@ -265,8 +272,10 @@ def assemble(
             pacer = Pacer(ledger, clock=tick, sleep=sleep)
             follower = Follower(api, ledger, outputs, background, clock=tick, sleep=sleep)
             accepted = follower.follow if follow else on_accepted
-            reconciler = Reconciler(api, ledger, on_accepted=accepted, clock=tick, sleep=sleep)
-            sender = Sender(api, ledger, pacer, reconciler, background, on_accepted=accepted, sleep=sleep)
+            reconciler = Reconciler(api, ledger, on_accepted=accepted, balance=left, sleep=sleep)
+            sender = Sender(
+                api, ledger, pacer, reconciler, background, on_accepted=accepted, settling=settling, sleep=sleep
+            )
             spender = Spender(
                 sender,
                 ledger,

@@ -221,7 +221,7 @@ async def test_trouble_while_reading_does_not_end_the_following(
 
 
 async def test_a_job_that_the_api_has_forgotten_counts_as_paid_and_stands_in_nobodys_way(
-    assemble: Any, sendable: Any, api: Any, person: Any
+    assemble: Any, sendable: Any, api: Any, person: Any, clock: Any
 ) -> None:
     async with assemble(follow=True) as bridge:
         job = await started(bridge, sendable(), person)
@@ -229,6 +229,9 @@ async def test_a_job_that_the_api_has_forgotten_counts_as_paid_and_stands_in_nob
         assert (await bridge.follower.wait(job, timeout=5)).state is State.UNKNOWN
         assert bridge.follower._followed == {}
         assert (await bridge.ledger.today()).reserved == 14
+        await bridge.reconciler.reconcile()
+        assert (await bridge.ledger.get(job.id)).state is State.UNKNOWN
+        clock.now += 900
         await bridge.reconciler.reconcile()
         ended = await bridge.ledger.get(job.id)
         assert (ended.state, ended.charged, ended.reserved) == (State.LOST, 14, 0)

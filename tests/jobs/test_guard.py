@@ -106,11 +106,18 @@ def test_an_unknown_job_blocks_whatever_is_alike(ledger_file: LedgerFile, order:
     assert ledger_file.today().reserved == 3 * 14
 
 
-def test_jobs_without_a_prompt_are_alike_only_when_they_are_the_same(ledger_file: LedgerFile, order: Orders) -> None:
-    job = claimed(ledger_file, order("a", prompt=""))
+def test_jobs_without_a_prompt_are_alike_when_they_are_about_the_same_files(
+    ledger_file: LedgerFile, order: Orders
+) -> None:
+    def separation(digest: str, media: str, **more: str) -> Order:
+        return order(digest, prompt="", route="generate_separation", arguments={"media_url": media, **more})
+
+    job = claimed(ledger_file, separation("a", "song.mp3"))
     ledger_file.unknown(job.id, "ambiguous", "cut")
-    assert ledger_file.claim([order("b", prompt="")]).blocked_by is None
-    assert ledger_file.claim([order("a", prompt="")]).blocked_by is not None
+    assert ledger_file.claim([separation("b", "other.mp3")]).blocked_by is None
+    assert ledger_file.claim([separation("c", "song.mp3", quality="best")]).blocked_by is not None
+    assert ledger_file.claim([separation("a", "song.mp3")]).blocked_by is not None
+    assert ledger_file.claim([order("d", prompt="", arguments={"media_url": "song.mp3"})]).blocked_by is None
 
 
 def test_the_ceiling_per_call_counts_all_orders_of_the_call(open_file: Opener, order: Orders) -> None:

@@ -450,7 +450,6 @@ def test_no_question_walks_through_all_jobs(ledger_file: LedgerFile, order: Orde
         ledger_file.in_state(state)
     ledger_file.recover()
     ledger_file.unsaved(60)
-    ledger_file.doubted(60)
     ledger_file.known_generations(["gen-1"])
     ledger_file.today()
     connection.set_trace_callback(None)

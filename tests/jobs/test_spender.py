@@ -501,21 +501,22 @@ async def test_while_the_history_is_silent_nothing_alike_is_sent(
             await bridge.spender.submit(sendable(), person("accept"))
         assert api.sent == 1
         api.history_error = None
-        clock.now += 61
-        submission = await bridge.spender.submit(sendable(), person("accept"))
-        assert submission.job.state is State.ACCEPTED
-        assert await states(bridge) == [State.ACCEPTED, State.NOT_ACCEPTED]
+        clock.now += 901
+        with pytest.raises(UnsettledJobError, match="without a gap"):
+            await bridge.spender.submit(sendable(), person("accept"))
+        assert api.sent == 1
 
 
 async def test_a_request_that_never_arrived_is_released_as_soon_as_that_is_proven(
     assemble: Any, sendable: Any, api: Any, person: Any
 ) -> None:
-    async with assemble() as bridge:
-        bridge.spender._sender._settling = 100.0
+    async with assemble(settling=1000.0) as bridge:
+        await bridge.spender.submit(sendable("before"), person("accept"))
         api.behaviours = [AmbiguousError("cut")]
         with pytest.raises(NotAcceptedError):
             await bridge.spender.submit(sendable(), person("accept"))
-        assert (await bridge.ledger.today()).reserved == 0
+        assert (await bridge.ledger.today()).reserved == 14
+        assert (await bridge.spender.submit(sendable(), person("accept"))).job.state is State.ACCEPTED
 
 
 async def test_cancelling_before_sending_releases_the_claim(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -234,3 +235,45 @@ async def test_what_is_made_otherwise_than_asked_for_is_in_the_question(
         assert asked.structured_content is not None
         assert asked.structured_content["status"] == "approval_required"
         assert "made in simple mode" in asked.structured_content["notes"][0]
+
+
+def with_a_lost_answer(folder: Path) -> None:
+    """The one job of the ledger becomes one whose answer never came, long ago; the history has its row as nobody's."""
+    with sqlite3.connect(folder / "state" / "ledger.db") as ledger:
+        ledger.execute("UPDATE jobs SET state = 'unknown', model = 'Z'")  # so that the history names it otherwise
+        ledger.execute("DELETE FROM generations")
+        ledger.execute("UPDATE watches SET since = since - 1000")
+
+
+@ERAS
+@pytest.mark.parametrize(
+    ("ticked", "charged"),
+    [({"none_of_these": True}, 2), ({"row_1": True}, 1), ({"row_1": True, "none_of_these": True}, 1), ({}, 1)],
+)
+async def test_what_became_of_a_lost_answer_is_asked_where_the_call_is_repeated(
+    tmp_path: Path, api: RunningSandbox, mode: str, ticked: dict[str, Any], charged: int
+) -> None:
+    asked: list[str] = []
+
+    async def answer(context: Any, params: ElicitRequestParams) -> ElicitResult:
+        assert isinstance(params, ElicitRequestFormParams)
+        if "spend" in params.requested_schema["properties"]:
+            return YES
+        asked.append(params.message)
+        return ElicitResult(action="accept", content=ticked)
+
+    settings = load_settings(environ=live(tmp_path, api), working_dir=tmp_path)
+    async with Client(KubeezServer(Bridge(settings)), mode=mode, elicitation_callback=answer) as client:
+        first = facts(await client.call_tool("generate_media", PICTURE))["generation_id"]
+    with_a_lost_answer(tmp_path)
+    async with Client(KubeezServer(Bridge(settings)), mode=mode, elicitation_callback=answer) as client:
+        result = facts(await client.call_tool("generate_media", PICTURE))
+    assert charges(api) == charged
+    (question,) = asked
+    assert "No answer ever came for 1 paid request" in question
+    assert "1) “a kite”, z-image" in question
+    if ticked == {"row_1": True}:
+        assert result["generation_id"] == first
+    elif charged == 1:
+        assert result["error"]["code"] == "unsettled_job"
+        assert "“a kite”" in result["error"]["message"]
