@@ -319,7 +319,7 @@ def _out_of_holds(holds: Sequence[Hold], today: Today, certain: bool, soon: bool
         return "If the clock was wrong before, accept the present one: kubeez-mcp-local spend --accept-clock."
     steps = []
     if soon:
-        steps.append("Call again in a few seconds, when the requests that hold the credits back have been answered.")
+        steps.append("Call again in a few seconds, when what holds the credits back is settled.")
     if any(hold.state == "unknown" for hold in holds):
         steps.append("Settle the jobs of unknown fate: kubeez-mcp-local jobs reconcile.")
     if not soon:
