@@ -126,14 +126,29 @@ class FakeTools:
             job["over"] = True
         if job["status"] == "failed":
             return {"generation_id": job_id, "status": "failed", "error_message": "moderated"}
-        output = {"id": f"{job_id}-o", "url": f"https://media.example/{job_id}.png", "width": 1024, "height": 1024}
         return {
-            "generation_id": job_id,
-            "status": "completed",
-            "outputs": [output],
+            **finished(job_id),
             "files": [{"path": f"/out/{job_id}.png", "media_type": "image/png", "size_bytes": 1}],
             "cost": {"quoted": 14.0, "charged": job["price"]},
         }
+
+
+async def no_sleep(_: float) -> None:
+    """Waits for nothing."""
+
+
+def finished(job_id: str) -> dict[str, Any]:
+    """What a job came to, whatever it was."""
+    made = f"https://media.example/{job_id}"
+    songs = [{"id": f"{job_id}-{number}", "audio_url": f"{made}-{number}.mp3"} for number in (1, 2)]
+    return {
+        "generation_id": job_id,
+        "status": "completed",
+        "outputs": [{"id": f"{job_id}-o", "url": f"{made}.png", "width": 1024, "height": 1024}],
+        "songs": songs,
+        "vocals_url": f"{made}-vocals.mp3",
+        "instrumental_url": f"{made}-instrumental.mp3",
+    }
 
 
 @pytest.fixture

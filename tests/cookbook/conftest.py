@@ -11,12 +11,19 @@ from tests.sandbox_server import RunningSandbox, running_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 __all__ = ["plain", "tools"]
 
 
-@pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[RunningSandbox]:
-    with running_sandbox(tmp_path / "state", speed=5_000) as running:
+@pytest.fixture(scope="module")
+def running_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
+    with running_sandbox(tmp_path_factory.mktemp("api"), speed=5_000) as running:
         yield running
+
+
+@pytest.fixture
+def sandbox(running_api: RunningSandbox) -> RunningSandbox:
+    """The module's sandbox, as if it were new."""
+    running_api.control.reset()
+    running_api.control.knobs(speed=5_000)
+    return running_api

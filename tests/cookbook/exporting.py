@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from kubeez_mcp_local.cookbook.export.documents import export_recipe, write_files
+from kubeez_mcp_local.cookbook.export.to_python import REST_CALLS
 from kubeez_mcp_local.cookbook.format import Origin, Recipe
 from kubeez_mcp_local.cookbook.library import Library
 from kubeez_mcp_local.cookbook.parse import parse_recipe
+from kubeez_mcp_local.sandbox import assumed_jobs
+from kubeez_mcp_local.sandbox.catalogue import Catalogue
+from tests.recipe_tools import finished
 from tests.sandbox_server import KEY, RunningSandbox
 
 if TYPE_CHECKING:
@@ -60,3 +68,52 @@ def paid_calls(sandbox: RunningSandbox) -> int:
 def python_command(recipe: Recipe, folder: Path, *options: str) -> list[str]:
     [script] = write_files(folder, export_recipe(recipe, "python", {}))
     return [sys.executable, str(script), "--output", str(folder / "made"), "--poll-seconds", "0.05", *options]
+
+
+class OneCreditEach(dict[str, float | None]):
+    """The price of everything."""
+
+    def get(self, key: str, default: object = None) -> float:
+        return 1.0
+
+
+class RecordingApi:
+    """An API inside this process that takes every paid request and remembers its body.
+
+    Ids and URLs are those of `FakeTools`, so that a script and its recipe see the same results.
+    """
+
+    def __init__(self, balance: float = 100) -> None:
+        self.rows = Catalogue.shipped(assumed_jobs.MODELS, assumed_jobs.PRICES).served()
+        self.paid: list[tuple[str, dict[str, Any]]] = []
+        self._balance = balance
+
+    def carry_out(self, source: str, options: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+        """Run an exported Python script here; returns its exit code."""
+        client = partial(httpx.Client, transport=httpx.MockTransport(self._answer), trust_env=False)
+        names: dict[str, Any] = {"__name__": "exported"}
+        exec(compile(source, "exported.py", "exec"), names)
+        names["httpx"] = SimpleNamespace(**{**vars(httpx), "Client": client})
+        arguments = ["exported.py", "--output", str(folder), "--poll-seconds", "0", *options]
+        monkeypatch.setattr(sys, "argv", arguments)
+        monkeypatch.setenv("KUBEEZ_API_KEY", KEY)
+        code: int = names["main"]()
+        return code
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        if request.url.host != "api.kubeez.com":
+            return httpx.Response(200, content=b"a file")
+        match request.method, path:
+            case "GET", "/v1/models":
+                return httpx.Response(200, json={"models": self.rows})
+            case "GET", "/v1/balance":
+                return httpx.Response(200, json={"credits": self._balance})
+            case "GET", "/openapi.json":
+                return httpx.Response(200, json={"paths": {call.path: {} for call in REST_CALLS.values()}})
+            case "POST", "/v1/upload/media":
+                return httpx.Response(200, json={"url": "https://media.kubeez.com/uploaded"})
+            case "POST", _:
+                self.paid.append((path, json.loads(request.content)))
+                return httpx.Response(202, json={"generation_id": f"job-{len(self.paid)}"})
+        return httpx.Response(200, json=finished(path.rpartition("/")[2]))

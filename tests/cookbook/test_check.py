@@ -1,15 +1,24 @@
-"""`recipes check` finds what is wrong with a recipe before a team relies on it."""
+"""What is wrong with a recipe is found before it runs, and what a rehearsal needs is there."""
 
 from __future__ import annotations
 
-import pytest
+import wave
+from typing import TYPE_CHECKING
 
-from kubeez_mcp_local.cookbook.check import check_recipe, sample_arguments
+import pytest
+from PIL import Image
+
+from kubeez_mcp_local.cookbook.check import Samples, check_recipe, sample_arguments
 from kubeez_mcp_local.cookbook.format import Origin, Recipe
 from kubeez_mcp_local.cookbook.library import Library
 from kubeez_mcp_local.cookbook.parse import parse_recipe
+from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.runs.client import judge
 from kubeez_mcp_local.runs.run import CallReport, RunReport
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 TOOLS = ("estimate", "generate_media", "wait_for_generation")
 
@@ -106,3 +115,26 @@ def test_a_rehearsal_is_held_against_what_was_expected(plain: str) -> None:
 def test_a_rehearsal_that_failed_says_where(plain: str) -> None:
     report = report_of(CallReport("hero", "generate_media", "failed", reason="moderated"))
     assert judge(recipe_of(plain), report, {}) == ("hero failed: moderated",)
+
+
+def test_samples_are_real_files_and_each_is_another_one(tmp_path: Path) -> None:
+    samples = Samples(tmp_path / "samples")
+    first, second, sound = samples("image"), samples("image"), samples("audio")
+
+    with Image.open(first) as picture:
+        assert picture.size == (768, 768)
+        with Image.open(second) as other:
+            assert picture.tobytes() != other.tobytes()
+    with wave.open(sound) as audio:
+        assert audio.getnframes() / audio.getframerate() == 6
+
+
+def test_a_sample_video_can_be_decoded(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    with av.open(Samples(tmp_path)("video")) as container:
+        assert container.duration / av.time_base == pytest.approx(6, abs=0.2)
+
+
+def test_an_unknown_sample_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match="allowed: sample:image, sample:audio, sample:video"):
+        Samples(tmp_path)("hologram")

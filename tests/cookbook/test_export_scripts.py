@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,10 +13,14 @@ from kubeez_mcp_local.cookbook.arguments import check_arguments
 from kubeez_mcp_local.cookbook.check import Samples, sample_arguments
 from kubeez_mcp_local.cookbook.export.documents import export_recipe, write_files
 from kubeez_mcp_local.cookbook.export.python_script import python_script
+from kubeez_mcp_local.cookbook.export.to_python import REST_CALLS, NotExportableError
 from kubeez_mcp_local.cookbook.library import Library
+from kubeez_mcp_local.cookbook.steps import FILE_ARGUMENTS
 from tests.cookbook.exporting import (
     PACK,
     SCRIPTS,
+    OneCreditEach,
+    RecordingApi,
     given_options,
     needs_shell_tools,
     paid_calls,
@@ -24,6 +28,7 @@ from tests.cookbook.exporting import (
     recipe_of,
     run,
 )
+from tests.recipe_tools import FakeTools, no_sleep, run_of
 from tests.sandbox_server import KEY, RunningSandbox
 
 if TYPE_CHECKING:
@@ -45,41 +50,87 @@ def test_a_python_script_refuses_what_the_recipe_refuses(options: list[str], com
     assert complaint in refused.stderr
 
 
-@pytest.mark.parametrize("name", PACK)
-def test_every_recipe_of_the_pack_runs_as_a_python_script(name: str, sandbox: RunningSandbox, tmp_path: Path) -> None:
+RUN = [
+    ("product-photo-set", "python"),
+    ("video-with-captions", "python"),
+    pytest.param("podcast-intro", "curl", marks=needs_shell_tools),
+]
+
+
+@pytest.mark.parametrize(("name", "form"), RUN)
+def test_recipes_of_the_pack_run_as_scripts(name: str, form: str, sandbox: RunningSandbox, tmp_path: Path) -> None:
     recipe = Library.of().get(name)
     expect = recipe.front.expect
     assert expect is not None
     arguments = sample_arguments(recipe, Samples(tmp_path / "samples"))
-    [script] = write_files(tmp_path, export_recipe(recipe, "python", arguments))
+    [script] = write_files(tmp_path, export_recipe(recipe, form, arguments))
+    python = [sys.executable, str(script), "--output", str(tmp_path / "made"), "--poll-seconds", "0.05"]
+    command = [*python, *given_options(recipe, arguments)] if form == "python" else ["bash", str(script)]
 
-    command = [sys.executable, str(script), "--output", str(tmp_path / "made"), "--poll-seconds", "0.05"]
-    done = run([*command, *given_options(recipe, arguments)], sandbox, tmp_path)
+    done = run(command, sandbox, tmp_path)
 
     assert done.returncode == 0, done.stderr
     made = list((tmp_path / "made").iterdir())
     assert len(made) >= (expect.files or 0)
     assert all(path.stat().st_size > 100 for path in made)
     assert paid_calls(sandbox) == expect.count
+    assert KEY not in script.read_text(encoding="utf-8")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", PACK)
+async def test_every_script_asks_of_the_api_what_its_recipe_asks_of_the_tools(
+    name: str, tools: FakeTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Library.of().get(name)
+    arguments = sample_arguments(recipe, Samples(tmp_path / "samples"))
+    tools.prices = OneCreditEach()
+    report = await run_of(recipe, arguments, tmp_path).carry_out(tools, tools, parallel=1, sleep=no_sleep)
+    assert report.status == "completed", report.summary()
+    api = RecordingApi()
+
+    assert api.carry_out(python_script(recipe), given_options(recipe, arguments), tmp_path / "made", monkeypatch) == 0
+
+    asked = [(REST_CALLS[tool].path, tool, values) for tool, values, run in tools.calls if run is not None]
+    asked.sort(key=lambda call: (call[0], str(call[2].get("prompt") or call[2].get("text"))))
+    paid = sorted(api.paid, key=lambda call: (call[0], str(call[1].get("prompt") or spoken(call[1]))))
+    assert [path for path, _ in paid] == [path for path, _, _ in asked]
+    for (_, tool, values), (_, body) in zip(asked, paid, strict=True):
+        told = dict(values)
+        if "text" in told:
+            told["dialogue"] = [{name: told.pop(name) for name in ("text", "voice") if name in told}]
+        if "pick_model" in recipe.tools:
+            del told["model"]
+        for argument in FILE_ARGUMENTS & told.keys():
+            assert len(_listed(body[argument])) == len(_listed(told.pop(argument)))
+        if tool == "generate_media":
+            told = {name: value for name, value in told.items() if name not in ("duration", "sound")}
+        assert {name: body.get(name) for name in told} == told
+
+
+def spoken(body: dict[str, Any]) -> object:
+    lines = body.get("dialogue") or [{}]
+    return lines[0].get("text") if len(lines) == 1 else None
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
 
 
 @needs_shell_tools
-@pytest.mark.parametrize(
-    "name", ["three-ad-variants", "pick-a-video-model", "product-photo-set", "storyboard-to-clips", "podcast-intro"]
-)
-def test_recipes_run_as_a_shell_script(name: str, sandbox: RunningSandbox, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", PACK)
+def test_every_shell_script_is_one(name: str, tmp_path: Path) -> None:
     recipe = Library.of().get(name)
-    expect = recipe.front.expect
-    assert expect is not None
-    arguments = sample_arguments(recipe, Samples(tmp_path / "samples"))
-    [script] = write_files(tmp_path, export_recipe(recipe, "curl", arguments))
-
-    done = run(["bash", str(script)], sandbox, tmp_path)
-
-    assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "made").iterdir())) >= (expect.files or 0)
-    assert paid_calls(sandbox) == expect.count
-    assert KEY not in script.read_text(encoding="utf-8")
+    try:
+        files = export_recipe(recipe, "curl", sample_arguments(recipe, Samples(tmp_path / "samples")))
+    except NotExportableError:
+        assert name == "check-balance-and-choose"
+        return
+    [script] = write_files(tmp_path, files)
+    assert subprocess.run(["bash", "-n", str(script)], capture_output=True, check=False).stderr == b""
+    started = {step.id for step in recipe.steps if step.tool in REST_CALLS}
+    text = script.read_text("utf-8")
+    assert {step for step in started if f"start {step}" in text or f'start "{step}' in text} == started
 
 
 @pytest.mark.parametrize("form", SCRIPTS)
@@ -205,41 +256,40 @@ def test_a_refused_payment_is_sent_again_by_the_next_start(plain: str, sandbox: 
         (["--sound"], "seedance-1-5-pro-480p-4s-audio"),
     ],
 )
-@pytest.mark.parametrize("form", SCRIPTS)
 def test_a_script_picks_the_model_that_the_recipe_would(
-    form: str, options: list[str], model: str, sandbox: RunningSandbox, tmp_path: Path
+    options: list[str], model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    api, script = RecordingApi(), python_script(Library.of().get("pick-a-video-model"))
+    assert api.carry_out(script, ["--shot", "A boat", *options], tmp_path, monkeypatch) == 0
+    assert [body["model"] for _, body in api.paid] == [model]
+
+
+@needs_shell_tools
+def test_a_shell_script_picks_the_model_that_the_recipe_would(sandbox: RunningSandbox, tmp_path: Path) -> None:
     recipe = Library.of().get("pick-a-video-model")
-    given = {"shot": "A boat", "sound": "--sound" in options, "seconds": 8 if "8" in options else 4}
-    [script] = write_files(tmp_path, export_recipe(recipe, "curl", check_arguments(recipe.front, given)))
-    command = python_command(recipe, tmp_path, "--shot", "A boat", *options)
-    done = run(command if form == "python" else ["bash", str(script)], sandbox, tmp_path)
+    given = check_arguments(recipe.front, {"shot": "A boat", "sound": True, "seconds": 4})
+    [script] = write_files(tmp_path, export_recipe(recipe, "curl", given))
+    done = run(["bash", str(script)], sandbox, tmp_path)
     assert done.returncode == 0, done.stderr
-    [job] = sandbox.control.account()["jobs"]
-    assert job["model"] == model
+    assert [job["model"] for job in sandbox.control.account()["jobs"]] == ["seedance-1-5-pro-480p-4s-audio"]
 
 
 @pytest.mark.parametrize(("balance", "most"), [(1000, 40), (80, 40), (1000, 13)])
 def test_a_script_chooses_within_the_balance_as_the_recipe_does(
-    balance: int, most: int, sandbox: RunningSandbox, tmp_path: Path
+    balance: int, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sandbox.control.key(KEY, credits=balance)
-    recipe = Library.of().get("check-balance-and-choose")
+    api, script = RecordingApi(balance), python_script(Library.of().get("check-balance-and-choose"))
     options = ["--idea", "A teapot", "--max-credits", str(most)]
-    done = run(python_command(recipe, tmp_path, *options), sandbox, tmp_path)
-    assert done.returncode == 0, done.stderr
-    with sandbox.client() as client:
-        rows = client.get("/v1/models").json()["models"]
+    assert api.carry_out(script, options, tmp_path, monkeypatch) == 0
     limit = min(balance - 50, most)
-    prices = [
-        row["cost_per_generation"]
-        for row in rows
+    prices = {
+        row["model_id"]: row["cost_per_generation"]
+        for row in api.rows
         if "text-to-image" in row["generation_types"]
         and "16:9" in row["capabilities"].get("aspect_ratio_options", [])
         and row["cost_per_generation"] <= limit
-    ]
-    [job] = sandbox.control.account()["jobs"]
-    assert job["credits"] == max(prices)
+    }
+    assert [prices[body["model"]] for _, body in api.paid] == [max(prices.values())]
 
 
 def test_what_the_user_gives_a_script_is_complained_of_in_words(sandbox: RunningSandbox, tmp_path: Path) -> None:

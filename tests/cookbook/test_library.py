@@ -1,4 +1,4 @@
-"""Recipes are found in their folders, later folders win, and what is broken is named without hiding the rest."""
+"""Recipes are found in folders, later ones win, broken files never break the list; and the ones that fit an intent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kubeez_mcp_local.cookbook.format import RecipeError, UnknownRecipeError
-from kubeez_mcp_local.cookbook.library import Library, Source, pack_folder
+from kubeez_mcp_local.cookbook.library import Library, Source, fitting_recipes, pack_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,3 +174,26 @@ def test_a_broken_memory_of_recipes_is_ignored(tmp_path: Path, write: Write, con
     (tmp_path / "state" / "cache" / "recipes.json").write_bytes(content)
 
     assert "known" in Library.of([tmp_path / "recipes"], tmp_path / "state").index().entries
+
+
+PACK = list(Library.of().index().entries)
+
+
+@pytest.mark.parametrize(
+    ("intent", "recipe"),
+    [
+        ("a 30 second podcast intro with music and a voice", "podcast-intro"),
+        ("Three ad variants for a running shoe", "three-ad-variants"),
+        ("remove the background of 20 product shots", "remove-backgrounds"),
+        ("put captions on my video", "video-with-captions"),
+        ("turn this storyboard into clips", "storyboard-to-clips"),
+        ("an ad campaign, one picture a row of my CSV", "campaign-from-csv"),
+    ],
+)
+def test_the_closest_recipe_comes_first(intent: str, recipe: str) -> None:
+    assert fitting_recipes(intent, PACK)[0] == recipe
+
+
+@pytest.mark.parametrize("intent", ["", "a red kite", "a video of a boat from the harbour", "a picture for the wall"])
+def test_one_common_word_is_not_enough(intent: str) -> None:
+    assert fitting_recipes(intent, PACK) == []

@@ -15,16 +15,13 @@ from kubeez_mcp_local.jobs.failures import CeilingError
 from kubeez_mcp_local.jobs.order import RunCall
 from kubeez_mcp_local.runs.journal import Journal, RunMismatchError
 from kubeez_mcp_local.runs.prepare import Prepared, prepare
+from tests.recipe_tools import no_sleep
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 GIVEN = {"subject": "a kite"}
-
-
-async def no_sleep(_: float) -> None:
-    return None
 
 
 def recipe_of(text: str) -> Recipe:

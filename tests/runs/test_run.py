@@ -12,7 +12,7 @@ from kubeez_mcp_local.cookbook.parse import parse_recipe
 from kubeez_mcp_local.cookbook.steps import Budget, ToolCallError, budget_of, deciding
 from kubeez_mcp_local.jobs.order import RunCall
 from kubeez_mcp_local.runs.journal import Journal, JournalError, RunMismatchError
-from tests.recipe_tools import run_of
+from tests.recipe_tools import no_sleep, run_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,10 +38,6 @@ HERO = '  - {id: hero, tool: generate_media, with: {model: nano-banana-2, prompt
 
 def recipe_of(steps: str) -> Recipe:
     return parse_recipe(f"{HEAD}{steps}---\nText about {{{{ subject }}}}\n", Origin("draft", "a test"), file="plain.md")
-
-
-async def no_sleep(_: float) -> None:
-    return None
 
 
 async def run(

@@ -1,10 +1,10 @@
-"""Names and descriptions of a recipe are shown to assistants: they cannot pose as anyone else."""
+"""The words of a recipe are made fit to be shown, and its published schema is the one that checks it."""
 
 from __future__ import annotations
 
 import pytest
 
-from kubeez_mcp_local.cookbook.format import WITHHELD, one_line
+from kubeez_mcp_local.cookbook.format import SCHEMA_FILE, WITHHELD, one_line, recipe_schema, schema_text
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,14 @@ from kubeez_mcp_local.cookbook.format import WITHHELD, one_line
 )
 def test_a_description_is_one_calm_line(text: str, shown: str) -> None:
     assert one_line(text) == shown
+
+
+def test_the_published_schema_is_up_to_date() -> None:
+    assert SCHEMA_FILE.read_text(encoding="utf-8") == schema_text()
+
+
+def test_every_field_is_described_and_nothing_else_is_allowed() -> None:
+    schema = recipe_schema()
+    for model in [schema, *schema["$defs"].values()]:
+        assert model["additionalProperties"] is False
+        assert all("description" in field for field in model["properties"].values())

@@ -1,4 +1,4 @@
-"""Jobs that were made become a recipe draft that makes them again."""
+"""New recipes: one to start from, and drafts of finished jobs that make the like again."""
 
 from __future__ import annotations
 
@@ -7,14 +7,42 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kubeez_mcp_local.cookbook.check import check_recipe, sample_arguments
-from kubeez_mcp_local.cookbook.drafts import MAX_JOBS, RecordedJob, record_recipe
+from kubeez_mcp_local.cookbook.drafts import MAX_JOBS, RecordedJob, record_recipe, starter, write_starter
 from kubeez_mcp_local.cookbook.format import Origin, Recipe
+from kubeez_mcp_local.cookbook.library import read_recipe
 from kubeez_mcp_local.cookbook.parse import parse_recipe
 from kubeez_mcp_local.errors import InvalidArgumentError
-from tests.recipe_tools import run_of
+from tests.recipe_tools import no_sleep, run_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+@pytest.mark.parametrize("title", ["", "Spring sale", 'Odd: "title" #1 {x}', "true", "Über uns\nzwei"])
+def test_a_starter_is_sound_under_any_title(tmp_path: Path, title: str) -> None:
+    recipe = read_recipe(write_starter(tmp_path, "spring-sale", title))
+    assert check_recipe(recipe) == ()
+    assert recipe.title == (" ".join(title.split()) or "Spring sale")
+
+
+@pytest.mark.parametrize("name", ["", "Spring", "a b", "../x", "a--b", "-a", "x" * 65])
+def test_an_odd_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="name"):
+        write_starter(tmp_path, name)
+    assert list(tmp_path.glob("*.md")) == []
+
+
+def test_a_file_that_is_there_is_never_replaced(tmp_path: Path) -> None:
+    path = write_starter(tmp_path, "mine")
+    path.write_text("my work", encoding="utf-8")
+    with pytest.raises(InvalidArgumentError, match="there already"):
+        write_starter(tmp_path, "mine")
+    assert path.read_text(encoding="utf-8") == "my work"
+
+
+def test_nothing_of_this_machine_gets_into_a_file_that_will_be_shared() -> None:
+    assert "file:" not in starter("shared")
+
 
 pytestmark = pytest.mark.anyio
 
@@ -94,7 +122,7 @@ async def test_the_draft_replays_what_was_made(tools: Any, tmp_path: Path) -> No
     tools.prices["remove-background"] = 5.0
     recipe = draft_of(JOBS)
     arguments = sample_arguments(recipe, lambda kind: f"/samples/{kind}.png")
-    report = await run_of(recipe, arguments, tmp_path, budget=100).carry_out(tools, tools)
+    report = await run_of(recipe, arguments, tmp_path, budget=100).carry_out(tools, tools, sleep=no_sleep)
 
     assert report.status == "completed"
     first, second = tools.made()
@@ -115,7 +143,7 @@ async def test_lines_of_a_dialogue_become_arguments_with_their_words_as_they_wer
     tools.prices["text-to-dialogue-v3"] = 9.0
 
     arguments = sample_arguments(recipe)
-    await run_of(recipe, arguments, tmp_path, budget=100).carry_out(tools, tools)
+    await run_of(recipe, arguments, tmp_path, budget=100).carry_out(tools, tools, sleep=no_sleep)
 
     assert tools.made("generate_dialogue") == [{"dialogue": lines, "stability": 0.5}]
 
