@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubeez_mcp_local.rest.routes import ROUTES, Request
+from kubeez_mcp_local.operations import routes
+from kubeez_mcp_local.rest.routes import Request
 
 
 def sent(route: str, **body: Any) -> Request:
-    return Request(ROUTES[route], body)
+    return Request(routes()[route], body)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import anyio
 
-from kubeez_mcp_local.rest.routes import ROUTES
+from kubeez_mcp_local.operations import routes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -74,7 +74,7 @@ class Api:
         Raises:
             NotOfferedError: The API publishes no way to read jobs of this kind.
         """
-        route = ROUTES.get(f"{kind}_status")
+        route = routes().get(f"{kind}_status")
         if route is not None and route.evidence == "assumed":
             await self.find_route(route)
         return await self._read(lambda client: client.status(kind, job_id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from kubeez_mcp_local.catalogue.quotes import QuoteLine, rounded
+from kubeez_mcp_local.catalogue.prices import QuoteLine, rounded
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.rest.amounts import price_of
 from kubeez_mcp_local.rest.routes import ROUTES, Request
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kubeez_mcp_local.bridge.api import Api
-    from kubeez_mcp_local.catalogue.estimate import Described
+    from kubeez_mcp_local.operations.operation import Described
     from kubeez_mcp_local.rest.contract import Contract
 
 log = logging.getLogger(__name__)

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 import anyio
 
 from kubeez_mcp_local.bridge.api import Api
-from kubeez_mcp_local.bridge.casting import Casting
 from kubeez_mcp_local.bridge.history import History
 from kubeez_mcp_local.bridge.lasting import LastingUploads
 from kubeez_mcp_local.bridge.lengths import Lengths
-from kubeez_mcp_local.bridge.making import Making
 from kubeez_mcp_local.bridge.orders import Orders
 from kubeez_mcp_local.bridge.origin import Origins
 from kubeez_mcp_local.bridge.uploading import Uploading
@@ -39,6 +37,8 @@ from kubeez_mcp_local.media.inputs import Inputs
 from kubeez_mcp_local.media.library import Library
 from kubeez_mcp_local.media.path_guard import PathGuard
 from kubeez_mcp_local.media.uploads import Uploads
+from kubeez_mcp_local.operations import runs
+from kubeez_mcp_local.operations.operation import Draft, Sources
 from kubeez_mcp_local.rest.failures import UnauthorizedError
 from kubeez_mcp_local.settings import Mode
 
@@ -46,10 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from kubeez_mcp_local.bridge.api_prices import ApiPrices
-    from kubeez_mcp_local.bridge.caller import Caller
-    from kubeez_mcp_local.bridge.drafting import Drafting
-    from kubeez_mcp_local.bridge.making import Started
-    from kubeez_mcp_local.bridge.orders import Draft
+    from kubeez_mcp_local.bridge.orders import Caller, Started
     from kubeez_mcp_local.bridge.personas import Personas
     from kubeez_mcp_local.bridge.regenerating import Regenerating
     from kubeez_mcp_local.bridge.trimming import Trimming
@@ -218,15 +215,14 @@ class Bridge:
         return Asking(self.ledger, account=self.account, asks_above=self.settings.asks_above, balance=self._credits)
 
     @cached_property
-    def making(self) -> Making:
-        """Starts paid jobs."""
-        orders = Orders(self.account, self.uploads, self.contract)
-        return Making(self.catalogue, self.casting, self.inputs, self.lengths, orders, self.spender)
+    def orders(self) -> Orders:
+        """Starts what is drafted."""
+        return Orders(self.account, self.uploads, self.contract, self.spender)
 
     @cached_property
-    def casting(self) -> Casting:
-        """The user's characters."""
-        return Casting(self.library, self.inputs, self.contract)
+    def sources(self) -> Sources:
+        """What operations draft from."""
+        return Sources(self.catalogue, self.inputs, self.library, self.lengths.of, self.contract, runs)
 
     @cached_property
     def api_prices(self) -> ApiPrices:
@@ -267,23 +263,16 @@ class Bridge:
             self.catalogue, self.uploads, self.lengths, self.background, self._cache / "inbox", notice=notice
         )
 
-    @cached_property
-    def drafting(self) -> Drafting:
-        """Drafts of everything but images and video."""
-        from kubeez_mcp_local.bridge.drafting import Drafting
-
-        return Drafting(self.catalogue, self.inputs, self.lengths, self.api.find_route)
-
     async def start(self, draft: Awaitable[Draft], caller: Caller) -> Started:
-        """Order a draft and submit it; raises as `Making.submit`."""
-        return await self.making.submit(await draft, caller)
+        """Submit a draft; raises as `Orders.submit`."""
+        return await self.orders.submit(await draft, caller)
 
     @cached_property
     def regenerating(self) -> Regenerating:
         """Repeats jobs on purpose."""
         from kubeez_mcp_local.bridge.regenerating import Regenerating
 
-        return Regenerating(self.ledger, self.api, self.making)
+        return Regenerating(self.ledger, self.api, self.sources)
 
     @cached_property
     def history(self) -> History:

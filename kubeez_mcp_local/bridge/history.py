@@ -11,7 +11,7 @@ import anyio
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.failures import UnknownJobError
 from kubeez_mcp_local.jobs.job import State
-from kubeez_mcp_local.rest.routes import KINDS, ROUTES, JobKind
+from kubeez_mcp_local.operations import kinds, routes
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.bridge.api import Api
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.jobs.reconcile import Reconciler
+    from kubeez_mcp_local.rest.routes import JobKind
     from kubeez_mcp_local.rest.wire import Generation
 
 Progress = Callable[[float, float | None, str], Awaitable[None]]
@@ -139,14 +140,14 @@ class History:
     async def _foreign(self, job_id: str, kind: JobKind | None) -> Seen:
         from kubeez_mcp_local.rest.failures import NotFoundError
 
-        for candidate in (kind,) if kind else KINDS:
+        for candidate in (kind,) if kind else kinds():
             try:
                 return Seen(candidate, (answer_of(await self._api.status(candidate, job_id)),))
             except NotFoundError:
                 continue
             except KubeezError:
                 if (
-                    kind or ROUTES[f"{candidate}_status"].evidence == "documented"
+                    kind or routes()[f"{candidate}_status"].evidence == "documented"
                 ):  # an assumed route; that it fails says nothing about the job
                     raise
         raise UnknownJobError(job_id)

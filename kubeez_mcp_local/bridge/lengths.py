@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING
 import anyio
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.media.inputs import LocalInput, RemoteInput
+from kubeez_mcp_local.media.inputs import LocalInput
 from kubeez_mcp_local.media.measure import measure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.jobs.ledger import Ledger
+    from kubeez_mcp_local.operations.operation import Input
 
-Input = LocalInput | RemoteInput
 _SEARCHED_JOBS = 200
 
 
@@ -44,15 +42,6 @@ class Lengths:
         if item.url not in self._known:
             self.note(item.url, await self._of_output(item.url))
         return self._known.get(item.url)
-
-    async def totals(self, inputs: Sequence[Input]) -> dict[str, float | None]:
-        """Length of all clips, and of all audio, in seconds; `None` where there is none, or any that is not known."""
-        totals: dict[str, float | None] = {}
-        for kind in ("video", "audio"):
-            lengths = [await self.of(item) for item in inputs if item.kind == kind]
-            known = [length for length in lengths if length is not None]
-            totals[kind] = sum(known) if lengths and len(known) == len(lengths) else None
-        return totals
 
     async def _of_output(self, url: str) -> float | None:
         try:

@@ -1,4 +1,4 @@
-"""From a checked request to orders: which inputs it has, what it costs, and how it is built when it may be sent."""
+"""From a draft to what it starts: orders of one account, submitted together."""
 
 from __future__ import annotations
 
@@ -8,77 +8,90 @@ from typing import TYPE_CHECKING, Any
 from kubeez_mcp_local.jobs.digest import digest_of
 from kubeez_mcp_local.jobs.order import Order
 from kubeez_mcp_local.media.inputs import LocalInput, RemoteInput
+from kubeez_mcp_local.operations.operation import Input
 from kubeez_mcp_local.rest.routes import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from kubeez_mcp_local.bridge.caller import Caller
     from kubeez_mcp_local.bridge.lasting import LastingUploads
-    from kubeez_mcp_local.catalogue.quotes import Quote
+    from kubeez_mcp_local.jobs.consent import Consent
     from kubeez_mcp_local.jobs.order import RunCall
+    from kubeez_mcp_local.jobs.spender import Spender, Submission
+    from kubeez_mcp_local.operations.operation import Draft
     from kubeez_mcp_local.rest.contract import Contract
-    from kubeez_mcp_local.rest.routes import Route
 
-Input = LocalInput | RemoteInput
+
+RECIPE = "com.kubeez/recipe"
+"""In a call's `_meta`: the recipe on whose behalf it comes, for the ledger."""
+RUN = "com.kubeez/run"
+"""In a call's `_meta`: the call of a run that it is, with the fields of `RunCall`. It can only lower ceilings."""
 
 
 @dataclass(frozen=True)
-class Draft:
-    """A request that has been checked and priced, with its inputs not yet uploaded.
+class Caller:
+    """Who asks for a paid job.
 
     Attributes:
-        route: Where it goes; the tool that asked for it has the same name, unless `tool` says otherwise.
-        body: Its JSON body; an input stands where its URL will be, and `None` where nothing is said.
-        model: Catalogue id it is priced by.
-        quote: Price of one run.
-        prompt: What the user asked for; empty for work without a prompt.
-        notes: What the check changed, in words for the user.
+        consent: Puts questions to the user.
+        approval: The code of an earlier quote that the user has agreed to; empty without one.
+        client: Name of the program, for the ledger.
+        recipe: The recipe on whose behalf it asks.
+        run: The call of a run that it is: another of the same name gets the job of the first, however late.
     """
 
-    route: Route
-    body: Mapping[str, Any]
-    model: str
-    quote: Quote
-    prompt: str = ""
-    generation_type: str | None = None
-    notes: tuple[str, ...] = ()
-    tool: str = ""
+    consent: Consent
+    approval: str = ""
+    client: str = ""
+    recipe: str = ""
+    run: RunCall | None = None
 
 
+@dataclass(frozen=True)
+class Started:
+    """What one draft started."""
+
+    draft: Draft
+    submissions: list[Submission]
+
+
+@dataclass(frozen=True)
 class Orders:
-    """Turns drafts into orders of one account.
+    """Orders what is drafted.
 
-    Args:
+    Attributes:
         account: Who pays.
         uploads: Gives local inputs a URL.
         contract: Knows how assumed routes are really called.
+        spender: The one way to spend.
     """
 
-    def __init__(self, account: str, uploads: LastingUploads, contract: Contract) -> None:
-        self._account = account
-        self._uploads = uploads
-        self._contract = contract
+    account: str
+    uploads: LastingUploads
+    contract: Contract
+    spender: Spender
 
-    async def of(self, draft: Draft, caller: Caller, *, count: int = 1, repeat: str = "") -> list[Order]:
-        """One order for each of `count` runs.
-
-        Args:
-            repeat: Makes a wanted repeat a new intention, such as the id of the job being repeated.
+    async def submit(self, draft: Draft, caller: Caller) -> Started:
+        """Order a draft as often as it says and submit the orders together: one question, one check of ceilings.
 
         Raises:
             NotOfferedError: The API has no such operation; found out before anybody is asked.
+            KubeezError: As `Spender.submit_all`.
         """
-        await self._contract.prepare(_sent(draft, _name))
-        return [self._order(draft, caller, variant, repeat) for variant in range(count)]
+        await self.contract.prepare(_sent(draft, _name))
+        orders = [self._order(draft, caller, variant) for variant in range(draft.count)]
+        submissions = await self.spender.submit_all(orders, caller.consent, caller.approval or None)
+        if len(submissions) == 1 and submissions[0].error is not None:
+            raise submissions[0].error
+        return Started(draft, submissions)
 
-    def _order(self, draft: Draft, caller: Caller, variant: int, repeat: str) -> Order:
+    def _order(self, draft: Draft, caller: Caller, variant: int) -> Order:
         arguments = dict(_sent(draft, _name).body)
         route = draft.route
 
         async def build() -> Request:
             urls = {item: await self._url(item) for item in _inputs(draft.body)}
-            return await self._contract.prepare(_sent(draft, urls.__getitem__))
+            return await self.contract.prepare(_sent(draft, urls.__getitem__))
 
         return Order(
             tool=draft.tool or route.name,
@@ -87,7 +100,7 @@ class Orders:
             kind=route.kind or "media",
             model=draft.model,
             prompt=draft.prompt,
-            digest=self._digest(draft, arguments, caller.run, variant, repeat),
+            digest=self._digest(draft, arguments, caller.run, variant),
             quote=draft.quote,
             build=build,
             arguments=arguments,
@@ -98,19 +111,19 @@ class Orders:
             run=caller.run,
         )
 
-    def _digest(self, draft: Draft, body: Mapping[str, Any], run: RunCall | None, variant: int, repeat: str) -> str:
+    def _digest(self, draft: Draft, body: Mapping[str, Any], run: RunCall | None, variant: int) -> str:
         """A call of a run is known by its name: whatever its request looks like by now, it is paid once."""
         if run is not None:
             return digest_of(
-                account=self._account, route="run", body={"run": run.run, "call": run.call}, variant=variant
+                account=self.account, route="run", body={"run": run.run, "call": run.call}, variant=variant
             )
         hashes = {_name(item): item.sha256 for item in _inputs(draft.body) if isinstance(item, LocalInput)}
         return digest_of(
-            account=self._account, route=draft.route.name, body=body, inputs=hashes, variant=variant, repeat=repeat
+            account=self.account, route=draft.route.name, body=body, inputs=hashes, variant=variant, repeat=draft.repeat
         )
 
     async def _url(self, item: Input) -> str:
-        return await self._uploads.url_for(item) if isinstance(item, LocalInput) else item.url
+        return await self.uploads.url_for(item) if isinstance(item, LocalInput) else item.url
 
 
 def _sent(draft: Draft, url: Callable[[Input], str]) -> Request:

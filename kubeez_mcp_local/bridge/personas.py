@@ -29,11 +29,12 @@ class Personas:
             NotOfferedError: The API publishes no such operation.
             UnexpectedAnswerError: It answered without an id.
         """
+        from kubeez_mcp_local.operations.music import PERSONA
         from kubeez_mcp_local.rest.failures import NotFoundError, UnexpectedAnswerError
-        from kubeez_mcp_local.rest.routes import ROUTES, Request
+        from kubeez_mcp_local.rest.routes import Request
 
         body = {"song_id": song_id, "name": name, "description": description, **({"style": style} if style else {})}
-        operation = await self._contract.prepare(Request(ROUTES["generate_music_persona"], body))
+        operation = await self._contract.prepare(Request(PERSONA, body))
         try:
             answer = await self._api.call(operation)
         except NotFoundError as error:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from kubeez_mcp_local.catalogue.media_request import MediaRequest
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.jobs.failures import UnknownJobError
+from kubeez_mcp_local.operations import media
+from kubeez_mcp_local.operations.media_check import MediaRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kubeez_mcp_local.bridge.api import Api
-    from kubeez_mcp_local.bridge.caller import Caller
-    from kubeez_mcp_local.bridge.making import Making, Started
     from kubeez_mcp_local.jobs.ledger import Ledger
+    from kubeez_mcp_local.operations.operation import Draft, Sources
 
 # Not the seed: with the old one the same picture would be paid for again.
 _TAKEN_OVER = (
@@ -39,22 +39,22 @@ class _Original:
     note: str = ""
 
 
+@dataclass(frozen=True)
 class Regenerating:
     """Repeats jobs on purpose.
 
-    Args:
+    Attributes:
         ledger: The jobs this machine paid for, with all their settings.
         api: The jobs of other programs, with what its history tells of them.
-        making: Starts the new one.
+        sources: What a draft is made from.
     """
 
-    def __init__(self, ledger: Ledger, api: Api, making: Making) -> None:
-        self._ledger = ledger
-        self._api = api
-        self._making = making
+    ledger: Ledger
+    api: Api
+    sources: Sources
 
-    async def again(self, job_id: str, changes: Mapping[str, Any], caller: Caller, *, count: int) -> Started:
-        """Start the job again; settings in `changes` replace the original's.
+    async def again(self, job_id: str, changes: Mapping[str, Any], *, count: int) -> Draft:
+        """The job once more; settings in `changes` replace the original's.
 
         A replay of the very same call is one payment; to repeat once more, name the new job's id.
 
@@ -71,16 +71,15 @@ class Regenerating:
         if original.note:
             request = request.noting(original.note)
         sources = settings.get("source_media_urls") or []
-        return await self._making.media(
-            request, sources, caller, count=count, tool="regenerate", repeat=f"again {original.id}"
-        )
+        draft = await media.drafted(self.sources, request, sources, count=count)
+        return replace(draft, tool="regenerate", repeat=f"again {original.id}")
 
     async def _original(self, job_id: str) -> _Original:
         try:
-            job = await self._ledger.get(job_id)
+            job = await self.ledger.get(job_id)
         except UnknownJobError:
             return await self._of_other_program(job_id)
-        if job.route != "generate_media":
+        if job.route != media.ROUTE.name:
             raise InvalidArgumentError(
                 "id",
                 f"{job_id} is a job of {job.tool}, not an image or video job.",
@@ -92,10 +91,10 @@ class Regenerating:
         """What the API's history tells; how much that is, is not documented."""
         from kubeez_mcp_local.rest.failures import NotFoundError
 
-        rows = await self._api.generations(limit=_SEARCHED_ROWS)
+        rows = await self.api.generations(limit=_SEARCHED_ROWS)
         row = next((row for row in rows if row.id == job_id), None)
         try:
-            row = row or await self._api.status("media", job_id)
+            row = row or await self.api.status("media", job_id)
         except NotFoundError:
             raise UnknownJobError(job_id) from None
         if not row.prompt or not row.model:

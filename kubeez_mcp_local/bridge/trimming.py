@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from kubeez_mcp_local.catalogue.refusals import verify_media_kind
+from kubeez_mcp_local.catalogue.checks import verify_media_kind
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.names import slug
 from kubeez_mcp_local.jobs.outputs import give_name
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.bridge.lasting import LastingUploads
     from kubeez_mcp_local.bridge.lengths import Lengths
-    from kubeez_mcp_local.bridge.orders import Input
     from kubeez_mcp_local.jobs.background import Background
     from kubeez_mcp_local.jobs.outputs import Download, OutputStore
     from kubeez_mcp_local.media.inputs import Inputs
     from kubeez_mcp_local.media.trim import Trimmed
+    from kubeez_mcp_local.operations.operation import Input
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from kubeez_mcp_local.catalogue.check_media import sending_model
-from kubeez_mcp_local.catalogue.job_quotes import file_job_of
-from kubeez_mcp_local.catalogue.media_request import MediaRequest
 from kubeez_mcp_local.media.inputs import describe
+from kubeez_mcp_local.operations import accepted
 from kubeez_mcp_local.web.upload_page import MAX_FILES, UploadPage
 
 if TYPE_CHECKING:
@@ -17,22 +15,13 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.bridge.lasting import LastingUploads
     from kubeez_mcp_local.bridge.lengths import Lengths
-    from kubeez_mcp_local.catalogue.listing import Listing
-    from kubeez_mcp_local.catalogue.model import InputKind
+    from kubeez_mcp_local.catalogue.models import InputKind
     from kubeez_mcp_local.catalogue.store import Catalogue
     from kubeez_mcp_local.jobs.background import Background
     from kubeez_mcp_local.web.sessions import ContentType, SessionState
     from kubeez_mcp_local.web.upload_page import UploadSession
 
 _ALL: tuple[InputKind, ...] = ("image", "video", "audio")
-_OF_FILE_JOBS: dict[str, tuple[InputKind, ...]] = {
-    "captions": ("video",),
-    "dubbing": ("video",),
-    "sound": ("video",),
-    "separation": ("audio", "video"),
-    "remove_background": ("image",),
-}
-_AD_PICTURES = 2
 
 
 class UploadSessions:
@@ -92,26 +81,3 @@ class UploadSessions:
 
     async def _deliver(self, path: Path, _content_type: ContentType, _name: str) -> str:
         return await self._uploads.url_for(await anyio.to_thread.run_sync(describe, path, "file"))
-
-
-def accepted(listing: Listing, model_id: str) -> tuple[tuple[InputKind, ...], int]:
-    """Which kinds of files a model takes, and how many of them.
-
-    Raises:
-        InvalidArgumentError: There is no such model.
-    """
-    job = file_job_of(model_id)
-    if job is not None:
-        works_on_files = job != "sound" or "-video-to-" in model_id.lower()
-        return (_OF_FILE_JOBS[job], 1) if works_on_files else ((), 0)
-    model = listing.get(model_id)
-    if model.id.lower() == "ad-copy":
-        return ("image",), _AD_PICTURES
-    if model.makes_media:  # attached files move a text-only id to its edit twin
-        model = sending_model(model, listing, MediaRequest("x", model.id, inputs=("image",)))
-    if not model.makes_media or model.only_from_text:
-        return (), 0
-    kinds = tuple(kind for kind in _ALL if model.limit(kind) != 0 and kind in (model.input_types or _ALL))
-    limits = [model.limit(kind) for kind in kinds]
-    known = [limit for limit in limits if limit is not None]
-    return kinds, sum(known) if len(known) == len(limits) else MAX_FILES

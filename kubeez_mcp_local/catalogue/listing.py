@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from kubeez_mcp_local.catalogue import ids
-from kubeez_mcp_local.catalogue.ratios import read_ratio
+from kubeez_mcp_local.catalogue.checks import read_ratio
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.text import LONGEST_NAME, cut
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date
 
-    from kubeez_mcp_local.catalogue.model import Model
+    from kubeez_mcp_local.catalogue.models import Model
 
 Source = Literal["live", "cache", "snapshot"]
 _SHOWN = 12

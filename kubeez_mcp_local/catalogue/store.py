@@ -1,4 +1,8 @@
-"""The catalogue: live rows, kept on disk, with the shipped snapshot behind them."""
+"""The catalogue: live rows, kept on disk, and behind them those that ship with this package.
+
+These are 111 rows of 28 March 2026, collected from public material, for when the API cannot be asked. Keys that start
+with `_` are our own remarks about the evidence.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,15 +22,35 @@ import anyio
 from anyio.to_thread import run_sync
 
 from kubeez_mcp_local.catalogue.listing import Listing
-from kubeez_mcp_local.catalogue.rows import parse_rows
-from kubeez_mcp_local.catalogue.snapshot import snapshot_listing
+from kubeez_mcp_local.catalogue.models import parse_rows
 from kubeez_mcp_local.errors import KubeezError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from kubeez_mcp_local.catalogue.listing import Source
-    from kubeez_mcp_local.catalogue.model import Model
+    from kubeez_mcp_local.catalogue.models import Model
+
+AS_OF = date(2026, 3, 28)
+FILE = f"models-{AS_OF.isoformat()}.json"
+
+
+def snapshot_rows() -> list[object]:
+    """The shipped rows, as `GET /v1/models` would send them. Reads a file of 75 KB."""
+    from importlib import resources
+
+    text = resources.files("kubeez_mcp_local.catalogue").joinpath(FILE).read_text(encoding="utf-8")
+    rows: list[object] = json.loads(text)["models"]
+    return rows
+
+
+def snapshot_listing(now: float | None = None, *, note: str = "") -> Listing:
+    """The shipped rows as a listing; `now` in seconds since 1970 sets its age."""
+    models, _ = parse_rows(snapshot_rows())
+    taken = datetime.combine(AS_OF, datetime.min.time(), tzinfo=UTC).timestamp()
+    age = max(0.0, now - taken) if now is not None else 0.0
+    return Listing(models, source="snapshot", age_seconds=age, as_of=AS_OF, note=note)
+
 
 log = logging.getLogger(__name__)
 

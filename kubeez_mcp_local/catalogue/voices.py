@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from kubeez_mcp_local.catalogue.refusals import HostedError
+from kubeez_mcp_local.catalogue.checks import HostedError
 
 if TYPE_CHECKING:
-    from kubeez_mcp_local.catalogue.model import Model
+    from kubeez_mcp_local.catalogue.models import Model
 
 DIALOGUE_VOICES: tuple[str, ...] = (
     *("Rachel", "Drew", "Clyde", "Paul", "Aria", "Domi", "Dave", "Roger", "Fin", "Sarah", "James", "Jane", "Juniper"),

@@ -31,13 +31,13 @@ def contract(context: click.Context, strict: bool, as_json: bool) -> None:
 
     With --strict, optional fields that we do not use and fields that are never sent unless published do not count.
     """
+    from kubeez_mcp_local.operations import routes
     from kubeez_mcp_local.rest.contract import compare
-    from kubeez_mcp_local.rest.routes import ROUTES
 
     options: Options = context.obj
     settings = options.settings()
     snapshot = run(settings, lambda: _read(settings))
-    rows = compare(snapshot.operations, ROUTES.values())
+    rows = compare(snapshot.operations, routes().values())
     facts = _facts(settings, snapshot)
     if as_json:
         print_json({**facts, "rows": [_row(row) for row in rows]})

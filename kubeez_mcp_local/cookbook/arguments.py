@@ -11,7 +11,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from kubeez_mcp_local.catalogue.refusals import verify_characters
+from kubeez_mcp_local.catalogue.checks import verify_characters
 from kubeez_mcp_local.cookbook.format import near
 from kubeez_mcp_local.disk import open_exactly
 from kubeez_mcp_local.errors import InvalidArgumentError

@@ -18,6 +18,7 @@ from kubeez_mcp_local.cookbook.arguments import as_text
 from kubeez_mcp_local.cookbook.format import MAX_FILE_BYTES
 from kubeez_mcp_local.cookbook.steps import FILE_ARGUMENTS, PAID_TOOLS
 from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.operations import operations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +37,6 @@ _MOST_TEXTS = 25
 _SETTINGS = {"model": "model", "aspect_ratio": "ratio", "resolution": "string", "duration": "string", "voice": "voice"}
 _TEXTS = ("prompt", "text", "song_description", "lyrics", "product_text", "music_prompt", "sfx_prompt")
 _NEVER = ("approval", "seed")
-_STARTS_FROM_VIDEO = ("generate_captions", "generate_dubbing", "generate_sound")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +149,10 @@ class _Draft:
         described = {"description": "Picture, clip or sound to start from", "type": "path", "required": True}
         before = len(self.arguments)
         reference = self._argument(("file", value), "input", described)
-        if len(self.arguments) > before and tool not in _STARTS_FROM_VIDEO:
-            sample = "sample:audio" if tool == "generate_separation" else "sample:image"
-            self.samples[list(self.arguments)[-1]] = sample
+        operation = operations().get(tool)
+        kind = next(iter(operation.files.values()))[0] if operation and operation.files else "image"
+        if len(self.arguments) > before and kind != "video":
+            self.samples[list(self.arguments)[-1]] = f"sample:{kind}"
         return reference
 
     def _argument(self, key: tuple[str, str], name: str, described: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from jinja2 import nodes
 from kubeez_mcp_local.cookbook.format import RecipeError, TemplateError
 from kubeez_mcp_local.cookbook.templates import condition, evaluate, evaluate_all, syntax_tree
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.operations import operations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,20 +20,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.order import RunCall
 
 
-PAID_TOOLS = frozenset(
-    {
-        "create_ad_copy",
-        "generate_captions",
-        "generate_dialogue",
-        "generate_dubbing",
-        "generate_media",
-        "generate_music",
-        "generate_separation",
-        "generate_sound",
-        "regenerate",
-        "remove_background",
-    }
-)
+PAID_TOOLS = frozenset({*operations(), "regenerate"})
 READING_TOOLS = frozenset(
     {
         "estimate",
@@ -48,20 +36,11 @@ READING_TOOLS = frozenset(
 )
 FORBIDDEN_TOOLS = frozenset({"run_recipe", "save_recipe", "manage_library"})
 FILE_ARGUMENTS = frozenset(
-    {"source_media_urls", "media_url", "image_url", "video_url", "source_url", "reference_ad_url", "product_image_url"}
-    | {"path", "paths", "file", "files", "url", "audio_url"}
+    {"source_url", "path", "paths", "file", "files", "url", "audio_url"}
+    | {argument for operation in operations().values() for argument in operation.files}
 )
 # What `estimate` needs to know; everything else in a call does not move the price.
 _PRICED_BY = ("model", "generation_type", "duration", "resolution", "quality", "sound", "variant_count")
-_MODEL_OF = {
-    "create_ad_copy": "ad-copy",
-    "generate_captions": "auto-caption",
-    "generate_dialogue": "text-to-dialogue-v3",
-    "generate_dubbing": "sonilo-dubbing",
-    "generate_music": "V5_5",
-    "generate_separation": "mvsep-40",
-    "remove_background": "remove-background",
-}
 
 
 class ToolCallError(KubeezError):
@@ -117,7 +96,8 @@ async def read(call: ToolCaller, tool: str, arguments: Mapping[str, Any]) -> dic
 def estimate_arguments(tool: str, arguments: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, Any] | None:
     """Arguments for `estimate` that price a call of `tool`, or `None` when it cannot be priced beforehand."""
     priced = {name: arguments[name] for name in _PRICED_BY if arguments.get(name) is not None}
-    model = priced.get("model") or _MODEL_OF.get(tool)
+    operation = operations().get(tool)
+    model = priced.get("model") or (operation.model if operation else "")
     return {**priced, "model": model, **hints} if model else None
 
 

@@ -12,7 +12,7 @@ from mcp import MCPError
 from mcp.types import INVALID_PARAMS, CallToolResult, InputRequiredResult, Tool, ToolAnnotations
 from pydantic import BaseModel, ValidationError
 
-from kubeez_mcp_local.catalogue.refusals import verify_characters
+from kubeez_mcp_local.catalogue.checks import verify_characters
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.jobs.failures import LedgerError
 from kubeez_mcp_local.mcp_server.answers import answer, refusal
@@ -52,7 +52,7 @@ class BoundTool:
 
     @cached_property
     def _arguments(self) -> type[BaseModel]:
-        return arguments_model(self.spec.handler, self.spec.name)
+        return arguments_model(self.spec.arguments(), self.spec.name)
 
     @cached_property
     def listing(self) -> Tool:

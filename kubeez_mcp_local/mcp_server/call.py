@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from kubeez_mcp_local.bridge.caller import RECIPE, RUN, Caller
+from kubeez_mcp_local.bridge.orders import RECIPE, RUN, Caller
 from kubeez_mcp_local.jobs.order import RunCall
 from kubeez_mcp_local.mcp_server.consent import ClientConsent
 from kubeez_mcp_local.text import on_one_line

@@ -35,6 +35,7 @@ class ToolSpec:
         route: Name of the REST route behind it, if any.
         core: Whether the `core` toolset offers it too.
         aliases: Older names of the hosted server, accepted but not listed.
+        parameters: The operation behind a paid tool, whose parameters are the tool's; the handler's own come behind.
     """
 
     name: str
@@ -44,11 +45,20 @@ class ToolSpec:
     handler: Handler
     result: type[Result]
     effect: Effect
-    remote: bool
-    scope: str | None
-    route: str | None
-    core: bool
-    aliases: tuple[str, ...]
+    remote: bool = True
+    scope: str | None = None
+    route: str | None = None
+    core: bool = False
+    aliases: tuple[str, ...] = ()
+    parameters: Callable[..., Any] | None = None
+
+    def arguments(self) -> list[inspect.Parameter]:
+        """The tool's arguments, in the order in which they are listed."""
+        own = list(inspect.signature(self.handler, eval_str=True).parameters.values())[1:]
+        if self.parameters is None:
+            return own
+        theirs = list(inspect.signature(self.parameters, eval_str=True).parameters.values())[1:]
+        return [*theirs, *(parameter for parameter in own if parameter.kind is not parameter.VAR_KEYWORD)]
 
     @property
     def spends(self) -> bool:
@@ -74,7 +84,7 @@ def tool(
         return ToolSpec(
             name=handler.__name__,
             title=title,
-            description=inspect.cleandoc(handler.__doc__ or ""),
+            description=described(handler),
             family=family,
             handler=handler,
             result=result,
@@ -87,6 +97,11 @@ def tool(
         )
 
     return describe
+
+
+def described(words: Callable[..., Any]) -> str:
+    """The docstring that models read."""
+    return inspect.cleandoc(words.__doc__ or "")
 
 
 def selected(tools: Iterable[ToolSpec], settings: Settings) -> tuple[ToolSpec, ...]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kubeez_mcp_local.catalogue.model import Model
+    from kubeez_mcp_local.catalogue.models import Model
     from kubeez_mcp_local.cookbook.format import Argument
     from kubeez_mcp_local.cookbook.library import Entry
     from kubeez_mcp_local.jobs.job import Job

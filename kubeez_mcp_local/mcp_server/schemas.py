@@ -6,21 +6,20 @@ Some hosts drop or refuse `$ref`, `anyOf [X, null]` and `title`, and every conve
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, create_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    import inspect
+    from collections.abc import Collection, Iterable
 
 _EMPTY: tuple[object, ...] = (None, "", [], {}, False)
 """Defaults that go without saying."""
 
 
-def arguments_model(handler: Callable[..., Any], name: str) -> type[BaseModel]:
-    """A model of `handler`'s arguments (all but the first), which refuses arguments it does not declare."""
-    parameters = list(inspect.signature(handler, eval_str=True).parameters.values())[1:]
+def arguments_model(parameters: Iterable[inspect.Parameter], name: str) -> type[BaseModel]:
+    """A model of these arguments, which refuses any other."""
     fields: dict[str, Any] = {
         parameter.name: (parameter.annotation, ... if parameter.default is parameter.empty else parameter.default)
         for parameter in parameters

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
     from kubeez_mcp_local.bridge.history import Seen
-    from kubeez_mcp_local.bridge.making import Started
+    from kubeez_mcp_local.bridge.orders import Started
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.mcp_server.call import Call
 
@@ -61,11 +61,12 @@ async def started_result(call: Call, start: Awaitable[Started]) -> JobResult:
         answers=[answer for job in jobs for answer in job.results],
         repeated=again == len(jobs) or None,
         notes=[
-            *started.notes,
+            *started.draft.notes,
             *(partly if 0 < again < len(jobs) else wholly if again else []),
             *failures,
-            *([started.quote.note] if started.quote.note else []),
+            *([started.draft.quote.note] if started.draft.quote.note else []),
         ],
+        mode_note=started.draft.mode_note,
     )
 
 
@@ -94,6 +95,7 @@ async def _result(
     kind: str | None = None,
     repeated: bool | None = None,
     notes: Sequence[str] = (),
+    mode_note: str | None = None,
 ) -> JobResult:
     first = jobs[0]
     ids = [generation_id for job in jobs for generation_id in job.generation_ids]
@@ -123,6 +125,7 @@ async def _result(
         ],
         cost=await _cost(call, quoted=quoted, basis=first.quote_basis, charged=sum(charges) if charges else None),
         repeated=repeated,
+        mode_note=mode_note,
         separation_id=first.generation_id if first.kind == "separation" else None,
         next_step=_next_step(
             facts["status"],

@@ -1,4 +1,4 @@
-"""Every route the bridge uses, with the evidence for it (rest-api.md §1.3, §1.5, §2)."""
+"""The free routes of the API, with the evidence for them (rest-api.md §1.3, §1.5, §2); paid ones are in operations/."""
 
 from __future__ import annotations
 
@@ -68,47 +68,10 @@ _TABLE = (
     Route("balance", "GET", "/v1/balance", "read:balance", "read"),
     Route("generations", "GET", "/v1/generations", _HISTORY, "read"),
     Route("upload_media", "POST", "/v1/upload/media", _MEDIA, "upload"),
-    Route(
-        *("generate_media", "POST", "/v1/generate/media", _MEDIA, "media"),
-        kind="media",
-        spends=True,
-        fields=(
-            *("prompt", "model", "generation_type", "negative_prompt", "source_media_urls", "aspect_ratio", "duration"),
-            *("quality", "resolution", "sound", "seed", "fixed_lens", "voice_id", "character_ids"),
-        ),
-        unproven=frozenset({"fixed_lens", "voice_id", "character_ids"}),
-    ),
     Route("media_status", "GET", "/v1/generate/media/{generation_id}", _HISTORY, "read", kind="media"),
     Route("media_stream", "GET", "/v1/generate/media/{generation_id}/stream", _HISTORY, "read", kind="media"),
-    Route(
-        *("generate_music", "POST", "/v1/generate/music", _MUSIC, "music"),
-        kind="music",
-        spends=True,
-        fields=(
-            *("prompt", "instrumental", "model", "title", "style", "vocal_gender", "song_description", "lyrics"),
-            *("negative_tags", "style_weight", "weirdness_constraint", "audio_weight", "persona_id"),
-        ),
-        unproven=frozenset({"persona_id"}),
-    ),
     Route("music_status", "GET", "/v1/generate/music/{generation_id}", _HISTORY, "read", kind="music"),
     Route("music_stream", "GET", "/v1/generate/music/{generation_id}/stream", _HISTORY, "read", kind="music"),
-    # Speech and ad jobs are followed on the media routes (§2.10, §2.11).
-    Route(
-        *("generate_dialogue", "POST", "/v1/generate/dialogue", _SPEECH, "dialogue"),
-        kind="media",
-        spends=True,
-        fields=("dialogue", "stability", "language_code", "provider"),
-        unproven=frozenset({"provider"}),
-    ),
-    Route(
-        *("create_ad_copy", "POST", "/v1/generate/ad-copy", _ADS, "ads"),
-        kind="media",
-        spends=True,
-        fields=(
-            *("reference_ad_url", "product_image_url", "product_text", "language", "variant_count", "aspect_ratio"),
-        ),
-    ),
-    # From here on only the hosted MCP server is documented; contract.py finds the real path and fields.
     Route(
         *("estimate", "POST", "/v1/estimate", None, "read", "assumed"),
         fields=(
@@ -118,47 +81,7 @@ _TABLE = (
         called=(("estimat",), ("quote",), ("cost",)),
         instead="Quotes are worked out from the catalogue instead.",
     ),
-    Route(
-        *("generate_captions", "POST", "/v1/generate/captions", _MEDIA, "media", "assumed", "media", True),
-        fields=("media_url", "quality", "language", "style"),
-        called=(("caption",), ("subtitle",)),
-    ),
-    Route(
-        *("generate_separation", "POST", "/v1/generate/separation", _MEDIA, "media", "assumed", "separation", True),
-        fields=("media_url",),
-        called=(("separat",), ("stem",)),
-    ),
-    Route(
-        *("separation_status", "GET", "/v1/generate/separation/{separation_id}", _HISTORY, "read", "assumed"),
-        kind="separation",
-        called=(("separat",), ("stem",)),
-        instead="See the job on https://kubeez.com.",
-    ),
-    Route(
-        *("generate_dubbing", "POST", "/v1/generate/dubbing", _SPEECH, "dialogue", "assumed", "media", True),
-        fields=("video_url", "languages", "model", "source_language", "cloning_strength", "ducking"),
-        called=(("dub",),),
-    ),
-    Route(
-        *("generate_sound", "POST", "/v1/generate/sound", _MEDIA, "media", "assumed", "media", True),
-        fields=("model", "prompt", "video_url", "music_prompt", "sfx_prompt", "duration"),
-        called=(("sound",), ("sfx",)),
-    ),
-    Route(
-        *("remove_background", "POST", "/v1/generate/remove-background", _MEDIA, "media", "assumed", "media", True),
-        fields=("image_url",),
-        called=(("background", "remov"), ("bg", "remov"), ("rembg",)),
-    ),
-    # Documented as synchronous and free for the hosted tool; nothing says so for REST.
-    Route(
-        *("generate_music_persona", "POST", "/v1/generate/music/persona", _MUSIC, "music", "assumed"),
-        spends=True,
-        fields=("song_id", "name", "description", "style"),
-        called=(("persona",),),
-    ),
 )
 
 ROUTES: Mapping[str, Route] = MappingProxyType({route.name: route for route in _TABLE})
 SCOPES = (_MEDIA, _MUSIC, _SPEECH, _ADS, "read:balance", _HISTORY)
-
-KINDS: tuple[JobKind, ...] = tuple(name.removesuffix("_status") for name in ROUTES if name.endswith("_status"))

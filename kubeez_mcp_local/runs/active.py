@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from kubeez_mcp_local.bridge import Bridge
-    from kubeez_mcp_local.bridge.caller import Caller
+    from kubeez_mcp_local.bridge.orders import Caller
     from kubeez_mcp_local.cookbook.format import Recipe
     from kubeez_mcp_local.cookbook.steps import ToolCaller
     from kubeez_mcp_local.runs.client import LocalClient, ServerFactory

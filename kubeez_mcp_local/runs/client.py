@@ -16,7 +16,7 @@ from mcp.types import ElicitResult, Implementation
 
 from kubeez_mcp_local import __version__
 from kubeez_mcp_local.bridge import Bridge
-from kubeez_mcp_local.bridge.caller import RECIPE, RUN
+from kubeez_mcp_local.bridge.orders import RECIPE, RUN
 from kubeez_mcp_local.cookbook.steps import PAID_TOOLS, ToolCallError, number, scope_of
 from kubeez_mcp_local.settings import DEFAULT_BASE_URL
 

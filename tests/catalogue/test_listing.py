@@ -12,7 +12,7 @@ from kubeez_mcp_local.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kubeez_mcp_local.catalogue.model import Model
+    from kubeez_mcp_local.catalogue.models import Model
 
 
 @pytest.mark.parametrize("name", ["Logo-maker", "logo-maker", "LOGO-MAKER", " Logo-maker "])

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from kubeez_mcp_local.cli.main import cli
-from kubeez_mcp_local.rest.routes import ROUTES
+from kubeez_mcp_local.operations import routes
 from tests.sandbox_server import KEY, RunningSandbox, running_sandbox
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def test_without_a_key_the_built_in_sandbox_is_compared(tmp_path: Path) -> None:
     assert "the built-in sandbox (sandbox)" in done.stdout
     assert "read just now" in done.stdout
     assert done.stdout.index("Documented") < done.stdout.index("Assumed")
-    assert all(f" {name} " in done.stdout for name, route in ROUTES.items() if route.keyed)
+    assert all(f" {name} " in done.stdout for name, route in routes().items() if route.keyed)
 
 
 def test_a_standalone_sandbox_is_named_by_its_origin(api: RunningSandbox, live: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from kubeez_mcp_local.mcp_server import media_steps
-from kubeez_mcp_local.mcp_server.tools import clips
+from kubeez_mcp_local.mcp_server.tools import files
 from kubeez_mcp_local.media import measure as measuring
 from kubeez_mcp_local.media import trim
 from kubeez_mcp_local.media.measure import measure
@@ -73,13 +73,13 @@ async def test_cuts_are_refused_with_the_hosted_names(connected: Client, tmp_pat
 
 
 async def test_a_cut_that_takes_long_goes_on_and_is_joined(connected: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clips, "TRIM_PATIENCE", 0.0)
+    monkeypatch.setattr(files, "TRIM_PATIENCE", 0.0)
     async with connected as client:
         video = await clip(client)
         answer = await call(client, "trim_video", source_url=video, end_s=1)
         assert (answer["status"], "url" in answer) == ("processing", False)
         assert "same arguments" in answer["next_step"]
-        monkeypatch.setattr(clips, "TRIM_PATIENCE", 30.0)
+        monkeypatch.setattr(files, "TRIM_PATIENCE", 30.0)
         assert (await call(client, "trim_video", source_url=video, end_s=1))["status"] == "completed"
 
 

@@ -13,7 +13,8 @@ from kubeez_mcp_local.mcp_server.binding import BoundTool
 from kubeez_mcp_local.mcp_server.inventory import ToolSpec, selected
 from kubeez_mcp_local.mcp_server.server import instructions
 from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
-from kubeez_mcp_local.rest.routes import ROUTES, SCOPES
+from kubeez_mcp_local.operations import routes
+from kubeez_mcp_local.rest.routes import SCOPES
 from kubeez_mcp_local.settings import TOOLSETS, Settings
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ def test_annotations_are_true(spec: ToolSpec) -> None:
         assert "approval" in published(spec)["inputSchema"]["properties"]
     if spec.spends and spec.name != "run_recipe":  # which has no route of its own: it calls the other tools
         assert spec.route is not None
-        assert ROUTES[spec.route].spends
-        assert spec.scope == ROUTES[spec.route].scope
+        assert routes()[spec.route].spends
+        assert spec.scope == routes()[spec.route].scope
     assert spec.scope is None or spec.scope in SCOPES
     assert spec.family in TOOLSETS
 

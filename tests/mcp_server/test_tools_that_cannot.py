@@ -8,7 +8,7 @@ import pytest
 from mcp import MCPError
 
 from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
-from kubeez_mcp_local.rest.routes import ROUTES
+from kubeez_mcp_local.operations import routes
 from tests.mcp_server.driving import call, client_of, picture, refused, song
 from tests.sandbox_server import KEY
 
@@ -40,7 +40,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "view_media": {"output_id": "o"},
     "get_balance": {},
 }
-ASSUMED = [spec.name for spec in ALL_TOOLS if spec.route and ROUTES[spec.route].evidence == "assumed"]
+ASSUMED = [spec.name for spec in ALL_TOOLS if spec.route and routes()[spec.route].evidence == "assumed"]
 
 
 def test_all_assumed_tools_are_looked_at() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from kubeez_mcp_local.bridge.api_prices import total_of
-from kubeez_mcp_local.catalogue.rates import rate_of
-from kubeez_mcp_local.catalogue.rows import RowError, parse_row
+from kubeez_mcp_local.catalogue.models import RowError, parse_row
+from kubeez_mcp_local.catalogue.prices import rate_of
 from kubeez_mcp_local.cookbook.export.runtime import price_told
 from kubeez_mcp_local.rest.amounts import MOST, MOST_FOR_A_JOB, balance_of, price_of
 from kubeez_mcp_local.rest.parsing import ParseError, read_accepted, read_balance, read_generation

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.operations import routes
 from kubeez_mcp_local.rest.contract import DAY, Contract, compare
 from kubeez_mcp_local.rest.failures import NotFoundError, NotOfferedError, UnavailableError
 from kubeez_mcp_local.rest.published import operations
-from kubeez_mcp_local.rest.routes import ROUTES
 from tests.requests import sent
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ async def test_an_estimate_may_be_a_query(tmp_path: Path) -> None:
 
 async def test_the_status_path_of_a_separation_is_located(tmp_path: Path) -> None:
     api = Api({"/v1/separations/{sid}": {"get": {}}, "/v1/separations": post(schema(url=TEXT))})
-    assert (await api.contract(tmp_path).locate(ROUTES["separation_status"])).path == "/v1/separations/{sid}"
+    assert (await api.contract(tmp_path).locate(routes()["separation_status"])).path == "/v1/separations/{sid}"
 
 
 async def test_sounds_and_personas_are_found(tmp_path: Path) -> None:
@@ -311,8 +311,8 @@ def test_the_comparison_names_every_route_and_what_differs() -> None:
         "/v1/generate/ad-copy": post(schema(("brand",), reference_ad_url=TEXT, brand=TEXT, tone=TEXT)),
         "/v1/captions": post(schema(media_url=TEXT), **{"x-kubeez-evidence": "assumed"}),
     }
-    rows = {row.route.name: row for row in compare(operations({"paths": paths}), ROUTES.values())}
-    assert set(rows) == {name for name, route in ROUTES.items() if route.keyed}
+    rows = {row.route.name: row for row in compare(operations({"paths": paths}), routes().values())}
+    assert set(rows) == {name for name, route in routes().items() if route.keyed}
     assert (rows["balance"].published, rows["balance"].differences) == ("GET /v1/balance", ())
     assert rows["media_status"].differences == ()
     assert (rows["models"].published, rows["models"].differences) == (None, ("not published",))

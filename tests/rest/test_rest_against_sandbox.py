@@ -9,6 +9,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from kubeez_mcp_local.operations import routes
 from kubeez_mcp_local.rest.client import RestClient
 from kubeez_mcp_local.rest.contract import Contract, compare
 from kubeez_mcp_local.rest.failures import (
@@ -19,7 +20,6 @@ from kubeez_mcp_local.rest.failures import (
     NotOfferedError,
     UnauthorizedError,
 )
-from kubeez_mcp_local.rest.routes import ROUTES
 from kubeez_mcp_local.sandbox.embedded import EmbeddedSandbox
 from tests.requests import sent
 
@@ -176,7 +176,7 @@ async def test_assumed_routes_are_found_in_its_description(client: RestClient, t
     contract = Contract(client.openapi, tmp_path / "openapi.json")
     estimate = await contract.prepare(sent("estimate", model="nano-banana"))
     assert (await client.call(estimate))["estimated_cost_credits"] > 0
-    assert (await contract.locate(ROUTES["separation_status"])).path == "/v1/generate/separation/{separation_id}"
+    assert (await contract.locate(routes()["separation_status"])).path == "/v1/generate/separation/{separation_id}"
     picture = await client.start(sent("generate_media", prompt="cut me out", model="z-image"))
     url = (await settled(client, "media", picture.generation_id)).outputs[0].url
     cutout = await client.start(await contract.prepare(sent("remove_background", image_url=url or "")))
@@ -188,7 +188,7 @@ async def test_a_song_is_taken_apart(client: RestClient, tmp_path: Path) -> None
     music = await client.start(sent("generate_music", prompt="a song to take apart"))
     song = (await settled(client, "music", music.generation_id)).songs[0].audio_url
     operation = await contract.prepare(sent("generate_separation", media_url=song or ""))
-    client.adopt(await contract.locate(ROUTES["separation_status"]))
+    client.adopt(await contract.locate(routes()["separation_status"]))
     parted = await settled(client, "separation", (await client.start(operation)).generation_id)
     assert parted.vocals_url
     assert parted.instrumental_url
@@ -203,7 +203,7 @@ async def test_without_the_assumed_routes_nothing_is_sent(client: RestClient, or
 
 async def test_the_comparison_finds_every_documented_route_and_field(client: RestClient, tmp_path: Path) -> None:
     snapshot = await Contract(client.openapi, tmp_path / "openapi.json").snapshot()
-    rows = compare(snapshot.operations, ROUTES.values())
+    rows = compare(snapshot.operations, routes().values())
     missing = [row.route.name for row in rows if row.published is None]
     assert missing == []
     unknown = {

@@ -362,11 +362,12 @@ def _call(step: Step, python: ToPython, indent: int) -> str:
         return f"kubeez.once({name}, lambda: kubeez.pick_model({python.value(values, indent)}))"
     if step.tool == "get_balance":
         return f'kubeez.once({name}, lambda: kubeez.read("/v1/balance"))'
-    rest = rest_call(step.tool)
+    operation = rest_call(step.tool)
+    route = operation.route
     if step.with_.get("variant_count") not in (None, 1):
         raise NotExportableError(f"{step.id} uses variant_count; write it as for_each to export it.")
-    path = f'kubeez.must_offer("{rest.path}")' if rest.assumed else f'"{rest.path}"'
-    model = f', model="{rest.model}"' if rest.model else ""
+    path = f'kubeez.must_offer("{route.path}")' if route.evidence == "assumed" else f'"{route.path}"'
+    model = f', model="{operation.model}"' if operation.model else ""
     at_most = f", at_most={step.at_most:g}" if step.at_most is not None else ""
     body = python.value(values, indent)
-    return f'kubeez.start({name}, "{rest.kind}", {path}, kubeez.{rest.method}, {body}{model}{at_most})'
+    return f'kubeez.start({name}, "{route.kind}", {path}, kubeez.{operation.script}, {body}{model}{at_most})'

@@ -118,9 +118,10 @@ class _Writer:
             for name, _, values in calls:
                 self._body(values, f'r_{name}="$(pick_model ', ')"')
             return
-        rest = rest_call(step.tool)
-        if rest.assumed:
-            self.lines.append(f"must_offer {rest.path}")
+        operation = rest_call(step.tool)
+        route = operation.route
+        if route.evidence == "assumed":
+            self.lines.append(f"must_offer {route.path}")
         for name, _, values in calls:
             if values.pop("variant_count", 1) not in (None, 1):
                 raise NotExportableError(f"{step.id} uses variant_count; write it as for_each to export it.")
@@ -128,8 +129,8 @@ class _Writer:
                 voice = values.pop("voice", None)
                 values["dialogue"] = [{"text": values.pop("text"), **({"voice": voice} if voice else {})}]
             at_most = "''" if step.at_most is None else f"{step.at_most:g}"
-            self._body(values, f"start {name} {rest.path} {shlex.quote(rest.model)} {at_most} ", "")
-        self.lines += [f'r_{name}="$(finish {name} {rest.kind})"' for name, _, _ in calls]
+            self._body(values, f"start {name} {route.path} {shlex.quote(operation.model)} {at_most} ", "")
+        self.lines += [f'r_{name}="$(finish {name} {route.kind})"' for name, _, _ in calls]
 
     def _body(self, values: dict[str, Any], before: str, after: str) -> None:
         """A line that hands a JSON body to a function of the script."""

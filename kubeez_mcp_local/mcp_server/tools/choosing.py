@@ -10,7 +10,7 @@ from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
 from kubeez_mcp_local.mcp_server.results import ChoiceResult, PlanResult, SkillResult
 from kubeez_mcp_local.mcp_server.skills import skill_text
-from kubeez_mcp_local.mcp_server.tools import parameters as p
+from kubeez_mcp_local.operations import parameters as p
 
 _MOST_RECIPES = 3
 
@@ -23,8 +23,8 @@ async def plan(
     has_video_reference: Annotated[bool, Field(description="The user attached a video to be changed.")] = False,
 ) -> PlanResult:
     """First call when no model was named: model, price, time and steps for an intent. Free, runs nothing."""
-    from kubeez_mcp_local.catalogue.plan import plan as planned
     from kubeez_mcp_local.cookbook.library import fitting_recipes
+    from kubeez_mcp_local.planning.plan import plan as planned
 
     listing = await call.bridge.catalogue.listing()
     found = planned(intent, listing, has_local_files=has_local_files, has_video_reference=has_video_reference)
@@ -62,8 +62,7 @@ async def pick_model(
     prefer: Annotated[Literal["price", "speed", "tier"], Field(description="What ranks first.")] = "price",
 ) -> ChoiceResult:
     """Which model fits, calculated over the whole catalogue, with its price; and why the others fell out. Free."""
-    from kubeez_mcp_local.catalogue.pick import pick
-    from kubeez_mcp_local.catalogue.wish import Wish
+    from kubeez_mcp_local.planning.pick import Wish, pick
 
     wish = Wish(
         task=task,

@@ -1,4 +1,4 @@
-"""Files in both directions: looking at outputs, uploading inputs."""
+"""Files in both directions: looking at outputs, uploading inputs, cutting videos."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from kubeez_mcp_local.mcp_server.answers import link
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
 from kubeez_mcp_local.mcp_server.media_steps import media_next_step
-from kubeez_mcp_local.mcp_server.results import UploadResult, ViewResult
-from kubeez_mcp_local.mcp_server.tools import parameters as p
+from kubeez_mcp_local.mcp_server.results import TrimResult, UploadResult, ViewResult
+from kubeez_mcp_local.operations import parameters as p
 
 UPLOAD_PATIENCE = 38.0
 """Seconds a call waits for uploads; clients give up on calls that last a minute."""
+TRIM_PATIENCE = 40.0
+"""Seconds a call waits for a cut."""
 
 
 @tool(
@@ -99,4 +101,33 @@ async def upload_media(
         total_video_seconds=sum(m.get("duration_seconds") or 0 for m in uploaded if m["kind"] == "video") or None,
         total_audio_seconds=sum(m.get("duration_seconds") or 0 for m in uploaded if m["kind"] == "audio") or None,
         next_step=more if done.left else media_next_step(uploaded),
+    )
+
+
+@tool(title="Cut a video", family="media", result=TrimResult, effect="write", scope="generate:media")
+async def trim_video(
+    call: Call,
+    source_url: Annotated[str, Field(description="Video: https URL or local path, at most 500 MB.")],
+    end_s: Annotated[float, Field(description="End in seconds; at most 60 s after start_s.")],
+    start_s: Annotated[float, Field(description="Start in seconds.")] = 0,
+) -> TrimResult:
+    """Cut a window out of a video here, exact to the frame, and upload it. Free. The user chooses the window."""
+    cut = await call.bridge.trimming.trim(source_url, start_s, end_s, patience=TRIM_PATIENCE)
+    if cut is None:
+        again = "Still cutting; call again with the same arguments to get the result."
+        return TrimResult(mode=call.mode, status="processing", next_step=again)
+    made = cut.trimmed
+    call.blocks.append(link(made.path.as_uri(), made.path.name, "video/mp4", made.size_bytes))
+    return TrimResult(
+        mode=call.mode,
+        status="completed",
+        url=cut.url,
+        path=str(made.path),
+        size_bytes=made.size_bytes,
+        duration_s=made.duration_s,
+        start_s=made.start_s,
+        end_s=made.end_s,
+        elapsed_s=made.elapsed_s,
+        notes=[f"The cut is on disk but could not be uploaded: {cut.upload_error}"] if cut.upload_error else [],
+        next_step=f"Pass {'url' if cut.url else 'path'} to generate_media as source_media_urls.",
     )

@@ -11,7 +11,7 @@ from kubeez_mcp_local.mcp_server.inventory import tool
 from kubeez_mcp_local.mcp_server.results import GenerationsResult, JobResult
 from kubeez_mcp_local.mcp_server.rows import job_params
 from kubeez_mcp_local.mcp_server.shaping import job_result
-from kubeez_mcp_local.mcp_server.tools.parameters import JobId
+from kubeez_mcp_local.operations.parameters import JobId
 
 Kind = Annotated[
     Literal["", "media", "music", "separation"],

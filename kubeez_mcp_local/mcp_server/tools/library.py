@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from kubeez_mcp_local.catalogue.checks import verify_media_kind
+from kubeez_mcp_local.catalogue.voices import omni_voice
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
@@ -62,7 +64,10 @@ async def manage_library(
         case "asset", "delete":
             row = asset_row(await library.delete(wanted))
         case "character", "create":
-            row = character_row(await call.bridge.casting.create(name, description, voice_id=voice_id, image=url))
+            voice = omni_voice(voice_id).id if voice_id.strip() else None
+            picture = await call.bridge.inputs.resolve(url, argument="url") if url.strip() else None
+            verify_media_kind("url", picture.kind if picture else None, ("image",))
+            row = character_row(await library.create_character(name, description, voice_id=voice, image=picture))
         case "character", "delete":
             row = character_row(await library.delete_character(wanted, argument="asset_id"))
         case _:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from kubeez_mcp_local.catalogue.refusals import verify_text
+from kubeez_mcp_local.catalogue.checks import verify_text
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
 from kubeez_mcp_local.mcp_server.results import LinkResult

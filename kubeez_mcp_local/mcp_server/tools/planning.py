@@ -7,13 +7,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from kubeez_mcp_local.catalogue.estimate import Described, lacks_length
-from kubeez_mcp_local.catalogue.estimate import estimate as price
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
 from kubeez_mcp_local.mcp_server.results import BalanceResult, EstimateResult, ModelsResult
 from kubeez_mcp_local.mcp_server.rows import model_row
-from kubeez_mcp_local.mcp_server.tools import parameters as p
+from kubeez_mcp_local.operations import estimate as price
+from kubeez_mcp_local.operations import parameters as p
+from kubeez_mcp_local.operations.operation import Described
 
 ModelType = Annotated[str, Field(description="Only this kind: image, video, music, speech, …; leave out for all.")]
 
@@ -112,9 +112,8 @@ async def estimate(
         audio_seconds=reference_audio_seconds,
         count=variant_count,
     )
-    listing = await call.bridge.catalogue.listing()
-    quote = price(listing, described)
-    if quote.credits is None and not lacks_length(listing, described):
+    quote = price(await call.bridge.catalogue.listing(), described)
+    if quote.credits is None and not quote.lacks_length:
         told = await call.bridge.api_prices.of(described)
         quote = (
             replace(quote, credits=told.credits, breakdown=(told,), note="The API's own estimate.") if told else quote

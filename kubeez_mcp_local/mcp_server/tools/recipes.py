@@ -19,7 +19,7 @@ from kubeez_mcp_local.mcp_server.results import (
     SavedRecipeResult,
 )
 from kubeez_mcp_local.mcp_server.rows import entry_row
-from kubeez_mcp_local.mcp_server.tools import parameters as p
+from kubeez_mcp_local.operations import parameters as p
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.failures import ConsentRequiredError

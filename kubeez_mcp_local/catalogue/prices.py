@@ -1,0 +1,167 @@
+"""What a job will cost, and how we know.
+
+A quote never guesses low: where the evidence allows two readings the dearer one is quoted, and where there is no
+evidence `credits` is `None` with basis `unknown`. What a job really cost is read back from the API afterwards.
+
+Rates (API reference §4.4, §5.1; hosted tool reference §1.3):
+
+- Kling 3.0 is billed per second, 17 (std) and 21 (pro) credits by an audit of 17 April 2026, while the list prices
+  of 28 March, 105 and 125, would be 21 and 25 a second at 5 s. The higher of the two readings is quoted, and never
+  less than the list price, so that no quote is too low.
+- Video-reference models charge (reference seconds + clip seconds) x rate; P-Video with audio charges the audio's
+  seconds. Their rates are not recorded unless the row's `cost_note` states one.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from kubeez_mcp_local.rest.amounts import price_of
+
+if TYPE_CHECKING:
+    from kubeez_mcp_local.catalogue.models import Model
+
+_AUDITED_PER_SECOND = {"kling-3-0-std": 17.0, "kling-3-0-pro": 21.0}
+_LIST_PRICE_SECONDS = 5
+
+_STATED = re.compile(
+    r"(\d+(?:\.\d+)?)\s*credits?\s*(?:per|/|a)\s*(?:output\s+)?(seconds?|secs?|s|minutes?|mins?)\b", re.IGNORECASE
+)
+_BY_LENGTH = re.compile(
+    r"per[\s-]*(?:\w+[\s-]+)?(?:second|sec|minute|min)|/\s*(?:s|sec|min)|\bduration\b", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Credits per second, the least that is charged, and where both come from."""
+
+    per_second: float
+    minimum: float
+    source: str
+
+
+def rate_of(model: Model) -> Rate | None:
+    """The per-second price of `model`, if one is known."""
+    stated = _STATED.findall(model.cost_note)
+    if len(stated) == 1:
+        amount, unit = price_of(stated[0][0]), stated[0][1]
+        if amount is None:
+            return None
+        per_second = amount / (60 if unit.lower().startswith("m") else 1)
+        return Rate(per_second, 0.0, "the model's cost note")
+    audited = _AUDITED_PER_SECOND.get(model.id.lower())
+    if audited is None or stated:
+        return None
+    list_price = model.credits or 0.0
+    per_second = max(audited, list_price / _LIST_PRICE_SECONDS)
+    return Rate(per_second, list_price, "list price at 5 s and an audit of April 2026, the higher of the two")
+
+
+def depends_on_length(model: Model) -> bool:
+    """Whether the price is known, or must be assumed, to depend on the length of what goes in or comes out."""
+    name = model.id.lower()
+    return (
+        rate_of(model) is not None
+        or bool(_BY_LENGTH.search(model.cost_note))
+        or "motion-control" in name
+        or name.endswith("-video-ref")
+        or name == "p-video"
+        or (model.fixed_seconds is None and len(model.durations) > 1)
+    )
+
+
+Basis = Literal["catalogue", "rate", "unknown"]
+
+
+@dataclass(frozen=True)
+class QuoteLine:
+    """One part of a price; `credits` is `None` where it is not known."""
+
+    label: str
+    credits: float | None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Quote:
+    """A price in credits for everything that was asked for, all variants included.
+
+    Attributes:
+        credits: The sum; `None`: not known, ask the user.
+        basis: `catalogue`: the row's flat price; `rate`: computed from seconds; `unknown`: no evidence.
+        seconds: Usual processing time of one job in seconds; `None`: not recorded.
+        note: How sure this is, in words; empty for a plain catalogue price.
+        lacks_length: Whether only the length of a file is missing, so that any price would be a guess.
+    """
+
+    credits: float | None
+    basis: Basis
+    seconds: int | None = None
+    breakdown: tuple[QuoteLine, ...] = ()
+    note: str = ""
+    lacks_length: bool = False
+
+
+def flat_quote(model: Model, *, count: int = 1, note: str = "") -> Quote:
+    """`count` times the row's price; unknown if the row has none."""
+    if model.credits is None:
+        return unknown_quote(model, "the catalogue names no price")
+    line = QuoteLine(_label(model, count), rounded(model.credits * count), f"{plain(model.credits)} credits each")
+    return Quote(line.credits, "catalogue", model.seconds, (line,), note)
+
+
+def rate_quote(model: Model, each: float, *, detail: str, count: int = 1, note: str = "") -> Quote:
+    """`count` times a price of `each` credits that was computed from a rate."""
+    line = QuoteLine(_label(model, count), rounded(each * count), detail)
+    return Quote(line.credits, "rate", model.seconds, (line,), note)
+
+
+def length_quote(
+    model: Model | None, seconds: float | None, *, least: float = 0, times: int = 1, spread: str = "", count: int = 1
+) -> Quote:
+    """`count` times a job that is billed by the seconds of a file, where its row states a rate.
+
+    Args:
+        seconds: Length of the file that goes in, or of the sound that comes out.
+        least: The least that is billed, in seconds.
+        times: How often the length is billed, such as once for each language; `spread` says so.
+    """
+    if model is None:
+        return unknown_quote(None, "the catalogue has no row for it")
+    if seconds is None:
+        why = "its price depends on the length of the file, which is not known yet"
+        return replace(unknown_quote(model, why), lacks_length=True)
+    rate = rate_of(model)
+    if rate is None:
+        return unknown_quote(model, "its price depends on the length, and the rate is not recorded")
+    billed = max(seconds, least)
+    detail = f"{billed:g} s at {rate.per_second:g} credits/s{spread}"
+    each = billed * rate.per_second * times
+    return rate_quote(model, each, detail=detail, count=count, note=f"Rate from {rate.source}.")
+
+
+def unknown_quote(model: Model | None, why: str) -> Quote:
+    """A quote that admits not to know, with the reference price if the row has one."""
+    if model is None:
+        return Quote(None, "unknown", note=f"Price not known: {why}.")
+    reference = f" The catalogue's reference price is {plain(model.credits)} credits." if model.credits else ""
+    line = QuoteLine(model.id, None, why)
+    return Quote(None, "unknown", model.seconds, (line,), f"Price not known: {why}.{reference}")
+
+
+def rounded(amount: float) -> float:
+    """Credits to the hundredth, upwards, so that binary fractions never lower a quote."""
+    return math.ceil(round(amount * 100, 6)) / 100
+
+
+def _label(model: Model, count: int) -> str:
+    return model.id if count == 1 else f"{count} x {model.id}"
+
+
+def plain(number: float) -> str:
+    """Credits or seconds without needless zeros."""
+    return f"{number:g}" if number < 100_000 else f"{number:.2f}"

@@ -1,0 +1,78 @@
+"""Captions: a video with its words burned in (hosted tool reference §1.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from kubeez_mcp_local.catalogue.checks import blank_to_none, one_of, verify_length
+from kubeez_mcp_local.catalogue.prices import Quote, length_quote
+from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.operations.operation import Described, Draft, Operation, Sources
+from kubeez_mcp_local.rest.routes import Route
+
+if TYPE_CHECKING:
+    from kubeez_mcp_local.catalogue.listing import Listing
+
+MODEL = "auto-caption"
+QUALITIES = ("auto", "best")
+MAX_SECONDS = 30 * 60
+ROUTE = Route(
+    *("generate_captions", "POST", "/v1/generate/captions", "generate:media", "media", "assumed", "media", True),
+    fields=("media_url", "quality", "language", "style"),
+    called=(("caption",), ("subtitle",)),
+)
+
+
+async def draft(
+    sources: Sources,
+    media_url: Annotated[str, Field(description="Video: https URL or local path, at most 30 minutes.")],
+    quality: Annotated[
+        Literal["auto", "best"], Field(description="best is more accurate and needs language.")
+    ] = "auto",
+    language: Annotated[str, Field(description="Spoken language such as en; needed for best.")] = "",
+) -> Draft:
+    """Start a job that burns word-timed captions into a video. Billed per second: quote and ask first."""
+    video, seconds = await sources.file(media_url, "media_url", OPERATION.files["media_url"])
+    chosen, spoken = check(seconds, quality, language)
+    body = {"media_url": video, "quality": chosen, "language": spoken}
+    return Draft(ROUTE, body, MODEL, price(await sources.catalogue.listing(), MODEL, seconds))
+
+
+def check(seconds: float | None, quality: str = "auto", language: str | None = None) -> tuple[str, str | None]:
+    """The quality and language to send for a video of so many seconds.
+
+    Raises:
+        InvalidArgumentError: It is longer than 30 minutes, or `best` was asked for without a language.
+    """
+    verify_length("media_url", seconds, MAX_SECONDS)
+    chosen = one_of("quality", quality, QUALITIES)
+    spoken = blank_to_none(language)
+    if chosen == "best" and spoken is None:
+        raise InvalidArgumentError("language", "is needed for quality best.", next_step="Name it, or use quality auto.")
+    return chosen, spoken
+
+
+def price(listing: Listing, model_id: str, seconds: float | None, count: int = 1) -> Quote:
+    return length_quote(listing.find(model_id), seconds, count=count)
+
+
+def quote(listing: Listing, job: Described) -> Quote:
+    return price(listing, job.model, job.file_seconds, job.count)
+
+
+OPERATION = Operation(
+    ROUTE,
+    title="Caption a video",
+    family="audio",
+    draft=draft,
+    quote=quote,
+    job="captions",
+    model=MODEL,
+    ids="auto-caption.*",
+    tasks=("captions",),
+    files={"media_url": ("video",)},
+    names="media_url",
+    by_length=True,
+)

@@ -1,0 +1,118 @@
+"""Dubbing: a video spoken in other languages (hosted tool reference §1.3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from kubeez_mcp_local.catalogue.checks import blank_to_none, one_of, verify_length, verify_number
+from kubeez_mcp_local.catalogue.prices import Quote, length_quote
+from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.operations import parameters as p
+from kubeez_mcp_local.operations.operation import Described, Draft, Operation, Sources
+from kubeez_mcp_local.rest.routes import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kubeez_mcp_local.catalogue.listing import Listing
+
+MODEL = "sonilo-dubbing"
+MODELS = (MODEL, "elevenlabs-dubbing")
+MAX_SECONDS = 300
+LANGUAGES = (
+    *("en", "zh_cn", "ja", "ko", "pt", "pt_br", "es", "es_419", "de", "fr", "it", "ru", "th", "ar", "tr", "vi", "id"),
+)
+"""Of the first engine."""
+_LEAST_BILLED = {MODEL: 10}
+ROUTE = Route(
+    *("generate_dubbing", "POST", "/v1/generate/dubbing", "generate:speech", "dialogue", "assumed", "media", True),
+    fields=("video_url", "languages", "model", "source_language", "cloning_strength", "ducking"),
+    called=(("dub",),),
+)
+
+
+async def draft(
+    sources: Sources,
+    video_url: Annotated[str, Field(description="Video: https URL or local path, at most 300 s.")],
+    languages: Annotated[p.Texts, Field(description="Target languages such as de, fr, pt_br; each is paid.")],
+    model: Annotated[
+        Literal["sonilo-dubbing", "elevenlabs-dubbing"], Field(description="Engine; elevenlabs has more languages.")
+    ] = "sonilo-dubbing",
+    source_language: Annotated[str, Field(description="elevenlabs only; default auto.")] = "",
+    cloning_strength: Annotated[float | None, Field(description="elevenlabs only, 0 to 10.", ge=0, le=10)] = None,
+    ducking: Annotated[bool | None, Field(description="sonilo only: lower the original sound.")] = None,
+) -> Draft:
+    """Start a job that speaks a video in other languages, one video each. The dearest kind: quote and ask first."""
+    video, seconds = await sources.file(video_url, "video_url", OPERATION.files["video_url"])
+    verify_length("video_url", seconds, MAX_SECONDS)
+    options = {
+        "source_language": blank_to_none(source_language),
+        "cloning_strength": cloning_strength,
+        "ducking": ducking,
+    }
+    named = check(languages, model, **options)
+    body = {"video_url": video, "languages": named, "model": model, **options}
+    quoted = price(await sources.catalogue.listing(), model, seconds, languages=len(named))
+    return Draft(ROUTE, body, model, quoted)
+
+
+def check(
+    languages: Iterable[str],
+    model: str = MODEL,
+    *,
+    source_language: object = None,
+    cloning_strength: object = None,
+    ducking: object = None,
+) -> tuple[str, ...]:
+    """The languages to send: once each, in their usual spelling.
+
+    Raises:
+        InvalidArgumentError: None is named, the engine lacks one, or an option is the other engine's.
+    """
+    named = tuple(dict.fromkeys(language.strip().lower() for language in languages if language.strip()))
+    if not named:
+        raise InvalidArgumentError("languages", "is empty.", next_step="Name at least one target language.")
+    if one_of("model", model, MODELS) == MODEL:
+        _verify_not_of(model, source_language=source_language, cloning_strength=cloning_strength)
+        return tuple(one_of("languages", language.replace("-", "_"), LANGUAGES) for language in named)
+    _verify_not_of(model, ducking=ducking)
+    verify_number("cloning_strength", cloning_strength, 0, 10)
+    return named
+
+
+def _verify_not_of(model: str, **options: object) -> None:
+    others = [name for name, value in options.items() if value is not None]
+    if others:
+        raise InvalidArgumentError(others[0], f"is an option of the other engine; {model} does not take it.")
+
+
+def price(listing: Listing, model_id: str, seconds: float | None, *, languages: int = 1, count: int = 1) -> Quote:
+    """Each language is billed."""
+    spread = f" x {languages} languages" if languages > 1 else ""
+    least = _LEAST_BILLED.get(model_id.lower(), 0)
+    return length_quote(listing.find(model_id), seconds, least=least, times=languages, spread=spread, count=count)
+
+
+def quote(listing: Listing, job: Described) -> Quote:
+    quoted = price(listing, job.model, job.file_seconds, count=job.count)
+    return quoted if quoted.credits is None else replace(quoted, note=f"{quoted.note} For one target language.")
+
+
+OPERATION = Operation(
+    ROUTE,
+    title="Dub a video",
+    family="audio",
+    draft=draft,
+    quote=quote,
+    job="dubbing",
+    model=MODEL,
+    ids=".*-dubbing",
+    types=("dubbing",),
+    tasks=("dubbing",),
+    files={"video_url": ("video",)},
+    names="video_url, languages",
+    by_length=True,
+)

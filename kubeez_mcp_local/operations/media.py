@@ -1,0 +1,333 @@
+"""Images and video: from a prompt, from files of the user, with characters of the local library."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from kubeez_mcp_local.catalogue.checks import parse_seconds, verify_variant_count
+from kubeez_mcp_local.catalogue.prices import (
+    Quote,
+    depends_on_length,
+    flat_quote,
+    plain,
+    rate_of,
+    rate_quote,
+    unknown_quote,
+)
+from kubeez_mcp_local.catalogue.voices import omni_voice
+from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.media.library_errors import NotInLibraryError
+from kubeez_mcp_local.operations import parameters as p
+from kubeez_mcp_local.operations.media_check import ARGUMENT, MediaRequest, check_media, sending_model
+from kubeez_mcp_local.operations.operation import Described, Draft, Operation, Sources
+from kubeez_mcp_local.rest.routes import Request, Route
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kubeez_mcp_local.catalogue.listing import Listing
+    from kubeez_mcp_local.catalogue.models import InputKind, Model
+    from kubeez_mcp_local.media.library_store import Character
+    from kubeez_mcp_local.operations.operation import Input
+
+MAX_VARIANTS = 4
+MOST_FILES = 50
+"""Files that a model takes whose limit is not recorded."""
+TASKS = ("text-to-image", "image-to-image", "text-to-video", "image-to-video")
+ROUTE = Route(
+    *("generate_media", "POST", "/v1/generate/media", "generate:media", "media"),
+    kind="media",
+    spends=True,
+    fields=(
+        *("prompt", "model", "generation_type", "negative_prompt", "source_media_urls", "aspect_ratio", "duration"),
+        *("quality", "resolution", "sound", "seed", "fixed_lens", "voice_id", "character_ids"),
+    ),
+    unproven=frozenset({"fixed_lens", "voice_id", "character_ids"}),
+)
+_KINDS: tuple[InputKind, ...] = ("image", "video", "audio")
+# Models whose sound switch is documented as free, and whose editing has an own, unrecorded price.
+_FREE_SOUND = ("seedance-2",)
+_EDITING_PRICED_APART = ("flux-3-klein",)
+
+
+async def draft(
+    sources: Sources,
+    prompt: p.Prompt,
+    model: p.ModelId,
+    generation_type: p.GenerationType = "",
+    source_media_urls: p.SourceMedia = [],  # noqa: B006 - a pydantic default, never shared
+    aspect_ratio: p.AspectRatio = "",
+    duration: p.Duration = "",
+    quality: p.Quality = "",
+    resolution: p.Resolution = "",
+    sound: p.Sound = None,
+    seed: p.Seed = None,
+    negative_prompt: p.NegativePrompt = "",
+    voice_id: Annotated[str, Field(description="Gemini Omni only.")] = "",
+    character_ids: Annotated[p.Texts, Field(description="From list_gemini_omni_characters.")] = [],  # noqa: B006
+    variant_count: p.VariantCount = 1,
+) -> Draft:
+    """Start an image or video job. Costs credits: quote with estimate and get the user's yes first.
+
+    Returns a generation_id at once; then call wait_for_generation. The request is checked against the model before
+    anything is paid. Repeating the same call returns the same job instead of paying twice; for another take use a
+    different seed or variant_count.
+    """
+    request = MediaRequest(
+        prompt=prompt,
+        model=model,
+        generation_type=generation_type or None,
+        negative_prompt=negative_prompt or None,
+        aspect_ratio=aspect_ratio or None,
+        duration=duration or None,
+        quality=quality or None,
+        resolution=resolution or None,
+        sound=sound,
+        seed=seed,
+        voice_id=voice_id or None,
+        character_ids=tuple(character_ids),
+    )
+    return await drafted(sources, request, source_media_urls, count=variant_count)
+
+
+async def drafted(sources: Sources, request: MediaRequest, files: Sequence[str], *, count: int = 1) -> Draft:
+    """`count` runs of a request, checked against its model and priced. `files` are paths, URLs or library names.
+
+    Raises:
+        InvalidArgumentError: The model does not take this request.
+    """
+    verify_variant_count(count, MAX_VARIANTS)
+    listing = await sources.catalogue.listing()
+    model = listing.get(request.model)
+    verify_made_here(model, sources.runs(model))
+    request, files = await with_characters(sources, request, files)
+    found = await sources.inputs.resolve_all(files, argument=ARGUMENT)
+    checked = check_media(model, listing, replace(request, inputs=tuple(item.kind for item in found)))
+    said = {name: getattr(checked, name, None) for name in ROUTE.fields}
+    return Draft(
+        ROUTE,
+        {**said, ARGUMENT: tuple(found) or None, "character_ids": checked.character_ids or None},
+        checked.model,
+        price(
+            listing.get(checked.model),
+            checked,
+            reference_video_seconds=await _total(sources, found, "video"),
+            reference_audio_seconds=await _total(sources, found, "audio"),
+        ),
+        prompt=checked.prompt,
+        generation_type=checked.generation_type,
+        notes=checked.notes,
+        count=count,
+    )
+
+
+async def _total(sources: Sources, files: Sequence[Input], kind: InputKind) -> float | None:
+    """Length of all files of a kind in seconds; `None` where there is none, or any that is not known."""
+    lengths = [await sources.seconds(file) for file in files if file.kind == kind]
+    known = [length for length in lengths if length is not None]
+    return sum(known) if lengths and len(known) == len(lengths) else None
+
+
+def verify_made_here(model: Model, operation: str) -> None:
+    """Refuse a model that another operation runs."""
+    if operation != ROUTE.name:
+        raise InvalidArgumentError(
+            "model",
+            f"generate_media does not run {model.id}, which makes no pictures or clips from a prompt.",
+            next_step=f"Use {operation or 'another tool'}.",
+        )
+
+
+async def with_characters(
+    sources: Sources, request: MediaRequest, files: Sequence[str]
+) -> tuple[MediaRequest, list[str]]:
+    """The request and its files with local characters put in.
+
+    Saved characters of kubeez.com have no public API. A local one is sent as what it consists of: its picture as one
+    more input, its description in the prompt, its voice where the model takes one. Any other id is passed on as it is.
+
+    Raises:
+        HostedError: `invalid_voice_id`.
+    """
+    if request.voice_id:
+        request = replace(request, voice_id=omni_voice(request.voice_id).id)
+    elsewhere: list[str] = []
+    all_files = list(files)
+    for wanted in request.character_ids:
+        try:
+            character = await sources.library.character(wanted)
+        except NotInLibraryError:
+            elsewhere.append(wanted)
+            continue
+        if character.image is not None:
+            all_files.append(character.reference)
+        request = await _with(sources, request, character)
+    return replace(request, character_ids=tuple(elsewhere)), all_files
+
+
+async def _with(sources: Sources, request: MediaRequest, character: Character) -> MediaRequest:
+    parts = "its picture and description" if character.image else "its description"
+    request = replace(request, prompt=f"{request.prompt}\n\n{character.name}: {character.description}")
+    request = request.noting(f"The local character {character.name} was put in as {parts}.")
+    if not character.voice_id or request.voice_id or not request.model.lower().startswith("gemini-omni"):
+        return request
+    if await _takes_voices(sources):
+        return replace(request, voice_id=character.voice_id)
+    return request.noting(f"Its voice {character.voice_id} is left out: the API publishes no field for it.")
+
+
+async def _takes_voices(sources: Sources) -> bool:
+    from kubeez_mcp_local.rest.failures import NotOfferedError
+
+    try:
+        await sources.contract.prepare(Request(ROUTE, {"voice_id": "-"}))
+    except (NotOfferedError, InvalidArgumentError):
+        return False
+    return True
+
+
+def price(
+    model: Model,
+    request: MediaRequest,
+    *,
+    count: int = 1,
+    reference_video_seconds: float | None = None,
+    reference_audio_seconds: float | None = None,
+) -> Quote:
+    """The price of `count` runs of a request that `check_media` has returned.
+
+    Args:
+        reference_video_seconds: Length of all attached videos together.
+        reference_audio_seconds: Length of all attached audio files together.
+    """
+    doubt = _doubt(model, request)
+    if doubt:
+        return _unknown(model, doubt, reference_video_seconds, reference_audio_seconds)
+    if not depends_on_length(model):
+        return flat_quote(model, count=count)
+    rate = rate_of(model)
+    if rate is None:
+        why = "its price depends on the length, and the rate is not recorded"
+        return _unknown(model, why, reference_video_seconds, reference_audio_seconds)
+    seconds = _billed_seconds(model, request, reference_video_seconds, reference_audio_seconds)
+    if seconds is None:
+        why = "its price depends on a length that is not known yet"
+        return _unknown(model, why, reference_video_seconds, reference_audio_seconds)
+    detail = f"{plain(seconds)} s at {plain(rate.per_second)} credits/s"
+    if seconds * rate.per_second < rate.minimum:
+        detail += f", at least the list price of {plain(rate.minimum)}"
+    each = max(rate.minimum, seconds * rate.per_second)
+    return rate_quote(model, each, detail=detail, count=count, note=f"Rate from {rate.source}; an upper bound.")
+
+
+def _unknown(model: Model, why: str, video_seconds: float | None, audio_seconds: float | None) -> Quote:
+    """Models that follow a clip are billed by its length, whatever else is in doubt."""
+    name = model.id.lower()
+    follows = name.endswith("-video-ref") or "motion-control" in name
+    lacks_length = follows and video_seconds is None and audio_seconds is None
+    return replace(unknown_quote(model, why), lacks_length=lacks_length)
+
+
+def _doubt(model: Model, request: MediaRequest) -> str:
+    """Why the row's price may not be the price of this request; empty if nothing speaks against it."""
+    name = model.id.lower()
+    if request.sound is True and not name.startswith(_FREE_SOUND):
+        return "sound may cost extra, and the surcharge is not recorded"
+    if request.resolution and request.resolution != "1K":
+        return f"the price at {request.resolution} is not recorded"
+    if request.quality and request.quality != "standard" and request.quality not in model.qualities:
+        return f"the price at quality {request.quality} is not recorded"
+    if name.startswith(_EDITING_PRICED_APART) and (request.generation_type or "").startswith("image-"):
+        return "editing has a price of its own, which is not recorded"
+    return ""
+
+
+def _billed_seconds(
+    model: Model, request: MediaRequest, video_seconds: float | None, audio_seconds: float | None
+) -> float | None:
+    clip = model.fixed_seconds or parse_seconds(request.duration)
+    if model.id.lower() == "p-video" and "audio" in request.inputs:
+        return audio_seconds
+    if "video" not in request.inputs:
+        return clip
+    if video_seconds is None:
+        return None
+    return video_seconds if "motion-control" in model.id.lower() or clip is None else video_seconds + clip
+
+
+def quote(listing: Listing, job: Described) -> Quote:
+    """The price with the likeliest inputs that make the model accept it."""
+    model = listing.get(job.model)
+    refusal: InvalidArgumentError | None = None
+    for inputs in _likely_inputs(model, job):
+        request = MediaRequest(
+            prompt="x",
+            model=model.id,
+            generation_type=job.generation_type,
+            inputs=inputs,
+            duration=job.duration,
+            resolution=job.resolution,
+            quality=job.quality,
+            sound=job.sound,
+        )
+        try:
+            checked = check_media(model, listing, request)
+        except InvalidArgumentError as error:
+            refusal = refusal if refusal and refusal.argument != "source_media_urls" else error
+            continue
+        return price(
+            listing.get(checked.model),
+            checked,
+            count=job.count,
+            reference_video_seconds=job.video_seconds,
+            reference_audio_seconds=job.audio_seconds,
+        )
+    assert refusal is not None
+    raise refusal
+
+
+def _likely_inputs(model: Model, job: Described) -> Iterator[tuple[InputKind, ...]]:
+    """Sets of inputs that the described job may have, the likeliest first."""
+    attached: tuple[InputKind, ...] = ()
+    if job.video_seconds is not None:
+        attached += ("video",)
+    if job.audio_seconds is not None:
+        attached += ("audio",)
+    from_inputs = model.needs_input or (job.generation_type or "").startswith("image")
+    if not from_inputs or attached:
+        yield attached
+    yield ("image", *attached)
+    yield ("image", "image", *attached)
+    yield ("image", "video")
+
+
+def accepts(listing: Listing, model_id: str) -> tuple[tuple[InputKind, ...], int]:
+    """Attached files move a text-only id to its edit twin."""
+    model = listing.get(model_id)
+    model = sending_model(model, listing, MediaRequest("x", model.id, inputs=("image",)))
+    if model.only_from_text:
+        return (), 0
+    kinds = tuple(kind for kind in _KINDS if model.limit(kind) != 0 and kind in (model.input_types or _KINDS))
+    limits = [model.limit(kind) for kind in kinds]
+    known = [limit for limit in limits if limit is not None]
+    return kinds, sum(known) if len(known) == len(limits) else MOST_FILES
+
+
+OPERATION = Operation(
+    ROUTE,
+    title="Make an image or video",
+    family="media",
+    draft=draft,
+    quote=quote,
+    job="media",
+    types=("image", "video"),
+    tasks=TASKS,
+    files={ARGUMENT: _KINDS},
+    names="prompt",
+    core=True,
+    accepts=accepts,
+    script="media",
+)

@@ -1,0 +1,79 @@
+"""Separation: the voice and the accompaniment of a song apart."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from kubeez_mcp_local.catalogue.prices import Quote, length_quote, rate_of, rate_quote
+from kubeez_mcp_local.operations.operation import Described, Draft, Operation, Sources
+from kubeez_mcp_local.rest.routes import Route
+
+if TYPE_CHECKING:
+    from kubeez_mcp_local.catalogue.listing import Listing
+
+MODEL = "mvsep-40"
+ROUTE = Route(
+    *("generate_separation", "POST", "/v1/generate/separation", "generate:media", "media", "assumed"),
+    kind="separation",
+    spends=True,
+    fields=("media_url",),
+    called=(("separat",), ("stem",)),
+)
+STATUS = Route(
+    *("separation_status", "GET", "/v1/generate/separation/{separation_id}", "read:generations", "read", "assumed"),
+    kind="separation",
+    called=(("separat",), ("stem",)),
+    instead="See the job on https://kubeez.com.",
+)
+
+
+async def draft(
+    sources: Sources,
+    media_url: Annotated[str, Field(description="Audio: local path, or the URL of a Kubeez upload.")],
+) -> Draft:
+    """Start a job that splits a song into vocals and instrumental. Billed by the minute; quote and ask first."""
+    from kubeez_mcp_local.rest.failures import NotOfferedError
+    from kubeez_mcp_local.rest.matching import not_offered
+
+    song, seconds = await sources.file(media_url, "media_url", OPERATION.files["media_url"])
+    try:
+        await sources.contract.locate(STATUS)
+    except NotOfferedError as error:  # then it must not be paid for
+        raise not_offered(ROUTE, f"its result could not be read: {error.reason}") from None
+    return Draft(ROUTE, {"media_url": song}, MODEL, price(await sources.catalogue.listing(), MODEL, seconds))
+
+
+def price(listing: Listing, model_id: str, seconds: float | None, count: int = 1) -> Quote:
+    """Per started minute unless the row states a rate, which covers both readings of its price: flat, or per minute."""
+    model = listing.find(model_id)
+    if model is None or seconds is None or model.credits is None or rate_of(model) is not None:
+        return length_quote(model, seconds, count=count)
+    minutes = max(1, math.ceil(seconds / 60))
+    detail = f"{minutes} started minutes at {model.credits:g} credits"
+    note = "The price may be flat; per minute is quoted, an upper bound."
+    return rate_quote(model, model.credits * minutes, detail=detail, count=count, note=note)
+
+
+def quote(listing: Listing, job: Described) -> Quote:
+    return price(listing, job.model, job.file_seconds, job.count)
+
+
+OPERATION = Operation(
+    ROUTE,
+    title="Separate a song",
+    family="audio",
+    draft=draft,
+    quote=quote,
+    job="separation",
+    model=MODEL,
+    ids="mvsep.*",
+    types=("separation",),
+    tasks=("separation",),
+    files={"media_url": ("audio", "video")},
+    names="media_url",
+    by_length=True,
+    also=(STATUS,),
+)
