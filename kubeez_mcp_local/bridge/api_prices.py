@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kubeez_mcp_local.bridge.api import Api
-    from kubeez_mcp_local.operations.operation import Described
+    from kubeez_mcp_local.operations import Described
     from kubeez_mcp_local.rest.contract import Contract
 
 log = logging.getLogger(__name__)

@@ -37,8 +37,7 @@ from kubeez_mcp_local.media.inputs import Inputs
 from kubeez_mcp_local.media.library import Library
 from kubeez_mcp_local.media.path_guard import PathGuard
 from kubeez_mcp_local.media.uploads import Uploads
-from kubeez_mcp_local.operations import runs
-from kubeez_mcp_local.operations.operation import Draft, Sources
+from kubeez_mcp_local.operations import Draft, Sources, runs
 from kubeez_mcp_local.rest.failures import UnauthorizedError
 from kubeez_mcp_local.settings import Mode
 

@@ -14,7 +14,7 @@ from kubeez_mcp_local.media.measure import measure
 if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.jobs.ledger import Ledger
-    from kubeez_mcp_local.operations.operation import Input
+    from kubeez_mcp_local.operations import Input
 
 _SEARCHED_JOBS = 200
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kubeez_mcp_local.jobs.digest import digest_of
 from kubeez_mcp_local.jobs.order import Order
 from kubeez_mcp_local.media.inputs import LocalInput, RemoteInput
-from kubeez_mcp_local.operations.operation import Input
+from kubeez_mcp_local.operations import Input
 from kubeez_mcp_local.rest.routes import Request
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.consent import Consent
     from kubeez_mcp_local.jobs.order import RunCall
     from kubeez_mcp_local.jobs.spender import Spender, Submission
-    from kubeez_mcp_local.operations.operation import Draft
+    from kubeez_mcp_local.operations import Draft
     from kubeez_mcp_local.rest.contract import Contract
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.bridge.api import Api
     from kubeez_mcp_local.jobs.ledger import Ledger
-    from kubeez_mcp_local.operations.operation import Draft, Sources
+    from kubeez_mcp_local.operations import Draft, Sources
 
 # Not the seed: with the old one the same picture would be paid for again.
 _TAKEN_OVER = (

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.outputs import Download, OutputStore
     from kubeez_mcp_local.media.inputs import Inputs
     from kubeez_mcp_local.media.trim import Trimmed
-    from kubeez_mcp_local.operations.operation import Input
+    from kubeez_mcp_local.operations import Input
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,181 @@
-"""One file a paid operation. Whatever lists operations asks here; a new file in this folder is found by itself."""
+"""One file a paid operation: data and functions. Whatever lists operations asks here; a new file is found by itself."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from kubeez_mcp_local.catalogue.checks import verify_variant_count
+from kubeez_mcp_local.catalogue.checks import verify_media_kind, verify_variant_count
 from kubeez_mcp_local.catalogue.prices import flat_quote
+from kubeez_mcp_local.media.inputs import LocalInput, RemoteInput
 from kubeez_mcp_local.rest import routes as free
 from kubeez_mcp_local.settings import TOOLSETS
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
     from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.catalogue.models import InputKind, Model
     from kubeez_mcp_local.catalogue.prices import Quote
-    from kubeez_mcp_local.operations.operation import Described, Operation
+    from kubeez_mcp_local.catalogue.store import Catalogue
+    from kubeez_mcp_local.media.inputs import Inputs
+    from kubeez_mcp_local.media.library import Library
+    from kubeez_mcp_local.rest.contract import Contract
     from kubeez_mcp_local.rest.routes import Route
+
+Input = LocalInput | RemoteInput
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A request that has been checked and priced, with its inputs not yet uploaded.
+
+    Attributes:
+        route: Where it goes; the tool that asked for it has the same name, unless `tool` says otherwise.
+        body: Its JSON body; an input stands where its URL will be, and `None` where nothing is said.
+        model: Catalogue id it is priced by.
+        quote: Price of one run.
+        prompt: What the user asked for; empty for work without a prompt.
+        notes: What the check changed, in words for the user.
+        mode_note: The one of them that the hosted server has a field for.
+        count: How many runs.
+        repeat: Makes a wanted repeat a new intention, such as the id of the job being repeated.
+    """
+
+    route: Route
+    body: Mapping[str, Any]
+    model: str
+    quote: Quote
+    prompt: str = ""
+    generation_type: str | None = None
+    notes: tuple[str, ...] = ()
+    mode_note: str | None = None
+    count: int = 1
+    repeat: str = ""
+    tool: str = ""
+
+
+@dataclass(frozen=True)
+class Described:
+    """A job in outline, for a price; what was left out takes the model's default.
+
+    Attributes:
+        duration: Of what is made, such as `5s`.
+        video_seconds: Length of all attached clips together.
+        audio_seconds: Length of all attached audio together.
+        count: How many of it.
+    """
+
+    model: str
+    generation_type: str | None = None
+    duration: str | None = None
+    resolution: str | None = None
+    quality: str | None = None
+    sound: bool | None = None
+    video_seconds: float | None = None
+    audio_seconds: float | None = None
+    count: int = 1
+
+    @property
+    def file_seconds(self) -> float | None:
+        """Length of the one file, whichever argument it came in."""
+        return self.audio_seconds if self.video_seconds is None else self.video_seconds
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What an operation looks at while it drafts a request. Nothing of it costs credits.
+
+    Attributes:
+        inputs: Finds local files and URLs.
+        library: The user's own files and characters.
+        seconds: How long an input is; `None` when that cannot be known without fetching it.
+        contract: Knows what the API publishes.
+        runs: The name of the operation that runs a model; empty if none does.
+    """
+
+    catalogue: Catalogue
+    inputs: Inputs
+    library: Library
+    seconds: Callable[[Input], Awaitable[float | None]]
+    contract: Contract
+    runs: Callable[[Model], str]
+
+    async def file(self, value: str, argument: str, kinds: Sequence[str]) -> tuple[Input, float | None]:
+        """The input behind a local path, URL or library name, and its length in seconds if that is known.
+
+        Raises:
+            InvalidArgumentError: It may not be read, or is of none of `kinds`; names `argument`.
+        """
+        item = await self.inputs.resolve(value, argument=argument)
+        verify_media_kind(argument, item.kind, kinds)
+        return item, await self.seconds(item)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One thing that the API does for credits.
+
+    Attributes:
+        route: Where it is sent; its name is the tool's.
+        title: For people.
+        family: The toolset it belongs to.
+        draft: `async (sources, **arguments) -> Draft`: from the tool's arguments to a checked and priced request. Its
+            parameters are the tool's, its docstring is what models read. Raises `InvalidArgumentError` for what cannot
+            work; nothing is charged.
+        quote: The price of a job that is only described; raises `InvalidArgumentError` for what cannot be had.
+        job: What plans call it, such as `captions`.
+        model: Id of the usual model; empty where the caller has to name one.
+        ids: Pattern that the ids of its models match, in lower case.
+        types: Types of the rows that it runs, where no operation claims their id.
+        tasks: What `pick_model` calls it.
+        files: The arguments that take a file, with the kinds they take.
+        names: The arguments that plans name, as the tool takes them.
+        by_length: Whether it is billed by the length of a file.
+        core: Whether the `core` toolset offers it too.
+        accepts: Which kinds of files a model takes and how many, where `files` does not say.
+        unfit: Why a model does not do what is wished for, given kinds of inputs and a length; empty if it does.
+        also: Routes that belong to it, such as the one on which its jobs are followed.
+        script: How exported scripts build its body.
+    """
+
+    route: Route
+    title: str
+    family: str
+    draft: Callable[..., Awaitable[Draft]]
+    quote: Callable[[Listing, Described], Quote]
+    job: str
+    model: str = ""
+    ids: str = ""
+    types: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    files: Mapping[str, tuple[InputKind, ...]] = field(default_factory=dict)
+    names: str = ""
+    by_length: bool = False
+    core: bool = False
+    accepts: Callable[[Listing, str], tuple[tuple[InputKind, ...], int]] | None = None
+    unfit: Callable[[str, Sequence[InputKind], int | None], str] = lambda _model, _inputs, _seconds: ""
+    also: tuple[Route, ...] = ()
+    script: str = "plain"
+
+    @property
+    def name(self) -> str:
+        """The tool's name."""
+        return self.route.name
+
+    def claims(self, model_id: str) -> bool:
+        """Whether the id is one of its models'."""
+        return bool(self.ids) and re.fullmatch(self.ids, model_id.strip().lower()) is not None
+
+    def takes(self, listing: Listing, model_id: str) -> tuple[tuple[InputKind, ...], int]:
+        """Which kinds of files the model takes, and how many of them."""
+        if self.accepts is not None:
+            return self.accepts(listing, model_id)
+        return tuple(dict.fromkeys(kind for kinds in self.files.values() for kind in kinds)), len(self.files)
 
 
 @cache

@@ -14,8 +14,8 @@ from kubeez_mcp_local.catalogue.checks import HostedError, blank_to_none, one_of
 from kubeez_mcp_local.catalogue.prices import Quote, flat_quote, rate_quote, unknown_quote
 from kubeez_mcp_local.catalogue.voices import dialogue_voices
 from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.operations import Described, Draft, Operation, Sources
 from kubeez_mcp_local.operations import parameters as p
-from kubeez_mcp_local.operations.operation import Described, Draft, Operation, Sources
 from kubeez_mcp_local.rest.routes import Route
 
 if TYPE_CHECKING:

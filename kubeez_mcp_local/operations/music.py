@@ -11,7 +11,7 @@ from pydantic import Field
 from kubeez_mcp_local.catalogue.checks import blank_to_none, one_of, verify_number, verify_text
 from kubeez_mcp_local.catalogue.prices import Quote, flat_quote, unknown_quote
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.operations.operation import Described, Draft, Operation, Sources
+from kubeez_mcp_local.operations import Described, Draft, Operation, Sources
 from kubeez_mcp_local.rest.routes import Route
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from kubeez_mcp_local.catalogue.prices import Quote, length_quote, rate_of, rate_quote
-from kubeez_mcp_local.operations.operation import Described, Draft, Operation, Sources
+from kubeez_mcp_local.operations import Described, Draft, Operation, Sources
 from kubeez_mcp_local.rest.routes import Route
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from kubeez_mcp_local.catalogue import ids
 from kubeez_mcp_local.catalogue.checks import one_of, parse_seconds, read_ratio, verify_number
 from kubeez_mcp_local.catalogue.prices import Quote, flat_quote
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.operations import by_model, media, operations
+from kubeez_mcp_local.operations import Described, by_model, media, operations
 from kubeez_mcp_local.operations.media_check import (
     ARGUMENT,
     KINDS,
@@ -22,14 +22,13 @@ from kubeez_mcp_local.operations.media_check import (
     wanted_inputs,
 )
 from kubeez_mcp_local.operations.music import music_engines
-from kubeez_mcp_local.operations.operation import Described
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.catalogue.models import InputKind, Model
-    from kubeez_mcp_local.operations.operation import Operation
+    from kubeez_mcp_local.operations import Operation
     from kubeez_mcp_local.planning.intent import Intent
 
 Preference = Literal["price", "speed", "tier"]

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from kubeez_mcp_local.catalogue.prices import unknown_quote
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.operations import operations, sound
+from kubeez_mcp_local.operations import Described, Operation, operations, sound
 from kubeez_mcp_local.operations.media import MAX_VARIANTS
-from kubeez_mcp_local.operations.operation import Described, Operation
 from kubeez_mcp_local.planning.intent import Intent, exactly_named, named_models, read_intent
 from kubeez_mcp_local.planning.pick import Wish, does_task, pick, recommended, tasks
 

@@ -15,10 +15,10 @@ import httpx
 import pytest
 
 from kubeez_mcp_local.cookbook.export.documents import export_recipe, write_files
-from kubeez_mcp_local.cookbook.export.to_python import REST_CALLS
 from kubeez_mcp_local.cookbook.format import Origin, Recipe
 from kubeez_mcp_local.cookbook.library import Library
 from kubeez_mcp_local.cookbook.parse import parse_recipe
+from kubeez_mcp_local.operations import operations
 from kubeez_mcp_local.sandbox import assumed_jobs
 from kubeez_mcp_local.sandbox.catalogue import Catalogue
 from tests.recipe_tools import finished
@@ -110,7 +110,7 @@ class RecordingApi:
             case "GET", "/v1/balance":
                 return httpx.Response(200, json={"credits": self._balance})
             case "GET", "/openapi.json":
-                return httpx.Response(200, json={"paths": {call.path: {} for call in REST_CALLS.values()}})
+                return httpx.Response(200, json={"paths": {one.route.path: {} for one in operations().values()}})
             case "POST", "/v1/upload/media":
                 return httpx.Response(200, json={"url": "https://media.kubeez.com/uploaded"})
             case "POST", _:

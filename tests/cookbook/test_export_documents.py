@@ -12,10 +12,9 @@ from kubeez_mcp_local.cookbook.arguments import check_arguments
 from kubeez_mcp_local.cookbook.check import sample_arguments
 from kubeez_mcp_local.cookbook.export.documents import FORMATS, export_recipe, write_files
 from kubeez_mcp_local.cookbook.export.python_script import python_script
-from kubeez_mcp_local.cookbook.export.to_python import REST_CALLS, NotExportableError
+from kubeez_mcp_local.cookbook.export.to_python import NotExportableError
 from kubeez_mcp_local.cookbook.library import Library
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.rest.routes import ROUTES
 from tests.cookbook.exporting import PACK, needs_shell_tools, recipe_of, run
 
 if TYPE_CHECKING:
@@ -82,13 +81,6 @@ def test_an_exported_file_never_replaces_another_unasked(plain: str, tmp_path: P
         write_files(tmp_path, files)
     write_files(tmp_path, files, overwrite=True)
     assert path.read_text(encoding="utf-8") != "mine"
-
-
-def test_the_paths_of_scripts_are_those_of_the_client() -> None:
-    for tool, call in REST_CALLS.items():
-        assert call.path == ROUTES[tool].path
-        assert call.kind == ROUTES[tool].kind
-        assert call.assumed == (ROUTES[tool].evidence == "assumed")
 
 
 HOSTILE = "\"\"\"'; import os; os.system('x') #\n{{ 7 }} ${HOME} $(id) `id` \\(env.KUBEEZ_API_KEY) @@x|.y@@ %s {x}"

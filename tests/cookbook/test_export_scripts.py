@@ -13,9 +13,10 @@ from kubeez_mcp_local.cookbook.arguments import check_arguments
 from kubeez_mcp_local.cookbook.check import Samples, sample_arguments
 from kubeez_mcp_local.cookbook.export.documents import export_recipe, write_files
 from kubeez_mcp_local.cookbook.export.python_script import python_script
-from kubeez_mcp_local.cookbook.export.to_python import REST_CALLS, NotExportableError
+from kubeez_mcp_local.cookbook.export.to_python import NotExportableError
 from kubeez_mcp_local.cookbook.library import Library
 from kubeez_mcp_local.cookbook.steps import FILE_ARGUMENTS
+from kubeez_mcp_local.operations import operations, routes
 from tests.cookbook.exporting import (
     PACK,
     SCRIPTS,
@@ -91,7 +92,7 @@ async def test_every_script_asks_of_the_api_what_its_recipe_asks_of_the_tools(
 
     assert api.carry_out(python_script(recipe), given_options(recipe, arguments), tmp_path / "made", monkeypatch) == 0
 
-    asked = [(REST_CALLS[tool].path, tool, values) for tool, values, run in tools.calls if run is not None]
+    asked = [(routes()[tool].path, tool, values) for tool, values, run in tools.calls if run is not None]
     asked.sort(key=lambda call: (call[0], str(call[2].get("prompt") or call[2].get("text"))))
     paid = sorted(api.paid, key=lambda call: (call[0], str(call[1].get("prompt") or spoken(call[1]))))
     assert [path for path, _ in paid] == [path for path, _, _ in asked]
@@ -128,7 +129,7 @@ def test_every_shell_script_is_one(name: str, tmp_path: Path) -> None:
         return
     [script] = write_files(tmp_path, files)
     assert subprocess.run(["bash", "-n", str(script)], capture_output=True, check=False).stderr == b""
-    started = {step.id for step in recipe.steps if step.tool in REST_CALLS}
+    started = {step.id for step in recipe.steps if step.tool in operations()}
     text = script.read_text("utf-8")
     assert {step for step in started if f"start {step}" in text or f'start "{step}' in text} == started
 

@@ -12,10 +12,9 @@ from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.media.inputs import Inputs
 from kubeez_mcp_local.media.library import Library
 from kubeez_mcp_local.media.path_guard import PathGuard
-from kubeez_mcp_local.operations import runs
+from kubeez_mcp_local.operations import Sources, runs
 from kubeez_mcp_local.operations.media import with_characters
 from kubeez_mcp_local.operations.media_check import MediaRequest
-from kubeez_mcp_local.operations.operation import Sources
 from kubeez_mcp_local.rest.contract import Contract
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from kubeez_mcp_local.catalogue.listing import Listing
 from kubeez_mcp_local.catalogue.models import parse_row
 from kubeez_mcp_local.catalogue.store import snapshot_listing
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.operations import estimate
-from kubeez_mcp_local.operations.operation import Described
+from kubeez_mcp_local.operations import Described, estimate
 
 LISTING = snapshot_listing()
 

@@ -19,7 +19,7 @@ ROOT = Path(kubeez_mcp_local.__file__).parent
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.listing import Listing
-    from kubeez_mcp_local.operations.operation import Operation
+    from kubeez_mcp_local.operations import Operation
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from kubeez_mcp_local.operations import operations
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from kubeez_mcp_local.operations.operation import Operation
+    from kubeez_mcp_local.operations import Operation
 
 
 class NotExportableError(KubeezError):

@@ -14,7 +14,7 @@ from kubeez_mcp_local.operations import operations
 from kubeez_mcp_local.operations import parameters as p
 
 if TYPE_CHECKING:
-    from kubeez_mcp_local.operations.operation import Operation
+    from kubeez_mcp_local.operations import Operation
 
 
 def paid_tools() -> tuple[ToolSpec, ...]:

@@ -11,9 +11,9 @@ from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
 from kubeez_mcp_local.mcp_server.results import BalanceResult, EstimateResult, ModelsResult
 from kubeez_mcp_local.mcp_server.rows import model_row
+from kubeez_mcp_local.operations import Described
 from kubeez_mcp_local.operations import estimate as price
 from kubeez_mcp_local.operations import parameters as p
-from kubeez_mcp_local.operations.operation import Described
 
 ModelType = Annotated[str, Field(description="Only this kind: image, video, music, speech, …; leave out for all.")]
 
