@@ -16,8 +16,7 @@ from kubeez_mcp_local.catalogue.checks import verify_characters
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.jobs.failures import LedgerError
 from kubeez_mcp_local.mcp_server.answers import answer, refusal
-from kubeez_mcp_local.mcp_server.consent import QuestionPendingError
-from kubeez_mcp_local.mcp_server.deadline import TookTooLongError, timely
+from kubeez_mcp_local.mcp_server.call import QuestionPendingError, TookTooLongError, timely
 from kubeez_mcp_local.mcp_server.schemas import arguments_model, input_schema, output_schema
 from kubeez_mcp_local.mcp_server.shaping import cost_so_far
 from kubeez_mcp_local.text import LONGEST_NAME, cut, on_one_line

@@ -65,7 +65,7 @@ def harmless(value: Any) -> Any:
     return [harmless(item) for item in value] if isinstance(value, list) else "x"
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(shapes(WORDS))
 def test_no_value_can_make_a_line_that_reads_as_a_field(structured: dict[str, Any]) -> None:
     text = text_of(structured)
@@ -82,7 +82,7 @@ def test_no_error_can_make_one_either(message: str, next_step: str) -> None:
     assert len(block.text) < 5_000
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(shapes(st.builds(lambda text: text * 20_000, st.text(min_size=1, max_size=9))))
 def test_whatever_the_shape_the_length_is_bounded(structured: dict[str, Any]) -> None:
     short = bounded(structured)

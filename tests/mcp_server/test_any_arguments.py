@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.sandbox_server import RunningSandbox
 
 pytestmark = pytest.mark.anyio
-CALLS = 600
+CALLS = 500
 LONGEST_REFUSAL = 5_000
 LONGEST_ANSWER = 120_000
 """Characters; text and structure together; the whole catalogue, asked for in one piece, has 105,000."""
@@ -105,7 +105,7 @@ class Chaos:
         return choose(TEXTS)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(2))
 async def test_any_arguments(seed: int, tmp_path: Path, api: RunningSandbox) -> None:
     seen: Counter[str] = Counter()
     async with client_of(api, tmp_path, KUBEEZ_MAX_CREDITS_PER_DAY="90000") as client:

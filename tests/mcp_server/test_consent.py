@@ -12,7 +12,7 @@ from mcp import Client, MCPError
 from mcp.types import ElicitRequestFormParams, ElicitResult, ErrorData, InputRequiredResult
 
 from kubeez_mcp_local.bridge import Bridge
-from kubeez_mcp_local.mcp_server import consent
+from kubeez_mcp_local.mcp_server import call
 from kubeez_mcp_local.mcp_server.server import KubeezServer
 from kubeez_mcp_local.settings import load_settings
 from tests.sandbox_server import KEY, RunningSandbox, running_sandbox
@@ -149,7 +149,7 @@ async def test_a_client_that_fails_to_ask_gets_the_quote_and_a_code(tmp_path: Pa
 async def test_a_question_that_is_closed_is_no_yes(
     tmp_path: Path, api: RunningSandbox, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consent, "UNSEEN_SECONDS", 0)
+    monkeypatch.setattr(call, "UNSEEN_SECONDS", 0)
     async with connected(tmp_path, api, mode, ElicitResult(action="cancel")) as client:
         error = facts(await client.call_tool("generate_media", PICTURE))["error"]
     assert (error["code"], error["next_step"]) == ("consent_cancelled", "Ask again when wanted.")
@@ -160,7 +160,7 @@ async def test_a_question_that_is_closed_is_no_yes(
 async def test_a_client_that_closes_the_question_unseen_leaves_the_user_a_way(
     tmp_path: Path, api: RunningSandbox, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consent, "UNSEEN_SECONDS", 60)
+    monkeypatch.setattr(call, "UNSEEN_SECONDS", 60)
     async with connected(tmp_path, api, mode, ElicitResult(action="cancel")) as client:
         error = facts(await client.call_tool("generate_media", PICTURE))["error"]
         assert error["code"] == "consent_cancelled"

@@ -72,7 +72,7 @@ async def test_arguments_say_what_they_allow(connected: Client) -> None:
 async def test_a_table_is_given_to_a_prompt_as_a_file_that_the_input_folders_allow(
     connected: Client, tmp_path: Path
 ) -> None:
-    table = tmp_path / "towns.csv"
+    table = tmp_path / "home" / "towns.csv"
     table.write_text("name,idea\nLisbon,a yellow tram\n", encoding="utf-8")
     arguments = {"rows": str(table), "style": "hard noon light"}
     async with connected as client:

@@ -9,8 +9,8 @@ import anyio
 import pytest
 from PIL import Image
 
-from kubeez_mcp_local.mcp_server import deadline
-from kubeez_mcp_local.mcp_server.deadline import TookTooLongError, timely, while_a_person_decides
+from kubeez_mcp_local.mcp_server import call as one_call
+from kubeez_mcp_local.mcp_server.call import TookTooLongError, timely, while_a_person_decides
 from kubeez_mcp_local.mcp_server.tools import files, jobs
 from kubeez_mcp_local.mcp_server.tools.files import upload_media
 from kubeez_mcp_local.mcp_server.tools.paid import paid_tools
@@ -54,9 +54,9 @@ async def test_the_time_in_which_a_person_decides_does_not_count() -> None:
 
 
 def test_waits_within_a_call_end_before_the_call_does() -> None:
-    assert deadline.LONGEST_CALL <= jobs.MAX_WAIT_SECONDS == 45
+    assert one_call.LONGEST_CALL <= jobs.MAX_WAIT_SECONDS == 45
     for wait in (jobs.LONGEST_WAIT, files.UPLOAD_PATIENCE):
-        assert wait <= deadline.LONGEST_CALL - 3
+        assert wait <= one_call.LONGEST_CALL - 3
 
 
 async def test_a_slow_api_cannot_hold_a_call(
@@ -65,7 +65,7 @@ async def test_a_slow_api_cannot_hold_a_call(
     async with connected as client:
         await call(client, "get_models", limit=1)
         api.control.fault("GET /v1/balance", "slow", seconds=1.5)
-        monkeypatch.setattr(deadline, "LONGEST_CALL", 0.3)
+        monkeypatch.setattr(one_call, "LONGEST_CALL", 0.3)
         result = await client.call_tool("get_balance", {})
     assert result.is_error
     assert (result.structured_content or {})["error"]["code"] == "took_too_long"
@@ -100,9 +100,9 @@ async def test_a_paid_call_that_is_ended_during_its_upload_pays_nothing_and_can_
     async with connected as client:
         await call(client, "get_models", limit=1)
         api.control.fault("POST /v1/upload/media", "slow", seconds=1)
-        monkeypatch.setattr(deadline, "LONGEST_CALL", 0.5)
+        monkeypatch.setattr(one_call, "LONGEST_CALL", 0.5)
         result = await client.call_tool("generate_media", request)
         assert (result.structured_content or {})["error"]["code"] == "took_too_long"
-        monkeypatch.setattr(deadline, "LONGEST_CALL", 45.0)
+        monkeypatch.setattr(one_call, "LONGEST_CALL", 45.0)
         await made(client, "generate_media", **request)
     assert len(api.control.account()["jobs"]) == paid + 1
