@@ -49,7 +49,7 @@ MOST_FILES = {
     "planning": 3,
     "cookbook": 16,
     "runs": 6,
-    "mcp_server": 28,
+    "mcp_server": 23,
     "sandbox": 13,
     "web": 3,
     "cli": 35,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kubeez_mcp_local.cli.main import COMMANDS
-from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
+from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 from kubeez_mcp_local.settings import Settings, variable
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")

@@ -18,7 +18,7 @@ from kubeez_mcp_local.mcp_server.prompts import Prompts
 from kubeez_mcp_local.mcp_server.recipes import Recipes
 from kubeez_mcp_local.mcp_server.resources import Resources
 from kubeez_mcp_local.mcp_server.skills import SkillsOverMcp
-from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
+from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 from kubeez_mcp_local.runs.active import ActiveRuns
 from kubeez_mcp_local.settings import Mode
 from kubeez_mcp_local.text import amount, spoken

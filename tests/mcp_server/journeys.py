@@ -16,7 +16,7 @@ import httpx
 from mcp.types import AudioContent, ImageContent
 from PIL import Image
 
-from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
+from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 from kubeez_mcp_local.media.sniff import sniff
 from tests.mcp_server.driving import call, clip, made, picture, refused, song
 from tests.sandbox_server import KEY

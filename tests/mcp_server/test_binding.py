@@ -8,7 +8,7 @@ import pytest
 
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.mcp_server.binding import BoundTool
-from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
+from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

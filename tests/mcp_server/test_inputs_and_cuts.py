@@ -9,7 +9,6 @@ import anyio
 import httpx
 import pytest
 
-from kubeez_mcp_local.mcp_server import media_steps
 from kubeez_mcp_local.mcp_server.tools import files
 from kubeez_mcp_local.media import measure as measuring
 from kubeez_mcp_local.media import trim
@@ -267,4 +266,4 @@ def _without_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
         raise NotInstalledError(what)
 
     monkeypatch.setattr(measuring, "load_av", missing)
-    monkeypatch.setattr(media_steps, "find_spec", lambda _name: None)
+    monkeypatch.setattr(files, "find_spec", lambda _name: None)

@@ -12,7 +12,7 @@ import pytest
 from kubeez_mcp_local.mcp_server.binding import BoundTool
 from kubeez_mcp_local.mcp_server.inventory import ToolSpec, selected
 from kubeez_mcp_local.mcp_server.server import instructions
-from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
+from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 from kubeez_mcp_local.operations import routes
 from kubeez_mcp_local.rest.routes import SCOPES
 from kubeez_mcp_local.settings import TOOLSETS, Settings

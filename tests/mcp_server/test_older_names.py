@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from mcp import MCPError
 
-from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
+from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 from tests.mcp_server.driving import call, client_of, made, refused, song
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from kubeez_mcp_local.mcp_server.results import EstimateResult, JobResult
 from kubeez_mcp_local.mcp_server.rows import model_row
 from kubeez_mcp_local.mcp_server.server import KubeezServer
 from kubeez_mcp_local.mcp_server.skills import skill_names, skill_text
-from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
+from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 from kubeez_mcp_local.settings import load_settings
 
 if TYPE_CHECKING:

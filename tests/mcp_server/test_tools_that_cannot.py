@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mcp import MCPError
 
-from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
+from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 from kubeez_mcp_local.operations import routes
 from tests.mcp_server.driving import call, client_of, picture, refused, song
 from tests.sandbox_server import KEY

@@ -138,7 +138,7 @@ def _tried(read: Callable[[], Recipe]) -> Recipe | RecipeError:
 def _check(settings: Settings, one: Recipe | RecipeError, *, rehearsal: bool, now: Callable[[str], None]) -> Checked:
     from kubeez_mcp_local.cookbook.check import check_recipe
     from kubeez_mcp_local.cookbook.format import RecipeError
-    from kubeez_mcp_local.mcp_server.tools.inventory import ALL_TOOLS
+    from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 
     if isinstance(one, RecipeError):
         return Checked(Path(one.file).stem, _here(one.file), _findings([_as_finding(one)]))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
-from typing import Annotated
+from dataclasses import asdict
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Any
 
 from mcp.types import AudioContent, ImageContent
 from pydantic import Field
@@ -11,9 +13,34 @@ from pydantic import Field
 from kubeez_mcp_local.mcp_server.answers import link
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
-from kubeez_mcp_local.mcp_server.media_steps import media_next_step
-from kubeez_mcp_local.mcp_server.results import TrimResult, UploadResult, ViewResult
+from kubeez_mcp_local.mcp_server.results import (
+    TrimResult,
+    UploadPageResult,
+    UploadResult,
+    UploadSessionResult,
+    ViewResult,
+)
+from kubeez_mcp_local.media.video import EXTRA
 from kubeez_mcp_local.operations import parameters as p
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_SAFE = "send it as plain MP4, MOV, MP3 or WAV"
+
+
+def media_next_step(media: Iterable[Mapping[str, Any]]) -> str:
+    """The next step after `media` has arrived."""
+    problems = {each.get("measurement") for each in media}
+    if "unavailable" in problems and find_spec("av") is None:
+        return (
+            "A length could not be measured, because the extra 'video' (PyAV) is not installed: "
+            f"{EXTRA}, restart the server and upload again. Jobs billed by length cannot be quoted until then."
+        )
+    if problems & {"unavailable", "unreadable"}:
+        return f"A length could not be measured; {_SAFE}. Jobs billed by length cannot be quoted until then."
+    return "Pass media_urls to the tool, such as generate_media as source_media_urls; quote with estimate first."
+
 
 UPLOAD_PATIENCE = 38.0
 """Seconds a call waits for uploads; clients give up on calls that last a minute."""
@@ -131,3 +158,33 @@ async def trim_video(
         notes=[f"The cut is on disk but could not be uploaded: {cut.upload_error}"] if cut.upload_error else [],
         next_step=f"Pass {'url' if cut.url else 'path'} to generate_media as source_media_urls.",
     )
+
+
+@tool(title="Open an upload page", family="uploads", result=UploadPageResult, effect="write", scope="generate:media")
+async def get_upload_url(
+    call: Call,
+    model_id: Annotated[str, Field(description="Model the files are for; decides how many and which kinds.")] = "",
+) -> UploadPageResult:
+    """A page on this machine where the user drops files (url), and a direct multipart upload: token + repeated file.
+
+    Rarely needed: tools take local paths. Ask get_upload_session(token) what arrived. Open for an hour. Free.
+    """
+    session = await call.bridge.upload_sessions.open(model_id)
+    facts = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(session).items()}
+    return UploadPageResult(mode=call.mode, next_step="Give the user the url, then get_upload_session.", **facts)
+
+
+@tool(title="What was uploaded", family="uploads", result=UploadSessionResult, remote=False, scope="generate:media")
+async def get_upload_session(
+    call: Call, token: Annotated[str, Field(description="From get_upload_url.")]
+) -> UploadSessionResult:
+    """Files that arrived on the upload page, in order, measured. Quote by length once billing_readiness is exact."""
+    state = call.bridge.upload_sessions.state(token)
+    facts = state.fields()
+    if state.count:
+        step = media_next_step(facts["media"])
+    elif state.expired:
+        step = "Nothing arrived in time; open another session with get_upload_url."
+    else:
+        step = "Nothing has arrived yet; ask again once the user or the upload is done."
+    return UploadSessionResult(mode=call.mode, next_step=step, **facts)

@@ -1,18 +1,29 @@
-"""The user's own named files and characters, kept on this machine."""
+"""The user's own named files and characters, kept on this machine; voices; and where to go on in the browser."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from kubeez_mcp_local.catalogue.checks import verify_media_kind
+from kubeez_mcp_local.catalogue.checks import verify_media_kind, verify_text
 from kubeez_mcp_local.catalogue.voices import omni_voice
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
-from kubeez_mcp_local.mcp_server.results import AssetsResult, CharactersResult, LibraryResult
+from kubeez_mcp_local.mcp_server.results import (
+    AssetsResult,
+    CharactersResult,
+    LibraryResult,
+    LinkResult,
+    VoiceResult,
+    VoicesResult,
+)
 from kubeez_mcp_local.mcp_server.rows import asset_row, character_row
+from kubeez_mcp_local.text import spoken
+
+if TYPE_CHECKING:
+    from kubeez_mcp_local.catalogue.voices import OmniVoice
 
 _HERE = "This is the library on this machine; the one on kubeez.com has no public API: see https://kubeez.com."
 
@@ -85,3 +96,74 @@ async def list_gemini_omni_characters(call: Call) -> CharactersResult:
     """
     rows = [character_row(character) for character in await call.bridge.library.characters()]
     return CharactersResult(mode=call.mode, characters=rows, count=len(rows), notes=[_HERE])
+
+
+_EVIDENCE = "These are Gemini's standard voices; Kubeez publishes no list of its own over REST."
+
+
+@tool(title="Omni voices", family="library", result=VoicesResult, remote=False)
+async def list_gemini_omni_voices(call: Call) -> VoicesResult:
+    """The 30 voices of the Gemini Omni models with gender and manner, for voice_id. Free."""
+    from kubeez_mcp_local.catalogue.voices import OMNI_VOICES
+
+    rows = [_row(voice) for voice in OMNI_VOICES]
+    return VoicesResult(mode=call.mode, voices=rows, count=len(rows), notes=[_EVIDENCE])
+
+
+@tool(title="Hear an Omni voice", family="library", result=VoiceResult, remote=False)
+async def play_gemini_omni_voice(
+    call: Call, voice_id: Annotated[str, Field(description="Such as kore or puck.")]
+) -> VoiceResult:
+    """What is known of one voice. There is no sample to play over the REST API; kubeez.com has one. Free."""
+    from kubeez_mcp_local.catalogue.voices import omni_voice
+
+    return VoiceResult(
+        mode=call.mode,
+        voice=_row(omni_voice(voice_id)),
+        message="The REST API publishes no sample of this voice; listen to it on https://kubeez.com.",
+        notes=[_EVIDENCE],
+    )
+
+
+def _row(voice: OmniVoice) -> dict[str, Any]:
+    return {"id": voice.id, "label": voice.label, "gender": voice.gender, "description": voice.description}
+
+
+MAX_PROMPT, MAX_WORD = 5_000, 100
+"""Characters that are repeated in an answer."""
+_SITE = "https://kubeez.com"
+
+
+@tool(title="Open the studio", family="links", result=LinkResult, remote=False)
+async def open_studio(
+    call: Call,
+    prompt: Annotated[str, Field(description="Shown in the summary, for the user to paste.")] = "",
+    model: Annotated[str, Field(description="Shown in the summary.")] = "",
+    aspect_ratio: Annotated[str, Field(description="Shown in the summary.")] = "",
+) -> LinkResult:
+    """The address of Kubeez's web studio, for a user who goes on in the browser. Hand it over; do not fetch it."""
+    verify_text("prompt", prompt, MAX_PROMPT)
+    verify_text("model", model, MAX_WORD)
+    verify_text("aspect_ratio", aspect_ratio, MAX_WORD)
+    given = ", ".join(value for value in (model, aspect_ratio, prompt) if value)
+    settings = f" The link cannot carry settings; enter there: {given}." if given else ""
+    return LinkResult(mode=call.mode, url=_SITE, summary=f"Open the studio and sign in.{settings}")
+
+
+@tool(title="Open the gallery", family="links", result=LinkResult, remote=False)
+async def open_gallery(
+    call: Call,
+    status: Annotated[str, Field(description="Shown in the summary; filter there by it.")] = "",
+) -> LinkResult:
+    """The address of the user's history on kubeez.com. For data in the conversation use get_generations."""
+    verify_text("status", status, MAX_WORD)
+    wanted = f" The link cannot carry a filter; choose {status} there." if status else ""
+    return LinkResult(mode=call.mode, url=_SITE, summary=f"Sign in to see all your generations.{wanted}")
+
+
+@tool(title="Open pricing", family="links", result=LinkResult, scope="read:balance", route="balance")
+async def open_pricing(call: Call) -> LinkResult:
+    """Where credits are bought, with the balance now. Use it when credits run out or the user asks."""
+    credits_ = await call.bridge.credits_if_known()
+    known = "The balance is not known right now." if credits_ is None else f"The balance is {spoken(credits_)}."
+    return LinkResult(mode=call.mode, url=f"{_SITE}/pricing", summary=known, current_balance=credits_)
