@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.bridge.origin import Origins
     from kubeez_mcp_local.rest.client import RestClient
-    from kubeez_mcp_local.rest.downloading import Downloaded
+    from kubeez_mcp_local.rest.downloading import Accept, Downloaded
     from kubeez_mcp_local.rest.routes import JobKind, Request, Route
     from kubeez_mcp_local.rest.wire import Accepted, Balance, Generation
 
@@ -121,8 +121,8 @@ class Api:
     async def call(self, request: Request) -> dict[str, Any]:
         return await (await self.client()).call(request)
 
-    async def download(self, url: str, target: Path, *, max_bytes: int) -> Downloaded:
-        return await (await self.client()).download(url, target, max_bytes=max_bytes)
+    async def download(self, url: str, target: Path, *, max_bytes: int, accept: Accept | None = None) -> Downloaded:
+        return await (await self.client()).download(url, target, max_bytes=max_bytes, accept=accept)
 
     async def _read(self, ask: Callable[[RestClient], Awaitable[T]]) -> T:
         await self._may_read()

@@ -13,6 +13,7 @@ import anyio
 from kubeez_mcp_local.bridge.lasting import Lasting
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.failures import UnknownJobError
+from kubeez_mcp_local.jobs.outputs import NotAnOutputError, what_it_is
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -140,7 +141,7 @@ class Viewing:
 
         async def fetch() -> Path:
             await anyio.Path(self._cache_dir).mkdir(parents=True, exist_ok=True)
-            await self._api.download(url, target, max_bytes=MAX_DOWNLOAD_BYTES)
+            await self._api.download(url, target, max_bytes=MAX_DOWNLOAD_BYTES, accept=_no_output)
             return target
 
         if await anyio.Path(target).exists():
@@ -150,6 +151,15 @@ class Viewing:
         raise StillFetchingError(
             "The file is large and still being fetched.", next_step="Call again in a moment.", retry_safe=True
         )
+
+
+def _no_output(path: Path, said: str | None) -> str | None:
+    """Why a fetched copy is not kept, which would hide the output for ever; `None` if it may be the output."""
+    try:
+        what_it_is(path, said, frozenset())
+    except NotAnOutputError as error:
+        return str(error)
+    return None
 
 
 async def _preview(path: Path, max_bytes: int) -> Preview:

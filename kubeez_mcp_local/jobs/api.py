@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from kubeez_mcp_local.rest.downloading import Downloaded
+    from kubeez_mcp_local.rest.downloading import Accept, Downloaded
     from kubeez_mcp_local.rest.routes import JobKind, Request
     from kubeez_mcp_local.rest.wire import Accepted, Generation
 
@@ -35,5 +35,5 @@ class JobsApi(Protocol):
     ) -> list[Generation]:
         """The account's history, newest first."""
 
-    async def download(self, url: str, target: Path, *, max_bytes: int) -> Downloaded:
+    async def download(self, url: str, target: Path, *, max_bytes: int, accept: Accept | None = None) -> Downloaded:
         """Save a finished file, never over an existing one."""

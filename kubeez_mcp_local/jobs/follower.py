@@ -12,6 +12,7 @@ import anyio
 
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.job import Job, State
+from kubeez_mcp_local.jobs.outputs import sources_of
 from kubeez_mcp_local.jobs.watching import GaveUpError, Rhythm, Watch
 from kubeez_mcp_local.rest.amounts import price_of
 
@@ -172,7 +173,18 @@ class Follower:
 
     async def save_again(self, job: Job) -> None:
         """Save those outputs of a completed job that are not on the disk; what fails is noted in the ledger."""
-        await self._save(job, self._outputs.generations_of(job))
+        await self._save(job, [await self._with_files(job, each) for each in self._outputs.generations_of(job)])
+
+    async def _with_files(self, job: Job, generation: Generation) -> Generation:
+        """A generation that named no file that can be fetched, as the API tells it now."""
+        if generation.failed or any(source.url not in generation.refused_urls for source in sources_of(generation)):
+            return generation
+        try:
+            await self._before_read()
+            return await self._api.status(job.kind, generation.id)
+        except KubeezError as error:
+            log.info("generation %s cannot be looked at again: %s", generation.id, error.code)
+            return generation
 
     async def _wait_for_news(self, job: Job, on_progress: OnProgress | None) -> None:
         """Return when the job's follower is done, or when it is time to look at the ledger again."""

@@ -6,6 +6,7 @@ import errno
 import filecmp
 import json
 import logging
+import mimetypes
 import os
 import secrets
 from dataclasses import dataclass
@@ -18,12 +19,13 @@ from anyio import to_thread
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.job import Job, SavedFile
 from kubeez_mcp_local.jobs.names import stem_for
+from kubeez_mcp_local.text import LONGEST_IN_ROW, cut
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from kubeez_mcp_local.media.media_type import MediaType
-    from kubeez_mcp_local.rest.downloading import Downloaded
+    from kubeez_mcp_local.rest.downloading import Accept, Downloaded
     from kubeez_mcp_local.rest.wire import Generation
 
 log = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ class OutputFolderError(KubeezError):
 class Download(Protocol):
     """`RestClient.download`."""
 
-    async def __call__(self, url: str, target: Path, *, max_bytes: int) -> Downloaded: ...
+    async def __call__(self, url: str, target: Path, *, max_bytes: int, accept: Accept | None = None) -> Downloaded: ...
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,16 @@ class Saved:
 
 @dataclass(frozen=True)
 class Source:
-    """One thing to fetch; `label` tells several of one job apart."""
+    """One thing to fetch.
+
+    Attributes:
+        kinds: What it may be, as asked for and as the API says: `image`, `video`, `audio`, `text`; empty for anything.
+        label: Tells several of one job apart.
+    """
 
     url: str
     output_id: str | None
+    kinds: frozenset[str] = frozenset()
     label: str = ""
 
 
@@ -85,13 +93,16 @@ class OutputStore:
         files, errors = list(present), []
         urls = {file.url for file in present}
         for generation in generations:
-            for source in sources_of(generation):
+            sources = sources_of(generation, job.generation_type)
+            if not sources and generation.status == "completed":
+                errors.append("The API says that it is completed, and names no file.")
+            for source in sources:
                 if source.url in urls:
                     continue
                 try:
                     files.append(await self._save_one(job, generation, source, {Path(file.path) for file in files}))
                 except KubeezError as error:
-                    errors.append(str(error))
+                    errors.append(f"{str(error).rstrip()} ({cut(source.url, LONGEST_IN_ROW)})")
         return Saved(tuple(files), "; ".join(dict.fromkeys(errors)) or None)
 
     @staticmethod
@@ -104,9 +115,24 @@ class OutputStore:
     async def _save_one(self, job: Job, generation: Generation, source: Source, others: Collection[Path]) -> SavedFile:
         folder = await to_thread.run_sync(self.folder_for, job.settled_at or job.created_at)
         part = folder / f".kubeez-{secrets.token_hex(8)}.download"
+        stem = stem_for(job.prompt, job.model, job.id) + (f"-{source.label}" if source.label else "")
+        found: list[MediaType | Other] = []
+
+        def accept(fetched: Path, said: str | None) -> str | None:
+            try:
+                found[:] = [what_it_is(fetched, said, source.kinds)]
+            except NotAnOutputError as error:
+                if error.extension:
+                    kept = give_name(fetched, f"{stem}-unrecognised", error.extension)
+                    return f"{error}; in case it is what you paid for, it is kept as {kept}"
+                return str(error)
+            return None
+
         try:
-            downloaded = await self._download(source.url, part, max_bytes=self._max_bytes)
-            return await to_thread.run_sync(self._publish, job, generation, source, part, downloaded, others)
+            downloaded = await self._download(source.url, part, max_bytes=self._max_bytes, accept=accept)
+            return await to_thread.run_sync(
+                self._publish, job, generation, source, part, downloaded, stem, found[0], others
+            )
         except OSError as error:
             raise _cannot_save(folder, error) from error
         finally:
@@ -139,15 +165,15 @@ class OutputStore:
         source: Source,
         part: Path,
         downloaded: Downloaded,
+        stem: str,
+        kind: MediaType | Other,
         others: Collection[Path],
     ) -> SavedFile:
-        kind = _media_type(part, source.url, downloaded.media_type)
-        stem = stem_for(job.prompt, job.model, job.id) + (f"-{source.label}" if source.label else "")
-        target = give_name(part, stem, kind.extension if kind else ".bin", others)
+        target = give_name(part, stem, kind.extension, others)
         file = SavedFile(
             path=str(target),
             url=source.url,
-            media_type=kind.mime if kind else downloaded.media_type or "application/octet-stream",
+            media_type=kind.mime,
             size=downloaded.size,
             output_id=source.output_id,
         )
@@ -156,16 +182,29 @@ class OutputStore:
         return file
 
 
-def sources_of(generation: Generation) -> list[Source]:
-    """What there is to fetch of a generation: outputs, songs, separated tracks."""
-    found = [Source(output.url, output.id) for output in generation.outputs if output.url]
-    found += [Source(song.audio_url, song.id) for song in generation.songs if song.audio_url]
+def sources_of(generation: Generation, asked: str | None = None) -> list[Source]:
+    """What there is to fetch of a generation: outputs, songs, separated tracks; `asked` is its `generation_type`."""
+    wanted = (asked or generation.generation_type or "").rpartition("-")[2]
+    kinds = frozenset({_MADE[wanted]} if wanted in _MADE else ())
+    found = [Source(each.url, each.id, _kinds(kinds, each.media_type)) for each in generation.outputs if each.url]
+    sound = frozenset({"audio"})
+    found += [Source(song.audio_url, song.id, sound) for song in generation.songs if song.audio_url]
     found += [
-        Source(url, None, label)
+        Source(url, None, sound, label)
         for url, label in ((generation.vocals_url, "vocals"), (generation.instrumental_url, "instrumental"))
         if url
     ]
-    return found
+    return found + [Source(url, None) for url in generation.refused_urls]
+
+
+_MADE = {"image": "image", "video": "video", "music": "audio", "dialogue": "audio", "captions": "video"}
+"""What the last word of a `generation_type` promises."""
+
+
+def _kinds(asked: frozenset[str], said: str | None) -> frozenset[str]:
+    """What an output may be: as asked for, or as the API says of it (a kind or a MIME type)."""
+    word = (said or "").partition("/")[0].strip().lower()
+    return asked | {word} if word in ("image", "video", "audio", "text") else asked
 
 
 def sidecar(job: Job, generation: Generation, file: SavedFile) -> dict[str, Any]:
@@ -193,16 +232,82 @@ def _still_there(job: Job) -> list[SavedFile]:
     return [file for file in job.files if Path(file.path).is_file()]
 
 
-def _media_type(path: Path, url: str, said: str | None) -> MediaType | None:
-    """By content where it can be told, else by what the server says, else by the URL's name."""
-    from kubeez_mcp_local.media.media_type import by_extension, by_mime
+@dataclass(frozen=True)
+class Other:
+    """An output of a type that this program does not know as an input, by what it is or what the server says."""
+
+    mime: str
+    extension: str
+
+
+class NotAnOutputError(Exception):
+    """What was fetched is not the output. `extension` where it may be of use all the same; empty where it cannot."""
+
+    def __init__(self, reason: str, extension: str = "") -> None:
+        super().__init__(reason)
+        self.extension = extension
+
+
+_PROGRAMS = (
+    *(
+        b"MZ",
+        b"\x7fELF",
+        b"#!",
+        b"dex\n",
+        b"\xfe\xed\xfa",
+        b"\xce\xfa\xed\xfe",
+        b"\xcf\xfa\xed\xfe",
+        b"\xca\xfe\xba\xbe",
+    ),
+)
+"""How programs for Windows, Linux, shells, Android and macOS begin."""
+_NEVER = ("text/html", "application/pdf", "application/zip")
+
+
+def what_it_is(path: Path, said: str | None, kinds: frozenset[str]) -> MediaType | Other:
+    """The type of an output, decided by its bytes; what the server says counts only for types that we cannot tell.
+
+    Raises:
+        NotAnOutputError: It is empty, a page, a text, a program, or of another kind than was to be made.
+    """
+    from kubeez_mcp_local.media.media_type import by_mime
     from kubeez_mcp_local.media.sniff import UnsupportedMediaError, sniff
 
+    with path.open("rb") as file:
+        head = file.read(8)
+    if not head:
+        raise NotAnOutputError("it is empty")
+    if head.startswith(_PROGRAMS):
+        raise NotAnOutputError("it is a program")
     try:
-        return sniff(path)
-    except UnsupportedMediaError:
-        log.info("an output is of no known media type")
-    return (by_mime(said) if said else None) or by_extension(url.partition("?")[0].rpartition("/")[2])
+        media_type = sniff(path)
+    except UnsupportedMediaError as error:
+        found = error.found
+    else:
+        if _fits(media_type.kind, kinds):
+            return media_type
+        raise NotAnOutputError(f"it is {media_type.mime}, not {_listed(kinds)}", media_type.extension)
+    if found == "text" and "text" in kinds:
+        return Other(said if said and said.startswith("text/") and said != "text/html" else "text/plain", ".txt")
+    if found in _NEVER or found == "text":
+        raise NotAnOutputError(f"it is {found.replace('text/html', 'a web page')}")
+    unknown = "/" not in found
+    mime = (said or "") if unknown else found
+    if "/" in mime and not (unknown and by_mime(mime)) and _fits(mime.partition("/")[0], kinds or _MEDIA):
+        return Other(mime, mimetypes.guess_extension(mime) or ".bin")
+    raise NotAnOutputError(f"it is {found}", ".bin")
+
+
+_MEDIA = frozenset({"image", "video", "audio"})
+
+
+def _fits(kind: str, kinds: frozenset[str]) -> bool:
+    """Sound may come as a film: containers of both are told apart by their tracks, and not every one says."""
+    return not kinds or kind in kinds or (kind == "video" and "audio" in kinds)
+
+
+def _listed(kinds: frozenset[str]) -> str:
+    return " or ".join(sorted(kinds))
 
 
 def give_name(part: Path, stem: str, extension: str, others: Collection[Path] = ()) -> Path:

@@ -17,7 +17,7 @@ from pydantic import SecretStr, ValidationError
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.rest import parsing
 from kubeez_mcp_local.rest.answers import Interpreter
-from kubeez_mcp_local.rest.downloading import Downloaded, Downloader
+from kubeez_mcp_local.rest.downloading import Accept, Downloaded, Downloader
 from kubeez_mcp_local.rest.failures import AmbiguousError, NotFoundError, UnavailableError
 from kubeez_mcp_local.rest.pools import STREAM_TIMEOUT, TIMEOUT, UPLOAD_TIMEOUT, Pools
 from kubeez_mcp_local.rest.retrying import Patience, with_retries
@@ -204,9 +204,9 @@ class RestClient:
         """Use a route that answers at once instead of starting a job, such as an estimate."""
         return await self._post(request, _json_object)
 
-    async def download(self, url: str, target: Path, *, max_bytes: int) -> Downloaded:
+    async def download(self, url: str, target: Path, *, max_bytes: int, accept: Accept | None = None) -> Downloaded:
         """Save a finished file as `target`; never with the key, never over an existing file (see `Downloader`)."""
-        return await self._downloader.fetch(url, target, max_bytes=max_bytes)
+        return await self._downloader.fetch(url, target, max_bytes=max_bytes, accept=accept)
 
     async def _read(
         self, route: Route, read: Callable[[Any], T], query: dict[str, Any] | None = None, path: str | None = None

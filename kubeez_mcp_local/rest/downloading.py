@@ -1,4 +1,8 @@
-"""Fetches a finished file: https or loopback only, never with the key, onto disk in one atomic step."""
+"""Fetches a finished file: https or loopback only, never with the key, onto disk in one atomic step.
+
+Before each hop the host is looked up, and a private address is refused. What a name leads to a moment later cannot
+reach an inner service either: TLS proves the name, and nothing is read from an address that is not public.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,9 @@ import ipaddress
 import os
 import secrets
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
@@ -21,14 +27,16 @@ from kubeez_mcp_local.rest.failures import (
     TooLargeError,
     UnreachableError,
 )
+from kubeez_mcp_local.rest.pools import is_proxied
 from kubeez_mcp_local.settings import is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
+    from collections.abc import Awaitable
     from urllib.parse import SplitResult
 
     from kubeez_mcp_local.rest.pools import Pools
+
+Accept = Callable[[Path, str | None], str | None]
 
 _WRITE = 1024 * 1024
 _REDIRECTS = 5
@@ -67,8 +75,12 @@ class Downloader:
         self._local = is_loopback(own_origin)
         self._sleep = sleep
 
-    async def fetch(self, url: str, target: Path, *, max_bytes: int) -> Downloaded:
+    async def fetch(self, url: str, target: Path, *, max_bytes: int, accept: Accept | None = None) -> Downloaded:
         """Save what `url` holds as `target`, whose folder exists.
+
+        Args:
+            accept: Looks at a whole file and the type the server named, in a thread; says why it is not what was to be
+                fetched, or `None`. Pages of a gateway and half-made copies pass, so it is fetched again then.
 
         Raises:
             TargetExistsError: There is already such a file; it is left alone.
@@ -76,13 +88,12 @@ class Downloader:
             CannotSaveError: The disk did not take it.
             DownloadFailedError: It could not be fetched.
         """
-        self._check(url)
         if await anyio.Path(target).exists():
             raise _exists(target)
         missing = broken = 0
         while True:
             try:
-                return await self._attempt(url, target, max_bytes)
+                return await self._attempt(url, target, max_bytes, accept)
             except _NotYetThereError as error:
                 missing += 1
                 if missing >= _MISSING_TRIES:
@@ -97,12 +108,16 @@ class Downloader:
                     ) from None
             await self._sleep(1.0)
 
-    async def _attempt(self, url: str, target: Path, max_bytes: int) -> Downloaded:
+    async def _attempt(self, url: str, target: Path, max_bytes: int, accept: Accept | None) -> Downloaded:
         response = await self._open(url)
         part = target.with_name(f".kubeez-{secrets.token_hex(8)}.part")
         try:
             self._check_answer(response, max_bytes)
             size = await _write(response, part, max_bytes)
+            kind = response.headers.get("content-type", "").partition(";")[0].strip().lower() or None
+            wrong = await anyio.to_thread.run_sync(accept, part, kind) if accept else None
+            if wrong:
+                raise _PassingError(f"what {_place(url)} sends is not the file: {wrong}.")
             await anyio.to_thread.run_sync(_publish, part, target)
         except OSError as error:
             raise _cannot_save(target, error) from error
@@ -112,30 +127,30 @@ class Downloader:
             with anyio.CancelScope(shield=True):
                 await response.aclose()
                 await anyio.to_thread.run_sync(_remove, part)
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        return Downloaded(size, kind or None)
+        return Downloaded(size, kind)
 
     async def _open(self, url: str) -> httpx.Response:
         for _ in range(_REDIRECTS):
+            self._check(url)
+            await self._check_public(url)
             try:
                 response = await self._pools.send("GET", url, stream=True, headers={"Accept-Encoding": "identity"})
             except httpx.HTTPError as error:
                 raise _PassingError(f"{_place(url)} did not answer ({type(error).__name__}).") from error
             if not response.is_redirect:
-                return response
+                return await self._from_public(response)
             await response.aclose()
             url = urljoin(url, response.headers["location"])
-            self._check(url)
-            await self._check_public(url)
         raise DownloadFailedError(f"{_place(url)} redirects in circles.", next_step="Report the URL to Kubeez.")
 
     def _check(self, url: str) -> None:
         parts = _parts(url)
         host = parts.hostname or ""
-        if is_loopback(url) or host.endswith(".localhost"):
-            allowed = self._local and parts.scheme in ("http", "https")
+        if self._is_local(url):
+            allowed = parts.scheme in ("http", "https")
         else:
-            allowed = parts.scheme == "https" and bool(host) and not _is_private(host)
+            named_local = host.rstrip(".").endswith("localhost")
+            allowed = parts.scheme == "https" and bool(host) and not named_local and not _is_private(host)
         if not allowed:
             raise DownloadFailedError(
                 f"{_place(url)} is not a public https address, so nothing is fetched from there.",
@@ -143,19 +158,29 @@ class Downloader:
             )
 
     async def _check_public(self, url: str) -> None:
-        """Refuse a redirect whose host name leads into a private network."""
-        if is_loopback(url):
+        """Refuse a host whose name leads into a private network."""
+        if self._is_local(url):
             return
         parts = urlsplit(url)
         try:
             found = await anyio.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
-        except OSError:
+        except (OSError, UnicodeError):
             return  # A proxy may know the name; if nobody does, connecting fails.
         if any(_is_private(address[4][0]) for address in found):
-            raise DownloadFailedError(
-                f"{_place(url)} lies in a private network, so the redirect is not followed.",
-                next_step="Only https files of public servers are downloaded.",
-            )
+            raise _private(url)
+
+    async def _from_public(self, response: httpx.Response) -> httpx.Response:
+        """The answer, unless it comes from a private address after all; a proxy's own address says nothing."""
+        url = str(response.url)
+        stream = response.extensions.get("network_stream")
+        peer = stream.get_extra_info("server_addr") if stream else None
+        if peer and not self._is_local(url) and not is_proxied(url) and _is_private(peer[0]):
+            await response.aclose()
+            raise _private(url)
+        return response
+
+    def _is_local(self, url: str) -> bool:
+        return self._local and (is_loopback(url) or (urlsplit(url).hostname or "").endswith(".localhost"))
 
     def _check_answer(self, response: httpx.Response, max_bytes: int) -> None:
         status, place = response.status_code, _place(str(response.url))
@@ -165,6 +190,12 @@ class Downloader:
             raise _PassingError(f"{place} answers HTTP {status}.")
         if status != 200:
             raise DownloadFailedError(f"{place} answers HTTP {status}.", next_step="Open the URL in a browser.")
+        encoding = response.headers.get("content-encoding", "").strip().lower()
+        if encoding not in ("", "identity"):  # its true size is not known before it is unpacked
+            raise DownloadFailedError(
+                f"{place} sends the file packed ({encoding:.20}) although it was asked not to.",
+                next_step="Open the URL in a browser.",
+            )
         length = response.headers.get("content-length", "")
         if length.isdecimal() and int(length) > max_bytes:
             raise _too_large(max_bytes, int(length))
@@ -203,15 +234,31 @@ def _remove(part: Path) -> None:
 
 
 def _is_private(host: str | int) -> bool:
+    """Whether `host` is an address, in any spelling that systems take, which is not of the public network."""
+    text = str(host).partition("%")[0].rstrip(".")
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address
     try:
-        address = ipaddress.ip_address(str(host).partition("%")[0])
+        address = ipaddress.ip_address(text)
     except ValueError:
-        return False
-    if address.version == 6 and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    if address.version == 4 and address in _ROUTED_BY_PROXIES:
+        try:
+            address = ipaddress.IPv4Address(socket.inet_aton(text))  # 2130706433, 0x7f.1, 0177.0.0.1
+        except (OSError, UnicodeError, ValueError):
+            return False
+    if isinstance(address, ipaddress.IPv6Address):
+        within = _ipv4_within(address)
+        return not address.is_global or address.is_multicast or (within is not None and _is_private(str(within)))
+    if address in _ROUTED_BY_PROXIES:
         return False
     return not address.is_global or address.is_multicast
+
+
+def _ipv4_within(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that an IPv6 address stands for: mapped, compatible, 6to4, or behind NAT64 (RFC 6052)."""
+    if address.ipv4_mapped or address.sixtofour:
+        return address.ipv4_mapped or address.sixtofour
+    if int(address) >> 32 in (0, int(ipaddress.IPv6Address("64:ff9b::")) >> 32):
+        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    return None
 
 
 def _parts(url: str) -> SplitResult:
@@ -228,7 +275,16 @@ def _parts(url: str) -> SplitResult:
 def _place(url: str) -> str:
     """Scheme and host of a URL; paths and queries may hold secrets."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}" if parts.hostname else "the URL"
+    if parts.hostname:
+        return f"{parts.scheme}://{parts.hostname}"
+    return f"a {parts.scheme[:20]}: URL" if parts.scheme else "the URL"
+
+
+def _private(url: str) -> DownloadFailedError:
+    return DownloadFailedError(
+        f"{_place(url)} lies in a private network, so nothing is fetched from there.",
+        next_step="Only https files of public servers are downloaded.",
+    )
 
 
 def _exists(target: Path) -> TargetExistsError:

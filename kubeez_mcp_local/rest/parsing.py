@@ -11,6 +11,7 @@ from kubeez_mcp_local.rest.wire import (
     Balance,
     Generation,
     Uploaded,
+    refused_url,
     resolve_url,
 )
 
@@ -60,12 +61,16 @@ def read_generation(payload: object, media_origin: str = MEDIA_ORIGIN, *, job_id
     outputs = [_output(item) for item in _list(row.get("outputs"))]
     if not outputs and (url := row.get("result_url")):
         outputs = [{"url": url}]
+    songs = [_song(item) for item in _list(row.get("songs"))]
+    addresses = [each["url"] for each in outputs] + [each["audio_url"] for each in songs]
+    addresses += [row.get("vocals_url"), row.get("instrumental_url")]
     known = {
         **row,
         "id": found,
+        "refused_urls": [refused for each in addresses if (refused := refused_url(each))],
         "error_message": _error_text(first(row, "error_message", "error", "failure_reason")),
         "outputs": outputs,
-        "songs": [_song(item) for item in _list(row.get("songs"))],
+        "songs": songs,
         "raw": row,
     }
     return Generation.model_validate(known, context={"media_origin": media_origin})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import httpx
@@ -92,6 +93,14 @@ class Pools:
             limits=LIMITS,
             follow_redirects=False,
         )
+
+
+def is_proxied(url: str) -> bool:
+    """Whether requests to `url` go through a proxy of the environment or the system."""
+    from urllib.request import getproxies, proxy_bypass
+
+    parts, proxies = urlsplit(url), getproxies()
+    return bool(proxies.get(parts.scheme) or proxies.get("all")) and not proxy_bypass(parts.hostname or "")
 
 
 def _system_certificates() -> ssl.SSLContext:

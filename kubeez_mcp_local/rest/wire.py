@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -9,10 +10,13 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from kubeez_mcp_local.rest.amounts import number_of, price_of
+from kubeez_mcp_local.text import cut
 
 Status = Literal["pending", "processing", "completed", "failed"]
 MEDIA_ORIGIN = "https://media.kubeez.com"
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_LONGEST_REFUSED = 100
 _SUCCESS = {"completed", "complete", "success", "succeeded", "ready", "done", "finished"}
 _FAILURE = {"failed", "failure", "error", "errored", "cancelled", "canceled", "rejected", "expired"}
 _WAITING = {"pending", "queued", "waiting", "submitted", "created", "scheduled"}
@@ -63,6 +67,13 @@ def resolve_url(value: object, media_origin: str = MEDIA_ORIGIN) -> str | None:
     except ValueError:
         return None
     return text if parts.scheme in ("http", "https") and parts.hostname else None
+
+
+def refused_url(value: object) -> str | None:
+    """What stands where a URL should be and is one of another kind than http(s), cut; `None` for anything else."""
+    text = _text(value)
+    found = _SCHEME.match(text) if text else None
+    return cut(text, _LONGEST_REFUSED) if text and found and resolve_url(text) is None else None
 
 
 Text = Annotated[str | None, BeforeValidator(_text)]
@@ -116,7 +127,10 @@ class Song(Wire):
 
 
 class Generation(Wire):
-    """A job as the API sees it. `credits_deducted` in credits, `processing_time_ms` in milliseconds."""
+    """A job as the API sees it. `credits_deducted` in credits, `processing_time_ms` in milliseconds.
+
+    `refused_urls` are addresses of outputs that nothing is fetched from, such as `file:` and `data:`, cut.
+    """
 
     id: str
     status: Annotated[Status, BeforeValidator(status_of)] = "pending"
@@ -132,6 +146,7 @@ class Generation(Wire):
     songs: list[Song] = []
     vocals_url: Url = None
     instrumental_url: Url = None
+    refused_urls: list[str] = []
     cdn_ready: Flag = None
     raw: dict[str, Any] = Field(default_factory=dict, repr=False)
 
@@ -148,7 +163,7 @@ class Generation(Wire):
         if self.failed:
             return True
         urls = self._urls()
-        return self.status == "completed" and bool(urls) and all(urls)
+        return self.status == "completed" and bool(urls) and urls.count(None) <= len(self.refused_urls)
 
     @property
     def created(self) -> datetime | None:

@@ -27,7 +27,7 @@ from kubeez_mcp_local.jobs.sending import Sender
 from kubeez_mcp_local.jobs.spender import Spender
 from kubeez_mcp_local.jobs.store import LedgerFile
 from kubeez_mcp_local.rest.client import RestClient
-from kubeez_mcp_local.rest.downloading import Downloaded
+from kubeez_mcp_local.rest.downloading import Accept, Downloaded
 from kubeez_mcp_local.rest.retrying import Patience
 from tests.requests import sent
 from tests.sandbox_server import KEY, running_sandbox
@@ -139,7 +139,7 @@ class Nobody:
         raise AssertionError("nobody is asked")
 
 
-async def no_download(url: str, target: Path, *, max_bytes: int) -> Downloaded:
+async def no_download(url: str, target: Path, *, max_bytes: int, accept: Accept | None = None) -> Downloaded:
     await anyio.Path(target).write_bytes(b"\x89PNG\r\n\x1a\n")
     return Downloaded(8, "image/png")
 

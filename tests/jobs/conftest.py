@@ -24,7 +24,7 @@ from kubeez_mcp_local.jobs.reconcile import Reconciler
 from kubeez_mcp_local.jobs.sending import Sender
 from kubeez_mcp_local.jobs.spender import Spender
 from kubeez_mcp_local.jobs.store import LedgerFile
-from kubeez_mcp_local.rest.downloading import Downloaded
+from kubeez_mcp_local.rest.downloading import Accept, Downloaded
 from kubeez_mcp_local.rest.failures import DownloadFailedError, NotFoundError
 from kubeez_mcp_local.rest.wire import Accepted, Generation, Output
 from tests.requests import sent
@@ -200,10 +200,13 @@ class FakeApi:
         rows = [row for row in reversed(self.rows.values()) if model in (None, row.model)]
         return [self.told(row) for row in rows if row.id not in self.hidden][: limit or PAGE]
 
-    async def download(self, url: str, target: Path, *, max_bytes: int) -> Downloaded:
+    async def download(self, url: str, target: Path, *, max_bytes: int, accept: Accept | None = None) -> Downloaded:
         if url not in self.files:
             raise DownloadFailedError("The file is not there.")
         await anyio.Path(target).write_bytes(self.files[url])
+        if accept is not None and (wrong := accept(target, "image/png")):
+            await anyio.Path(target).unlink()
+            raise DownloadFailedError(f"What is there is not the file: {wrong}.", next_step="Try again later.")
         return Downloaded(len(self.files[url]), "image/png")
 
 

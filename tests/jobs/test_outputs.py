@@ -12,7 +12,8 @@ import pytest
 
 from kubeez_mcp_local.jobs.job import Job, State
 from kubeez_mcp_local.jobs.names import slug, stem_for
-from kubeez_mcp_local.jobs.outputs import OutputStore
+from kubeez_mcp_local.jobs.outputs import NotAnOutputError, OutputStore, what_it_is
+from kubeez_mcp_local.rest.parsing import read_generation
 from kubeez_mcp_local.rest.wire import Generation, Output, Song
 
 if TYPE_CHECKING:
@@ -73,9 +74,84 @@ async def test_the_type_is_what_the_content_says(store: OutputStore, job: Job, i
     assert (Path(file.path).suffix, file.media_type) == (".jpg", "image/jpeg")
 
 
-async def test_unknown_content_goes_by_what_the_server_says(store: OutputStore, job: Job, image: Any) -> None:
-    (file,) = (await store.save(job, [image("x.mp4", content=b"\x00\x01\x02nothing known")])).files
-    assert (Path(file.path).suffix, file.media_type) == (".png", "image/png")
+PAGE = b"<!DOCTYPE html><title>Sign in</title>"
+WAVE = b"RIFF\x24\0\0\0WAVEfmt " + b"\0" * 40
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (PAGE, "a web page"),
+        (b"", "it is empty"),
+        (b"MZ\x90\0" + b"\0" * 99, "a program"),
+        (b"#!/bin/sh\nrm -rf ~", "a program"),
+        (b'{"error": "not found"}', "it is text"),
+        (b"%PDF-1.7", "application/pdf"),
+    ],
+)
+async def test_what_is_no_output_is_not_saved_and_can_be_fetched_again(
+    store: OutputStore, job: Job, image: Any, api: Any, tmp_path: Path, content: bytes, said: str
+) -> None:
+    generation = image("x.png")
+    api.files[f"{MEDIA}/x.png"] = content
+    saved = await store.save(job, [generation])
+    assert saved.files == ()
+    assert said in str(saved.error)
+    assert f"{MEDIA}/x.png" in str(saved.error)
+    assert names_in(tmp_path / "out") == []
+    again = await store.save(replace(job, save_error=saved.error), [image("x.png")])
+    assert (len(again.files), again.error) == (1, None)
+
+
+async def test_what_may_be_what_was_paid_for_is_kept_aside(
+    store: OutputStore, job: Job, image: Any, tmp_path: Path
+) -> None:
+    for number, (content, extension) in enumerate([(b"\x00\x01\x02nothing known", ".bin"), (WAVE, ".wav")]):
+        for _ in range(2):
+            saved = await store.save(job, [image(f"{number}.png", content=content)])
+        assert saved.files == ()
+        assert "kept as" in str(saved.error)
+        (kept,) = [name for name in names_in(tmp_path / "out") if name.endswith(extension)]
+        assert "unrecognised" in kept
+
+
+def test_outputs_are_judged_by_what_was_to_be_made(tmp_path: Path) -> None:
+    heic = b"\x00\x00\x00\x18ftypheic\0\0\0\0mif1heic"
+    new = b"\x00\x01\x02nothing known"
+    film = b"\x00\x00\x00\x18ftypisom\0\0\0\0isomavc1"
+    cases: list[tuple[bytes, str | None, set[str], str | None]] = [
+        (heic, None, {"image"}, "image/heic"),
+        (heic, "image/png", set(), "image/heic"),
+        (heic, None, {"video"}, None),
+        (new, "image/jxl", {"image"}, "image/jxl"),
+        (new, "image/png", {"image"}, None),
+        (new, None, {"image"}, None),
+        (new, "application/octet-stream", set(), None),
+        (film, None, {"audio"}, "video/mp4"),
+        (film, "image/png", {"image"}, None),
+        (WAVE, "text/html", set(), "audio/wav"),
+        (b"1\n00:00 words", "application/x-subrip", {"video", "text"}, "text/plain"),
+        (PAGE, "text/html", {"text"}, None),
+    ]
+    for content, said, kinds, mime in cases:
+        (tmp_path / "file").write_bytes(content)
+        try:
+            found = what_it_is(tmp_path / "file", said, frozenset(kinds)).mime
+        except NotAnOutputError:
+            found = None
+        assert (content, said, kinds, found) == (content, said, kinds, mime)
+
+
+async def test_addresses_that_nothing_is_fetched_from_are_told(store: OutputStore, job: Job) -> None:
+    for address in ("file:///etc/passwd", "data:image/png;base64," + "A" * 999, "javascript:alert(1)"):
+        generation = read_generation({"id": "g", "status": "completed", "outputs": [{"id": "o", "url": address}]})
+        assert generation.settled
+        assert generation.outputs[0].url is None
+        saved = await store.save(job, [Generation.model_validate(generation.model_dump(mode="json"))])
+        assert address[:40] in str(saved.error)
+        assert len(str(saved.error)) < 500
+    nothing = await store.save(job, [Generation(id="g", status="completed")])
+    assert "names no file" in str(nothing.error)
 
 
 async def test_nothing_is_overwritten(store: OutputStore, job: Job, image: Any, tmp_path: Path) -> None:
@@ -111,7 +187,7 @@ async def test_one_missing_output_does_not_lose_the_other(store: OutputStore, jo
     del api.files[f"{MEDIA}/x.png"]
     saved = await store.save(job, [generation])
     assert [file.output_id for file in saved.files] == ["y.png"]
-    assert saved.error == "The file is not there."
+    assert saved.error == f"The file is not there. ({MEDIA}/x.png)"
 
 
 async def test_songs_and_separated_tracks_are_saved_too(store: OutputStore, job: Job, image: Any, api: Any) -> None:
@@ -149,7 +225,7 @@ async def test_the_output_folder_itself_may_be_a_link(store: OutputStore, job: J
 
 @pytest.mark.parametrize("system_error", [28, 30, 13], ids=["full", "read-only", "forbidden"])
 async def test_a_disk_that_refuses_loses_nothing(tmp_path: Path, job: Job, image: Any, system_error: int) -> None:
-    async def refuse(url: str, target: Path, *, max_bytes: int) -> Any:
+    async def refuse(url: str, target: Path, *, max_bytes: int, accept: Any = None) -> Any:
         raise OSError(system_error, os.strerror(system_error))
 
     saved = await OutputStore(tmp_path / "out", save_sidecars=True, download=refuse).save(job, [image("x.png")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gzip
 import os
 import socket
 import sys
@@ -49,6 +50,11 @@ class Cdn:
 
     def client(self, origin: str = "https://api.kubeez.com") -> RestClient:
         return RestClient(origin, "sk_live_example", transport=httpx.MockTransport(self), sleep=self.sleep)
+
+
+@pytest.fixture(autouse=True)
+def _public_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve(monkeypatch, "93.184.215.14")
 
 
 def picture(content: bytes = b"picture") -> httpx.Response:
@@ -188,6 +194,19 @@ async def test_a_transfer_that_breaks_off_starts_over(serve: Serve, tmp_path: Pa
         "http://127.0.0.1:9200/_search",
         "http://localhost/a.png",
         "https://me.localhost/a.png",
+        "https://localhost./a.png",
+        "https://2130706433/a.png",
+        "https://0x7f.1/a.png",
+        "https://0177.0.0.1/a.png",
+        "https://127.1/a.png",
+        "https://0/a.png",
+        "https://127.0.0.1./a.png",
+        "https://[::127.0.0.1]/a.png",
+        "https://[::ffff:7f00:1]/a.png",
+        "https://[64:ff9b::a00:1]/a.png",
+        "https://[2002:7f00:1::]/a.png",
+        "data:image/png;base64,AAAA",
+        "javascript:alert(1)",
     ],
 )
 async def test_only_public_https_is_fetched(tmp_path: Path, url: str) -> None:
@@ -196,6 +215,62 @@ async def test_only_public_https_is_fetched(tmp_path: Path, url: str) -> None:
         await cdn.client().download(url, tmp_path / "a.png", max_bytes=100)
     assert cdn.requests == []
     assert "_search" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.7", "fd00::1"])
+async def test_a_name_that_leads_inside_is_refused_on_the_first_hop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    resolve(monkeypatch, address)
+    cdn = Cdn(picture())
+    with pytest.raises(DownloadFailedError, match="private network"):
+        await cdn.client().download(URL, tmp_path / "a.png", max_bytes=100)
+    assert cdn.requests == []
+
+
+async def test_nothing_is_read_from_an_address_that_turns_out_to_be_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Inside:
+        def get_extra_info(self, _name: str) -> tuple[str, int]:
+            return ("10.0.0.7", 443)
+
+    def handler(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=b"secret", extensions={"network_stream": Inside()})
+
+    client = RestClient("https://api.kubeez.com", None, transport=httpx.MockTransport(handler))
+    with pytest.raises(DownloadFailedError, match="private network"):
+        await client.download(URL, tmp_path / "a.png", max_bytes=100)
+    monkeypatch.setenv("HTTPS_PROXY", "http://10.0.0.7:3128")
+    await client.download(URL, tmp_path / "a.png", max_bytes=100)
+
+
+async def test_a_packed_body_is_refused_before_it_is_unpacked(serve: Serve, tmp_path: Path) -> None:
+    packed = gzip.compress(b"\0" * 3_000_000)
+
+    async def handler(_request: bytes, writer: asyncio.StreamWriter) -> None:
+        head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(packed)
+        writer.write(head + packed)
+
+    origin = await serve(handler)
+    async with RestClient(origin, None) as client:
+        with pytest.raises(DownloadFailedError, match="packed"):
+            await client.download(f"{origin}/a.png", tmp_path / "a.png", max_bytes=10_000_000)
+    assert left_in(tmp_path) == []
+
+
+async def test_what_is_not_the_file_is_fetched_again_and_given_up_in_the_end(tmp_path: Path) -> None:
+    def accept(part: Path, said: str | None) -> str | None:
+        return None if (part.read_bytes(), said) == (b"picture", "image/png") else "it is a page"
+
+    cdn = Cdn(picture(b"<html>"), picture(b""), picture())
+    await cdn.client().download(URL, tmp_path / "a.png", max_bytes=100, accept=accept)
+    lasting = Cdn(picture(b"<html>"))
+    with pytest.raises(DownloadFailedError, match="is not the file: it is a page") as caught:
+        await lasting.client().download(URL, tmp_path / "b.png", max_bytes=100, accept=accept)
+    assert caught.value.retry_safe
+    assert len(lasting.requests) == 3
+    assert left_in(tmp_path) == ["a.png"]
 
 
 async def test_a_sandbox_on_loopback_may_serve_files(tmp_path: Path) -> None:
@@ -230,7 +305,7 @@ async def test_a_redirect_to_a_private_or_plain_place_is_refused(tmp_path: Path,
 async def test_a_redirect_whose_name_leads_inside_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    resolve(monkeypatch, address)
+    resolve(monkeypatch, address, host="inside.example")
     cdn = Cdn(redirect("https://inside.example/secret-path"), picture())
     with pytest.raises(DownloadFailedError) as caught:
         await cdn.client().download(URL, tmp_path / "a.png", max_bytes=100)
@@ -301,10 +376,12 @@ async def test_a_cancelled_download_leaves_nothing_behind(serve: Serve, tmp_path
     assert left_in(tmp_path) == []
 
 
-def resolve(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+def resolve(monkeypatch: pytest.MonkeyPatch, address: str, host: str = "") -> None:
+    """Every name leads to `address`; with `host` only this one, and the others to a public place."""
 
-    async def answer(*_: object, **__: object) -> list[Any]:
-        return [(family, socket.SOCK_STREAM, 6, "", (address, 443))]
+    async def answer(name: str, *_: object, **__: object) -> list[Any]:
+        found = address if host in ("", name) else "93.184.215.14"
+        family = socket.AF_INET6 if ":" in found else socket.AF_INET
+        return [(family, socket.SOCK_STREAM, 6, "", (found, 443))]
 
     monkeypatch.setattr(anyio, "getaddrinfo", answer)
