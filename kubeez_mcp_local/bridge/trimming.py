@@ -17,12 +17,14 @@ from kubeez_mcp_local.jobs.names import slug
 from kubeez_mcp_local.jobs.outputs import give_name
 from kubeez_mcp_local.media.inputs import LocalInput, describe
 from kubeez_mcp_local.media.path_errors import FileTooLargeError
-from kubeez_mcp_local.media.trim import MAX_SOURCE_BYTES, check_range, trim
-from kubeez_mcp_local.media.trim_errors import (
+from kubeez_mcp_local.media.trim import (
+    MAX_SOURCE_BYTES,
     MissingSourceError,
     ProcessorUnavailableError,
     SourceFetchFailedError,
     SourceTooLargeError,
+    check_range,
+    trim,
 )
 from kubeez_mcp_local.media.video import NotInstalledError
 

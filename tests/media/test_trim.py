@@ -8,15 +8,17 @@ import anyio
 import pytest
 
 from kubeez_mcp_local.media import trim as trimming
-from kubeez_mcp_local.media.trim import Trimmed, check_range, trim
-from kubeez_mcp_local.media.trim_errors import (
+from kubeez_mcp_local.media.trim import (
     CutFailedError,
     InvalidTrimRangeError,
     MissingSourceError,
     ProcessorTimeoutError,
     SourceFetchFailedError,
     SourceTooLargeError,
+    Trimmed,
     TrimTooLongError,
+    check_range,
+    trim,
 )
 from kubeez_mcp_local.media.video import NotInstalledError
 
