@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.cookbook.format import Argument
     from kubeez_mcp_local.cookbook.library import Entry
     from kubeez_mcp_local.jobs.job import Job
-    from kubeez_mcp_local.media.library_store import Asset, Character
+    from kubeez_mcp_local.media.library import Asset, Character
 
 _SOUND = {"toggle": "toggle_via_sound_param", "included": "included"}
 

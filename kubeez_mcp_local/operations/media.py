@@ -19,7 +19,7 @@ from kubeez_mcp_local.catalogue.prices import (
 )
 from kubeez_mcp_local.catalogue.voices import omni_voice
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.media.library_errors import NotInLibraryError
+from kubeez_mcp_local.media.library import NotInLibraryError
 from kubeez_mcp_local.operations import Described, Draft, Operation, Sources
 from kubeez_mcp_local.operations import parameters as p
 from kubeez_mcp_local.operations.media_check import ARGUMENT, MediaRequest, check_media, sending_model
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.catalogue.models import InputKind, Model
-    from kubeez_mcp_local.media.library_store import Character
+    from kubeez_mcp_local.media.library import Character
     from kubeez_mcp_local.operations import Input
 
 MAX_VARIANTS = 4

@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from kubeez_mcp_local.media.inputs import FileChangedError, Inputs, InvalidUrlError, LocalInput, RemoteInput, describe
-from kubeez_mcp_local.media.library import Library
-from kubeez_mcp_local.media.library_errors import LibraryFileGoneError
+from kubeez_mcp_local.media.library import Library, LibraryFileGoneError
 from kubeez_mcp_local.media.measure import measure
 from kubeez_mcp_local.media.path_errors import MissingFileError, OutsideFoldersError, UnreadableFileError
 from kubeez_mcp_local.media.path_guard import PathGuard

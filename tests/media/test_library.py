@@ -10,9 +10,9 @@ import pytest
 
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.media.inputs import FileChangedError, Inputs, LocalInput, RemoteInput, describe
-from kubeez_mcp_local.media.library import Library
-from kubeez_mcp_local.media.library_errors import (
+from kubeez_mcp_local.media.library import (
     InvalidNameError,
+    Library,
     LibraryDamagedError,
     LibraryFileGoneError,
     LibraryNotWritableError,
