@@ -43,7 +43,7 @@ MOST_FILES = {
     "rest": 15,
     "catalogue": 7,
     "operations": 12,
-    "media": 22,
+    "media": 18,
     "jobs": 35,
     "bridge": 14,
     "planning": 3,
@@ -55,7 +55,7 @@ MOST_FILES = {
     "cli": 35,
 }
 MOST_IN_FOLDER = {
-    "media": 22,
+    "media": 18,
     "jobs": 35,
     "mcp_server": 20,
 }
