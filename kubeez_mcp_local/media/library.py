@@ -29,9 +29,6 @@ from kubeez_mcp_local.media.media_type import by_mime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
-
-    from kubeez_mcp_local.media.inputs import LocalInput
 
 
 class InvalidNameError(InvalidArgumentError):
