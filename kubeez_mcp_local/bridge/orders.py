@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 RECIPE = "com.kubeez/recipe"
 """In a call's `_meta`: the recipe on whose behalf it comes, for the ledger."""
+SPEND = "spend"
+"""The field of the question about credits; its tick is the yes."""
 RUN = "com.kubeez/run"
 """In a call's `_meta`: the call of a run that it is, with the fields of `RunCall`. It can only lower ceilings."""
 

@@ -26,7 +26,7 @@ from mcp.types import ElicitRequest, ElicitRequestFormParams, ElicitResult, Inpu
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, Field
 
-from kubeez_mcp_local.bridge.orders import RECIPE, RUN, Caller
+from kubeez_mcp_local.bridge.orders import RECIPE, RUN, SPEND, Caller
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.order import RunCall
 from kubeez_mcp_local.text import on_one_line, presentable
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 LONGEST_CALL = 45.0
 _scope: ContextVar[anyio.CancelScope | None] = ContextVar("scope of the call", default=None)
-_KEY = "spend"
 _MINE = "mine"
 _NONE = "none_of_these"
 UNSEEN_SECONDS = 0.5
@@ -149,7 +148,7 @@ class ClientConsent:
             QuestionPendingError: The client has to bring the answer in its next call.
         """
         words = f"{question.digest}\n{question.quoted_at!r}\n{question.text}"
-        given, asked_at = await self._given(_KEY, question.text, _form(), words)
+        given, asked_at = await self._given(SPEND, question.text, _form(), words)
         return "cannot_ask" if given is None else self._verdict(given, asked_at)
 
     async def which_are_mine(self, question: OpenQuestion) -> frozenset[str] | None:
@@ -201,7 +200,7 @@ class ClientConsent:
     def _verdict(self, given: ElicitResult, asked_at: float) -> Answer:
         """Only a form with the tick is a yes. Clients that show two buttons and no form accept without one."""
         if given.action == "accept":
-            ticked = (given.content or {}).get(_KEY)
+            ticked = (given.content or {}).get(SPEND)
             return "accept" if ticked is True else "decline" if ticked is False else "unticked"
         if given.action == "cancel" and 0 <= self._clock() - asked_at < UNSEEN_SECONDS:
             return "unseen"

@@ -12,11 +12,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from mcp import Client, MCPError
-from mcp.types import ElicitResult, Implementation
+from mcp.types import ElicitRequestFormParams, ElicitResult, Implementation
 
 from kubeez_mcp_local import __version__
 from kubeez_mcp_local.bridge import Bridge
-from kubeez_mcp_local.bridge.orders import RECIPE, RUN
+from kubeez_mcp_local.bridge.orders import RECIPE, RUN, SPEND
 from kubeez_mcp_local.cookbook.steps import PAID_TOOLS, ToolCallError, number, scope_of
 from kubeez_mcp_local.settings import DEFAULT_BASE_URL
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mcp.client.session import ClientRequestContext
     from mcp.server import MCPServer
     from mcp.shared.dispatcher import ProgressFnT
-    from mcp.types import CallToolResult, ElicitRequestFormParams, ElicitRequestURLParams, RequestParamsMeta
+    from mcp.types import CallToolResult, ElicitRequestURLParams, RequestParamsMeta
 
     from kubeez_mcp_local.cookbook.format import Recipe
     from kubeez_mcp_local.jobs.order import RunCall
@@ -132,9 +132,11 @@ class LocalClient:
     async def _answer(
         self, context: ClientRequestContext, params: ElicitRequestFormParams | ElicitRequestURLParams
     ) -> ElicitResult:
+        """Answers about credits. What became of a job is for a person who can look: a run parks it and goes on."""
         assert self._ask is not None, "only called by a client that said it can ask"
-        if await self._ask(params.message):
-            return ElicitResult(action="accept", content={"spend": True})
+        about_credits = isinstance(params, ElicitRequestFormParams) and SPEND in params.requested_schema["properties"]
+        if about_credits and await self._ask(params.message):
+            return ElicitResult(action="accept", content={SPEND: True})
         return ElicitResult(action="decline")
 
 

@@ -229,3 +229,19 @@ async def test_a_run_is_refused_above_the_ceiling_for_one_call(tmp_path: Path, a
     async with live(tmp_path, api, person=Person("accept"), **variables) as client:
         assert (await call(client, "run_recipe", **generous))["status"] == "completed"
     assert len(charges(api)) == 3
+
+
+async def test_a_row_of_unknown_fate_is_parked_and_nobody_answers_for_a_person(
+    tmp_path: Path, api: RunningSandbox
+) -> None:
+    person = Person("accept")
+    variables = {"KUBEEZ_MODE": "sandbox", "KUBEEZ_ASK_ABOVE": "0", "KUBEEZ_SANDBOX_SPEED": "200"}
+    api.control.fault("POST /v1/generate/media", "cut_before_acceptance")
+    async with live(tmp_path, api, "legacy", person, **variables) as client:
+        run = await call(client, "run_recipe", **RUN)
+        assert run["status"] == "failed"
+        assert sorted(one["status"] for one in run["calls"]) == ["completed", "completed", "parked"]
+        assert len(charges(api)) == 2
+        await call(client, "run_recipe", **RUN)
+    assert len({job["prompt"] for job in api.control.account()["jobs"]}) == len(charges(api))
+    assert all("credits" in question for question in person.asked), person.asked
