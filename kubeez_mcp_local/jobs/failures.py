@@ -136,7 +136,7 @@ class NotAcceptedError(KubeezError):
 
     def __init__(self, job: Job) -> None:
         super().__init__(
-            f"Job {job.id} never arrived: the API's history does not know it. Nothing was charged.",
+            f"Job {job.id} was never accepted: the API's history proves it, or a person said so. Nothing was charged.",
             next_step="Call again.",
             retry_safe=True,
         )

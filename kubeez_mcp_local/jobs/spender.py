@@ -94,6 +94,7 @@ class Spender:
         self._holding = holding
         self._sleep = sleep
         self._longest_wait = longest_wait
+        self._one_question = anyio.Lock()
 
     async def submit(self, order: Order, consent: Consent, approval: str | None = None) -> Submission:
         """Pay for one order, once.
@@ -210,13 +211,14 @@ class Spender:
 
     async def _person_decides(self, consent: Consent) -> bool:
         """Put the one question about all open jobs, if there is one and somebody to answer it."""
-        question = await self._reconciler.question()
-        if question is None or not isinstance(consent, Witness):
+        if not isinstance(consent, Witness):
             return False
-        mine = await consent.which_are_mine(question)
-        if mine is None:
-            return False
-        return bool(await self._reconciler.answer(question, mine))
+        async with self._one_question:
+            question = await self._reconciler.question()
+            if question is None:
+                return True  # somebody else's call has asked it meanwhile
+            mine = await consent.which_are_mine(question)
+            return mine is not None and bool(await self._reconciler.answer(question, mine))
 
     async def _unsettled(self, job: Job) -> UnsettledJobError:
         return UnsettledJobError(job, await self._reconciler.how_it_stands(job))

@@ -278,6 +278,23 @@ async def test_the_one_question_comes_up_in_the_repeated_call(
     assert api.sent == 2 + paid
 
 
+async def test_calls_side_by_side_ask_the_question_once(
+    assemble: Any, sendable: Any, api: Any, clock: SimpleNamespace
+) -> None:
+    async with assemble(settling=2.0) as bridge:
+        witness = Witness(set())
+        api.behaviours = [AmbiguousError("cut")] * 3
+        for number in range(3):
+            with pytest.raises(UnsettledJobError):
+                await bridge.spender.submit(sendable(f"call {number}"), witness)
+        clock.now += 900
+        async with anyio.create_task_group() as group:
+            for number in range(3):
+                group.start_soon(bridge.spender.submit, sendable(f"call {number}"), witness)
+        assert [len(question.jobs) for question in witness.questions] == [3]
+    assert (api.sent, len(api.paid)) == (6, 3)
+
+
 async def test_an_answer_is_kept_and_rows_of_later_do_not_ask_again(
     assemble: Any, order: Any, api: Any, clock: SimpleNamespace
 ) -> None:
