@@ -26,6 +26,7 @@ from kubeez_mcp_local.jobs.frozen import use_up
 from kubeez_mcp_local.jobs.job import Job, State
 from kubeez_mcp_local.jobs.money import to_micro
 from kubeez_mcp_local.jobs.rows import OPEN_JOBS, job_from, job_with, to_json
+from kubeez_mcp_local.jobs.sightings import restart_watch
 
 if TYPE_CHECKING:
     import sqlite3
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.jobs.order import Order
     from kubeez_mcp_local.jobs.ownership import Fate
+    from kubeez_mcp_local.jobs.sightings import Moment
 
 REPEAT_SECONDS = 600.0
 """How long after a job is done the same call counts as a repeat and not as a new wish."""
@@ -59,11 +61,13 @@ class Claim:
 
 @dataclass(frozen=True)
 class Caller:
-    """On whose behalf the guard decides. `fate_of` another owner is noted in this transaction if it has ended."""
+    """On whose behalf the guard decides, and when by the steady clock. `fate_of` another owner is noted in this
+    transaction if it has ended."""
 
     account: str
     owner: str
     fate_of: Callable[[str], Fate]
+    moment: Moment
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,8 @@ def recover(connection: sqlite3.Connection, caller: Caller, now: float) -> None:
     """Settle what ended processes left in `sending`: never sent means refused, sent means unknown.
 
     Of an owner that cannot be proven to have ended nobody can say that its requests will not leave, or have not left.
+    Between noting that a request leaves and its leaving a process may have been stopped for any time, so the time that
+    a request takes to arrive is counted from here on.
     """
     owners = connection.execute(
         f"SELECT DISTINCT owner FROM {OPEN_JOBS} AND account = ? AND state = 'sending' AND owner <> ?",
@@ -147,6 +153,8 @@ def recover(connection: sqlite3.Connection, caller: Caller, now: float) -> None:
                 f"WHERE id IN ({_LEFT_BEHIND} AND sent_at IS NULL)",
                 (now, *ours),
             )
+        for (job_id,) in connection.execute(_LEFT_BEHIND, ours).fetchall():
+            restart_watch(connection, job_id, caller.moment)
         connection.execute(
             "UPDATE jobs SET state = 'unknown', paced_at = ?, error_code = 'interrupted', error = ? "
             f"WHERE id IN ({_LEFT_BEHIND})",

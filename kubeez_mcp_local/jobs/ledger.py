@@ -150,8 +150,10 @@ class Ledger:
     async def balance_before(self, reads_before: int) -> float | None:
         return await self._run(lambda file: file.balance_before(reads_before))
 
-    async def answer(self, accepted: Mapping[str, str], absent: Sequence[str], denied: Sequence[str]) -> list[Job]:
-        return await self._run(lambda file: file.answer(accepted, absent, denied))
+    async def answer(
+        self, accepted: Mapping[str, str], absent: Sequence[str], denied: Sequence[str], asked: Sequence[str]
+    ) -> list[Job]:
+        return await self._run(lambda file: file.answer(accepted, absent, denied, asked))
 
     async def take_over(self, job: Job) -> bool:
         return await self._run(lambda file: file.take_over(job))

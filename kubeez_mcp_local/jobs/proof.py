@@ -135,6 +135,7 @@ class OpenQuestion:
 
     Attributes:
         jobs: The jobs that it would settle.
+        watched: Further jobs that a row may be, although reads may yet decide about them.
         rows: The rows that may be one of them, and that an answer covers.
         text: The question with its evidence, in words.
         more: How many further rows may be one of them. Then "none" rules out `rows`, and asks about the next ones.
@@ -144,6 +145,7 @@ class OpenQuestion:
     rows: tuple[Row, ...]
     text: str
     more: int = 0
+    watched: tuple[Job, ...] = ()
 
     @property
     def lines(self) -> list[str]:

@@ -244,28 +244,35 @@ class Reconciler:
         undecided = [verdict for verdict in verdicts if verdict.outcome == "person" and not verdict.job.generation_ids]
         if not undecided:
             return None
-        still_open = [verdict for verdict in verdicts if verdict.outcome == "waiting"]
+        still_open = [verdict for verdict in verdicts if verdict.outcome == "waiting" and verdict.suspects]
         rows = {row.id: row for verdict in (*undecided, *still_open) for row in verdict.suspects}
         shown = tuple(rows.values())[:_SHOWN]
-        jobs = tuple(verdict.job for verdict in undecided)
-        return proof.OpenQuestion(jobs, shown, await self._text(undecided, list(rows.values())), len(rows) - len(shown))
+        jobs, watched = (tuple(verdict.job for verdict in part) for part in (undecided, still_open))
+        text = await self._text(undecided, list(rows.values()), watched)
+        return proof.OpenQuestion(jobs, shown, text, len(rows) - len(shown), watched)
 
     async def answer(self, question: proof.OpenQuestion, mine: Collection[str]) -> list[Job]:
         """A person says that of the rows in `question` exactly these are ours; with none, all its jobs end as not
-        accepted. Returns the jobs that it settled.
+        accepted, but those that a row may be which was not in the question. Returns the jobs that it settled.
 
         Raises:
             LedgerError: The ledger cannot be written; nothing was decided.
         """
         evidence = await self._ledger.evidence(self.arrival_seconds)
         ours = [row for row in question.rows if row.id in mine]
-        asked = {job.id for job in question.jobs}
+        asked, watched = ({job.id for job in part} for part in (question.jobs, question.watched))
         first = [sent for sent in evidence.unknown if sent.job.id in asked]
-        others = [sent for sent in evidence.unknown if sent.job.id not in asked and not sent.job.generation_ids]
+        others = [sent for sent in evidence.unknown if sent.job.id in watched and not sent.job.generation_ids]
         accepted = proof.assign([*first, *others], ours)
-        absent = [job.id for job in question.jobs if job.id not in accepted.values() and not question.more]
+        shown = {row.id for row in question.rows}
+        answered = {
+            verdict.job.id
+            for verdict in proof.judge(evidence)
+            if verdict.outcome == "person" and shown.issuperset(row.id for row in verdict.suspects)
+        }
+        absent = [job for job in asked & answered if job not in accepted.values() and not question.more]
         denied = [row.id for row in question.rows if row.id not in mine]
-        settled = await self._ledger.answer(accepted, absent, denied)
+        settled = await self._ledger.answer(accepted, absent, denied, [*asked, *watched])
         for job in settled:
             if job.state is State.ACCEPTED:
                 self._on_accepted(job)
@@ -282,9 +289,10 @@ class Reconciler:
             "while this program can see it, decides."
         )
 
-    async def _text(self, undecided: Sequence[proof.Verdict], rows: Sequence[proof.Row]) -> str:
-        jobs = "; ".join([_told(verdict.job) for verdict in undecided[:_NAMED]] + _and_more(len(undecided)))
-        parts = [f"No answer ever came for {len(undecided)} paid request{'s' * (len(undecided) > 1)}: {jobs}."]
+    async def _text(self, undecided: Sequence[proof.Verdict], rows: Sequence[proof.Row], watched: Sequence[Job]) -> str:
+        open_jobs = [*(verdict.job for verdict in undecided), *watched]
+        jobs = "; ".join([_told(job) for job in open_jobs[:_NAMED]] + _and_more(len(open_jobs)))
+        parts = [f"No answer ever came for {len(open_jobs)} paid request{'s' * (len(open_jobs) > 1)}: {jobs}."]
         if rows:
             lines = [f"{place}) {line}" for place, line in enumerate(proof.told(rows[:_NAMED]), 1)]
             parts.append(

@@ -377,21 +377,23 @@ class LedgerFile:
         with self._database.read() as connection:
             return sightings.balance_before(connection, self.account, reads_before)
 
-    def answer(self, accepted: Mapping[str, str], absent: Sequence[str], denied: Sequence[str]) -> list[Job]:
+    def answer(
+        self, accepted: Mapping[str, str], absent: Sequence[str], denied: Sequence[str], asked: Sequence[str]
+    ) -> list[Job]:
         """What a person said of unknown jobs, all of it or nothing.
 
         Args:
             accepted: The job of each row that is one.
             absent: Jobs that are none of the rows.
-            denied: Rows that are none of the unknown jobs.
+            denied: Rows that are none of the jobs `asked` about.
+            asked: All jobs that the person was told of.
 
         Returns:
             The jobs that it settled; those that found their fate meanwhile keep it.
         """
         now = self._clock()
         with self._database.write() as connection:
-            unknown = [job.id for job in summary.in_state(connection, self.account, State.UNKNOWN)]
-            sightings.deny(connection, unknown, denied)
+            sightings.deny(connection, asked, denied)
             settled = [job for row, job in accepted.items() if transitions.adopt(connection, job, row, now, self._most)]
             message = "A person said that the history's rows are not it."
             settled += [job for job in absent if transitions.not_accepted(connection, job, message, now)]
@@ -457,7 +459,7 @@ class LedgerFile:
         return to_micro(self.ceilings.per_call)
 
     def _caller(self, connection: sqlite3.Connection) -> guard.Caller:
-        return guard.Caller(self.account, self._owner.id, partial(self._fate_of, connection))
+        return guard.Caller(self.account, self._owner.id, partial(self._fate_of, connection), self._moment())
 
     def _fate_of(self, connection: sqlite3.Connection, owner_id: str) -> Fate:
         return self._owner.fate_of(connection, owner_id, self._clock())

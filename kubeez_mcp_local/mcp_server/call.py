@@ -158,7 +158,7 @@ class ClientConsent:
             QuestionPendingError: The client has to bring the answer in its next call.
         """
         rows = {f"row_{place}": row.id for place, row in enumerate(question.rows, 1)}
-        words = "\n".join([*(job.id for job in question.jobs), *rows.values()])
+        words = "\n".join([*(job.id for job in (*question.jobs, *question.watched)), *rows.values()])
         given, _ = await self._given(_MINE, question.text, _rows_form(question), words)
         if given is None or given.action != "accept":
             return None

@@ -308,13 +308,82 @@ async def test_an_answer_is_kept_and_rows_of_later_do_not_ask_again(
         history(api, "later", prompt=None)
         await watched(bridge, clock, 300)
         question = await bridge.reconciler.question()
-        assert ([job.id for job in question.jobs], {row.id for row in question.rows}) == (
-            [first.id],
-            {"doubtful", "later"},
-        )
+        assert ([job.id for job in question.jobs], [job.id for job in question.watched]) == ([first.id], [second.id])
+        assert {row.id for row in question.rows} == {"doubtful", "later"}
+        assert "No answer ever came for 2 paid requests" in question.text
+        assert "a dog" in question.text
         await bridge.reconciler.answer(question, mine=())
         settled = await watched(bridge, clock, 900)
         assert [(job.id, job.state) for job in settled] == [(second.id, State.NOT_ACCEPTED)]
+
+
+async def test_an_answer_says_nothing_of_a_job_that_was_not_in_the_question(
+    assemble: Any, order: Any, api: Any, clock: SimpleNamespace
+) -> None:
+    async with assemble() as bridge, assemble() as other:
+        own(bridge, api, order)
+        await bridge.reconciler.look_before_paying()
+        lost = unknown(bridge, order("lost", prompt="a cat"))
+        await watched(bridge, clock, 600)
+        on_its_way = other.file.claim([order("on its way", prompt="a dog")]).claims[0].job
+        other.file.dispatch(on_its_way, Limits(per_minute={}, at_once={}))
+        history(api, "of the dog", prompt=None)
+        await watched(bridge, clock, 300)
+        question = await bridge.reconciler.question()
+        assert ([job.id for job in question.jobs], question.watched) == ([lost.id], ())
+        other.file.unknown(on_its_way.id, "ambiguous", "cut")
+        (settled,) = await bridge.reconciler.answer(question, mine=())
+        assert (settled.id, settled.state) == (lost.id, State.NOT_ACCEPTED)
+        assert await watched(bridge, clock, 1800) == []
+        assert [row.id for row in (await bridge.reconciler.question()).rows] == ["of the dog"]
+
+
+async def test_none_of_these_does_not_speak_of_a_row_that_was_seen_since(
+    assemble: Any, order: Any, api: Any, clock: SimpleNamespace
+) -> None:
+    async with assemble() as bridge:
+        own(bridge, api, order)
+        await bridge.reconciler.look_before_paying()
+        job = unknown(bridge, order())
+        lists = [["between"], ["own-0", "seen since", "between"]]
+        for name in ("between", "seen since"):
+            history(api, name, prompt=None)
+        rows = dict(api.rows)
+        api.rows = {name: rows[name] for name in lists[0]}  # a gap
+        await watched(bridge, clock, 900, every=900)
+        question = await bridge.reconciler.question()
+        assert [row.id for row in question.rows] == ["between"]
+        api.rows = {name: rows[name] for name in lists[1]}  # what is known is among the newest again
+        await watched(bridge, clock, 60)
+        assert await bridge.reconciler.answer(question, mine=()) == []
+        assert [row.id for row in (await bridge.reconciler.question()).rows] == ["seen since"]
+        assert (await bridge.ledger.get(job.id)).state is State.UNKNOWN
+
+
+async def test_a_process_that_was_stopped_before_it_sent_is_not_given_up_too_early(
+    assemble: Any, sendable: Any, api: Any, person: Any, clock: SimpleNamespace
+) -> None:
+    """Its request leaves an hour after it was noted as leaving; then the process is killed."""
+    api.gate = anyio.Event()
+    api.hidden = {"gen-1"}
+    async with assemble(settling=2.0) as killed, anyio.create_task_group() as group:
+        own(killed, api, sendable)
+        group.start_soon(killed.spender.submit, sendable(), person("accept"))
+        await api.arrived.wait()
+        clock.now += 3600  # stopped for an hour
+        killed.file.close()
+        group.cancel_scope.cancel()
+    history(api, "gen-1", prompt="a fox, digest-1")  # and so it arrived only now
+    api.gate = None
+    async with assemble(settling=2.0) as bridge:
+        for _ in range(2):
+            with pytest.raises(UnsettledJobError):
+                await bridge.spender.submit(sendable(), person("accept"))
+            clock.now += 400
+        api.hidden = set()
+        submission = await bridge.spender.submit(sendable(), person("accept"))
+        assert (submission.job.generation_id, submission.repeated) == ("gen-1", True)
+    assert api.sent == 1
 
 
 async def test_an_account_without_a_row_is_watched_from_its_empty_list_on(
