@@ -49,7 +49,7 @@ MOST_FILES = {
     "planning": 3,
     "cookbook": 16,
     "runs": 6,
-    "mcp_server": 23,
+    "mcp_server": 18,
     "sandbox": 13,
     "web": 3,
     "cli": 35,
@@ -57,7 +57,6 @@ MOST_FILES = {
 MOST_IN_FOLDER = {
     "media": 18,
     "jobs": 35,
-    "mcp_server": 20,
 }
 MOST_LINES = 39_800  # issue 9 adds some; the gate is 35_500 once every area is rebuilt
 

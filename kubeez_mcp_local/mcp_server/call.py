@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.consent import Answer, SpendQuestion
     from kubeez_mcp_local.jobs.proof import OpenQuestion
     from kubeez_mcp_local.mcp_server.inventory import ToolSpec
-    from kubeez_mcp_local.mcp_server.recipes import Recipes
+    from kubeez_mcp_local.mcp_server.prompts import Recipes
     from kubeez_mcp_local.runs.active import ActiveRuns
 
 T = TypeVar("T")

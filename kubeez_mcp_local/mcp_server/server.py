@@ -14,10 +14,8 @@ from kubeez_mcp_local import __version__
 from kubeez_mcp_local.mcp_server.binding import Toolbox
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import selected
-from kubeez_mcp_local.mcp_server.prompts import Prompts
-from kubeez_mcp_local.mcp_server.recipes import Recipes
-from kubeez_mcp_local.mcp_server.resources import Resources
-from kubeez_mcp_local.mcp_server.skills import SkillsOverMcp
+from kubeez_mcp_local.mcp_server.prompts import Prompts, Recipes
+from kubeez_mcp_local.mcp_server.resources import Resources, SkillsOverMcp
 from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 from kubeez_mcp_local.runs.active import ActiveRuns
 from kubeez_mcp_local.settings import Mode

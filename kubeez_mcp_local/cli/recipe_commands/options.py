@@ -149,9 +149,9 @@ def _parameter(name: str, argument: Argument, option: str) -> click.Option:
 
 def library_of(settings: Settings) -> Library:
     """The pack, the user's folders, and what was added."""
-    from kubeez_mcp_local.mcp_server.recipes import Recipes
+    from kubeez_mcp_local.cookbook.library import Library
 
-    return Recipes(settings).library
+    return Library.of(settings.recipes, settings.state_dir, own=settings.own_recipes)
 
 
 def find_recipe(settings: Settings, wanted: str) -> Recipe:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
+from kubeez_mcp_local.mcp_server.resources import skill_text
 from kubeez_mcp_local.mcp_server.results import (
     BalanceResult,
     ChoiceResult,
@@ -18,7 +19,6 @@ from kubeez_mcp_local.mcp_server.results import (
     SkillResult,
 )
 from kubeez_mcp_local.mcp_server.rows import model_row
-from kubeez_mcp_local.mcp_server.skills import skill_text
 from kubeez_mcp_local.operations import Described
 from kubeez_mcp_local.operations import estimate as price
 from kubeez_mcp_local.operations import parameters as p
