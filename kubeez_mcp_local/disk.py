@@ -1,14 +1,20 @@
-"""Files on this disk: opened where they were found and nowhere else."""
+"""Files on this disk: opened where they were found and nowhere else, written whole or not at all, named once."""
 
 from __future__ import annotations
 
 import errno
+import filecmp
 import os
+import secrets
 import stat
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
     from pathlib import Path
+
+_MOST_NAMES = 10_000
 
 _QUIETLY = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0)
 _REPARSE_TAGS = (0xA000_000C, 0xA000_0003)
@@ -74,3 +80,67 @@ def _opened_and_compared(path: Path, flags: int) -> int:
 def _is_link(path: Path) -> bool:
     status = path.lstat()
     return stat.S_ISLNK(status.st_mode) or getattr(status, "st_reparse_tag", 0) in _REPARSE_TAGS
+
+
+def part_beside(target: Path) -> Path:
+    """A name beside `target`, hidden and never used before, for a file that is still being written."""
+    return target.with_name(f".kubeez-{secrets.token_hex(8)}.part")
+
+
+@contextmanager
+def replacing(target: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
+    """A file that takes the place of `target` in one step when the block ends, and is gone when it raises."""
+    part = part_beside(target)
+    try:
+        with open(part, "xb", opener=lambda path, flags: os.open(path, flags | _BINARY, mode)) as file:
+            yield file
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def replace_file(target: Path, content: str | bytes) -> None:
+    """Write `content` (text as UTF-8) as `target`, whose folders are made, in one step."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def give_name(part: Path, target: Path) -> None:
+    """Give a finished file its name in one step, never over another file.
+
+    Raises:
+        FileExistsError: The name is taken.
+        OSError: The disk refuses.
+    """
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        # No hard links here (exFAT, some network folders).
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, "exists", str(target)) from None
+        part.replace(target)
+    else:
+        part.unlink(missing_ok=True)
+
+
+def give_free_name(part: Path, stem: str, extension: str, others: Collection[Path] | None = None) -> Path:
+    """Give a finished file the first free name of `stem`, `stem-2`, … in its folder.
+
+    With `others`, a file of that name that holds the same already is the one, unless it is among them: a process that
+    was killed between publishing it and noting it somewhere left it.
+    """
+    for number in range(1, _MOST_NAMES):
+        target = part.with_name(f"{stem}{'' if number == 1 else f'-{number}'}{extension}")
+        try:
+            give_name(part, target)
+        except FileExistsError:
+            known = others is None or target in others or not target.exists()
+            if not known and filecmp.cmp(part, target, shallow=False):
+                part.unlink()
+                return target
+            continue
+        return target
+    raise FileExistsError(errno.EEXIST, "every name is taken", stem)

@@ -1,4 +1,4 @@
-"""Files are opened where they were found and nowhere else."""
+"""Files are opened where they were found and nowhere else, written whole, and named once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kubeez_mcp_local.disk import open_exactly
+from kubeez_mcp_local.disk import give_free_name, give_name, open_exactly, part_beside, replace_file, replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,3 +55,40 @@ def test_pipes_and_folders_are_no_files_and_never_waited_for(tmp_path: Path) -> 
             open_exactly(path)
     with pytest.raises(FileNotFoundError, match="gone"):
         open_exactly(tmp_path / "gone")
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "made" / "a.json"
+    replace_file(target, "eins")
+    replace_file(target, b"zwei")
+    with pytest.raises(TypeError), replacing(target) as file:
+        file.writelines([b"half", "not bytes"])  # type: ignore[list-item]
+    assert target.read_bytes() == b"zwei"
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_a_name_is_given_once_and_never_over_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hard_links: bool
+) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    if not hard_links:
+        monkeypatch.setattr(os, "link", no_links)
+
+    def publish(content: str, **others: object) -> str:
+        part = part_beside(tmp_path / "x")
+        part.write_text(content)
+        return give_free_name(part, "a", ".txt", **others).name  # type: ignore[arg-type]
+
+    assert [publish("one"), publish("two"), publish("two")] == ["a.txt", "a-2.txt", "a-3.txt"]
+    assert publish("two", others=()) == "a-2.txt"
+    assert publish("two", others=[tmp_path / "a-2.txt", tmp_path / "a-3.txt"]) == "a-4.txt"
+    part = part_beside(tmp_path / "x")
+    part.write_text("mine")
+    with pytest.raises(FileExistsError):
+        give_name(part, tmp_path / "a.txt")
+    assert (tmp_path / "a.txt").read_text() == "one"
+    part.unlink()
+    assert sorted(each.name for each in tmp_path.glob("*.txt")) == ["a-2.txt", "a-3.txt", "a-4.txt", "a.txt"]

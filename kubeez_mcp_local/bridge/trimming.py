@@ -12,9 +12,9 @@ import anyio
 import anyio.to_thread
 
 from kubeez_mcp_local.catalogue.checks import verify_media_kind
+from kubeez_mcp_local.disk import give_free_name, part_beside
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.names import slug
-from kubeez_mcp_local.jobs.outputs import give_name
 from kubeez_mcp_local.media.inputs import LocalInput, describe
 from kubeez_mcp_local.media.path_errors import FileTooLargeError
 from kubeez_mcp_local.media.trim import (
@@ -173,10 +173,11 @@ class Trimming:
 
     async def _cut(self, source: Path | LocalInput, stem: str, start_s: float, end_s: float, short: str) -> Cut:
         folder = await anyio.to_thread.run_sync(self._outputs.folder_for, self._clock())
-        part = folder / f".kubeez-{secrets.token_hex(8)}.mp4"
+        part = part_beside(folder / "x")
         try:
             trimmed = await trim(source, part, start_s, end_s)
-            path = await anyio.to_thread.run_sync(give_name, part, f"{slug(stem) or 'video'}-cut-{short}", ".mp4")
+            name = f"{slug(stem) or 'video'}-cut-{short}"
+            path = await anyio.to_thread.run_sync(give_free_name, part, name, ".mp4", ())
         finally:
             part.unlink(missing_ok=True)
         trimmed = replace(trimmed, path=path)

@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -23,10 +19,12 @@ from anyio.to_thread import run_sync
 
 from kubeez_mcp_local.catalogue.listing import Listing
 from kubeez_mcp_local.catalogue.models import parse_rows
+from kubeez_mcp_local.disk import replace_file
 from kubeez_mcp_local.errors import KubeezError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from pathlib import Path
 
     from kubeez_mcp_local.catalogue.listing import Source
     from kubeez_mcp_local.catalogue.models import Model
@@ -205,15 +203,6 @@ def _read(path: Path) -> _Kept | None:
 def _write(path: Path, fetched_at: float, rows: Sequence[object]) -> None:
     """Keep the rows, whole or not at all; a disk that refuses costs only the next start a request."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump({"fetched_at": fetched_at, "models": list(rows)}, file)
-            Path(temporary).replace(path)
-        except BaseException:
-            with suppress(OSError):
-                Path(temporary).unlink(missing_ok=True)
-            raise
+        replace_file(path, json.dumps({"fetched_at": fetched_at, "models": list(rows)}))
     except (OSError, ValueError, TypeError) as error:
         log.warning("The model list could not be kept in %s: %s", path.name, error)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -28,6 +29,7 @@ from kubeez_mcp_local.cookbook.format import (
     near,
     one_line,
 )
+from kubeez_mcp_local.disk import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -63,13 +65,8 @@ class IndexCache:
             path: (stamp, summary.model_dump(mode="json", exclude_defaults=True))
             for path, (stamp, summary) in known.items()
         }
-        part = self._file.with_name(f"{self._file.name}.{os.getpid()}.part")
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(f"{__version__}\n{json.dumps(rows)}", encoding="utf-8")
-            part.replace(self._file)
-        except OSError:
-            part.unlink(missing_ok=True)
+        with suppress(OSError):
+            replace_file(self._file, f"{__version__}\n{json.dumps(rows)}")
 
 
 MAX_FILES = 5_000

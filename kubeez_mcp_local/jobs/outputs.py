@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import filecmp
 import json
 import logging
 import mimetypes
 import os
-import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from anyio import to_thread
 
+from kubeez_mcp_local.disk import give_free_name, part_beside
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.job import Job, SavedFile
 from kubeez_mcp_local.jobs.names import stem_for
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LARGEST_OUTPUT = 4 * 1024**3
-_MOST_NAMES = 10_000
 
 
 class OutputFolderError(KubeezError):
@@ -114,7 +112,7 @@ class OutputStore:
 
     async def _save_one(self, job: Job, generation: Generation, source: Source, others: Collection[Path]) -> SavedFile:
         folder = await to_thread.run_sync(self.folder_for, job.settled_at or job.created_at)
-        part = folder / f".kubeez-{secrets.token_hex(8)}.download"
+        part = part_beside(folder / "x")
         stem = stem_for(job.prompt, job.model, job.id) + (f"-{source.label}" if source.label else "")
         found: list[MediaType | Other] = []
 
@@ -123,7 +121,7 @@ class OutputStore:
                 found[:] = [what_it_is(fetched, said, source.kinds)]
             except NotAnOutputError as error:
                 if error.extension:
-                    kept = give_name(fetched, f"{stem}-unrecognised", error.extension)
+                    kept = give_free_name(fetched, f"{stem}-unrecognised", error.extension, others=())
                     return f"{error}; in case it is what you paid for, it is kept as {kept}"
                 return str(error)
             return None
@@ -169,7 +167,7 @@ class OutputStore:
         kind: MediaType | Other,
         others: Collection[Path],
     ) -> SavedFile:
-        target = give_name(part, stem, kind.extension, others)
+        target = give_free_name(part, stem, kind.extension, others=others)
         file = SavedFile(
             path=str(target),
             url=source.url,
@@ -310,34 +308,12 @@ def _listed(kinds: frozenset[str]) -> str:
     return " or ".join(sorted(kinds))
 
 
-def give_name(part: Path, stem: str, extension: str, others: Collection[Path] = ()) -> Path:
-    """Give a finished file the first free name in its folder, in one step and never over another file.
-
-    A file of that name that holds the same already is the one: a process that was killed between publishing it and
-    noting it in the ledger left it. Files among `others` are known to be something else.
-    """
-    for number in range(1, _MOST_NAMES):
-        target = part.with_name(f"{stem}{'' if number == 1 else f'-{number}'}{extension}")
-        try:
-            os.link(part, target)
-        except OSError as error:
-            if target.exists():
-                if target not in others and filecmp.cmp(part, target, shallow=False):
-                    return target
-                continue
-            if isinstance(error, FileExistsError):
-                continue  # a link that leads nowhere, or gone meanwhile
-            part.rename(target)  # no hard links here (exFAT, some network folders)
-        return target
-    raise FileExistsError(errno.EEXIST, "every name is taken", stem)
-
-
 def _write_sidecar(target: Path, content: dict[str, Any]) -> None:
     """A sidecar that cannot be written is not worth losing the output for."""
-    part = target.with_name(f".kubeez-{secrets.token_hex(8)}.json")
+    part = part_beside(target)
     try:
         part.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", "utf-8")
-        give_name(part, target.stem, ".json")
+        give_free_name(part, target.stem, ".json", others=())
     except OSError as error:
         log.warning("the sidecar of %s cannot be written: %s", target.name, error.strerror)
     finally:

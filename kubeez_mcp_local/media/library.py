@@ -15,14 +15,13 @@ import time
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
 import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from kubeez_mcp_local.disk import open_exactly
+from kubeez_mcp_local.disk import open_exactly, replace_file, replacing
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.media.inputs import Identity, LocalInput, RemoteInput
 from kubeez_mcp_local.media.media_type import by_mime
@@ -247,15 +246,8 @@ class LibraryStore:
         name = f"{local.sha256}{local.media_type.extension}"
         target = self._files / name
         if not target.exists():
-            with NamedTemporaryFile(dir=self._files, suffix=".part", delete=False) as file:
-                pass
-            try:
-                with local.open() as source, open(file.name, "wb") as copy:  # noqa: PTH123 - a plain name
-                    shutil.copyfileobj(source, copy, 1024 * 1024)
-                os.replace(file.name, target)  # noqa: PTH105 - both names are in one folder
-            except (OSError, KubeezError):
-                os.unlink(file.name)  # noqa: PTH108 - a plain name
-                raise
+            with local.open() as source, replacing(target) as copy:
+                shutil.copyfileobj(source, copy, 1024 * 1024)
         return Stored(
             kind=local.kind, mime=local.media_type.mime, size_bytes=local.size, sha256=local.sha256, file=name
         )
@@ -265,9 +257,7 @@ class LibraryStore:
         return self._files / str(stored.file)
 
     def _write(self, index: Index) -> None:
-        with NamedTemporaryFile("w", dir=self.folder, suffix=".part", delete=False, encoding="utf-8") as file:
-            file.write(index.model_dump_json(indent=2, exclude_none=True))
-        os.replace(file.name, self._index)  # noqa: PTH105 - both names are in one folder
+        replace_file(self._index, index.model_dump_json(indent=2, exclude_none=True))
 
 
 _NAME = re.compile(r"[a-z0-9_-]{1,64}")

@@ -5,16 +5,15 @@ Imports Pillow; import this module on first use.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count, pairwise
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 from PIL import Image, ImageDraw
 
-from kubeez_mcp_local.disk import open_exactly
+from kubeez_mcp_local.disk import give_free_name, open_exactly, part_beside
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.media.lettering import Block, block
 from kubeez_mcp_local.media.picture import decoded, has_holes, on_checkerboard, upright
@@ -22,6 +21,7 @@ from kubeez_mcp_local.media.sniff import sniff_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 _MARGIN, _GAP, _ROW_GAP = 56, 28, 44
 _WIDTH = 1760
@@ -189,24 +189,13 @@ def _row_height(row: list[_Card]) -> int:
 
 
 def _save(sheet: Image.Image, target: Path) -> Path:
-    """Write beside the target, then move it to the first free name, so that nobody sees half a file."""
+    part = part_beside(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=target.parent, prefix=".sheet-") as folder:
-            part = Path(folder) / "sheet.png"
-            sheet.save(part, "PNG", optimize=True)
-            return part.replace(_reserved(target))
+        sheet.save(part, "PNG", optimize=True)
+        return give_free_name(part, target.stem, target.suffix)
     except OSError as error:
         raise SheetNotSavedError(target, error.strerror or type(error).__name__) from None
-
-
-def _reserved(target: Path) -> Path:
-    """The first of `name.png`, `name-2.png`, … that is free, taken by an empty file."""
-    for number in count(1):
-        final = target if number == 1 else target.with_name(f"{target.stem}-{number}{target.suffix}")
-        try:
-            final.open("xb").close()
-        except FileExistsError:
-            continue
-        return final
-    raise AssertionError
+    finally:
+        with suppress(OSError):
+            part.unlink()

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import time
 from dataclasses import dataclass, field
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 from pydantic import BaseModel, ValidationError
 
+from kubeez_mcp_local.disk import replace_file
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.media.inputs import FileChangedError, Identity
 
@@ -143,10 +142,7 @@ class Uploads:
     def _remember(self, entry: _Entry) -> None:
         """Write atomically. A cache that cannot be written costs an upload later, not the call now."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with NamedTemporaryFile("w", dir=self._folder, suffix=".part", delete=False, encoding="utf-8") as file:
-                file.write(entry.model_dump_json())
-            os.replace(file.name, self._file(entry.sha256))  # noqa: PTH105 - both names are in one folder
+            replace_file(self._file(entry.sha256), entry.model_dump_json())
         except OSError as error:
             logger.warning("the upload cache in %s cannot be written: %s", self._folder, error)
 

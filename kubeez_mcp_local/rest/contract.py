@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import anyio
 
+from kubeez_mcp_local.disk import replace_file
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.rest.failures import NotFoundError, NotOfferedError, UnexpectedAnswerError
 from kubeez_mcp_local.rest.matching import find, not_offered, put, same_path
@@ -211,10 +211,7 @@ def _load(file: Path) -> tuple[float, tuple[PublishedOperation, ...]] | None:
 
 def _store(file: Path, fetched_at: float, document: Mapping[str, Any]) -> None:
     """Keep the document; a folder that cannot be written to only costs another request next time."""
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps({"fetched_at": fetched_at, "document": document}), encoding="utf-8")
-        part.replace(file)
+        replace_file(file, json.dumps({"fetched_at": fetched_at, "document": document}))
     except OSError as error:
         logger.warning("The API's description could not be kept in %s: %s", file.name, error.strerror)

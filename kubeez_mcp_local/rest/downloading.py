@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import os
-import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from urllib.parse import urljoin, urlsplit
 import anyio
 import httpx
 
+from kubeez_mcp_local.disk import give_name, part_beside
 from kubeez_mcp_local.rest.failures import (
     CannotSaveError,
     DownloadFailedError,
@@ -110,7 +109,7 @@ class Downloader:
 
     async def _attempt(self, url: str, target: Path, max_bytes: int, accept: Accept | None) -> Downloaded:
         response = await self._open(url)
-        part = target.with_name(f".kubeez-{secrets.token_hex(8)}.part")
+        part = part_beside(target)
         try:
             self._check_answer(response, max_bytes)
             size = await _write(response, part, max_bytes)
@@ -118,7 +117,7 @@ class Downloader:
             wrong = await anyio.to_thread.run_sync(accept, part, kind) if accept else None
             if wrong:
                 raise _PassingError(f"what {_place(url)} sends is not the file: {wrong}.")
-            await anyio.to_thread.run_sync(_publish, part, target)
+            await anyio.to_thread.run_sync(give_name, part, target)
         except OSError as error:
             raise _cannot_save(target, error) from error
         except (httpx.HTTPError, httpx.StreamError) as error:
@@ -214,19 +213,6 @@ async def _write(response: httpx.Response, part: Path, max_bytes: int) -> int:
                 waiting.clear()
         await file.write(bytes(waiting))
     return size
-
-
-def _publish(part: Path, target: Path) -> None:
-    """Give the finished file its name in one step, never over another file."""
-    try:
-        os.link(part, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        # No hard links here (exFAT, some network folders).
-        if target.exists():
-            raise FileExistsError(errno.EEXIST, "exists", str(target)) from None
-        os.replace(part, target)  # noqa: PTH105 - the pair of os.link
 
 
 def _remove(part: Path) -> None:

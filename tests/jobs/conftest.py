@@ -205,7 +205,7 @@ class FakeApi:
             raise DownloadFailedError("The file is not there.")
         await anyio.Path(target).write_bytes(self.files[url])
         if accept is not None and (wrong := accept(target, "image/png")):
-            await anyio.Path(target).unlink()
+            await anyio.Path(target).unlink(missing_ok=True)
             raise DownloadFailedError(f"What is there is not the file: {wrong}.", next_step="Try again later.")
         return Downloaded(len(self.files[url]), "image/png")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kubeez_mcp_local.cli.clients.errors import BrokenConfigError, ConfigConflictError, UnwritableConfigError
+from kubeez_mcp_local.disk import give_free_name, part_beside, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,42 +108,29 @@ def write_config(
 
 
 def _backup(file: ConfigFile, now: datetime) -> Path:
-    stem = f"{file.path.name}.{now:%Y%m%d-%H%M%S}"
-    for number in range(1, 1000):
-        path = file.path.with_name(f"{stem}.backup" if number == 1 else f"{stem}-{number}.backup")
-        with contextlib.suppress(FileExistsError):
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE)
-            try:
-                with os.fdopen(handle, "wb") as copy:
-                    copy.write(file.raw or b"")
-                    copy.flush()
-                    os.fsync(copy.fileno())
-            except OSError:
-                path.unlink(missing_ok=True)
-                raise
-            return path
-    raise FileExistsError(f"a thousand backups are named {stem}")
+    part = part_beside(file.path)
+    try:
+        with replacing(part) as copy:
+            copy.write(file.raw or b"")
+            copy.flush()
+            os.fsync(copy.fileno())
+        return give_free_name(part, f"{file.path.name}.{now:%Y%m%d-%H%M%S}", ".backup")
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _replace(file: ConfigFile, content: bytes, mode: int) -> None:
-    handle, name = tempfile.mkstemp(dir=file.path.parent, prefix=f".{file.path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as new:
-            new.write(content)
-            new.flush()
-            os.fsync(new.fileno())
-        temporary.chmod(mode)
-        _same_owner(file.path, temporary)
+    with replacing(file.path) as new:
+        new.write(content)
+        new.flush()
+        os.fsync(new.fileno())
+        Path(new.name).chmod(mode)
+        _same_owner(file.path, Path(new.name))
         if _now_there(file.path) != file.raw:
             raise ConfigConflictError(
                 f"{file.path} was changed by another program just now, and was left alone.",
                 next_step="Close the client and try again.",
             )
-        temporary.replace(file.path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _same_owner(original: Path, copy: Path) -> None:
