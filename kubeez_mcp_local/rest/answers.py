@@ -24,6 +24,7 @@ from kubeez_mcp_local.rest.failures import (
     UnavailableError,
     UnexpectedAnswerError,
 )
+from kubeez_mcp_local.rest.parsing import from_json
 from kubeez_mcp_local.text import cut, without_keys
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Interpreter:
         if not response.is_success:
             raise self.failure(response, route)
         try:
-            return json.loads(response.content)
+            return from_json(response.content)
         except (ValueError, RecursionError):
             raise self.unusable(response, route, "it is not JSON") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from kubeez_mcp_local.rest.amounts import balance_of
@@ -14,6 +15,7 @@ from kubeez_mcp_local.rest.wire import (
     refused_url,
     resolve_url,
 )
+from kubeez_mcp_local.text import without_half_characters
 
 _ID = ("generation_id", "id", "separation_id", "job_id", "task_id")
 _ID_LISTS = ("generation_ids", "ids", "generations", "jobs", "variants", "results")
@@ -24,6 +26,26 @@ _UPLOAD_LISTS = ("urls", "media_urls", "files")
 
 class ParseError(ValueError):
     """The answer lacks what makes it useful; the message says what was missing, without quoting the answer."""
+
+
+def from_json(text: str | bytes) -> Any:
+    """What the JSON says, without halves of characters: nothing can store them, send them on or name a file by them.
+
+    Raises:
+        ValueError: It is not JSON.
+        RecursionError: It is nested too deeply.
+    """
+    return _whole(json.loads(text))
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_half_characters(value)
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, dict):
+        return {without_half_characters(name): _whole(item) for name, item in value.items()}
+    return value
 
 
 def first(row: dict[str, Any], *names: str) -> Any:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import httpx
 from httpx_sse import EventSource, SSEError
 
 from kubeez_mcp_local.rest.failures import StreamFailedError
-from kubeez_mcp_local.rest.parsing import ParseError, read_generation
+from kubeez_mcp_local.rest.parsing import ParseError, from_json, read_generation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -44,7 +43,7 @@ async def results(
 
 def _generation(event: ServerSentEvent, job_id: str, media_origin: str) -> Generation | None:
     try:
-        return read_generation(json.loads(event.data), media_origin, job_id=job_id)
+        return read_generation(from_json(event.data), media_origin, job_id=job_id)
     except (ParseError, ValueError, RecursionError):
         return None
 

@@ -80,6 +80,16 @@ async def test_an_error_event_is_raised_in_its_own_words(serve: Serve, data: byt
     assert caught.value.spent is False
 
 
+async def test_halves_of_characters_go_no_further_than_here(serve: Serve) -> None:
+    """A client that cuts a prompt inside an emoji sends one, and the history shows it to everybody from then on."""
+    half = b'{"id": "g-1", "status": "failed", "prompt": "cut \\ud83d", "error": "\\ude00!", "outputs": []}'
+    listed = httpx.MockTransport(lambda _: httpx.Response(200, content=b"[" + half + b"]"))
+    (row,) = await RestClient("https://api.kubeez.com", "k", transport=listed).generations()
+    (job,) = await streamed(serve, b"event: result\ndata: " + half + b"\n\n")
+    for told in (row, job):
+        assert (told.prompt, told.error_message) == ("cut \ufffd", "\ufffd!")
+
+
 async def test_an_error_event_that_carries_the_failed_job_is_its_result(serve: Serve) -> None:
     jobs = await streamed(serve, b'event: error\ndata: {"id": "g-1", "status": "failed", "error": "moderation"}\n\n')
     assert jobs[0].failed
