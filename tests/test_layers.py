@@ -45,7 +45,7 @@ MOST_FILES = {
     "operations": 12,
     "media": 18,
     "jobs": 35,
-    "bridge": 14,
+    "bridge": 7,
     "planning": 3,
     "cookbook": 16,
     "runs": 6,

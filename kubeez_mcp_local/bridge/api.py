@@ -1,23 +1,87 @@
-"""The API as the parts use it: found on first use, and read no faster than it allows."""
+"""The API as the parts use it: found on first use, read no faster than it allows, and asked what only it knows."""
 
 from __future__ import annotations
 
+import logging
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import anyio
+from pydantic import SecretStr
 
+from kubeez_mcp_local.catalogue.prices import QuoteLine, rounded
+from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.operations import routes
+from kubeez_mcp_local.operations.music import PERSONA
+from kubeez_mcp_local.rest.amounts import price_of
+from kubeez_mcp_local.rest.failures import UnreachableError
+from kubeez_mcp_local.rest.routes import ROUTES, Request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from pathlib import Path
 
-    from kubeez_mcp_local.bridge.origin import Origins
+    from kubeez_mcp_local.operations import Described
     from kubeez_mcp_local.rest.client import RestClient
+    from kubeez_mcp_local.rest.contract import Contract
     from kubeez_mcp_local.rest.downloading import Accept, Downloaded
-    from kubeez_mcp_local.rest.routes import JobKind, Request, Route
+    from kubeez_mcp_local.rest.routes import JobKind, Route
     from kubeez_mcp_local.rest.wire import Accepted, Balance, Generation
+    from kubeez_mcp_local.sandbox.embedded import EmbeddedSandbox
+    from kubeez_mcp_local.settings import Settings
+
+SANDBOX_KEY = "sk_live_sandbox"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """An API to talk to."""
+
+    base_url: str
+    key: SecretStr
+
+
+class Origins:
+    """Finds the API that the settings name.
+
+    Args:
+        settings: Decide between live, standalone and embedded.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._embedded: EmbeddedSandbox | None = None
+        self._lock = anyio.Lock()
+
+    async def get(self) -> Origin:
+        """The API's origin and key. Starts the embedded sandbox if that is the one.
+
+        Raises:
+            UnreachableError: It cannot be started, with the sandbox's own code.
+        """
+        settings = self._settings
+        if settings.effective_mode == "live":
+            return Origin(settings.base_url, settings.api_key or SecretStr(""))
+        if settings.standalone_sandbox:
+            return Origin(settings.standalone_sandbox, settings.api_key or SecretStr(SANDBOX_KEY))
+        async with self._lock:
+            if self._embedded is None:
+                from kubeez_mcp_local.sandbox.embedded import EmbeddedSandbox
+
+                self._embedded = EmbeddedSandbox(settings.state_dir, settings.sandbox_speed)
+            try:
+                return Origin(await self._embedded.start(), SecretStr(SANDBOX_KEY))
+            except KubeezError as error:  # nothing was sent to it, so nothing was accepted either
+                absent = UnreachableError(error.message, next_step=error.next_step)
+                absent.code, absent.lasting = error.code, True
+                raise absent from error
+
+    async def aclose(self) -> None:
+        """Stop the embedded sandbox, if it runs."""
+        if self._embedded is not None:
+            await self._embedded.stop()
+
 
 T = TypeVar("T")
 
@@ -135,3 +199,63 @@ def _build(base_url: str, key: Any) -> RestClient:
 
     # Paid requests are paced, and repeated after a 429, by the sender, which tells the other processes too.
     return RestClient(base_url, key, paid_patience=Patience(attempts=1))
+
+
+log = logging.getLogger(__name__)
+# How its answer is spelled is not documented (API reference §2.13); the name of a start's answer comes first.
+_TOTALS = ("estimated_cost_credits", "estimated_credits", "total_credits", "credits", "cost_credits", "total")
+
+
+async def told_price(api: Api, contract: Contract, job: Described) -> QuoteLine | None:
+    """The API's own price of `job`, all of it together; `None` where it cannot be asked or does not say. Free."""
+    said = {
+        **{name: getattr(job, name) for name in ("model", "generation_type", "duration", "resolution", "quality")},
+        "sound": job.sound,
+        "reference_video_seconds": job.video_seconds,
+        "reference_audio_seconds": job.audio_seconds,
+    }
+    body = {name: value for name, value in said.items() if value is not None}
+    try:
+        answer = await api.call(await contract.prepare(Request(ROUTES["estimate"], body)))
+    except KubeezError as error:
+        log.info("the API names no price: %s", error.code)
+        return None
+    each = total_of(answer)
+    return None if each is None else QuoteLine(job.model, rounded(each * job.count), "as the API estimates it")
+
+
+def total_of(answer: Mapping[str, Any]) -> float | None:
+    """The price that an answer names, in credits; `None` if it names none that can be true."""
+    amounts = (price_of(answer.get(name)) for name in _TOTALS)
+    return next((amount for amount in amounts if amount is not None), None)
+
+
+async def keep_persona(
+    api: Api, contract: Contract, song_id: str, name: str, description: str, style: str | None
+) -> str:
+    """The id of a new persona: the voice of a finished song, kept for later ones.
+
+    The hosted tool is documented as free and as answering at once.
+
+    Raises:
+        NotFoundError: The API knows no such song.
+        NotOfferedError: The API publishes no such operation.
+        UnexpectedAnswerError: It answered without an id.
+    """
+    from kubeez_mcp_local.rest.failures import NotFoundError, UnexpectedAnswerError
+
+    body = {"song_id": song_id, "name": name, "description": description, **({"style": style} if style else {})}
+    operation = await contract.prepare(Request(PERSONA, body))
+    try:
+        answer = await api.call(operation)
+    except NotFoundError as error:
+        error.next_step = error.next_step or "Take the id inside songs[] of a finished generate_music job."
+        raise
+    found = answer.get("persona_id") or answer.get("id")
+    if not isinstance(found, str | int):
+        raise UnexpectedAnswerError(
+            "The API took the request but named no persona.",
+            next_step="Look for it on https://kubeez.com before asking again.",
+            spent=None,
+        )
+    return str(found)

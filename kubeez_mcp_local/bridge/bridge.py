@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import anyio
 
-from kubeez_mcp_local.bridge.api import Api
+from kubeez_mcp_local.bridge.api import Api, Origins
+from kubeez_mcp_local.bridge.files import Lengths, SharedWork, Uploading
 from kubeez_mcp_local.bridge.history import History
-from kubeez_mcp_local.bridge.lasting import LastingUploads
-from kubeez_mcp_local.bridge.lengths import Lengths
 from kubeez_mcp_local.bridge.orders import Orders
-from kubeez_mcp_local.bridge.origin import Origins
-from kubeez_mcp_local.bridge.uploading import Uploading
 from kubeez_mcp_local.bridge.viewing import Viewing
 from kubeez_mcp_local.catalogue.store import Catalogue
 from kubeez_mcp_local.errors import KubeezError
@@ -44,12 +41,9 @@ from kubeez_mcp_local.settings import Mode
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from kubeez_mcp_local.bridge.api_prices import ApiPrices
-    from kubeez_mcp_local.bridge.orders import Caller, Started
-    from kubeez_mcp_local.bridge.personas import Personas
-    from kubeez_mcp_local.bridge.regenerating import Regenerating
+    from kubeez_mcp_local.bridge.files import UploadSessions
+    from kubeez_mcp_local.bridge.orders import Caller, Regenerating, Started
     from kubeez_mcp_local.bridge.trimming import Trimming
-    from kubeez_mcp_local.bridge.upload_sessions import UploadSessions
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.media.inputs import LocalInput
     from kubeez_mcp_local.rest.contract import Contract
@@ -167,14 +161,15 @@ class Bridge:
         return Lengths(self.ledger)
 
     @cached_property
-    def uploads(self) -> LastingUploads:
+    def uploads(self) -> Uploads:
         """Gives local files a URL, once per content."""
 
         async def upload(local: LocalInput, file: BinaryIO, on_progress: Callable[[int, int], None]) -> str:
             name = f"{local.path.stem}{local.media_type.extension}"  # as its content is, whatever it was called
             return await self.api.upload(file, filename=name, media_type=local.media_type.mime, on_progress=on_progress)
 
-        return LastingUploads(Uploads(upload, self._cache / "uploads", self.account), self.background)
+        shared: SharedWork[str] = SharedWork(self.background.start)
+        return Uploads(upload, self._cache / "uploads", self.account, share=shared.join)
 
     @cached_property
     def reconciler(self) -> Reconciler:
@@ -224,20 +219,6 @@ class Bridge:
         return Sources(self.catalogue, self.inputs, self.library, self.lengths.of, self.contract, runs)
 
     @cached_property
-    def api_prices(self) -> ApiPrices:
-        """What only the API knows of prices."""
-        from kubeez_mcp_local.bridge.api_prices import ApiPrices
-
-        return ApiPrices(self.api, self.contract)
-
-    @cached_property
-    def personas(self) -> Personas:
-        """Voices kept from songs."""
-        from kubeez_mcp_local.bridge.personas import Personas
-
-        return Personas(self.api, self.contract)
-
-    @cached_property
     def trimming(self) -> Trimming:
         """Cuts videos on this machine."""
         from kubeez_mcp_local.bridge.trimming import Trimming
@@ -248,14 +229,14 @@ class Bridge:
             self.lengths,
             download=self.api.download,
             outputs=self.outputs,
-            background=self.background,
+            cuts=SharedWork(self.background.start, keep=True),
             work_dir=self._cache / "cuts",
         )
 
     @cached_property
     def upload_sessions(self) -> UploadSessions:
         """A loopback page for files."""
-        from kubeez_mcp_local.bridge.upload_sessions import UploadSessions
+        from kubeez_mcp_local.bridge.files import UploadSessions
 
         notice = "Sandbox: a free rehearsal." if self.mode is Mode.SANDBOX else ""
         return UploadSessions(
@@ -269,7 +250,7 @@ class Bridge:
     @cached_property
     def regenerating(self) -> Regenerating:
         """Repeats jobs on purpose."""
-        from kubeez_mcp_local.bridge.regenerating import Regenerating
+        from kubeez_mcp_local.bridge.orders import Regenerating
 
         return Regenerating(self.ledger, self.api, self.sources)
 

@@ -45,10 +45,11 @@ class Seen:
     job: Job | None = None
 
 
+@dataclass(frozen=True)
 class History:
     """Finds jobs and waits for them.
 
-    Args:
+    Attributes:
         api: The API.
         ledger: The jobs this machine paid for.
         follower: Follows them to their end.
@@ -56,20 +57,11 @@ class History:
         pace: Seconds between two looks at a job that is not in the ledger.
     """
 
-    def __init__(
-        self,
-        api: Api,
-        ledger: Ledger,
-        follower: Follower,
-        reconciler: Reconciler,
-        *,
-        pace: float = _POLL_SECONDS,
-    ) -> None:
-        self._api = api
-        self._ledger = ledger
-        self._follower = follower
-        self._reconciler = reconciler
-        self._pace = pace
+    api: Api
+    ledger: Ledger
+    follower: Follower
+    reconciler: Reconciler
+    pace: float = _POLL_SECONDS
 
     async def status(self, job_id: str, kind: JobKind | None) -> Seen:
         """The job as it stands now.
@@ -81,12 +73,12 @@ class History:
         if job is None:
             return await self._foreign(job_id, kind)
         if job.state is State.UNKNOWN:
-            job = await self._reconciler.settle(job, patience=_GLANCE_SECONDS)
+            job = await self.reconciler.settle(job, patience=_GLANCE_SECONDS)
         if job.state is not State.ACCEPTED:
-            job = await self._follower.look_again(job)
+            job = await self.follower.look_again(job)
             return Seen(job.kind, job.results, job)
         answers = [await self._answer(job.kind, generation_id) for generation_id in job.generation_ids]
-        return Seen(job.kind, tuple(answers), await self._ledger.get(job.id))
+        return Seen(job.kind, tuple(answers), await self.ledger.get(job.id))
 
     async def wait(self, job_id: str, timeout: float, progress: Progress) -> Seen:
         """The job once it is done, or as it stands after `timeout` seconds. It goes on either way.
@@ -100,7 +92,7 @@ class History:
         began = anyio.current_time()
         job = await self._looked_for(job, timeout, progress)
         left = max(began + timeout - anyio.current_time(), 0.0)
-        job = await self._follower.wait(job, timeout=left, on_progress=progress)
+        job = await self.follower.wait(job, timeout=left, on_progress=progress)
         if job.state is State.ACCEPTED:
             with anyio.move_on_after(_LOOK_SECONDS):
                 return await self.status(job.id, None)
@@ -110,22 +102,22 @@ class History:
         """A job of unknown fate, looked for in the account's history again and again."""
         ends = anyio.current_time() + timeout
         while job.state is State.UNKNOWN and (left := ends - anyio.current_time()) > 0:
-            job = await self._reconciler.settle(job, patience=min(left, _GLANCE_SECONDS))
+            job = await self.reconciler.settle(job, patience=min(left, _GLANCE_SECONDS))
             if job.state is State.UNKNOWN:
                 await progress(timeout - left, None, "looking for it in the account's history")
-                await anyio.sleep(min(self._pace, max(ends - anyio.current_time(), 0.0)))
+                await anyio.sleep(min(self.pace, max(ends - anyio.current_time(), 0.0)))
         return job
 
     async def generations(
         self, *, limit: int, model: str | None, status: str | None, generation_type: str | None
     ) -> list[dict[str, Any]]:
         """History rows of the account, newest first, absent fields left out."""
-        rows = await self._api.generations(limit=limit, model=model, status=status, generation_type=generation_type)
+        rows = await self.api.generations(limit=limit, model=model, status=status, generation_type=generation_type)
         return [answer_of(row) for row in rows[:limit] if row.id]
 
     async def _known(self, job_id: str) -> Job | None:
         try:
-            return await self._ledger.get(job_id)
+            return await self.ledger.get(job_id)
         except UnknownJobError:
             return None
 
@@ -133,7 +125,7 @@ class History:
         from kubeez_mcp_local.rest.failures import NotFoundError
 
         try:
-            return answer_of(await self._api.status(kind, generation_id))
+            return answer_of(await self.api.status(kind, generation_id))
         except NotFoundError:  # normal right after the start
             return {"id": generation_id, "status": "pending"}
 
@@ -142,7 +134,7 @@ class History:
 
         for candidate in (kind,) if kind else kinds():
             try:
-                return Seen(candidate, (answer_of(await self._api.status(candidate, job_id)),))
+                return Seen(candidate, (answer_of(await self.api.status(candidate, job_id)),))
             except NotFoundError:
                 continue
             except KubeezError:
@@ -155,8 +147,8 @@ class History:
     async def _wait_for_foreign(self, job_id: str, timeout: float, progress: Progress) -> Seen:
         started = anyio.current_time()
         seen = await self._foreign(job_id, None)
-        while not _settled(seen) and anyio.current_time() - started + self._pace < timeout:
-            await anyio.sleep(self._pace)
+        while not _settled(seen) and anyio.current_time() - started + self.pace < timeout:
+            await anyio.sleep(self.pace)
             seen = await self._foreign(job_id, seen.kind)
             await progress(anyio.current_time() - started, timeout, str(seen.answers[0].get("status")))
         return seen

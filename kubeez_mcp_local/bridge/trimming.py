@@ -6,6 +6,7 @@ import hashlib
 import secrets
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -32,12 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from kubeez_mcp_local.bridge.lasting import LastingUploads
-    from kubeez_mcp_local.bridge.lengths import Lengths
-    from kubeez_mcp_local.jobs.background import Background
+    from kubeez_mcp_local.bridge.files import Lengths, SharedWork
     from kubeez_mcp_local.jobs.outputs import Download, OutputStore
     from kubeez_mcp_local.media.inputs import Inputs
     from kubeez_mcp_local.media.trim import Trimmed
+    from kubeez_mcp_local.media.uploads import Uploads
     from kubeez_mcp_local.operations import Input
 
 
@@ -55,53 +55,33 @@ class Cut:
 
 
 @dataclass
-class _Flight:
-    """A cut under way; those who ask for the same one share it."""
-
-    landed: anyio.Event = field(default_factory=anyio.Event)
-    cut: Cut | None = None
-    error: KubeezError | None = None
-
-
 class Trimming:
     """Cuts videos. Costs nothing.
 
-    Args:
+    Attributes:
         inputs: Finds the video.
         uploads: Gives the cut a URL.
         lengths: Remembers how long it is.
         download: Fetches a remote video.
         outputs: Where cuts are kept.
-        background: Where a cut goes on that takes longer than a call may.
+        cuts: Where a cut goes on that takes longer than a call may.
         work_dir: Where a remote video lies meanwhile.
     """
 
-    def __init__(
-        self,
-        inputs: Inputs,
-        uploads: LastingUploads,
-        lengths: Lengths,
-        *,
-        download: Download,
-        outputs: OutputStore,
-        background: Background,
-        work_dir: Path,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._inputs = inputs
-        self._uploads = uploads
-        self._lengths = lengths
-        self._download = download
-        self._outputs = outputs
-        self._background = background
-        self._work_dir = work_dir
-        self._clock = clock
-        self._flights: dict[str, _Flight] = {}
+    inputs: Inputs
+    uploads: Uploads
+    lengths: Lengths
+    download: Download
+    outputs: OutputStore
+    cuts: SharedWork[Cut]
+    work_dir: Path
+    clock: Callable[[], float] = time.time
+    _done: dict[str, Cut] = field(default_factory=dict)
 
     async def trim(self, source: str, start_s: float, end_s: float, *, patience: float) -> Cut | None:
         """The cut from `start_s` to `end_s` seconds, or `None` if it is not done after `patience` seconds.
 
-        It goes on then; the same call again joins it.
+        It goes on then; the same call again joins it, and one that is done is not made again.
 
         Raises:
             TrimError: With the error name of the hosted server.
@@ -111,50 +91,38 @@ class Trimming:
         item = await self._source(source, start_s, end_s)
         what = item.sha256 if isinstance(item, LocalInput) else item.url
         key = hashlib.sha256(f"{what}\n{start_s:.6f}\n{end_s:.6f}".encode()).hexdigest()
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = _Flight()
-            self._background.start(self._fly, flight, item, start_s, end_s, key[:8])
+        done = self._done.get(key)
+        if done is not None and done.url is not None and await anyio.Path(done.trimmed.path).is_file():
+            return done
         with anyio.move_on_after(patience):
-            await flight.landed.wait()
-        if not flight.landed.is_set():
-            return None
-        if flight.error is not None or not await _still_there(flight):
-            self._flights.pop(key, None)
-        if flight.error is not None:
-            raise flight.error
-        return flight.cut
+            self._done[key] = await self.cuts.join(key, partial(self._explained, item, start_s, end_s, key[:8]))
+            return self._done[key]
+        return None
 
     async def _source(self, source: str, start_s: float, end_s: float) -> Input:
         if not source.strip():
             raise MissingSourceError("it is empty")
         check_range(start_s, end_s)
         try:
-            item = await self._inputs.resolve(source, argument="source_url")
+            item = await self.inputs.resolve(source, argument="source_url")
         except FileTooLargeError:
             raise SourceTooLargeError(None, MAX_SOURCE_BYTES) from None
         verify_media_kind("source_url", item.kind, ("video",))
         return item
 
-    async def _fly(self, flight: _Flight, item: Input, start_s: float, end_s: float, short: str) -> None:
+    async def _explained(self, item: Input, start_s: float, end_s: float, short: str) -> Cut:
         try:
-            flight.cut = await self._made(item, start_s, end_s, short)
+            return await self._made(item, start_s, end_s, short)
         except NotInstalledError as error:
-            flight.error = ProcessorUnavailableError(error.message, next_step=error.next_step)
-        except KubeezError as error:
-            flight.error = error
+            raise ProcessorUnavailableError(error.message, next_step=error.next_step) from None
         except OSError as error:
-            flight.error = SourceFetchFailedError(error.strerror or type(error).__name__)
-        finally:
-            if flight.cut is None and flight.error is None:
-                flight.error = SourceFetchFailedError("the work was interrupted")
-            flight.landed.set()
+            raise SourceFetchFailedError(error.strerror or type(error).__name__) from None
 
     async def _made(self, item: Input, start_s: float, end_s: float, short: str) -> Cut:
         if isinstance(item, LocalInput):
             return await self._cut(item, item.path.stem, start_s, end_s, short)
-        await anyio.Path(self._work_dir).mkdir(parents=True, exist_ok=True)
-        fetched = self._work_dir / f"{short}-{secrets.token_hex(4)}.source"
+        await anyio.Path(self.work_dir).mkdir(parents=True, exist_ok=True)
+        fetched = self.work_dir / f"{short}-{secrets.token_hex(4)}.source"
         try:
             await self._fetch(item.url, fetched)
             return await self._cut(fetched, "video", start_s, end_s, short)
@@ -165,14 +133,14 @@ class Trimming:
         from kubeez_mcp_local.rest.failures import TooLargeError
 
         try:
-            await self._download(url, target, max_bytes=MAX_SOURCE_BYTES)
+            await self.download(url, target, max_bytes=MAX_SOURCE_BYTES)
         except TooLargeError:
             raise SourceTooLargeError(None, MAX_SOURCE_BYTES) from None
         except KubeezError as error:
             raise SourceFetchFailedError(error.message) from None
 
     async def _cut(self, source: Path | LocalInput, stem: str, start_s: float, end_s: float, short: str) -> Cut:
-        folder = await anyio.to_thread.run_sync(self._outputs.folder_for, self._clock())
+        folder = await anyio.to_thread.run_sync(self.outputs.folder_for, self.clock())
         part = part_beside(folder / "x")
         try:
             trimmed = await trim(source, part, start_s, end_s)
@@ -182,12 +150,8 @@ class Trimming:
             part.unlink(missing_ok=True)
         trimmed = replace(trimmed, path=path)
         try:
-            url = await self._uploads.url_for(await anyio.to_thread.run_sync(describe, path, "source_url"))
+            url = await self.uploads.url_for(await anyio.to_thread.run_sync(describe, path, "source_url"))
         except KubeezError as error:  # the cut itself is there, and a path is as good as a URL here
             return Cut(trimmed, None, str(error))
-        self._lengths.note(url, trimmed.duration_s)
+        self.lengths.note(url, trimmed.duration_s)
         return Cut(trimmed, url)
-
-
-async def _still_there(flight: _Flight) -> bool:
-    return flight.cut is not None and flight.cut.url is not None and await anyio.Path(flight.cut.trimmed.path).is_file()

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from kubeez_mcp_local.bridge.lasting import Lasting
+from kubeez_mcp_local.bridge.files import SharedWork
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.failures import UnknownJobError
 from kubeez_mcp_local.jobs.outputs import NotAnOutputError, what_it_is
@@ -83,7 +83,7 @@ class Viewing:
         self._ledger = ledger
         self._api = api
         self._cache_dir = cache_dir
-        self._fetches: Lasting[Path] = Lasting(background)
+        self._fetches: SharedWork[Path] = SharedWork(background.start)
 
     async def view(self, output_id: str, *, max_bytes: int) -> View:
         """A preview of the output with this id; a job's id stands for its first output.

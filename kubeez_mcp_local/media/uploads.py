@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import anyio
 import anyio.to_thread
 from pydantic import BaseModel, ValidationError
 
 from kubeez_mcp_local.disk import replace_file
-from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.media.inputs import FileChangedError, Identity
 
 if TYPE_CHECKING:
@@ -25,6 +22,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int], None]
     """Called with bytes sent so far and bytes in all."""
+    Share = Callable[[str, Callable[[], Awaitable[str]]], Awaitable[str]]
     UploadFile = Callable[[LocalInput, BinaryIO, Progress], Awaitable[str]]
 
 logger = logging.getLogger(__name__)
@@ -41,16 +39,12 @@ class _Entry(BaseModel):
     uploaded_at: float
 
 
-@dataclass
-class _Flight:
-    """An upload under way, and how it failed if it did."""
-
-    landed: anyio.Event = field(default_factory=anyio.Event)
-    error: KubeezError | None = None
-
-
 def _ignore(_sent: int, _total: int) -> None:
     return None
+
+
+async def _alone(_key: str, work: Callable[[], Awaitable[str]]) -> str:
+    return await work()
 
 
 class Uploads:
@@ -62,6 +56,7 @@ class Uploads:
         account: Fingerprint of the account (never the key itself); entries of accounts do not mix.
         clock: Seconds since the epoch.
         max_age: Seconds after which a remembered URL is no longer used.
+        share: Lets concurrent callers share the work for one content.
     """
 
     def __init__(
@@ -72,47 +67,30 @@ class Uploads:
         *,
         clock: Callable[[], float] = time.time,
         max_age: float = MAX_AGE_SECONDS,
+        share: Share = _alone,
     ) -> None:
         self._upload = upload
         self._folder = cache_dir / hashlib.sha256(account.encode()).hexdigest()[:16]
         self._clock = clock
         self._max_age = max_age
-        self._flights: dict[str, _Flight] = {}
+        self._share = share
 
     async def url_for(self, local: LocalInput, on_progress: Progress = _ignore) -> str:
-        """The URL of this content: remembered, or from an upload that concurrent callers share.
-
-        Only the caller whose upload it is sees progress. When that caller is cancelled, another one takes over; when
-        the upload fails, all who wait get the same error.
+        """The URL of this content: remembered, or from an upload. Only whoever starts it sees progress.
 
         Raises:
             FileChangedError: It is not the file any more that was hashed, or was written to meanwhile.
             KubeezError: Whatever `upload` raises.
         """
-        while True:
-            flight = self._flights.get(local.sha256)
-            if flight is None:
-                return await self._lead(local, on_progress)
-            await flight.landed.wait()
-            if flight.error is not None:
-                raise flight.error
+        return await self._share(local.sha256, lambda: self._known_or_sent(local, on_progress))
 
     async def forget(self, url: str) -> bool:
         """Drop a URL that turned out to be gone, so that the next use uploads again. Whether it was known."""
         return await anyio.to_thread.run_sync(self._forget, url)
 
-    async def _lead(self, local: LocalInput, on_progress: Progress) -> str:
-        flight = self._flights[local.sha256] = _Flight()
-        try:
-            if (known := await anyio.to_thread.run_sync(self._known, local.sha256)) is not None:
-                return known
-            return await self._send(local, on_progress)
-        except KubeezError as error:
-            flight.error = error
-            raise
-        finally:
-            del self._flights[local.sha256]
-            flight.landed.set()
+    async def _known_or_sent(self, local: LocalInput, on_progress: Progress) -> str:
+        known = await anyio.to_thread.run_sync(self._known, local.sha256)
+        return await self._send(local, on_progress) if known is None else known
 
     async def _send(self, local: LocalInput, on_progress: Progress) -> str:
         with await anyio.to_thread.run_sync(local.open) as file:

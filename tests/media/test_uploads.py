@@ -3,14 +3,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 import pytest
 
+from kubeez_mcp_local.bridge.files import SharedWork
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs.background import Background
 from kubeez_mcp_local.media.inputs import FileChangedError, LocalInput, describe
 from kubeez_mcp_local.media.uploads import Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
     from typing import BinaryIO
 
@@ -98,12 +101,19 @@ async def test_accounts_do_not_share(
     assert [path.parent.parent for path in entries_in(tmp_path)] == [tmp_path / "cache"] * 2
 
 
-async def test_concurrent_callers_share_one_upload(uploads: Uploads, api: Api, picture: LocalInput) -> None:
+@pytest.fixture
+async def shared(api: Api, clock: Clock, tmp_path: Path) -> AsyncIterator[Uploads]:
+    async with Background() as background:
+        work: SharedWork[str] = SharedWork(background.start)
+        yield Uploads(api.upload, tmp_path / "cache", "account-1", clock=clock, share=work.join)
+
+
+async def test_concurrent_callers_share_one_upload(shared: Uploads, api: Api, picture: LocalInput) -> None:
     api.gate = anyio.Event()
     urls: list[str] = []
 
     async def call() -> None:
-        urls.append(await uploads.url_for(picture))
+        urls.append(await shared.url_for(picture))
 
     async with anyio.create_task_group() as tasks:
         for _ in range(20):
@@ -113,14 +123,14 @@ async def test_concurrent_callers_share_one_upload(uploads: Uploads, api: Api, p
     assert urls == ["https://media.example.com/1"] * 20
 
 
-async def test_when_the_uploading_caller_is_cancelled_another_takes_over(
-    uploads: Uploads, api: Api, picture: LocalInput
+async def test_an_upload_goes_on_when_the_caller_who_began_it_is_cancelled(
+    shared: Uploads, api: Api, picture: LocalInput
 ) -> None:
     api.gate = anyio.Event()
     urls: list[str] = []
 
     async def call() -> None:
-        urls.append(await uploads.url_for(picture))
+        urls.append(await shared.url_for(picture))
 
     async with anyio.create_task_group() as patient:
         async with anyio.create_task_group() as impatient:
@@ -130,18 +140,19 @@ async def test_when_the_uploading_caller_is_cancelled_another_takes_over(
             await anyio.wait_all_tasks_blocked()
             impatient.cancel_scope.cancel()
         api.gate.set()
-    assert urls == ["https://media.example.com/2"]
+    assert urls == ["https://media.example.com/1"]
+    assert len(api.sent) == 1
 
 
 async def test_a_failure_reaches_all_who_wait_and_is_not_remembered(
-    uploads: Uploads, api: Api, picture: LocalInput
+    shared: Uploads, api: Api, picture: LocalInput
 ) -> None:
     api.gate, api.fail = anyio.Event(), True
     failures: list[KubeezError] = []
 
     async def call() -> None:
         try:
-            await uploads.url_for(picture)
+            await shared.url_for(picture)
         except KubeezError as error:
             failures.append(error)
 
@@ -154,7 +165,28 @@ async def test_a_failure_reaches_all_who_wait_and_is_not_remembered(
     assert len(failures) == 3
     assert len(api.sent) == 1
     api.fail = False
-    assert await uploads.url_for(picture) == "https://media.example.com/2"
+    assert await shared.url_for(picture) == "https://media.example.com/2"
+
+
+async def test_an_end_that_nobody_waited_for_is_told_to_the_next_who_asks() -> None:
+    began = 0
+
+    async def fail() -> str:
+        nonlocal began
+        began += 1
+        await anyio.lowlevel.checkpoint()
+        raise KubeezError("The disk is full.")
+
+    async with Background() as background:
+        work: SharedWork[str] = SharedWork(background.start, keep=True)
+        with anyio.CancelScope() as impatient:
+            impatient.cancel()
+            await work.join("a", fail)
+        await anyio.wait_all_tasks_blocked()
+        for expected in (1, 2):
+            with pytest.raises(KubeezError, match="disk is full"):
+                await work.join("a", fail)
+            assert began == expected
 
 
 async def test_progress_is_passed_on(uploads: Uploads, picture: LocalInput) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from kubeez_mcp_local.bridge.api import keep_persona
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import ToolSpec, described, tool
 from kubeez_mcp_local.mcp_server.results import JobResult, PersonaResult
@@ -85,5 +86,6 @@ async def generate_music_persona(
     style: Annotated[str, Field(description="Style tags.")] = "",
 ) -> PersonaResult:
     """Keep the voice of a finished song under a name; pass the persona_id to generate_music. Free, answers at once."""
-    persona_id = await call.bridge.personas.keep(song_id, name, description, style or None)
+    bridge = call.bridge
+    persona_id = await keep_persona(bridge.api, bridge.contract, song_id, name, description, style or None)
     return PersonaResult(mode=call.mode, persona_id=persona_id, next_step="Pass it to generate_music as persona_id.")

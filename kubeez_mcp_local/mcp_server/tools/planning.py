@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from kubeez_mcp_local.bridge.api import told_price
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
 from kubeez_mcp_local.mcp_server.resources import skill_text
@@ -208,7 +209,7 @@ async def estimate(
     )
     quote = price(await call.bridge.catalogue.listing(), described)
     if quote.credits is None and not quote.lacks_length:
-        told = await call.bridge.api_prices.of(described)
+        told = await told_price(call.bridge.api, call.bridge.contract, described)
         quote = (
             replace(quote, credits=told.credits, breakdown=(told,), note="The API's own estimate.") if told else quote
         )
