@@ -49,7 +49,7 @@ MOST_FILES = {
     "planning": 3,
     "cookbook": 16,
     "runs": 6,
-    "mcp_server": 18,
+    "mcp_server": 17,
     "sandbox": 13,
     "web": 3,
     "cli": 35,

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.jobs.consent import Answer, SpendQuestion
     from kubeez_mcp_local.jobs.proof import OpenQuestion
-    from kubeez_mcp_local.mcp_server.inventory import ToolSpec
     from kubeez_mcp_local.mcp_server.prompts import Recipes
     from kubeez_mcp_local.runs.active import ActiveRuns
 
@@ -234,20 +233,20 @@ class TookTooLongError(KubeezError):
 
     code = "took_too_long"
 
-    def __init__(self, spec: ToolSpec, seconds: float) -> None:
+    def __init__(self, tool: str, seconds: float, *, spends: bool) -> None:
         step = "Call again with the same arguments; uploads and requests that have left go on meanwhile."
-        if spec.spends:
+        if spends:
             step += " If the job was accepted, the repeat returns it and pays nothing."
         super().__init__(
-            f"{spec.name} was not done after {seconds:g} seconds; the API or the network is slow.",
+            f"{tool} was not done after {seconds:g} seconds; the API or the network is slow.",
             next_step=step,
-            spent=None if spec.spends else False,
+            spent=None if spends else False,
             retry_safe=True,
         )
 
 
-async def timely(spec: ToolSpec, work: Awaitable[T], *, seconds: float | None = None) -> T:
-    """The result of `work`, a call of `spec`, which may take `seconds` or else `LONGEST_CALL`.
+async def timely(tool: str, work: Awaitable[T], *, spends: bool, seconds: float | None = None) -> T:
+    """The result of `work`, a call of `tool`, which may take `seconds` or else `LONGEST_CALL`.
 
     Raises:
         TookTooLongError: It was not done in time, and was cancelled.
@@ -259,7 +258,7 @@ async def timely(spec: ToolSpec, work: Awaitable[T], *, seconds: float | None = 
             return await work
         finally:
             _scope.reset(before)
-    raise TookTooLongError(spec, limit)
+    raise TookTooLongError(tool, limit, spends=spends)
 
 
 @contextmanager

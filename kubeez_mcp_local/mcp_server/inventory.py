@@ -1,20 +1,46 @@
-"""What a tool is, described once; toolsets, read-only mode and documentation are filters over this inventory."""
+"""What a tool is, described once; and from that description how it is listed, checked and called.
+
+Toolsets, read-only mode and documentation are filters over this inventory. The schemas are flat, small, and free of
+nullable unions, and describe every parameter: some hosts drop or refuse `$ref`, `anyOf [X, null]` and `title`, and
+every conversation pays for the bytes (reference: limits of the clients measured in 2026).
+"""
 
 from __future__ import annotations
 
+import difflib
 import inspect
+import logging
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from mcp import MCPError
+from mcp.types import INVALID_PARAMS, CallToolResult, InputRequiredResult, Tool, ToolAnnotations
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from kubeez_mcp_local.catalogue.checks import verify_characters
+from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
+from kubeez_mcp_local.jobs.failures import LedgerError
+from kubeez_mcp_local.mcp_server.answers import answer, refusal
+from kubeez_mcp_local.mcp_server.call import QuestionPendingError, TookTooLongError, timely
+from kubeez_mcp_local.mcp_server.shaping import cost_so_far
+from kubeez_mcp_local.text import LONGEST_NAME, cut, on_one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from kubeez_mcp_local.mcp_server.call import Call
     from kubeez_mcp_local.mcp_server.results import Result
     from kubeez_mcp_local.settings import Settings
 
 Effect = Literal["read", "write", "spend", "delete"]
 Handler = Callable[..., Awaitable[Any]]
+_EMPTY: tuple[object, ...] = (None, "", [], {}, False)
+"""Defaults that go without saying."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -113,3 +139,223 @@ def selected(tools: Iterable[ToolSpec], settings: Settings) -> tuple[ToolSpec, .
         return in_toolset and not (settings.read_only and spec.effect != "read")
 
     return tuple(spec for spec in tools if offered(spec))
+
+
+class ToolCrashedError(KubeezError):
+    """A tool failed in a way nobody foresaw. What it said stays in the log, it may hold anything."""
+
+    code = "internal_error"
+
+    def __init__(self, spec: ToolSpec) -> None:
+        super().__init__(
+            f"{spec.name} failed inside this server; the log on stderr has the details.",
+            next_step="Please report it. Other tools go on working.",
+            spent=None if spec.spends else False,
+        )
+
+
+class BoundTool:
+    """One tool of the inventory, ready to be listed and called. Its models are built on first use."""
+
+    def __init__(self, spec: ToolSpec) -> None:
+        self.spec = spec
+
+    @cached_property
+    def _arguments(self) -> type[BaseModel]:
+        return arguments_model(self.spec.arguments(), self.spec.name)
+
+    @cached_property
+    def listing(self) -> Tool:
+        """The tool as published in `tools/list`."""
+        effect = self.spec.effect
+        return Tool(
+            name=self.spec.name,
+            title=self.spec.title,
+            description=self.spec.description,
+            input_schema=input_schema(self._arguments),
+            output_schema=output_schema(self.spec.result, self.spec.result.published),
+            annotations=ToolAnnotations(
+                read_only_hint=effect == "read",
+                destructive_hint=effect == "delete",
+                idempotent_hint=effect == "read" or None,  # false is the default and need not be paid for
+                open_world_hint=self.spec.remote,
+            ),
+        )
+
+    def checked(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """`arguments` with types and limits checked and defaults filled in.
+
+        A null counts as left out where an argument may be: hosts with strict schemas send one for each that is unused.
+
+        Raises:
+            InvalidArgumentError: Names the argument and what is allowed.
+        """
+        fields = self._arguments.model_fields
+        given = {
+            name: value
+            for name, value in arguments.items()
+            if value is not None or name not in fields or fields[name].is_required()
+        }
+        for name, value in given.items():
+            verify_characters(name, value)
+        try:
+            model = self._arguments.model_validate(given)
+        except ValidationError as error:
+            raise self._explain(error) from None
+        return {name: getattr(model, name) for name in type(model).model_fields}
+
+    async def run(self, call: Call, arguments: dict[str, Any]) -> CallToolResult:
+        """Check, call the handler, shape the answer; anticipated failures become explained refusals.
+
+        Raises:
+            QuestionPendingError: The client has to ask its user and call again.
+        """
+        try:
+            result = await timely(
+                self.spec.name, self.spec.handler(call, **self.checked(arguments)), spends=self.spec.spends
+            )
+        except KubeezError as error:
+            return await self._refused(call, error)
+        except (QuestionPendingError, MCPError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the last stop: a crash must not end the conversation
+            log.error("%s crashed: %s\n%s", self.spec.name, type(error).__name__, _frames(error))  # noqa: TRY400
+            return await self._refused(call, ToolCrashedError(self.spec))
+        return answer(result, call.blocks)
+
+    async def _refused(self, call: Call, error: KubeezError) -> CallToolResult:
+        """The explanation; of a paid tool with what is left of the day, unless the ledger may take long to tell."""
+        slow = isinstance(error, LedgerError | TookTooLongError)
+        return refusal(error, call.mode, await cost_so_far(call) if self.spec.spends and not slow else None)
+
+    def _explain(self, error: ValidationError) -> InvalidArgumentError:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        known = list(self._arguments.model_fields)
+        if first["type"] == "extra_forbidden" and len(first["loc"]) > 1:
+            argument, unknown = str(first["loc"][0]), first["loc"][-1]
+            return InvalidArgumentError(argument, f"has an entry with {unknown!r}, which nothing would come of.")
+        if first["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            allowed = ", ".join(known) or "none"
+            return InvalidArgumentError(
+                name, f"{self.spec.name} has no such argument.{meant}", next_step=f"Allowed: {allowed}."
+            )
+        if first["type"] == "missing":
+            return InvalidArgumentError(name, "is required.", next_step=f"Call {self.spec.name} again with it.")
+        reason = first["msg"].removeprefix("Value error, ")
+        return InvalidArgumentError(name, f"{cut(repr(first.get('input')), LONGEST_NAME)} {_lower(reason)}.")
+
+
+class Toolbox:
+    """All tools on offer, by name.
+
+    Args:
+        specs: The selected part of the inventory, in the order in which it is listed.
+        inventory: All of it, to tell what the settings leave out from what does not exist.
+    """
+
+    def __init__(self, specs: Iterable[ToolSpec], inventory: Iterable[ToolSpec] = ()) -> None:
+        self._tools = {spec.name: BoundTool(spec) for spec in specs}
+        self._known = {name for spec in inventory for name in (spec.name, *spec.aliases)}
+        self._aliases = {alias: tool for tool in self._tools.values() for alias in tool.spec.aliases}
+
+    def listing(self) -> list[Tool]:
+        """Every tool as published; older names are accepted but not listed."""
+        return [tool.listing for tool in self._tools.values()]
+
+    async def call(self, call: Call, name: str, arguments: dict[str, Any]) -> CallToolResult | InputRequiredResult:
+        """Run the tool `name`.
+
+        Raises:
+            MCPError: There is no such tool on offer.
+        """
+        tool = self._tools.get(name) or self._aliases.get(name)
+        if tool is None:
+            raise MCPError(code=INVALID_PARAMS, message=self._unknown(name))
+        try:
+            return await tool.run(call, arguments)
+        except QuestionPendingError as pending:
+            return pending.result
+
+    def _unknown(self, name: str) -> str:
+        named = on_one_line(name, LONGEST_NAME)
+        if name in self._known:
+            return f"Unknown tool: {named}. The user's settings leave it out: KUBEEZ_TOOLSETS or KUBEEZ_READ_ONLY."
+        near = difflib.get_close_matches(name, self._tools, n=1)
+        return f"Unknown tool: {named}." + (f" Did you mean {near[0]}?" if near else "")
+
+
+def _frames(error: BaseException) -> str:
+    """Where it happened, without what the exception says: that may quote a prompt."""
+    return "".join(traceback.format_tb(error.__traceback__))
+
+
+def _lower(reason: str) -> str:
+    return "is refused: " + reason[:1].lower() + reason[1:]
+
+
+def arguments_model(parameters: Iterable[inspect.Parameter], name: str) -> type[BaseModel]:
+    """A model of these arguments, which refuses any other."""
+    fields: dict[str, Any] = {
+        parameter.name: (parameter.annotation, ... if parameter.default is parameter.empty else parameter.default)
+        for parameter in parameters
+    }
+    return create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def input_schema(arguments: type[BaseModel]) -> dict[str, Any]:
+    """The flat schema of `arguments`, as published in `tools/list`."""
+    schema = arguments.model_json_schema()
+    definitions = schema.pop("$defs", {})
+    properties = {name: _flat(prop, definitions) for name, prop in schema.get("properties", {}).items()}
+    published: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
+    if schema.get("required"):
+        published["required"] = schema["required"]
+    return published
+
+
+def output_schema(result: type[BaseModel], published: Collection[str] = ()) -> dict[str, Any]:
+    """The schema of a structured result: its top-level fields and their types; only those in `published`, if given.
+
+    Absent values are left out of results rather than sent as null, so no field is nullable.
+    """
+    schema = result.model_json_schema(mode="serialization")
+    definitions = schema.get("$defs", {})
+    named = {name: prop for name, prop in schema.get("properties", {}).items() if not published or name in published}
+    properties = {"mode": {"type": "string"}} | {
+        name: _outline(_flat(prop, definitions)) for name, prop in named.items()
+    }
+    return {"type": "object", "properties": properties, "required": ["mode"]}
+
+
+def _flat(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """`node` with references resolved, titles and empty defaults dropped, and `X | None` reduced to `X`."""
+    if "$ref" in node:
+        target = definitions[node["$ref"].removeprefix("#/$defs/")]
+        node = {**target, **{key: value for key, value in node.items() if key != "$ref"}}
+    choices = [choice for choice in node.get("anyOf", []) if choice.get("type") != "null"]
+    if len(choices) == 1:
+        node = {**choices[0], **{key: value for key, value in node.items() if key != "anyOf"}}
+        if "$ref" in node:
+            return _flat(node, definitions)
+    flat = {key: value for key, value in node.items() if key not in ("title", "$defs")}
+    if flat.get("default") in _EMPTY:
+        flat.pop("default", None)
+    if flat.get("additionalProperties") is True:
+        del flat["additionalProperties"]
+    if isinstance(flat.get("items"), dict):
+        flat["items"] = _flat(flat["items"], definitions)
+    if isinstance(flat.get("properties"), dict):
+        flat["properties"] = {name: _flat(prop, definitions) for name, prop in flat["properties"].items()}
+    return flat
+
+
+def _outline(node: dict[str, Any]) -> dict[str, Any]:
+    """Only the type of `node`, one level deep."""
+    kind = node.get("type")
+    if kind == "array":
+        items = node.get("items", {}).get("type")
+        return {"type": "array", "items": {"type": items}} if items else {"type": "array"}
+    return {"type": kind} if kind else {}

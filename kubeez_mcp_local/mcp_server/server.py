@@ -11,9 +11,8 @@ from mcp.server.subscriptions import InMemorySubscriptionBus, PromptsListChanged
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from kubeez_mcp_local import __version__
-from kubeez_mcp_local.mcp_server.binding import Toolbox
 from kubeez_mcp_local.mcp_server.call import Call
-from kubeez_mcp_local.mcp_server.inventory import selected
+from kubeez_mcp_local.mcp_server.inventory import Toolbox, selected
 from kubeez_mcp_local.mcp_server.prompts import Prompts, Recipes
 from kubeez_mcp_local.mcp_server.resources import Resources, SkillsOverMcp
 from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS

@@ -12,8 +12,6 @@ from PIL import Image
 from kubeez_mcp_local.mcp_server import call as one_call
 from kubeez_mcp_local.mcp_server.call import TookTooLongError, timely, while_a_person_decides
 from kubeez_mcp_local.mcp_server.tools import files, jobs
-from kubeez_mcp_local.mcp_server.tools.files import upload_media
-from kubeez_mcp_local.mcp_server.tools.paid import paid_tools
 from tests.mcp_server.driving import call, made, picture
 
 if TYPE_CHECKING:
@@ -25,15 +23,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-GENERATE_MEDIA = paid_tools()[0]
-
 
 async def test_a_call_that_hangs_is_ended_and_explained() -> None:
     with pytest.raises(TookTooLongError) as caught:
-        await timely(upload_media, anyio.sleep_forever(), seconds=0.02)
+        await timely("upload_media", anyio.sleep_forever(), spends=False, seconds=0.02)
     assert (caught.value.spent, caught.value.retry_safe) == (False, True)
     with pytest.raises(TookTooLongError) as caught:
-        await timely(GENERATE_MEDIA, anyio.sleep_forever(), seconds=0.02)
+        await timely("generate_media", anyio.sleep_forever(), spends=True, seconds=0.02)
     assert caught.value.spent is None
     assert "pays nothing" in caught.value.next_step
 
@@ -48,9 +44,9 @@ async def test_the_time_in_which_a_person_decides_does_not_count() -> None:
         await ask()
         await anyio.sleep_forever()
 
-    assert await timely(GENERATE_MEDIA, ask(), seconds=0.05) == "yes"
+    assert await timely("generate_media", ask(), spends=True, seconds=0.05) == "yes"
     with pytest.raises(TookTooLongError):
-        await timely(GENERATE_MEDIA, ask_and_hang(), seconds=0.05)
+        await timely("generate_media", ask_and_hang(), spends=True, seconds=0.05)
 
 
 def test_waits_within_a_call_end_before_the_call_does() -> None:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kubeez_mcp_local.mcp_server.binding import BoundTool
-from kubeez_mcp_local.mcp_server.inventory import ToolSpec, selected
+from kubeez_mcp_local.mcp_server.inventory import BoundTool, ToolSpec, selected
 from kubeez_mcp_local.mcp_server.server import instructions
 from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 from kubeez_mcp_local.operations import routes

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from kubeez_mcp_local.mcp_server.binding import arguments_model, input_schema, output_schema
+from kubeez_mcp_local.mcp_server.inventory import arguments_model, input_schema, output_schema
 
 
 class Inner(BaseModel):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.mcp_server.binding import BoundTool
+from kubeez_mcp_local.mcp_server.inventory import BoundTool
 from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 
 if TYPE_CHECKING:
