@@ -123,12 +123,10 @@ def show(options: Options, asked: Asked, prompt: bool, as_json: bool) -> None:
 
 async def _prompt(settings: Settings, asked: Asked) -> str:
     from kubeez_mcp_local.bridge import Bridge
-    from kubeez_mcp_local.cookbook.arguments import check_arguments, table_reader
     from kubeez_mcp_local.mcp_server.prompts import Recipes
 
     async with Bridge(settings) as bridge:
-        values = check_arguments(asked.recipe.front, asked.given, read_table=table_reader(bridge.settings.input_dirs))
-        return await Recipes(settings).rendered(bridge, asked.recipe, values)
+        return await Recipes(settings).rendered(bridge, asked.recipe, asked.given)
 
 
 def _facts(recipe: Recipe) -> dict[str, Any]:

@@ -32,8 +32,8 @@ MAX_COLUMNS = 100
 MAX_CELL = 4_000
 
 
-class TableProblem(Exception):  # noqa: N818 - becomes an InvalidArgumentError that names the argument
-    """Why a table cannot be used."""
+class UnfitValueError(Exception):
+    """Why a value cannot be used; becomes an error that names its argument."""
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -43,42 +43,42 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         path: A file the caller has already allowed (see the path guard of `media/`); at most 4 MB, UTF-8.
 
     Raises:
-        TableProblem: Missing, too large, not UTF-8, or not a table.
+        UnfitValueError: Missing, too large, not UTF-8, or not a table.
     """
     try:
         with open_exactly(path) as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise TableProblem(f"{path} cannot be read: {error.strerror}") from None
+        raise UnfitValueError(f"{path} cannot be read: {error.strerror}") from None
     if len(data) > MAX_BYTES:
-        raise TableProblem(f"{path.name} is larger than {MAX_BYTES // 1024 // 1024} MB")
+        raise UnfitValueError(f"{path.name} is larger than {MAX_BYTES // 1024 // 1024} MB")
     try:
         return parse_csv(data.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        raise TableProblem(f"{path.name} is not UTF-8 text; save it as CSV UTF-8") from None
+        raise UnfitValueError(f"{path.name} is not UTF-8 text; save it as CSV UTF-8") from None
 
 
 def parse_csv(text: str) -> list[dict[str, str]]:
     """Rows of CSV text by column name; commas, semicolons or tabs; empty lines are left out.
 
     Raises:
-        TableProblem: No rows, a nameless or repeated column, a ragged row, or too much of anything.
+        UnfitValueError: No rows, a nameless or repeated column, a ragged row, or too much of anything.
     """
     first = text.lstrip().split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
     try:
         lines = [row for row in csv.reader(io.StringIO(text.strip(), newline=""), delimiter=delimiter) if any(row)]
     except csv.Error as error:
-        raise TableProblem(f"is not CSV: {error}") from None
+        raise UnfitValueError(f"is not CSV: {error}") from None
     if len(lines) < 2:
-        raise TableProblem("holds no rows below the line of column names")
+        raise UnfitValueError("holds no rows below the line of column names")
     columns = [_column(name) for name in lines[0]]
     if "" in columns or len(set(columns)) < len(columns):
-        raise TableProblem(f"needs a different name for each column; it has: {', '.join(lines[0])[:200]}")
+        raise UnfitValueError(f"needs a different name for each column; it has: {', '.join(lines[0])[:200]}")
     rows = []
     for number, cells in enumerate(lines[1:], start=1):
         if len(cells) > len(columns):
-            raise TableProblem(
+            raise UnfitValueError(
                 f"row {number} has {len(cells)} cells for {len(columns)} columns; quote text with commas"
             )
         padded = [*cells, *[""] * (len(columns) - len(cells))]
@@ -90,10 +90,10 @@ def rows_of(value: Any) -> list[dict[str, str]]:
     """Rows given as a list of objects.
 
     Raises:
-        TableProblem: Something else was given.
+        UnfitValueError: Something else was given.
     """
     if not isinstance(value, list) or not value or not all(isinstance(row, dict) for row in value):
-        raise TableProblem("must be CSV text, the path of a CSV file, or a list of objects")
+        raise UnfitValueError("must be CSV text, the path of a CSV file, or a list of objects")
     return _within_limits([{_column(str(key)): str(cell) for key, cell in row.items()} for row in value])
 
 
@@ -104,20 +104,20 @@ def _column(name: str) -> str:
 
 def _within_limits(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     if len(rows) > MAX_ROWS:
-        raise TableProblem(f"holds {len(rows):,} rows; at most {MAX_ROWS:,} are allowed")
+        raise UnfitValueError(f"holds {len(rows):,} rows; at most {MAX_ROWS:,} are allowed")
     if len(rows[0]) > MAX_COLUMNS:
-        raise TableProblem(f"holds {len(rows[0])} columns; at most {MAX_COLUMNS} are allowed")
+        raise UnfitValueError(f"holds {len(rows[0])} columns; at most {MAX_COLUMNS} are allowed")
     for number, row in enumerate(rows, start=1):
         for column, cell in row.items():
             if len(cell) > MAX_CELL or "\x00" in cell:
-                raise TableProblem(f"row {number}, column {column}: at most {MAX_CELL:,} characters and no NUL")
+                raise UnfitValueError(f"row {number}, column {column}: at most {MAX_CELL:,} characters and no NUL")
     return rows
 
 
 def table_reader(folders: Sequence[Path]) -> Callable[[str, str], Table]:
     """Reads CSV files that lie in `folders`; blocking.
 
-    It raises `TableProblem` or, for a path that is not allowed, `InvalidArgumentError`.
+    It raises `UnfitValueError` or, for a path that is not allowed, `InvalidArgumentError`.
     """
     from kubeez_mcp_local.media.path_guard import PathGuard
 
@@ -135,10 +135,6 @@ MAX_COMPLETIONS = 100
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _RATIO = re.compile(r"(?:\d{1,2}:\d{1,2}|auto)\Z")
-
-
-class _Misfit(Exception):  # noqa: N818 - becomes an InvalidArgumentError or a RecipeError, with the argument's name
-    pass
 
 
 def check_arguments(
@@ -172,8 +168,8 @@ def check_arguments(
             continue
         try:
             values[name] = _typed(name, argument, value, read_table)
-        except _Misfit as misfitting:
-            raise InvalidArgumentError(name, str(misfitting)) from None
+        except UnfitValueError as unfit:
+            raise InvalidArgumentError(name, str(unfit)) from None
     return values
 
 
@@ -181,8 +177,8 @@ def misfit(argument: Argument, value: Any) -> str | None:
     """Why `value` is not one that `argument` allows, or `None` when it is."""
     try:
         _typed("value", argument, value, None)
-    except _Misfit as misfitting:
-        return str(misfitting)
+    except UnfitValueError as unfit:
+        return str(unfit)
     return None
 
 
@@ -246,13 +242,13 @@ def _typed(name: str, argument: Argument, value: Any, read_table: Callable[[str,
 
 def _text(argument: Argument, value: Any) -> str:
     if not isinstance(value, (str, int, float, bool)):
-        raise _Misfit(f"must be text, not {type(value).__name__}")
+        raise UnfitValueError(f"must be text, not {type(value).__name__}")
     text = as_text(value)
     if argument.type in ("model", "voice", "path") and any(ord(char) < 32 for char in text):
-        raise _Misfit("must be one line without control characters")
+        raise UnfitValueError("must be one line without control characters")
     limit = argument.max_length or MAX_TEXT
     if len(text) > limit:
-        raise _Misfit(f"has {len(text):,} characters; at most {limit:,} are allowed")
+        raise UnfitValueError(f"has {len(text):,} characters; at most {limit:,} are allowed")
     return text
 
 
@@ -263,7 +259,7 @@ def _integer(value: Any) -> int:
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise _Misfit(f"must be a whole number, not {_brief(value)}")
+    raise UnfitValueError(f"must be a whole number, not {_brief(value)}")
 
 
 def _number(value: Any) -> float:
@@ -273,7 +269,7 @@ def _number(value: Any) -> float:
     elif isinstance(value, str) and re.fullmatch(r"\s*[-+]?(\d{1,15}(\.\d{0,12})?|\.\d{1,12})\s*", value):
         number = float(value)
     if not math.isfinite(number):
-        raise _Misfit(f"must be a number, not {_brief(value)}")
+        raise UnfitValueError(f"must be a number, not {_brief(value)}")
     return number
 
 
@@ -281,13 +277,13 @@ def _boolean(value: Any) -> bool:
     word = str(value).strip().lower()
     if word in _TRUE | _FALSE:
         return word in _TRUE
-    raise _Misfit(f"must be true or false, not {_brief(value)}")
+    raise UnfitValueError(f"must be true or false, not {_brief(value)}")
 
 
 def _ratio(argument: Argument, value: Any) -> str:
     text = _text(argument, value).strip()
     if not _RATIO.match(text) and not argument.choices:
-        raise _Misfit(f"must be an aspect ratio such as 1:1 or 16:9, not {_brief(value)}")
+        raise UnfitValueError(f"must be an aspect ratio such as 1:1 or 16:9, not {_brief(value)}")
     return text
 
 
@@ -298,7 +294,7 @@ def _entries(argument: Argument, value: Any) -> list[str]:
     elif isinstance(value, (list, tuple)):
         parts = [str(part).strip() for part in value]
     else:
-        raise _Misfit(f"must be a list, or text with commas between the entries, not {type(value).__name__}")
+        raise UnfitValueError(f"must be a list, or text with commas between the entries, not {type(value).__name__}")
     entries = [_text(argument, part) for part in parts if part]
     for entry in entries:
         _check_choice(argument, entry)
@@ -308,17 +304,14 @@ def _entries(argument: Argument, value: Any) -> list[str]:
 
 def _table(name: str, argument: Argument, value: Any, read_table: Callable[[str, str], Table] | None) -> Table:
 
-    try:
-        if not isinstance(value, str):
-            rows = rows_of(value)
-        elif "\n" in value.strip():
-            rows = parse_csv(value)
-        elif read_table is None:
-            raise _Misfit("must be CSV text here, with the column names on its first line")
-        else:
-            rows = read_table(name, value)
-    except TableProblem as problem:
-        raise _Misfit(str(problem)) from None
+    if not isinstance(value, str):
+        rows = rows_of(value)
+    elif "\n" in value.strip():
+        rows = parse_csv(value)
+    elif read_table is None:
+        raise UnfitValueError("must be CSV text here, with the column names on its first line")
+    else:
+        rows = read_table(name, value)
     _check_size(argument, len(rows), "has", unit=" rows")
     return rows
 
@@ -326,15 +319,15 @@ def _table(name: str, argument: Argument, value: Any, read_table: Callable[[str,
 def _check_choice(argument: Argument, value: Any) -> None:
     if argument.choices and as_text(value) not in map(as_text, argument.choices):
         allowed = [as_text(choice) for choice in argument.choices]
-        raise _Misfit(f"is {_brief(value)}; allowed: {', '.join(allowed)}.{near(as_text(value), allowed)}")
+        raise UnfitValueError(f"is {_brief(value)}; allowed: {', '.join(allowed)}.{near(as_text(value), allowed)}")
 
 
 def _check_size(argument: Argument, size: float, verb: str, *, unit: str = "", default_maximum: float = 1e12) -> None:
     maximum = default_maximum if argument.maximum is None else argument.maximum
     if argument.minimum is not None and size < argument.minimum:
-        raise _Misfit(f"{verb} {size:g}{unit}; at least {argument.minimum:g} needed")
+        raise UnfitValueError(f"{verb} {size:g}{unit}; at least {argument.minimum:g} needed")
     if size > maximum:
-        raise _Misfit(f"{verb} {size:g}{unit}; at most {maximum:g} allowed")
+        raise UnfitValueError(f"{verb} {size:g}{unit}; at most {maximum:g} allowed")
 
 
 def as_text(value: Any) -> str:

@@ -24,7 +24,7 @@ from kubeez_mcp_local.cookbook.steps import (
 from kubeez_mcp_local.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
     from kubeez_mcp_local.cookbook.format import Expect, Recipe
@@ -148,6 +148,14 @@ def sample_arguments(recipe: Recipe, samples: Callable[[str], str] | None = None
         samples: Turns `sample:image` and the like into the path of a ready file.
     """
     return check_arguments(recipe.front, example_values(recipe, samples))
+
+
+def with_examples(recipe: Recipe, given: Mapping[str, Any], samples: Callable[[str], str]) -> dict[str, Any]:
+    """`given`, with the recipe's own examples for what is required and missing, or for all where nothing was given."""
+    examples = example_values(recipe, samples)
+    wanted = {name for name, argument in recipe.arguments.items() if argument.required or not given}
+    missing = {name for name in wanted if given.get(name) in (None, "", [])}
+    return {**given, **{name: value for name, value in examples.items() if name in missing}}
 
 
 def example_values(recipe: Recipe, samples: Callable[[str], str] | None = None) -> dict[str, Any]:

@@ -55,7 +55,7 @@ _INTEGER = re.compile(r"[-+]?[0-9]{1,18}\Z")
 _FRACTION = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,3})?\Z")
 
 
-class YamlProblem(Exception):  # noqa: N818 - not an error for users: the caller turns it into a RecipeError
+class YamlError(Exception):
     """What cannot be read, and the line (from 1) within the text given."""
 
     def __init__(self, line: int, field: FieldPath, reason: str) -> None:
@@ -102,42 +102,42 @@ class _Reader:
         if isinstance(event, DocumentEndEvent):
             event = self.next()
         if not isinstance(event, StreamEndEvent):
-            raise YamlProblem(_line(event), (), "the front matter holds more than one YAML document")
+            raise YamlError(_line(event), (), "the front matter holds more than one YAML document")
         return value
 
     def value(self, event: Any, path: FieldPath) -> Any:
         self.values += 1
         if self.values > MAX_VALUES:
-            raise YamlProblem(_line(event), path, f"more than {MAX_VALUES:,} values")
+            raise YamlError(_line(event), path, f"more than {MAX_VALUES:,} values")
         kind = type(event)
         if kind is AliasEvent or event.anchor is not None:
-            raise YamlProblem(_line(event), path, "YAML anchors (&) and aliases (*) are not allowed; write it out")
+            raise YamlError(_line(event), path, "YAML anchors (&) and aliases (*) are not allowed; write it out")
         if event.tag is not None:
-            raise YamlProblem(_line(event), path, f"YAML tags such as {event.tag!r} are not allowed")
+            raise YamlError(_line(event), path, f"YAML tags such as {event.tag!r} are not allowed")
         if kind is ScalarEvent:
             self.check_characters(event, path)
             return plain(event.value) if event.implicit[0] else event.value
         if len(path) >= MAX_DEPTH:
-            raise YamlProblem(_line(event), path, f"nested more than {MAX_DEPTH} levels deep")
+            raise YamlError(_line(event), path, f"nested more than {MAX_DEPTH} levels deep")
         return self.mapping(path) if kind is MappingStartEvent else self.sequence(path)
 
     def mapping(self, path: FieldPath) -> dict[str, Any]:
         found: dict[str, Any] = {}
         while type(event := self.next()) is not MappingEndEvent:
             if type(event) is not ScalarEvent or event.anchor is not None or event.tag is not None:
-                raise YamlProblem(_line(event), path, "every key must be plain text")
+                raise YamlError(_line(event), path, "every key must be plain text")
             self.check_characters(event, path)
             key = event.value
             inner = (*path, key)
             if key in found:
-                raise YamlProblem(_line(event), inner, "given twice")
+                raise YamlError(_line(event), inner, "given twice")
             self.lines[inner] = _line(event)
             found[key] = self.value(self.next(), inner)
         return found
 
     def check_characters(self, event: Any, path: FieldPath) -> None:
         if self.escapes and has_half_character(event.value):
-            raise YamlProblem(_line(event), path, "holds half a character (an escape such as \\ud800)")
+            raise YamlError(_line(event), path, "holds half a character (an escape such as \\ud800)")
 
     def sequence(self, path: FieldPath) -> list[Any]:
         found: list[Any] = []
@@ -156,7 +156,7 @@ def read_yaml(text: str) -> tuple[Any, dict[FieldPath, int]]:
     """Parse `text`; returns the value and the line (from 1) of each field.
 
     Raises:
-        YamlProblem: Syntax, size, depth, duplicate keys, anchors, aliases or tags.
+        YamlError: Syntax, size, depth, duplicate keys, anchors, aliases or tags.
     """
     reader = _Reader(text)
     try:
@@ -166,9 +166,9 @@ def read_yaml(text: str) -> tuple[Any, dict[FieldPath, int]]:
         reason = " ".join(str(part) for part in (error.context, error.problem) if part)
         if mark and text.split("\n")[mark.line].startswith("\t"):
             reason = "indent with spaces; tabs are not allowed"
-        raise YamlProblem(mark.line + 1 if mark else 1, (), f"not valid YAML: {reason}") from None
+        raise YamlError(mark.line + 1 if mark else 1, (), f"not valid YAML: {reason}") from None
     except yaml.YAMLError as error:
-        raise YamlProblem(1, (), f"not valid YAML: {error}") from None
+        raise YamlError(1, (), f"not valid YAML: {error}") from None
 
 
 _MARK = "---"
@@ -248,7 +248,7 @@ def _front(head: str, file: str, model: type[_Model], origin: Origin) -> tuple[_
 
     try:
         values, lines = read_yaml(head)
-    except YamlProblem as problem:
+    except YamlError as problem:
         raise RecipeError(file, problem.line + 1, dotted(problem.field), problem.reason) from None
     lines = {path: line + 1 for path, line in lines.items()}  # the opening `---` is line 1
     if not isinstance(values, dict):

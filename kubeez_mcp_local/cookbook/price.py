@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from kubeez_mcp_local.cookbook.arguments import check_arguments
 from kubeez_mcp_local.cookbook.steps import (
     PAID_TOOLS,
     READING_TOOLS,
@@ -29,7 +28,7 @@ from kubeez_mcp_local.cookbook.steps import (
 from kubeez_mcp_local.errors import KubeezError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from kubeez_mcp_local.cookbook.format import Recipe, Step
     from kubeez_mcp_local.cookbook.steps import ToolCaller
@@ -119,27 +118,31 @@ class _Sum:
 
 
 async def price_recipe(
-    recipe: Recipe, given: Mapping[str, Any], call: ToolCaller, *, ceiling: float = float("inf")
+    recipe: Recipe,
+    arguments: Mapping[str, Any],
+    call: ToolCaller,
+    *,
+    ceiling: float = float("inf"),
+    left_open: Collection[str] = (),
 ) -> PriceList:
     """The price of a run, step by step. Free reading tools are really called; nothing is made.
 
     Args:
         recipe: A recipe with steps.
-        given: Arguments as `check_arguments` takes or returns them; the range goes over choices left open in it.
+        arguments: Checked and complete (`check_arguments`).
         call: Calls a tool.
         ceiling: Credits the settings leave.
+        left_open: Arguments that the caller did not decide; the range goes over their choices.
 
     Raises:
-        InvalidArgumentError: An argument does not fit.
         RecipeError, TemplateError: The steps cannot be planned.
         KubeezError: A reading tool refused, or no model fits.
     """
     dependencies(recipe)
-    arguments = check_arguments(recipe.front, given)
     quotes = Quotes(call)
     chosen = await _priced(recipe, arguments, call, quotes)
     others = []
-    for open_ in _open_choices(recipe, given):
+    for open_ in _open_choices(recipe, left_open):
         with contextlib.suppress(KubeezError):  # a choice for which nothing fits has no price
             others.append(await _priced(recipe, {**arguments, **open_}, call, quotes))
     steps = []
@@ -212,11 +215,11 @@ def _example(step: Step) -> dict[str, Any]:
     }
 
 
-def _open_choices(recipe: Recipe, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Combinations of the arguments that were not given and have few values: choices and yes/no."""
+def _open_choices(recipe: Recipe, left_open: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Combinations of the open arguments that have few values: choices and yes/no."""
     options: dict[str, list[Any]] = {}
     for name, argument in recipe.arguments.items():
-        if given.get(name) in (None, ""):
+        if name in left_open:
             values: list[Any] = [True, False] if argument.type == "boolean" else list(argument.choices)
             if values and argument.type not in ("list", "table"):
                 options[name] = values

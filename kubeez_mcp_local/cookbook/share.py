@@ -54,10 +54,10 @@ _OF_THE_NETWORK = re.compile(r"GIT_(?:SSH|SSL|HTTP|PROXY)|GIT_CONFIG_(?:GLOBAL|S
 """Variables of git that say how this machine reaches others; all others are left out."""
 
 
-class GitError(KubeezError):
-    """git could not deliver the recipes. Nothing was changed."""
+class ShareError(KubeezError):
+    """Recipes could not be added, updated or removed; what was there before is still there."""
 
-    code = "git_failed"
+    code = "recipes_not_shared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ async def fetch_recipes(source: GitSource) -> Fetched:
     """The recipe files in the root or in `recipes/` of a repository, read as blobs.
 
     Raises:
-        GitError: git is missing, the repository or ref cannot be read, or there is too much in it.
+        ShareError: git is missing, the repository or ref cannot be read, or there is too much in it.
     """
     with tempfile.TemporaryDirectory(prefix="kubeez-recipes-") as folder:
         bare = Path(folder)
@@ -138,7 +138,7 @@ def _recipes_in(listing: bytes) -> dict[str, str]:
         if int(size) <= MAX_FILE_BYTES:
             wanted[match[1]] = object_id
     if len(wanted) > MAX_FILES:
-        raise GitError(f"The repository holds {len(wanted):,} recipes; at most {MAX_FILES:,} are taken.")
+        raise ShareError(f"The repository holds {len(wanted):,} recipes; at most {MAX_FILES:,} are taken.")
     return wanted
 
 
@@ -173,20 +173,14 @@ async def _git(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
                 start_new_session=True,
             )
     except FileNotFoundError:
-        raise GitError("git is not installed.", next_step="Install git, or add a folder instead.") from None
+        raise ShareError("git is not installed.", next_step="Install git, or add a folder instead.") from None
     except TimeoutError:
-        raise GitError(f"git took longer than {TIMEOUT_SECONDS} s.", retry_safe=True) from None
+        raise ShareError(f"git took longer than {TIMEOUT_SECONDS} s.", retry_safe=True) from None
     if done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         reason = next((line for line in said if line.startswith(("fatal: ", "error: "))), "no reason given")
-        raise GitError(f"git {arguments[0]} failed: {reason[:300]}", retry_safe=True)
+        raise ShareError(f"git {arguments[0]} failed: {reason[:300]}", retry_safe=True)
     return bytes(done.stdout)
-
-
-class ShareError(KubeezError):
-    """Recipes could not be added, updated or removed; what was there before is still there."""
-
-    code = "recipes_not_shared"
 
 
 @dataclass(frozen=True, slots=True)

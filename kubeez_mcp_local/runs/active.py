@@ -34,12 +34,6 @@ HEARTBEAT_SECONDS = 5.0
 _NOT_AGREED = "Its price was not agreed to; run it again to be asked."
 
 
-class RunBrokenError(KubeezError):
-    """A run ended in a way nobody foresaw. What it had paid for is in its record and in the ledger."""
-
-    code = "run_broken"
-
-
 @dataclass
 class ActiveRun:
     """A run that this process has started.
@@ -103,10 +97,12 @@ class ActiveRuns:
             InvalidArgumentError, RecipeError, RunMismatchError: It cannot be prepared.
             ConsentRequiredError, DeclinedError, ConsentCancelledError, ApprovalError: There was no yes.
         """
+        from kubeez_mcp_local.cookbook.check import Samples, with_examples
         from kubeez_mcp_local.runs.prepare import prepare_run
 
         if rehearse:
-            given = await self._with_samples(recipe, given)
+            samples = Samples(self._bridge.settings.state_dir / "rehearsals" / "samples")
+            given = await anyio.to_thread.run_sync(with_examples, recipe, given, samples)
         tools = self._sandbox(recipe.name) if rehearse else self._tools(recipe.name, caller.client)
         async with tools() as (bridge, client):
             prepared = await prepare_run(bridge, recipe, given, client, run_id=run_id)
@@ -134,11 +130,12 @@ class ActiveRuns:
             run.error = error
         finally:
             if run.report is None and run.error is None:
-                run.error = RunBrokenError(
+                run.error = KubeezError(
                     f"The run {ready.run.id.name} broke off.",
                     next_step="Call run_recipe again with the same arguments: finished work is not paid for twice.",
                     spent=None,
                 )
+                run.error.code = "run_broken"
             run.over.set()
 
     async def _agreed(self, prepared: Prepared, caller: Caller) -> bool:
@@ -196,12 +193,3 @@ class ActiveRuns:
         settings = self._bridge.settings
         folder, outputs = settings.state_dir / "rehearsals", settings.output_dir / "rehearsals"
         return lambda: rehearsal(settings, self._server, folder, recipe=recipe, outputs=outputs)
-
-    async def _with_samples(self, recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:
-        """`given`, with the recipe's own examples for required arguments that are missing."""
-        from kubeez_mcp_local.cookbook.check import Samples, example_values
-
-        samples = Samples(self._bridge.settings.state_dir / "rehearsals" / "samples")
-        examples = await anyio.to_thread.run_sync(example_values, recipe, samples)
-        required = {name for name, argument in recipe.arguments.items() if argument.required}
-        return {name: value for name, value in examples.items() if name in required} | dict(given)

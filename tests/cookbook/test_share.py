@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kubeez_mcp_local.cookbook.library import Library
-from kubeez_mcp_local.cookbook.share import GitError, GitSource, ShareError, Sharing, variables_for_git
+from kubeez_mcp_local.cookbook.share import GitSource, ShareError, Sharing, variables_for_git
 from kubeez_mcp_local.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -196,9 +196,9 @@ async def test_a_failed_update_keeps_what_was_there(team: Team) -> None:
 
 
 async def test_a_repository_that_is_not_there_is_explained(team: Team, tmp_path: Path) -> None:
-    with pytest.raises(GitError, match=r"git fetch failed: fatal: .*nowhere"):
+    with pytest.raises(ShareError, match=r"git fetch failed: fatal: .*nowhere"):
         await team.sharing.add((tmp_path / "nowhere").as_uri())
-    with pytest.raises(GitError, match="git fetch failed"):
+    with pytest.raises(ShareError, match="git fetch failed"):
         await team.sharing.add(f"{team.url}@no-such-branch")
     with pytest.raises(InvalidArgumentError, match="neither a folder nor a git URL"):
         await team.sharing.add(str(tmp_path / "nowhere"))

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from kubeez_mcp_local.cli.main import Options
-    from kubeez_mcp_local.cookbook.format import Recipe
     from kubeez_mcp_local.cookbook.price import PriceList
     from kubeez_mcp_local.cookbook.steps import Budget
     from kubeez_mcp_local.runs.prepare import Prepared
@@ -175,8 +174,9 @@ async def _price_list(settings: Settings, asked: Asked) -> PriceList:
         LocalClient(bridge, KubeezServer, name="kubeez-recipes", recipe=recipe.name, opened=True) as client,
     ):
         values = check_arguments(recipe.front, asked.given, read_table=table_reader(bridge.settings.input_dirs))
-        known = {name: values[name] for name, value in asked.given.items() if value != ""}
-        return await price_recipe(recipe, known, client, ceiling=(await bridge.today()).left)
+        left_open = [name for name in recipe.arguments if asked.given.get(name) in (None, "", [])]
+        today = await bridge.today()
+        return await price_recipe(recipe, values, client, ceiling=today.left, left_open=left_open)
 
 
 def price_row(prices: PriceList) -> dict[str, Any]:
@@ -255,12 +255,6 @@ def _spread(low: float | None, high: float | None) -> str:
 
 
 _CLIENT = "kubeez-recipes"
-
-
-class NobodyToAskError(KubeezError):
-    """The run needs a yes, and no person sits at the terminal. Nothing was spent."""
-
-    code = "consent_required"
 
 
 @dataclass(frozen=True)
@@ -357,7 +351,7 @@ def _agreed(prepared: Prepared, settings: Settings, wish: Wish) -> bool | None:
     """True after a yes, False when there is none and none is needed, None after a no.
 
     Raises:
-        NobodyToAskError: There is nobody to ask.
+        KubeezError: There is nobody to ask.
     """
     from kubeez_mcp_local.jobs.consent import needs_consent
 
@@ -366,10 +360,12 @@ def _agreed(prepared: Prepared, settings: Settings, wish: Wish) -> bool | None:
     if prepared.complete or not needs_consent(prepared.due, settings.asks_above):
         return False
     if not can_ask():
-        raise NobodyToAskError(
+        nobody = KubeezError(
             "This run spends credits and nobody is at the terminal to agree. Nothing was spent.",
             next_step="Repeat the command with --yes, or rehearse it for free with `recipes rehearse`.",
         )
+        nobody.code = "consent_required"
+        raise nobody
     return True if click.confirm("Go ahead?", err=True) else None
 
 
@@ -431,26 +427,18 @@ def rehearse(context: click.Context, asked: Asked, output: Path | None, parallel
 
 
 async def _rehearsed(settings: Settings, asked: Asked, folder: Path, outputs: Path, parallel: int) -> RunReport:
-    from kubeez_mcp_local.cookbook.check import Samples, example_values
+    from kubeez_mcp_local.cookbook.check import Samples, with_examples
     from kubeez_mcp_local.mcp_server.server import KubeezServer
     from kubeez_mcp_local.runs.client import rehearsal
     from kubeez_mcp_local.runs.prepare import prepare_run
 
-    recipe = asked.recipe
-    samples = Samples(folder / "samples")
-    examples = await anyio.to_thread.run_sync(lambda: example_values(recipe, samples))
-    taken = {name: value for name, value in examples.items() if _is_missing(recipe, asked.given, name)}
-    _tell_examples(taken)
+    recipe, samples = asked.recipe, Samples(folder / "samples")
+    given = await anyio.to_thread.run_sync(with_examples, recipe, asked.given, samples)
+    _tell_examples({name: value for name, value in given.items() if value != asked.given.get(name)})
     async with rehearsal(settings, KubeezServer, folder, recipe=recipe.name, outputs=outputs) as (bridge, client):
-        prepared = await prepare_run(bridge, recipe, {**taken, **asked.given}, client)
+        prepared = await prepare_run(bridge, recipe, given, client)
         with progress(recipe.name, prepared.paid_calls) as told:
             return await prepared.run.carry_out(client, bridge.ledger, parallel=parallel, on_event=told)
-
-
-def _is_missing(recipe: Recipe, given: Mapping[str, Any], name: str) -> bool:
-    """Whether an example is needed: for what is required, and for everything when nothing was given."""
-    argument = recipe.arguments.get(name)
-    return argument is not None and given.get(name) in (None, "", []) and (argument.required or not given)
 
 
 def _tell_examples(taken: Mapping[str, Any]) -> None:

@@ -152,7 +152,7 @@ def _check(settings: Settings, one: Recipe | RecipeError, *, rehearsal: bool, no
 
 async def _rehearsed(settings: Settings, recipe: Recipe) -> tuple[list[Finding], RunReport | None]:
     """What a rehearsal with the recipe's own examples finds."""
-    from kubeez_mcp_local.cookbook.check import Finding, Samples, example_values
+    from kubeez_mcp_local.cookbook.check import Finding, Samples, with_examples
     from kubeez_mcp_local.mcp_server.server import KubeezServer
     from kubeez_mcp_local.runs.client import judge, rehearsal
     from kubeez_mcp_local.runs.prepare import prepare_run
@@ -162,7 +162,7 @@ async def _rehearsed(settings: Settings, recipe: Recipe) -> tuple[list[Finding],
         folder = Path(name)
         samples = Samples(folder / "samples")
         try:
-            values = await anyio.to_thread.run_sync(lambda: example_values(recipe, samples))
+            values = await anyio.to_thread.run_sync(with_examples, recipe, {}, samples)
             async with rehearsal(settings, KubeezServer, folder, recipe=recipe.name) as (bridge, client):
                 ready = await prepare_run(bridge, recipe, values, client)
                 report = await ready.run.carry_out(client, bridge.ledger)
