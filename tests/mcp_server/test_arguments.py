@@ -23,9 +23,8 @@ def refused(tool: str, **arguments: Any) -> InvalidArgumentError:
     return caught.value
 
 
-@pytest.mark.parametrize(
-    ("argument", "sent", "understood"),
-    [
+def test_this_is_understood() -> None:
+    for argument, sent, understood in (
         ("source_media_urls", "/a.png", ["/a.png"]),
         ("source_media_urls", '["/a.png", "https://example.com/b.png"]', ["/a.png", "https://example.com/b.png"]),
         ("source_media_urls", " [] ", []),
@@ -41,15 +40,12 @@ def refused(tool: str, **arguments: Any) -> InvalidArgumentError:
         ("source_media_urls", None, []),
         ("aspect_ratio", None, ""),
         ("variant_count", None, 1),
-    ],
-)
-def test_this_is_understood(argument: str, sent: Any, understood: Any) -> None:
-    assert TOOLS["generate_media"].checked({**IMAGE, argument: sent})[argument] == understood
+    ):
+        assert TOOLS["generate_media"].checked({**IMAGE, argument: sent})[argument] == understood
 
 
-@pytest.mark.parametrize(
-    ("argument", "sent"),
-    [
+def test_this_is_refused_by_name() -> None:
+    for argument, sent in (
         ("prompt", None),
         ("prompt", ["a", "kite"]),
         ("prompt", {"text": "a kite"}),
@@ -66,31 +62,24 @@ def test_this_is_understood(argument: str, sent: Any, understood: Any) -> None:
         ("duration", [5]),
         ("source_media_urls", [1]),
         ("source_media_urls", {"url": "/a.png"}),
-    ],
-)
-def test_this_is_refused_by_name(argument: str, sent: Any) -> None:
-    error = refused("generate_media", **{**IMAGE, argument: sent})
-    assert error.argument.split(".")[0] == argument
-    assert error.message
-    assert error.next_step
-    assert error.spent is False
+    ):
+        error = refused("generate_media", **{**IMAGE, argument: sent})
+        assert error.argument.split(".")[0] == argument
+        assert error.message
+        assert error.next_step
+        assert error.spent is False
 
 
-@pytest.mark.parametrize(
-    ("tool", "written", "meant"),
-    [
+def test_an_unknown_argument_is_refused_with_the_near_one_and_all_that_are_allowed() -> None:
+    for tool, written, meant in (
         ("generate_media", "aspect", "aspect_ratio"),
         ("generate_media", "source_media_url", "source_media_urls"),
         ("generate_media", "negativ_prompt", "negative_prompt"),
         ("wait_for_generation", "timeout", "timeout_seconds"),
-    ],
-)
-def test_an_unknown_argument_is_refused_with_the_near_one_and_all_that_are_allowed(
-    tool: str, written: str, meant: str
-) -> None:
-    error = refused(tool, **({**IMAGE, written: "1"} if tool == "generate_media" else {"id": "x", written: 1}))
-    assert f"Did you mean {meant}?" in error.message
-    assert meant in error.next_step
+    ):
+        error = refused(tool, **({**IMAGE, written: "1"} if tool == "generate_media" else {"id": "x", written: 1}))
+        assert f"Did you mean {meant}?" in error.message
+        assert meant in error.next_step
 
 
 def test_a_missing_argument_is_named() -> None:
@@ -109,10 +98,10 @@ def test_lists_that_are_left_out_are_never_shared_between_calls() -> None:
     assert tool.checked(dict(IMAGE))["source_media_urls"] == []
 
 
-@pytest.mark.parametrize("tool", TOOLS.values(), ids=TOOLS.keys())
-def test_every_tool_refuses_what_it_does_not_declare(tool: BoundTool) -> None:
-    schema = tool.listing.input_schema
-    assert schema["additionalProperties"] is False
-    if not schema.get("required"):
-        with pytest.raises(InvalidArgumentError, match=r"no_such_argument: .* has no such argument"):
-            tool.checked({"no_such_argument": None})
+def test_every_tool_refuses_what_it_does_not_declare() -> None:
+    for tool in TOOLS.values():
+        schema = tool.listing.input_schema
+        assert schema["additionalProperties"] is False
+        if not schema.get("required"):
+            with pytest.raises(InvalidArgumentError, match=r"no_such_argument: .* has no such argument"):
+                tool.checked({"no_such_argument": None})
