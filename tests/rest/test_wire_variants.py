@@ -219,6 +219,12 @@ def test_history_and_catalogue_come_wrapped_or_bare() -> None:
         read_models({"models": {"m": 1}})
 
 
+def test_a_row_that_cannot_be_named_keeps_its_place_in_the_history() -> None:
+    """Else a list that lacks somebody's job would look complete."""
+    rows = read_generations([{"id": "a"}, {"prompt": "a kite"}, "junk"])
+    assert [(job.id, job.status) for job in rows] == [("a", "pending"), ("", "pending"), ("", "pending")]
+
+
 def test_unknown_fields_stay_readable_in_raw() -> None:
     assert read_generation({"id": "a", "status": "pending", "later": 1}).raw["later"] == 1
 
