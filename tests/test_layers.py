@@ -52,7 +52,7 @@ MOST_FILES = {
     "mcp_server": 17,
     "sandbox": 13,
     "web": 3,
-    "cli": 35,
+    "cli": 17,
 }
 MOST_IN_FOLDER = {
     "media": 18,

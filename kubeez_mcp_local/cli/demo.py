@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from kubeez_mcp_local.cli.running import run
-from kubeez_mcp_local.cli.terminal import remarks, results, shown
+from kubeez_mcp_local.cli.terminal import remarks, results, run, shown
 from kubeez_mcp_local.text import spoken
 
 if TYPE_CHECKING:
@@ -150,9 +149,9 @@ def _report(made: list[Made], sheet: Path) -> None:
 
 def _next_command() -> str:
     """How to get from here into the person's own client."""
-    from kubeez_mcp_local.cli.clients.finding import is_here
+    from kubeez_mcp_local.cli.clients.installing import is_here
     from kubeez_mcp_local.cli.clients.known import CLIENTS
-    from kubeez_mcp_local.cli.clients.machine import Machine
+    from kubeez_mcp_local.cli.clients.launch import Machine
 
     machine = Machine.this()
     here = [client for client in CLIENTS.values() if is_here(client, machine)]

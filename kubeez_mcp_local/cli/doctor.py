@@ -1,22 +1,432 @@
-"""`kubeez-mcp-local doctor`: what makes people fail, looked at in one go."""
+"""`kubeez-mcp-local doctor`: what makes people fail, looked at in one go. Nothing is spent, and nothing is written."""
 
 from __future__ import annotations
 
+import difflib
 import itertools
-from typing import TYPE_CHECKING
+import os
+import platform
+import shutil
+import stat
+import sys
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
 
-from kubeez_mcp_local.cli.checks.finding import Finding, Level, problem, warning
+from kubeez_mcp_local import __version__
+from kubeez_mcp_local.cli.clients.installing import flaws_of, look_everywhere
+from kubeez_mcp_local.cli.clients.launch import Launch, NoCommandError, Running, find_launch, try_server
 from kubeez_mcp_local.cli.terminal import print_json, remarks, results
+from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.settings import (
+    DEFAULT_BASE_URL,
+    Mode,
+    Settings,
+    SettingsError,
+    config_file,
+    environment,
+    is_loopback,
+    settings_given,
+    variable,
+    wide_folders,
+)
+from kubeez_mcp_local.text import spoken, without_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
-    from kubeez_mcp_local.cli.clients.machine import Machine
+    from kubeez_mcp_local.cli.clients.installing import Found
+    from kubeez_mcp_local.cli.clients.launch import Era, Machine
     from kubeez_mcp_local.cli.main import Options
-    from kubeez_mcp_local.settings import Settings
+    from kubeez_mcp_local.rest.client import RestClient
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, how it is, and what to do about it; a key in the words is cut out."""
+
+    check: str
+    level: Level
+    detail: str
+    next_step: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", without_keys(self.detail))
+        object.__setattr__(self, "next_step", without_keys(self.next_step))
+
+    def as_json(self) -> dict[str, str]:
+        return {"check": self.check, "level": self.level, "detail": self.detail, "next_step": self.next_step}
+
+
+def ok(check: str, detail: str) -> Finding:
+    """It is as it should be."""
+    return Finding(check, Level.OK, detail)
+
+
+def warning(check: str, detail: str, next_step: str = "") -> Finding:
+    """It works, but perhaps not as was meant."""
+    return Finding(check, Level.WARNING, detail, next_step)
+
+
+def problem(check: str, detail: str, next_step: str = "") -> Finding:
+    """It keeps something from working."""
+    return Finding(check, Level.PROBLEM, detail, next_step)
+
+
+_PACKAGES = ("mcp", "httpx", "pydantic", "pillow")
+
+
+def check_program() -> Iterator[Finding]:
+    """Versions, and what is missing."""
+    yield ok("program", f"kubeez-mcp-local {__version__}, Python {platform.python_version()} on {platform.platform()}")
+    versions = {name: _version(name) for name in _PACKAGES}
+    missing = [name for name, found in versions.items() if found is None]
+    if missing:
+        yield problem("packages", f"missing: {', '.join(missing)}", "Install kubeez-mcp-local again.")
+    else:
+        yield ok("packages", ", ".join(f"{name} {found}" for name, found in versions.items()))
+    if find_spec("av"):
+        yield ok("video", f"PyAV {_version('av') or 'found'}: exact trims, poster frames, lengths")
+    else:
+        yield ok("video", "not installed; for trims and poster frames: uv tool install 'kubeez-mcp-local[video]'")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+_PREFIX = "KUBEEZ_"
+_KEYS_PAGE = "https://kubeez.com/settings/api-keys"
+
+
+def check_sources(options: Options) -> Iterator[Finding]:
+    """Which settings are given, and where; which are written in vain."""
+    own = options.env_file or config_file()
+    try:
+        given = settings_given(options.flags, env_file=options.env_file)
+    except SettingsError as error:
+        yield problem("settings", error.message, error.next_step)
+        return
+    places: dict[str, list[str]] = {}
+    for one in given:
+        source = f"the config file {own}" if one.source == "the config file" else one.source
+        places.setdefault("the command line" if source.startswith("--") else source, []).append(variable(one.name))
+    told = "; ".join(f"{', '.join(sorted(names))} from {place}" for place, names in places.items())
+    absent = "" if own.is_file() else f" (there is no {own})"
+    yield ok("settings", told or f"none given: defaults{absent}")
+    for place, names in (("the environment", list(environment())), (str(own), list(_lines_of(own)))):
+        yield from _misspelt(place, names)
+    local = Path.cwd() / ".env"
+    ignored = [name for name in _lines_of(local) if name.startswith(_PREFIX) and name != variable("api_key")]
+    if ignored:
+        yield warning(
+            "settings",
+            f"{', '.join(ignored)} in {local} is ignored: a working folder may supply the key only",
+            f"Put it into {own}.",
+        )
+    if variable("api_key") in _lines_of(own) and sys.platform != "win32" and stat.S_IMODE(own.stat().st_mode) & 0o077:
+        yield warning("settings", f"others on this machine can read your key in {own}", f"Run: chmod 600 {own}")
+
+
+def check_meaning(settings: Settings) -> Iterator[Finding]:
+    """Key, mode and address as they will be used."""
+    yield _key(settings)
+    if settings.effective_mode is Mode.LIVE:
+        asks = f"asks above {spoken(settings.asks_above)}"
+        ceilings = f"at most {settings.max_credits_per_call:g} a call and {settings.max_credits_per_day:g} a day"
+        yield ok("mode", f"live: jobs cost credits; {asks}, {ceilings}")
+    else:
+        where = settings.standalone_sandbox or "built in"
+        yield ok("mode", f"sandbox ({where}): nothing costs anything, and pictures are marked")
+    if settings.effective_mode is Mode.LIVE and settings.base_url != DEFAULT_BASE_URL:
+        yield warning(
+            "address",
+            f"requests go to {settings.base_url}, not to {DEFAULT_BASE_URL}",
+            f"Unless you mean it, remove {variable('base_url')}.",
+        )
+    else:
+        yield ok("address", settings.base_url if settings.effective_mode is Mode.LIVE else "not used in the sandbox")
+
+
+def _key(settings: Settings) -> Finding:
+    from kubeez_mcp_local.jobs.account import fingerprint
+
+    if settings.api_key is None:
+        return ok("key", f"none: the sandbox. For real pictures make one at {_KEYS_PAGE}")
+    value = settings.api_key.get_secret_value()
+    shown = f"{len(value)} characters, known here as {fingerprint(value, settings.base_url)}"
+    if not value.startswith("sk_live_"):
+        return warning("key", f"it does not begin with sk_live_ ({shown})", f"Compare it with {_KEYS_PAGE}.")
+    return ok("key", shown)
+
+
+def _misspelt(place: str, names: list[str]) -> Iterator[Finding]:
+    known = [variable(name) for name in Settings.model_fields]
+    for name in names:
+        if name.startswith(_PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f"Did you mean {near[0]}?" if near else "README lists the settings."
+            yield warning("settings", f"{name} in {place} is no setting of this program", meant)
+
+
+def _lines_of(path: Path) -> Mapping[str, object]:
+    if not path.is_file():
+        return {}
+    from dotenv import dotenv_values
+
+    try:
+        return dotenv_values(path, interpolate=False, encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return {}  # whether it can be read at all is told where settings are loaded
+
+
+_SECONDS = 8.0
+_CONNECT_SECONDS = 5.0
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+_SANDBOX_KEY = "sk_live_sandbox"
+
+
+async def check_api(settings: Settings) -> list[Finding]:
+    """What the API says; in the built-in sandbox it is not asked."""
+    if settings.effective_mode is Mode.SANDBOX and not settings.standalone_sandbox:
+        return [ok("API", "not asked: the sandbox is built in and needs no network")]
+    import httpx
+
+    from kubeez_mcp_local.rest.client import RestClient
+    from kubeez_mcp_local.rest.retrying import Patience
+
+    key = settings.api_key.get_secret_value() if settings.api_key else _SANDBOX_KEY
+    timeout = httpx.Timeout(_SECONDS, connect=_CONNECT_SECONDS)
+    client = RestClient(settings.base_url, key, patience=Patience(attempts=1), timeout=timeout)
+    found: list[Finding] = []
+    try:
+        with anyio.fail_after(3 * _SECONDS):
+            async for finding in _asked(client, settings):
+                found.append(finding)  # noqa: PERF401 - what was found before a time-out is kept
+    except TimeoutError:
+        found.append(problem("API", f"{settings.base_url} is too slow to be asked", "Try again later."))
+    finally:
+        with anyio.CancelScope(shield=True):
+            await client.aclose()
+    return found
+
+
+async def _asked(client: RestClient, settings: Settings) -> AsyncIterator[Finding]:
+    from kubeez_mcp_local.rest.failures import ApiError, MissingScopeError, UnauthorizedError, UnreachableError
+
+    try:
+        await client.health()
+    except UnreachableError as error:
+        yield problem("API", f"{error.message}{_proxy(settings)}", error.next_step)
+        return
+    except KubeezError as error:
+        yield problem("API", error.message, error.next_step or "Look at https://kubeez.com, and try again later.")
+        return
+    yield ok("API", f"{settings.base_url} answers{_proxy(settings)}")
+    try:
+        balance = await client.balance()
+    except UnauthorizedError as error:
+        yield problem("account", "the API does not accept the key", error.next_step)
+        return
+    except MissingScopeError:
+        yield warning("account", "the key may not read the balance", "Make a key with the scope read:balance.")
+    except (ApiError, UnreachableError) as error:
+        yield problem("account", error.message, error.next_step)
+        return
+    else:
+        credits_left = f"the key is accepted; {spoken(balance.credits)}"
+        if balance.credits <= 0:
+            yield warning("account", credits_left, "Credits: https://kubeez.com/billing")
+        else:
+            yield ok("account", credits_left)
+    yield await _history(client)
+
+
+async def _history(client: RestClient) -> Finding:
+    from kubeez_mcp_local.rest.failures import MissingScopeError
+
+    try:
+        await client.generations(limit=1)
+    except MissingScopeError:
+        return warning(
+            "scopes",
+            "the key may not read the history, which settles jobs whose answer was lost",
+            "Make a key with the scope read:generations.",
+        )
+    except KubeezError as error:
+        return warning("scopes", error.message, error.next_step)
+    return ok("scopes", "balance and history can be read; what it may make shows when it is tried")
+
+
+def _proxy(settings: Settings) -> str:
+    if is_loopback(settings.base_url):
+        return ""
+    name = next((name for name in _PROXIES if environment().get(name)), None)
+    return f" (through the proxy in {name})" if name else ""
+
+
+_TIGHT = 1_000_000_000
+_FULL = 50_000_000
+_OLD_SECONDS = 30 * 86_400
+
+
+def check_folders(settings: Settings) -> Iterator[Finding]:
+    """Whether files can be saved, read and remembered."""
+    yield _writable("outputs", settings.output_dir, "KUBEEZ_OUTPUT_DIR")
+    yield _writable("state", settings.state_dir, "KUBEEZ_STATE_DIR")
+    wrong = [str(one) for one in settings.input_dirs if not (one.is_dir() and os.access(one, os.R_OK | os.X_OK))]
+    if wrong:
+        yield warning(
+            "inputs", f"no readable folder: {', '.join(wrong)}", "Correct KUBEEZ_INPUT_DIRS, or make the folder."
+        )
+    else:
+        yield ok("inputs", f"files may be read from {', '.join(map(str, settings.input_dirs)) or 'no folder'}")
+    for told in wide_folders(settings):
+        yield warning("inputs", told, "Name the folders that may be read in KUBEEZ_INPUT_DIRS.")
+
+
+def check_ledger(settings: Settings) -> Iterator[Finding]:
+    """Whether the ledger can be read, and what in it waits for somebody."""
+    from kubeez_mcp_local.jobs.inspection import inspect_ledger
+
+    path = settings.state_dir / "ledger.db"
+    try:
+        facts = inspect_ledger(path)
+    except KubeezError as error:
+        yield problem("ledger", error.message.removesuffix(" Nothing was sent."), error.next_step)
+        return
+    except OSError as error:
+        yield problem("ledger", f"{path} cannot be read: {error.strerror or error}", "Make it readable for yourself.")
+        return
+    if facts is None:
+        yield ok("ledger", "none yet; the first job makes it")
+        return
+    going = f", {facts.unfinished} under way" if facts.unfinished else ""
+    yield ok("ledger", f"{path}: version {facts.version}, jobs: {facts.jobs}{going}")
+    if facts.unknown:
+        yield warning(
+            "ledger",
+            f"jobs whose fate is unknown, perhaps paid: {facts.unknown}",
+            "Run: kubeez-mcp-local jobs reconcile",
+        )
+
+
+async def check_catalogue(settings: Settings) -> Finding:
+    """How old the models and prices are that are known without the network."""
+    from kubeez_mcp_local.catalogue.store import Catalogue
+    from kubeez_mcp_local.jobs.account import account_of
+
+    async def nothing() -> list[Any]:
+        raise KubeezError("not asked")
+
+    cache = settings.state_dir / "cache" / f"catalogue-{account_of(settings)}.json"
+    listing = await Catalogue(nothing, cache).listing()
+    known = f"{len(listing.models)} models"
+    if listing.source == "snapshot":
+        return ok("catalogue", f"{known} as shipped ({listing.as_of}); read anew when first needed")
+    if listing.age_seconds > _OLD_SECONDS:
+        days = listing.age_seconds / 86_400
+        return warning("catalogue", f"{known}, read {days:.0f} days ago", "It is read anew when the API answers.")
+    return ok("catalogue", f"{known}, read {listing.as_of}")
+
+
+def check_recipes(settings: Settings) -> Iterator[Finding]:
+    """Recipes that cannot be used, with file and line."""
+    from kubeez_mcp_local.cookbook.library import Library
+
+    index = Library.of(settings.recipes, settings.state_dir, own=settings.own_recipes).index()
+    yield ok("recipes", f"{len(index.entries)} can be used")
+    for folder in settings.recipes:
+        if not folder.is_dir():
+            yield warning("recipes", f"there is no folder {folder}", "Correct KUBEEZ_RECIPES, or make the folder.")
+    for error in index.problems:
+        yield warning("recipes", error.message, error.next_step or "Mend the file, or take it out of the folder.")
+
+
+def _writable(check: str, folder: Path, setting: str) -> Finding:
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    if not there.is_dir():
+        return problem(check, f"{there} is a file, not a folder", f"Move it away, or set {setting} to another folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        return problem(check, f"{there} cannot be written", f"Make it writable, or set {setting} to another folder.")
+    free = shutil.disk_usage(there).free
+    told = f"{folder}{'' if there == folder else ' (will be made)'}, {free / 1e9:.1f} GB free"
+    if free < _FULL:
+        return problem(check, told, "Free some space: finished files could not be saved.")
+    return warning(check, told, "Free some space before making videos.") if free < _TIGHT else ok(check, told)
+
+
+_PATIENCE = 30.0
+SLOW_SECONDS = 5.0
+"""From the start to the list of tools, from which on clients may give up."""
+_ERAS: tuple[Era, ...] = ("auto", "legacy")
+
+
+def check_clients(machine: Machine) -> Iterator[Finding]:
+    """Each client that is here: is our entry in its config, and does it point at something."""
+    found = [one for one in look_everywhere(machine) if one.here or one.scope == "project"]
+    for one in found:
+        yield from _client(one, machine)
+    if not found:
+        yield ok("clients", "none of those we know is here; `kubeez-mcp-local install` lists them")
+
+
+def _client(one: Found, machine: Machine) -> Iterator[Finding]:
+    check = one.client.name if one.scope == "user" else f"{one.client.name} (project)"
+    if one.config is None:
+        reason = f"{one.path}{f':{one.error.line}' if one.error and one.error.line else ''} cannot be parsed"
+        detail = f"{reason}: {one.error.reason}" if one.error else reason
+        yield problem(check, detail, "Mend the file; the client ignores it or forgets its servers until then.")
+        return
+    if one.state == "–":
+        yield ok(check, f"without kubeez; add it: kubeez-mcp-local install {one.client.name}")
+        return
+    flaws = flaws_of(one.config, machine)
+    for flaw in flaws:
+        told = f"{flaw.what} ({one.path})"
+        yield problem(check, told, flaw.next_step) if flaw.serious else warning(check, told, flaw.next_step)
+    if one.state == "another":
+        yield warning(
+            check, f"its kubeez entry does not start this program ({one.path})", "Keep it, or: install --force"
+        )
+    elif not flaws:
+        yield ok(check, f"{one.path}")
+
+
+async def check_start(machine: Machine, arguments: list[str], era_index: int) -> Finding:
+    """Start the server as a client does, in one protocol era, and count its tools."""
+    era = _ERAS[era_index]
+    try:
+        launch = find_launch(Running.this(), machine)
+    except NoCommandError:
+        launch = Launch(sys.executable, ("-m", "kubeez_mcp_local"))
+    check = "MCP" if era == "auto" else "MCP (older clients)"
+    try:
+        tried = await try_server(launch.plus(*arguments), era, variables=machine.variables, within=_PATIENCE)
+    except NoCommandError as error:
+        return problem(check, error.message, error.next_step)
+    told = f"{tried.tools} tools over stdio after {tried.seconds:.1f} s ({tried.protocol})"
+    if tried.seconds > SLOW_SECONDS:
+        return warning(check, told, "Some clients give up after 10 s: install it with uv tool install, not uvx.")
+    return ok(check, told)
+
 
 _MARKS = {Level.OK: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.PROBLEM: ("✗", "red")}
 
@@ -43,10 +453,7 @@ def doctor(context: click.Context, as_json: bool) -> None:
 
 
 async def _examine(options: Options) -> list[Finding]:
-    from kubeez_mcp_local.cli.checks.configuration import check_sources
-    from kubeez_mcp_local.cli.checks.connections import check_clients
-    from kubeez_mcp_local.cli.checks.program import check_program
-    from kubeez_mcp_local.cli.clients.machine import Machine
+    from kubeez_mcp_local.cli.clients.launch import Machine
     from kubeez_mcp_local.settings import SettingsError
 
     machine = Machine.this()
@@ -64,10 +471,6 @@ async def _examine(options: Options) -> list[Finding]:
 
 async def _examine_with(settings: Settings, options: Options, machine: Machine) -> list[Finding]:
     """What depends on the settings; the slow parts side by side."""
-    from kubeez_mcp_local.cli.checks.configuration import check_meaning
-    from kubeez_mcp_local.cli.checks.connections import check_start
-    from kubeez_mcp_local.cli.checks.network import check_api
-    from kubeez_mcp_local.cli.checks.storage import check_catalogue, check_folders, check_ledger, check_recipes
 
     api: list[Finding] = []
     started: dict[int, Finding] = {}

@@ -15,8 +15,7 @@ from kubeez_mcp_local.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from kubeez_mcp_local.cli.clients.installing import Plan
     from kubeez_mcp_local.cli.clients.known import Client, Scope
-    from kubeez_mcp_local.cli.clients.launch import Launch
-    from kubeez_mcp_local.cli.clients.machine import Machine
+    from kubeez_mcp_local.cli.clients.launch import Launch, Machine
     from kubeez_mcp_local.cli.main import Options
 
 _PATIENCE = 90.0
@@ -70,7 +69,7 @@ def install(
     Options before the word install, such as --mode sandbox or --read-only, become part of the entry. No key is written
     unless you ask for it: without one the server works in the sandbox, and finds the key in your own config file.
     """
-    from kubeez_mcp_local.cli.clients.machine import Machine
+    from kubeez_mcp_local.cli.clients.launch import Machine
 
     machine = Machine.this()
     if client is None:
@@ -171,8 +170,7 @@ def _check(launch: Launch, machine: Machine) -> None:
     import anyio
     from rich.text import Text
 
-    from kubeez_mcp_local.cli.clients.errors import NoCommandError
-    from kubeez_mcp_local.cli.clients.trying import try_server
+    from kubeez_mcp_local.cli.clients.launch import NoCommandError, try_server
 
     async def attempt() -> str:
         with remarks().status(Text(f"Starting `{launch}` once …")):
@@ -234,7 +232,7 @@ def _where_the_key_is(options: Options, client: Client, wish: _Wish) -> str:
 
 
 def _list(machine: Machine, *, as_json: bool) -> None:
-    from kubeez_mcp_local.cli.clients.finding import look_everywhere
+    from kubeez_mcp_local.cli.clients.installing import look_everywhere
 
     found = look_everywhere(machine)
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +55,29 @@ class Options:
         return given
 
 
+@click.command()
+@click.pass_obj
+def serve(options: Options) -> None:
+    """Serve MCP over stdio until stdin closes. This is what an IDE starts."""
+    gc.disable()  # importing allocates a lot that lives for ever; collecting meanwhile only costs start-up time
+    settings = options.settings()
+
+    from kubeez_mcp_local.logs import configure_logging
+
+    configure_logging(settings.log_level)
+
+    import anyio
+
+    from kubeez_mcp_local.bridge import Bridge
+    from kubeez_mcp_local.mcp_server import stdio
+    from kubeez_mcp_local.mcp_server.server import KubeezServer
+
+    server = KubeezServer(Bridge(settings))
+    gc.freeze()
+    gc.enable()
+    anyio.run(stdio.serve, server)
+
+
 class ExplainedError(click.ClickException):
     """An anticipated failure on the command line: its explanation on stderr, exit code 2."""
 
@@ -74,6 +98,8 @@ class _LazyCommands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name == serve.name:
+            return serve
         module = importlib.import_module(f"kubeez_mcp_local.cli.{cmd_name}")
         command = getattr(module, cmd_name)
         assert isinstance(command, click.Command)

@@ -10,8 +10,8 @@ import click
 from kubeez_mcp_local.cli.recipe_commands.options import Asked, RecipeCommand, library_of, shown_value
 from kubeez_mcp_local.cli.recipe_commands.running import price, rehearse, run
 from kubeez_mcp_local.cli.recipe_commands.writing import add, check, new, remove, save, sources, update
-from kubeez_mcp_local.cli.running import run as run_async
 from kubeez_mcp_local.cli.terminal import plain, print_json, remarks, results, shown
+from kubeez_mcp_local.cli.terminal import run as run_async
 from kubeez_mcp_local.cookbook.format import limits_in_words
 from kubeez_mcp_local.errors import InvalidArgumentError
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kubeez_mcp_local.cli.running import run
-from kubeez_mcp_local.cli.terminal import print_json, results
+from kubeez_mcp_local.cli.terminal import print_json, results, run
 from kubeez_mcp_local.text import on_one_line
 
 if TYPE_CHECKING:

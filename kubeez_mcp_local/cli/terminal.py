@@ -1,23 +1,28 @@
-"""What goes to the terminal: one console for results, one for everything said on the way."""
+"""What goes to the terminal, one console for results and one for everything said on the way, and how commands run."""
 
 from __future__ import annotations
 
 import io
 import json
 import sys
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
+import anyio
 from rich.console import Console
 from rich.text import Text
 
+from kubeez_mcp_local.logs import configure_logging
 from kubeez_mcp_local.text import LONGEST_VALUE, cut_and_counted, escaped_json, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
     from rich.console import ConsoleOptions, RenderableType
     from rich.segment import Segment
+
+    from kubeez_mcp_local.settings import Settings
+
 
 _PLAIN_WIDTH = 120
 
@@ -73,3 +78,27 @@ def _console(stream: TextIO) -> Console:
         stream.reconfigure(errors="replace")  # a pipe on Windows knows 256 characters; a missing tick must not crash
     width = None if stream.isatty() else _PLAIN_WIDTH
     return _SeenConsole(file=stream, highlight=False, markup=False, emoji=False, width=width)
+
+
+T = TypeVar("T")
+
+
+def run(settings: Settings, work: Callable[[], Awaitable[T]]) -> T:
+    """Run `work` to its end with logging as `settings` say.
+
+    Raises:
+        BaseException: Whatever `work` raised, taken out of the task groups that wrapped it.
+    """
+    configure_logging(settings.log_level)
+    try:
+        return anyio.run(work)
+    except BaseExceptionGroup as group:
+        raise first_of(group) from None
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first exception inside nested groups."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import sys
 from contextlib import closing
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from kubeez_mcp_local.cli.checks import connections, network
-from kubeez_mcp_local.cli.checks.finding import Finding, ok
+from kubeez_mcp_local.cli import doctor
+from kubeez_mcp_local.cli.clients.launch import Machine
+from kubeez_mcp_local.cli.doctor import Finding, check_program, ok
 from kubeez_mcp_local.cli.main import cli
 from kubeez_mcp_local.jobs.schema import VERSION
 from kubeez_mcp_local.settings import load_settings
@@ -47,7 +49,7 @@ def unstarted(monkeypatch: pytest.MonkeyPatch) -> None:
     async def started(*_: object) -> Finding:
         return ok("MCP", "left out")
 
-    monkeypatch.setattr(connections, "check_start", started)
+    monkeypatch.setattr(doctor, "check_start", started)
 
 
 def examined(*arguments: str, code: int = 0, **variables: str) -> dict[str, list[tuple[str, str]]]:
@@ -74,7 +76,10 @@ def test_a_start_in_a_system_folder_is_warned_of(monkeypatch: pytest.MonkeyPatch
     assert "KUBEEZ_INPUT_DIRS" in said
 
 
-def test_a_fresh_machine_without_key_or_network_is_fine_and_stays_untouched(throw_away_home: Path) -> None:
+def test_a_fresh_machine_without_key_or_network_is_fine_and_stays_untouched(
+    throw_away_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "SLOW_SECONDS", math.inf)  # whatever else this machine is doing
     before = tree(throw_away_home)
     found = examined()
     assert {level for one in found.values() for level, _ in one} == {"ok"}
@@ -166,12 +171,21 @@ def test_broken_recipes_and_broken_configs_are_named_with_their_line(tmp_path: P
     assert "install cursor --force" in found["cursor"][0][1]
 
 
+@pytest.mark.usefixtures("unstarted")
 def test_an_api_that_is_not_there_is_a_problem_with_a_next_step() -> None:
     # A port that nothing listens on: 9 is "discard", and nobody runs that any more.
     found = examined(code=1, KUBEEZ_API_KEY="sk_live_example", KUBEEZ_BASE_URL="http://127.0.0.1:9")
     assert found["API"][0][0] == "problem"
     assert "sandbox serve" in found["API"][0][1]
-    assert found["MCP"][0][0] == "ok"
+
+
+async def test_a_start_that_some_clients_would_not_wait_for_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "SLOW_SECONDS", 0.0)
+    machine = Machine("linux", tmp_path, tmp_path, {"PATH": "", "HOME": str(tmp_path)})
+    found = await doctor.check_start(machine, [], 0)
+    assert (found.level, "uv tool install" in found.next_step) == ("warning", True)
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +196,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
 
 async def asked(api: RunningSandbox, key: str) -> dict[str, Any]:
     settings = load_settings(environ={"KUBEEZ_API_KEY": key, "KUBEEZ_MODE": "live", "KUBEEZ_BASE_URL": api.url})
-    return {one.check: one for one in await network.check_api(settings)}
+    return {one.check: one for one in await doctor.check_api(settings)}
 
 
 async def test_a_key_that_works_shows_the_balance(api: RunningSandbox) -> None:
@@ -208,7 +222,5 @@ async def test_what_a_key_lacks_is_a_warning(api: RunningSandbox) -> None:
 
 
 def test_the_interpreter_of_these_tests_is_the_one_that_is_described() -> None:
-    from kubeez_mcp_local.cli.checks.program import check_program
-
     told = " ".join(one.detail for one in check_program())
     assert f"Python {sys.version_info.major}.{sys.version_info.minor}." in told

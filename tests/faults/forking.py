@@ -147,7 +147,7 @@ def _import_everything() -> None:
     import truststore  # noqa: F401
 
     import kubeez_mcp_local.bridge
-    import kubeez_mcp_local.cli.serve
+    import kubeez_mcp_local.cli.main
     import kubeez_mcp_local.jobs.store
     import kubeez_mcp_local.mcp_server.server
     import kubeez_mcp_local.mcp_server.stdio

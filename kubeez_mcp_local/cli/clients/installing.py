@@ -1,31 +1,199 @@
-"""Putting our entry into a client's config and taking it out again: first a plan, then the writing."""
+"""Our entry in clients' configs: where it is, what is wrong with it, plans to put it in or take it out.
+
+A config is read as it is, written whole or not at all, and kept beside itself as it was before.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import os
+import re
+import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from kubeez_mcp_local.cli.clients import editing
-from kubeez_mcp_local.cli.clients.config_file import read_config, write_config
-from kubeez_mcp_local.cli.clients.errors import (
-    BrokenConfigError,
-    CannotEditError,
-    ConfigConflictError,
-    EditError,
-    ParseError,
-)
-from kubeez_mcp_local.cli.clients.known import INPUT, SERVER, KeyIn
-from kubeez_mcp_local.cli.clients.masking import masked
+from kubeez_mcp_local.cli.clients import formats
+from kubeez_mcp_local.cli.clients.formats import EditError, ParseError
+from kubeez_mcp_local.cli.clients.known import CLIENTS, INPUT, KEY, SERVER, KeyIn
+from kubeez_mcp_local.cli.clients.launch import masked
+from kubeez_mcp_local.disk import give_free_name, part_beside, replacing
+from kubeez_mcp_local.errors import KubeezError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
-    from kubeez_mcp_local.cli.clients.config_file import ConfigFile
     from kubeez_mcp_local.cli.clients.known import Client, Scope
-    from kubeez_mcp_local.cli.clients.launch import Launch
-    from kubeez_mcp_local.cli.clients.machine import Machine
+    from kubeez_mcp_local.cli.clients.launch import Launch, Machine
+
+
+class BrokenConfigError(KubeezError):
+    """A client's config cannot be read or parsed."""
+
+    code = "broken_config"
+
+    def __init__(self, path: Path, reason: str, *, line: int = 0, column: int = 0) -> None:
+        where = f"{path}:{line}:{column}" if line else f"{path}"
+        super().__init__(
+            f"{where}: {reason}. Nothing was changed.",
+            next_step="Mend the file, or paste the entry that --print shows yourself.",
+        )
+        self.path = path
+        self.reason = reason
+        self.line = line
+
+
+class ConfigConflictError(KubeezError):
+    """The config holds a `kubeez` entry that is not ours, or changed while we worked."""
+
+    code = "config_conflict"
+
+
+class CannotEditError(KubeezError):
+    """The config is sound, but editing it is better left to a person."""
+
+    code = "cannot_edit"
+
+
+class UnwritableConfigError(KubeezError):
+    """The config cannot be written."""
+
+    code = "unwritable_config"
+
+
+MAX_BYTES = 64 * 1024 * 1024
+_BOM = b"\xef\xbb\xbf"
+_PRIVATE = 0o600
+
+
+def _now() -> datetime:
+    return datetime.now().astimezone()
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A config as it was read.
+
+    Attributes:
+        path: Where it is; a symbolic link is followed, so that the file it points at is the one that is written.
+        text: What it says; empty if there is no such file.
+        raw: The same as bytes; `None` if there is no such file.
+        mode: Its permissions; `None` if there is no such file.
+    """
+
+    path: Path
+    text: str
+    raw: bytes | None
+    mode: int | None
+
+
+def read_config(path: Path) -> ConfigFile:
+    """The file at `path`, which need not exist.
+
+    Raises:
+        BrokenConfigError: It is no readable UTF-8 text.
+    """
+    try:
+        path = path.resolve()
+        raw, mode = path.read_bytes(), stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return ConfigFile(path, "", None, None)
+    except (OSError, RuntimeError) as error:
+        raise BrokenConfigError(path, f"it cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    if len(raw) > MAX_BYTES:
+        raise BrokenConfigError(path, f"it has {len(raw):,} bytes, which no config has")
+    try:
+        return ConfigFile(path, raw.removeprefix(_BOM).decode("utf-8"), raw, mode)
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise BrokenConfigError(path, "it is not UTF-8 text", line=line, column=1) from None
+
+
+def write_config(
+    file: ConfigFile,
+    text: str,
+    *,
+    private: bool = False,
+    new_mode: int = _PRIVATE,
+    clock: Callable[[], datetime] = _now,
+) -> Path | None:
+    """Put `text` in place of what `file` holds, atomically.
+
+    Args:
+        file: As it was read; a file that has changed since is not written.
+        text: The new content.
+        private: Make it readable by its owner alone, whatever it was before.
+        new_mode: Permissions of a file that was not there.
+        clock: Names the backup.
+
+    Returns:
+        The copy of what was there before, beside the file and readable by its owner alone; `None` for a new file.
+
+    Raises:
+        ConfigConflictError: The file changed since it was read.
+        UnwritableConfigError: The folder or the disk refuses.
+    """
+    head = _BOM if (file.raw or b"").startswith(_BOM) else b""
+    mode = new_mode if file.mode is None else file.mode
+    backup = None
+    try:
+        file.path.parent.mkdir(parents=True, exist_ok=True)
+        backup = _backup(file, clock()) if file.raw is not None else None
+        _replace(file, head + text.encode("utf-8"), _PRIVATE if private else mode)
+    except (OSError, ConfigConflictError) as error:
+        if backup is not None:
+            backup.unlink(missing_ok=True)
+        if isinstance(error, ConfigConflictError):
+            raise
+        raise UnwritableConfigError(
+            f"{file.path} cannot be written: {error.strerror or error}. It is as it was.",
+            next_step="Make its folder writable, or paste the entry that --print shows yourself.",
+        ) from None
+    return backup
+
+
+def _backup(file: ConfigFile, now: datetime) -> Path:
+    part = part_beside(file.path)
+    try:
+        with replacing(part) as copy:
+            copy.write(file.raw or b"")
+            copy.flush()
+            os.fsync(copy.fileno())
+        return give_free_name(part, f"{file.path.name}.{now:%Y%m%d-%H%M%S}", ".backup")
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _replace(file: ConfigFile, content: bytes, mode: int) -> None:
+    with replacing(file.path) as new:
+        new.write(content)
+        new.flush()
+        os.fsync(new.fileno())
+        Path(new.name).chmod(mode)
+        _same_owner(file.path, Path(new.name))
+        if _now_there(file.path) != file.raw:
+            raise ConfigConflictError(
+                f"{file.path} was changed by another program just now, and was left alone.",
+                next_step="Close the client and try again.",
+            )
+
+
+def _same_owner(original: Path, copy: Path) -> None:
+    """Keep the owner when somebody else, such as root, does the writing."""
+    if hasattr(os, "chown") and original.exists():
+        found = original.stat()
+        with contextlib.suppress(PermissionError):
+            os.chown(copy, found.st_uid, found.st_gid)
+
+
+def _now_there(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
 
 _SHARED_MODE = 0o644
 _REMOTE = ("url", "httpUrl", "serverUrl", "uri", "headers", "http_headers")
@@ -52,7 +220,7 @@ class Config:
 
     @property
     def entry(self) -> Any:
-        return editing.entry(self.data, (self.client.path, SERVER))
+        return formats.entry(self.data, (self.client.path, SERVER))
 
 
 @dataclass(frozen=True)
@@ -157,8 +325,8 @@ def _edited(config: Config, text: str, path: Sequence[str | int], value: Any = N
     written_in = config.client.format
     try:
         if value is None:
-            return editing.take(written_in, text, path)
-        return editing.put(written_in, text, path, value)
+            return formats.take(written_in, text, path)
+        return formats.put(written_in, text, path, value)
     except EditError as error:
         raise CannotEditError(
             f"{config.path} is better edited by hand: {masked(str(error))}. Nothing was changed.",
@@ -195,3 +363,144 @@ def _merged(there: Any, wanted: dict[str, Any], client: Client) -> dict[str, Any
         elif name in _LISTS and isinstance(has, list):
             merged[name] = [*has, *(one for one in value if one not in has)]
     return merged
+
+
+_REFERENCE = re.compile(r"\$\{[^}]+\}|\$[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A client's config in one scope.
+
+    Attributes:
+        here: Whether the client seems to be on this machine.
+        config: What it says; `None` when it cannot be read.
+        error: Why it cannot be read.
+    """
+
+    client: Client
+    scope: Scope
+    path: Path
+    here: bool
+    config: Config | None
+    error: BrokenConfigError | None = None
+
+    @property
+    def state(self) -> Literal["yes", "another", "broken file", "–"]:
+        """Whether our entry is there."""
+        if self.config is None:
+            return "broken file"
+        if self.config.entry is None:
+            return "–"
+        return "yes" if is_ours(self.config.entry, self.client) else "another"
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "client": self.client.name,
+            "title": self.client.title,
+            "scope": self.scope,
+            "here": self.here,
+            "state": {"yes": "installed", "–": "absent", "broken file": "broken"}.get(self.state, self.state),
+            "config": str(self.path),
+        }
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """Something wrong with an entry, and what to do. `serious` when it cannot work like this."""
+
+    what: str
+    next_step: str
+    serious: bool = True
+
+
+def look_everywhere(machine: Machine) -> list[Found]:
+    """Every client's own config, and the configs of the project that hold our entry or are broken."""
+    found = []
+    for client in CLIENTS.values():
+        found.append(look(client, "user", machine))
+        if "project" in client.scopes:
+            project = look(client, "project", machine)
+            if project.state != "–":
+                found.append(project)
+    return found
+
+
+def look(client: Client, scope: Scope, machine: Machine) -> Found:
+    """One config."""
+    path = client.file(machine, scope)
+    here = is_here(client, machine)
+    try:
+        return Found(client, scope, path, here, read(client, scope, machine))
+    except BrokenConfigError as error:
+        return Found(client, scope, path, here, None, error)
+
+
+def is_here(client: Client, machine: Machine) -> bool:
+    """Whether the client seems to be installed: its program is on the PATH, or it has a folder of its own."""
+    if any(machine.which(program) for program in client.programs):
+        return True
+    file = client.file(machine, "user")
+    return file.exists() or (file.parent != machine.home and file.parent.is_dir())
+
+
+def flaws_of(config: Config, machine: Machine) -> list[Flaw]:
+    """What is wrong with our entry in `config`, as far as can be seen without starting it."""
+    client, entry = config.client, config.entry
+    if not isinstance(entry, dict):
+        return [Flaw("the kubeez entry is no table of fields", _again(config))]
+    if not is_ours(entry, client):
+        return []
+    flaws = []
+    command = entry.get(client.command_field)
+    if not isinstance(command, str) or not command.strip():
+        flaws.append(Flaw(f"it names no {client.command_field}", _again(config)))
+    elif machine.which(command) is None:
+        flaws.append(Flaw(f"{command} does not exist or cannot be started", _again(config)))
+    elif not Path(command).is_absolute() and client.name == "claude-desktop":
+        flaws.append(
+            Flaw(
+                f"{command} is no whole path, and desktop applications often do not see your PATH",
+                _again(config),
+                False,
+            )
+        )
+    if not isinstance(entry.get("args", []), list):
+        flaws.append(Flaw("args is no list", _again(config)))
+    if client.name == "goose" and not isinstance(entry.get("name"), str):
+        flaws.append(Flaw("it has no name, so Goose skips it", _again(config)))
+    if entry.get("enabled") is False or entry.get("disabled") is True:
+        flaws.append(Flaw("it is switched off", "Switch it on in the client.", serious=False))
+    return flaws + _flaws_of_key(config, entry)
+
+
+def _flaws_of_key(config: Config, entry: dict[str, Any]) -> list[Flaw]:
+    variables = entry.get(config.client.variables_field)
+    value = variables.get(KEY) if isinstance(variables, dict) else None
+    if not isinstance(value, str) or not value:
+        return []
+    if _REFERENCE.fullmatch(value):
+        knows = config.client.variable
+        if not knows:
+            return [Flaw(f"its key is {value}, which {config.client.title} does not fill in", "Write the key itself.")]
+        return []
+    if config.scope == "project":
+        return [
+            Flaw(
+                "the key itself is in a file that gets committed",
+                f"Take it out: kubeez-mcp-local install {config.client.name} --scope project --remove; "
+                "make a new key if the file was ever pushed.",
+            )
+        ]
+    if config.file.mode is not None and config.file.mode & 0o077 and not _windows(config):
+        return [Flaw("the key is in a file that others can read", f"Run: chmod 600 {config.path}", serious=False)]
+    return []
+
+
+def _windows(config: Config) -> bool:
+    return config.path.drive != ""
+
+
+def _again(config: Config) -> str:
+    scope = " --scope project" if config.scope == "project" else ""
+    return f"Run: kubeez-mcp-local install {config.client.name}{scope} --force"

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
-from kubeez_mcp_local.cli.clients.json_format import Json
+from kubeez_mcp_local.cli.clients.formats import Json, Toml, Yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from kubeez_mcp_local.cli.clients.editing import Format
-    from kubeez_mcp_local.cli.clients.launch import Launch
-    from kubeez_mcp_local.cli.clients.machine import Machine
+    from kubeez_mcp_local.cli.clients.formats import Format
+    from kubeez_mcp_local.cli.clients.launch import Launch, Machine
+
 
 SERVER = "kubeez"
 KEY = "KUBEEZ_API_KEY"
@@ -68,12 +68,8 @@ class Client:
     def format(self) -> Format:
         """The language, ready to read and edit."""
         if self.language == "toml":
-            from kubeez_mcp_local.cli.clients.toml_format import Toml
-
             return Toml()
         if self.language == "yaml":
-            from kubeez_mcp_local.cli.clients.yaml_format import Yaml
-
             return Yaml()
         return Json(comments=self.language == "jsonc")
 

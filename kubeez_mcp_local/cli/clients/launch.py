@@ -1,25 +1,99 @@
-"""The command that starts this server from a client's config: one that will still be there tomorrow."""
+"""The machine as clients see it, the command that starts the server there, and whether it really starts."""
 
 from __future__ import annotations
 
 import json
+import re
 import shlex
+import shutil
 import sys
 import sysconfig
-from dataclasses import dataclass
+import tempfile
+import time
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from kubeez_mcp_local.cli.clients.errors import NoCommandError
+import anyio
+
+from kubeez_mcp_local.cli.terminal import first_of
+from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.logs import redact
 from kubeez_mcp_local.settings import APP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kubeez_mcp_local.cli.clients.machine import Machine
+
+@dataclass(frozen=True)
+class Machine:
+    """Where programs keep their files.
+
+    Attributes:
+        platform: As `sys.platform` has it: `linux`, `darwin`, `win32`.
+        home: The user's home folder.
+        project: The folder whose project configs are meant.
+        variables: The process environment.
+    """
+
+    platform: str
+    home: Path
+    project: Path
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def this(cls) -> Machine:
+        """The machine this runs on, in the working folder."""
+        from kubeez_mcp_local.settings import environment
+
+        return cls(sys.platform, Path.home(), Path.cwd(), environment())
+
+    def folder(self, variable: str, default: Path) -> Path:
+        """The folder that `variable` names, or `default`; a relative one counts as not given."""
+        named = Path(self.variables.get(variable, ""))
+        return named if named.is_absolute() else default
+
+    @property
+    def roaming(self) -> Path:
+        """Windows' folder for settings."""
+        return self.folder("APPDATA", self.home / "AppData" / "Roaming")
+
+    @property
+    def local(self) -> Path:
+        """Windows' folder for what stays on this machine."""
+        return self.folder("LOCALAPPDATA", self.home / "AppData" / "Local")
+
+    @property
+    def config(self) -> Path:
+        """The folder for settings on Linux, and of programs that keep to it on macOS."""
+        return self.folder("XDG_CONFIG_HOME", self.home / ".config")
+
+    @property
+    def applications(self) -> Path:
+        """Where desktop applications keep their settings."""
+        if self.platform == "darwin":
+            return self.home / "Library" / "Application Support"
+        return self.roaming if self.platform == "win32" else self.config
+
+    @property
+    def typed(self) -> str:
+        """How this program is called here at a terminal."""
+        if "UV_RUN_RECURSION_DEPTH" in self.variables:
+            return "uv run kubeez-mcp-local"
+        return "uvx kubeez-mcp-local" if "UV" in self.variables else "kubeez-mcp-local"
+
+    def which(self, program: str) -> str | None:
+        """The path of a program that can be started by its name, or by its path."""
+        return shutil.which(program, path=self.variables.get("PATH"))
+
+
+class NoCommandError(KubeezError):
+    """No command is known, or the one given does not start the server."""
+
+    code = "no_command"
 
 
 @dataclass(frozen=True)
@@ -132,3 +206,98 @@ def source_of(direct_url: Mapping[str, object]) -> str:
     if isinstance(vcs, dict):
         return f"{vcs['vcs']}+{url}@{vcs.get('requested_revision') or vcs['commit_id']}"
     return url2pathname(urlsplit(url).path) if url.startswith("file:") else url
+
+
+_NAMED = re.compile(
+    r"""(?ix)
+    ( ["']? [\w.-]* (?:key|token|secret|passw|credential|authorization) [\w.-]* ["']? [ \t]* [:=] [ \t]* )
+    ( "(?:\\.|[^"\\])*" | '[^']*' | [^\s,\[\]{}"'\#][^,}\#\n]* )"""
+)
+_REFERENCE = re.compile(r"\$\{[^}]*\}|\$\w+|true|false|null|\d+", re.IGNORECASE)
+_WORDS = re.compile(r"\b(?:sk|pk|ghp|gho|ghs|glpat|xox[a-z]|AKIA|eyJ)[\w-]{12,}")
+
+
+def masked(text: str) -> str:
+    """`text` without the values of fields that are named like secrets, and without words that look like keys."""
+    return _WORDS.sub("…", redact(_NAMED.sub(_hide, text)))
+
+
+def _hide(match: re.Match[str]) -> str:
+    value = match[2].strip()
+    bare = value.strip("\"'")
+    if not bare or _REFERENCE.fullmatch(bare):
+        return match[0]
+    quote = value[0] if value[0] in "\"'" else ""
+    return f"{match[1]}{quote}…{quote}"
+
+
+Era = Literal["auto", "legacy"]
+"""How the SDK's client greets: by discovery, as since 2026-07-28, or by the older handshake."""
+_LAST_WORDS = 300
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A server that works: its tools, and the seconds from starting it to the answer that lists them."""
+
+    protocol: str
+    tools: int
+    seconds: float
+
+
+async def try_server(
+    launch: Launch, era: Era, *, variables: Mapping[str, str], within: float, state_dir: str | None = None
+) -> Tried:
+    """Start `launch`, ask for its tools, and let it go. Nothing is spent, and nothing kept is written.
+
+    Args:
+        variables: The environment it gets; its state folder is replaced.
+        within: Seconds until it is given up.
+        state_dir: The folder it gets; default a new one that is deleted afterwards.
+
+    Raises:
+        NoCommandError: It did not start, did not answer, or wrote something else than messages to stdout.
+    """
+    if state_dir is None:
+        with tempfile.TemporaryDirectory(prefix="kubeez-try-", ignore_cleanup_errors=True) as folder:
+            return await try_server(launch, era, variables=variables, within=within, state_dir=folder)
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        strays: list[Exception] = []
+        try:
+            with anyio.fail_after(within):
+                tried = await _ask(launch, era, {**variables, "KUBEEZ_STATE_DIR": state_dir}, errors, strays)
+        except TimeoutError:
+            raise _did_not(launch, f"did not answer within {within:g} s", errors) from None
+        except FileNotFoundError:
+            raise _did_not(launch, "cannot be started: there is no such program", errors) from None
+        except OSError as error:
+            raise _did_not(launch, f"cannot be started: {error.strerror or error}", errors) from None
+        except Exception as error:  # noqa: BLE001 - whatever a broken server makes the client raise is the finding
+            cause = first_of(error) if isinstance(error, BaseExceptionGroup) else error
+            raise _did_not(launch, f"does not speak MCP ({type(cause).__name__}: {cause})", errors) from None
+    if strays:
+        raise NoCommandError(f"`{launch}` writes other things than MCP messages to its output.")
+    return tried
+
+
+async def _ask(launch: Launch, era: Era, variables: Mapping[str, str], errors: Any, strays: list[Exception]) -> Tried:
+    from mcp import Client, StdioServerParameters, stdio_client
+
+    async def on_message(message: Any) -> None:
+        if isinstance(message, Exception):
+            strays.append(message)
+
+    parameters = StdioServerParameters(command=launch.command, args=list(launch.args), env=dict(variables))
+    started = time.perf_counter()
+    async with Client(stdio_client(parameters, errlog=errors), mode=era, message_handler=on_message) as client:
+        listed = await client.list_tools()
+        return Tried(str(client.protocol_version), len(listed.tools), time.perf_counter() - started)
+
+
+def _did_not(launch: Launch, what: str, errors: Any) -> NoCommandError:
+    errors.seek(0)
+    words = masked(errors.read()).strip()[-_LAST_WORDS:]
+    said = f" It said: {words}" if words else ""
+    return NoCommandError(
+        f"`{launch}` {what}.{said}", next_step="Run that command in a terminal, or name another with --command."
+    )

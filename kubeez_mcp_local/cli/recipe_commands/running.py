@@ -14,8 +14,8 @@ import anyio.to_thread
 import click
 
 from kubeez_mcp_local.cli.recipe_commands.options import Asked, RecipeCommand, settings_for, shown_value, where
-from kubeez_mcp_local.cli.running import run as run_async
 from kubeez_mcp_local.cli.terminal import can_ask, plain, print_json, remarks, results, shown
+from kubeez_mcp_local.cli.terminal import run as run_async
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.settings import SettingsError
 from kubeez_mcp_local.text import cut, spoken

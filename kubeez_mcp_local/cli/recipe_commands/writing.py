@@ -16,8 +16,7 @@ import anyio.to_thread
 import click
 
 from kubeez_mcp_local.cli.recipe_commands.options import RecipeOptions, is_path, library_of, reference
-from kubeez_mcp_local.cli.running import run
-from kubeez_mcp_local.cli.terminal import plain, print_json, remarks, results, shown
+from kubeez_mcp_local.cli.terminal import plain, print_json, remarks, results, run, shown
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kubeez_mcp_local.cli.clients.machine import Machine
+from kubeez_mcp_local.cli.clients.launch import Machine
 
 if TYPE_CHECKING:
     from pathlib import Path

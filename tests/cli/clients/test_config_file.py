@@ -10,8 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kubeez_mcp_local.cli.clients.config_file import read_config, write_config
-from kubeez_mcp_local.cli.clients.errors import BrokenConfigError, ConfigConflictError, UnwritableConfigError
+from kubeez_mcp_local.cli.clients.installing import (
+    BrokenConfigError,
+    ConfigConflictError,
+    UnwritableConfigError,
+    read_config,
+    write_config,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

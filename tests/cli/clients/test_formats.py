@@ -9,14 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubeez_mcp_local.cli.clients import editing
-from kubeez_mcp_local.cli.clients.errors import EditError, ParseError
-from kubeez_mcp_local.cli.clients.json_format import Json
-from kubeez_mcp_local.cli.clients.toml_format import Toml
-from kubeez_mcp_local.cli.clients.yaml_format import Yaml
+from kubeez_mcp_local.cli.clients import formats as editing
+from kubeez_mcp_local.cli.clients.formats import EditError, Json, ParseError, Toml, Yaml
 
 if TYPE_CHECKING:
-    from kubeez_mcp_local.cli.clients.editing import Format
+    from kubeez_mcp_local.cli.clients.formats import Format
 
 ENTRY = {"command": "uvx", "args": ["kubeez-mcp-local", 'a "b" \\c é'], "env": {"KUBEEZ_MODE": "sandbox"}}
 JSONC, TOML, YAML = Json(comments=True), Toml(), Yaml()

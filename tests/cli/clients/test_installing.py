@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kubeez_mcp_local.cli.clients.errors import BrokenConfigError, CannotEditError, ConfigConflictError
-from kubeez_mcp_local.cli.clients.finding import flaws_of, is_here, look, look_everywhere
-from kubeez_mcp_local.cli.clients.installing import Config, plan_install, plan_removal, read
+from kubeez_mcp_local.cli.clients.installing import (
+    BrokenConfigError,
+    CannotEditError,
+    Config,
+    ConfigConflictError,
+    flaws_of,
+    is_here,
+    look,
+    look_everywhere,
+    plan_install,
+    plan_removal,
+    read,
+)
 from kubeez_mcp_local.cli.clients.known import CLIENTS, KeyIn
-from kubeez_mcp_local.cli.clients.launch import Launch
-from kubeez_mcp_local.cli.clients.masking import masked
+from kubeez_mcp_local.cli.clients.launch import Launch, masked
 from tests.cli.clients.machines import machine_in, program
 
 if TYPE_CHECKING:

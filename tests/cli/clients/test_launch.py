@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kubeez_mcp_local.cli.clients.errors import NoCommandError
-from kubeez_mcp_local.cli.clients.launch import Launch, Running, find_launch, source_of, split_command
+from kubeez_mcp_local.cli.clients.launch import Launch, NoCommandError, Running, find_launch, source_of, split_command
 from tests.cli.clients.machines import machine_in, program
 
 
