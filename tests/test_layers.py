@@ -36,14 +36,14 @@ APART = {
     "sandbox": {"text", "errors", "disk", "sandbox", "web", "media"},
     "web": {"text", "errors", "disk", "web", "media"},
 }
-HEAVY = ("PIL", "fastapi", "jinja2", "httpx", "sqlite3", "yaml", "av", "stamina", "filetype", "truststore")
+HEAVY = ("PIL", "fastapi", "jinja2", "httpx", "sqlite3", "yaml", "av", "stamina", "truststore")
 
 # Files of more than 8 lines, and lines of all files. A change that makes room lowers the number; none raises it.
 MOST_FILES = {
     "rest": 15,
     "catalogue": 7,
     "operations": 12,
-    "media": 18,
+    "media": 10,
     "jobs": 35,
     "bridge": 7,
     "planning": 3,
@@ -55,7 +55,6 @@ MOST_FILES = {
     "cli": 17,
 }
 MOST_IN_FOLDER = {
-    "media": 18,
     "jobs": 35,
 }
 MOST_LINES = 39_800  # issue 9 adds some; the gate is 35_500 once every area is rebuilt

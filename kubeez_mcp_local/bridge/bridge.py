@@ -30,10 +30,9 @@ from kubeez_mcp_local.jobs.pacing import Pacer
 from kubeez_mcp_local.jobs.reconcile import Reconciler
 from kubeez_mcp_local.jobs.sending import Sender
 from kubeez_mcp_local.jobs.spender import Spender
-from kubeez_mcp_local.media.inputs import Inputs
+from kubeez_mcp_local.media.inputs import Inputs, Uploads
 from kubeez_mcp_local.media.library import Library
 from kubeez_mcp_local.media.path_guard import PathGuard
-from kubeez_mcp_local.media.uploads import Uploads
 from kubeez_mcp_local.operations import Draft, Sources, runs
 from kubeez_mcp_local.rest.failures import UnauthorizedError
 from kubeez_mcp_local.settings import Mode

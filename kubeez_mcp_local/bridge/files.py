@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.background import Background
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.jobs.ledger import Ledger
-    from kubeez_mcp_local.media.inputs import Inputs
-    from kubeez_mcp_local.media.uploads import Uploads
+    from kubeez_mcp_local.media.inputs import Inputs, Uploads
     from kubeez_mcp_local.operations import Input
     from kubeez_mcp_local.web.sessions import ContentType, SessionState
     from kubeez_mcp_local.web.upload_page import UploadSession

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.jobs.order import RunCall
     from kubeez_mcp_local.jobs.spender import Spender, Submission
-    from kubeez_mcp_local.media.uploads import Uploads
+    from kubeez_mcp_local.media.inputs import Uploads
     from kubeez_mcp_local.operations import Draft, Sources
     from kubeez_mcp_local.rest.contract import Contract
 

@@ -17,7 +17,7 @@ from kubeez_mcp_local.disk import give_free_name, part_beside
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.names import slug
 from kubeez_mcp_local.media.inputs import LocalInput, describe
-from kubeez_mcp_local.media.path_errors import FileTooLargeError
+from kubeez_mcp_local.media.path_guard import FileTooLargeError
 from kubeez_mcp_local.media.trim import (
     MAX_SOURCE_BYTES,
     MissingSourceError,
@@ -35,9 +35,8 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.bridge.files import Lengths, SharedWork
     from kubeez_mcp_local.jobs.outputs import Download, OutputStore
-    from kubeez_mcp_local.media.inputs import Inputs
+    from kubeez_mcp_local.media.inputs import Inputs, Uploads
     from kubeez_mcp_local.media.trim import Trimmed
-    from kubeez_mcp_local.media.uploads import Uploads
     from kubeez_mcp_local.operations import Input
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.background import Background
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.jobs.ledger import Ledger
-    from kubeez_mcp_local.media.preview import Preview
+    from kubeez_mcp_local.media.picture import Preview
     from kubeez_mcp_local.rest.wire import Generation
 
 MAX_DOWNLOAD_BYTES = 500 * 1024 * 1024
@@ -163,7 +163,7 @@ def _no_output(path: Path, said: str | None) -> str | None:
 
 
 async def _preview(path: Path, max_bytes: int) -> Preview:
-    from kubeez_mcp_local.media.preview import preview
+    from kubeez_mcp_local.media.picture import preview
 
     return await preview(path, max_bytes)
 

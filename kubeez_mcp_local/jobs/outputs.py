@@ -23,7 +23,7 @@ from kubeez_mcp_local.text import LONGEST_IN_ROW, cut
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from kubeez_mcp_local.media.media_type import MediaType
+    from kubeez_mcp_local.media.sniff import MediaType
     from kubeez_mcp_local.rest.downloading import Accept, Downloaded
     from kubeez_mcp_local.rest.wire import Generation
 
@@ -268,8 +268,7 @@ def what_it_is(path: Path, said: str | None, kinds: frozenset[str]) -> MediaType
     Raises:
         NotAnOutputError: It is empty, a page, a text, a program, or of another kind than was to be made.
     """
-    from kubeez_mcp_local.media.media_type import by_mime
-    from kubeez_mcp_local.media.sniff import UnsupportedMediaError, sniff
+    from kubeez_mcp_local.media.sniff import UnsupportedMediaError, by_mime, sniff
 
     with path.open("rb") as file:
         head = file.read(8)

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from kubeez_mcp_local.disk import open_exactly, replace_file, replacing
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.media.inputs import Identity, LocalInput, RemoteInput
-from kubeez_mcp_local.media.media_type import by_mime
+from kubeez_mcp_local.media.sniff import by_mime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

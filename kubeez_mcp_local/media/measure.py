@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import anyio.to_thread
 
-from kubeez_mcp_local.media import isobmff
 from kubeez_mcp_local.media.inputs import opened
-from kubeez_mcp_local.media.sniff import sniff_file
+from kubeez_mcp_local.media.sniff import is_iso_media, read_movie, sniff_file
 from kubeez_mcp_local.media.video import BrokenMediaError, NotInstalledError, load_av, open_media, turned
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from kubeez_mcp_local.media.inputs import LocalInput
-    from kubeez_mcp_local.media.media_type import MediaType
+    from kubeez_mcp_local.media.sniff import MediaType
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,8 @@ def _longest(container: Any) -> float | None:
 def _without_av(file: BinaryIO, media_type: MediaType) -> Measured:
     if media_type.mime == "audio/wav":
         return _wav(file)
-    if isobmff.looks_like(file.read(64)):
-        movie = isobmff.read(file)
+    if is_iso_media(file.read(64)):
+        movie = read_movie(file)
         return Measured(movie.seconds, movie.width, movie.height) if movie else Measured(unreadable=True)
     return Measured()
 

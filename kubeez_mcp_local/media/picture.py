@@ -1,19 +1,32 @@
-"""Opening pictures with Pillow: upright, first frame only, and safe against files that unfold to gigabytes.
+"""Pictures with Pillow, safe against files that unfold to gigabytes; and what a conversation gets to see of a file.
 
-Imports Pillow; import this module on first use.
+A preview is small enough to carry, and never the original bytes of a picture. Imports Pillow; import this module on
+first use.
 """
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import PurePath
 from typing import TYPE_CHECKING, BinaryIO
 
+import anyio.to_thread
 from PIL import Image, ImageOps
 
+from kubeez_mcp_local.media.inputs import opened
+from kubeez_mcp_local.media.sniff import sniff_file
 from kubeez_mcp_local.media.video import BrokenMediaError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from kubeez_mcp_local.media.inputs import LocalInput
+    from kubeez_mcp_local.media.sniff import MediaType
+
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 MAX_PIXELS = 80_000_000
@@ -90,3 +103,132 @@ def on_checkerboard(image: Image.Image) -> Image.Image:
             board.paste(tile, (left, top))
     board.paste(image, mask=image.getchannel("A"))
     return board
+
+
+MAX_BYTES = 200_000
+"""Default budget: length of the base64 text that ends up in the conversation."""
+MAX_EDGE = 1024
+_EDGES = (1024, 768, 512, 384, 256, 160, 96)
+_SMALLEST_SEE_THROUGH = 512
+_QUALITIES = (88, 80, 70, 58)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Something to show.
+
+    Attributes:
+        data: Encoded bytes; `None` when the file cannot be shown within the budget (then `note` says why).
+        mime: Media type of `data`, or of the file when there is no data.
+        width: Pixels of the preview; `None` for sound.
+        height: Pixels of the preview; `None` for sound.
+        note: One sentence about what is shown and what was left out.
+        media_type: What the file itself is.
+    """
+
+    data: bytes | None
+    mime: str
+    width: int | None
+    height: int | None
+    note: str
+    media_type: MediaType | None = None
+
+
+async def preview(source: Path | LocalInput, max_bytes: int = MAX_BYTES, *, at_s: float | None = None) -> Preview:
+    """A preview whose base64 form has at most `max_bytes` characters.
+
+    Pictures are scaled, turned upright and re-encoded without metadata (animations: first frame; see-through ones stay
+    PNG where they fit); videos give one frame, at `at_s` seconds or a tenth into the film; sound is passed on as it
+    is when it fits.
+
+    Raises:
+        UnsupportedMediaError: The content is none of the accepted types.
+        BrokenMediaError: It cannot be decoded.
+        NotInstalledError: A video, and the extra `video` is missing.
+    """
+    return await anyio.to_thread.run_sync(_preview, source, max_bytes, at_s)
+
+
+def _preview(source: Path | LocalInput, max_bytes: int, at_s: float | None) -> Preview:
+    with opened(source) as file:
+        media_type = sniff_file(file, PurePath(file.name).name)
+        return replace(_shown(file, media_type, max_bytes // 4 * 3, at_s), media_type=media_type)
+
+
+def _shown(file: BinaryIO, media_type: MediaType, budget: int, at_s: float | None) -> Preview:
+    size = os.fstat(file.fileno()).st_size
+    if media_type.kind == "audio":
+        return _sound(file, size, media_type, budget)
+    if media_type.kind == "video":
+        from kubeez_mcp_local.media.video import poster_frame
+
+        poster = poster_frame(file, at_s, MAX_EDGE)
+        return _encoded(poster.image, budget, f"frame at {poster.at_s:.1f} s of {_length(poster.length_s)}")
+    with decoded(file) as image:
+        frames = getattr(image, "n_frames", 1)
+        what = f"{image.format} of {image.width}x{image.height}, {_size(size)}"
+        if frames > 1:
+            what = f"first of {frames} frames, {what}"
+        return _encoded(upright(image, MAX_EDGE), budget, what)
+
+
+def _sound(file: BinaryIO, size: int, media_type: MediaType, budget: int) -> Preview:
+    if size > budget:
+        name = PurePath(file.name).name
+        note = f"{name} ({_size(size)}) is larger than this preview may be ({_size(budget)}): allow more, or open it."
+        return Preview(None, media_type.mime, None, None, note)
+    return Preview(file.read(budget), media_type.mime, None, None, f"The whole file, {_size(size)}.")
+
+
+def _encoded(image: Image.Image, budget: int, what: str) -> Preview:
+    see_through = has_holes(image)
+    if see_through and (shown := _as_png(image, budget, _SMALLEST_SEE_THROUGH)):
+        return _result(*shown, "image/png", f"Preview, see-through parts kept ({what}).")
+    flat = on_checkerboard(image) if see_through else image.convert("RGB")
+    if not see_through and (shown := _as_png(flat, budget, max(flat.size))):
+        return _result(*shown, "image/png", f"Preview ({what}).")
+    grey = " See-through parts are shown as a checkerboard." if see_through else ""
+    for edge in _EDGES:
+        scaled = _scaled(flat, edge)
+        for quality in _QUALITIES:
+            if len(data := _saved(scaled, "JPEG", quality=quality)) <= budget:
+                return _result(data, scaled, "image/jpeg", f"Preview ({what}).{grey}")
+    note = f"Nothing of this picture fits into {_size(budget)}; open the file itself."
+    return Preview(None, "image/jpeg", None, None, note)
+
+
+def _as_png(image: Image.Image, budget: int, smallest: int) -> tuple[bytes, Image.Image] | None:
+    """The largest PNG within the budget whose longer side is not scaled below `smallest`."""
+    sides = dict.fromkeys(min(edge, max(image.size)) for edge in _EDGES if edge >= min(smallest, max(_EDGES)))
+    for edge in sides:
+        scaled = _scaled(image, edge)
+        if len(data := _saved(scaled, "PNG")) <= budget:
+            return data, scaled
+    return None
+
+
+def _result(data: bytes, image: Image.Image, mime: str, note: str) -> Preview:
+    return Preview(data, mime, image.width, image.height, note)
+
+
+def _scaled(image: Image.Image, edge: int) -> Image.Image:
+    if max(image.size) <= edge:
+        return image
+    scaled = image.copy()
+    scaled.thumbnail((edge, edge))
+    return scaled
+
+
+def _saved(image: Image.Image, form: str, **options: int) -> bytes:
+    buffer = BytesIO()
+    image.info = {}
+    image.save(buffer, form, optimize=True, **options)
+    return buffer.getvalue()
+
+
+def _size(count: int) -> str:
+    return f"{count / 1024**2:.1f} MB" if count >= 1024**2 else f"{count / 1024:.0f} KB"
+
+
+def _length(seconds: float | None) -> str:
+    return "unknown length" if seconds is None else f"{seconds:.1f} s"

@@ -130,7 +130,7 @@ def _picture(item: SheetItem) -> Image.Image:
         with open_exactly(item.path) as file:
             kind = sniff_file(file, item.path.name).kind
             if kind == "video":
-                from kubeez_mcp_local.media.poster import poster_frame
+                from kubeez_mcp_local.media.video import poster_frame
 
                 return _with_play_mark(poster_frame(file, None, _TALLEST * 2).image)
             if kind == "audio":

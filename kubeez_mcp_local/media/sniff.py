@@ -1,33 +1,226 @@
-"""What a file is, read from its content. Names lie: a `.png` may be a web page, a `.mp4` only sound."""
+"""What a file is, read from its content. Names lie: a `.png` may be a web page, a `.mp4` only sound.
+
+Also the media types that may be sent to the API, and a light reader of the index of MP4, M4A and MOV (`read_movie`),
+whose box layout is that of ISO/IEC 14496-12: length, picture size and kinds of track, without decoding anything.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from kubeez_mcp_local.disk import open_exactly
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.media import isobmff
-from kubeez_mcp_local.media.media_type import (
-    FLAC,
-    GIF,
-    JPEG,
-    M4A,
-    MKV,
-    MOV,
-    MP3,
-    MP4,
-    OGG,
-    PNG,
-    WAV,
-    WEBA,
-    WEBM,
-    WEBP,
-    MediaType,
-    accepted_list,
-)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+
+Kind = Literal["image", "video", "audio"]
+
+
+@dataclass(frozen=True)
+class MediaType:
+    """What a file really is, decided by its content.
+
+    Attributes:
+        mime: The media type as it goes on the wire, such as `image/png`.
+        kind: `image`, `video` or `audio`.
+        extension: The usual extension with its dot, such as `.png`.
+    """
+
+    mime: str
+    kind: Kind
+    extension: str
+
+
+JPEG = MediaType("image/jpeg", "image", ".jpg")
+PNG = MediaType("image/png", "image", ".png")
+WEBP = MediaType("image/webp", "image", ".webp")
+GIF = MediaType("image/gif", "image", ".gif")
+MP4 = MediaType("video/mp4", "video", ".mp4")
+MOV = MediaType("video/quicktime", "video", ".mov")
+MKV = MediaType("video/x-matroska", "video", ".mkv")
+WEBM = MediaType("video/webm", "video", ".webm")
+MP3 = MediaType("audio/mpeg", "audio", ".mp3")
+WAV = MediaType("audio/wav", "audio", ".wav")
+M4A = MediaType("audio/mp4", "audio", ".m4a")
+OGG = MediaType("audio/ogg", "audio", ".ogg")
+WEBA = MediaType("audio/webm", "audio", ".weba")
+FLAC = MediaType("audio/flac", "audio", ".flac")
+
+ACCEPTED: tuple[MediaType, ...] = (
+    *(JPEG, PNG, WEBP, GIF),
+    *(MP4, MOV, MKV, WEBM),
+    *(MP3, WAV, M4A, OGG, WEBA, FLAC),
+)
+"""Everything `sniff` lets through: the website's and the asset library's lists, plus GIF and FLAC."""
+
+_SPELLINGS = {".jpeg": JPEG, ".jpe": JPEG, ".jfif": JPEG, ".m4v": MP4, ".qt": MOV, ".oga": OGG, ".opus": OGG}
+_ALIASES = {
+    "image/jpg": JPEG,
+    "image/pjpeg": JPEG,
+    "image/apng": PNG,
+    "video/x-m4v": MP4,
+    "video/matroska": MKV,
+    "audio/mp3": MP3,
+    "audio/x-wav": WAV,
+    "audio/wave": WAV,
+    "audio/vnd.wave": WAV,
+    "audio/x-m4a": M4A,
+    "audio/m4a": M4A,
+    "audio/opus": OGG,
+    "audio/x-flac": FLAC,
+}
+
+
+def accepted_list() -> str:
+    """The accepted types in words, for messages: `image (jpg, png, …), video (…), audio (…)`."""
+    groups = []
+    for kind in ("image", "video", "audio"):
+        names = ", ".join(each.extension.lstrip(".") for each in ACCEPTED if each.kind == kind)
+        groups.append(f"{kind} ({names})")
+    return ", ".join(groups)
+
+
+def by_extension(name: str) -> MediaType | None:
+    """The type that a file name or URL path promises; `None` when its extension says nothing."""
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix in _SPELLINGS:
+        return _SPELLINGS[suffix]
+    return next((each for each in ACCEPTED if each.extension == suffix), None)
+
+
+def by_mime(mime: str) -> MediaType | None:
+    """The accepted type that a `Content-Type` names, parameters and aliases considered."""
+    essence = mime.partition(";")[0].strip().lower()
+    if essence in _ALIASES:
+        return _ALIASES[essence]
+    return next((each for each in ACCEPTED if each.mime == essence), None)
+
+
+_MAX_INDEX_BYTES = 64 * 1024 * 1024
+_MAX_TOP_LEVEL_BOXES = 10_000
+_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+
+
+@dataclass(frozen=True)
+class Movie:
+    """What the index says.
+
+    Attributes:
+        seconds: Length; `None` when the index does not tell (fragmented files).
+        width: Picture width in pixels as shown, turned footage considered; `None` without a picture.
+        height: Picture height in pixels as shown; `None` without a picture.
+        has_video: Whether there is a video track.
+        has_audio: Whether there is an audio track.
+    """
+
+    seconds: float | None
+    width: int | None
+    height: int | None
+    has_video: bool
+    has_audio: bool
+
+
+def is_iso_media(head: bytes) -> bool:
+    """Whether `head` starts like a file of this family."""
+    return len(head) >= 8 and head[4:8] in _FIRST_BOXES and struct.unpack(">I", head[:4])[0] != 0
+
+
+def iso_brands(head: bytes) -> tuple[bytes, ...]:
+    """Major brand, then compatible ones; empty for old QuickTime files, which state none."""
+    if head[4:8] != b"ftyp":
+        return ()
+    size = min(int.from_bytes(head[:4], "big"), len(head), 512)
+    return (head[8:12], *(head[at : at + 4] for at in range(16, size - 3, 4)))
+
+
+def read_movie(file: BinaryIO) -> Movie | None:
+    """Read the index of an open file; `None` when there is none or it is damaged."""
+    file.seek(0)
+    index = _find_index(file)
+    if index is None:
+        return None
+    try:
+        return _movie(index)
+    except (struct.error, IndexError):
+        return None
+
+
+def _find_index(file: BinaryIO) -> bytes | None:
+    for _ in range(_MAX_TOP_LEVEL_BOXES):
+        header = file.read(16)
+        if len(header) < 8:
+            return None
+        size, name = int.from_bytes(header[:4], "big"), header[4:8]
+        header_size = 16 if size == 1 else 8
+        if size == 1 and len(header) == 16:
+            size = int.from_bytes(header[8:16], "big")
+        if name == b"moov":
+            file.seek(header_size - len(header), 1)
+            return file.read(size - header_size) if header_size < size <= _MAX_INDEX_BYTES else None
+        if size < header_size:
+            return None
+        file.seek(size - len(header), 1)
+    return None
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    while at + 8 <= len(data):
+        size, name = struct.unpack_from(">I4s", data, at)
+        if size < 8:
+            return
+        yield name, data[at + 8 : at + size]
+        at += size
+
+
+def _movie(index: bytes) -> Movie:
+    seconds: float | None = None
+    tracks: list[tuple[bytes, int, int]] = []
+    for name, body in _boxes(index):
+        if name == b"mvhd":
+            seconds = _seconds(body)
+        elif name == b"trak":
+            tracks.append(_track(body))
+    picture = next(((width, height) for kind, width, height in tracks if kind == b"vide"), None)
+    return Movie(
+        seconds=seconds,
+        width=picture[0] if picture else None,
+        height=picture[1] if picture else None,
+        has_video=picture is not None,
+        has_audio=any(kind == b"soun" for kind, _, _ in tracks),
+    )
+
+
+def _seconds(mvhd: bytes) -> float | None:
+    scale, length = struct.unpack_from(">IQ", mvhd, 20) if mvhd[0] == 1 else struct.unpack_from(">II", mvhd, 12)
+    return length / scale if scale and length else None
+
+
+def _track(trak: bytes) -> tuple[bytes, int, int]:
+    """Handler kind, and the size in which the track is shown."""
+    kind, width, height = b"", 0, 0
+    for name, body in _boxes(trak):
+        if name == b"tkhd":
+            width, height = _shown_size(body)
+        elif name == b"mdia":
+            kind = next((part[8:12] for inner, part in _boxes(body) if inner == b"hdlr"), b"")
+    return kind, width, height
+
+
+def _shown_size(tkhd: bytes) -> tuple[int, int]:
+    matrix_at = 52 if tkhd[0] == 1 else 40
+    a, b = struct.unpack_from(">ii", tkhd, matrix_at)
+    width, height = (side >> 16 for side in struct.unpack_from(">II", tkhd, matrix_at + 36))
+    turned = a == 0 and b != 0
+    return (height, width) if turned else (width, height)
+
 
 HEAD_BYTES = 65_536
 """How much of a file is looked at; Matroska describes its tracks within this."""
@@ -42,6 +235,24 @@ _CONVERT_FIRST = {
     "application/zip": "Unpack it and pass the media files themselves.",
     "text/html": "This is a web page, perhaps saved in place of the media; download the media file itself.",
 }
+
+
+_SIGNATURES: tuple[tuple[bytes, MediaType | str], ...] = (
+    *((rb"\xff\xd8\xff", JPEG), (rb"\x89PNG\r\n\x1a\n", PNG), (rb"GIF8[79]a", GIF), (rb"RIFF....WEBP", WEBP)),
+    *((rb"fLaC", FLAC), (rb"II\*\0|MM\0\*", "image/tiff"), (rb"BM....\0\0\0\0", "image/bmp")),
+    *((rb"\xff\x0a|\0\0\0\x0cJXL ", "image/jxl"), (rb"8BPS", "image/vnd.adobe.photoshop")),
+    *((rb"RIFF....AVI ", "video/x-msvideo"), (rb"\x00\x00\x01[\xba\xb3]", "video/mpeg"), (rb"FLV\x01", "video/x-flv")),
+    *((rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "video/x-ms-wmv"), (rb"#!AMR", "audio/amr"), (rb"MThd", "audio/midi")),
+    *((rb"\xff[\xf1\xf9]", "audio/aac"), (rb"FORM....AIF[FC]", "audio/aiff")),
+    *(
+        (rb"%PDF", "application/pdf"),
+        (rb"PK(\x03\x04|\x05\x06)", "application/zip"),
+        (rb"\x1f\x8b", "application/gzip"),
+    ),
+    *((rb"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"), (rb"Rar!\x1a\x07", "application/vnd.rar")),
+    *((rb"MZ", "application/x-msdownload"), (rb"\x7fELF", "application/x-executable")),
+)
+"""How files begin, and what that makes them."""
 
 
 class UnsupportedMediaError(KubeezError):
@@ -82,7 +293,7 @@ def sniff_file(file: BinaryIO, name: str) -> MediaType:
 
 def _container(file: BinaryIO, head: bytes) -> MediaType | str | None:
     """Formats whose first bytes do not settle the matter."""
-    if isobmff.looks_like(head):
+    if is_iso_media(head):
         return _iso_media(file, head)
     if head.startswith(b"\x1a\x45\xdf\xa3"):
         return _matroska(head)
@@ -97,20 +308,10 @@ def _container(file: BinaryIO, head: bytes) -> MediaType | str | None:
 
 def _simple(head: bytes) -> MediaType | str:
     """Formats that a signature settles, and a name for everything that is refused."""
-    import filetype
-
-    mime = filetype.guess_mime(head[:8192])
-    accepted = {
-        "image/jpeg": JPEG,
-        "image/png": PNG,
-        "image/apng": PNG,
-        "image/webp": WEBP,
-        "image/gif": GIF,
-        "audio/x-flac": FLAC,
-    }
-    if mime in accepted:
-        return accepted[mime]
-    return mime or _text(head)
+    for start, found in _SIGNATURES:
+        if re.match(start, head, re.DOTALL):
+            return found
+    return _text(head)
 
 
 def _text(head: bytes) -> str:
@@ -161,7 +362,7 @@ _BRANDS_REFUSED = {
 
 
 def _iso_media(file: BinaryIO, head: bytes) -> MediaType | str:
-    brands = isobmff.brands(head)
+    brands = iso_brands(head)
     if not brands or brands[0] == b"qt  ":
         return MOV
     if brands[0] in _BRANDS_REFUSED:
@@ -172,7 +373,7 @@ def _iso_media(file: BinaryIO, head: bytes) -> MediaType | str:
         return M4A
     if not any(brand in _BRANDS_MP4 or brand[:3] == b"iso" for brand in brands):
         return "of an unknown kind"
-    movie = isobmff.read(file)
+    movie = read_movie(file)
     return M4A if movie is not None and movie.has_audio and not movie.has_video else MP4
 
 

@@ -11,7 +11,7 @@ from kubeez_mcp_local.catalogue.checks import verify_media_kind
 from kubeez_mcp_local.catalogue.prices import Quote, depends_on_length, flat_quote, length_quote
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.media.inputs import LocalInput
-from kubeez_mcp_local.media.media_type import by_extension
+from kubeez_mcp_local.media.sniff import by_extension
 from kubeez_mcp_local.operations import Described, Draft, Operation, Sources
 from kubeez_mcp_local.rest.routes import Route
 

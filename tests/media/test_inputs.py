@@ -6,16 +6,22 @@ from typing import TYPE_CHECKING, BinaryIO
 import pytest
 from PIL import Image
 
-from kubeez_mcp_local.media.inputs import FileChangedError, Inputs, InvalidUrlError, LocalInput, RemoteInput, describe
+from kubeez_mcp_local.media.inputs import (
+    FileChangedError,
+    Inputs,
+    InvalidUrlError,
+    LocalInput,
+    RemoteInput,
+    Uploads,
+    describe,
+)
 from kubeez_mcp_local.media.library import Library, LibraryFileGoneError
 from kubeez_mcp_local.media.measure import measure
-from kubeez_mcp_local.media.path_errors import MissingFileError, OutsideFoldersError, UnreadableFileError
-from kubeez_mcp_local.media.path_guard import PathGuard
-from kubeez_mcp_local.media.preview import preview
+from kubeez_mcp_local.media.path_guard import MissingFileError, OutsideFoldersError, PathGuard, UnreadableFileError
+from kubeez_mcp_local.media.picture import preview
 from kubeez_mcp_local.media.sheet import SheetItem, comparison_sheet
 from kubeez_mcp_local.media.sniff import UnsupportedMediaError
 from kubeez_mcp_local.media.trim import trim
-from kubeez_mcp_local.media.uploads import Uploads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from kubeez_mcp_local.media import isobmff
 from kubeez_mcp_local.media.measure import Measured, measure
+from kubeez_mcp_local.media.sniff import read_movie
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +70,7 @@ class TestWithoutTheExtra:
 def test_an_mp4_index_is_read_without_the_extra(
     make_video: MakeVideo, tmp_path: Path, turn: int, size: tuple[int, int]
 ) -> None:
-    movie = isobmff.read(BytesIO(make_video(tmp_path / "a.mp4", seconds=2.0, turn=turn).read_bytes()))
+    movie = read_movie(BytesIO(make_video(tmp_path / "a.mp4", seconds=2.0, turn=turn).read_bytes()))
     assert movie is not None
     assert movie.seconds == pytest.approx(2.0, abs=0.1)
     assert (movie.width, movie.height) == size
@@ -89,5 +89,5 @@ async def test_damaged_files_are_unreadable(make_video: MakeVideo, tmp_path: Pat
 @pytest.mark.parametrize("index", [b"", b"\0" * 7, b"mvhd", b"\x00\x00\x00\x09mvhd\0", b"\x00\x00\x00\x0ctrak\0\0\0\0"])
 def test_a_damaged_index_never_crashes_the_reader(index: bytes) -> None:
     size = (8 + len(index)).to_bytes(4, "big")
-    movie = isobmff.read(BytesIO(b"\x00\x00\x00\x10ftypisom\0\0\0\0" + size + b"moov" + index))
+    movie = read_movie(BytesIO(b"\x00\x00\x00\x10ftypisom\0\0\0\0" + size + b"moov" + index))
     assert movie is None or movie.seconds is None

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kubeez_mcp_local.media.path_errors import (
+from kubeez_mcp_local.media.path_guard import (
+    MAX_UPLOAD_BYTES,
     EmptyFileError,
     FileTooLargeError,
     HiddenPathError,
@@ -14,12 +15,12 @@ from kubeez_mcp_local.media.path_errors import (
     MissingFileError,
     NotAFileError,
     OutsideFoldersError,
+    PathGuard,
     PathRefusedError,
     TooManyFilesError,
     UnreadableFileError,
+    absolute_path,
 )
-from kubeez_mcp_local.media.path_guard import MAX_UPLOAD_BYTES, PathGuard
-from kubeez_mcp_local.media.path_text import absolute_path
 
 
 @pytest.fixture

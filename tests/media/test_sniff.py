@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from kubeez_mcp_local.media.media_type import ACCEPTED, M4A, MOV, MP3, MP4, OGG, WEBA, by_extension, by_mime
-from kubeez_mcp_local.media.sniff import UnsupportedMediaError, sniff
+from kubeez_mcp_local.media.sniff import (
+    ACCEPTED,
+    M4A,
+    MOV,
+    MP3,
+    MP4,
+    OGG,
+    WEBA,
+    UnsupportedMediaError,
+    by_extension,
+    by_mime,
+    sniff,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,6 +114,11 @@ def test_first_bytes_that_are_accepted(tmp_path: Path, head: bytes, expected: ob
         (b"\xff\xfeh\0e\0l\0l\0o\0", "of an unknown kind"),
         (b"\x00" * 100, "of an unknown kind"),
         (b"x", "text"),
+        (b"MZ\x90\0", "application/x-msdownload"),
+        (b"\xff\xf1\x50\x80", "audio/aac"),
+        (b"FORM\0\0\0\x10AIFFCOMM", "audio/aiff"),
+        (b"BMX is a sport, not a bitmap", "text"),
+        (b"II*\0\x08\0\0\0", "image/tiff"),
     ],
 )
 def test_everything_else_is_refused_by_what_it_is(tmp_path: Path, content: bytes, found: str) -> None:

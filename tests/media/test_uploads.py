@@ -9,15 +9,14 @@ import pytest
 from kubeez_mcp_local.bridge.files import SharedWork
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.background import Background
-from kubeez_mcp_local.media.inputs import FileChangedError, LocalInput, describe
-from kubeez_mcp_local.media.uploads import Uploads
+from kubeez_mcp_local.media.inputs import FileChangedError, LocalInput, Uploads, describe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
     from typing import BinaryIO
 
-    from kubeez_mcp_local.media.uploads import Progress
+    from kubeez_mcp_local.media.inputs import Progress
 
 pytestmark = pytest.mark.anyio
 

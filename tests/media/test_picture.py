@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from kubeez_mcp_local.media.preview import MAX_BYTES, Preview, preview
+from kubeez_mcp_local.media.picture import MAX_BYTES, Preview, preview
 from kubeez_mcp_local.media.sniff import UnsupportedMediaError
 from kubeez_mcp_local.media.video import BrokenMediaError, NotInstalledError
 
