@@ -17,9 +17,9 @@ class KubeezError(Exception):
         next_step: What the reader should do now; one sentence.
         spent: Whether credits may have been spent. `None` means it is not known yet.
         retry_safe: Whether the very same call can be repeated without risk.
+        code: A stable identifier such as `insufficient_credits`, part of the public interface; instead of the class's.
 
     Attributes:
-        code: A stable identifier such as `insufficient_credits`; part of the public interface.
         retry_after: In how many seconds the same call has a chance, where that is known.
     """
 
@@ -27,13 +27,21 @@ class KubeezError(Exception):
     retry_after: float | None = None
 
     def __init__(
-        self, message: str, *, next_step: str = "", spent: bool | None = False, retry_safe: bool = False
+        self,
+        message: str,
+        *,
+        next_step: str = "",
+        spent: bool | None = False,
+        retry_safe: bool = False,
+        code: str | None = None,
     ) -> None:
         self.message = presentable(message)
         self.next_step = presentable(next_step)
         super().__init__(self.message)
         self.spent = spent
         self.retry_safe = retry_safe
+        if code is not None:
+            self.code = code
 
     def __str__(self) -> str:
         ended = not self.message or self.message[-1] in ".!?…:)"
@@ -48,6 +56,6 @@ class InvalidArgumentError(KubeezError):
 
     code = "invalid_argument"
 
-    def __init__(self, argument: str, message: str, *, next_step: str = "") -> None:
-        super().__init__(f"{argument}: {message}", next_step=next_step or "Correct it and try again.")
+    def __init__(self, argument: str, message: str, *, next_step: str = "", code: str | None = None) -> None:
+        super().__init__(f"{argument}: {message}", next_step=next_step or "Correct it and try again.", code=code)
         self.argument = argument

@@ -141,19 +141,6 @@ def selected(tools: Iterable[ToolSpec], settings: Settings) -> tuple[ToolSpec, .
     return tuple(spec for spec in tools if offered(spec))
 
 
-class ToolCrashedError(KubeezError):
-    """A tool failed in a way nobody foresaw. What it said stays in the log, it may hold anything."""
-
-    code = "internal_error"
-
-    def __init__(self, spec: ToolSpec) -> None:
-        super().__init__(
-            f"{spec.name} failed inside this server; the log on stderr has the details.",
-            next_step="Please report it. Other tools go on working.",
-            spent=None if spec.spends else False,
-        )
-
-
 class BoundTool:
     """One tool of the inventory, ready to be listed and called. Its models are built on first use."""
 
@@ -211,17 +198,21 @@ class BoundTool:
             QuestionPendingError: The client has to ask its user and call again.
         """
         try:
-            result = await timely(
-                self.spec.name, self.spec.handler(call, **self.checked(arguments)), spends=self.spec.spends
-            )
+            work = self.spec.handler(call, **self.checked(arguments))
+            return answer(await timely(self.spec.name, work, spends=self.spec.spends), call.blocks)
         except KubeezError as error:
             return await self._refused(call, error)
         except (QuestionPendingError, MCPError):
             raise
         except Exception as error:  # noqa: BLE001 - the last stop: a crash must not end the conversation
             log.error("%s crashed: %s\n%s", self.spec.name, type(error).__name__, _frames(error))  # noqa: TRY400
-            return await self._refused(call, ToolCrashedError(self.spec))
-        return answer(result, call.blocks)
+            crashed = KubeezError(  # what it said stays in the log, it may hold anything
+                f"{self.spec.name} failed inside this server; the log on stderr has the details.",
+                next_step="Please report it. Other tools go on working.",
+                spent=None if self.spec.spends else False,
+                code="internal_error",
+            )
+            return await self._refused(call, crashed)
 
     async def _refused(self, call: Call, error: KubeezError) -> CallToolResult:
         """The explanation; of a paid tool with what is left of the day, unless the ledger may take long to tell."""

@@ -146,12 +146,6 @@ class Resources:
         return skill_text(name), _MARKDOWN
 
 
-class UnknownSkillError(KubeezError):
-    """There is no skill of that name."""
-
-    code = "unknown_skill"
-
-
 def skill_names() -> list[str]:
     """Names of the skills."""
     return sorted(
@@ -165,10 +159,11 @@ def skill_text(name: str) -> str:
     """The Markdown of one skill, front matter included.
 
     Raises:
-        UnknownSkillError: There is none of that name; the message lists those there are.
+        KubeezError: There is none of that name (`unknown_skill`); the message lists those there are.
     """
     if not _NAME.match(name) or name not in skill_names():
-        raise UnknownSkillError(f"There is no skill {name!r}.", next_step=f"Skills: {', '.join(skill_names())}.")
+        known = ", ".join(skill_names())
+        raise KubeezError(f"There is no skill {name!r}.", next_step=f"Skills: {known}.", code="unknown_skill")
     return (files("kubeez_mcp_local") / "skills" / f"{name}.md").read_text("utf-8")
 
 
