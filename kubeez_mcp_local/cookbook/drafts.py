@@ -18,7 +18,7 @@ from kubeez_mcp_local.cookbook.arguments import as_text
 from kubeez_mcp_local.cookbook.format import MAX_FILE_BYTES
 from kubeez_mcp_local.cookbook.steps import FILE_ARGUMENTS, PAID_TOOLS
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.operations import operations
+from kubeez_mcp_local.operations import media, operations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -413,7 +413,7 @@ def _recorded(job: Job) -> RecordedJob:
     urls = [str(output["url"]) for answer in job.results for output in answer.get("outputs") or () if output.get("url")]
     return RecordedJob(
         id=job.generation_id or job.id,
-        tool="generate_media" if job.tool == "regenerate" else job.tool,
+        tool=media.ROUTE.name if job.tool == "regenerate" else job.tool,
         arguments=job.arguments,
         outputs=urls,
         files=[file.path for file in job.files],

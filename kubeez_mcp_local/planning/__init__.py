@@ -1,1 +1,1 @@
-"""Which model and which operation answer a wish, in which steps and for how much. Asks no model and spends nothing."""
+"""Which model and which operation answer a need, in which steps and for how much. Asks no model and spends nothing."""

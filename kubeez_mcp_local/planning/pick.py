@@ -1,4 +1,4 @@
-"""Which model fits a wish: a calculation over the catalogue, with a reason for every model that fell out."""
+"""Which model fits what is needed: a calculation over the catalogue, with a reason for every model that fell out."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def tasks() -> dict[str, Operation]:
 
 
 @dataclass(frozen=True)
-class Wish:
+class Needs:
     """What is wanted; everything but the task may be left open.
 
     Attributes:
@@ -72,7 +72,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model held against a wish.
+    """A model held against what is needed.
 
     Attributes:
         request: The request that would be sent; `None` for audio jobs and where it would be refused.
@@ -86,34 +86,34 @@ class Candidate:
     misses: tuple[str, ...] = ()
 
 
-def settled_wish(wish: Wish) -> Wish:
-    """The wish with its words in one spelling.
+def settled_needs(needs: Needs) -> Needs:
+    """The needs with their words in one spelling.
 
     Raises:
         InvalidArgumentError: The task does not exist, or a number is out of range.
     """
-    task = wish.task.strip().lower().replace("_", "-")
+    task = needs.task.strip().lower().replace("_", "-")
     if task in ("image", "video"):
-        task = f"{'image' if wish.inputs else 'text'}-to-{task}"
+        task = f"{'image' if needs.inputs else 'text'}-to-{task}"
     task = _SHORT_NAMES.get(task, task)
     if task not in tasks():
         raise InvalidArgumentError(
-            "task", f"{wish.task!r} is not one of image, video, music, speech, {', '.join(tasks())}."
+            "task", f"{needs.task!r} is not one of image, video, music, speech, {', '.join(tasks())}."
         )
-    kinds = tuple(cast("InputKind", one_of("inputs", kind, KINDS)) for kind in wish.inputs)
-    verify_number("count", wish.count, 1, MAX_COUNT)
-    verify_number("max_credits", wish.max_credits, 0, float("inf"))
-    if wish.prefer not in ("price", "speed", "tier"):
-        raise InvalidArgumentError("prefer", f"{wish.prefer!r} is not one of price, speed, tier.")
-    ratio = read_ratio(wish.aspect_ratio) if wish.aspect_ratio and wish.aspect_ratio.strip() else None
+    kinds = tuple(cast("InputKind", one_of("inputs", kind, KINDS)) for kind in needs.inputs)
+    verify_number("count", needs.count, 1, MAX_COUNT)
+    verify_number("max_credits", needs.max_credits, 0, float("inf"))
+    if needs.prefer not in ("price", "speed", "tier"):
+        raise InvalidArgumentError("prefer", f"{needs.prefer!r} is not one of price, speed, tier.")
+    ratio = read_ratio(needs.aspect_ratio) if needs.aspect_ratio and needs.aspect_ratio.strip() else None
     return replace(
-        wish,
+        needs,
         task=task,
         inputs=kinds,
         aspect_ratio=None if ratio == "auto" else ratio,
-        duration=parse_seconds(wish.duration),
-        resolution=_tier(wish.resolution),
-        prompt=wish.prompt if wish.prompt.strip() else "x",
+        duration=parse_seconds(needs.duration),
+        resolution=_tier(needs.resolution),
+        prompt=needs.prompt if needs.prompt.strip() else "x",
     )
 
 
@@ -131,14 +131,14 @@ def does_task(model: Model, task: str) -> bool:
     return task in model.generation_types if task in media.TASKS else not model.id.lower().startswith("suno-")
 
 
-def held_against(model: Model, listing: Listing, wish: Wish) -> Candidate | None:
-    """The model as a candidate for a settled wish; `None` where a sibling id stands for it."""
-    if wish.task not in media.TASKS:
-        return _job_held_against(tasks()[wish.task], model, listing, wish)
-    draft = _request(model, wish)
+def held_against(model: Model, listing: Listing, needs: Needs) -> Candidate | None:
+    """The model as a candidate for settled needs; `None` where a sibling id stands for it."""
+    if needs.task not in media.TASKS:
+        return _job_held_against(tasks()[needs.task], model, listing, needs)
+    draft = _request(model, needs)
     if sending_model(model, listing, draft).id != model.id:
         return None
-    misses = [*_setting_misses(model, wish), *_input_misses(model, wish)]
+    misses = [*_setting_misses(model, needs), *_input_misses(model, needs)]
     request: MediaRequest | None = None
     try:
         request = check_media(model, listing, draft)
@@ -146,72 +146,72 @@ def held_against(model: Model, listing: Listing, wish: Wish) -> Candidate | None
         if not misses:
             misses.append(_reason(error, model))
     fits = request is not None and not misses
-    quote = media.price(model, request, count=wish.count) if request and fits else _usual_quote(model, listing, wish)
-    misses.extend(_budget_misses(quote, wish))
+    quote = media.price(model, request, count=needs.count) if request and fits else _usual_quote(model, listing, needs)
+    misses.extend(_budget_misses(quote, needs))
     return Candidate(model, request, quote, tuple(dict.fromkeys(misses)))
 
 
-def _job_held_against(operation: Operation, model: Model, listing: Listing, wish: Wish) -> Candidate:
-    seconds = None if wish.duration is None else int(wish.duration)
-    unfit = operation.unfit(model.id, wish.inputs, seconds)
+def _job_held_against(operation: Operation, model: Model, listing: Listing, needs: Needs) -> Candidate:
+    seconds = None if needs.duration is None else int(needs.duration)
+    unfit = operation.unfit(model.id, needs.inputs, seconds)
     misses = [unfit] if unfit else []
     if not operation.files:
-        misses += _setting_misses(model, replace(wish, sound=None))
+        misses += _setting_misses(model, replace(needs, sound=None))
     length = None if unfit or seconds is None else f"{seconds}s"
-    quote = operation.quote(listing, Described(model.id, duration=length, video_seconds=seconds, count=wish.count))
-    return Candidate(model, None, quote, (*misses, *_budget_misses(quote, wish)))
+    quote = operation.quote(listing, Described(model.id, duration=length, video_seconds=seconds, count=needs.count))
+    return Candidate(model, None, quote, (*misses, *_budget_misses(quote, needs)))
 
 
-def _usual_quote(model: Model, listing: Listing, wish: Wish) -> Quote:
-    """The price of what comes nearest to the wish, to compare misfits by."""
+def _usual_quote(model: Model, listing: Listing, needs: Needs) -> Quote:
+    """The price of what comes nearest to the needs, to compare misfits by."""
     likely = MediaRequest(
         "x",
         model.id,
-        inputs=wish.inputs,
-        duration=wish.duration if wish.duration in model.durations else None,
-        resolution=wish.resolution if wish.resolution in model.resolutions else None,
+        inputs=needs.inputs,
+        duration=needs.duration if needs.duration in model.durations else None,
+        resolution=needs.resolution if needs.resolution in model.resolutions else None,
     )
     try:
         request = check_media(model, listing, likely)
     except InvalidArgumentError:
-        return flat_quote(model, count=wish.count)
-    return media.price(model, request, count=wish.count)
+        return flat_quote(model, count=needs.count)
+    return media.price(model, request, count=needs.count)
 
 
-def _request(model: Model, wish: Wish) -> MediaRequest:
+def _request(model: Model, needs: Needs) -> MediaRequest:
     # 1K is what image models make when nothing is said, so saying it would only cast doubt on the price.
-    unsaid = wish.resolution == "1K" and model.type == "image" and model.tier is None
+    unsaid = needs.resolution == "1K" and model.type == "image" and model.tier is None
     return MediaRequest(
-        prompt=wish.prompt,
+        prompt=needs.prompt,
         model=model.id,
-        generation_type=wish.task,
-        inputs=wish.inputs,
-        aspect_ratio=wish.aspect_ratio,
-        duration=wish.duration,
-        resolution=None if unsaid else wish.resolution,
-        sound=wish.sound,
+        generation_type=needs.task,
+        inputs=needs.inputs,
+        aspect_ratio=needs.aspect_ratio,
+        duration=needs.duration,
+        resolution=None if unsaid else needs.resolution,
+        sound=needs.sound,
     )
 
 
-def _setting_misses(model: Model, wish: Wish) -> list[str]:
+def _setting_misses(model: Model, needs: Needs) -> list[str]:
     misses = []
-    if wish.provider and wish.provider.strip().lower() not in model.provider.lower():
-        misses.append(f"is not from {wish.provider.strip()}")
-    if model.prompt_max is not None and len(wish.prompt) > model.prompt_max:
-        misses.append(f"takes no prompt of {len(wish.prompt)} characters")
-    if wish.aspect_ratio and wish.aspect_ratio not in (ratio.lower() for ratio in model.ratios):
-        misses.append(f"does not offer {wish.aspect_ratio}" if model.ratios else "has no ratio control")
-    if wish.duration and wish.duration != model.fixed_seconds:
+    if needs.provider and needs.provider.strip().lower() not in model.provider.lower():
+        misses.append(f"is not from {needs.provider.strip()}")
+    if model.prompt_max is not None and len(needs.prompt) > model.prompt_max:
+        misses.append(f"takes no prompt of {len(needs.prompt)} characters")
+    if needs.aspect_ratio and needs.aspect_ratio not in (ratio.lower() for ratio in model.ratios):
+        misses.append(f"does not offer {needs.aspect_ratio}" if model.ratios else "has no ratio control")
+    if needs.duration and needs.duration != model.fixed_seconds:
         known = model.fixed_seconds is not None or bool(model.durations)
         if not known:
             misses.append("offers no choice of length")
-        elif model.fixed_seconds is not None or wish.duration not in model.durations:
-            misses.append(f"makes no clips of {wish.duration} s")
-    if wish.resolution and not _has_resolution(model, wish.resolution):
-        misses.append(f"has no {wish.resolution} on record")
-    if wish.sound is True and model.sound not in ("included", "toggle"):
+        elif model.fixed_seconds is not None or needs.duration not in model.durations:
+            misses.append(f"makes no clips of {needs.duration} s")
+    if needs.resolution and not _has_resolution(model, needs.resolution):
+        misses.append(f"has no {needs.resolution} on record")
+    if needs.sound is True and model.sound not in ("included", "toggle"):
         misses.append("has no sound on record")
-    if wish.sound is False and model.sound == "included":
+    if needs.sound is False and model.sound == "included":
         misses.append("always makes sound")
     return misses
 
@@ -222,13 +222,13 @@ def _has_resolution(model: Model, resolution: str) -> bool:
     return resolution == "1K" and model.type == "image"
 
 
-def _input_misses(model: Model, wish: Wish) -> list[str]:
+def _input_misses(model: Model, needs: Needs) -> list[str]:
     misses = []
     for kind in KINDS:
-        given, limit = wish.inputs.count(kind), model.limit(kind)
+        given, limit = needs.inputs.count(kind), model.limit(kind)
         if limit is not None and given > limit:
             misses.append(f"does not take {given} {kind}{'s' if given > 1 else ''}")
-    if not wish.inputs and model.needs_input:
+    if not needs.inputs and model.needs_input:
         misses.append(f"needs {wanted_inputs(model)}")
     return misses
 
@@ -239,12 +239,12 @@ def _reason(error: InvalidArgumentError, model: Model) -> str:
     return f"would refuse {error.argument} ({error.message.removeprefix(f'{error.argument}: ').rstrip('.')})"
 
 
-def _budget_misses(quote: Quote, wish: Wish) -> tuple[str, ...]:
-    if wish.max_credits is None:
+def _budget_misses(quote: Quote, needs: Needs) -> tuple[str, ...]:
+    if needs.max_credits is None:
         return ()
     if quote.credits is None:
         return ("has no known price",)
-    return (f"costs more than {wish.max_credits:g} credits",) if quote.credits > wish.max_credits else ()
+    return (f"costs more than {needs.max_credits:g} credits",) if quote.credits > needs.max_credits else ()
 
 
 _UNKNOWN = float("inf")
@@ -261,10 +261,10 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Choice:
-    """The answer to a wish.
+    """The answer to what is needed.
 
     Attributes:
-        wish: The wish as it was understood.
+        needs: The needs as they were understood.
         chosen: The best fitting model; `None` if nothing fits.
         ranked: All fitting models, best first.
         rejected: Why the others of the same kind of work fell out, the commonest reason first.
@@ -272,7 +272,7 @@ class Choice:
         summary: All of this in a sentence or two.
     """
 
-    wish: Wish
+    needs: Needs
     chosen: Candidate | None
     ranked: tuple[Candidate, ...]
     rejected: tuple[Rejection, ...]
@@ -280,27 +280,27 @@ class Choice:
     summary: str
 
 
-def pick(listing: Listing, wish: Wish) -> Choice:
-    """The models that fit `wish`, ranked, and why the others do not.
+def pick(listing: Listing, needs: Needs) -> Choice:
+    """The models that fit `needs`, ranked, and why the others do not.
 
     A fitting model's request has passed `check_media`; its quote is for all results together. Models without a
     known price rank last, and do not fit a budget.
 
     Raises:
-        InvalidArgumentError: The wish itself is malformed; the message lists what is allowed.
+        InvalidArgumentError: The needs themselves are malformed; the message lists what is allowed.
     """
-    wish = settled_wish(wish)
-    working = [model for model in _in_standing_order(listing, wish.task) if does_task(model, wish.task)]
-    held = [held for model in working if (held := held_against(model, listing, wish))]
-    order = _order(wish)
+    needs = settled_needs(needs)
+    working = [model for model in _in_standing_order(listing, needs.task) if does_task(model, needs.task)]
+    held = [held for model in working if (held := held_against(model, listing, needs))]
+    order = _order(needs)
     ranked = tuple(sorted((candidate for candidate in held if not candidate.misses), key=order))
     misfits = [candidate for candidate in held if candidate.misses]
     nearest = None
     if not ranked and misfits:
-        nearest = min(misfits, key=lambda held: (len(held.misses), *_gaps(held, wish), *_by_price(held)))
+        nearest = min(misfits, key=lambda held: (len(held.misses), *_gaps(held, needs), *_by_price(held)))
     rejected = _grouped(misfits)
     chosen = ranked[0] if ranked else None
-    return Choice(wish, chosen, ranked, rejected, nearest, _summary(wish, ranked, rejected, nearest))
+    return Choice(needs, chosen, ranked, rejected, nearest, _summary(needs, ranked, rejected, nearest))
 
 
 def _in_standing_order(listing: Listing, task: str) -> tuple[Model, ...]:
@@ -310,14 +310,14 @@ def _in_standing_order(listing: Listing, task: str) -> tuple[Model, ...]:
     return tuple(sorted(listing.models, key=lambda model: model.id))
 
 
-def _gaps(candidate: Candidate, wish: Wish) -> tuple[float, float]:
+def _gaps(candidate: Candidate, needs: Needs) -> tuple[float, float]:
     """How far the lengths and resolutions on offer are from those that were wished for."""
     model = candidate.model
     lengths = [model.fixed_seconds] if model.fixed_seconds else list(model.durations)
     tiers = [tier for tier in (model.tier, *model.resolutions) if tier] or ["1K"]
     return (
-        _gap(int(wish.duration) if wish.duration else None, lengths),
-        _gap(_lines(wish.resolution) if wish.resolution else None, [_lines(tier) for tier in tiers]),
+        _gap(int(needs.duration) if needs.duration else None, lengths),
+        _gap(_lines(needs.resolution) if needs.resolution else None, [_lines(tier) for tier in tiers]),
     )
 
 
@@ -336,7 +336,7 @@ def _by_price(candidate: Candidate) -> tuple[float, float]:
     return _credits(candidate), candidate.model.seconds or _UNKNOWN
 
 
-def _order(wish: Wish) -> Callable[[Candidate], tuple[float, ...]]:
+def _order(needs: Needs) -> Callable[[Candidate], tuple[float, ...]]:
     def by_speed(candidate: Candidate) -> tuple[float, float]:
         return candidate.model.seconds or _UNKNOWN, _credits(candidate)
 
@@ -344,8 +344,8 @@ def _order(wish: Wish) -> Callable[[Candidate], tuple[float, ...]]:
         known = candidate.quote.credits
         return _UNKNOWN if known is None else -known, candidate.model.seconds or _UNKNOWN
 
-    preferred = {"price": _by_price, "speed": by_speed, "tier": by_tier}[wish.prefer]
-    return lambda candidate: (candidate.model.only_logos and not wish.logo, *preferred(candidate))
+    preferred = {"price": _by_price, "speed": by_speed, "tier": by_tier}[needs.prefer]
+    return lambda candidate: (candidate.model.only_logos and not needs.logo, *preferred(candidate))
 
 
 def _credits(candidate: Candidate) -> float:
@@ -369,19 +369,19 @@ def _grouped(misfits: Iterable[Candidate]) -> tuple[Rejection, ...]:
 
 
 def _summary(
-    wish: Wish, ranked: tuple[Candidate, ...], rejected: tuple[Rejection, ...], nearest: Candidate | None
+    needs: Needs, ranked: tuple[Candidate, ...], rejected: tuple[Rejection, ...], nearest: Candidate | None
 ) -> str:
     fell_out = _fell_out(rejected)
     if ranked:
         best = ranked[0]
         others = len(ranked) - 1
         also = f" {others} other{'s' if others > 1 else ''} would do." if others else ""
-        return f"{best.model.id} fits: {_price(best, wish.count)}.{also}{fell_out}"
+        return f"{best.model.id} fits: {_price(best, needs.count)}.{also}{fell_out}"
     if nearest is None:
-        return f"Nothing fits: no model in this catalogue does {wish.task}."
+        return f"Nothing fits: no model in this catalogue does {needs.task}."
     misses = " and it ".join(nearest.misses)
     return (
-        f"Nothing fits. The nearest is {nearest.model.id} ({_price(nearest, wish.count)}), but it {misses}.{fell_out}"
+        f"Nothing fits. The nearest is {nearest.model.id} ({_price(nearest, needs.count)}), but it {misses}.{fell_out}"
     )
 
 
@@ -414,10 +414,10 @@ def recommended(choice: Choice, intent: Intent, named: Model | None = None) -> C
     by_name = next((held for held in choice.ranked if named and held.model.id == named.id), None)
     if choice.chosen is None or by_name or intent.prefer is not None:
         return by_name or choice.chosen
-    if "video" in choice.wish.inputs:
+    if "video" in choice.needs.inputs:
         follows = (held for held in choice.ranked if held.model.id.startswith(_VIDEO_REFERENCE))
         return next(follows, choice.chosen)
-    usual = _usual(choice.wish.task, intent)
+    usual = _usual(choice.needs.task, intent)
     by_id = {held.model.id.lower(): held for held in choice.ranked}
     return next((by_id[name.lower()] for name in usual if name.lower() in by_id), choice.chosen)
 

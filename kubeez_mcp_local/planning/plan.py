@@ -10,7 +10,7 @@ from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.operations import Described, Operation, operations, sound
 from kubeez_mcp_local.operations.media import MAX_VARIANTS
 from kubeez_mcp_local.planning.intent import Intent, exactly_named, named_models, read_intent
-from kubeez_mcp_local.planning.pick import Wish, does_task, pick, recommended, tasks
+from kubeez_mcp_local.planning.pick import Needs, does_task, pick, recommended, tasks
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.listing import Listing
@@ -22,21 +22,21 @@ _WAIT = "wait_for_generation(id): the finished files are saved and their paths r
 _CONFIRM = "Tell the user the price and wait for a yes."
 
 
-def making_steps(best: Candidate, wish: Wish, ratio: str | None) -> tuple[str, ...]:
-    """Steps to make `wish.count` results with the model of `best`."""
-    operation = tasks()[wish.task]
-    variants = wish.count if 1 < wish.count <= MAX_VARIANTS and operation.core else None
-    arguments = _arguments(operation, best, wish, ratio, variants)
+def making_steps(best: Candidate, needs: Needs, ratio: str | None) -> tuple[str, ...]:
+    """Steps to make `needs.count` results with the model of `best`."""
+    operation = tasks()[needs.task]
+    variants = needs.count if 1 < needs.count <= MAX_VARIANTS and operation.core else None
+    arguments = _arguments(operation, best, needs, ratio, variants)
     steps = [
         f"estimate({_listed([('model', best.model.id), *_sizing(best), ('variant_count', variants)])}): the price.",
         _CONFIRM,
-        f"{operation.name}({arguments}){_repeated(operation, wish.count, variants)}.",
+        f"{operation.name}({arguments}){_repeated(operation, needs.count, variants)}.",
         _WAIT,
     ]
-    if wish.inputs:
-        files = " and then the ".join(wish.inputs)
+    if needs.inputs:
+        files = " and then the ".join(needs.inputs)
         steps.insert(0, f"Ask for the {files} if it is not there yet: a local path or an https URL.")
-    if wish.task.endswith("image"):
+    if needs.task.endswith("image"):
         steps.append("view_media(output_id): look at the result before offering changes.")
     return tuple(steps)
 
@@ -44,7 +44,7 @@ def making_steps(best: Candidate, wish: Wish, ratio: str | None) -> tuple[str, .
 def nothing_fits_steps(choice: Choice) -> tuple[str, ...]:
     """What to do when no model does what is wanted."""
     steps = [f"Tell the user: {choice.summary}"]
-    nearest, wanted = choice.nearest, choice.wish.duration
+    nearest, wanted = choice.nearest, choice.needs.duration
     if nearest and wanted:
         longest = nearest.model.fixed_seconds or max(nearest.model.durations, default=0)
         if 0 < longest < int(wanted):
@@ -79,13 +79,13 @@ def _sizing(best: Candidate) -> list[tuple[str, object]]:
     ]
 
 
-def _arguments(operation: Operation, best: Candidate, wish: Wish, ratio: str | None, variants: int | None) -> str:
+def _arguments(operation: Operation, best: Candidate, needs: Needs, ratio: str | None, variants: int | None) -> str:
     if not operation.core:
         return operation.names
     named = _listed(
         [("model", best.model.id), *_sizing(best), ("aspect_ratio", ratio), ("variant_count", variants)],
     )
-    urls = f", source_media_urls=[{', '.join(wish.inputs)}]" if wish.inputs else ""
+    urls = f", source_media_urls=[{', '.join(needs.inputs)}]" if needs.inputs else ""
     return f"{operation.names}, {named}{urls}"
 
 
@@ -187,7 +187,7 @@ def _inputs(intent: Intent, has_local_files: bool, has_video_reference: bool) ->
 
 def _making(intent: Intent, listing: Listing, inputs: tuple[InputKind, ...], named: Model | None) -> Plan:
     seen = intent.job in ("image", "video")
-    wish = Wish(
+    needs = Needs(
         task=intent.job,
         inputs=inputs,
         aspect_ratio=intent.ratio if seen else None,
@@ -199,24 +199,24 @@ def _making(intent: Intent, listing: Listing, inputs: tuple[InputKind, ...], nam
         prefer=cast("Preference", intent.prefer or "price"),
         logo=intent.logo,
     )
-    choice = pick(listing, wish)
+    choice = pick(listing, needs)
     notes = [] if intent.named else [_NOT_NAMED]
     if choice.chosen is None and inputs == ("video",):
-        choice = pick(listing, replace(wish, inputs=("image", "video")))
+        choice = pick(listing, replace(needs, inputs=("image", "video")))
         notes.append("A picture is needed beside the video.")
     if intent.seconds and intent.job in ("music", "speech"):
         notes.append(_NO_LENGTH[intent.job])
     best = recommended(choice, intent, named)
-    ratio = choice.wish.aspect_ratio or _usual_ratio(best, choice.wish)
+    ratio = choice.needs.aspect_ratio or _usual_ratio(best, choice.needs)
     return Plan(
         recommended_model=best.model.id if best else None,
         estimated_credits=best.quote.credits if best else None,
         estimated_seconds=best.quote.seconds if best else None,
-        requires_upload=bool(choice.wish.inputs),
+        requires_upload=bool(choice.needs.inputs),
         suggested_aspect_ratio=ratio,
-        workflow_steps=making_steps(best, choice.wish, ratio) if best else nothing_fits_steps(choice),
-        skills_to_fetch=_skills(bool(choice.wish.inputs)),
-        task=choice.wish.task,
+        workflow_steps=making_steps(best, choice.needs, ratio) if best else nothing_fits_steps(choice),
+        skills_to_fetch=_skills(bool(choice.needs.inputs)),
+        task=choice.needs.task,
         count=intent.count,
         price_basis=best.quote.basis if best else "unknown",
         reason=" ".join([_reason(choice, best), *notes]),
@@ -228,14 +228,14 @@ def _reason(choice: Choice, best: Candidate | None) -> str:
     if best is None or best == choice.chosen:
         return choice.summary
     cheapest = choice.chosen.model.id if choice.chosen else ""
-    return f"{best.model.id} is a good default for {choice.wish.task}; the first by the numbers is {cheapest}."
+    return f"{best.model.id} is a good default for {choice.needs.task}; the first by the numbers is {cheapest}."
 
 
-def _usual_ratio(best: Candidate | None, wish: Wish) -> str | None:
+def _usual_ratio(best: Candidate | None, needs: Needs) -> str | None:
     """What goes with inputs keeps their shape where the model can; else video is wide and pictures are square."""
     if best is None or not best.model.ratios:
         return None
-    if wish.inputs:
+    if needs.inputs:
         return next((ratio for ratio in best.model.ratios if ratio.lower() in ("auto", "adaptive")), None)
     usual = "16:9" if best.model.type == "video" else "1:1"
     return usual if usual in best.model.ratios else best.model.ratios[0]

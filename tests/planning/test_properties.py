@@ -1,4 +1,4 @@
-"""What must hold for any request and any wish, however odd."""
+"""What must hold for any request and any need, however odd."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.operations import media
 from kubeez_mcp_local.operations.media_check import MediaRequest, check_media
 from kubeez_mcp_local.planning.intent import read_intent
-from kubeez_mcp_local.planning.pick import Wish, pick, tasks
+from kubeez_mcp_local.planning.pick import Needs, pick, tasks
 from kubeez_mcp_local.planning.plan import plan
 
 LISTING = snapshot_listing()
@@ -39,7 +39,7 @@ requests = st.builds(
     seed=st.one_of(st.none(), st.integers(-1, 2**33)),
 )
 wishes = st.builds(
-    Wish,
+    Needs,
     task=st.sampled_from([*tuple(tasks()), "image", "video"]),
     inputs=st.lists(KINDS, max_size=3).map(tuple),
     aspect_ratio=RATIOS,
@@ -83,22 +83,22 @@ def test_a_quote_is_unknown_or_covers_the_list_price_of_every_variant(request: M
 
 @settings(max_examples=150, deadline=None)
 @given(wishes)
-def test_pick_never_chooses_a_model_that_would_refuse_or_break_the_wish(wish: Wish) -> None:
-    choice = pick(LISTING, wish)
+def test_pick_never_chooses_a_model_that_would_refuse_or_break_the_wish(needs: Needs) -> None:
+    choice = pick(LISTING, needs)
     for candidate in choice.ranked:
         assert candidate.misses == ()
-        if wish.max_credits is not None:
+        if needs.max_credits is not None:
             assert candidate.quote.credits is not None
-            assert candidate.quote.credits <= wish.max_credits
+            assert candidate.quote.credits <= needs.max_credits
         if candidate.request is None:
             continue
         assert check_media(candidate.model, LISTING, candidate.request).model == candidate.model.id
-        length = choice.wish.duration
+        length = choice.needs.duration
         assert not length or length == candidate.model.fixed_seconds or candidate.request.duration == f"{length}s"
-        assert candidate.request.inputs == wish.inputs
-        if choice.wish.aspect_ratio:
-            assert candidate.request.aspect_ratio == choice.wish.aspect_ratio
-        if wish.sound is False:
+        assert candidate.request.inputs == needs.inputs
+        if choice.needs.aspect_ratio:
+            assert candidate.request.aspect_ratio == choice.needs.aspect_ratio
+        if needs.sound is False:
             assert candidate.model.sound != "included"
     assert (choice.chosen is None) == (not choice.ranked)
     assert choice.chosen is not None or choice.nearest is not None or "no model" in choice.summary
@@ -106,9 +106,9 @@ def test_pick_never_chooses_a_model_that_would_refuse_or_break_the_wish(wish: Wi
 
 @settings(max_examples=50, deadline=None)
 @given(wishes)
-def test_pick_does_not_depend_on_the_order_of_the_rows(wish: Wish) -> None:
+def test_pick_does_not_depend_on_the_order_of_the_rows(needs: Needs) -> None:
     turned = replace(LISTING, models=tuple(reversed(LISTING.models)))
-    here, there = pick(LISTING, wish), pick(turned, wish)
+    here, there = pick(LISTING, needs), pick(turned, needs)
     assert [held.model.id for held in here.ranked] == [held.model.id for held in there.ranked]
     assert here.summary == there.summary
 

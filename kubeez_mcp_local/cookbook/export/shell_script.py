@@ -125,7 +125,7 @@ class _Writer:
         for name, _, values in calls:
             if values.pop("variant_count", 1) not in (None, 1):
                 raise NotExportableError(f"{step.id} uses variant_count; write it as for_each to export it.")
-            if step.tool == "generate_dialogue" and "text" in values:
+            if operation.script == "dialogue" and "text" in values:
                 voice = values.pop("voice", None)
                 values["dialogue"] = [{"text": values.pop("text"), **({"voice": voice} if voice else {})}]
             at_most = "''" if step.at_most is None else f"{step.at_most:g}"

@@ -11,7 +11,7 @@ from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import ToolSpec, described, tool
 from kubeez_mcp_local.mcp_server.results import JobResult, PersonaResult
 from kubeez_mcp_local.mcp_server.shaping import started_result
-from kubeez_mcp_local.operations import operations
+from kubeez_mcp_local.operations import media, operations
 from kubeez_mcp_local.operations import parameters as p
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _tool(operation: Operation) -> ToolSpec:
     result=JobResult,
     effect="spend",
     scope="generate:media",
-    route="generate_media",
+    route=media.ROUTE.name,
 )
 async def regenerate(
     call: Call,

@@ -1,4 +1,4 @@
-"""Choosing and pricing: models, a plan for an intent, a model for a wish, a quote, the balance, a skill to read."""
+"""Choosing and pricing: models, a plan for an intent, a model for a need, a quote, the balance, a skill to read."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ async def pick_model(
     prefer: Annotated[Literal["price", "speed", "tier"], Field(description="What ranks first.")] = "price",
 ) -> ChoiceResult:
     """Which model fits, calculated over the whole catalogue, with its price; and why the others fell out. Free."""
-    from kubeez_mcp_local.planning.pick import Wish, pick
+    from kubeez_mcp_local.planning.pick import Needs, pick
 
-    wish = Wish(
+    needs = Needs(
         task=task,
-        inputs=tuple(inputs),  # type: ignore[arg-type]  # checked by settled_wish, which names the allowed kinds
+        inputs=tuple(inputs),  # type: ignore[arg-type]  # checked by settled_needs, which names the allowed kinds
         aspect_ratio=aspect_ratio or None,
         duration=duration or None,
         sound=sound,
@@ -87,7 +87,7 @@ async def pick_model(
         count=count,
         prefer=prefer,
     )
-    choice = pick(await call.bridge.catalogue.listing(), wish)
+    choice = pick(await call.bridge.catalogue.listing(), needs)
     best = choice.chosen
     return ChoiceResult(
         mode=call.mode,
