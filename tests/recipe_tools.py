@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kubeez_mcp_local.cookbook.format import Recipe
-    from kubeez_mcp_local.jobs.order import RunCall
+    from kubeez_mcp_local.jobs.job import RunCall
 
 PLAIN = """---
 name: plain

@@ -17,19 +17,15 @@ from kubeez_mcp_local.bridge.orders import Orders
 from kubeez_mcp_local.bridge.viewing import Viewing
 from kubeez_mcp_local.catalogue.store import Catalogue
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.account import account_of
-from kubeez_mcp_local.jobs.asking import Asking
-from kubeez_mcp_local.jobs.background import Background
 from kubeez_mcp_local.jobs.budget import Ceilings
-from kubeez_mcp_local.jobs.follower import Follower
-from kubeez_mcp_local.jobs.job import State
+from kubeez_mcp_local.jobs.following import Follower
+from kubeez_mcp_local.jobs.guard import Limits
+from kubeez_mcp_local.jobs.job import State, account_of
 from kubeez_mcp_local.jobs.ledger import open_ledger
-from kubeez_mcp_local.jobs.limits import Limits
 from kubeez_mcp_local.jobs.outputs import OutputStore
-from kubeez_mcp_local.jobs.pacing import Pacer
 from kubeez_mcp_local.jobs.reconcile import Reconciler
-from kubeez_mcp_local.jobs.sending import Sender
-from kubeez_mcp_local.jobs.spender import Spender
+from kubeez_mcp_local.jobs.sending import Background, Pacer, Sender
+from kubeez_mcp_local.jobs.spender import Asking, Spender
 from kubeez_mcp_local.media.inputs import Inputs, Uploads
 from kubeez_mcp_local.media.library import Library
 from kubeez_mcp_local.media.path_guard import PathGuard

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.catalogue.models import InputKind
     from kubeez_mcp_local.catalogue.store import Catalogue
-    from kubeez_mcp_local.jobs.background import Background
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.jobs.ledger import Ledger
+    from kubeez_mcp_local.jobs.sending import Background
     from kubeez_mcp_local.media.inputs import Inputs, Uploads
     from kubeez_mcp_local.operations import Input
     from kubeez_mcp_local.web.sessions import ContentType, SessionState

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.failures import UnknownJobError
+from kubeez_mcp_local.jobs.errors import UnknownJobError
 from kubeez_mcp_local.jobs.job import State
 from kubeez_mcp_local.operations import kinds, routes
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.bridge.api import Api
-    from kubeez_mcp_local.jobs.follower import Follower
+    from kubeez_mcp_local.jobs.following import Follower
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.jobs.reconcile import Reconciler

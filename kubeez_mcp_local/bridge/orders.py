@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.jobs.digest import digest_of
-from kubeez_mcp_local.jobs.failures import UnknownJobError
-from kubeez_mcp_local.jobs.order import Order
+from kubeez_mcp_local.jobs.errors import UnknownJobError
+from kubeez_mcp_local.jobs.job import Order, digest_of
 from kubeez_mcp_local.media.inputs import LocalInput, RemoteInput
 from kubeez_mcp_local.operations import Input, media
 from kubeez_mcp_local.operations.media_check import MediaRequest
@@ -18,10 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from kubeez_mcp_local.bridge.api import Api
-    from kubeez_mcp_local.jobs.consent import Consent
+    from kubeez_mcp_local.jobs.job import RunCall
     from kubeez_mcp_local.jobs.ledger import Ledger
-    from kubeez_mcp_local.jobs.order import RunCall
-    from kubeez_mcp_local.jobs.spender import Spender, Submission
+    from kubeez_mcp_local.jobs.spender import Consent, Spender, Submission
     from kubeez_mcp_local.media.inputs import Uploads
     from kubeez_mcp_local.operations import Draft, Sources
     from kubeez_mcp_local.rest.contract import Contract

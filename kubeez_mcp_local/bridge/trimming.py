@@ -15,7 +15,7 @@ import anyio.to_thread
 from kubeez_mcp_local.catalogue.checks import verify_media_kind
 from kubeez_mcp_local.disk import give_free_name, part_beside
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.names import slug
+from kubeez_mcp_local.jobs.outputs import slug
 from kubeez_mcp_local.media.inputs import LocalInput, describe
 from kubeez_mcp_local.media.path_guard import FileTooLargeError
 from kubeez_mcp_local.media.trim import (

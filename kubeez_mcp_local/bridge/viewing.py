@@ -12,16 +12,16 @@ import anyio
 
 from kubeez_mcp_local.bridge.files import SharedWork
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.failures import UnknownJobError
+from kubeez_mcp_local.jobs.errors import UnknownJobError
 from kubeez_mcp_local.jobs.outputs import NotAnOutputError, what_it_is
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kubeez_mcp_local.bridge.api import Api
-    from kubeez_mcp_local.jobs.background import Background
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.jobs.ledger import Ledger
+    from kubeez_mcp_local.jobs.sending import Background
     from kubeez_mcp_local.media.picture import Preview
     from kubeez_mcp_local.rest.wire import Generation
 

@@ -166,7 +166,7 @@ def check_meaning(settings: Settings) -> Iterator[Finding]:
 
 
 def _key(settings: Settings) -> Finding:
-    from kubeez_mcp_local.jobs.account import fingerprint
+    from kubeez_mcp_local.jobs.job import fingerprint
 
     if settings.api_key is None:
         return ok("key", f"none: the sandbox. For real pictures make one at {_KEYS_PAGE}")
@@ -304,7 +304,7 @@ def check_folders(settings: Settings) -> Iterator[Finding]:
 
 def check_ledger(settings: Settings) -> Iterator[Finding]:
     """Whether the ledger can be read, and what in it waits for somebody."""
-    from kubeez_mcp_local.jobs.inspection import inspect_ledger
+    from kubeez_mcp_local.jobs.database import inspect_ledger
 
     path = settings.state_dir / "ledger.db"
     try:
@@ -331,7 +331,7 @@ def check_ledger(settings: Settings) -> Iterator[Finding]:
 async def check_catalogue(settings: Settings) -> Finding:
     """How old the models and prices are that are known without the network."""
     from kubeez_mcp_local.catalogue.store import Catalogue
-    from kubeez_mcp_local.jobs.account import account_of
+    from kubeez_mcp_local.jobs.job import account_of
 
     async def nothing() -> list[Any]:
         raise KubeezError("not asked")

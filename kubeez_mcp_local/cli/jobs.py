@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from kubeez_mcp_local.cli.terminal import print_json, results, run
-from kubeez_mcp_local.jobs.failures import WrongStateError
+from kubeez_mcp_local.jobs.errors import WrongStateError
 from kubeez_mcp_local.jobs.job import State
 from kubeez_mcp_local.mcp_server.rows import job_details, job_row
 from kubeez_mcp_local.text import lines_of, on_one_line

@@ -40,7 +40,7 @@ def reset(options: Options) -> None:
     """Forget every account, job and file of the sandbox. Your ledger and saved outputs stay."""
     from shutil import rmtree
 
-    from kubeez_mcp_local.jobs.account import SANDBOX
+    from kubeez_mcp_local.jobs.job import SANDBOX
     from kubeez_mcp_local.runs.prepare import RUNS
     from kubeez_mcp_local.sandbox.embedded import folder_of
     from kubeez_mcp_local.sandbox.embedded import reset as reset_sandbox

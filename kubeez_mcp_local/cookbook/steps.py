@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from kubeez_mcp_local.cookbook.format import Recipe, Step
-    from kubeez_mcp_local.jobs.order import RunCall
+    from kubeez_mcp_local.jobs.job import RunCall
 
 
 PAID_TOOLS = frozenset({*operations(), "regenerate"})

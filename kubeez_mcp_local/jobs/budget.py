@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from kubeez_mcp_local.jobs.failures import (
+from kubeez_mcp_local.jobs.errors import (
     CeilingError,
     UnusableQuoteError,
     nothing_allowed,
@@ -14,8 +14,7 @@ from kubeez_mcp_local.jobs.failures import (
     over_call_ceiling,
     over_run_ceiling,
 )
-from kubeez_mcp_local.jobs.job import State
-from kubeez_mcp_local.jobs.money import is_amount, to_credits, to_micro
+from kubeez_mcp_local.jobs.job import State, is_amount, to_credits, to_micro
 from kubeez_mcp_local.jobs.rows import OPEN_JOBS
 from kubeez_mcp_local.rest.amounts import MOST
 from kubeez_mcp_local.text import spoken
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from kubeez_mcp_local.jobs.order import Order, RunCall
+    from kubeez_mcp_local.jobs.job import Order, RunCall
 
 
 _SOON_SECONDS = 5.0

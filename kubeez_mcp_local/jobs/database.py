@@ -1,4 +1,4 @@
-"""Opening the ledger file, and turning SQLite's failures into errors with a way out."""
+"""The ledger's file: its tables, opening it, looking at it from outside, and SQLite's failures in plain words."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import os
 import sqlite3
 import threading
 import time
+from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kubeez_mcp_local.jobs.failures import (
+from kubeez_mcp_local.jobs.errors import (
     CorruptLedgerError,
     ForeignLedgerError,
     LedgerError,
@@ -18,11 +20,189 @@ from kubeez_mcp_local.jobs.failures import (
     ReplacedLedgerError,
     UnwritableLedgerError,
 )
-from kubeez_mcp_local.jobs.schema import APPLICATION_ID, MIGRATIONS, VERSION
+from kubeez_mcp_local.jobs.ownership import identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+
+APPLICATION_ID = 0x4B425A4C
+VERSION = 4
+
+_V1 = """
+CREATE TABLE jobs (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    account TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('sending', 'accepted', 'unknown', 'completed', 'failed', 'refunded',
+                                         'refused', 'not_accepted', 'lost')),
+    digest TEXT NOT NULL,
+    tool TEXT NOT NULL,
+    route TEXT NOT NULL,
+    bucket TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    model TEXT NOT NULL,
+    prompt TEXT NOT NULL,
+    generation_type TEXT,
+    arguments TEXT NOT NULL,
+    recipe TEXT NOT NULL DEFAULT '',
+    client TEXT,
+    owner TEXT NOT NULL,
+    day TEXT NOT NULL,
+    quote INTEGER,
+    quote_basis TEXT NOT NULL,
+    expected_seconds INTEGER,
+    reserved INTEGER NOT NULL CHECK (reserved >= 0),
+    charged INTEGER CHECK (charged >= 0),
+    results TEXT NOT NULL DEFAULT '[]',
+    files TEXT NOT NULL DEFAULT '[]',
+    error_code TEXT,
+    error TEXT,
+    saver TEXT,
+    save_error TEXT,
+    created_at REAL NOT NULL,
+    sent_at REAL,
+    paced_at REAL,
+    accepted_at REAL,
+    settled_at REAL,
+    saved_at REAL
+);
+CREATE INDEX jobs_recent ON jobs (account, seq);
+CREATE INDEX jobs_digest ON jobs (account, digest, seq);
+CREATE INDEX jobs_open ON jobs (account, state, bucket) WHERE state IN ('sending', 'accepted', 'unknown');
+CREATE INDEX jobs_paced ON jobs (account, bucket, paced_at) WHERE paced_at IS NOT NULL;
+CREATE INDEX jobs_unsaved ON jobs (account, settled_at) WHERE state = 'completed' AND saved_at IS NULL;
+CREATE INDEX jobs_doubted ON jobs (account, settled_at) WHERE state = 'not_accepted';
+
+CREATE TABLE generations (
+    account TEXT NOT NULL,
+    generation_id TEXT NOT NULL,
+    job TEXT NOT NULL REFERENCES jobs (id),
+    position INTEGER NOT NULL,
+    PRIMARY KEY (account, generation_id)
+) WITHOUT ROWID;
+CREATE INDEX generations_job ON generations (job);
+
+CREATE TABLE spend (
+    account TEXT NOT NULL,
+    day TEXT NOT NULL,
+    tool TEXT NOT NULL,
+    model TEXT NOT NULL,
+    recipe TEXT NOT NULL,
+    jobs INTEGER NOT NULL,
+    charged INTEGER NOT NULL,
+    reserved INTEGER NOT NULL,
+    PRIMARY KEY (account, day, tool, model, recipe)
+) WITHOUT ROWID;
+
+CREATE TRIGGER jobs_inserted AFTER INSERT ON jobs BEGIN
+    INSERT INTO spend VALUES (NEW.account, NEW.day, NEW.tool, NEW.model, NEW.recipe,
+                              1, COALESCE(NEW.charged, 0), NEW.reserved)
+    ON CONFLICT DO UPDATE SET jobs = jobs + 1, charged = charged + excluded.charged,
+                              reserved = reserved + excluded.reserved;
+END;
+CREATE TRIGGER jobs_amounts_changed AFTER UPDATE OF charged, reserved ON jobs BEGIN
+    UPDATE spend SET charged = charged - COALESCE(OLD.charged, 0) + COALESCE(NEW.charged, 0),
+                     reserved = reserved - OLD.reserved + NEW.reserved
+    WHERE account = NEW.account AND day = NEW.day AND tool = NEW.tool AND model = NEW.model AND recipe = NEW.recipe;
+END;
+CREATE TRIGGER jobs_stay BEFORE DELETE ON jobs BEGIN SELECT RAISE(ABORT, 'ledger rows are never deleted'); END;
+
+CREATE TABLE approvals (
+    code_hash TEXT PRIMARY KEY,
+    account TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    quote INTEGER,
+    issued_at REAL NOT NULL,
+    used_at REAL
+) WITHOUT ROWID;
+
+CREATE TABLE frozen_quotes (
+    account TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    quote INTEGER,
+    basis TEXT NOT NULL,
+    balance REAL,
+    frozen_at REAL NOT NULL,
+    PRIMARY KEY (account, digest)
+) WITHOUT ROWID;
+
+CREATE TABLE pauses (
+    account TEXT NOT NULL,
+    bucket TEXT NOT NULL,
+    until REAL NOT NULL,
+    PRIMARY KEY (account, bucket)
+) WITHOUT ROWID;
+
+CREATE TABLE reads (account TEXT NOT NULL, valid_until REAL NOT NULL, permits INTEGER NOT NULL);
+CREATE INDEX reads_window ON reads (account, valid_until);
+
+CREATE TABLE latest_day (only INTEGER PRIMARY KEY CHECK (only = 0), day TEXT NOT NULL);
+"""
+
+_V2 = """
+CREATE TABLE owners (
+    id TEXT PRIMARY KEY,
+    host TEXT NOT NULL,
+    boot TEXT NOT NULL,
+    space TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    started TEXT NOT NULL,
+    lock_device TEXT,
+    lock_inode TEXT,
+    registered_at REAL NOT NULL,
+    ended_at REAL
+) WITHOUT ROWID;
+ALTER TABLE jobs ADD COLUMN verdict TEXT;
+"""
+
+_V3 = """
+ALTER TABLE jobs ADD COLUMN run TEXT NOT NULL DEFAULT '';
+CREATE INDEX jobs_run ON jobs (account, run) WHERE run <> '';
+"""
+
+_V4 = """
+ALTER TABLE jobs ADD COLUMN reads_before INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE history_reads (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    account TEXT NOT NULL,
+    boot TEXT NOT NULL,
+    began REAL NOT NULL,
+    ids TEXT NOT NULL,
+    balance REAL
+);
+CREATE INDEX history_reads_of ON history_reads (account, number);
+
+CREATE TABLE history_rows (
+    account TEXT NOT NULL,
+    id TEXT NOT NULL,
+    prompt TEXT,
+    model TEXT,
+    generation_type TEXT,
+    created_at TEXT,
+    credits REAL,
+    PRIMARY KEY (account, id)
+) WITHOUT ROWID;
+
+CREATE TABLE watches (
+    job TEXT NOT NULL REFERENCES jobs (id),
+    boot TEXT NOT NULL,
+    since REAL NOT NULL,
+    PRIMARY KEY (job, boot)
+) WITHOUT ROWID;
+
+CREATE TABLE denied_rows (
+    job TEXT NOT NULL REFERENCES jobs (id),
+    generation_id TEXT NOT NULL,
+    PRIMARY KEY (job, generation_id)
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4)
+"""`MIGRATIONS[n]` leads from version n to n + 1. Released steps are never edited; new ones are appended."""
+
 
 BUSY_SECONDS = 10.0
 _PAUSE = 0.02
@@ -205,16 +385,6 @@ class Database:
             raise explained from error
 
 
-def identity(path: Path) -> tuple[int, int]:
-    """Which file this is, whatever its name: device and inode.
-
-    Raises:
-        OSError: There is none.
-    """
-    found = path.stat()
-    return found.st_dev, found.st_ino
-
-
 def _create_private(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
@@ -248,3 +418,61 @@ def _explain(path: Path, error: sqlite3.DatabaseError) -> LedgerError | None:
             next_step="Make the folder writable, or set KUBEEZ_STATE_DIR to another one.",
         )
     return None
+
+
+@dataclass(frozen=True)
+class LedgerFacts:
+    """What a ledger holds, over all accounts.
+
+    Attributes:
+        version: Of its tables.
+        jobs: How many there are.
+        unknown: Jobs whose request was sent and whose fate is not known.
+        unfinished: Jobs that were accepted and had not ended when they were last looked at.
+    """
+
+    version: int
+    jobs: int
+    unknown: int
+    unfinished: int
+
+
+def inspect_ledger(path: Path) -> LedgerFacts | None:
+    """The facts of the ledger at `path`, or `None` if there is none yet. Blocking.
+
+    Raises:
+        CorruptLedgerError: It is damaged, or no database.
+        ForeignLedgerError: It belongs to another program.
+        NewerLedgerError: A newer version of this program wrote it.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    # Without a log beside it the file is complete, and SQLite need not put a log there to read it.
+    logged = path.with_name(f"{path.name}-wal").exists()
+    address = f"{path.absolute().as_uri()}?mode=ro{'' if logged else '&immutable=1'}"
+    try:
+        with closing(sqlite3.connect(address, uri=True, timeout=1.0)) as connection:
+            return _facts(path, connection)
+    except sqlite3.Error as error:
+        raise CorruptLedgerError(
+            path,
+            f"cannot be read ({error})",
+            next_step="Close other programs that use it; if that does not help, move it away (keep it).",
+        ) from None
+
+
+def _facts(path: Path, connection: sqlite3.Connection) -> LedgerFacts:
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise ForeignLedgerError(
+            path, "is a database of another program", next_step="Set KUBEEZ_STATE_DIR to a folder of its own."
+        )
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > VERSION:
+        raise NewerLedgerError(
+            path,
+            f"has schema version {version}; this program knows versions up to {VERSION}",
+            next_step="Update kubeez-mcp-local, or set KUBEEZ_STATE_DIR to another folder.",
+        )
+    states = dict(connection.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state").fetchall())
+    unfinished = states.get("sending", 0) + states.get("accepted", 0)
+    return LedgerFacts(version, sum(states.values()), states.get("unknown", 0), unfinished)

@@ -1,16 +1,134 @@
-"""A job: one paid request and what became of it, as the ledger remembers it."""
+"""A paid request before it is sent (an order) and afterwards (a job), who pays for it, and in what amounts."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kubeez_mcp_local.rest.amounts import MOST
+from kubeez_mcp_local.settings import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from pathlib import Path
 
-    from kubeez_mcp_local.rest.routes import Bucket, JobKind
+    from kubeez_mcp_local.rest.downloading import Accept, Downloaded
+    from kubeez_mcp_local.rest.routes import Bucket, JobKind, Request
+    from kubeez_mcp_local.rest.wire import Accepted, Generation
+    from kubeez_mcp_local.settings import Settings
+
+
+class Priced(Protocol):
+    """What the ledger needs of a quote."""
+
+    @property
+    def credits(self) -> float | None:
+        """Expected price; `None` when there is no evidence."""
+
+    @property
+    def basis(self) -> str:
+        """Where the price comes from: `catalogue`, `rate` or `unknown`."""
+
+    @property
+    def seconds(self) -> int | None:
+        """Expected processing time."""
+
+
+@dataclass(frozen=True)
+class RunCall:
+    """One paid call of a run of a recipe. The ledger pays each once, however often and late it is asked for again.
+
+    Attributes:
+        run: Names the run: its recipe and what it makes, so that nothing else is taken for a part of it.
+        call: Names the call within the run.
+        budget: Credits that the whole run may cost; can only lower the ceiling for one run.
+        at_most: What the call costs at most, as far as its recipe knows; room for it must be left where its price is
+            unknown, and without it such a call is refused.
+
+    Raises:
+        TypeError, ValueError: Something is missing, or no amount of credits.
+    """
+
+    run: str
+    call: str
+    budget: float
+    at_most: float | None = None
+
+    def __post_init__(self) -> None:
+        named = isinstance(self.run, str) and isinstance(self.call, str) and self.run and self.call
+        if not named or not is_amount(self.budget) or not (self.at_most is None or is_amount(self.at_most)):
+            raise ValueError(f"{self!r} is no call of a run")
+
+
+@dataclass(frozen=True)
+class Order:
+    """One paid request.
+
+    Attributes:
+        tool: The tool or command that asked for it.
+        route: Name of the API route it goes to.
+        bucket: The API's rate bucket.
+        kind: Which status route follows it.
+        model: Catalogue id.
+        prompt: What the user asked for; empty for work without a prompt.
+        digest: Identifies the intention, see `digest_of`; equal digests are paid once.
+        quote: Expected price.
+        arguments: Everything needed to show or repeat the request, JSON types only; never the key.
+        build: Uploads what must be uploaded and makes the request; runs after consent, before sending.
+        generation_type: As the API's history names it.
+        recipe: The recipe it belongs to.
+        client: Name of the MCP client or command that asked.
+        notes: What differs from what the user asked for, in words for the question.
+        run: The call of a run that it is, if it is one. Then an equal digest means the same however late it comes.
+    """
+
+    tool: str
+    route: str
+    bucket: Bucket
+    kind: JobKind
+    model: str
+    prompt: str
+    digest: str
+    quote: Priced
+    build: Callable[[], Awaitable[Request]] = field(repr=False, compare=False)
+    arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    generation_type: str | None = None
+    recipe: str | None = None
+    client: str | None = None
+    notes: tuple[str, ...] = ()
+    run: RunCall | None = None
+
+
+@dataclass(frozen=True)
+class SpendQuestion:
+    """What a user is asked. Made from the call's arguments and a frozen quote only, so that the same call always asks
+    the same question.
+
+    Attributes:
+        count: How many paid requests the call sends.
+        credits: Price of all of them together; `None` when there is no evidence.
+        basis: Where the price comes from: `catalogue`, `rate` or `unknown`.
+        balance_after: Credits left afterwards, where the balance and the price were known.
+        text: The question in words.
+        digest: Identifies the call.
+        quoted_at: When it was quoted; tells this question from one about the same call after it has been paid for.
+    """
+
+    tool: str
+    model: str
+    count: int
+    credits: float | None
+    basis: str
+    balance_after: float | None
+    text: str
+    digest: str
+    quoted_at: float
 
 
 class State(StrEnum):
@@ -111,3 +229,120 @@ class Job:
     def created(self) -> datetime:
         """When it was claimed, UTC."""
         return datetime.fromtimestamp(self.created_at, UTC)
+
+
+def digest_of(
+    *,
+    account: str,
+    route: str,
+    body: Mapping[str, Any],
+    inputs: Mapping[str, str] | None = None,
+    variant: int = 0,
+    repeat: str = "",
+) -> str:
+    """A digest that is equal for every replay of one intention and for nothing else.
+
+    Args:
+        account: Who pays.
+        route: Name of the API route.
+        body: The request's fields after normalisation. `None` counts as absent, so that spelling out a default that
+            is "absent" changes nothing; the order of keys does not matter, the order of lists does.
+        inputs: For every value in `body` that stands for a local file, the hash of the file's content. An upload URL
+            changes from upload to upload, the content does not.
+        variant: Number of the variant where one call starts several.
+        repeat: Anything that makes a wanted repeat a new intention, such as the id of the job being repeated.
+    """
+    known = inputs or {}
+    intention = [account, route, _normal(body, known), variant, repeat]
+    text = json.dumps(intention, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _normal(value: Any, inputs: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return {"sha256": inputs[value]} if value in inputs else value
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {str(key): _normal(item, inputs) for key, item in value.items() if item is not None}
+    if isinstance(value, Sequence):
+        return [_normal(item, inputs) for item in value]
+    return value
+
+
+def group_digest(digests: Sequence[str]) -> str:
+    """One digest for several requests that are asked about together."""
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
+
+
+MICRO = 1_000_000
+
+
+def to_micro(amount: float) -> int:
+    """Credits as a whole number of millionths; whatever costs anything costs at least one of them.
+
+    Raises:
+        ValueError: `amount` is negative, not a number, or more than anything costs.
+    """
+    if not is_amount(amount):
+        raise ValueError(f"{amount!r} is not an amount of credits")
+    return max(round(amount * MICRO), int(amount > 0))
+
+
+def is_amount(amount: float) -> bool:
+    """Whether this many credits can be paid."""
+    return math.isfinite(amount) and 0 <= amount <= MOST
+
+
+def to_credits(micro: int) -> float:
+    """Millionths as credits."""
+    return micro / MICRO
+
+
+SANDBOX = "sandbox"
+
+
+def fingerprint(api_key: str, base_url: str) -> str:
+    """A short one-way name of a key at an API origin. Two keys, or one key at two origins, are two accounts."""
+    return "live-" + _short(f"{api_key}\n{base_url}")
+
+
+def account_of(settings: Settings) -> str:
+    """The account that `settings` spend from; each standalone sandbox is an account of its own."""
+    if settings.effective_mode is Mode.SANDBOX:
+        origin = settings.standalone_sandbox
+        return f"{SANDBOX}-{_short(origin)}" if origin else SANDBOX
+    key = settings.api_key.get_secret_value() if settings.api_key else ""
+    return fingerprint(key, settings.base_url)
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class JobsApi(Protocol):
+    """Starts, reads and fetches jobs; raises the errors of `rest.failures`."""
+
+    async def start(self, request: Request) -> Accepted:
+        """Send a paid request."""
+
+    async def status(self, kind: JobKind, job_id: str) -> Generation:
+        """A job as it stands."""
+
+    def events(self, kind: JobKind, job_id: str) -> AsyncGenerator[Generation, None]:
+        """The job once it ends; ends without a word when the stream breaks."""
+
+    async def generations(
+        self,
+        *,
+        limit: int | None = None,
+        status: str | None = None,
+        model: str | None = None,
+        generation_type: str | None = None,
+    ) -> list[Generation]:
+        """The account's history, newest first."""
+
+    async def download(self, url: str, target: Path, *, max_bytes: int, accept: Accept | None = None) -> Downloaded:
+        """Save a finished file, never over an existing one."""

@@ -7,6 +7,8 @@ import json
 import logging
 import mimetypes
 import os
+import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +18,8 @@ from anyio import to_thread
 
 from kubeez_mcp_local.disk import give_free_name, part_beside
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs.errors import OutputFolderError
 from kubeez_mcp_local.jobs.job import Job, SavedFile
-from kubeez_mcp_local.jobs.names import stem_for
 from kubeez_mcp_local.text import LONGEST_IN_ROW, cut
 
 if TYPE_CHECKING:
@@ -27,15 +29,37 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.rest.downloading import Accept, Downloaded
     from kubeez_mcp_local.rest.wire import Generation
 
+
+_SLUG_LENGTH = 48
+_ID_LENGTH = 8
+
+
+def stem_for(prompt: str, model: str, job_id: str) -> str:
+    """A file name without extension: a few words of the prompt (or the model) and a short id.
+
+    Only `a-z`, `0-9` and `-`, so nothing can be a path, a hidden file or an option; the id at the end keeps it from
+    being a name that Windows reserves, such as `con`.
+    """
+    return f"{slug(prompt) or slug(model) or 'output'}-{_short(job_id)}"
+
+
+def slug(text: str) -> str:
+    """`A red fox, 35 mm` becomes `a-red-fox-35-mm`; cut at a word where possible, empty if nothing is left."""
+    plain = unicodedata.normalize("NFKD", text[:400]).encode("ascii", "ignore").decode().lower()
+    whole = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    if len(whole) <= _SLUG_LENGTH:
+        return whole
+    cut = whole[: _SLUG_LENGTH + 1]
+    return (cut.rpartition("-")[0] or cut[:_SLUG_LENGTH]).strip("-")
+
+
+def _short(job_id: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", job_id.lower())[:_ID_LENGTH] or "x"
+
+
 log = logging.getLogger(__name__)
 
 LARGEST_OUTPUT = 4 * 1024**3
-
-
-class OutputFolderError(KubeezError):
-    """Outputs cannot be saved where they should go. The job itself is done; its URLs are in the ledger."""
-
-    code = "output_folder"
 
 
 class Download(Protocol):

@@ -24,8 +24,6 @@ from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock, Timeout
 
-from kubeez_mcp_local.jobs.database import identity
-
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
@@ -37,13 +35,23 @@ _NO_LOCKS_HERE = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 """What file systems say that know no locks. An owner there is told by its process alone."""
 
 
+def identity(path: Path) -> tuple[int, int]:
+    """Which file this is, whatever its name: device and inode.
+
+    Raises:
+        OSError: There is none.
+    """
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
 def has_ended(connection: sqlite3.Connection, owner_id: str) -> bool:
     """Whether the ledger says that this owner has ended."""
     row = connection.execute("SELECT 1 FROM owners WHERE id = ? AND ended_at IS NOT NULL", (owner_id,)).fetchone()
     return row is not None
 
 
-def start_of(pid: int) -> str | None:
+def start_of_process(pid: int) -> str | None:
     """When a process began, in the system's own words: `None` if there is no such process, empty if it is not told."""
     if sys.platform == "win32":
         return _start_on_windows(pid)
@@ -147,7 +155,7 @@ class Process:
     @classmethod
     def this(cls) -> Process:
         """The one that is running."""
-        return cls(socket.gethostname(), _boot(), _space(), os.getpid(), start_of(os.getpid()) or "")
+        return cls(socket.gethostname(), _boot(), _space(), os.getpid(), start_of_process(os.getpid()) or "")
 
     def has_ended(self, here: Process, start_of: Callable[[int], str | None]) -> bool | None:
         """Whether it is gone, as seen from `here`; `None` where that cannot be told."""
@@ -169,14 +177,14 @@ class Owner:
     Args:
         folder: Where the owners' lock files live; created if missing.
         process: What the ledger will know it by.
-        start_of: When the process with a given id began, as `start_of`.
+        start_of: When the process with a given id began, by default as the system says.
 
     Raises:
         OSError: The folder or the lock file cannot be made.
     """
 
     def __init__(
-        self, folder: Path, process: Process | None = None, *, start_of: Callable[[int], str | None] = start_of
+        self, folder: Path, process: Process | None = None, *, start_of: Callable[[int], str | None] = start_of_process
     ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.id = uuid.uuid4().hex

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
     from datetime import datetime
 
-    from kubeez_mcp_local.jobs.api import JobsApi
+    from kubeez_mcp_local.jobs.job import JobsApi
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.rest.wire import Generation
 

@@ -7,14 +7,19 @@ nothing was accepted makes the job `unknown`.
 
 from __future__ import annotations
 
+import logging
+import math
+import time
+from collections import defaultdict
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.failures import (
+from kubeez_mcp_local.jobs.errors import (
+    BusyError,
     LedgerError,
     NotAcceptedError,
     NotSentError,
@@ -22,20 +27,167 @@ from kubeez_mcp_local.jobs.failures import (
     UnsettledJobError,
     told,
 )
+from kubeez_mcp_local.jobs.guard import Limits
 from kubeez_mcp_local.jobs.job import Job, State
 from kubeez_mcp_local.rest import failures as api_failures
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from kubeez_mcp_local.jobs.api import JobsApi
-    from kubeez_mcp_local.jobs.background import Background
+    from anyio.abc import TaskGroup
+
+    from kubeez_mcp_local.jobs.job import Job, JobsApi, Order
     from kubeez_mcp_local.jobs.ledger import Ledger
-    from kubeez_mcp_local.jobs.order import Order
-    from kubeez_mcp_local.jobs.pacing import Pacer
     from kubeez_mcp_local.jobs.reconcile import Reconciler
     from kubeez_mcp_local.rest.routes import Request
     from kubeez_mcp_local.rest.wire import Accepted
+
+
+log = logging.getLogger(__name__)
+
+
+class Background:
+    """A nursery for the life of the process: enter it once, start work from anywhere, leave to cancel what still runs.
+
+    Work that fails is logged and takes nothing else down with it.
+    """
+
+    def __init__(self) -> None:
+        self._group: TaskGroup | None = None
+
+    async def __aenter__(self) -> Self:
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        group, self._group = self._group, None
+        if group is not None:
+            group.cancel_scope.cancel()
+            await group.__aexit__(None, None, None)
+
+    @property
+    def running(self) -> bool:
+        """Whether work can be started."""
+        return self._group is not None
+
+    def start(self, work: Callable[..., Awaitable[None]], *args: Any) -> None:
+        """Run `work(*args)` beside everything else.
+
+        Raises:
+            RuntimeError: The background is not running, or not any more.
+        """
+        if self._group is None:
+            raise RuntimeError("the background is not running")
+        self._group.start_soon(_guarded, work, args)
+
+
+async def _guarded(work: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
+    try:
+        await work(*args)
+    except KubeezError as error:
+        log.warning("background work failed: %s", error.code)
+    except Exception:
+        log.exception("background work failed")
+
+
+_LARGEST_READ_BLOCK = 8
+
+
+class Pacer:
+    """Lets paid requests and reads through at the rate the API allows.
+
+    Args:
+        ledger: Shared by all processes.
+        limits: The API's limits, and how fast its clock runs.
+        clock: Seconds since 1970.
+        sleep: Waits that many seconds.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        limits: Limits | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self._ledger = ledger
+        self._limits = limits or Limits()
+        self._clock = clock
+        self._sleep = sleep
+        self._turns: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
+        self._reading = anyio.Lock()
+        self._permits = 0
+        self._block = 1
+        self._block_ends = -math.inf
+
+    async def leave(self, job: Job, *, patience: float) -> None:
+        """Return when `job` may be sent now; the ledger then says durably that it has been.
+
+        Raises:
+            BusyError: That would take longer than `patience` seconds.
+        """
+        turn = self._turns[job.bucket]
+        with anyio.move_on_after(max(patience, 1.0)) as queueing:
+            await turn.acquire()
+        if queueing.cancelled_caught:
+            raise BusyError(f"Other {job.bucket} requests of this program are waiting for their turn.", 10)
+        try:
+            await self._leave(job, patience)
+        finally:
+            turn.release()
+
+    async def _leave(self, job: Job, patience: float) -> None:
+        waited = 0.0
+        while (wait := await self._ledger.dispatch(job, self._limits)) is not None:
+            if waited + wait.seconds > patience:
+                raise BusyError(wait.reason, max(wait.seconds, 5.0))
+            await self._sleep(wait.seconds)
+            waited += wait.seconds
+
+    async def turned_away(self, job: Job, retry_after: float | None) -> float:
+        """The API said 429: nobody sends to this bucket for a while. Returns for how many seconds.
+
+        Without `Retry-After` that is until the API's next minute begins. A job that has been taken away meanwhile is
+        stopped by `leave`.
+        """
+        window = self._limits.window
+        seconds = retry_after
+        if seconds is None:
+            seconds = max(window - math.fmod(self._clock(), window), window / 12)
+        await self._ledger.pause(job.bucket, seconds)
+        await self._ledger.take_back(job.id)
+        return seconds
+
+    async def read(self) -> None:
+        """Return when one free request may be sent.
+
+        Permits are fetched from the ledger in blocks that grow while reads come thick and fast, so that a read
+        costs a counter and a lone one takes nothing away from other processes.
+        """
+        if self._take_permit():
+            return
+        async with self._reading:
+            while not self._take_permit():
+                await self._fetch_permits()
+
+    def _take_permit(self) -> bool:
+        if self._permits <= 0 or self._clock() >= self._block_ends:
+            return False
+        self._permits -= 1
+        return True
+
+    async def _fetch_permits(self) -> None:
+        busy = self._permits == 0 and self._clock() < self._block_ends
+        self._block = min(self._block * 2, _LARGEST_READ_BLOCK) if busy else 1
+        now = self._clock()
+        self._permits, wait = await self._ledger.take_reads(self._block, self._limits)
+        self._block_ends = now + self._limits.read_block
+        if wait is not None:
+            self._block_ends = -math.inf
+            await self._sleep(wait.seconds)
+
 
 _NOTHING_ACCEPTED = (
     api_failures.UnauthorizedError,

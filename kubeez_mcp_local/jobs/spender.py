@@ -8,29 +8,193 @@ always a ledger row, and a row that says "sent" is on the disk before the first 
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import anyio
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.consent import Witness, question_for, total_quote
-from kubeez_mcp_local.jobs.digest import group_digest
-from kubeez_mcp_local.jobs.failures import CeilingError, LedgerError, UnsettledJobError, failure_of
-from kubeez_mcp_local.jobs.job import State
+from kubeez_mcp_local.jobs.errors import (
+    CeilingError,
+    ConsentCancelledError,
+    ConsentRequiredError,
+    DeclinedError,
+    LedgerError,
+    UnsettledJobError,
+    failure_of,
+)
+from kubeez_mcp_local.jobs.guard import VALID_SECONDS, Approval, FrozenQuote
+from kubeez_mcp_local.jobs.job import SpendQuestion, State, group_digest
+from kubeez_mcp_local.text import LONGEST_MESSAGE, on_one_line, quoted, spoken
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from kubeez_mcp_local.jobs.approvals import Approval
-    from kubeez_mcp_local.jobs.asking import Asking
-    from kubeez_mcp_local.jobs.consent import Consent, SpendQuestion
     from kubeez_mcp_local.jobs.guard import Decision
-    from kubeez_mcp_local.jobs.job import Job
+    from kubeez_mcp_local.jobs.job import Job, Order
     from kubeez_mcp_local.jobs.ledger import Ledger
-    from kubeez_mcp_local.jobs.order import Order
+    from kubeez_mcp_local.jobs.proof import OpenQuestion
     from kubeez_mcp_local.jobs.reconcile import Reconciler
     from kubeez_mcp_local.jobs.sending import Sender
+
+
+Answer = Literal["accept", "decline", "unticked", "cancel", "unseen", "cannot_ask"]
+_PROMPT_SHOWN = 200
+
+
+class Consent(Protocol):
+    """Whoever can put a question to the user."""
+
+    async def ask(self, question: SpendQuestion) -> Answer:
+        """The user's answer.
+
+        `accept` is the one yes. `decline` is a no, `unticked` a form sent back that says neither yes nor no, `cancel`
+        a closed question, `unseen` one that was closed before anybody could read it, `cannot_ask` a client without the
+        means.
+        """
+
+
+@runtime_checkable
+class Witness(Protocol):
+    """Whoever can ask a person what became of jobs that the API's history does not settle."""
+
+    async def which_are_mine(self, question: OpenQuestion) -> frozenset[str] | None:
+        """The ids of the rows that are the user's jobs, empty for none of them; `None` when there is no answer."""
+
+
+def needs_consent(amount: float | None, asks_above: float) -> bool:
+    """Whether a quote must be asked about. An unknown price always is, unless nobody is ever asked (infinity)."""
+    if amount is None:
+        return asks_above != float("inf")
+    return not amount <= asks_above  # what is no number is asked about, too
+
+
+def total_quote(orders: Sequence[Order]) -> tuple[float | None, str]:
+    """Price and basis of one call's orders together; unknown as soon as one of them is."""
+    bases = [order.quote.basis for order in orders]
+    known = [order.quote.credits for order in orders if order.quote.credits is not None]
+    if len(known) < len(orders):
+        return None, "unknown"
+    return round(sum(known), 6), "rate" if "rate" in bases else bases[0]
+
+
+def question_for(orders: Sequence[Order], quote: FrozenQuote, digest: str) -> SpendQuestion:
+    """The question about `orders`, which belong to one call."""
+    first, count = orders[0], len(orders)
+    after = None if quote.balance is None or quote.credits is None else round(quote.balance - quote.credits, 6)
+    made = sum(int(order.arguments.get("variant_count") or 1) for order in orders)
+    times = f"{made} × " if made > 1 else ""
+    price = "a price that is not known in advance" if quote.credits is None else spoken(quote.credits)
+    parts = [f"{first.tool}: {times}{first.model} for {price}.", *first.notes]
+    if quote.basis == "rate":
+        parts.append("The price is worked out from a rate and may differ a little.")
+    if after is not None:
+        parts.append(f"Balance afterwards: {spoken(after)}.")
+    elif quote.balance is not None:
+        parts.append(f"Balance now: {spoken(quote.balance)}.")
+    parts += _subject(first)
+    return SpendQuestion(
+        first.tool,
+        first.model,
+        count,
+        quote.credits,
+        quote.basis,
+        after,
+        on_one_line(" ".join(parts), LONGEST_MESSAGE),
+        digest,
+        quote.frozen_at,
+    )
+
+
+def _subject(order: Order) -> list[str]:
+    """What the job is about: its prompt, or the file or URL that it works on."""
+    if order.prompt:
+        return [f"Prompt: {quoted(order.prompt, _PROMPT_SHOWN)}."]
+    sources = [value for name, value in order.arguments.items() if name.endswith("_url") and isinstance(value, str)]
+    return [f"Of: {quoted(source, _PROMPT_SHOWN)}." for source in sources[:1]]
+
+
+log = logging.getLogger(__name__)
+
+_NO_ANSWER: Mapping[Answer, str] = MappingProxyType(
+    {
+        "unseen": "The client closed the question before anybody could read it.",
+        "unticked": "The client sent the question back without `spend: true`, and only that is a yes.",
+    }
+)
+"""What is said where the client asked in a way that nobody could answer; then the user is asked in words."""
+
+
+async def _unknown_balance() -> float | None:
+    return None
+
+
+class Asking:
+    """Asks the user before credits are spent.
+
+    Args:
+        ledger: Keeps frozen quotes and approval codes.
+        account: Whose credits they are.
+        asks_above: Quotes above this many credits need a yes; infinite where nobody is asked.
+        balance: Credits left in the account, for the question; `None` or a `KubeezError` leaves it out.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        account: str,
+        asks_above: float,
+        balance: Callable[[], Awaitable[float | None]] = _unknown_balance,
+    ) -> None:
+        self._ledger = ledger
+        self._account = account
+        self._asks_above = asks_above
+        self._balance = balance
+
+    async def quote(self, digest: str, price: float | None, basis: str) -> FrozenQuote | None:
+        """The quote to ask about, the same for ten minutes; `None` if nobody needs to be asked."""
+        if not needs_consent(price, self._asks_above):
+            return None
+        frozen = await self._ledger.frozen_quote(digest, price)
+        if frozen is None:
+            frozen = await self._ledger.freeze(digest, FrozenQuote(price, basis, await self._balance_now()))
+        return frozen
+
+    async def permission(self, question: SpendQuestion, consent: Consent, approval: str | None) -> Approval | None:
+        """The yes to `question`: an approval code that is still to be redeemed, or `None` after the user said yes.
+
+        Raises:
+            ConsentRequiredError, DeclinedError, ConsentCancelledError: There was no yes.
+        """
+        if approval is not None:
+            return Approval(approval, self._account, question.digest, question.credits)
+        answer = await consent.ask(question)
+        if answer == "accept":
+            return None
+        if answer == "decline":
+            raise DeclinedError("The user said no. Nothing was sent.", next_step="Ask what to change.")
+        if answer == "cancel":
+            raise ConsentCancelledError(
+                "The question was closed without an answer. Nothing was sent.", next_step="Ask again when wanted."
+            )
+        code = await self._ledger.issue_approval(question.digest, question.credits)
+        required = ConsentRequiredError(question, code, VALID_SECONDS)
+        if answer in _NO_ANSWER:
+            raise ConsentCancelledError(
+                f"{_NO_ANSWER[answer]} Nothing was sent. {required.message}", next_step=required.next_step
+            )
+        raise required
+
+    async def _balance_now(self) -> float | None:
+        try:
+            return await self._balance()
+        except KubeezError as error:
+            log.info("the balance is left out of the question: %s", error.code)
+            return None
+
 
 _LOOK_EVERY = 0.05
 _LOOK_AT_HOLDS_EVERY = 0.25

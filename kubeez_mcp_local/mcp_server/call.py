@@ -28,7 +28,7 @@ from pydantic import BaseModel, Field
 
 from kubeez_mcp_local.bridge.orders import RECIPE, RUN, SPEND, Caller
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.order import RunCall
+from kubeez_mcp_local.jobs.job import RunCall
 from kubeez_mcp_local.text import on_one_line, presentable
 
 if TYPE_CHECKING:
@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from mcp.types import ContentBlock
 
     from kubeez_mcp_local.bridge import Bridge
-    from kubeez_mcp_local.jobs.consent import Answer, SpendQuestion
+    from kubeez_mcp_local.jobs.job import SpendQuestion
     from kubeez_mcp_local.jobs.proof import OpenQuestion
+    from kubeez_mcp_local.jobs.spender import Answer
     from kubeez_mcp_local.mcp_server.prompts import Recipes
     from kubeez_mcp_local.runs.active import ActiveRuns
 

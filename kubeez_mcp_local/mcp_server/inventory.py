@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from kubeez_mcp_local.catalogue.checks import verify_characters
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
-from kubeez_mcp_local.jobs.failures import LedgerError
+from kubeez_mcp_local.jobs.errors import LedgerError
 from kubeez_mcp_local.mcp_server.answers import answer, refusal
 from kubeez_mcp_local.mcp_server.call import QuestionPendingError, TookTooLongError, timely
 from kubeez_mcp_local.mcp_server.shaping import cost_so_far

@@ -165,7 +165,7 @@ class Prompts:
         Raises:
             MCPError: Unknown recipe, or an argument that does not fit (invalid params); or the ledger cannot be read.
         """
-        from kubeez_mcp_local.jobs.failures import LedgerError
+        from kubeez_mcp_local.jobs.errors import LedgerError
 
         try:
             recipe = await self._recipes.get(name)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pydantic import AnyUrl
 
     from kubeez_mcp_local.bridge import Bridge
-    from kubeez_mcp_local.jobs.background import Background
+    from kubeez_mcp_local.jobs.sending import Background
     from kubeez_mcp_local.settings import Settings
 
 LOOK_EVERY_SECONDS = 2.0

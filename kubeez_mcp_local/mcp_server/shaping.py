@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.failures import ConsentRequiredError
+from kubeez_mcp_local.jobs.errors import ConsentRequiredError
 from kubeez_mcp_local.jobs.guard import REPEAT_SECONDS
 from kubeez_mcp_local.jobs.job import State
 from kubeez_mcp_local.mcp_server.answers import link

@@ -140,7 +140,7 @@ class ActiveRuns:
 
     async def _agreed(self, prepared: Prepared, caller: Caller) -> bool:
         """Whether the user was asked about the whole run and said yes; not everything has to be asked about."""
-        from kubeez_mcp_local.jobs.consent import SpendQuestion
+        from kubeez_mcp_local.jobs.job import SpendQuestion
 
         asking = self._bridge.asking
         basis = "unknown" if prepared.due is None else "catalogue"

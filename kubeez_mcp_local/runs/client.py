@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mcp.types import CallToolResult, ElicitRequestURLParams, RequestParamsMeta
 
     from kubeez_mcp_local.cookbook.format import Recipe
-    from kubeez_mcp_local.jobs.order import RunCall
+    from kubeez_mcp_local.jobs.job import RunCall
     from kubeez_mcp_local.runs.run import RunReport
     from kubeez_mcp_local.settings import Settings
 

@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from kubeez_mcp_local.cookbook.steps import ToolCallError
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.order import RunCall
+from kubeez_mcp_local.jobs.job import RunCall
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

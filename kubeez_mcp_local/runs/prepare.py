@@ -19,7 +19,7 @@ from kubeez_mcp_local.cookbook.format import RecipeError
 from kubeez_mcp_local.cookbook.price import PriceList, price_recipe
 from kubeez_mcp_local.cookbook.steps import PAID_TOOLS, Budget, budget_of, deciding, number
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.jobs.failures import over_run_ceiling
+from kubeez_mcp_local.jobs.errors import over_run_ceiling
 from kubeez_mcp_local.runs.journal import Record, RunId, digest, file_of, is_taken
 from kubeez_mcp_local.runs.run import Run
 

@@ -12,20 +12,15 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from kubeez_mcp_local.jobs.asking import Asking
-from kubeez_mcp_local.jobs.background import Background
 from kubeez_mcp_local.jobs.budget import Ceilings
-from kubeez_mcp_local.jobs.follower import Follower
-from kubeez_mcp_local.jobs.job import State
-from kubeez_mcp_local.jobs.ledger import open_ledger
-from kubeez_mcp_local.jobs.limits import Limits
-from kubeez_mcp_local.jobs.order import Order
+from kubeez_mcp_local.jobs.following import Follower
+from kubeez_mcp_local.jobs.guard import Limits
+from kubeez_mcp_local.jobs.job import Order, State
+from kubeez_mcp_local.jobs.ledger import LedgerFile, open_ledger
 from kubeez_mcp_local.jobs.outputs import OutputStore
-from kubeez_mcp_local.jobs.pacing import Pacer
 from kubeez_mcp_local.jobs.reconcile import Reconciler
-from kubeez_mcp_local.jobs.sending import Sender
-from kubeez_mcp_local.jobs.spender import Spender
-from kubeez_mcp_local.jobs.store import LedgerFile
+from kubeez_mcp_local.jobs.sending import Background, Pacer, Sender
+from kubeez_mcp_local.jobs.spender import Asking, Spender
 from kubeez_mcp_local.rest.client import RestClient
 from kubeez_mcp_local.rest.downloading import Accept, Downloaded
 from kubeez_mcp_local.rest.retrying import Patience

@@ -16,10 +16,10 @@ from kubeez_mcp_local.cli import doctor
 from kubeez_mcp_local.cli.clients.launch import Machine
 from kubeez_mcp_local.cli.doctor import Finding, check_program, ok
 from kubeez_mcp_local.cli.main import cli
-from kubeez_mcp_local.jobs.schema import VERSION
+from kubeez_mcp_local.jobs.database import VERSION
 from kubeez_mcp_local.settings import load_settings
 from tests.e2e.standalone import standalone_sandbox
-from tests.jobs.test_inspection import a_ledger
+from tests.jobs.test_ledger import a_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

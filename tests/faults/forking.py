@@ -148,7 +148,7 @@ def _import_everything() -> None:
 
     import kubeez_mcp_local.bridge
     import kubeez_mcp_local.cli.main
-    import kubeez_mcp_local.jobs.store
+    import kubeez_mcp_local.jobs.ledger
     import kubeez_mcp_local.mcp_server.server
     import kubeez_mcp_local.mcp_server.stdio
     import kubeez_mcp_local.rest.client  # noqa: F401

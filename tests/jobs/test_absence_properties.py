@@ -21,19 +21,14 @@ import anyio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kubeez_mcp_local.jobs.asking import Asking
-from kubeez_mcp_local.jobs.background import Background
 from kubeez_mcp_local.jobs.budget import Ceilings
-from kubeez_mcp_local.jobs.failures import UnsettledJobError
-from kubeez_mcp_local.jobs.job import State
-from kubeez_mcp_local.jobs.ledger import Ledger
-from kubeez_mcp_local.jobs.limits import Limits
-from kubeez_mcp_local.jobs.order import Order
-from kubeez_mcp_local.jobs.pacing import Pacer
+from kubeez_mcp_local.jobs.errors import UnsettledJobError
+from kubeez_mcp_local.jobs.guard import Limits
+from kubeez_mcp_local.jobs.job import Order, State
+from kubeez_mcp_local.jobs.ledger import Ledger, LedgerFile
 from kubeez_mcp_local.jobs.reconcile import Reconciler
-from kubeez_mcp_local.jobs.sending import Sender
-from kubeez_mcp_local.jobs.spender import Spender
-from kubeez_mcp_local.jobs.store import LedgerFile
+from kubeez_mcp_local.jobs.sending import Background, Pacer, Sender
+from kubeez_mcp_local.jobs.spender import Asking, Spender
 from kubeez_mcp_local.rest.failures import AmbiguousError
 from kubeez_mcp_local.rest.wire import Accepted, Generation
 from tests.requests import sent

@@ -21,12 +21,11 @@ from hypothesis.stateful import (
 )
 
 from kubeez_mcp_local.jobs.budget import Ceilings, reservations
-from kubeez_mcp_local.jobs.failures import CeilingError, NotSentError
-from kubeez_mcp_local.jobs.job import Job, State
-from kubeez_mcp_local.jobs.limits import Limits
-from kubeez_mcp_local.jobs.order import Order
+from kubeez_mcp_local.jobs.errors import CeilingError, NotSentError
+from kubeez_mcp_local.jobs.guard import Limits
+from kubeez_mcp_local.jobs.job import Job, Order, State
+from kubeez_mcp_local.jobs.ledger import LedgerFile
 from kubeez_mcp_local.jobs.ownership import Process
-from kubeez_mcp_local.jobs.store import LedgerFile
 
 NO_LIMITS = Limits(per_minute={}, at_once={})
 IMPOSSIBLE = st.sampled_from([-14.0, -1e-9, float("nan"), float("inf"), float("-inf"), 1e300, 2e9])

@@ -11,8 +11,7 @@ import anyio
 import pytest
 
 from kubeez_mcp_local.jobs.job import Job, State
-from kubeez_mcp_local.jobs.names import slug, stem_for
-from kubeez_mcp_local.jobs.outputs import NotAnOutputError, OutputStore, what_it_is
+from kubeez_mcp_local.jobs.outputs import NotAnOutputError, OutputStore, slug, stem_for, what_it_is
 from kubeez_mcp_local.rest.parsing import read_generation
 from kubeez_mcp_local.rest.wire import Generation, Output, Song
 

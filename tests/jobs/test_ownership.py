@@ -15,12 +15,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from kubeez_mcp_local.jobs.failures import NotSentError
-from kubeez_mcp_local.jobs.job import Job, State
-from kubeez_mcp_local.jobs.limits import Limits
-from kubeez_mcp_local.jobs.order import Order
+from kubeez_mcp_local.jobs.errors import NotSentError
+from kubeez_mcp_local.jobs.guard import Limits
+from kubeez_mcp_local.jobs.job import Job, Order, State
+from kubeez_mcp_local.jobs.ledger import LedgerFile
 from kubeez_mcp_local.jobs.ownership import Process
-from kubeez_mcp_local.jobs.store import LedgerFile
 from kubeez_mcp_local.rest.failures import RateLimitedError
 
 if TYPE_CHECKING:
@@ -112,8 +111,8 @@ def test_a_killed_process_is_found_ended_and_that_is_written_down(
 ) -> None:
     code = (
         "import sys, time; from pathlib import Path; from types import SimpleNamespace\n"
-        "from kubeez_mcp_local.jobs.budget import Ceilings; from kubeez_mcp_local.jobs.order import Order\n"
-        "from kubeez_mcp_local.jobs.store import LedgerFile\n"
+        "from kubeez_mcp_local.jobs.budget import Ceilings; from kubeez_mcp_local.jobs.job import Order\n"
+        "from kubeez_mcp_local.jobs.ledger import LedgerFile\n"
         "file = LedgerFile(Path(sys.argv[1]), 'live-1', Ceilings(50, 200))\n"
         "quote = SimpleNamespace(credits=5.0, basis='catalogue', seconds=1)\n"
         "order = Order('t', 'generate_media', 'media', 'media', 'm', 'p', 'd', quote, None)\n"

@@ -11,11 +11,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from kubeez_mcp_local.jobs.failures import BusyError
+from kubeez_mcp_local.jobs.errors import BusyError
+from kubeez_mcp_local.jobs.guard import Limits
 from kubeez_mcp_local.jobs.job import State
 from kubeez_mcp_local.jobs.ledger import Ledger
-from kubeez_mcp_local.jobs.limits import Limits
-from kubeez_mcp_local.jobs.pacing import Pacer
+from kubeez_mcp_local.jobs.sending import Pacer
 
 pytestmark = pytest.mark.anyio
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from kubeez_mcp_local.jobs.failures import UnsettledJobError
+from kubeez_mcp_local.jobs.errors import UnsettledJobError
+from kubeez_mcp_local.jobs.guard import Limits
 from kubeez_mcp_local.jobs.job import State
-from kubeez_mcp_local.jobs.limits import Limits
 from kubeez_mcp_local.rest.failures import AmbiguousError, UnavailableError
 from kubeez_mcp_local.rest.wire import Generation
 

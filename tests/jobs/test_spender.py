@@ -8,8 +8,7 @@ import anyio
 import pytest
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.consent import needs_consent
-from kubeez_mcp_local.jobs.failures import (
+from kubeez_mcp_local.jobs.errors import (
     ApprovalError,
     BusyError,
     CeilingError,
@@ -22,6 +21,7 @@ from kubeez_mcp_local.jobs.failures import (
     UnsettledJobError,
 )
 from kubeez_mcp_local.jobs.job import State
+from kubeez_mcp_local.jobs.spender import needs_consent
 from kubeez_mcp_local.rest.failures import (
     AmbiguousError,
     InsufficientCreditsError,
@@ -37,7 +37,7 @@ from kubeez_mcp_local.rest.failures import (
 if TYPE_CHECKING:
     from types import SimpleNamespace
 
-    from kubeez_mcp_local.jobs.order import Order
+    from kubeez_mcp_local.jobs.job import Order
 
 pytestmark = pytest.mark.anyio
 

@@ -14,10 +14,10 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from kubeez_mcp_local.jobs.budget import Ceilings
-from kubeez_mcp_local.jobs.failures import CeilingError
-from kubeez_mcp_local.jobs.limits import Limits
-from kubeez_mcp_local.jobs.order import Order
-from kubeez_mcp_local.jobs.store import LedgerFile
+from kubeez_mcp_local.jobs.errors import CeilingError
+from kubeez_mcp_local.jobs.guard import Limits
+from kubeez_mcp_local.jobs.job import Order
+from kubeez_mcp_local.jobs.ledger import LedgerFile
 
 folder, way = Path(sys.argv[1]), sys.argv[2]
 file = LedgerFile(folder, "live-1", Ceilings(50, 200))

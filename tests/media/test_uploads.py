@@ -8,7 +8,7 @@ import pytest
 
 from kubeez_mcp_local.bridge.files import SharedWork
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.background import Background
+from kubeez_mcp_local.jobs.sending import Background
 from kubeez_mcp_local.media.inputs import FileChangedError, LocalInput, Uploads, describe
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from kubeez_mcp_local.cookbook.arguments import check_arguments
 from kubeez_mcp_local.cookbook.format import Origin, Recipe, RecipeError
 from kubeez_mcp_local.cookbook.parse import parse_recipe
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.jobs.failures import CeilingError
-from kubeez_mcp_local.jobs.order import RunCall
+from kubeez_mcp_local.jobs.errors import CeilingError
+from kubeez_mcp_local.jobs.job import RunCall
 from kubeez_mcp_local.runs.journal import Journal, RunMismatchError
 from kubeez_mcp_local.runs.prepare import Prepared, prepare
 from tests.recipe_tools import no_sleep

@@ -10,7 +10,7 @@ from kubeez_mcp_local.cookbook.arguments import check_arguments
 from kubeez_mcp_local.cookbook.format import Origin, Recipe, RecipeError
 from kubeez_mcp_local.cookbook.parse import parse_recipe
 from kubeez_mcp_local.cookbook.steps import Budget, ToolCallError, budget_of, deciding
-from kubeez_mcp_local.jobs.order import RunCall
+from kubeez_mcp_local.jobs.job import RunCall
 from kubeez_mcp_local.runs.journal import Journal, JournalError, RunMismatchError
 from tests.recipe_tools import no_sleep, run_of
 

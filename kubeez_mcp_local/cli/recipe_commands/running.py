@@ -353,7 +353,7 @@ def _agreed(prepared: Prepared, settings: Settings, wish: Wish) -> bool | None:
     Raises:
         KubeezError: There is nobody to ask.
     """
-    from kubeez_mcp_local.jobs.consent import needs_consent
+    from kubeez_mcp_local.jobs.spender import needs_consent
 
     if wish.yes:
         return True

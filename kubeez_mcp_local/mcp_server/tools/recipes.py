@@ -22,7 +22,7 @@ from kubeez_mcp_local.mcp_server.rows import entry_row
 from kubeez_mcp_local.operations import parameters as p
 
 if TYPE_CHECKING:
-    from kubeez_mcp_local.jobs.failures import ConsentRequiredError
+    from kubeez_mcp_local.jobs.errors import ConsentRequiredError
     from kubeez_mcp_local.runs.active import ActiveRun
     from kubeez_mcp_local.runs.run import CallReport
 
@@ -197,7 +197,7 @@ async def run_recipe(
     Waits up to 35 seconds; if it still runs, the same call goes on waiting. The same arguments are the same run:
     nothing is paid twice, and a run that was cut off goes on.
     """
-    from kubeez_mcp_local.jobs.failures import ConsentRequiredError
+    from kubeez_mcp_local.jobs.errors import ConsentRequiredError
 
     recipe = await call.recipes.get(name)
     try:

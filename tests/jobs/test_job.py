@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from kubeez_mcp_local.jobs.account import account_of, fingerprint
-from kubeez_mcp_local.jobs.digest import digest_of, group_digest
+from kubeez_mcp_local.jobs.job import account_of, digest_of, fingerprint, group_digest
 from kubeez_mcp_local.settings import Settings
 
 BODY = {"prompt": "a fox", "model": "z-image", "source_media_urls": ["/home/me/a.png", "/home/me/b.png"], "seed": 7}

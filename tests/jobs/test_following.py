@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import SimpleNamespace
 
+
 pytestmark = pytest.mark.anyio
 
 

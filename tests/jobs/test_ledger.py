@@ -1,4 +1,4 @@
-"""A ledger file that is damaged, strange, locked, full or read-only: a clear way out, and nothing is sent."""
+"""The ledger's file: what is kept in it, when it cannot be used, and looking at it from outside."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kubeez_mcp_local.jobs.database import Database
-from kubeez_mcp_local.jobs.failures import (
+from kubeez_mcp_local.jobs.database import APPLICATION_ID, MIGRATIONS, VERSION, Database, inspect_ledger
+from kubeez_mcp_local.jobs.errors import (
     CorruptLedgerError,
     ForeignLedgerError,
     LedgerError,
@@ -26,14 +27,13 @@ from kubeez_mcp_local.jobs.failures import (
     UnwritableLedgerError,
     WrongStateError,
 )
-from kubeez_mcp_local.jobs.job import Job, SavedFile, State
-from kubeez_mcp_local.jobs.limits import Limits
-from kubeez_mcp_local.jobs.order import Order, RunCall
-from kubeez_mcp_local.jobs.schema import APPLICATION_ID, MIGRATIONS, VERSION
-from kubeez_mcp_local.jobs.store import LedgerFile
+from kubeez_mcp_local.jobs.guard import Limits
+from kubeez_mcp_local.jobs.job import Job, Order, RunCall, SavedFile, State
+from kubeez_mcp_local.jobs.ledger import LedgerFile
 
 if TYPE_CHECKING:
     from pathlib import Path
+
 
 Orders = Callable[..., Order]
 Opener = Callable[..., LedgerFile]
@@ -132,7 +132,7 @@ def test_a_state_folder_that_cannot_be_made(tmp_path: Path, open_file: Opener) -
 def test_two_processes_may_make_the_file_together(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from kubeez_mcp_local.jobs.store import LedgerFile\n"
+        "from kubeez_mcp_local.jobs.ledger import LedgerFile\n"
         "from kubeez_mcp_local.jobs.budget import Ceilings\n"
         "print(LedgerFile(Path(sys.argv[1]), 'a', Ceilings(1, 1)).recent())\n"
     )
@@ -461,3 +461,47 @@ def test_no_question_walks_through_all_jobs(ledger_file: LedgerFile, order: Orde
     assert len(plans) > 15
     slow = {statement: plan for statement, plan in plans.items() if "SCAN jobs" in plan or "jobs_recent" in plan}
     assert slow == {}
+
+
+ROW = """INSERT INTO jobs (id, account, state, digest, tool, route, bucket, kind, model, prompt, arguments, owner, day,
+         quote_basis, reserved, created_at) VALUES (?, 'a', ?, 'd', 't', 'r', 'b', 'media', 'm', 'p', '{}', 'o',
+         '2026-11-23', 'catalogue', 0, 1)"""
+
+
+def a_ledger(path: Path, *states: str) -> Database:
+    database = Database(path)
+    with database.write() as connection:
+        connection.executemany(ROW, [(str(number), state) for number, state in enumerate(states)])
+    return database
+
+
+def test_jobs_are_counted_while_the_ledger_is_open_and_after_it_was_closed(tmp_path: Path) -> None:
+    database = a_ledger(tmp_path / "ledger.db", "completed", "unknown", "accepted", "sending")
+    for close in (False, True):
+        if close:
+            database.close()
+        before = sorted(one.name for one in tmp_path.iterdir())
+        facts = inspect_ledger(tmp_path / "ledger.db")
+        assert facts is not None
+        assert (facts.version, facts.jobs, facts.unknown, facts.unfinished) == (VERSION, 4, 1, 2)
+        assert sorted(one.name for one in tmp_path.iterdir()) == before
+
+
+def test_no_ledger_is_no_failure_and_is_not_made(tmp_path: Path) -> None:
+    assert inspect_ledger(tmp_path / "state" / "ledger.db") is None
+    assert not (tmp_path / "state").exists()
+
+
+def test_what_is_no_ledger_of_ours_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "damaged.db").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    with pytest.raises(CorruptLedgerError):
+        inspect_ledger(tmp_path / "damaged.db")
+    with closing(sqlite3.connect(tmp_path / "foreign.db")) as other, other:
+        other.execute("CREATE TABLE t (x)")
+    with pytest.raises(ForeignLedgerError):
+        inspect_ledger(tmp_path / "foreign.db")
+    a_ledger(tmp_path / "newer.db").close()
+    with closing(sqlite3.connect(tmp_path / "newer.db")) as newer, newer:
+        newer.execute(f"PRAGMA user_version = {VERSION + 1}")
+    with pytest.raises(NewerLedgerError, match="Update"):
+        inspect_ledger(tmp_path / "newer.db")

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from kubeez_mcp_local.jobs.consent import SpendQuestion
-    from kubeez_mcp_local.jobs.job import Job
+    from kubeez_mcp_local.jobs.job import Job, SpendQuestion
 
 
 class LedgerError(KubeezError):
@@ -214,6 +213,12 @@ class BusyError(KubeezError):
             retry_safe=True,
         )
         self.retry_after = seconds
+
+
+class OutputFolderError(KubeezError):
+    """Outputs cannot be saved where they should go. The job itself is done; its URLs are in the ledger."""
+
+    code = "output_folder"
 
 
 def told(error: KubeezError) -> dict[str, Any]:
