@@ -22,6 +22,7 @@ from kubeez_mcp_local.rest.failures import (
 )
 from kubeez_mcp_local.sandbox.embedded import EmbeddedSandbox
 from tests.requests import sent
+from tests.sandbox_server import CONTROL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -56,7 +57,7 @@ async def register(origin: str, **key: object) -> None:
 
 
 async def control(origin: str, what: str, body: dict[str, object]) -> None:
-    async with httpx.AsyncClient() as controls:
+    async with httpx.AsyncClient(headers=CONTROL) as controls:
         (await controls.post(f"{origin}/_sandbox/{what}", json=body)).raise_for_status()
 
 

@@ -17,7 +17,6 @@ from kubeez_mcp_local.sandbox.catalogue import clip_size, picture_size, tier_of
 from kubeez_mcp_local.sandbox.service import render
 from kubeez_mcp_local.sandbox.studio import clips
 from kubeez_mcp_local.sandbox.studio.clips import RATIOS
-from kubeez_mcp_local.sandbox.studio.pictures import font_for, wrap
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,15 +52,6 @@ def test_the_mark_is_in_the_upper_right(tmp_path: Path) -> None:
 )
 def test_any_prompt_can_be_drawn(tmp_path: Path, prompt: str) -> None:
     assert _picture(tmp_path, prompt=prompt).size == (512, 288)
-
-
-def test_words_wrap_at_spaces_and_end_in_an_ellipsis() -> None:
-    font = font_for("a", 20)
-    lines = wrap("one two three four five six seven eight nine ten", font, 120, 3)
-    assert len(lines) == 3
-    assert lines[-1].endswith("…")
-    assert all(font.getlength(line) <= 120 for line in lines)
-    assert lines[0] == "one two"
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,17 @@ import hashlib
 import math
 import random
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps, UnidentifiedImageError
+
+from kubeez_mcp_local.media.lettering import block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from kubeez_mcp_local.media.lettering import Font
     from kubeez_mcp_local.sandbox.books import Work
 
 
@@ -206,51 +208,8 @@ def _disc(sky: Image.Image, colour: Colour, x: float, y: float, radius: float, s
     sky.paste(colour, mask=mask.filter(ImageFilter.GaussianBlur(soft)))
 
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
-# Wide-coverage fonts by the file names they have on Linux, macOS and Windows.
-_SYSTEM = (
-    "DejaVuSans.ttf",
-    "NotoSans-Regular.ttf",
-    "NotoSansCJK-Regular.ttc",
-    "NotoSansArabic-Regular.ttf",
-    "NotoSansDevanagari-Regular.ttf",
-    "wqy-microhei.ttc",
-    "Arial Unicode.ttf",
-    "Hiragino Sans GB.ttc",
-    "segoeui.ttf",
-    "msyh.ttc",
-    "YuGothM.ttc",
-    "malgun.ttf",
-    "Nirmala.ttf",
-)
-_NOBODYS = "\U0010fffd"
-
-
-def font_for(text: str, size: float) -> Font:
-    """The font that shows most of `text`, at that size in pixels."""
-    bundled = ImageFont.load_default(size)
-    if not missing(text, bundled):
-        return bundled
-    others = [font for name in _SYSTEM if (font := _system_font(name, size)) is not None]
-    return min([bundled, *others], key=lambda font: len(missing(text, font)))
-
-
-def missing(text: str, font: Font) -> str:
-    """The characters of `text` that `font` draws as an empty box."""
-    box = bytes(font.getmask(_NOBODYS))
-    return "".join(c for c in dict.fromkeys(text) if not c.isspace() and bytes(font.getmask(c)) == box)
-
-
-@lru_cache(maxsize=64)
-def _system_font(name: str, size: float) -> ImageFont.FreeTypeFont | None:
-    try:
-        return ImageFont.truetype(name, size)
-    except OSError:
-        return None
-
-
 MARK = "SANDBOX"
+_MOST_LETTERS = 600  # of a prompt; six lines hold fewer
 _SPACING = 0.28
 _INK = (255, 255, 255)
 _FADED = (255, 255, 255, 190)
@@ -261,12 +220,10 @@ def letter(canvas: Image.Image, work: Work, *, solid: bool = False) -> None:
     unit = _unit(canvas)
     margin = unit * 2
     shown = work.prompt.strip() or work.label or work.model
-    title, small = font_for(shown, unit * 1.7), ImageFont.load_default(unit * 0.95)
-    empty = missing(shown, title)
-    if empty:
-        shown = "".join(" " if character in empty else character for character in shown).strip() or work.model
+    small = ImageFont.load_default(unit * 0.95)
     most = max(2, min(6, int(canvas.height * 0.45 / (unit * 2.1))))
-    lines = wrap(shown, title, canvas.width - 2 * margin, most)
+    title = block(shown[:_MOST_LETTERS], round(unit * 1.7), "white", width=canvas.width - 2 * margin, most=most)
+    lines = title.lines
     _veil(canvas, round(unit * (2.1 * len(lines) + (5.2 if solid else 7))), solid)
     draw = ImageDraw.Draw(canvas, "RGBA")
     foot = canvas.height - margin
@@ -274,38 +231,8 @@ def letter(canvas: Image.Image, work: Work, *, solid: bool = False) -> None:
     draw.text((margin, foot), "   ".join(notes), font=small, fill=_FADED, anchor="ls")
     for number, line in enumerate(reversed(lines)):
         y = foot - unit * (1.9 + 2.1 * number)
-        draw.text((margin, y), line, font=title, fill=_INK, anchor="ls")
+        draw.text((margin, y), line, font=title.font, fill=_INK, anchor="ls")
     _pill(draw, canvas.width - unit * 1.6, unit * 1.6, unit, small)
-
-
-def wrap(text: str, font: Font, width: float, most: int) -> list[str]:
-    """`text` in lines no wider than `width` pixels; what does not fit in `most` lines ends in an ellipsis."""
-    lines: list[str] = []
-    rest = " ".join(text.split())
-    while rest:
-        if len(lines) == most:
-            lines[-1] = _shorten(lines[-1], font, width)
-            break
-        cut = _fitting(rest, font, width)
-        lines.append(rest[:cut].rstrip())
-        rest = rest[cut:].lstrip()
-    return lines
-
-
-def _fitting(text: str, font: Font, width: float) -> int:
-    """How many characters of `text` fit, cut at a space where there is one."""
-    low, high = 1, min(len(text), 200)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if font.getlength(text[:middle]) <= width else (low, middle - 1)
-    space = text.rfind(" ", 0, low + 1)
-    return space if low < len(text) and space > 0 else low
-
-
-def _shorten(line: str, font: Font, width: float) -> str:
-    while line and font.getlength(f"{line}…") > width:
-        line = line[:-1]
-    return f"{line.rstrip()}…"
 
 
 def _veil(canvas: Image.Image, height: int, solid: bool) -> None:
