@@ -18,8 +18,6 @@ class KubeezError(Exception):
         spent: Whether credits may have been spent. `None` means it is not known yet.
         retry_safe: Whether the very same call can be repeated without risk.
         code: A stable identifier such as `insufficient_credits`, part of the public interface; instead of the class's.
-
-    Attributes:
         retry_after: In how many seconds the same call has a chance, where that is known.
     """
 
@@ -34,6 +32,7 @@ class KubeezError(Exception):
         spent: bool | None = False,
         retry_safe: bool = False,
         code: str | None = None,
+        retry_after: float | None = None,
     ) -> None:
         self.message = presentable(message)
         self.next_step = presentable(next_step)
@@ -42,6 +41,8 @@ class KubeezError(Exception):
         self.retry_safe = retry_safe
         if code is not None:
             self.code = code
+        if retry_after is not None:
+            self.retry_after = retry_after
 
     def __str__(self) -> str:
         ended = not self.message or self.message[-1] in ".!?…:)"

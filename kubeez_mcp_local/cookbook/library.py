@@ -361,7 +361,7 @@ _ENOUGH = 2
 """Words that must agree: one alone, such as `video`, says too little."""
 
 
-def fitting_recipes(intent: str, names: Iterable[str]) -> list[str]:
+def recipes_for(intent: str, names: Iterable[str]) -> list[str]:
     """Those of `names` that share two words or more with `intent`, the closest first; plurals count as singulars."""
     wanted = _words(intent)
     scores = {name: len(_words(name) & wanted) for name in names}

@@ -193,22 +193,23 @@ class Added:
     overrides: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
 class Sharing:
     """Adds, updates and removes recipes.
 
-    Args:
+    Attributes:
         state_dir: Where the record of what was added is kept.
         folders: The recipe folders of the settings, to tell what an addition would hide.
         clock: Seconds since 1970.
     """
 
-    def __init__(
-        self, state_dir: Path, folders: tuple[Path, ...] = (), *, clock: Callable[[], float] = time.time
-    ) -> None:
-        self._root = state_dir / "recipes"
-        self._state_dir = state_dir
-        self._folders = folders
-        self._clock = clock
+    state_dir: Path
+    folders: tuple[Path, ...] = ()
+    clock: Callable[[], float] = time.time
+
+    @property
+    def _root(self) -> Path:
+        return self.state_dir / "recipes"
 
     def list(self) -> tuple[Provenance, ...]:
         """Everything that was added, in the order of adding."""
@@ -230,7 +231,7 @@ class Sharing:
             self._refuse_twice(wanted.url, wanted.ref)
             return await self._take(_slug(wanted.url, self._root), wanted, None if override else ())
         folder = _folder(source)
-        record = Provenance(_slug(folder.name, self._root), "folder", str(folder), added=self._clock())
+        record = Provenance(_slug(folder.name, self._root), "folder", str(folder), added=self.clock())
         self._refuse_twice(record.source, record.ref)
         return self._record(record, None if override else ())
 
@@ -270,7 +271,7 @@ class Sharing:
     ) -> Added:
         fetched = await fetch_recipes(source)
         record = Provenance(
-            slug, "git", source.url, source.ref, fetched.commit, self._clock() if added is None else added
+            slug, "git", source.url, source.ref, fetched.commit, self.clock() if added is None else added
         )
         return self._record(record, allowed, copies=fetched.files)
 
@@ -308,10 +309,10 @@ class Sharing:
     def _report(self, record: Provenance, copies: Path | None = None) -> Added:
         folder = copies or folder_of_added(record, self._root)
         index = Library(lambda: [Source("added", folder, record.where)]).index()
-        others = Library.of(self._folders)
+        others = Library.of(self.folders)
         taken = set(others.index().entries)
         own = folder_of_added(record, self._root)
-        elsewhere = [source for source in added_sources(self._state_dir) if source.folder != own]
+        elsewhere = [source for source in added_sources(self.state_dir) if source.folder != own]
         taken |= Library(lambda: elsewhere).index().entries.keys()
         overrides = tuple(name for name in index.entries if name in taken)
         problems = tuple(_within(problem, folder) for problem in index.problems)

@@ -48,19 +48,6 @@ class ToolCallError(KubeezError):
 
     code = "tool_failed"
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        code: str = "",
-        next_step: str = "",
-        spent: bool | None = False,
-        retry_safe: bool = False,
-    ) -> None:
-        super().__init__(message, next_step=next_step, spent=spent, retry_safe=retry_safe)
-        if code:
-            self.code = code
-
 
 class ToolCaller(Protocol):
     """Calls a tool as any client would, and returns its structured result.

@@ -262,9 +262,9 @@ def _failure(
     retry_safe: bool = True,
     retry_after: float | None = None,
 ) -> KubeezError:
-    error = KubeezError(message, next_step=next_step, spent=spent, retry_safe=retry_safe)
-    error.code, error.retry_after = code, retry_after
-    return error
+    return KubeezError(
+        message, code=code, next_step=next_step, spent=spent, retry_safe=retry_safe, retry_after=retry_after
+    )
 
 
 def over_call_ceiling(amount: float, ceiling: float) -> CeilingError:
@@ -292,27 +292,25 @@ def over_run_ceiling(
     who = "What is to be paid for this run" if whole else "This call"
     needs = f"costs {spoken(amount)}" if amount else "has a price that is not known"
     what = "budget of this run" if own else "ceiling for one run of a recipe"
-    error = CeilingError(
+    return CeilingError(
         f"{who} {needs}, and of the {what}, {spoken(ceiling)}, {spoken(left)} are left.",
         next_step="Raise the run's own budget, such as its argument max_credits."
         if own
         else "Choose cheaper models or less work, or have the user raise KUBEEZ_MAX_CREDITS_PER_RUN (by default the "
         "same as KUBEEZ_MAX_CREDITS_PER_CALL).",
         retry_safe=spare,
+        retry_after=2.0 if spare else None,
+        code="budget_reached" if own else None,
     )
-    error.code = "budget_reached" if own else error.code
-    error.retry_after = 2.0 if spare else None
-    return error
 
 
 def of_unbounded_price() -> CeilingError:
     """The error for a call of a run whose price nobody can bound."""
-    error = CeilingError(
+    return CeilingError(
         "Its price is unknown, so the budget of the run cannot be kept.",
         next_step="Give the step an `at_most` in the recipe.",
+        code="budget_reached",
     )
-    error.code = "budget_reached"
-    return error
 
 
 def nothing_allowed(setting: str) -> CeilingError:

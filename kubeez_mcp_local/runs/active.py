@@ -69,19 +69,19 @@ class ActiveRun:
             await progress(anyio.current_time() - began, None, self.news())
 
 
+@dataclass
 class ActiveRuns:
     """The runs of one bridge.
 
-    Args:
+    Attributes:
         bridge: The parts of the product; runs go on in its background.
         server: Makes the servers whose tools runs call.
     """
 
-    def __init__(self, bridge: Bridge, server: ServerFactory) -> None:
-        self._bridge = bridge
-        self._server = server
-        self._runs: dict[tuple[str, str], ActiveRun] = {}
-        self._starting: dict[tuple[str, str], anyio.Lock] = {}
+    bridge: Bridge
+    server: ServerFactory
+    _runs: dict[tuple[str, str], ActiveRun] = field(default_factory=dict)
+    _starting: dict[tuple[str, str], anyio.Lock] = field(default_factory=dict)
 
     async def start(
         self, recipe: Recipe, given: Mapping[str, Any], caller: Caller, *, run_id: str = "", rehearse: bool = False
@@ -101,7 +101,7 @@ class ActiveRuns:
         from kubeez_mcp_local.runs.prepare import prepare_run
 
         if rehearse:
-            samples = Samples(self._bridge.settings.state_dir / "rehearsals" / "samples")
+            samples = Samples(self.bridge.settings.state_dir / "rehearsals" / "samples")
             given = await anyio.to_thread.run_sync(with_examples, recipe, given, samples)
         tools = self._sandbox(recipe.name) if rehearse else self._tools(recipe.name, caller.client)
         async with tools() as (bridge, client):
@@ -115,7 +115,7 @@ class ActiveRuns:
             run = self._runs[key] = ActiveRun(prepared, rehearse)
             if agreed:
                 tools = self._tools(recipe.name, caller.client, agreed=True)
-            self._bridge.background.start(self._carry_out, run, tools)
+            self.bridge.background.start(self._carry_out, run, tools)
             return run
 
     async def _carry_out(self, run: ActiveRun, tools: Tools) -> None:
@@ -134,15 +134,15 @@ class ActiveRuns:
                     f"The run {ready.run.id.name} broke off.",
                     next_step="Call run_recipe again with the same arguments: finished work is not paid for twice.",
                     spent=None,
+                    code="run_broken",
                 )
-                run.error.code = "run_broken"
             run.over.set()
 
     async def _agreed(self, prepared: Prepared, caller: Caller) -> bool:
         """Whether the user was asked about the whole run and said yes; not everything has to be asked about."""
         from kubeez_mcp_local.jobs.job import SpendQuestion
 
-        asking = self._bridge.asking
+        asking = self.bridge.asking
         basis = "unknown" if prepared.due is None else "catalogue"
         quote = await asking.quote(prepared.identity, prepared.due, basis)
         if quote is None:
@@ -163,8 +163,8 @@ class ActiveRuns:
         )
         approval = await asking.permission(question, caller.consent, caller.approval or None)
         if approval is not None:
-            await self._bridge.ledger.redeem(approval)
-        await self._bridge.ledger.use_up(prepared.identity)
+            await self.bridge.ledger.redeem(approval)
+        await self.bridge.ledger.use_up(prepared.identity)
         return True
 
     def _tools(self, recipe: str, client: str, *, agreed: bool = False) -> Tools:
@@ -180,9 +180,9 @@ class ActiveRuns:
             ask = yes if agreed else None
             name = client or "run_recipe"
             async with LocalClient(
-                self._bridge, self._server, name=name, recipe=recipe, ask=ask, cannot_ask=_NOT_AGREED, opened=True
+                self.bridge, self.server, name=name, recipe=recipe, ask=ask, cannot_ask=_NOT_AGREED, opened=True
             ) as tools:
-                yield self._bridge, tools
+                yield self.bridge, tools
 
         return opened
 
@@ -190,6 +190,6 @@ class ActiveRuns:
         """The tools of a sandbox; its outputs lie beside the real ones, in a folder of their own."""
         from kubeez_mcp_local.runs.client import rehearsal
 
-        settings = self._bridge.settings
+        settings = self.bridge.settings
         folder, outputs = settings.state_dir / "rehearsals", settings.output_dir / "rehearsals"
-        return lambda: rehearsal(settings, self._server, folder, recipe=recipe, outputs=outputs)
+        return lambda: rehearsal(settings, self.server, folder, recipe=recipe, outputs=outputs)

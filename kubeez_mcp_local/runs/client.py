@@ -145,15 +145,14 @@ def _refusal(result: Mapping[str, Any], answer: CallToolResult) -> ToolCallError
     if not isinstance(error, dict):
         return ToolCallError(" ".join(getattr(block, "text", "") for block in answer.content) or "the tool failed")
     spent = error.get("credits_spent")
-    refused = ToolCallError(
+    return ToolCallError(
         str(error.get("message")),
         code=str(error.get("code")),
         next_step=str(error.get("next_step") or ""),
         spent=spent if isinstance(spent, bool) else None,
         retry_safe=bool(error.get("retry_safe")),
+        retry_after=error.get("retry_after_seconds"),
     )
-    refused.retry_after = error.get("retry_after_seconds")
-    return refused
 
 
 def _meta(run: RunCall | None, recipe: str) -> RequestParamsMeta | None:

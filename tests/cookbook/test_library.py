@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kubeez_mcp_local.cookbook.format import RecipeError, UnknownRecipeError
-from kubeez_mcp_local.cookbook.library import Library, Source, fitting_recipes, pack_folder
+from kubeez_mcp_local.cookbook.library import Library, Source, pack_folder, recipes_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -191,9 +191,9 @@ PACK = list(Library.of().index().entries)
     ],
 )
 def test_the_closest_recipe_comes_first(intent: str, recipe: str) -> None:
-    assert fitting_recipes(intent, PACK)[0] == recipe
+    assert recipes_for(intent, PACK)[0] == recipe
 
 
 @pytest.mark.parametrize("intent", ["", "a red kite", "a video of a boat from the harbour", "a picture for the wall"])
 def test_one_common_word_is_not_enough(intent: str) -> None:
-    assert fitting_recipes(intent, PACK) == []
+    assert recipes_for(intent, PACK) == []

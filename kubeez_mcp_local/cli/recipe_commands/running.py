@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -63,29 +63,9 @@ _MOST_FILES = 20
 
 def run_row(report: RunReport) -> dict[str, Any]:
     """A run for JSON."""
-    return {
-        "run_id": report.run_id,
-        "recipe": report.recipe,
-        "mode": report.mode,
-        "status": report.status,
-        "spent": report.spent,
-        "budget": report.budget,
-        "calls": [_call_row(call) for call in report.calls],
-        "files": list(report.files),
-        "notes": list(report.notes),
-    }
-
-
-def _call_row(call: CallReport) -> dict[str, Any]:
-    return {
-        "key": call.key,
-        "tool": call.tool,
-        "status": call.status,
-        "credits": call.credits,
-        "files": list(call.files),
-        "reason": call.reason,
-        "resumed": call.resumed,
-    }
+    rows = [{**asdict(replace(call, result=None)), "files": list(call.files)} for call in report.calls]
+    calls = [{name: value for name, value in row.items() if name != "result"} for row in rows]
+    return {**asdict(replace(report, calls=())), "calls": calls, "files": list(report.files)}
 
 
 def show_report(report: RunReport) -> None:
@@ -181,16 +161,7 @@ async def _price_list(settings: Settings, asked: Asked) -> PriceList:
 
 def price_row(prices: PriceList) -> dict[str, Any]:
     """A price list for JSON; credits, `null` where unknown."""
-    return {
-        "recipe": prices.recipe,
-        "steps": [asdict(step) for step in prices.steps],
-        "credits": prices.credits,
-        "low": prices.low,
-        "high": prices.high,
-        "budget": prices.budget.credits,
-        "fits": prices.fits,
-        "note": prices.budget.note,
-    }
+    return {**asdict(prices), "budget": prices.budget.credits, "fits": prices.fits, "note": prices.budget.note}
 
 
 def price_table(prices: PriceList) -> Table:
@@ -360,12 +331,11 @@ def _agreed(prepared: Prepared, settings: Settings, wish: Wish) -> bool | None:
     if prepared.complete or not needs_consent(prepared.due, settings.asks_above):
         return False
     if not can_ask():
-        nobody = KubeezError(
+        raise KubeezError(
             "This run spends credits and nobody is at the terminal to agree. Nothing was spent.",
             next_step="Repeat the command with --yes, or rehearse it for free with `recipes rehearse`.",
+            code="consent_required",
         )
-        nobody.code = "consent_required"
-        raise nobody
     return True if click.confirm("Go ahead?", err=True) else None
 
 

@@ -35,12 +35,12 @@ async def plan(
     has_video_reference: Annotated[bool, Field(description="The user attached a video to be changed.")] = False,
 ) -> PlanResult:
     """First call when no model was named: model, price, time and steps for an intent. Free, runs nothing."""
-    from kubeez_mcp_local.cookbook.library import fitting_recipes
+    from kubeez_mcp_local.cookbook.library import recipes_for
     from kubeez_mcp_local.planning.plan import plan as planned
 
     listing = await call.bridge.catalogue.listing()
     found = planned(intent, listing, has_local_files=has_local_files, has_video_reference=has_video_reference)
-    recipes = fitting_recipes(intent, (await call.recipes.index()).entries)[:_MOST_RECIPES]
+    recipes = recipes_for(intent, (await call.recipes.index()).entries)[:_MOST_RECIPES]
     hint = f"There is a recipe for work like this; get_recipe(name='{recipes[0]}') shows it." if recipes else None
     return PlanResult(
         mode=call.mode,

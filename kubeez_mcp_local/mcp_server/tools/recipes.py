@@ -101,7 +101,7 @@ async def _cost(call: Call, run: ActiveRun, charged: float) -> Cost:
 
 def _most_telling(calls: tuple[CallReport, ...]) -> list[CallReport]:
     """What failed first, then the rest, as many as fit."""
-    return sorted(calls, key=lambda one: one.status not in ("failed", "stopped"))[:MAX_SHOWN]
+    return sorted(calls, key=lambda one: one.status not in ("failed", "stopped", "parked"))[:MAX_SHOWN]
 
 
 def _call_row(one: CallReport) -> dict[str, Any]:
