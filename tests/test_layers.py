@@ -40,7 +40,7 @@ HEAVY = ("PIL", "fastapi", "jinja2", "httpx", "sqlite3", "yaml", "av", "stamina"
 
 # Files of more than 8 lines, and lines of all files. A change that makes room lowers the number; none raises it.
 MOST_FILES = {
-    "rest": 15,
+    "rest": 8,
     "catalogue": 7,
     "operations": 12,
     "media": 10,

@@ -14,9 +14,9 @@ from kubeez_mcp_local.catalogue.prices import QuoteLine, rounded
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.operations import routes
 from kubeez_mcp_local.operations.music import PERSONA
-from kubeez_mcp_local.rest.amounts import price_of
 from kubeez_mcp_local.rest.failures import UnreachableError
 from kubeez_mcp_local.rest.routes import ROUTES, Request
+from kubeez_mcp_local.rest.wire import price_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -194,8 +194,7 @@ class Api:
 
 
 def _build(base_url: str, key: Any) -> RestClient:
-    from kubeez_mcp_local.rest.client import RestClient
-    from kubeez_mcp_local.rest.retrying import Patience
+    from kubeez_mcp_local.rest.client import Patience, RestClient
 
     # Paid requests are paced, and repeated after a 429, by the sender, which tells the other processes too.
     return RestClient(base_url, key, paid_patience=Patience(attempts=1))

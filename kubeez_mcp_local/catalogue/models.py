@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from kubeez_mcp_local.catalogue import ids
-from kubeez_mcp_local.rest.amounts import MOST_FOR_A_JOB, number_of, price_of
+from kubeez_mcp_local.rest.wire import MOST_FOR_A_JOB, number_of, price_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -19,7 +19,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from kubeez_mcp_local.rest.amounts import price_of
+from kubeez_mcp_local.rest.wire import price_of
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.models import Model

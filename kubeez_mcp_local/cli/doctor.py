@@ -209,8 +209,7 @@ async def check_api(settings: Settings) -> list[Finding]:
         return [ok("API", "not asked: the sandbox is built in and needs no network")]
     import httpx
 
-    from kubeez_mcp_local.rest.client import RestClient
-    from kubeez_mcp_local.rest.retrying import Patience
+    from kubeez_mcp_local.rest.client import Patience, RestClient
 
     key = settings.api_key.get_secret_value() if settings.api_key else _SANDBOX_KEY
     timeout = httpx.Timeout(_SECONDS, connect=_CONNECT_SECONDS)

@@ -16,7 +16,7 @@ from kubeez_mcp_local.jobs.errors import (
 )
 from kubeez_mcp_local.jobs.job import State, is_amount, to_credits, to_micro
 from kubeez_mcp_local.jobs.rows import OPEN_JOBS
-from kubeez_mcp_local.rest.amounts import MOST
+from kubeez_mcp_local.rest.wire import MOST
 from kubeez_mcp_local.text import spoken
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kubeez_mcp_local.rest.amounts import MOST
+from kubeez_mcp_local.rest.wire import MOST
 from kubeez_mcp_local.settings import Mode
 
 if TYPE_CHECKING:

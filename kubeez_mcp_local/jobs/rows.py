@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from kubeez_mcp_local.jobs.errors import UnknownJobError
 from kubeez_mcp_local.jobs.job import Job, SavedFile, State, is_amount, to_credits, to_micro
 from kubeez_mcp_local.jobs.proof import Evidence, Read, Row, SentJob, needed_reads
-from kubeez_mcp_local.rest.amounts import price_of
+from kubeez_mcp_local.rest.wire import price_of
 
 if TYPE_CHECKING:
     import sqlite3

@@ -35,8 +35,8 @@ async def draft(
     media_url: Annotated[str, Field(description="Audio: local path, or the URL of a Kubeez upload.")],
 ) -> Draft:
     """Start a job that splits a song into vocals and instrumental. Billed by the minute; quote and ask first."""
+    from kubeez_mcp_local.rest.contract import not_offered
     from kubeez_mcp_local.rest.failures import NotOfferedError
-    from kubeez_mcp_local.rest.matching import not_offered
 
     song, seconds = await sources.file(media_url, "media_url", OPERATION.files["media_url"])
     try:

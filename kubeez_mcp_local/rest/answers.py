@@ -24,7 +24,7 @@ from kubeez_mcp_local.rest.failures import (
     UnavailableError,
     UnexpectedAnswerError,
 )
-from kubeez_mcp_local.rest.parsing import from_json
+from kubeez_mcp_local.rest.wire import from_json
 from kubeez_mcp_local.text import cut, without_keys
 
 if TYPE_CHECKING:

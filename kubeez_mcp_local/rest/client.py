@@ -1,39 +1,247 @@
-"""The REST client: one method a route (rest-api.md §2)."""
+"""The REST client: one method a route (rest-api.md §2); uploads, event streams, and when a request is sent again.
+
+Free requests are repeated after anything passing. A paid one is repeated only on proof that nothing was accepted:
+no connection was made, or the API said 429.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import secrets
 import time
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
 import anyio
 import httpx
+from httpx_sse import EventSource, SSEError
 from pydantic import SecretStr, ValidationError
 
-from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.rest import parsing
+from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.rest.answers import Interpreter
 from kubeez_mcp_local.rest.downloading import Accept, Downloaded, Downloader
-from kubeez_mcp_local.rest.failures import AmbiguousError, NotFoundError, UnavailableError
+from kubeez_mcp_local.rest.failures import (
+    AmbiguousError,
+    NotFoundError,
+    RateLimitedError,
+    RefusedError,
+    StreamFailedError,
+    UnavailableError,
+    UnreachableError,
+)
 from kubeez_mcp_local.rest.pools import STREAM_TIMEOUT, TIMEOUT, UPLOAD_TIMEOUT, Pools
-from kubeez_mcp_local.rest.retrying import Patience, with_retries
 from kubeez_mcp_local.rest.routes import ROUTES, Route
-from kubeez_mcp_local.rest.uploading import FileBody
-from kubeez_mcp_local.rest.wire import MEDIA_ORIGIN, Accepted, Balance, Generation, Uploaded
+from kubeez_mcp_local.rest.wire import (
+    MEDIA_ORIGIN,
+    Accepted,
+    Balance,
+    Generation,
+    ParseError,
+    Uploaded,
+    from_json,
+    read_accepted,
+    read_balance,
+    read_generation,
+    read_generations,
+    read_models,
+    read_uploaded,
+)
 from kubeez_mcp_local.settings import is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from kubeez_mcp_local.errors import KubeezError
+    from httpx_sse import ServerSentEvent
+
     from kubeez_mcp_local.rest.routes import JobKind, Request
 
+
+_CHUNK = 256 * 1024
+
+
+class FileBody:
+    """A multipart body with one part named `file`, read from an open file; every iteration reads it from the start.
+
+    Args:
+        media_type: The true type of the content; an untyped part may be refused.
+        size: Length of the file in bytes, as announced to the server.
+        on_progress: Called with the bytes of the file sent so far, and `size`.
+
+    Raises:
+        RefusedError: While it is iterated: the file no longer has that size.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        *,
+        filename: str,
+        media_type: str,
+        size: int,
+        on_progress: Callable[[int, int], None] | None = None,
+        boundary: str | None = None,
+    ) -> None:
+        boundary = boundary or secrets.token_hex(16)
+        self._file = file
+        self._size = size
+        self._on_progress = on_progress
+        self._head = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{_quoted(filename)}"\r\n'
+            f"Content-Type: {_one_line(media_type)}\r\n\r\n"
+        ).encode()
+        self._tail = f"\r\n--{boundary}--\r\n".encode()
+        self.headers = {
+            "Content-Type": f"multipart/form-data; boundary={boundary}",
+            "Content-Length": str(len(self._head) + size + len(self._tail)),
+        }
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        sent = 0
+        yield self._head
+        file = anyio.wrap_file(self._file)
+        await file.seek(0)
+        while chunk := await file.read(_CHUNK):
+            sent += len(chunk)
+            if sent > self._size:
+                raise _changed(self._file)
+            yield chunk
+            if self._on_progress:
+                self._on_progress(sent, self._size)
+        if sent != self._size:
+            raise _changed(self._file)
+        yield self._tail
+
+
+def _changed(file: BinaryIO) -> RefusedError:
+    """The announced length no longer fits; the HTTP layer would fail with words that nobody understands."""
+    return RefusedError(
+        f"{PurePath(file.name).name} changed while it was uploaded.", next_step="Send it again.", retry_safe=True
+    )
+
+
+def _quoted(filename: str) -> str:
+    """As browsers write a filename into a part's header (WHATWG HTML, multipart/form-data)."""
+    return filename.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\r", "").replace("\n", "")
+
+
+async def job_results(
+    response: httpx.Response, *, job_id: str, media_origin: str, interpreter: Interpreter
+) -> AsyncGenerator[Generation, None]:
+    """Yield the job when its `result` comes, then end. A stream that breaks off, or is none, simply ends.
+
+    Raises:
+        StreamFailedError: The API sent an `error` event.
+    """
+    try:
+        async for event in EventSource(response).aiter_sse():
+            if event.event not in ("result", "error"):
+                continue
+            generation = _generation(event, job_id, media_origin)
+            if generation is not None and (event.event == "result" or generation.failed):
+                yield generation
+                return
+            if event.event == "error":
+                raise _failure(event, interpreter)
+    except (httpx.HTTPError, httpx.StreamError, SSEError):
+        return
+
+
+def _generation(event: ServerSentEvent, job_id: str, media_origin: str) -> Generation | None:
+    try:
+        return read_generation(from_json(event.data), media_origin, job_id=job_id)
+    except (ParseError, ValueError, RecursionError):
+        return None
+
+
+def _failure(event: ServerSentEvent, interpreter: Interpreter) -> StreamFailedError:
+    words = interpreter.words_of(event.data) or "no reason given"
+    return StreamFailedError(
+        f"The stream of this job reported an error: {words}", next_step="Read the job's status.", retry_safe=True
+    )
+
+
 T = TypeVar("T")
+
+# Waiting for a server that is not there helps less than saying so.
+_UNREACHABLE_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often and how long to try.
+
+    Attributes:
+        attempts: At most this many requests in all.
+        seconds: At most this much waiting in all, what `Retry-After` asks for included.
+        first_wait: First delay in seconds where the API names none; it doubles, with jitter added.
+    """
+
+    attempts: int = 5
+    seconds: float = 30.0
+    first_wait: float = 0.5
+
+
+class Waits:
+    """Decides after each failure of one request whether and how long to wait; the backoff hook of stamina."""
+
+    def __init__(self, patience: Patience, *, paid: bool) -> None:
+        self._patience = patience
+        self._paid = paid
+        self._failures = 0
+        self._asked = 0.0
+
+    def __call__(self, error: Exception) -> bool | float:
+        """`False` to give up, `True` to wait as long as usual, or the seconds that the API asked for."""
+        self._failures += 1
+        if isinstance(error, UnreachableError):
+            return not error.lasting and self._failures < _UNREACHABLE_ATTEMPTS
+        if not isinstance(error, RateLimitedError | UnavailableError) or (self._paid and error.status != 429):
+            return False
+        if error.retry_after is None:
+            return True
+        self._asked += error.retry_after
+        return error.retry_after if self._asked <= self._patience.seconds else False
+
+
+async def with_retries(call: Callable[[], Awaitable[T]], patience: Patience, *, paid: bool = False) -> T:
+    """Call until it succeeds or repeating is pointless; the last error is let through.
+
+    The first call runs bare: importing and setting up the retry machinery costs more than a whole request, and
+    nearly every request succeeds at once.
+    """
+    try:
+        return await call()
+    except KubeezError as error:
+        if not Waits(patience, paid=paid)(error) or patience.attempts <= 1:
+            raise
+        first = error
+    import stamina
+
+    async for attempt in stamina.retry_context(
+        on=Waits(patience, paid=paid),
+        attempts=patience.attempts,
+        timeout=patience.seconds,
+        wait_initial=patience.first_wait,
+        wait_jitter=patience.first_wait,
+        wait_max=8.0,
+    ):
+        with attempt:
+            if attempt.num == 1:
+                raise first
+            return await call()
+    raise first  # pragma: no cover - stamina lets the last error through
+
+
 # Ids are opaque (rest-api.md); what could change the path of a URL is in none.
 _JOB_ID = re.compile(r"(?!\.+\Z)[^\s/\\?#%\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 
@@ -106,11 +314,11 @@ class RestClient:
 
     async def models(self, model_type: str | None = None) -> list[dict[str, Any]]:
         """The catalogue rows as received, only enabled models."""
-        return await self._read(ROUTES["models"], parsing.read_models, {"model_type": model_type})
+        return await self._read(ROUTES["models"], read_models, {"model_type": model_type})
 
     async def balance(self) -> Balance:
         """What the account holds, in credits."""
-        return await self._read(ROUTES["balance"], parsing.read_balance)
+        return await self._read(ROUTES["balance"], read_balance)
 
     async def generations(
         self,
@@ -122,13 +330,13 @@ class RestClient:
     ) -> list[Generation]:
         """The account's jobs, newest first. Whether the API itself knows `limit` is not documented."""
         query = {"limit": limit, "status": status, "model": model, "generation_type": generation_type}
-        read = partial(parsing.read_generations, media_origin=self.media_origin)
+        read = partial(read_generations, media_origin=self.media_origin)
         rows = await self._read(ROUTES["generations"], read, query)
         return rows if limit is None else rows[:limit]
 
     async def status(self, kind: JobKind, job_id: str) -> Generation:
         """A job as it stands. `NotFoundError` is normal for a while after the start."""
-        read = partial(parsing.read_generation, media_origin=self.media_origin, job_id=job_id)
+        read = partial(read_generation, media_origin=self.media_origin, job_id=job_id)
         route = self._routes[f"{kind}_status"]
         return await self._read(route, read, path=self._job_path(route, job_id))
 
@@ -141,7 +349,6 @@ class RestClient:
         route = self._routes.get(f"{kind}_stream")
         if route is None:
             return
-        from kubeez_mcp_local.rest.streaming import results
 
         headers = {**self._key_header, "Accept": "text/event-stream", "Cache-Control": "no-store"}
         url = self.base_url + self._job_path(route, job_id)
@@ -153,7 +360,7 @@ class RestClient:
             if not response.is_success:
                 await response.aread()
                 raise self._interpreter.failure(response, route)
-            found = results(response, job_id=job_id, media_origin=self.media_origin, interpreter=self._interpreter)
+            found = job_results(response, job_id=job_id, media_origin=self.media_origin, interpreter=self._interpreter)
             async with aclosing(found):
                 async for generation in found:
                     yield generation
@@ -187,7 +394,7 @@ class RestClient:
                 response = await self._send(route, route.path, content=body, headers=headers, timeout=UPLOAD_TIMEOUT)
             except OSError as error:
                 raise InvalidArgumentError("path", f"{file.name} cannot be read: {error.strerror or error}.") from error
-            return self._parsed(response, route, partial(parsing.read_uploaded, media_origin=self.media_origin))
+            return self._parsed(response, route, partial(read_uploaded, media_origin=self.media_origin))
 
         return await with_retries(send, self._patience)
 
@@ -198,7 +405,7 @@ class RestClient:
             AmbiguousError: It left, and nothing proves whether it was accepted.
             KubeezError: Anything else: it was not accepted, nothing was charged.
         """
-        return await self._post(request, parsing.read_accepted)
+        return await self._post(request, read_accepted)
 
     async def call(self, request: Request) -> dict[str, Any]:
         """Use a route that answers at once instead of starting a job, such as an estimate."""
@@ -242,7 +449,7 @@ class RestClient:
         payload = self._interpreter.json(response, route)
         try:
             return read(payload)
-        except parsing.ParseError as error:
+        except ParseError as error:
             raise self._interpreter.unusable(response, route, str(error)) from None
         except ValidationError as error:
             fields = ", ".join(str(item["loc"][0]) for item in error.errors(include_url=False) if item["loc"])
@@ -266,12 +473,12 @@ class RestClient:
 
 def _json_object(payload: object) -> dict[str, Any]:
     if not isinstance(payload, dict):
-        raise parsing.ParseError("it is not a JSON object")
+        raise ParseError("it is not a JSON object")
     return payload
 
 
 def _openapi(payload: object) -> dict[str, Any]:
     document = _json_object(payload)
     if not isinstance(document.get("paths"), dict):
-        raise parsing.ParseError("it is not an OpenAPI document")
+        raise ParseError("it is not an OpenAPI document")
     return document

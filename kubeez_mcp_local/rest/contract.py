@@ -1,14 +1,18 @@
 """Contract discovery: what the API's own `/openapi.json` says about the routes that are only assumed.
 
-The document is cached on disk, because it is large and changes rarely.
+First the document (OpenAPI 3) as operations and their fields; then how an assumed route is found in it, and a request
+put into the API's own field names. A paid request is never guessed: the operation has to be called what we look for,
+exactly one may be meant, its fields have to be described, and everything given and everything required has to have
+its place. The document is cached on disk, because it is large and changes rarely.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import anyio
@@ -16,13 +20,364 @@ import anyio
 from kubeez_mcp_local.disk import replace_file
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.rest.failures import NotFoundError, NotOfferedError, UnexpectedAnswerError
-from kubeez_mcp_local.rest.matching import find, not_offered, put, same_path
-from kubeez_mcp_local.rest.published import PublishedOperation, operations
 from kubeez_mcp_local.rest.routes import Evidence, Request, Route
+from kubeez_mcp_local.rest.wire import number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
     from pathlib import Path
+
+
+_METHODS = ("get", "post", "put", "patch", "delete")
+_DEEPEST = 12
+
+
+@dataclass(frozen=True)
+class PublishedField:
+    """One field of a request: its JSON types, the values allowed (empty: any), whether it must be sent."""
+
+    name: str
+    types: frozenset[str]
+    allowed: tuple[Any, ...] = ()
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class PublishedOperation:
+    """One operation as the API describes it.
+
+    Attributes:
+        fields: What the JSON body, or for a GET the query, takes; `None` where the document does not say.
+        note: The API's own remark on how far the operation can be relied on, such as `assumed`.
+    """
+
+    method: str
+    path: str
+    name: str
+    about: str
+    fields: Mapping[str, PublishedField] | None = field(default=None, hash=False)
+    note: str | None = None
+
+    @property
+    def words(self) -> frozenset[str]:
+        """The words of path and operation id; what the operation is called, not what is said about it."""
+        fixed = re.sub(r"\{[^}]*\}", " ", self.path)
+        spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", f"{fixed} {self.name}")
+        return frozenset(re.findall(r"[a-z]+", spaced.lower()))
+
+    @property
+    def placeholders(self) -> int:
+        return self.path.count("{")
+
+    @property
+    def shape(self) -> str:
+        """The path with its placeholders unnamed, for comparison."""
+        return re.sub(r"\{[^}]*\}", "{}", self.path).rstrip("/")
+
+
+def operations(document: Mapping[str, Any]) -> tuple[PublishedOperation, ...]:
+    """Every operation of the document; parts that make no sense are skipped."""
+    return tuple(_operations(document))
+
+
+def _operations(document: Mapping[str, Any]) -> Iterator[PublishedOperation]:
+    for path, item in _mapping(document.get("paths")).items():
+        for method in _METHODS:
+            entry = _mapping(item).get(method)
+            if isinstance(entry, dict):
+                tags = [str(tag) for tag in _items(entry.get("tags"))]
+                yield PublishedOperation(
+                    method=method.upper(),
+                    path=str(path),
+                    name=str(entry.get("operationId") or ""),
+                    about=" ".join([str(entry.get("summary") or ""), *tags]).lower(),
+                    fields=_query(document, entry) if method == "get" else _body(document, entry),
+                    note=next((str(entry[key]) for key in entry if key.startswith("x-") and "evidence" in key), None),
+                )
+
+
+def _query(document: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, PublishedField]:
+    fields = {}
+    for raw in _items(entry.get("parameters")):
+        parameter = _resolved(document, raw)
+        if parameter.get("in") == "query" and isinstance(parameter.get("name"), str):
+            name = parameter["name"]
+            required = parameter.get("required") is True
+            fields[name] = _field(document, name, parameter.get("schema"), required=required)
+    return fields
+
+
+def _body(document: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, PublishedField] | None:
+    content = _mapping(_resolved(document, entry.get("requestBody")).get("content"))
+    schema = _mapping(content.get("application/json")).get("schema")
+    properties, required = _members(document, schema, _DEEPEST)
+    if not properties:
+        return None
+    return {name: _field(document, name, inner, required=name in required) for name, inner in properties.items()}
+
+
+def _members(document: Mapping[str, Any], schema: object, depth: int) -> tuple[dict[str, Any], set[str]]:
+    """The properties of an object schema and which are required, through references and compositions."""
+    resolved = _resolved(document, schema)
+    properties = dict(_mapping(resolved.get("properties")))
+    required = {str(name) for name in _items(resolved.get("required"))}
+    if depth > 0:
+        for part in _items(resolved.get("allOf")):
+            more, also = _members(document, part, depth - 1)
+            properties, required = {**more, **properties}, required | also
+        choices = [
+            _members(document, part, depth - 1) for key in ("anyOf", "oneOf") for part in _items(resolved.get(key))
+        ]
+        for more, _ in choices:
+            properties = {**more, **properties}
+        if choices:
+            required |= set.intersection(*(also for _, also in choices))
+    return properties, required
+
+
+def _field(document: Mapping[str, Any], name: str, schema: object, *, required: bool) -> PublishedField:
+    types, allowed = _values(document, schema, _DEEPEST)
+    has_default = "default" in _resolved(document, schema)
+    return PublishedField(name, frozenset(types), tuple(allowed), required and not has_default)
+
+
+def _values(document: Mapping[str, Any], schema: object, depth: int) -> tuple[set[str], list[Any]]:
+    resolved = _resolved(document, schema)
+    kind = resolved.get("type")
+    types = {kind} if isinstance(kind, str) else {str(item) for item in kind} if isinstance(kind, list) else set()
+    allowed = [resolved["const"]] if "const" in resolved else list(_items(resolved.get("enum")))
+    if depth > 0:
+        for key in ("anyOf", "oneOf", "allOf"):
+            for part in _items(resolved.get(key)):
+                more_types, more_allowed = _values(document, part, depth - 1)
+                types |= more_types
+                allowed += more_allowed
+    return types, [value for value in allowed if value is not None]
+
+
+def _resolved(document: Mapping[str, Any], schema: object) -> dict[str, Any]:
+    """A schema with its own reference followed; a broken or circular one counts as empty."""
+    for _ in range(_DEEPEST):
+        if not isinstance(schema, dict):
+            return {}
+        reference = schema.get("$ref")
+        if not isinstance(reference, str):
+            return schema
+        schema = _at(document, reference)
+    return {}
+
+
+def _at(document: Mapping[str, Any], reference: str) -> object:
+    found: object = document if reference.startswith("#/") else None
+    for step in reference.removeprefix("#/").split("/"):
+        found = _mapping(found).get(step.replace("~1", "/").replace("~0", "~"))
+    return found
+
+
+def _items(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+# Words that make an operation a companion of the one we look for.
+_COMPANIONS = (
+    "status",
+    "stream",
+    "estimat",
+    "cost",
+    "quote",
+    "list",
+    "voices",
+    "preview",
+    "cancel",
+    "webhook",
+    "upload",
+)
+
+_ANY_MEDIA = (
+    "url",
+    "source_url",
+    "input_url",
+    "file_url",
+    "source_media_url",
+    "source_media_urls",
+    "media_urls",
+    "media",
+)
+_SPELLINGS: Mapping[str, tuple[str, ...]] = {
+    "media_url": ("video_url", "audio_url", *_ANY_MEDIA),
+    "video_url": ("media_url", "source_video_url", *_ANY_MEDIA),
+    "image_url": ("media_url", "input_image_url", "image", *_ANY_MEDIA),
+    "languages": (
+        "target_languages",
+        "target_language_codes",
+        "language_codes",
+        "target_language",
+        "target_lang",
+        "language",
+    ),
+    "language": ("language_code", "lang", "source_language"),
+    "source_language": ("source_lang", "source_language_code", "original_language"),
+    "cloning_strength": ("voice_cloning_strength", "clone_strength"),
+    "ducking": ("enable_ducking", "audio_ducking", "duck"),
+    "style": ("caption_style", "style_preset", "preset", "template", "style_tags"),
+    "quality": ("transcription_quality", "mode", "tier"),
+    "model": ("model_id",),
+    "prompt": ("text", "description"),
+    "sfx_prompt": ("sound_effects_prompt", "effects_prompt"),
+    "music_prompt": ("score_prompt",),
+    "duration": ("duration_seconds", "duration_s", "seconds", "length_seconds"),
+    "song_id": ("audio_id", "track_id", "source_song_id"),
+    "name": ("persona_name", "title"),
+    "description": ("persona_description",),
+    "generation_type": ("type",),
+    "reference_video_seconds": ("video_seconds", "video_duration_seconds", "reference_video_duration"),
+    "reference_audio_seconds": ("audio_seconds", "audio_duration_seconds", "reference_audio_duration"),
+}
+
+
+def find(published: Iterable[PublishedOperation], route: Route) -> PublishedOperation:
+    """The one operation that an assumed route can only mean.
+
+    Raises:
+        NotOfferedError: There is none, or more than one.
+    """
+    ranked = sorted(((_rank(item, route), item) for item in published if _fits(item, route)), key=lambda pair: pair[0])
+    if not ranked:
+        raise not_offered(route, "the API publishes no such operation")
+    if len(ranked) > 1 and ranked[0][0] == ranked[1][0]:
+        paths = ", ".join(f"{item.method} {item.path}" for _, item in ranked[:2])
+        raise not_offered(route, f"the API publishes more than one that could be meant ({paths})")
+    return ranked[0][1]
+
+
+def same_path(published: Iterable[PublishedOperation], route: Route) -> PublishedOperation | None:
+    """The operation published with exactly this method and path, placeholder names aside."""
+    shape = _shape_of(route.path)
+    return next((item for item in published if item.method == route.method and item.shape == shape), None)
+
+
+def put(operation: PublishedOperation, route: Route, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """`fields`, given in our names, under the names and in the forms that the operation publishes.
+
+    Raises:
+        InvalidArgumentError: A given field has no place there, or a value is not among the allowed ones.
+        NotOfferedError: The operation's fields are not described, or it requires one that we do not have.
+    """
+    if operation.fields is None:
+        raise not_offered(route, f"the API does not describe what {operation.method} {operation.path} takes")
+    given = {name: value for name, value in fields.items() if value is not None}
+    names = _names(given, operation.fields)
+    body = {}
+    for ours, value in given.items():
+        if ours not in names:
+            raise InvalidArgumentError(
+                ours,
+                f"the API's {operation.path} has no field for it; it takes {', '.join(operation.fields)}.",
+                next_step="Leave it out.",
+            )
+        body[names[ours]] = _shaped(ours, value, operation.fields[names[ours]])
+    return {**body, **_completed(operation, route, body)}
+
+
+def not_offered(route: Route, why: str) -> NotOfferedError:
+    return NotOfferedError(route.name, why, alternative=route.instead)
+
+
+def _fits(item: PublishedOperation, route: Route) -> bool:
+    methods = ("GET", "POST") if route.name == "estimate" else (route.method,)
+    if item.method not in methods or item.placeholders != route.path.count("{"):
+        return False
+    if _companion(item, route):
+        return False
+    return any(all(_begins(item, stem) for stem in group) for group in route.called)
+
+
+def _companion(item: PublishedOperation, route: Route) -> bool:
+    own = {stem for group in route.called for stem in group}
+    foreign = [stem for stem in _COMPANIONS if stem not in own and not (stem == "status" and route.method == "GET")]
+    return any(_begins(item, stem) for stem in foreign)
+
+
+def _begins(item: PublishedOperation, stem: str) -> bool:
+    return any(word.startswith(stem) for word in item.words)
+
+
+def _rank(item: PublishedOperation, route: Route) -> tuple[int, int, int]:
+    """Smaller is better: our own guess first, then the name in the path itself, then the shortest path."""
+    in_path = any(
+        all(any(word.startswith(stem) for word in _path_words(item)) for stem in group) for group in route.called
+    )
+    return (0 if item.shape == _shape_of(route.path) else 1, 0 if in_path else 1, item.path.count("/"))
+
+
+def _path_words(item: PublishedOperation) -> list[str]:
+    return item.shape.lower().replace("-", "/").replace("_", "/").split("/")
+
+
+def _shape_of(path: str) -> str:
+    head, brace, tail = path.partition("{")
+    return f"{head}{{}}{tail.partition('}')[2]}" if brace else path
+
+
+def _names(given: Mapping[str, Any], fields: Mapping[str, PublishedField]) -> dict[str, str]:
+    """Our names to theirs. Equal names first, so that no synonym takes the place of a field given by name."""
+    names = {ours: ours for ours in given if ours in fields}
+    for ours in given:
+        if ours not in names:
+            theirs = next(
+                (name for name in _SPELLINGS.get(ours, ()) if name in fields and name not in names.values()), None
+            )
+            if theirs is not None:
+                names[ours] = theirs
+    return names
+
+
+def _shaped(ours: str, value: Any, field: PublishedField) -> Any:
+    """The value as one or as several, as text or as a number, as the field wants it."""
+    values = list(value) if isinstance(value, tuple | list) else [value]
+    several = "array" in field.types and "string" not in field.types
+    single = bool(field.types) and "array" not in field.types
+    if single and len(values) != 1:
+        raise InvalidArgumentError(ours, f"the API takes one value here, not {len(values)}.", next_step="Give one.")
+    if field.allowed:
+        values = [_allowed(ours, item, field.allowed) for item in values]
+    values = [_typed(item, field.types) for item in values]
+    if several or (isinstance(value, tuple | list) and not single):
+        return values
+    return values[0]
+
+
+def _typed(value: Any, types: frozenset[str]) -> Any:
+    """A number as text, or text such as `"5s"` as a number, where the field takes only the other."""
+    numeric = bool(types & {"number", "integer"})
+    if isinstance(value, bool) or numeric == ("string" in types):
+        return value
+    if isinstance(value, str) and numeric:
+        number = number_of(value)
+        return value if number is None else int(number) if number.is_integer() else number
+    return str(value) if isinstance(value, int | float) and not numeric else value
+
+
+def _allowed(ours: str, value: Any, allowed: tuple[Any, ...]) -> Any:
+    for candidate in allowed:
+        if candidate == value or str(candidate).lower() == str(value).lower():
+            return candidate
+    listed = ", ".join(str(item) for item in allowed)
+    raise InvalidArgumentError(ours, f"{value!r} is not offered; allowed: {listed}.")
+
+
+def _completed(operation: PublishedOperation, route: Route, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Required fields that can have only one value; any other that is missing makes the operation unusable."""
+    missing = [field for field in (operation.fields or {}).values() if field.required and field.name not in body]
+    unknown = [field.name for field in missing if len(field.allowed) != 1]
+    if unknown:
+        raise not_offered(route, f"{operation.method} {operation.path} requires {', '.join(unknown)}")
+    return {field.name: field.allowed[0] for field in missing}
+
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

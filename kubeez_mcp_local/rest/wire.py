@@ -1,7 +1,14 @@
-"""The API's answers, read tolerantly: unknown fields ignored, known variants accepted (rest-api.md §2, §5.1)."""
+"""The API's answers, read tolerantly: unknown fields ignored, known variants accepted (rest-api.md §2, §5.1).
+
+First the numbers that mean money: what cannot be true is unknown, and never rounded to something that could be. A
+charge of -14 taken for 0 would make every job free for the ceilings, and one of 10^12 would use up a day for nothing.
+Then the models, and how ids, lists and wrappers are found under every spelling.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -9,8 +16,45 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
-from kubeez_mcp_local.rest.amounts import number_of, price_of
-from kubeez_mcp_local.text import cut
+from kubeez_mcp_local.text import cut, without_half_characters
+
+MOST = 1_000_000_000.0
+"""Credits that an account or a ceiling may hold: sums of thousands of them still fit into the ledger."""
+
+MOST_FOR_A_JOB = 100_000.0
+"""Credits that one request may cost. The dearest catalogue row asks for 960 (March 2026), and an hour of video at
+the dearest rate on record, 25 credits a second, for 90,000; what is above is a mistake and not a price."""
+
+
+def number_of(value: object) -> float | None:
+    """A finite number, also from text such as `"12.5"` or `"5s"`; `None` for everything else."""
+    if isinstance(value, str):
+        try:
+            value = float(value.strip().removesuffix("s"))
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def price_of(value: object) -> float | None:
+    """What one request costs or cost, in credits; `None` for what is negative, no number or beyond all prices."""
+    return _between(value, MOST_FOR_A_JOB)
+
+
+def balance_of(value: object) -> float | None:
+    """What an account holds, in credits; `None` for what is negative, no number or beyond all accounts."""
+    return _between(value, MOST)
+
+
+def _between(value: object, most: float) -> float | None:
+    number = number_of(value)
+    return number if number is not None and 0 <= number <= most else None
+
 
 Status = Literal["pending", "processing", "completed", "failed"]
 MEDIA_ORIGIN = "https://media.kubeez.com"
@@ -213,3 +257,162 @@ def moment(text: str | None) -> datetime | None:
     except (ValueError, OverflowError, OSError):
         return None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+_ID = ("generation_id", "id", "separation_id", "job_id", "task_id")
+_ID_LISTS = ("generation_ids", "ids", "generations", "jobs", "variants", "results")
+_OUTPUT_URL = ("url", "media_url", "public_url", "file_url", "audio_url", "video_url", "image_url")
+_UPLOAD_URL = ("url", "media_url", "public_url", "file_url", "uploaded_url")
+_UPLOAD_LISTS = ("urls", "media_urls", "files")
+
+
+class ParseError(ValueError):
+    """The answer lacks what makes it useful; the message says what was missing, without quoting the answer."""
+
+
+def from_json(text: str | bytes) -> Any:
+    """What the JSON says, without halves of characters: nothing can store them, send them on or name a file by them.
+
+    Raises:
+        ValueError: It is not JSON.
+        RecursionError: It is nested too deeply.
+    """
+    return _of_whole_characters(json.loads(text))
+
+
+def _of_whole_characters(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_half_characters(value)
+    if isinstance(value, list):
+        return [_of_whole_characters(item) for item in value]
+    if isinstance(value, dict):
+        return {without_half_characters(name): _of_whole_characters(item) for name, item in value.items()}
+    return value
+
+
+def first(row: dict[str, Any], *names: str) -> Any:
+    """The first of these fields that holds something."""
+    return next((row[name] for name in names if row.get(name) not in (None, "", [])), None)
+
+
+def read_balance(payload: object) -> Balance:
+    row = _unwrapped(payload, "credits", "balance", "total")
+    amount = first(row, "credits", "balance", "total")
+    if isinstance(amount, dict):
+        amount = first(amount, "credits", "balance", "total")
+    number = balance_of(amount)
+    if number is None:
+        raise ParseError("it holds no number of credits that an account can have")
+    return Balance.model_validate({**row, "credits": number})
+
+
+def read_models(payload: object) -> list[dict[str, Any]]:
+    return [row for row in _rows(payload, "models") if first(row, "model_id", "id")]
+
+
+def read_generations(payload: object, media_origin: str = MEDIA_ORIGIN) -> list[Generation]:
+    """All rows; one that cannot be named has an empty id, so that nobody takes the list for complete without it."""
+    rows = _rows(payload, "generations", others={})
+    return [read_generation({"status": None, **row}, media_origin, job_id="") for row in rows]
+
+
+def read_generation(payload: object, media_origin: str = MEDIA_ORIGIN, *, job_id: str | None = None) -> Generation:
+    """Read a job; `job_id` stands in where a status answer does not repeat the id that was asked for."""
+    row = _unwrapped(payload, "status", *_ID)
+    found = _id_of(row) or job_id
+    if found is None or not ("status" in row or "outputs" in row or "songs" in row):
+        raise ParseError("it holds no job")
+    outputs = [_output(item) for item in _list(row.get("outputs"))]
+    if not outputs and (url := row.get("result_url")):
+        outputs = [{"url": url}]
+    songs = [_song(item) for item in _list(row.get("songs"))]
+    addresses = [each["url"] for each in outputs] + [each["audio_url"] for each in songs]
+    addresses += [row.get("vocals_url"), row.get("instrumental_url")]
+    known = {
+        **row,
+        "id": found,
+        "refused_urls": [refused for each in addresses if (refused := refused_url(each))],
+        "error_message": _error_text(first(row, "error_message", "error", "failure_reason")),
+        "outputs": outputs,
+        "songs": songs,
+        "raw": row,
+    }
+    return Generation.model_validate(known, context={"media_origin": media_origin})
+
+
+def read_accepted(payload: object) -> Accepted:
+    row = _unwrapped(payload, *_ID, *_ID_LISTS)
+    ids = [found] if (found := _id_of(row)) else []
+    for name in _ID_LISTS:
+        ids += [text for item in _list(row.get(name)) if (text := _id_of(item))]
+    if not ids:
+        raise ParseError("it holds no generation id")
+    return Accepted.model_validate({**row, "generation_ids": list(dict.fromkeys(ids)), "raw": row})
+
+
+def read_uploaded(payload: object, media_origin: str = MEDIA_ORIGIN) -> Uploaded:
+    row = _unwrapped(payload, *_UPLOAD_URL, *_UPLOAD_LISTS)
+    candidate = first(row, *_UPLOAD_URL)
+    if candidate is None:
+        items = [item for name in _UPLOAD_LISTS for item in _list(row.get(name))]
+        head = items[0] if items else None
+        candidate = first(head, *_UPLOAD_URL) if isinstance(head, dict) else head
+    url = resolve_url(candidate, media_origin)
+    if url is None:
+        raise ParseError("it holds no URL of the upload")
+    return Uploaded(url=url)
+
+
+def _output(item: object) -> dict[str, Any]:
+    row = item if isinstance(item, dict) else {"url": item}
+    return {**row, "url": first(row, *_OUTPUT_URL)}
+
+
+def _song(item: object) -> dict[str, Any]:
+    row = item if isinstance(item, dict) else {"audio_url": item}
+    return {
+        **row,
+        "audio_url": first(row, "audio_url", "url"),
+        "stream_url": first(row, "stream_url", "stream_audio_url"),
+        "cover_image_url": first(row, "cover_image_url", "cover_url", "image_url"),
+    }
+
+
+def _error_text(value: object) -> object:
+    return first(value, "message", "detail", "error", "code") if isinstance(value, dict) else value
+
+
+def _id_of(item: object) -> str | None:
+    if isinstance(item, dict):
+        item = first(item, *_ID)
+    if isinstance(item, bool) or not isinstance(item, str | int):
+        return None
+    return str(item).strip() or None
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _rows(payload: object, name: str, others: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The objects in the list; with `others` in the place of what is none, else without that."""
+    rows = payload
+    if isinstance(payload, dict):
+        rows = payload.get(name, payload.get("data", payload.get("items")))
+        if isinstance(rows, dict):
+            rows = rows.get(name)
+    if not isinstance(rows, list):
+        raise ParseError(f"it holds no list of {name}")
+    found = [row if isinstance(row, dict) else others for row in rows]
+    return [row for row in found if row is not None]
+
+
+def _unwrapped(payload: object, *expected: str) -> dict[str, Any]:
+    """The object that holds one of the expected fields: the answer itself, or its `data` or `generation`."""
+    if not isinstance(payload, dict):
+        raise ParseError("it is not a JSON object")
+    if not any(name in payload for name in expected):
+        for wrapper in ("data", "generation", "result"):
+            if isinstance(payload.get(wrapper), dict):
+                return dict(payload[wrapper])
+    return payload

@@ -21,9 +21,8 @@ from kubeez_mcp_local.jobs.outputs import OutputStore
 from kubeez_mcp_local.jobs.reconcile import Reconciler
 from kubeez_mcp_local.jobs.sending import Background, Pacer, Sender
 from kubeez_mcp_local.jobs.spender import Asking, Spender
-from kubeez_mcp_local.rest.client import RestClient
+from kubeez_mcp_local.rest.client import Patience, RestClient
 from kubeez_mcp_local.rest.downloading import Accept, Downloaded
-from kubeez_mcp_local.rest.retrying import Patience
 from tests.requests import sent
 from tests.sandbox_server import KEY, running_sandbox
 

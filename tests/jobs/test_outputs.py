@@ -12,8 +12,7 @@ import pytest
 
 from kubeez_mcp_local.jobs.job import Job, State
 from kubeez_mcp_local.jobs.outputs import NotAnOutputError, OutputStore, slug, stem_for, what_it_is
-from kubeez_mcp_local.rest.parsing import read_generation
-from kubeez_mcp_local.rest.wire import Generation, Output, Song
+from kubeez_mcp_local.rest.wire import Generation, Output, Song, read_generation
 
 if TYPE_CHECKING:
     from collections.abc import Callable

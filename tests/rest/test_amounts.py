@@ -11,8 +11,16 @@ from kubeez_mcp_local.bridge.api import total_of
 from kubeez_mcp_local.catalogue.models import RowError, parse_row
 from kubeez_mcp_local.catalogue.prices import rate_of
 from kubeez_mcp_local.cookbook.export.runtime import price_told
-from kubeez_mcp_local.rest.amounts import MOST, MOST_FOR_A_JOB, balance_of, price_of
-from kubeez_mcp_local.rest.parsing import ParseError, read_accepted, read_balance, read_generation
+from kubeez_mcp_local.rest.wire import (
+    MOST,
+    MOST_FOR_A_JOB,
+    ParseError,
+    balance_of,
+    price_of,
+    read_accepted,
+    read_balance,
+    read_generation,
+)
 
 IMPOSSIBLE: tuple[Any, ...] = (
     *(-14, -0.000001, "-14", float("nan"), float("inf"), float("-inf"), "nan", "Infinity", 1e300, 10**400, 2 * MOST),

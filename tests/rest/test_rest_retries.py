@@ -8,14 +8,13 @@ import httpx
 import pytest
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.rest.client import RestClient
+from kubeez_mcp_local.rest.client import Patience, RestClient, Waits, with_retries
 from kubeez_mcp_local.rest.failures import (
     RateLimitedError,
     RefusedError,
     UnavailableError,
     UnreachableError,
 )
-from kubeez_mcp_local.rest.retrying import Patience, Waits, with_retries
 
 pytestmark = pytest.mark.anyio
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
-from kubeez_mcp_local.rest.client import RestClient
+from kubeez_mcp_local.rest.client import FileBody, RestClient
 from kubeez_mcp_local.rest.failures import RefusedError
-from kubeez_mcp_local.rest.uploading import FileBody
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

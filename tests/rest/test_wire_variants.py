@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
-from kubeez_mcp_local.rest.parsing import (
+from kubeez_mcp_local.rest.wire import (
     ParseError,
+    moment,
     read_accepted,
     read_balance,
     read_generation,
     read_generations,
     read_models,
     read_uploaded,
+    status_of,
 )
-from kubeez_mcp_local.rest.wire import moment, status_of
 
 CDN = "https://media.kubeez.com/images/a.png"
 
