@@ -1,5 +1,4 @@
-"""What models exist, what each accepts and costs, and which one fits.
+"""Which models there are, what each takes and at which rate.
 
-`store.Catalogue` gets the rows, `listing.Listing` holds them, `check_media` and its sisters make a request fit its
-model, `quotes` prices it, `pick` and `plan` choose. Nothing here speaks HTTP.
+`store.Catalogue` gets the rows, `listing.Listing` holds them. What a request may contain and costs is in operations/.
 """

@@ -106,14 +106,14 @@ class Sources:
     runs: Callable[[Model], str]
 
     async def file(self, value: str, argument: str, kinds: Sequence[str]) -> tuple[Input, float | None]:
-        """The input behind a local path, URL or library name, and its length in seconds if that is known.
+        """The input behind a local path, URL or library name, and its length in seconds if it has one that is known.
 
         Raises:
             InvalidArgumentError: It may not be read, or is of none of `kinds`; names `argument`.
         """
         item = await self.inputs.resolve(value, argument=argument)
         verify_media_kind(argument, item.kind, kinds)
-        return item, await self.seconds(item)
+        return item, None if item.kind == "image" else await self.seconds(item)
 
 
 @dataclass(frozen=True)
