@@ -35,8 +35,7 @@ class UploadError(KubeezError):
     """
 
     def __init__(self, code: str, message: str, *, next_step: str, status: int = 400) -> None:
-        super().__init__(message, next_step=next_step)
-        self.code = code
+        super().__init__(message, next_step=next_step, code=code)
         self.status = status
 
 

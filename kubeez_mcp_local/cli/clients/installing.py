@@ -45,22 +45,9 @@ class BrokenConfigError(KubeezError):
         self.line = line
 
 
-class ConfigConflictError(KubeezError):
-    """The config holds a `kubeez` entry that is not ours, or changed while we worked."""
-
-    code = "config_conflict"
-
-
-class CannotEditError(KubeezError):
-    """The config is sound, but editing it is better left to a person."""
-
-    code = "cannot_edit"
-
-
-class UnwritableConfigError(KubeezError):
-    """The config cannot be written."""
-
-    code = "unwritable_config"
+class ConfigError(KubeezError):
+    """A client's config was left as it was: it holds an entry that is not ours (`config_conflict`), is better edited by
+    a person (`cannot_edit`), or cannot be written (`unwritable_config`)."""
 
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -132,8 +119,7 @@ def write_config(
         The copy of what was there before, beside the file and readable by its owner alone; `None` for a new file.
 
     Raises:
-        ConfigConflictError: The file changed since it was read.
-        UnwritableConfigError: The folder or the disk refuses.
+        ConfigError: The file changed since it was read, or the folder or the disk refuses.
     """
     head = _BOM if (file.raw or b"").startswith(_BOM) else b""
     mode = new_mode if file.mode is None else file.mode
@@ -142,14 +128,15 @@ def write_config(
         file.path.parent.mkdir(parents=True, exist_ok=True)
         backup = _backup(file, clock()) if file.raw is not None else None
         _replace(file, head + text.encode("utf-8"), _PRIVATE if private else mode)
-    except (OSError, ConfigConflictError) as error:
+    except (OSError, ConfigError) as error:
         if backup is not None:
             backup.unlink(missing_ok=True)
-        if isinstance(error, ConfigConflictError):
+        if isinstance(error, ConfigError):
             raise
-        raise UnwritableConfigError(
+        raise ConfigError(
             f"{file.path} cannot be written: {error.strerror or error}. It is as it was.",
             next_step="Make its folder writable, or paste the entry that --print shows yourself.",
+            code="unwritable_config",
         ) from None
     return backup
 
@@ -174,9 +161,10 @@ def _replace(file: ConfigFile, content: bytes, mode: int) -> None:
         Path(new.name).chmod(mode)
         _same_owner(file.path, Path(new.name))
         if _now_there(file.path) != file.raw:
-            raise ConfigConflictError(
+            raise ConfigError(
                 f"{file.path} was changed by another program just now, and was left alone.",
                 next_step="Close the client and try again.",
+                code="config_conflict",
             )
 
 
@@ -265,8 +253,7 @@ def plan_install(config: Config, launch: Launch, *, key: KeyIn, value: str = "",
     """What the config shall say with our entry in it. What else the entry holds already, stays.
 
     Raises:
-        ConfigConflictError: There is another `kubeez` entry, and no `force`.
-        CannotEditError: The config is laid out in a way that only a person should edit.
+        ConfigError: There is another `kubeez` entry, and no `force`; or only a person should edit this layout.
     """
     client, text = config.client, config.file.text
     wanted = client.entry(launch, key, value)
@@ -274,9 +261,10 @@ def plan_install(config: Config, launch: Launch, *, key: KeyIn, value: str = "",
     there = config.entry
     if there is not None and not _agrees(there, wanted):
         if not force:
-            raise ConfigConflictError(
+            raise ConfigError(
                 f"{config.path} already has another {SERVER} entry. Nothing was changed.",
                 next_step="See the difference with --force --dry-run; replace it with --force.",
+                code="config_conflict",
             )
         wanted = _merged(there, wanted, client)
     if there is None or not _agrees(there, wanted):
@@ -292,16 +280,16 @@ def plan_removal(config: Config, *, force: bool = False) -> Plan:
     """What the config shall say without our entry.
 
     Raises:
-        ConfigConflictError: The `kubeez` entry is not one that starts this program, and no `force`.
-        CannotEditError: As for `plan_install`.
+        ConfigError: The `kubeez` entry is not one that starts this program, and no `force`; or as for `plan_install`.
     """
     there, text = config.entry, config.file.text
     if there is None:
         return Plan(config, text)
     if not force and not is_ours(there, config.client):
-        raise ConfigConflictError(
+        raise ConfigError(
             f"The {SERVER} entry in {config.path} does not start kubeez-mcp-local. Nothing was changed.",
             next_step="If it shall go nevertheless, add --force.",
+            code="config_conflict",
         )
     text = _edited(config, text, (config.client.path, SERVER))
     inputs = config.data.get("inputs")
@@ -328,9 +316,10 @@ def _edited(config: Config, text: str, path: Sequence[str | int], value: Any = N
             return formats.take(written_in, text, path)
         return formats.put(written_in, text, path, value)
     except EditError as error:
-        raise CannotEditError(
+        raise ConfigError(
             f"{config.path} is better edited by hand: {masked(str(error))}. Nothing was changed.",
             next_step="Paste the entry that --print shows, or take the old one out.",
+            code="cannot_edit",
         ) from None
 
 

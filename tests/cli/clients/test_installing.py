@@ -1,17 +1,20 @@
-"""Plans for a client's config: what changes, what stays, what is refused."""
+"""Our entry in clients' configs: planned, written whole or not at all, never without a copy, and taken out again."""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from kubeez_mcp_local.cli.clients.installing import (
     BrokenConfigError,
-    CannotEditError,
     Config,
-    ConfigConflictError,
+    ConfigError,
     flaws_of,
     is_here,
     look,
@@ -19,6 +22,8 @@ from kubeez_mcp_local.cli.clients.installing import (
     plan_install,
     plan_removal,
     read,
+    read_config,
+    write_config,
 )
 from kubeez_mcp_local.cli.clients.known import CLIENTS, KeyIn
 from kubeez_mcp_local.cli.clients.launch import Launch, masked
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kubeez_mcp_local.cli.clients.known import Scope
+
 
 LAUNCH = Launch("/opt/bin/kubeez-mcp-local")
 
@@ -63,9 +69,9 @@ def test_every_client_gets_its_entry_once_and_loses_it_again(name: str, key: Key
 
 def test_another_entry_of_that_name_is_replaced_only_by_force(tmp_path: Path) -> None:
     config = config_of(tmp_path, "cursor", {"mcpServers": {"kubeez": {"url": "https://example.com/mcp"}, "b": {}}})
-    with pytest.raises(ConfigConflictError, match="another kubeez entry"):
+    with pytest.raises(ConfigError, match="another kubeez entry"):
         plan_install(config, LAUNCH, key=KeyIn.NOTHING)
-    with pytest.raises(ConfigConflictError, match="does not start kubeez-mcp-local"):
+    with pytest.raises(ConfigError, match="does not start kubeez-mcp-local"):
         plan_removal(config)
     plan = plan_install(config, LAUNCH, key=KeyIn.NOTHING, force=True)
     servers = json.loads(plan.text)["mcpServers"]
@@ -112,7 +118,7 @@ def test_a_broken_config_is_refused_with_its_line_and_without_its_secrets(tmp_pa
 
 def test_a_layout_for_people_only_is_refused(tmp_path: Path) -> None:
     config = config_of(tmp_path, "codex", 'mcp_servers = {a = {command = "q"}}\n')
-    with pytest.raises(CannotEditError, match="by hand"):
+    with pytest.raises(ConfigError, match="by hand"):
         plan_install(config, LAUNCH, key=KeyIn.NOTHING)
 
 
@@ -204,3 +210,117 @@ def test_a_key_that_others_can_read_is_mentioned(tmp_path: Path) -> None:
     config.path.chmod(0o600)
     assert flaws_of(read(config.client, "user", machine), machine) == []
     assert look(config.client, "user", machine).as_json()["state"] == "installed"
+
+
+def clock() -> datetime:
+    return datetime(2026, 11, 23, 14, 5, 6, tzinfo=UTC)
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_copy_stays_beside_it_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_bytes(b"old")
+    path.chmod(0o644)
+    backup = write_config(read_config(path), "new", clock=clock)
+    assert backup == tmp_path / "mcp.json.20261123-140506.backup"
+    assert (path.read_bytes(), backup.read_bytes()) == (b"new", b"old")
+    assert (mode_of(path), mode_of(backup)) == (0o644, 0o600)
+    second = write_config(read_config(path), "newer", clock=clock)
+    assert second is not None
+    assert (second.name, second.read_bytes()) == ("mcp.json.20261123-140506-2.backup", b"new")
+
+
+def test_a_file_with_a_key_is_made_private(tmp_path: Path) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_bytes(b"{}")
+    path.chmod(0o666)
+    write_config(read_config(path), "key", private=True)
+    assert mode_of(path) == 0o600
+
+
+def test_a_new_file_comes_with_its_folder_and_no_copy(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "mcp.json"
+    assert write_config(read_config(path), "new", new_mode=0o644) is None
+    assert [one.name for one in path.parent.iterdir()] == ["mcp.json"]
+    assert mode_of(path) == 0o644
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "dotfiles").mkdir()
+    real = tmp_path / "dotfiles" / "mcp.json"
+    real.write_text("old", "utf-8")
+    link = tmp_path / "mcp.json"
+    link.symlink_to(real)
+    write_config(read_config(link), "new")
+    assert link.is_symlink()
+    assert real.read_text("utf-8") == "new"
+
+
+def test_the_mark_at_the_beginning_of_a_file_from_windows_stays(tmp_path: Path) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_bytes(b"\xef\xbb\xbf{}")
+    file = read_config(path)
+    assert file.text == "{}"
+    write_config(file, '{"é": 1}')
+    assert path.read_bytes() == b'\xef\xbb\xbf{"\xc3\xa9": 1}'
+
+
+def test_what_another_program_wrote_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_text("old", "utf-8")
+    file = read_config(path)
+    path.write_text("theirs", "utf-8")
+    with pytest.raises(ConfigError, match="just now"):
+        write_config(file, "ours")
+    assert [one.name for one in tmp_path.iterdir() if one.is_file()] == ["mcp.json"]
+    assert path.read_text("utf-8") == "theirs"
+
+
+def test_a_file_that_appeared_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "mcp.json"
+    file = read_config(path)
+    path.write_text("theirs", "utf-8")
+    with pytest.raises(ConfigError, match="just now"):
+        write_config(file, "ours")
+    assert path.read_text("utf-8") == "theirs"
+
+
+def test_other_encodings_and_folders_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_bytes('{\n"a": "é"}'.encode("utf-16"))
+    with pytest.raises(BrokenConfigError, match="UTF-8"):
+        read_config(path)
+    with pytest.raises(BrokenConfigError, match="cannot be read"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("call", "system_error"), [("open", errno.EACCES), ("open", errno.EROFS), ("fsync", errno.ENOSPC)]
+)
+def test_a_folder_that_refuses_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, system_error: int
+) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_text("old", "utf-8")
+    file, reason = read_config(path), os.strerror(system_error)
+
+    def refuse(*_: object, **__: object) -> None:  # rights alone do not stop root
+        raise OSError(system_error, reason)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, refuse)
+        with pytest.raises(ConfigError, match=rf"mcp\.json cannot be written: {reason}"):
+            write_config(file, "new")
+    assert path.read_text("utf-8") == "old"
+    assert list(tmp_path.glob("*mcp.json*")) == [path]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", "utf-8")
+    file = read_config(tmp_path / "other" / "mcp.json")
+    (tmp_path / "other").write_text("in the way", "utf-8")
+    with pytest.raises(ConfigError, match="It is as it was"):
+        write_config(file, "new")
