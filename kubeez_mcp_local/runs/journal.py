@@ -140,14 +140,14 @@ class Journal:
 
     def __init__(self, folder: Path, run: RunId) -> None:
         self.path = file_of(folder, run.name)
+        self._lock = lock_of(folder, run.name)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = lock_of(folder, run.name)
-            self._lock.acquire(timeout=0)
+            if not _locked(self._lock):
+                raise RunTakenError(f"The run {run.name} is being carried out already.", retry_safe=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        except Timeout:
-            raise RunTakenError(f"The run {run.name} is being carried out already.", retry_safe=True) from None
         except OSError as error:
+            self._lock.release()
             raise JournalError(f"{self.path} cannot be written: {error.strerror}.") from None
         try:
             self.results = self._resume(run)
@@ -200,19 +200,25 @@ def is_taken(folder: Path, name: str) -> bool:
     if not file_of(folder, name).exists():
         return False
     lock = lock_of(folder, name)
+    free = _locked(lock)
+    lock.release()
+    return not free
+
+
+def _locked(lock: FileLock) -> bool:
+    """Whether nobody else holds `lock`. Without locks two may carry out a run; the ledger pays it once."""
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        return True
-    except OSError:
         return False
-    lock.release()
-    return False
+    except OSError:
+        pass
+    return True
 
 
 def lock_of(folder: Path, name: str) -> FileLock:
     """Held by whoever carries out the run `name`; the system lets go of it when that process ends."""
-    return FileLock(folder / f"{name}.lock", thread_local=False)
+    return FileLock(folder / f"{name}.lock", thread_local=False, fallback_to_soft=False)
 
 
 def file_of(folder: Path, name: str) -> Path:

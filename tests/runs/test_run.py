@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 
 from kubeez_mcp_local.cookbook.arguments import check_arguments
 from kubeez_mcp_local.cookbook.format import Origin, Recipe, RecipeError
 from kubeez_mcp_local.cookbook.parse import parse_recipe
 from kubeez_mcp_local.cookbook.steps import Budget, ToolCallError, budget_of, deciding
 from kubeez_mcp_local.jobs.job import RunCall
-from kubeez_mcp_local.runs.journal import Journal, JournalError, RunMismatchError
+from kubeez_mcp_local.runs.journal import Journal, JournalError, RunMismatchError, is_taken
 from tests.recipe_tools import no_sleep, run_of
 
 if TYPE_CHECKING:
@@ -423,3 +425,14 @@ def test_an_argument_that_only_sets_the_budget_does_not_decide_what_is_made(
     arguments = check_arguments(recipe.front, {"subject": "tea"})
     assert ("max_credits" in deciding(recipe, arguments)) is counts
     assert "aspect_ratio" in deciding(recipe, arguments)
+
+
+async def test_a_folder_without_locks_keeps_nobody_from_running(
+    tools: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(FileLock, "acquire", without)
+    assert (await run(recipe_of(HERO), tools, tmp_path)).status == "completed"
+    assert not is_taken(tmp_path, "r1")
