@@ -29,7 +29,7 @@ from pydantic import BaseModel, Field
 from kubeez_mcp_local.bridge.orders import RECIPE, RUN, SPEND, Caller
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.job import RunCall
-from kubeez_mcp_local.text import on_one_line, presentable
+from kubeez_mcp_local.text import LONGEST_NAME, on_one_line, presentable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -91,7 +91,7 @@ class Call:
         return Caller(
             self.consent,
             approval,
-            client=params.client_info.name if params else "",
+            client=on_one_line(params.client_info.name, LONGEST_NAME) if params else "",
             recipe=_text(meta.get(RECIPE)),
             run=_run(meta.get(RUN)),
         )

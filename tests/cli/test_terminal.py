@@ -19,6 +19,7 @@ from kubeez_mcp_local.cli.terminal import print_json, results
 from kubeez_mcp_local.mcp_server.server import KubeezServer
 from kubeez_mcp_local.runs.client import LocalClient
 from kubeez_mcp_local.settings import load_settings
+from kubeez_mcp_local.text import LONGEST_NAME, on_one_line
 from tests.mcp_server.hostile_api import LINES, MODEL, hostile_api
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def test_jobs_spend_and_recipes_show_words_of_others_as_words(tmp_path: Path) ->
     lines = outputs["jobs show job-1"].splitlines()
     assert {line.split()[0] for line in lines if "status: completed" in line} == {">"}
     assert [line.split()[:2] for line in lines if line.startswith("          prompt")] == [["prompt", ">"]]
+    assert json.loads(outputs["jobs show job-1 --json"])["client"] == on_one_line(HOSTILE, LONGEST_NAME)
     assert json.loads(outputs["jobs show job-1 --json"])["error"].startswith(LINES[:60])
 
 
