@@ -13,6 +13,7 @@ from kubeez_mcp_local.cookbook.arguments import check_arguments
 from kubeez_mcp_local.cookbook.check import Samples, sample_arguments
 from kubeez_mcp_local.cookbook.export.documents import export_recipe, write_files
 from kubeez_mcp_local.cookbook.export.python_script import python_script
+from kubeez_mcp_local.cookbook.export.runtime import is_media
 from kubeez_mcp_local.cookbook.export.to_python import NotExportableError
 from kubeez_mcp_local.cookbook.library import Library
 from kubeez_mcp_local.cookbook.steps import FILE_ARGUMENTS
@@ -335,3 +336,13 @@ def test_a_script_without_a_key_says_so(plain: str, tmp_path: Path) -> None:
         [sys.executable, str(script), "--subject", "tea"], capture_output=True, text=True, check=False, env={"PATH": ""}
     )
     assert (done.returncode, done.stderr) == (2, "Set KUBEEZ_API_KEY to your key.\n")
+
+
+def test_an_exported_script_takes_no_page_for_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for content in (b"", b"  <!DOCTYPE html>", b'{"detail": "gone"}', b"MZ\x90", b"#!/bin/sh", b"\x7fELF"):
+        path.write_bytes(content)
+        assert not is_media(path)
+    for content in (b"\x89PNG\r\n", b"\0\0\0\x18ftypisom", b"ID3\4", b"RIFF"):
+        path.write_bytes(content)
+        assert is_media(path)

@@ -214,6 +214,8 @@ class Kubeez:
                     answer.raise_for_status()
                     for chunk in answer.iter_bytes():
                         file.write(chunk)
+                if not is_media(part):
+                    raise httpx.DecodingError("what is there is no media file")
             except httpx.HTTPError as error:
                 if attempt == TRIES - 1:
                     raise Failed(f"{url} cannot be downloaded: {error}") from error
@@ -359,6 +361,13 @@ def pause(attempt: int, retry_after: str | None) -> float:
     if retry_after and retry_after.isdigit():
         return min(float(retry_after), 120.0)
     return float(min(2**attempt, 30) * random.uniform(0.7, 1.3))  # noqa: S311
+
+
+def is_media(path: Path) -> bool:
+    """Whether a file may be what was made: not empty, and no page, error or program in its place."""
+    with path.open("rb") as file:
+        start = file.read(64).lstrip().lower()
+    return bool(start) and not start.startswith((b"<", b"{", b"mz", b"#!", b"\x7felf"))
 
 
 def file_urls(state: dict[str, Any]) -> list[Any]:

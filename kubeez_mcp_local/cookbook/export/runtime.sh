@@ -145,8 +145,11 @@ finish() {
     ending="${url%%\?*}"; ending="${ending##*.}"
     [[ ${#ending} -le 5 ]] || ending=bin
     file="$out/$1-${id:0:8}-$number.$ending"
-    curl -sS --fail --location --retry 6 --retry-all-errors --max-time 600 -o "$file" "$url" \
+    curl -sS --fail --location --proto '=https,http' --retry 6 --retry-all-errors --max-time 600 -o "$file" "$url" \
       || fail "$url cannot be downloaded"
+    case "$(head -c 9 "$file" | tr -d '\0 \n')" in
+      '' | '<'* | '{'* | MZ* | '#!'*) rm -f "$file"; fail "$url holds no media file" ;;
+    esac
     echo "$1: saved $file" >&2
   done < "$tmp/$1.urls"
   printf '%s' "$state"
