@@ -59,7 +59,11 @@ OTHER_PROMPTS = (
 
 @dataclass(frozen=True)
 class Story:
-    """How one account's history is told, and what happens to the request in question."""
+    """How one account's history is told, and what happens to the request in question.
+
+    The wall clock may be wrong from the start, and be set once more after the send. A process may be `stopped` (Ctrl-Z,
+    a busy machine) between writing down that the request leaves and its leaving.
+    """
 
     seed: int
     prompt: str
@@ -78,6 +82,8 @@ class Story:
     shuffled: bool
     in_order_of_creation: bool
     wall_clock_off_by: float
+    wall_clock_set_by: float
+    stopped: float
     gaps: tuple[float, ...]
     restarts: frozenset[int]
     busy: frozenset[int]
@@ -88,7 +94,12 @@ class Story:
     def must_end_without_a_person(self) -> bool:
         """Truly absent, prompts as sent, watched without a gap and long enough, and nobody asks for the same thing."""
         told_as_sent = not self.dropped & {"prompt", "id"} and self.cut is None and not self.rewritten
-        watched = max(self.gaps) <= 240 and sum(self.gaps) >= 1200 and not (self.reboots and self.restarts)
+        watched = (
+            self.stopped <= 60
+            and max(self.gaps) <= 240
+            and sum(self.gaps) >= 1200
+            and not (self.reboots and self.restarts)
+        )
         return not self.arrives and told_as_sent and watched and self.own_jobs >= 2 and not self.twins
 
 
@@ -118,6 +129,8 @@ STORIES = st.builds(
     shuffled=st.booleans(),
     in_order_of_creation=st.booleans(),
     wall_clock_off_by=st.sampled_from([0.0, 900.0, -900.0, 86_400.0]),
+    wall_clock_set_by=st.sampled_from([0.0, 0.0, 1200.0, -1200.0, 86_400.0]),
+    stopped=st.sampled_from([0.0, 0.0, 0.0, 60.0, 1200.0]),
     gaps=st.one_of(STEADY_GAPS, ANY_GAPS),
     restarts=st.frozensets(st.integers(0, 7), max_size=3),
     busy=st.frozensets(st.integers(0, 7), max_size=3),
@@ -138,6 +151,7 @@ class Account:
         self.books: list[tuple[float, float, dict[str, Any]]] = []
         self.said_none = False
         self.questions = 0
+        self.clock_is_set = False
         self._chance = random.Random(story.seed)
         self._strangers = self._chance.expovariate(1) * self._between
         for _ in range(3):
@@ -145,7 +159,8 @@ class Account:
 
     @property
     def wall(self) -> float:
-        return 1_800_000_000.0 + self.steady + self.story.wall_clock_off_by
+        set_by = self.story.wall_clock_set_by if self.clock_is_set else 0.0
+        return 1_800_000_000.0 + self.steady + self.story.wall_clock_off_by + set_by
 
     @property
     def _between(self) -> float:
@@ -184,6 +199,7 @@ class Account:
         if not self.silent:
             return Accepted(generation_ids=[self._book(self.steady, prompt, MODEL, late=0)])
         self.silent = False
+        self.pass_time(self.story.stopped)
         if self.story.arrives:
             self.ours = self._book(self.steady, prompt, MODEL, late=self.story.late)
         self.posted.set()
@@ -297,10 +313,12 @@ async def repeated_calls(account: Account, folder: Path) -> None:
                 account.pass_time(gap)
                 for place in range(2 if number in story.busy else 0):  # others go on
                     await here.spender.submit(order(f"another picture, {number} {place}"), account)
+                submission = None
                 with suppress(UnsettledJobError):
                     submission = await here.spender.submit(order(story.prompt), account)
-                    check_whose_it_is(account, submission.job)
                 check_books(account)
+                if submission is not None:
+                    check_whose_it_is(account, submission.job)
                 if number in story.restarts:
                     break
         boot += story.reboots
@@ -323,6 +341,7 @@ def check_whose_it_is(account: Account, job: Job) -> None:
 async def live_through(story: Story, folder: Path) -> None:
     account = Account(story)
     await first_call(account, folder)
+    account.clock_is_set = True
     await repeated_calls(account, folder)
     if story.must_end_without_a_person:
         assert (account.posts[story.prompt], account.questions) == (2, 0), "what never arrived was not settled"
@@ -349,6 +368,6 @@ def test_what_never_arrived_is_settled_without_a_person_where_prompts_are_told_a
     absent = replace(
         story, seed=seed, arrives=False, twins=False, cut=None, rewritten=False, dropped=told, gaps=gaps, reboots=False
     )
-    absent = replace(absent, own_jobs=max(2, story.own_jobs), person=False)
+    absent = replace(absent, own_jobs=max(2, story.own_jobs), stopped=min(story.stopped, 60), person=False)
     assert absent.must_end_without_a_person
     check(absent)
