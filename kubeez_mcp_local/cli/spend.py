@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.bridge.bridge import Today
     from kubeez_mcp_local.cli.main import Options
+    from kubeez_mcp_local.jobs.budget import Spend, SpendKey
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.jobs.proof import Row
-    from kubeez_mcp_local.jobs.rows import Spend, SpendKey
     from kubeez_mcp_local.settings import Settings
 
 _BAR = 32

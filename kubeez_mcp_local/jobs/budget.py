@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from kubeez_mcp_local.jobs.errors import (
     CeilingError,
@@ -20,10 +20,10 @@ from kubeez_mcp_local.rest.wire import MOST
 from kubeez_mcp_local.text import spoken
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Sequence
 
     from kubeez_mcp_local.jobs.job import Order, RunCall
+    from kubeez_mcp_local.jobs.rows import Transaction
 
 
 _SOON_SECONDS = 5.0
@@ -85,41 +85,39 @@ def utc_day(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d")
 
 
-def budget_day(connection: sqlite3.Connection, now: float) -> str:
+def budget_day(tx: Transaction) -> str:
     """The day whose budget counts: never earlier than a day seen before, so that a clock set back opens no new one."""
-    row = connection.execute("SELECT day FROM latest_day").fetchone()
-    return max(utc_day(now), row[0]) if row else utc_day(now)
+    row = tx.execute("SELECT day FROM latest_day").fetchone()
+    return max(utc_day(tx.now), row[0]) if row else utc_day(tx.now)
 
 
-def remember_day(connection: sqlite3.Connection, day: str) -> None:
+def remember_day(tx: Transaction, day: str) -> None:
     """Note that `day` has been seen."""
-    connection.execute(
-        "INSERT INTO latest_day VALUES (0, ?) ON CONFLICT DO UPDATE SET day = MAX(day, excluded.day)", (day,)
-    )
+    tx.execute("INSERT INTO latest_day VALUES (0, ?) ON CONFLICT DO UPDATE SET day = MAX(day, excluded.day)", (day,))
 
 
-def accept_clock(connection: sqlite3.Connection, now: float) -> None:
+def accept_clock(tx: Transaction) -> None:
     """Believe the clock again after it ran ahead: what was spent on days to come counts towards today."""
-    day = utc_day(now)
-    connection.execute("UPDATE latest_day SET day = ?", (day,))
-    connection.execute(
+    day = utc_day(tx.now)
+    tx.execute("UPDATE latest_day SET day = ?", (day,))
+    tx.execute(
         "INSERT INTO spend SELECT account, ?, tool, model, recipe, SUM(jobs), SUM(charged), SUM(reserved) FROM spend "
         "WHERE day > ? GROUP BY account, tool, model, recipe ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs, "
         "charged = charged + excluded.charged, reserved = reserved + excluded.reserved",
         (day, day),
     )
-    connection.execute("DELETE FROM spend WHERE day > ?", (day,))
-    connection.execute("UPDATE jobs SET day = ? WHERE day > ?", (day, day))
+    tx.execute("DELETE FROM spend WHERE day > ?", (day,))
+    tx.execute("UPDATE jobs SET day = ? WHERE day > ?", (day, day))
 
 
-def used_today(connection: sqlite3.Connection, account: str, now: float) -> Today:
+def today(tx: Transaction) -> Today:
     """What is spent and reserved on the budget day, over all processes."""
-    day = budget_day(connection, now)
-    charged, reserved = connection.execute(
+    day = budget_day(tx)
+    charged, reserved = tx.execute(
         "SELECT COALESCE(SUM(charged), 0), COALESCE(SUM(reserved), 0) FROM spend WHERE account = ? AND day = ?",
-        (account, day),
+        (tx.account, day),
     ).fetchone()
-    return Today(day, utc_day(now), to_credits(charged), to_credits(reserved))
+    return Today(day, utc_day(tx.now), to_credits(charged), to_credits(reserved))
 
 
 @dataclass(frozen=True)
@@ -141,15 +139,15 @@ class RunSpend:
     jobs: int = 0
 
 
-def run_spend(connection: sqlite3.Connection, account: str, run: str) -> RunSpend:
+def run_spend(tx: Transaction, run: str) -> RunSpend:
     """What the run called `run` has cost and holds back; jobs that came to nothing do not count."""
-    *amounts, jobs = connection.execute(
+    *amounts, jobs = tx.execute(
         "SELECT COALESCE(SUM(charged), 0), COALESCE(SUM(reserved), 0), "
         "COALESCE(SUM(reserved) FILTER (WHERE state IN ('sending', 'accepted')), 0), "
         "COALESCE(SUM(quote) FILTER (WHERE state <> 'sending'), 0), COUNT(*) "
         "FROM jobs WHERE account = ? AND run = ? AND run <> '' AND (reserved > 0 OR charged > 0 OR "
         "state IN ('sending', 'accepted', 'unknown', 'completed'))",
-        (account, run),
+        (tx.account, run),
     ).fetchone()
     charged, reserved, passing, quoted = map(to_credits, amounts)
     return RunSpend(charged, reserved, passing, quoted, jobs)
@@ -194,9 +192,9 @@ class Room:
         return over_run_ceiling(to_credits(needed), left, limit, own=self.own, spare=spare)
 
 
-def room_in(connection: sqlite3.Connection, account: str, run: RunCall, ceilings: Ceilings) -> Room:
+def room_in(tx: Transaction, run: RunCall, ceilings: Ceilings) -> Room:
     """What `run` has room for."""
-    spend = run_spend(connection, account, run.run)
+    spend = run_spend(tx, run.run)
     ceiling = ceilings.per_call if ceilings.per_run is None else ceilings.per_run
     used = to_micro(spend.charged) + to_micro(spend.reserved)
     unpriced = None if run.at_most is None else to_micro(run.at_most)
@@ -237,21 +235,19 @@ def reservations(orders: Sequence[Order], ceilings: Ceilings, room: Room | None 
     return [share if amount is None else amount for amount in known]
 
 
-def day_refusal(
-    connection: sqlite3.Connection, account: str, now: float, needed: int, ceilings: Ceilings, *, certain: bool
-) -> CeilingError | None:
+def day_refusal(tx: Transaction, needed: int, ceilings: Ceilings, *, certain: bool) -> CeilingError | None:
     """Why `needed` millionths do not fit into the day's ceiling any more, or `None`; `certain` if that is the price."""
-    today = used_today(connection, account, now)
-    spent, reserved, ceiling = to_micro(today.spent), to_micro(today.reserved), to_micro(ceilings.per_day)
+    used = today(tx)
+    spent, reserved, ceiling = to_micro(used.spent), to_micro(used.reserved), to_micro(ceilings.per_day)
     if needed == 0 or spent + reserved + needed <= ceiling:
         return None
-    holds = holds_of(connection, account, today.day, reserved)
+    holds = holds_of(tx, used.day, reserved)
     held = spent + needed <= ceiling
     soon = sum(to_micro(hold.credits) for hold in holds if hold.soon)
     return _over_day_ceiling(
         to_credits(needed),
         ceilings.per_day,
-        today,
+        used,
         holds,
         certain=certain,
         held=held,
@@ -259,13 +255,13 @@ def day_refusal(
     )
 
 
-def holds_of(connection: sqlite3.Connection, account: str, day: str, reserved: int) -> tuple[Hold, ...]:
+def holds_of(tx: Transaction, day: str, reserved: int) -> tuple[Hold, ...]:
     """Which jobs hold back the `reserved` millionths of `day`: those under way, then ended ones without a price."""
     columns, day_of = "SELECT id, state, reserved, quote IS NOT NULL FROM", "account = ? AND day = ? AND reserved > 0"
-    rows = connection.execute(f"{columns} {OPEN_JOBS} AND {day_of}", (account, day)).fetchall()
+    rows = tx.execute(f"{columns} {OPEN_JOBS} AND {day_of}", (tx.account, day)).fetchall()
     if sum(row["reserved"] for row in rows) < reserved:
         ended = f"{columns} jobs WHERE {day_of} AND state NOT IN ('sending', 'accepted', 'unknown')"
-        rows += connection.execute(ended, (account, day)).fetchall()
+        rows += tx.execute(ended, (tx.account, day)).fetchall()
     return tuple(Hold(job_id, State(state), to_credits(held), bool(priced)) for job_id, state, held, priced in rows)
 
 
@@ -326,3 +322,28 @@ def _out_of_holds(holds: Sequence[Hold], today: Today, certain: bool, soon: bool
     if not certain:
         steps.append("A lower KUBEEZ_MAX_CREDITS_PER_CALL holds back less.")
     return " ".join(steps)
+
+
+SpendKey = Literal["day", "model", "tool", "recipe"]
+
+
+@dataclass(frozen=True)
+class Spend:
+    """What one day, model, tool or recipe cost, in credits. `jobs` counts every attempt, also refused ones."""
+
+    key: str
+    jobs: int
+    charged: float
+    reserved: float
+
+
+def spend_by(tx: Transaction, key: SpendKey, since_day: str = "") -> list[Spend]:
+    """What was spent since a UTC day (`YYYY-MM-DD`), grouped; days in order, everything else dearest first."""
+    order = "grouped" if key == "day" else "SUM(charged) DESC, grouped"
+    column = {"day": "day", "model": "model", "tool": "tool", "recipe": "recipe"}[key]
+    found = tx.execute(
+        f"SELECT {column} AS grouped, SUM(jobs), SUM(charged), SUM(reserved) FROM spend "
+        f"WHERE account = ? AND day >= ? GROUP BY grouped ORDER BY {order}",
+        (tx.account, since_day),
+    )
+    return [Spend(row[0], row[1], to_credits(row[2]), to_credits(row[3])) for row in found]

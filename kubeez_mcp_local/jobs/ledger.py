@@ -1,7 +1,12 @@
-"""The ledger: one file shared by every server of this user. `LedgerFile` blocks; `Ledger` is for async callers."""
+"""The ledger: one file shared by every server of this user. `LedgerFile` blocks; `Ledger` is for async callers.
+
+What is done in a transaction is described once, by the functions of `guard`, `rows` and `budget`; here each gets its
+place in a file and a thread.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -12,18 +17,17 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 
 from kubeez_mcp_local.jobs import budget, guard, rows
-from kubeez_mcp_local.jobs.errors import LedgerError, UnknownJobError, UnwritableLedgerError, WrongStateError
-from kubeez_mcp_local.jobs.job import Job, SavedFile, State, to_micro
+from kubeez_mcp_local.jobs.errors import LedgerError, UnwritableLedgerError
+from kubeez_mcp_local.jobs.job import to_micro
+from kubeez_mcp_local.jobs.rows import Moment, Transaction
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
     from pathlib import Path
 
-    from kubeez_mcp_local.jobs.guard import Limits, Wait
-    from kubeez_mcp_local.jobs.job import Order
-    from kubeez_mcp_local.jobs.ownership import Fate, Process
-    from kubeez_mcp_local.jobs.proof import Evidence, Row
+    from kubeez_mcp_local.jobs.job import Job, Order
+    from kubeez_mcp_local.jobs.ownership import Process
+    from kubeez_mcp_local.jobs.rows import Connection
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +37,28 @@ T = TypeVar("T")
 FILE_NAME = "ledger.db"
 _BUSY_SECONDS = 10.0
 _CLOSE_SECONDS = 0.1
+
+
+def _reads(work: Callable[Concatenate[Transaction, P], T]) -> Callable[Concatenate[LedgerFile, P], T]:
+    """A question as a method of `LedgerFile`."""
+
+    def method(self: LedgerFile, /, *arguments: P.args, **named: P.kwargs) -> T:
+        with self.reading() as tx:
+            return work(tx, *arguments, **named)
+
+    return method
+
+
+def _writes(
+    work: Callable[Concatenate[Transaction, P], T], *, durable: bool = True, owns: bool = False
+) -> Callable[Concatenate[LedgerFile, P], T]:
+    """A change as a method of `LedgerFile`; `durable` and `owns` as `LedgerFile.writing`."""
+
+    def method(self: LedgerFile, /, *arguments: P.args, **named: P.kwargs) -> T:
+        with self.writing(durable=durable, owns=owns) as tx:
+            return work(tx, *arguments, **named)
+
+    return method
 
 
 class LedgerFile:
@@ -109,7 +135,44 @@ class LedgerFile:
             return False
         return True
 
-    # The guard
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Transaction]:
+        """One consistent view."""
+        with self._database.read() as connection:
+            yield self._transaction(connection)
+
+    @contextlib.contextmanager
+    def writing(self, *, durable: bool = True, owns: bool = False) -> Iterator[Transaction]:
+        """One change, wholly or not at all.
+
+        Args:
+            durable: Whether the disk is waited for, so that it survives a power cut and not only a killed process.
+            owns: Whether this process may come to own a job by it, and so must be known to the ledger.
+        """
+        with self._database.write(durable=durable) as connection:
+            if owns:
+                self._enrol(connection)
+            yield self._transaction(connection)
+        self._owner.tidy()
+
+    def _transaction(self, connection: Connection) -> Transaction:
+        return Transaction(
+            connection,
+            self.account,
+            self._owner.id,
+            self._clock(),
+            Moment(self._boot, self._steady()),
+            to_micro(self.ceilings.per_call),
+            partial(self._owner.fate_of, connection, now=self._clock()),
+            self._random_bytes,
+        )
+
+    def _enrol(self, connection: Connection) -> None:
+        """Write this process down before its first job. One that was taken for ended goes on as another owner."""
+        if not self._owner.enrol(connection, self._clock()):
+            log.warning("another process took this one for ended; it goes on under another name")
+            self._owner = self._owner.successor()
+            self._owner.enrol(connection, self._clock())
 
     def look(self, orders: Sequence[Order]) -> guard.Decision:
         """What a claim would say, without claiming.
@@ -130,364 +193,59 @@ class LedgerFile:
     def _decide(
         self, orders: Sequence[Order], *, claim: bool, approval: guard.Approval | None = None
     ) -> guard.Decision:
-        with self._database.write() as connection:
-            if claim:
-                self._enrol(connection)
-            decision = guard.decide(
-                connection,
-                orders,
-                self._caller(connection),
-                self.ceilings,
-                self._clock(),
-                claim=claim,
-                approval=approval,
-            )
-        self._owner.tidy()
+        with self.writing(owns=claim) as tx:
+            decision = guard.decide(tx, orders, self.ceilings, claim=claim, approval=approval)
         if decision.refusal is not None:
             raise decision.refusal
         return decision
 
-    def recover(self) -> None:
-        """Settle what ended processes left in `sending`."""
-        with self._database.write() as connection:
-            guard.recover(connection, self._caller(connection), self._clock())
-        self._owner.tidy()
-
-    # Consent
-
-    def frozen_quote(self, digest: str, current: float | None) -> guard.FrozenQuote | None:
-        """The quote that was shown for this call within the last ten minutes."""
-        with self._database.read() as connection:
-            return guard.frozen_quote(connection, self.account, digest, current, self._clock())
-
-    def freeze(self, digest: str, quote: guard.FrozenQuote) -> guard.FrozenQuote:
-        """Keep a quote for ten minutes; one that another process froze meanwhile wins."""
-        with self._database.write(durable=False) as connection:
-            kept = guard.frozen_quote(connection, self.account, digest, quote.credits, self._clock())
-            return kept or guard.freeze(connection, self.account, digest, quote, self._clock())
-
-    def use_up(self, digest: str) -> None:
-        """A yes to the quote frozen for `digest` has been used; the next call like it is asked about anew."""
-        with self._database.write() as connection:
-            guard.use_up(connection, self.account, digest)
-
-    def issue_approval(self, digest: str, quote: float | None) -> str:
-        """A new approval code for exactly this call at this price."""
-        with self._database.write(durable=False) as connection:
-            return guard.issue(
-                connection,
-                account=self.account,
-                digest=digest,
-                quote=quote,
-                now=self._clock(),
-                random_bytes=self._random_bytes,
-            )
-
-    def redeem(self, approval: guard.Approval) -> None:
-        """Use up a code that stands for a whole run.
-
-        Raises:
-            ApprovalError: It does not count.
-        """
-        with self._database.write() as connection:
-            refusal = guard.redeem(connection, approval, self._clock(), of_run=True)
-        if refusal is not None:
-            raise refusal
-
-    # Sending
-
-    def dispatch(self, job: Job, allowed: Limits) -> Wait | None:
-        """Note, durably, that the request leaves now; or say how long the API's limits make it wait.
-
-        Raises:
-            NotSentError: The job is not waiting to be sent any more; it must not leave.
-        """
-        with self._database.write() as connection:
-            wait = guard.dispatch(connection, job, allowed, self._clock())
-            if wait is None:
-                rows.note_sent(connection, job.id, self._moment())
-            return wait
-
-    def take_back(self, job_id: str) -> bool:
-        """Note that the API turned the request away (429). False if the job must not be sent again."""
-        with self._database.write(durable=False) as connection:
-            return guard.take_back(connection, job_id)
-
-    def pause(self, bucket: str, seconds: float) -> None:
-        """Let no process send to `bucket` for `seconds`."""
-        with self._database.write(durable=False) as connection:
-            guard.pause(connection, self.account, bucket, seconds, self._clock())
-
-    def take_reads(self, wanted: int, allowed: Limits) -> tuple[int, Wait | None]:
-        """Up to `wanted` read permits, or how long to wait for one."""
-        with self._database.write(durable=False) as connection:
-            return guard.take_reads(connection, self.account, wanted, allowed, self._clock())
-
-    # What became of it
-
-    def accepted(self, job_id: str, generation_ids: Sequence[str], estimate: float | None = None) -> Job:
-        """The API took it, whatever state the job is in; see `rows.accept`. Returns whose these ids are."""
-        with self._database.write() as connection:
-            holder = rows.accept(connection, job_id, generation_ids, estimate, self._clock(), self._most)
-            return self._job(connection, holder)
-
-    def adopt(self, job_id: str, generation_id: str) -> bool:
-        """An unknown job was found in the API's history. False if the job or the id has found its match already."""
-        with self._database.write() as connection:
-            return rows.adopt(connection, job_id, generation_id, self._clock(), self._most)
-
-    def refused(self, job_id: str, code: str, message: str, verdict: Mapping[str, Any] | None = None) -> Job:
-        """Proven not accepted; the reservation is released. `verdict` is what its caller is told."""
-        with self._database.write() as connection:
-            words = None if verdict is None else rows.to_json(verdict)
-            changed = rows.refuse(connection, job_id, code, message, words, self._clock())
-            return self._moved(connection, job_id, changed, State.REFUSED)
-
-    def unknown(self, job_id: str, code: str, message: str) -> Job:
-        """Sent, and its fate is open; the reservation stays."""
-        with self._database.write() as connection:
-            changed = rows.doubt(connection, job_id, code, message, self._clock(), self._most)
-            rows.restart_watch(connection, job_id, self._moment())
-            return self._moved(connection, job_id, changed, State.UNKNOWN)
-
-    def forgotten(self, job_id: str, message: str) -> Job:
-        """The API gave it an id and does not know that id any more; the reservation stays."""
-        with self._database.write() as connection:
-            changed = rows.forget(connection, job_id, message)
-            rows.note_sent(connection, job_id, self._moment())
-            return self._moved(connection, job_id, changed, State.UNKNOWN)
-
-    def not_accepted(self, job_id: str, message: str) -> Job:
-        """An unknown job that provably never arrived; the reservation is released."""
-        with self._database.write() as connection:
-            changed = rows.not_accepted(connection, job_id, message, self._clock())
-            return self._moved(connection, job_id, changed, State.NOT_ACCEPTED)
-
-    def lost(self, job_id: str, message: str) -> Job:
-        """An unknown job of which nothing will come, and which counts as paid."""
-        with self._database.write() as connection:
-            held = self._job(connection, job_id).reserved
-            changed = rows.lose(connection, job_id, held, message, self._clock())
-            return self._moved(connection, job_id, changed, State.LOST)
-
-    def settle_by_hand(self, job_id: str, *, paid: bool) -> Job:
-        """The user says what became of an unknown job.
-
-        Raises:
-            WrongStateError: It is not unknown.
-        """
-        with self._database.write() as connection:
-            job = self._job(connection, job_id)
-            if job.state is not State.UNKNOWN:
-                raise WrongStateError(job, State.UNKNOWN)
-            if paid:
-                rows.lose(connection, job.id, job.reserved, "Settled by hand: it was paid.", self._clock())
-            else:
-                rows.not_accepted(connection, job.id, "Settled by hand: it was not paid.", self._clock())
-            return self._job(connection, job_id)
-
-    def settled(
-        self,
-        job_id: str,
-        state: State,
-        charged: float | None,
-        results: Sequence[Mapping[str, Any]],
-        error: str | None = None,
-    ) -> tuple[Job, bool]:
-        """The API is done with it. The flag is true for exactly one caller, whose task the saving is."""
-        with self._database.write() as connection:
-            ours = rows.settle(connection, job_id, state, charged, results, error, self._owner.id, self._clock())
-            return self._job(connection, job_id), ours
-
-    def finished_late(
-        self, job: Job, charged: float | None, results: Sequence[Mapping[str, Any]], error: str | None = None
-    ) -> tuple[Job, bool]:
-        """A job that had ended without a result has one after all; see `rows.finish_late`."""
-        with self._database.write() as connection:
-            self._enrol(connection)
-            ours = rows.finish_late(connection, job, charged, results, error, self._owner.id, self._clock(), self._most)
-            return self._job(connection, job.id), ours
-
-    def saved(self, job_id: str, files: Sequence[SavedFile], error: str | None = None) -> Job:
-        """Outputs are on the disk, or `error` says why not; then they can be saved again later.
-
-        Somebody who failed does not undo what somebody else has saved meanwhile.
-        """
-        with self._database.write(durable=False) as connection:
-            connection.execute(
-                "UPDATE jobs SET files = ?1, save_error = ?2, saved_at = ?3 "
-                "WHERE id = ?4 AND (?2 IS NULL OR saved_at IS NULL)",
-                (rows.files_json(files), error, None if error else self._clock(), job_id),
-            )
-            return self._job(connection, job_id)
-
-    def take_over(self, job: Job) -> bool:
-        """Become the one who follows `job`, if the process that did has ended, or is nowhere to be seen."""
-        with self._database.write() as connection:
-            if self._fate_of(connection, job.owner) == "alive":
-                return job.owner == self._owner.id
-            return self._exchange(connection, "owner", job.id, job.owner)
-
     def take_over_saving(self, job: Job) -> bool:
-        """Become the one who saves the outputs of `job`, if the process that should have has ended or failed."""
-        with self._database.read() as connection:
-            if self._unsaved(connection, job.id) is None:
-                return False
-        with self._database.write() as connection:
-            row = self._unsaved(connection, job.id)
-            if row is None or not (job.save_error or self._fate_of(connection, row["saver"]) != "alive"):
-                return False
-            return self._exchange(connection, "saver", job.id, row["saver"])
+        """See `rows.take_over_saving`; nothing is written where nobody needs to save."""
+        return self._saver_of(job.id) is not None and self._take_over_saving(job)
 
-    @staticmethod
-    def _unsaved(connection: sqlite3.Connection, job_id: str) -> Any:
-        return connection.execute(
-            "SELECT saver FROM jobs WHERE id = ? AND state = 'completed' AND saved_at IS NULL", (job_id,)
-        ).fetchone()
+    _saver_of = _reads(rows.saver_of)
+    _take_over_saving = _writes(rows.take_over_saving, owns=True)
 
-    def _exchange(self, connection: sqlite3.Connection, column: str, job_id: str, before: str) -> bool:
-        self._enrol(connection)
-        changed = connection.execute(
-            f"UPDATE jobs SET {column} = ? WHERE id = ? AND {column} = ?", (self._owner.id, job_id, before)
-        )
-        return changed.rowcount > 0
+    recover = _writes(guard.recover)
+    frozen_quote = _reads(guard.frozen_quote)
+    freeze = _writes(guard.freeze, durable=False)
+    use_up = _writes(guard.use_up)
+    issue_approval = _writes(guard.issue_approval, durable=False)
+    redeem = _writes(guard.redeem)
 
-    # What the API's history shows
+    dispatch = _writes(guard.dispatch)
+    take_back = _writes(guard.take_back, durable=False)
+    pause = _writes(guard.pause, durable=False)
+    take_reads = _writes(guard.take_reads, durable=False)
 
-    def begin_look(self) -> rows.Moment:
-        """A read of the history begins now; for jobs that this boot looks for the first time, observed time does."""
-        with self._database.write(durable=False) as connection:
-            moment = self._moment()
-            rows.begin_look(connection, self.account, moment)
-            return moment
+    accepted = _writes(rows.accepted)
+    adopt = _writes(rows.adopt)
+    refused = _writes(rows.refused)
+    unknown = _writes(rows.unknown)
+    forgotten = _writes(rows.forgotten)
+    not_accepted = _writes(rows.not_accepted)
+    lost = _writes(rows.lost)
+    settle_by_hand = _writes(rows.settle_by_hand)
+    settled = _writes(rows.settled)
+    finished_late = _writes(rows.finished_late, owns=True)
+    saved = _writes(rows.saved, durable=False)
+    take_over = _writes(rows.take_over, owns=True)
 
-    def note_read(
-        self, began: rows.Moment, shown: Sequence[Row], arrival_seconds: float, balance: float | None = None
-    ) -> Evidence:
-        """The read that began then showed these rows; what is known now of the jobs whose fate is open."""
-        with self._database.write(durable=False) as connection:
-            rows.note_read(connection, self.account, began, shown, balance)
-            found = rows.evidence(connection, self.account, arrival_seconds)
-            rows.tidy(connection, self.account, found)
-            return found
+    begin_look = _writes(rows.begin_look, durable=False)
+    note_read = _writes(rows.note_read, durable=False)
+    evidence = _reads(rows.evidence)
+    balance_before = _reads(rows.balance_before)
+    answer = _writes(rows.answer)
 
-    def evidence(self, arrival_seconds: float) -> Evidence:
-        """What is known of the jobs whose fate is open."""
-        with self._database.read() as connection:
-            return rows.evidence(connection, self.account, arrival_seconds)
-
-    def balance_before(self, reads_before: int) -> float | None:
-        """Credits in the account shortly before a send, where they were looked up."""
-        with self._database.read() as connection:
-            return rows.balance_before(connection, self.account, reads_before)
-
-    def answer(
-        self, accepted: Mapping[str, str], absent: Sequence[str], denied: Sequence[str], asked: Sequence[str]
-    ) -> list[Job]:
-        """What a person said of unknown jobs, all of it or nothing.
-
-        Args:
-            accepted: The job of each row that is one.
-            absent: Jobs that are none of the rows.
-            denied: Rows that are none of the jobs `asked` about.
-            asked: All jobs that the person was told of.
-
-        Returns:
-            The jobs that it settled; those that found their fate meanwhile keep it.
-        """
-        now = self._clock()
-        with self._database.write() as connection:
-            rows.deny(connection, asked, denied)
-            settled = [job for row, job in accepted.items() if rows.adopt(connection, job, row, now, self._most)]
-            message = "A person said that the history's rows are not it."
-            settled += [job for job in absent if rows.not_accepted(connection, job, message, now)]
-            return [self._job(connection, job) for job in settled]
-
-    def _moment(self) -> rows.Moment:
-        return rows.Moment(self._boot, self._steady())
-
-    # Questions
-
-    def get(self, wanted: str) -> Job:
-        """The job with this ledger id, generation id, or unambiguous beginning of either.
-
-        Raises:
-            UnknownJobError: There is none, or more than one.
-        """
-        with self._database.read() as connection:
-            return rows.find(connection, self.account, wanted)
-
-    def recent(self, limit: int = 20) -> list[Job]:
-        """The newest jobs, newest first."""
-        with self._database.read() as connection:
-            return rows.recent(connection, self.account, limit)
-
-    def in_state(self, state: State) -> list[Job]:
-        """Every job that is `sending`, `accepted` or `unknown`, oldest first."""
-        with self._database.read() as connection:
-            return rows.in_state(connection, self.account, state)
-
-    def unsaved(self, within_seconds: float) -> list[Job]:
-        """Jobs completed lately whose outputs were never saved."""
-        with self._database.read() as connection:
-            return rows.unsaved(connection, self.account, self._clock() - within_seconds)
-
-    def known_generations(self, ids: Sequence[str]) -> dict[str, Job]:
-        """Which of the API's ids the ledger knows, and the job of each."""
-        with self._database.read() as connection:
-            return rows.known_generations(connection, self.account, list(ids))
-
-    def today(self) -> budget.Today:
-        """What is spent and reserved on the budget day, over all processes."""
-        with self._database.read() as connection:
-            return budget.used_today(connection, self.account, self._clock())
-
-    def run_spend(self, run: str) -> budget.RunSpend:
-        """What one run of a recipe has cost and holds back, over all processes and attempts."""
-        with self._database.read() as connection:
-            return budget.run_spend(connection, self.account, run)
-
-    def spend_by(self, key: rows.SpendKey, since_day: str = "") -> list[rows.Spend]:
-        """What was spent, by day, model, tool or recipe, since a UTC day (`YYYY-MM-DD`)."""
-        with self._database.read() as connection:
-            return rows.spend_by(connection, self.account, key, since_day)
-
-    def accept_clock(self) -> None:
-        """Believe the clock after it was set back; see `budget.accept_clock`."""
-        with self._database.write() as connection:
-            budget.accept_clock(connection, self._clock())
-
-    @property
-    def _most(self) -> int:
-        """What is held back for a job without a quote, in millionths of a credit."""
-        return to_micro(self.ceilings.per_call)
-
-    def _caller(self, connection: sqlite3.Connection) -> guard.Caller:
-        return guard.Caller(self.account, self._owner.id, partial(self._fate_of, connection), self._moment())
-
-    def _fate_of(self, connection: sqlite3.Connection, owner_id: str) -> Fate:
-        return self._owner.fate_of(connection, owner_id, self._clock())
-
-    def _enrol(self, connection: sqlite3.Connection) -> None:
-        """Write this process down before its first job. One that was taken for ended goes on as another owner."""
-        if not self._owner.enrol(connection, self._clock()):
-            log.warning("another process took this one for ended; it goes on under another name")
-            self._owner = self._owner.successor()
-            self._owner.enrol(connection, self._clock())
-
-    def _moved(self, connection: sqlite3.Connection, job_id: str, changed: bool, wanted: State) -> Job:
-        """The job as it stands after an update that `changed` it, or found it in a state that says something better."""
-        job = self._job(connection, job_id)
-        if not changed and job.state is not wanted:
-            log.warning("job %s is %s and does not become %s any more", job.id, job.state, wanted)
-        return job
-
-    @staticmethod
-    def _job(connection: sqlite3.Connection, job_id: str) -> Job:
-        job = rows.job_with(connection, job_id)
-        if job is None:
-            raise UnknownJobError(job_id)
-        return job
+    get = _reads(rows.get)
+    recent = _reads(rows.recent)
+    in_state = _reads(rows.in_state)
+    unsaved = _reads(rows.unsaved)
+    known_generations = _reads(rows.known_generations)
+    today = _reads(budget.today)
+    run_spend = _reads(budget.run_spend)
+    spend_by = _reads(budget.spend_by)
+    accept_clock = _writes(budget.accept_clock)
 
 
 def _awaited(

@@ -20,15 +20,14 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
 
-Fate = Literal["alive", "ended", "unsure"]
+    from kubeez_mcp_local.jobs.rows import Connection, Fate
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _NO_LOCKS_HERE = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
@@ -45,7 +44,7 @@ def identity(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def has_ended(connection: sqlite3.Connection, owner_id: str) -> bool:
+def has_ended(connection: Connection, owner_id: str) -> bool:
     """Whether the ledger says that this owner has ended."""
     row = connection.execute("SELECT 1 FROM owners WHERE id = ? AND ended_at IS NOT NULL", (owner_id,)).fetchone()
     return row is not None
@@ -207,7 +206,7 @@ class Owner:
         self.close()
         return Owner(self._folder, self._process, start_of=self._start_of)
 
-    def enrol(self, connection: sqlite3.Connection, now: float) -> bool:
+    def enrol(self, connection: Connection, now: float) -> bool:
         """Write this owner down before the first job of its own; false if the ledger says that it has ended."""
         process, (device, inode) = self._here(), self._file or (None, None)
         connection.execute(
@@ -228,7 +227,7 @@ class Owner:
         self._enrolled = True
         return not has_ended(connection, self.id)
 
-    def fate_of(self, connection: sqlite3.Connection, owner_id: str, now: float) -> Fate:
+    def fate_of(self, connection: Connection, owner_id: str, now: float) -> Fate:
         """What is known of an owner; an end that is proven is written down in the transaction of `connection`."""
         if owner_id == self.id:
             return "alive"
@@ -249,7 +248,7 @@ class Owner:
             return "ended"
         return "unsure" if ended is None else "alive"
 
-    def end(self, connection: sqlite3.Connection, now: float) -> None:
+    def end(self, connection: Connection, now: float) -> None:
         """Write down that this owner sends nothing more."""
         connection.execute("UPDATE owners SET ended_at = ? WHERE id = ? AND ended_at IS NULL", (now, self.id))
 
@@ -279,7 +278,7 @@ class Owner:
         self._process = self._process or Process.this()
         return self._process
 
-    def _process_ended(self, row: sqlite3.Row | None) -> bool | None:
+    def _process_ended(self, row: Any) -> bool | None:
         if row is None:
             return None
         process = Process(row["host"], row["boot"], row["space"], row["pid"], row["started"])

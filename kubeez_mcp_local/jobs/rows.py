@@ -1,78 +1,122 @@
-"""The rows of the ledger: reading jobs, every change of a job's state, and what the API's history has shown."""
+"""The rows of the ledger: reading jobs, every change of a job's state, and what the API's history has shown.
+
+Each change is a guarded update. A job that has moved on is left alone, with one exception: an id that the API gave is
+recorded whatever state the job is in, since somebody paid for it.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from kubeez_mcp_local.jobs.errors import UnknownJobError
+from kubeez_mcp_local.jobs.errors import UnknownJobError, WrongStateError
 from kubeez_mcp_local.jobs.job import Job, SavedFile, State, is_amount, to_credits, to_micro
 from kubeez_mcp_local.jobs.proof import Evidence, Read, Row, SentJob, needed_reads
 from kubeez_mcp_local.rest.wire import price_of
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+log = logging.getLogger(__name__)
+
+Fate = Literal["alive", "ended", "unsure"]
+"""What is known of the process that owns a job."""
 
 OPEN_JOBS = "jobs INDEXED BY jobs_open WHERE state IN ('sending', 'accepted', 'unknown')"
 """The few jobs that are under way. SQLite uses the index over them only when its condition stands in the query."""
 
-
-def job_from(connection: sqlite3.Connection, row: sqlite3.Row) -> Job:
-    """The job in `row`, with its generation ids."""
-    ids = connection.execute("SELECT generation_id FROM generations WHERE job = ? ORDER BY position", (row["id"],))
-    return Job(
-        id=row["id"],
-        account=row["account"],
-        state=State(row["state"]),
-        digest=row["digest"],
-        tool=row["tool"],
-        route=row["route"],
-        bucket=row["bucket"],
-        kind=row["kind"],
-        model=row["model"],
-        prompt=row["prompt"],
-        generation_type=row["generation_type"],
-        arguments=json.loads(row["arguments"]),
-        recipe=row["recipe"] or None,
-        client=row["client"],
-        owner=row["owner"],
-        quote_credits=_credits(row["quote"]),
-        quote_basis=row["quote_basis"],
-        expected_seconds=row["expected_seconds"],
-        reserved=to_credits(row["reserved"]),
-        charged=_credits(row["charged"]),
-        generation_ids=tuple(found[0] for found in ids),
-        results=tuple(json.loads(row["results"])),
-        files=tuple(SavedFile(**file) for file in json.loads(row["files"])),
-        error_code=row["error_code"],
-        error=row["error"],
-        save_error=row["save_error"],
-        created_at=row["created_at"],
-        sent_at=row["sent_at"],
-        answered_at=row["paced_at"],
-        accepted_at=row["accepted_at"],
-        settled_at=row["settled_at"],
-        verdict=None if row["verdict"] is None else json.loads(row["verdict"]),
-    )
+_AS_THEY_ARE = (
+    *("id", "account", "digest", "tool", "route", "bucket", "kind", "model", "prompt", "generation_type", "client"),
+    *("owner", "quote_basis", "expected_seconds", "error_code", "error", "save_error", "created_at", "sent_at"),
+    *("accepted_at", "settled_at"),
+)
 
 
-def jobs_from(connection: sqlite3.Connection, rows: Iterable[sqlite3.Row]) -> list[Job]:
-    """The jobs in `rows`, in their order."""
-    return [job_from(connection, row) for row in rows]
+class Found(Protocol):
+    """What a statement has found, or changed."""
+
+    @property
+    def rowcount(self) -> int: ...
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+    def __iter__(self) -> Iterator[Any]: ...
 
 
-def job_with(connection: sqlite3.Connection, job_id: str) -> Job | None:
-    """The job with the ledger id `job_id`."""
-    row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
-    return None if row is None else job_from(connection, row)
+class Connection(Protocol):
+    """An open transaction of the database."""
+
+    def execute(self, statement: str, values: Sequence[Any] = (), /) -> Found: ...
+    def executemany(self, statement: str, values: Iterable[Sequence[Any]], /) -> Found: ...
 
 
-def files_json(files: Sequence[SavedFile]) -> str:
-    """Saved files as the ledger keeps them."""
-    return json.dumps([asdict(file) for file in files])
+@dataclass(frozen=True)
+class Moment:
+    """A moment of one boot's steady clock, in seconds. That clock counts from the start of a machine and means nothing
+    on another one or after a restart, so every moment is kept with the boot it belongs to."""
+
+    boot: str
+    at: float
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """One transaction of the ledger: on whose behalf and when it happens.
+
+    Attributes:
+        owner: This process, as the ledger knows it.
+        now: Seconds since 1970.
+        moment: The same by the steady clock.
+        most: What is held back for a job without a quote, in millionths of a credit.
+        fate_of: What is known of another owner; noted in this transaction if it has ended.
+        random_bytes: Source of approval codes.
+    """
+
+    connection: Connection
+    account: str
+    owner: str
+    now: float
+    moment: Moment
+    most: int
+    fate_of: Callable[[str], Fate]
+    random_bytes: Callable[[int], bytes]
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> Found:
+        return self.connection.execute(statement, values)
+
+    def jobs(self, query: str, values: Sequence[Any]) -> list[Job]:
+        """The jobs that `query` finds, in its order."""
+        return [self.job_in(row) for row in self.execute(query, values).fetchall()]
+
+    def job(self, job_id: str) -> Job:
+        """The job with the ledger id `job_id`.
+
+        Raises:
+            UnknownJobError: There is none.
+        """
+        found = self.jobs("SELECT * FROM jobs WHERE id = ?", (job_id,))
+        if not found:
+            raise UnknownJobError(job_id)
+        return found[0]
+
+    def job_in(self, row: Any) -> Job:
+        """The job in a row of the table, with its generation ids."""
+        ids = self.execute("SELECT generation_id FROM generations WHERE job = ? ORDER BY position", (row["id"],))
+        return Job(
+            **{name: row[name] for name in _AS_THEY_ARE},
+            state=State(row["state"]),
+            arguments=json.loads(row["arguments"]),
+            recipe=row["recipe"] or None,
+            quote_credits=None if row["quote"] is None else to_credits(row["quote"]),
+            reserved=to_credits(row["reserved"]),
+            charged=None if row["charged"] is None else to_credits(row["charged"]),
+            generation_ids=tuple(found[0] for found in ids),
+            results=tuple(json.loads(row["results"])),
+            files=tuple(SavedFile(**file) for file in json.loads(row["files"])),
+            answered_at=row["paced_at"],
+            verdict=None if row["verdict"] is None else json.loads(row["verdict"]),
+        )
 
 
 def to_json(value: Any) -> str:
@@ -80,115 +124,73 @@ def to_json(value: Any) -> str:
     return json.dumps(value, default=str, ensure_ascii=False)
 
 
-def _credits(micro: int | None) -> float | None:
-    return None if micro is None else to_credits(micro)
+# Questions
 
-
-SpendKey = Literal["day", "model", "tool", "recipe"]
 _ENOUGH_PREFIX = 4
 
 
-@dataclass(frozen=True)
-class Spend:
-    """What one day, model, tool or recipe cost, in credits. `jobs` counts every attempt, also refused ones."""
-
-    key: str
-    jobs: int
-    charged: float
-    reserved: float
-
-
-def recent(connection: sqlite3.Connection, account: str, limit: int) -> list[Job]:
+def recent(tx: Transaction, limit: int = 20) -> list[Job]:
     """The newest jobs, newest first."""
-    rows = connection.execute(
-        "SELECT * FROM jobs WHERE account = ? ORDER BY seq DESC LIMIT ?", (account, limit)
-    ).fetchall()
-    return jobs_from(connection, rows)
+    return tx.jobs("SELECT * FROM jobs WHERE account = ? ORDER BY seq DESC LIMIT ?", (tx.account, limit))
 
 
-def in_state(connection: sqlite3.Connection, account: str, state: State) -> list[Job]:
+def in_state(tx: Transaction, state: State) -> list[Job]:
     """The jobs that are `sending`, `accepted` or `unknown` (states in which few are at a time), oldest first."""
-    rows = connection.execute(
-        f"SELECT * FROM {OPEN_JOBS} AND account = ? AND state = ? ORDER BY seq",
-        (account, state),
-    ).fetchall()
-    return jobs_from(connection, rows)
+    return tx.jobs(f"SELECT * FROM {OPEN_JOBS} AND account = ? AND state = ? ORDER BY seq", (tx.account, state))
 
 
-def unsaved(connection: sqlite3.Connection, account: str, since: float) -> list[Job]:
-    """Completed jobs whose outputs were never saved."""
-    rows = connection.execute(
+def unsaved(tx: Transaction, within_seconds: float) -> list[Job]:
+    """Jobs completed lately whose outputs were never saved."""
+    return tx.jobs(
         "SELECT * FROM jobs WHERE account = ? AND state = 'completed' AND saved_at IS NULL AND settled_at >= ? "
         "ORDER BY settled_at",
-        (account, since),
-    ).fetchall()
-    return jobs_from(connection, rows)
+        (tx.account, tx.now - within_seconds),
+    )
 
 
-def find(connection: sqlite3.Connection, account: str, wanted: str) -> Job:
+def get(tx: Transaction, wanted: str) -> Job:
     """The job with this ledger id, generation id, or unambiguous beginning (4 characters or more) of either.
 
     Raises:
         UnknownJobError: There is none, or more than one.
     """
-    row = connection.execute(
+    found = tx.jobs(
         "SELECT * FROM jobs WHERE account = ?1 AND id = ?2 UNION ALL SELECT jobs.* FROM generations "
         "JOIN jobs ON jobs.id = generations.job WHERE generations.account = ?1 AND generation_id = ?2 LIMIT 1",
-        (account, wanted),
-    ).fetchone()
-    if row is not None:
-        return job_from(connection, row)
-    rows = _beginning_with(connection, account, wanted) if len(wanted) >= _ENOUGH_PREFIX else []
-    if len(rows) != 1:
-        raise UnknownJobError(wanted, ambiguous=len(rows))
-    return job_from(connection, rows[0])
-
-
-def known_generations(connection: sqlite3.Connection, account: str, ids: list[str]) -> dict[str, Job]:
-    """Which of the API's `ids` the ledger knows, and the job of each."""
-    rows = connection.execute(
-        "SELECT generation_id, jobs.* FROM generations JOIN jobs ON jobs.id = job "
-        "WHERE generations.account = ? AND generation_id IN (SELECT value FROM json_each(?))",
-        (account, json.dumps(ids)),
-    ).fetchall()
-    return {row["generation_id"]: job_from(connection, row) for row in rows}
-
-
-def spend_by(connection: sqlite3.Connection, account: str, key: SpendKey, since_day: str = "") -> list[Spend]:
-    """What was spent, grouped; days in order, everything else dearest first."""
-    order = "grouped" if key == "day" else "SUM(charged) DESC, grouped"
-    column = {"day": "day", "model": "model", "tool": "tool", "recipe": "recipe"}[key]
-    rows = connection.execute(
-        f"SELECT {column} AS grouped, SUM(jobs), SUM(charged), SUM(reserved) FROM spend "
-        f"WHERE account = ? AND day >= ? GROUP BY grouped ORDER BY {order}",
-        (account, since_day),
+        (tx.account, wanted),
     )
-    return [Spend(row[0], row[1], to_credits(row[2]), to_credits(row[3])) for row in rows]
+    if not found and len(wanted) >= _ENOUGH_PREFIX:
+        found = tx.jobs(
+            # The plus signs keep SQLite from walking through all jobs of the account.
+            "SELECT * FROM jobs WHERE +account = ?1 AND id >= ?2 AND id < ?3 UNION SELECT jobs.* FROM generations "
+            "JOIN jobs ON jobs.id = generations.job "
+            "WHERE generations.account = ?1 AND generation_id >= ?2 AND generation_id < ?3 LIMIT 5",
+            (tx.account, wanted, wanted[:-1] + chr(ord(wanted[-1]) + 1)),
+        )
+    if len(found) != 1:
+        raise UnknownJobError(wanted, ambiguous=len(found))
+    return found[0]
 
 
-def _beginning_with(connection: sqlite3.Connection, account: str, wanted: str) -> list[sqlite3.Row]:
-    after = wanted[:-1] + chr(ord(wanted[-1]) + 1)
-    return connection.execute(
-        # The plus signs keep SQLite from walking through all jobs of the account instead of the few with such an id.
-        "SELECT * FROM jobs WHERE +account = ?1 AND id >= ?2 AND id < ?3 UNION SELECT jobs.* FROM generations "
-        "JOIN jobs ON jobs.id = generations.job "
-        "WHERE generations.account = ?1 AND generation_id >= ?2 AND generation_id < ?3 LIMIT 5",
-        (account, wanted, after),
+def known_generations(tx: Transaction, ids: Sequence[str]) -> dict[str, Job]:
+    """Which of the API's `ids` the ledger knows, and the job of each."""
+    found = tx.execute(
+        "SELECT generation_id, job FROM generations "
+        "WHERE account = ? AND generation_id IN (SELECT value FROM json_each(?))",
+        (tx.account, json.dumps(list(ids))),
     ).fetchall()
+    jobs = {job_id: tx.job(job_id) for job_id in {row["job"] for row in found}}
+    return {row["generation_id"]: jobs[row["job"]] for row in found}
 
 
-def accept(
-    connection: sqlite3.Connection,
-    job_id: str,
-    generation_ids: Sequence[str],
-    estimate: float | None,
-    now: float,
-    most: int,
-) -> str:
+# What became of a job
+
+
+def accepted(tx: Transaction, job_id: str, generation_ids: Sequence[str], estimate: float | None = None) -> Job:
     """The API took it: its ids are recorded, whatever was thought of the job before. Returns whose ids they are.
 
     The API's own estimate, where it gives one, replaces what was held back; zero is none. A hold that was released
-    because nobody believed in the job any more is taken again; one without a quote as `most` millionths. Ids that come
+    because nobody believed in the job any more is taken again; one without a quote as `most`. Ids that come
     on top of known ones are further work: they are held back for beside what the job holds or has cost already.
 
     Returns:
@@ -196,29 +198,28 @@ def accept(
     """
     known = to_micro(estimate) if estimate and price_of(estimate) is not None else None
     new = sum(
-        connection.execute(
+        tx.execute(
             "INSERT INTO generations (account, generation_id, job, position) SELECT account, ?1, id, "
             "(SELECT COUNT(*) FROM generations WHERE job = ?2) FROM jobs WHERE id = ?2 ON CONFLICT DO NOTHING",
             (generation_id, job_id),
         ).rowcount
         for generation_id in generation_ids
     )
-    holder = None if new else _holder(connection, job_id, generation_ids)
+    holder = None if new else _holder(tx, job_id, generation_ids)
     if holder is not None:
         message = f"The API answered with what it had made for job {holder}; nothing new was made."
         for state in (State.SENDING, State.UNKNOWN):
-            _end(connection, job_id, State.REFUSED, state, now, 0, "same_generation", message)
-        return holder
-    changed = _believe(connection, job_id, known, now, most)
-    if new and not changed:
-        _reopen(connection, job_id, known, now, most)
-    return job_id
+            _end(tx, job_id, State.REFUSED, state, "same_generation", message)
+        return tx.job(holder)
+    if not _believe(tx, job_id, known) and new:
+        _reopen(tx, job_id, known)
+    return tx.job(job_id)
 
 
-def _believe(connection: sqlite3.Connection, job_id: str, known: int | None, now: float, most: int) -> bool:
+def _believe(tx: Transaction, job_id: str, known: int | None) -> bool:
     """From a state in which nobody knew of an acceptance."""
     return bool(
-        connection.execute(
+        tx.execute(
             "UPDATE jobs SET state = 'accepted', accepted_at = ?1, paced_at = ?1, settled_at = NULL, "
             "error_code = NULL, error = NULL, verdict = NULL, charged = NULL, "
             "reserved = COALESCE(?2, NULLIF(reserved, 0), CASE WHEN state = 'lost' THEN charged END, quote, ?4), "
@@ -226,28 +227,28 @@ def _believe(connection: sqlite3.Connection, job_id: str, known: int | None, now
             "quote = COALESCE(quote, ?2) "
             "WHERE id = ?3 AND (state IN ('sending', 'unknown', 'not_accepted') OR "
             "(state IN ('refused', 'lost') AND EXISTS (SELECT 1 FROM generations WHERE job = ?3)))",
-            (now, known, job_id, most),
+            (tx.now, known, job_id, tx.most),
         ).rowcount
     )
 
 
-def _reopen(connection: sqlite3.Connection, job_id: str, known: int | None, now: float, most: int) -> None:
+def _reopen(tx: Transaction, job_id: str, known: int | None) -> None:
     """From a state in which other ids of it were followed, or had come to their end."""
-    connection.execute(
+    tx.execute(
         "UPDATE jobs SET state = 'accepted', accepted_at = ?1, settled_at = NULL, saver = NULL, saved_at = NULL, "
         "reserved = (CASE WHEN state = 'accepted' THEN reserved ELSE COALESCE(charged, reserved) END) "
         "+ COALESCE(?2, quote, ?4), charged = NULL "
         "WHERE id = ?3 AND state IN ('accepted', 'completed', 'failed', 'refunded')",
-        (now, known, job_id, most),
+        (tx.now, known, job_id, tx.most),
     )
 
 
-def _holder(connection: sqlite3.Connection, job_id: str, generation_ids: Sequence[str]) -> str | None:
+def _holder(tx: Transaction, job_id: str, generation_ids: Sequence[str]) -> str | None:
     """The other job that has these ids; none where the job itself has one of them, or there are none."""
     holders = [
         row[0]
         for generation_id in generation_ids
-        for row in connection.execute(
+        for row in tx.execute(
             "SELECT job FROM generations WHERE generation_id = ? AND account = (SELECT account FROM jobs WHERE id = ?)",
             (generation_id, job_id),
         )
@@ -255,207 +256,244 @@ def _holder(connection: sqlite3.Connection, job_id: str, generation_ids: Sequenc
     return None if not holders or job_id in holders else str(holders[0])
 
 
-def adopt(connection: sqlite3.Connection, job_id: str, generation_id: str, now: float, most: int) -> bool:
+def adopt(tx: Transaction, job_id: str, generation_id: str) -> bool:
     """An unknown job turned up in the API's history. Only if nobody else has taken that id."""
-    taken = connection.execute(
+    taken = tx.execute(
         "INSERT INTO generations (account, generation_id, job, position) SELECT account, ?, id, 0 FROM jobs "
         "WHERE id = ? AND state IN ('unknown', 'not_accepted') ON CONFLICT DO NOTHING",
         (generation_id, job_id),
     ).rowcount
-    return bool(taken) and _believe(connection, job_id, None, now, most)
+    return bool(taken) and _believe(tx, job_id, None)
 
 
-def refuse(
-    connection: sqlite3.Connection, job_id: str, code: str, message: str, verdict: str | None, now: float
-) -> bool:
-    """Proven not accepted, by the answer or because it never left: the reservation is released.
-
-    Its sender knows that better than a process that took the sender for ended meanwhile.
-    """
-    return any(
-        _end(connection, job_id, State.REFUSED, before, now, 0, code, message, verdict)
-        for before in (State.SENDING, State.UNKNOWN)
-    )
+def refused(tx: Transaction, job_id: str, code: str, message: str, verdict: Mapping[str, Any] | None = None) -> Job:
+    """Proven not accepted, by the answer or because it never left: the reservation is released. `verdict` is what its
+    caller is told. Its sender knows that better than a process that took the sender for ended meanwhile."""
+    words = None if verdict is None else to_json(verdict)
+    for before in (State.SENDING, State.UNKNOWN):
+        _end(tx, job_id, State.REFUSED, before, code, message, verdict=words)
+    return _moved(tx, job_id, State.REFUSED)
 
 
-def not_accepted(connection: sqlite3.Connection, job_id: str, message: str, now: float) -> bool:
-    """An unknown job that never arrived: the reservation is released."""
-    return _end(connection, job_id, State.NOT_ACCEPTED, State.UNKNOWN, now, 0, "not_accepted", message)
+def not_accepted(tx: Transaction, job_id: str, message: str) -> Job:
+    """An unknown job that provably never arrived: the reservation is released."""
+    _never_arrived(tx, job_id, message)
+    return _moved(tx, job_id, State.NOT_ACCEPTED)
 
 
-def lose(connection: sqlite3.Connection, job_id: str, charged: float, message: str, now: float) -> bool:
+def _never_arrived(tx: Transaction, job_id: str, message: str) -> bool:
+    return _end(tx, job_id, State.NOT_ACCEPTED, State.UNKNOWN, "not_accepted", message)
+
+
+def lost(tx: Transaction, job_id: str, message: str) -> Job:
     """An unknown job of which nothing will come, and which counts as paid."""
-    return _end(connection, job_id, State.LOST, State.UNKNOWN, now, to_micro(charged), "lost", message)
+    _end(tx, job_id, State.LOST, State.UNKNOWN, "lost", message, charged=to_micro(tx.job(job_id).reserved))
+    return _moved(tx, job_id, State.LOST)
 
 
-def doubt(connection: sqlite3.Connection, job_id: str, code: str, message: str, now: float, most: int) -> bool:
-    """Sent, and no answer: the reservation stays until it is known, or is taken again (see `accept`)."""
-    return bool(
-        connection.execute(
-            "UPDATE jobs SET state = 'unknown', paced_at = ?1, error_code = ?2, error = ?3, verdict = NULL, "
-            "settled_at = NULL, charged = NULL, "
-            "reserved = CASE WHEN state = 'sending' THEN reserved ELSE COALESCE(NULLIF(reserved, 0), quote, ?5) END "
-            "WHERE id = ?4 AND state IN ('sending', 'refused', 'not_accepted')",
-            (now, code, message, job_id, most),
-        ).rowcount
+def settle_by_hand(tx: Transaction, job_id: str, *, paid: bool) -> Job:
+    """The user says what became of an unknown job.
+
+    Raises:
+        WrongStateError: It is not unknown.
+    """
+    job = tx.job(job_id)
+    if job.state is not State.UNKNOWN:
+        raise WrongStateError(job, State.UNKNOWN)
+    if paid:
+        return lost(tx, job_id, "Settled by hand: it was paid.")
+    return not_accepted(tx, job_id, "Settled by hand: it was not paid.")
+
+
+def unknown(tx: Transaction, job_id: str, code: str, message: str) -> Job:
+    """Sent, and no answer: the reservation stays until its fate is known, or is taken again (see `accepted`)."""
+    tx.execute(
+        "UPDATE jobs SET state = 'unknown', paced_at = ?1, error_code = ?2, error = ?3, verdict = NULL, "
+        "settled_at = NULL, charged = NULL, "
+        "reserved = CASE WHEN state = 'sending' THEN reserved ELSE COALESCE(NULLIF(reserved, 0), quote, ?5) END "
+        "WHERE id = ?4 AND state IN ('sending', 'refused', 'not_accepted')",
+        (tx.now, code, message, job_id, tx.most),
     )
+    restart_watch(tx, job_id)
+    return _moved(tx, job_id, State.UNKNOWN)
 
 
-def forget(connection: sqlite3.Connection, job_id: str, message: str) -> bool:
+def forgotten(tx: Transaction, job_id: str, message: str) -> Job:
     """Accepted, and the API denies it now: the reservation stays until its history says the same."""
-    return bool(
-        connection.execute(
-            "UPDATE jobs SET state = 'unknown', error_code = 'forgotten', error = ? "
-            "WHERE id = ? AND state = 'accepted'",
-            (message, job_id),
-        ).rowcount
+    tx.execute(
+        "UPDATE jobs SET state = 'unknown', error_code = 'forgotten', error = ? WHERE id = ? AND state = 'accepted'",
+        (message, job_id),
     )
+    note_sent(tx, job_id)
+    return _moved(tx, job_id, State.UNKNOWN)
 
 
-def settle(
-    connection: sqlite3.Connection,
+def settled(
+    tx: Transaction,
     job_id: str,
     state: State,
     charged: float | None,
     results: Sequence[Mapping[str, Any]],
-    error: str | None,
-    saver: str,
-    now: float,
-) -> bool:
+    error: str | None = None,
+) -> tuple[Job, bool]:
     """The API is done with it, whatever became of it in the meantime: its results say so. True for exactly one
     caller, who then saves the outputs. Results of fewer generations than it has by now are not its end.
 
     A price that stays unknown, or cannot be true, keeps its reservation for the day: it is not assumed to be zero.
     """
     micro = to_micro(charged) if charged is not None and is_amount(charged) else None
-    return bool(
-        connection.execute(
-            "UPDATE jobs SET state = ?, charged = COALESCE(?, CASE WHEN state = 'lost' THEN charged END), "
-            "reserved = CASE WHEN ? IS NULL THEN reserved ELSE 0 END, "
-            "results = ?, error_code = ?, error = ?, saver = ?, settled_at = ?, verdict = NULL "
-            "WHERE id = ? AND state IN ('accepted', 'unknown', 'lost') "
-            "AND (? = 0 OR ? >= (SELECT COUNT(*) FROM generations WHERE job = jobs.id))",
-            (
-                state,
-                micro,
-                micro,
-                to_json([dict(result) for result in results]),
-                "generation_failed" if state in (State.FAILED, State.REFUNDED) else None,
-                error,
-                saver,
-                now,
-                job_id,
-                len(results),
-                len(results),
-            ),
+    code, count = "generation_failed" if state in (State.FAILED, State.REFUNDED) else None, len(results)
+    ours = bool(
+        tx.execute(
+            "UPDATE jobs SET state = ?1, charged = COALESCE(?2, CASE WHEN state = 'lost' THEN charged END), "
+            "reserved = CASE WHEN ?2 IS NULL THEN reserved ELSE 0 END, "
+            "results = ?3, error_code = ?4, error = ?5, saver = ?6, settled_at = ?7, verdict = NULL "
+            "WHERE id = ?8 AND state IN ('accepted', 'unknown', 'lost') "
+            "AND (?9 = 0 OR ?9 >= (SELECT COUNT(*) FROM generations WHERE job = jobs.id))",
+            (state, micro, to_json([dict(result) for result in results]), code, error, tx.owner, tx.now, job_id, count),
         ).rowcount
     )
+    return tx.job(job_id), ours
 
 
-def finish_late(
-    connection: sqlite3.Connection,
+def finished_late(
+    tx: Transaction,
     job: Job,
     charged: float | None,
     results: Sequence[Mapping[str, Any]],
-    error: str | None,
-    saver: str,
-    now: float,
-    most: int,
-) -> bool:
+    error: str | None = None,
+) -> tuple[Job, bool]:
     """A job that had ended, wholly or in part, without a result has one after all, as its answers say now.
 
     Its charge counts on the day of the job. True for exactly one caller, who then saves what is missing. Without a
-    usable figure what was charged before stays, or for a failed job the quote, or else `most` millionths are held back.
+    usable figure what was charged before stays, or for a failed job the quote, or else `most` is held back.
     """
     micro = to_micro(charged) if charged is not None and is_amount(charged) else None
-    return bool(
-        connection.execute(
+    words = to_json([dict(result) for result in results])
+    ours = bool(
+        tx.execute(
             "UPDATE jobs SET state = 'completed', results = ?1, error_code = NULL, error = ?2, saver = ?3, "
             "settled_at = ?4, saved_at = NULL, save_error = NULL, verdict = NULL, "
             "charged = COALESCE(?5, NULLIF(charged, 0), quote), "
             "reserved = CASE WHEN COALESCE(?5, NULLIF(charged, 0), quote) IS NULL THEN ?6 ELSE 0 END "
             "WHERE id = ?7 AND state IN ('completed', 'failed', 'refunded', 'lost') "
             "AND settled_at IS ?8 AND results <> ?1",
-            (
-                to_json([dict(result) for result in results]),
-                error,
-                saver,
-                now,
-                micro,
-                most,
-                job.id,
-                job.settled_at,
-            ),
+            (words, error, tx.owner, tx.now, micro, tx.most, job.id, job.settled_at),
         ).rowcount
     )
+    return tx.job(job.id), ours
 
 
 def _end(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     job_id: str,
     state: State,
     before: State,
-    now: float,
-    charged: int,
     code: str,
     message: str,
+    *,
+    charged: int = 0,
     verdict: str | None = None,
 ) -> bool:
     """A refusal counts for the API's rate limit from when it was answered; an unknown job has been counted before."""
     return bool(
-        connection.execute(
+        tx.execute(
             "UPDATE jobs SET state = ?, reserved = 0, charged = ?, settled_at = ?, error_code = ?, error = ?, "
             "verdict = ?, "
             "paced_at = CASE WHEN sent_at IS NULL THEN NULL WHEN state = 'sending' THEN ? ELSE paced_at END "
             "WHERE id = ? AND state = ?",
-            (state, charged, now, code, message, verdict, now, job_id, before),
+            (state, charged, tx.now, code, message, verdict, tx.now, job_id, before),
         ).rowcount
     )
 
 
-@dataclass(frozen=True)
-class Moment:
-    """A moment of one boot's steady clock, in seconds."""
+def _moved(tx: Transaction, job_id: str, wanted: State) -> Job:
+    """The job after an update that moved it to `wanted`, or found it in a state that says something better."""
+    job = tx.job(job_id)
+    if job.state is not wanted:
+        log.warning("job %s is %s and does not become %s any more", job.id, job.state, wanted)
+    return job
 
-    boot: str
-    at: float
+
+def saved(tx: Transaction, job_id: str, files: Sequence[SavedFile], error: str | None = None) -> Job:
+    """Outputs are on the disk, or `error` says why not; then they can be saved again later.
+
+    Somebody who failed does not undo what somebody else has saved meanwhile.
+    """
+    tx.execute(
+        "UPDATE jobs SET files = ?1, save_error = ?2, saved_at = ?3 WHERE id = ?4 AND (?2 IS NULL OR saved_at IS NULL)",
+        (to_json([asdict(file) for file in files]), error, None if error else tx.now, job_id),
+    )
+    return tx.job(job_id)
 
 
-def note_sent(connection: sqlite3.Connection, job_id: str, moment: Moment) -> None:
+def take_over(tx: Transaction, job: Job) -> bool:
+    """Become the one who follows `job`, if the process that did has ended, or is nowhere to be seen."""
+    if tx.fate_of(job.owner) == "alive":
+        return job.owner == tx.owner
+    return _exchange(tx, "owner", job.id, job.owner)
+
+
+def saver_of(tx: Transaction, job_id: str) -> str | None:
+    """Who is to save the outputs of a completed job that nobody has saved; `None` where nobody needs to."""
+    row = tx.execute(
+        "SELECT saver FROM jobs WHERE id = ? AND state = 'completed' AND saved_at IS NULL", (job_id,)
+    ).fetchone()
+    return None if row is None else str(row["saver"])
+
+
+def take_over_saving(tx: Transaction, job: Job) -> bool:
+    """Become the one who saves the outputs of `job`, if the process that should have has ended or failed."""
+    saver = saver_of(tx, job.id)
+    if saver is None or not (job.save_error or tx.fate_of(saver) != "alive"):
+        return False
+    return _exchange(tx, "saver", job.id, saver)
+
+
+def _exchange(tx: Transaction, column: str, job_id: str, before: str) -> bool:
+    changed = tx.execute(f"UPDATE jobs SET {column} = ? WHERE id = ? AND {column} = ?", (tx.owner, job_id, before))
+    return changed.rowcount > 0
+
+
+# What the API's history has shown
+
+
+def note_sent(tx: Transaction, job_id: str) -> None:
     """The request leaves now, or its answer was given up now: what is known of the history is from before it."""
-    connection.execute(
+    tx.execute(
         "UPDATE jobs SET reads_before = COALESCE((SELECT MAX(number) FROM history_reads "
         "WHERE history_reads.account = jobs.account), 0) WHERE id = ?",
         (job_id,),
     )
-    restart_watch(connection, job_id, moment)
+    restart_watch(tx, job_id)
 
 
-def restart_watch(connection: sqlite3.Connection, job_id: str, moment: Moment) -> None:
+def restart_watch(tx: Transaction, job_id: str) -> None:
     """The request may have left as late as now."""
-    connection.execute("DELETE FROM watches WHERE job = ?", (job_id,))
-    connection.execute("INSERT INTO watches (job, boot, since) VALUES (?, ?, ?)", (job_id, moment.boot, moment.at))
+    tx.execute("DELETE FROM watches WHERE job = ?", (job_id,))
+    tx.execute("INSERT INTO watches (job, boot, since) VALUES (?, ?, ?)", (job_id, tx.moment.boot, tx.moment.at))
 
 
-def begin_look(connection: sqlite3.Connection, account: str, moment: Moment) -> None:
+def begin_look(tx: Transaction) -> Moment:
     """A read begins. For unknown jobs that this boot has never looked for, observed time begins with it."""
-    connection.execute(
+    tx.execute(
         "INSERT INTO watches (job, boot, since) "
         f"SELECT id, ?, ? FROM {OPEN_JOBS} AND account = ? AND state = 'unknown' "
         "ON CONFLICT (job, boot) DO UPDATE SET since = excluded.since WHERE watches.since > excluded.since",
-        (moment.boot, moment.at, account),
+        (tx.moment.boot, tx.moment.at, tx.account),
     )
+    return tx.moment
 
 
 def note_read(
-    connection: sqlite3.Connection, account: str, began: Moment, rows: Sequence[Row], balance: float | None
-) -> None:
+    tx: Transaction, began: Moment, rows: Sequence[Row], arrival_seconds: float, balance: float | None = None
+) -> Evidence:
     """A read has ended, and showed `rows`. What a row does not show any more is remembered as it was shown before."""
-    connection.execute(
+    tx.execute(
         "INSERT INTO history_reads (account, boot, began, ids, balance) VALUES (?, ?, ?, ?, ?)",
-        (account, began.boot, began.at, json.dumps(sorted({row.id for row in rows})), balance),
+        (tx.account, began.boot, began.at, json.dumps(sorted({row.id for row in rows})), balance),
     )
-    connection.executemany(
+    tx.connection.executemany(
         "INSERT INTO history_rows (account, id, prompt, model, generation_type, created_at, credits) "
         "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (account, id) DO UPDATE SET "
         "prompt = COALESCE(excluded.prompt, history_rows.prompt), "
@@ -464,79 +502,98 @@ def note_read(
         "created_at = COALESCE(excluded.created_at, history_rows.created_at), "
         "credits = COALESCE(excluded.credits, history_rows.credits)",
         [
-            (account, row.id, row.prompt, row.model, row.generation_type, row.created_at, row.credits)
+            (tx.account, row.id, row.prompt, row.model, row.generation_type, row.created_at, row.credits)
             for row in {row.id: row for row in rows}.values()
         ],
     )
 
+    known = evidence(tx, arrival_seconds)
+    _tidy(tx, known)
+    return known
 
-def evidence(connection: sqlite3.Connection, account: str, arrival_seconds: float) -> Evidence:
+
+def evidence(tx: Transaction, arrival_seconds: float) -> Evidence:
     """Everything that is known about the jobs whose fate is open."""
     reads = [
         Read(row["number"], row["boot"], row["began"], frozenset(json.loads(row["ids"])))
-        for row in connection.execute("SELECT * FROM history_reads WHERE account = ? ORDER BY number", (account,))
+        for row in tx.execute("SELECT * FROM history_reads WHERE account = ? ORDER BY number", (tx.account,))
     ]
     rows = {
         row["id"]: Row(
             row["id"], row["prompt"], row["model"], row["generation_type"], row["created_at"], row["credits"]
         )
-        for row in connection.execute("SELECT * FROM history_rows WHERE account = ?", (account,))
+        for row in tx.execute("SELECT * FROM history_rows WHERE account = ?", (tx.account,))
     }
     return Evidence(
-        unknown=_sent(connection, account, "state = 'unknown'"),
-        sending=_sent(connection, account, "state = 'sending' AND sent_at IS NOT NULL"),
+        unknown=_sent(tx, "state = 'unknown'"),
+        sending=_sent(tx, "state = 'sending' AND sent_at IS NOT NULL"),
         reads=reads,
         rows=rows,
-        owners=known_generations(connection, account, list(rows)),
+        owners=known_generations(tx, list(rows)),
         arrival_seconds=arrival_seconds,
     )
 
 
-def tidy(connection: sqlite3.Connection, account: str, found: Evidence) -> None:
+def _tidy(tx: Transaction, found: Evidence) -> None:
     """Forget the reads that no judgement needs any more, and the rows that only they showed."""
     needed = needed_reads(found)
     unneeded = [read.number for read in found.reads if read.number not in needed]
     if not unneeded:
         return
     shown = {name for read in found.reads if read.number in needed for name in read.ids}
-    connection.executemany("DELETE FROM history_reads WHERE number = ?", [(number,) for number in unneeded])
-    connection.executemany(
+    tx.connection.executemany("DELETE FROM history_reads WHERE number = ?", [(number,) for number in unneeded])
+    tx.connection.executemany(
         "DELETE FROM history_rows WHERE account = ? AND id = ?",
-        [(account, name) for name in found.rows if name not in shown],
+        [(tx.account, name) for name in found.rows if name not in shown],
     )
 
 
-def deny(connection: sqlite3.Connection, jobs: Iterable[str], rows: Iterable[str]) -> None:
-    """A person said that none of these rows is one of these jobs."""
-    shown = list(rows)
-    connection.executemany(
-        "INSERT INTO denied_rows (job, generation_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
-        [(job, row) for job in jobs for row in shown],
-    )
-
-
-def balance_before(connection: sqlite3.Connection, account: str, reads_before: int) -> float | None:
+def balance_before(tx: Transaction, reads_before: int) -> float | None:
     """Credits in the account when the history was last read before a send, if they were looked up with it."""
-    row = connection.execute(
+    row = tx.execute(
         "SELECT balance FROM history_reads WHERE account = ? AND number <= ? AND balance IS NOT NULL "
         "ORDER BY number DESC LIMIT 1",
-        (account, reads_before),
+        (tx.account, reads_before),
     ).fetchone()
     return None if row is None else row[0]
 
 
-def _sent(connection: sqlite3.Connection, account: str, condition: str) -> list[SentJob]:
-    found = connection.execute(f"SELECT * FROM {OPEN_JOBS} AND account = ? AND {condition} ORDER BY seq", (account,))
+def _sent(tx: Transaction, condition: str) -> list[SentJob]:
+    found = tx.execute(f"SELECT * FROM {OPEN_JOBS} AND account = ? AND {condition} ORDER BY seq", (tx.account,))
     return [
         SentJob(
-            job_from(connection, row),
+            tx.job_in(row),
             row["reads_before"],
-            _pairs(connection, "SELECT boot, since FROM watches WHERE job = ?", row["id"]),
-            frozenset(_pairs(connection, "SELECT generation_id, 1 FROM denied_rows WHERE job = ?", row["id"])),
+            _pairs(tx, "SELECT boot, since FROM watches WHERE job = ?", row["id"]),
+            frozenset(_pairs(tx, "SELECT generation_id, 1 FROM denied_rows WHERE job = ?", row["id"])),
         )
         for row in found.fetchall()
     ]
 
 
-def _pairs(connection: sqlite3.Connection, query: str, job_id: str) -> Mapping[str, Any]:
-    return {row[0]: row[1] for row in connection.execute(query, (job_id,))}
+def _pairs(tx: Transaction, query: str, job_id: str) -> Mapping[str, Any]:
+    return {row[0]: row[1] for row in tx.execute(query, (job_id,))}
+
+
+def answer(
+    tx: Transaction, accepted: Mapping[str, str], absent: Sequence[str], denied: Sequence[str], asked: Sequence[str]
+) -> list[Job]:
+    """What a person said of unknown jobs, all of it or nothing.
+
+    Args:
+        accepted: The job of each row that is one.
+        absent: Jobs that are none of the rows.
+        denied: Rows that are none of the jobs `asked` about.
+        asked: All jobs that the person was told of.
+
+    Returns:
+        The jobs that it settled; those that found their fate meanwhile keep it.
+    """
+    tx.connection.executemany(
+        "INSERT INTO denied_rows (job, generation_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        [(job, row) for job in asked for row in denied],
+    )
+    settled = [job for row, job in accepted.items() if adopt(tx, job, row)]
+    message = "A person said that the history's rows are not it."
+    settled += [job for job in absent if _never_arrived(tx, job, message)]
+    return [tx.job(job) for job in settled]
