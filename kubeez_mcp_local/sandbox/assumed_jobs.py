@@ -370,15 +370,9 @@ def separation(body: SeparationRequest, service: TheService, caller: MediaCaller
 
 
 @router.get("/generate/separation/{separation_id}", operation_id="get_separation", openapi_extra=ASSUMED)
-def separation_status(
-    separation_id: JobId, service: TheService, viewer: TheViewer, caller: HistoryCaller
-) -> Separation:
+def separation_status(separation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> Separation:
     """State of a separation."""
-    job = service.books.job(caller.id, separation_id)
-    shown = viewer.read(job) if job and job.kind == "separation" else None
-    if not isinstance(shown, Separation):
-        raise not_found("Separation not found")
-    return shown
+    return viewer.status(caller, separation_id, "separation", Separation)
 
 
 # Free of charge: personas and estimates

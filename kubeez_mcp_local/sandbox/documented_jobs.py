@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
-from kubeez_mcp_local.sandbox.answers import Accepted, Generation, MusicGeneration, invalid, not_found
+from kubeez_mcp_local.sandbox.answers import Accepted, Generation, MusicGeneration, invalid
 from kubeez_mcp_local.sandbox.books import Account, JobDraft, Work
 from kubeez_mcp_local.sandbox.catalogue import (
     DEFAULT_MUSIC_MODEL,
@@ -76,13 +76,9 @@ def media(body: MediaRequest, service: TheService, caller: MediaCaller) -> JSONR
 
 
 @router.get("/media/{generation_id}", operation_id="get_media_generation", tags=["Media"], openapi_extra=DOCUMENTED)
-def media_status(generation_id: JobId, service: TheService, viewer: TheViewer, caller: HistoryCaller) -> Generation:
+def media_status(generation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> Generation:
     """State of a media, speech or ad job."""
-    job = service.books.job(caller.id, generation_id)
-    shown = viewer.read(job) if job and job.kind == "media" else None
-    if not isinstance(shown, Generation):
-        raise not_found("Generation not found")
-    return shown
+    return viewer.status(caller, generation_id, "media", Generation)
 
 
 @router.get(
@@ -92,9 +88,7 @@ def media_status(generation_id: JobId, service: TheService, viewer: TheViewer, c
     openapi_extra=DOCUMENTED,
     response_class=StreamingResponse,
 )
-def media_events(
-    generation_id: JobId, service: TheService, viewer: TheViewer, caller: HistoryCaller
-) -> StreamingResponse:
+def media_events(generation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> StreamingResponse:
     """The same as events: heartbeats, then `result`."""
     return viewer.events(caller, generation_id, "media")
 
@@ -187,15 +181,9 @@ def music(body: MusicRequest, service: TheService, caller: MusicCaller) -> JSONR
 
 
 @router.get("/music/{generation_id}", operation_id="get_music_generation", tags=["Music"], openapi_extra=DOCUMENTED)
-def music_status(
-    generation_id: JobId, service: TheService, viewer: TheViewer, caller: HistoryCaller
-) -> MusicGeneration:
+def music_status(generation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> MusicGeneration:
     """State of a music job, with its songs."""
-    job = service.books.job(caller.id, generation_id)
-    shown = viewer.read(job) if job and job.kind == "music" else None
-    if not isinstance(shown, MusicGeneration):
-        raise not_found("Generation not found")
-    return shown
+    return viewer.status(caller, generation_id, "music", MusicGeneration)
 
 
 @router.get(
@@ -205,9 +193,7 @@ def music_status(
     openapi_extra=DOCUMENTED,
     response_class=StreamingResponse,
 )
-def music_events(
-    generation_id: JobId, service: TheService, viewer: TheViewer, caller: HistoryCaller
-) -> StreamingResponse:
+def music_events(generation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> StreamingResponse:
     """The same as events: heartbeats, then `result`."""
     return viewer.events(caller, generation_id, "music")
 

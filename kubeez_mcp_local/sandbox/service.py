@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import anyio
 from anyio.to_thread import run_sync
@@ -245,6 +245,7 @@ class Service:
 
 
 AnyGeneration = Generation | MusicGeneration | Separation
+Shape = TypeVar("Shape", Generation, MusicGeneration, Separation)
 
 
 class Viewer:
@@ -257,6 +258,18 @@ class Viewer:
     def __init__(self, service: Service, origin: str) -> None:
         self._service = service
         self._origin = origin
+
+    def status(self, caller: Account, job_id: str, kind: JobKind, shape: type[Shape]) -> Shape:
+        """One status read of a job of that kind.
+
+        Raises:
+            ApiError: 404 when the account has no such job, or it is not to be seen yet.
+        """
+        job = self._service.books.job(caller.id, job_id)
+        shown = self.read(job) if job and job.kind == kind else None
+        if not isinstance(shown, shape):
+            raise not_found(f"{'Separation' if kind == 'separation' else 'Generation'} not found")
+        return shown
 
     def read(self, job: Job) -> AnyGeneration | None:
         """One status read, counted; None while the job is not to be seen yet."""
