@@ -75,7 +75,7 @@ def test_jobs_spend_and_recipes_show_words_of_others_as_words(tmp_path: Path) ->
         assert not STEERING & set(done.output), command
     assert len(outputs["jobs list"]) < 500
     lines = outputs["jobs show job-1"].splitlines()
-    assert {line.split()[0] for line in lines if "status: completed" in line} == {">"}
+    assert {line.split()[0] for line in lines if "status: completed" in line} == {"client", ">"}
     assert [line.split()[:2] for line in lines if line.startswith("          prompt")] == [["prompt", ">"]]
     assert json.loads(outputs["jobs show job-1 --json"])["client"] == on_one_line(HOSTILE, LONGEST_NAME)
     assert json.loads(outputs["jobs show job-1 --json"])["error"].startswith(LINES[:60])
