@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import anyio
@@ -86,37 +86,31 @@ class Origins:
 T = TypeVar("T")
 
 
+@dataclass
 class Api:
     """`RestClient` behind the rate limit for reads, built when it is first needed.
 
-    Args:
+    Attributes:
         origins: Knows where the API is.
         may_read: Returns when one more free request may be sent.
         locate: Finds the path of an assumed route in the API's own document (`Contract.locate`).
         notice: Is shown every row of the account's history that anybody reads.
     """
 
-    def __init__(
-        self,
-        origins: Origins,
-        may_read: Callable[[], Awaitable[None]],
-        locate: Callable[[Route], Awaitable[Route]],
-        notice: Callable[[list[Generation]], Awaitable[None]],
-    ) -> None:
-        self._notice = notice
-        self._origins = origins
-        self._may_read = may_read
-        self._locate = locate
-        self._located: set[str] = set()
-        self._client: RestClient | None = None
-        self._lock = anyio.Lock()
+    origins: Origins
+    may_read: Callable[[], Awaitable[None]]
+    locate: Callable[[Route], Awaitable[Route]]
+    notice: Callable[[list[Generation]], Awaitable[None]]
+    _located: set[str] = field(default_factory=set)
+    _client: RestClient | None = None
+    _lock: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def client(self) -> RestClient:
         """The client itself."""
         if self._client is None:
             async with self._lock:
                 if self._client is None:
-                    origin = await self._origins.get()
+                    origin = await self.origins.get()
                     # httpx takes a tenth of a second to import: off the event loop, so that pings are still answered.
                     self._client = await anyio.to_thread.run_sync(_build, origin.base_url, origin.key)
         return self._client
@@ -146,7 +140,7 @@ class Api:
     async def find_route(self, route: Route) -> None:
         """Make sure that an assumed route is called where the API publishes it; raises `NotOfferedError` if nowhere."""
         if route.name not in self._located:
-            (await self.client()).adopt(await self._locate(route))
+            (await self.client()).adopt(await self.locate(route))
             self._located.add(route.name)
 
     async def generations(
@@ -160,14 +154,14 @@ class Api:
         rows = await self._read(
             lambda client: client.generations(limit=limit, status=status, model=model, generation_type=generation_type)
         )
-        await self._notice(rows)
+        await self.notice(rows)
         return rows
 
     async def openapi(self) -> dict[str, Any]:
         return await self._read(lambda client: client.openapi())
 
     async def events(self, kind: JobKind, job_id: str) -> AsyncGenerator[Generation, None]:
-        await self._may_read()
+        await self.may_read()
         async with aclosing((await self.client()).events(kind, job_id)) as events:
             async for event in events:
                 yield event
@@ -189,7 +183,7 @@ class Api:
         return await (await self.client()).download(url, target, max_bytes=max_bytes, accept=accept)
 
     async def _read(self, ask: Callable[[RestClient], Awaitable[T]]) -> T:
-        await self._may_read()
+        await self.may_read()
         return await ask(await self.client())
 
 

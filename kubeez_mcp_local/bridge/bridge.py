@@ -257,7 +257,7 @@ class Bridge:
     @cached_property
     def viewing(self) -> Viewing:
         """Shows outputs."""
-        return Viewing(self.ledger, self.api, self._cache / "views", self.background)
+        return Viewing(self.ledger, self.api, self._cache / "views", SharedWork(self.background.start))
 
     @cached_property
     def uploading(self) -> Uploading:

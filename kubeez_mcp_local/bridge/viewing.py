@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from kubeez_mcp_local.bridge.files import SharedWork
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.errors import UnknownJobError
 from kubeez_mcp_local.jobs.outputs import NotAnOutputError, what_it_is
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kubeez_mcp_local.bridge.api import Api
+    from kubeez_mcp_local.bridge.files import SharedWork
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.jobs.ledger import Ledger
-    from kubeez_mcp_local.jobs.sending import Background
     from kubeez_mcp_local.media.picture import Preview
     from kubeez_mcp_local.rest.wire import Generation
 
@@ -69,21 +68,21 @@ class _Found:
     path: Path | None = None
 
 
+@dataclass(frozen=True)
 class Viewing:
     """Finds outputs by id, in the ledger first.
 
-    Args:
+    Attributes:
         ledger: Knows what was saved where.
         api: The account's history, and downloads.
         cache_dir: Where copies of outputs are kept that were not saved here.
-        background: Where a copy is fetched, however long that takes.
+        copies: Where a copy is fetched, however long that takes.
     """
 
-    def __init__(self, ledger: Ledger, api: Api, cache_dir: Path, background: Background) -> None:
-        self._ledger = ledger
-        self._api = api
-        self._cache_dir = cache_dir
-        self._fetches: SharedWork[Path] = SharedWork(background.start)
+    ledger: Ledger
+    api: Api
+    cache_dir: Path
+    copies: SharedWork[Path]
 
     async def view(self, output_id: str, *, max_bytes: int) -> View:
         """A preview of the output with this id; a job's id stands for its first output.
@@ -103,7 +102,7 @@ class Viewing:
         return View(shown.name, found.url, file, media_type, result.data, result.mime, result.note)
 
     async def _find(self, output_id: str) -> _Found:
-        jobs = await self._ledger.recent(_SEARCHED_JOBS)
+        jobs = await self.ledger.recent(_SEARCHED_JOBS)
         for job in [*await self._named(output_id), *jobs]:
             found = _in_job(job, output_id)
             if found:
@@ -119,16 +118,16 @@ class Viewing:
 
     async def _named(self, job_id: str) -> list[Job]:
         try:
-            return [await self._ledger.get(job_id)]
+            return [await self.ledger.get(job_id)]
         except UnknownJobError:
             return []
 
     async def _history(self, output_id: str) -> list[Generation]:
-        rows = await self._api.generations(limit=100)
+        rows = await self.api.generations(limit=100)
         if any(output_id in (row.id, *(output.id for output in row.outputs)) for row in rows):
             return rows
         try:
-            return [*rows, await self._api.status("media", output_id)]
+            return [*rows, await self.api.status("media", output_id)]
         except KubeezError:
             return rows
 
@@ -137,17 +136,17 @@ class Viewing:
         if not found.url:
             raise UnknownOutputError("The output has no URL yet.", next_step="Wait for the job to finish.")
         url = found.url
-        target = self._cache_dir / hashlib.sha256(url.encode()).hexdigest()[:24]
+        target = self.cache_dir / hashlib.sha256(url.encode()).hexdigest()[:24]
 
         async def fetch() -> Path:
-            await anyio.Path(self._cache_dir).mkdir(parents=True, exist_ok=True)
-            await self._api.download(url, target, max_bytes=MAX_DOWNLOAD_BYTES, accept=_no_output)
+            await anyio.Path(self.cache_dir).mkdir(parents=True, exist_ok=True)
+            await self.api.download(url, target, max_bytes=MAX_DOWNLOAD_BYTES, accept=_no_output)
             return target
 
         if await anyio.Path(target).exists():
             return target
         with anyio.move_on_after(_PATIENCE):
-            return await self._fetches.join(url, fetch)
+            return await self.copies.join(url, fetch)
         raise StillFetchingError(
             "The file is large and still being fetched.", next_step="Call again in a moment.", retry_safe=True
         )

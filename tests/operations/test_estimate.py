@@ -9,6 +9,8 @@ from kubeez_mcp_local.catalogue.models import parse_row
 from kubeez_mcp_local.catalogue.store import snapshot_listing
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.operations import Described, estimate
+from kubeez_mcp_local.planning.pick import Needs, pick
+from kubeez_mcp_local.planning.plan import plan
 
 LISTING = snapshot_listing()
 
@@ -56,6 +58,15 @@ def test_a_sound_from_text_has_the_usual_length_unless_one_is_chosen() -> None:
     assert estimate(sounds, Described("sonilo-text-to-sfx", duration="1")).credits == 3
     with pytest.raises(InvalidArgumentError, match="1 to 180 s"):
         estimate(sounds, Described("sonilo-text-to-sfx", duration="181"))
+
+
+def test_plan_and_pick_price_a_sound_from_text_as_estimate_does() -> None:
+    sounds = newer_listing("sonilo-text-to-sfx", "sound", "1 credit per second")
+    chosen = pick(sounds, Needs("sound")).chosen
+    assert chosen is not None
+    assert chosen.quote.credits == plan("the sound effect of a door", sounds).estimated_credits == 5
+    assert plan("the sound effect of a door, 20 seconds", sounds).estimated_credits == 20
+    assert plan("the sound effect of a door, 10 minutes", sounds).estimated_credits is None
 
 
 def test_a_sound_for_a_clip_has_the_length_of_the_clip() -> None:

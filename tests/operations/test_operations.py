@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ("auto-caption", ("video",), 1),
         ("mvsep-40", ("audio", "video"), 1),
         ("remove-background", ("image",), 1),
+        ("ad-copy", ("image", "video"), 2),
         ("elevenlabs-dubbing", ("video",), 1),
         ("sonilo-video-to-sfx", ("video",), 1),
         ("z-image", (), 0),
