@@ -22,6 +22,9 @@ STREAM_TIMEOUT = httpx.Timeout(60.0, connect=10.0, read=75.0)
 # Common servers drop an idle connection after 5 s. Ours are dropped first, because a request that runs into the
 # server's closing one fails after it was sent, which for a paid request means not knowing whether it was accepted.
 LIMITS = httpx.Limits(max_connections=128, max_keepalive_connections=64, keepalive_expiry=4.0)
+LONGEST_ANSWER = 64 * 1024 * 1024
+"""Bytes of an answer that is read into memory; the catalogue, the longest known, has less than one million."""
+_OF_THE_TRANSFER = ("content-encoding", "content-length", "transfer-encoding")
 # Raised before any byte of the request has left: no connection, no tunnel, no free place in the pool.
 NOTHING_SENT = (
     httpx.ConnectError,
@@ -71,9 +74,10 @@ class Pools:
                 f"This would need an address that is none: {error}.", next_step="Shorten or correct the arguments."
             ) from None
         try:
-            return await client.send(request, stream=stream)
+            response = await client.send(request, stream=True)
         except NOTHING_SENT as error:
             raise unreachable(request.url, error) from error
+        return response if stream else await _whole(response)
 
     async def aclose(self) -> None:
         clients, self._clients = list(self._clients.values()), {}
@@ -93,6 +97,21 @@ class Pools:
             limits=LIMITS,
             follow_redirects=False,
         )
+
+
+async def _whole(response: httpx.Response) -> httpx.Response:
+    """The answer with its body read, unpacked, up to `LONGEST_ANSWER`."""
+    body = bytearray()
+    try:
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > LONGEST_ANSWER:
+                raise httpx.DecodingError(f"the answer has more than {LONGEST_ANSWER:,} bytes")
+    finally:
+        with anyio.CancelScope(shield=True):
+            await response.aclose()
+    headers = [(name, value) for name, value in response.headers.multi_items() if name not in _OF_THE_TRANSFER]
+    return httpx.Response(response.status_code, headers=headers, content=bytes(body), request=response.request)
 
 
 def is_proxied(url: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from kubeez_mcp_local.rest.client import RestClient
-from kubeez_mcp_local.rest.failures import UnreachableError
+from kubeez_mcp_local.rest import pools
+from kubeez_mcp_local.rest.client import Patience, RestClient
+from kubeez_mcp_local.rest.failures import UnavailableError, UnreachableError
 from kubeez_mcp_local.rest.pools import Pools
 
 if TYPE_CHECKING:
@@ -28,23 +30,23 @@ async def balance(request: bytes, writer: asyncio.StreamWriter) -> None:
 
 
 async def test_nothing_is_opened_before_the_first_call() -> None:
-    pools = Pools()
-    assert pools._clients == {}
-    client = await pools.client_for("http://127.0.0.1:1")
-    assert await pools.client_for("http://127.0.0.1:2") is client
-    await pools.aclose()
+    connections = Pools()
+    assert connections._clients == {}
+    client = await connections.client_for("http://127.0.0.1:1")
+    assert await connections.client_for("http://127.0.0.1:2") is client
+    await connections.aclose()
     assert client.is_closed
 
 
 async def test_https_uses_the_system_certificates() -> None:
     import truststore
 
-    pools = Pools()
-    client = await pools.client_for("https://api.kubeez.com")
+    connections = Pools()
+    client = await connections.client_for("https://api.kubeez.com")
     transport = client._transport
     assert isinstance(transport, httpx.AsyncHTTPTransport)
     assert type(transport._pool._ssl_context) is truststore.SSLContext
-    await pools.aclose()
+    await connections.aclose()
 
 
 async def test_loopback_is_reached_directly_whatever_the_proxy_settings(
@@ -101,3 +103,17 @@ async def test_a_client_can_be_used_again_after_closing(serve: Serve) -> None:
     await client.aclose()
     assert (await client.balance()).credits == 5
     await client.aclose()
+
+
+async def test_an_answer_that_unfolds_without_end_is_given_up(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = gzip.compress(b'{"credits": 5}' + b" " * 3_000_000)
+
+    async def unfolding(_request: bytes, writer: asyncio.StreamWriter) -> None:
+        head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(packed)
+        writer.write(head + packed)
+
+    async with RestClient(await serve(unfolding), "k", patience=Patience(attempts=1)) as client:
+        assert (await client.balance()).credits == 5
+        monkeypatch.setattr(pools, "LONGEST_ANSWER", 1_000_000)
+        with pytest.raises(UnavailableError):
+            await client.balance()
