@@ -98,6 +98,7 @@ def resume(options: Options, timeout: float, as_json: bool) -> None:
     "--mine", multiple=True, metavar="ROW", help="Answer the question: this row is one of the jobs. Repeatable."
 )
 @click.option("--none", is_flag=True, help="Answer the question: none of the rows is one of the jobs.")
+@click.option("--question", "code", metavar="CODE", help="With --mine or --none: only if this is still the question.")
 @click.option("--account", is_flag=True, help="Compare the account's whole history with this ledger.")
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="With --account: first UTC day, as 2026-11-23.")
 @_json
@@ -108,6 +109,7 @@ def reconcile(
     paid: bool | None,
     mine: tuple[str, ...],
     none: bool,
+    code: str | None,
     account: bool,
     since: datetime | None,
     as_json: bool,
@@ -135,6 +137,11 @@ def reconcile(
             return found, await bridge.reconciler.question()
         settled = await bridge.reconciler.reconcile()
         question = await bridge.reconciler.question()
+        if question is not None and code not in (None, question.code):
+            _print_question(question)
+            raise click.UsageError(
+                f"The question has changed; it is {question.code} now, see above. Nothing was decided."
+            )
         answer = _answer(question, mine, none=none, ask=not as_json and sys.stdin.isatty())
         if question is not None and answer is not None:
             settled += await bridge.reconciler.answer(question, answer)
@@ -146,7 +153,8 @@ def reconcile(
         return
     if question is not None:
         _print_question(question)
-        results().print("Answer for all at once: kubeez-mcp-local jobs reconcile --none (or --mine ROW).")
+        command = f"kubeez-mcp-local jobs reconcile --question {question.code} --none (or --mine ROW)"
+        results().print(f"Answer for all at once: {command}.", soft_wrap=True)
     if any(one.state is State.UNKNOWN for one in found):
         results().print(
             "What stays unknown can be looked up on kubeez.com and settled: "

@@ -13,6 +13,7 @@ nothing was cut off if that later list is shorter than one that this account has
 
 from __future__ import annotations
 
+import hashlib
 import html
 import re
 import unicodedata
@@ -151,6 +152,12 @@ class OpenQuestion:
     def lines(self) -> list[str]:
         """Each row in a line, in the order of `rows`."""
         return told(self.rows)
+
+    @property
+    def code(self) -> str:
+        """Tells this question from one about other jobs or rows: an answer is to what was shown."""
+        about = [*(job.id for job in (*self.jobs, *self.watched)), "", *(row.id for row in self.rows)]
+        return hashlib.sha256("\n".join(about).encode()).hexdigest()[:8]
 
 
 def judge(evidence: Evidence) -> list[Verdict]:

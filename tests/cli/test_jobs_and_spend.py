@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -150,7 +151,12 @@ def test_the_one_question_is_answered_on_the_command_line(
     refused = CliRunner().invoke(cli, ["jobs", "reconcile", "--mine", "nothing"], env=variables)
     assert refused.exit_code == 2
     assert "'nothing' is none of the rows in question" in refused.stderr
-    (settled,) = json.loads(output_of(variables, "jobs", "reconcile", "--none", "--json"))
+    stale = CliRunner().invoke(cli, ["jobs", "reconcile", "--question", "of-before", "--none"], env=variables)
+    assert stale.exit_code == 2
+    assert "The question has changed" in stale.stderr
+    code = re.search(r"--question (\S+) --none", shown)
+    assert code
+    (settled,) = json.loads(output_of(variables, "jobs", "reconcile", "--question", code[1], "--none", "--json"))
     assert (settled["job"], settled["state"]) == (unknown, "not_accepted")
     assert CliRunner().invoke(cli, ["jobs", "reconcile", "--none"], env=variables).exit_code == 2
 
