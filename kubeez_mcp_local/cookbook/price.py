@@ -75,14 +75,6 @@ class PriceList:
         """Whether the known price is within the budget."""
         return self.credits is not None and self.credits <= self.budget.credits
 
-    def summary(self) -> str:
-        """The total in one line for people."""
-        total = "unknown" if self.credits is None else f"{number(self.credits)} credits"
-        spread = ""
-        if self.low is not None and self.high is not None and self.low < self.high:
-            spread = f" ({number(self.low)} to {number(self.high)}, depending on the choices)"
-        return f"{self.recipe}: {total}{spread}; budget {number(self.budget.credits)}."
-
 
 class Quotes:
     """Prices through the `estimate` tool, each asked for once."""

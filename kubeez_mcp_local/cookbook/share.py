@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 
 TIMEOUT_SECONDS = 120
+_GIT_FAILED = "git_failed"
 MAX_FILES = 2_000
 _SCHEMES = ("https://", "ssh://", "file://")
 _SCP = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:[^\s]+\Z")
@@ -138,7 +139,9 @@ def _recipes_in(listing: bytes) -> dict[str, str]:
         if int(size) <= MAX_FILE_BYTES:
             wanted[match[1]] = object_id
     if len(wanted) > MAX_FILES:
-        raise ShareError(f"The repository holds {len(wanted):,} recipes; at most {MAX_FILES:,} are taken.")
+        raise ShareError(
+            f"The repository holds {len(wanted):,} recipes; at most {MAX_FILES:,} are taken.", code=_GIT_FAILED
+        )
     return wanted
 
 
@@ -173,13 +176,15 @@ async def _git(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
                 start_new_session=True,
             )
     except FileNotFoundError:
-        raise ShareError("git is not installed.", next_step="Install git, or add a folder instead.") from None
+        raise ShareError(
+            "git is not installed.", next_step="Install git, or add a folder instead.", code=_GIT_FAILED
+        ) from None
     except TimeoutError:
-        raise ShareError(f"git took longer than {TIMEOUT_SECONDS} s.", retry_safe=True) from None
+        raise ShareError(f"git took longer than {TIMEOUT_SECONDS} s.", retry_safe=True, code=_GIT_FAILED) from None
     if done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         reason = next((line for line in said if line.startswith(("fatal: ", "error: "))), "no reason given")
-        raise ShareError(f"git {arguments[0]} failed: {reason[:300]}", retry_safe=True)
+        raise ShareError(f"git {arguments[0]} failed: {reason[:300]}", retry_safe=True, code=_GIT_FAILED)
     return bytes(done.stdout)
 
 

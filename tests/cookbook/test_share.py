@@ -196,8 +196,9 @@ async def test_a_failed_update_keeps_what_was_there(team: Team) -> None:
 
 
 async def test_a_repository_that_is_not_there_is_explained(team: Team, tmp_path: Path) -> None:
-    with pytest.raises(ShareError, match=r"git fetch failed: fatal: .*nowhere"):
+    with pytest.raises(ShareError, match=r"git fetch failed: fatal: .*nowhere") as failed:
         await team.sharing.add((tmp_path / "nowhere").as_uri())
+    assert failed.value.code == "git_failed"
     with pytest.raises(ShareError, match="git fetch failed"):
         await team.sharing.add(f"{team.url}@no-such-branch")
     with pytest.raises(InvalidArgumentError, match="neither a folder nor a git URL"):
