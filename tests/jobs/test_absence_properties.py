@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kubeez_mcp_local.jobs.budget import Ceilings
@@ -352,6 +352,39 @@ def check(story: Story) -> None:
         anyio.run(live_through, story, Path(folder))
 
 
+PLAIN = Story(
+    seed=1,
+    prompt=PROMPTS[0],
+    arrives=True,
+    late=400.0,
+    held=0.0,
+    killed=False,
+    own_jobs=3,
+    strangers_an_hour=12,
+    twins=False,
+    dropped=frozenset(),
+    renamed=False,
+    cut=None,
+    rewritten=False,
+    times="true",
+    shuffled=False,
+    in_order_of_creation=False,
+    wall_clock_off_by=0.0,
+    wall_clock_set_by=0.0,
+    stopped=0.0,
+    gaps=(300.0,) * 5,
+    restarts=frozenset(),
+    busy=frozenset(),
+    reboots=False,
+    person=False,
+)
+"""Each story that is made of it pays twice as soon as one part of the rule is left out."""
+
+
+@example(replace(PLAIN, strangers_an_hour=100, gaps=(40_000.0, 60.0, 60.0)))  # it went by between two reads
+@example(replace(PLAIN, late=0.0, rewritten=True))  # seen at once, and not recognised
+@example(replace(PLAIN, wall_clock_set_by=1200.0, gaps=(60.0, 60.0, 400.0)))
+@example(replace(PLAIN, killed=True, stopped=1200.0, gaps=(60.0, 60.0, 400.0)))
 @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(story=STORIES)
 def test_no_story_pays_twice_unless_a_person_said_so(story: Story) -> None:
