@@ -90,6 +90,8 @@ def _redeemed(tx: Transaction, approval: Approval, *, of_run: bool = False) -> A
         return _refused(f"has expired; a code is valid for {VALID_SECONDS / 60:.0f} minutes")
     if row["quote"] != _micro(approval.quote):
         return _refused("was given for another price")
+    if row["used_at"] is not None:
+        return None
     changed = tx.execute(
         "UPDATE approvals SET used_at = ? WHERE code_hash = ? AND used_at IS NULL", (tx.now, row["code_hash"])
     ).rowcount

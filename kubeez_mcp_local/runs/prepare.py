@@ -185,9 +185,10 @@ async def prepare(
     if anew:
         name = await anyio.to_thread.run_sync(_unused, folder, name)
     run = RunId.of(name, recipe.text, decided, mode)
-    record = await anyio.to_thread.run_sync(Record.read, folder, run)
-    taken = await anyio.to_thread.run_sync(is_taken, folder, name)
+    # In this order: who had begun it at the first look still has it at the second, or has written its end by the third.
     spend = await books.run_spend(run.in_ledger)
+    taken = await anyio.to_thread.run_sync(is_taken, folder, name)
+    record = await anyio.to_thread.run_sync(Record.read, folder, run)
     before = spend.charged + spend.reserved
     budget = budget_of(recipe, arguments, min(left_today + before, ceiling))
     over = record.outcome == "completed"
