@@ -11,15 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kubeez_mcp_local.jobs.errors import (
-    CorruptLedgerError,
-    ForeignLedgerError,
-    LedgerError,
-    LockedLedgerError,
-    NewerLedgerError,
-    ReplacedLedgerError,
-    UnwritableLedgerError,
-)
+from kubeez_mcp_local.jobs.errors import LedgerError
 from kubeez_mcp_local.jobs.ownership import identity
 
 if TYPE_CHECKING:
@@ -239,8 +231,11 @@ class Database:
             _create_private(path)
             opened = identity(path)
         except OSError as error:
-            raise UnwritableLedgerError(
-                path, f"cannot be made: {error.strerror or error}", next_step="Set KUBEEZ_STATE_DIR to another folder."
+            raise LedgerError(
+                path,
+                f"cannot be made: {error.strerror or error}",
+                next_step="Set KUBEEZ_STATE_DIR to another folder.",
+                code="ledger_unwritable",
             ) from None
         with self._explained():
             self._connection = sqlite3.connect(
@@ -260,7 +255,7 @@ class Database:
         With `durable=False` the disk is not waited for: fast, and safe against a killed process but not a power cut.
 
         Raises:
-            ReplacedLedgerError: What is at the ledger's path now is not what this connection writes to.
+            LedgerError: What is at the ledger's path now is not what this connection writes to.
         """
         with self._lock, self._explained():
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
@@ -281,7 +276,7 @@ class Database:
         """One consistent view for reading; does not wait for writers.
 
         Raises:
-            ReplacedLedgerError: As `write`.
+            LedgerError: As `write`.
         """
         with self._lock, self._explained():
             self._connection.execute("BEGIN")
@@ -298,9 +293,9 @@ class Database:
             try:
                 now = identity(path)
             except OSError as error:
-                raise ReplacedLedgerError(self.path, f"{path.name}: {error.strerror or 'not there'}") from None
+                raise _replaced(self.path, f"{path.name}: {error.strerror or 'not there'}") from None
             if now != opened:
-                raise ReplacedLedgerError(self.path, f"{path.name} is another file now")
+                raise _replaced(self.path, f"{path.name} is another file now")
 
     def close(self) -> None:
         """Close the connection; the file needs nothing further."""
@@ -321,7 +316,7 @@ class Database:
         beside = [self.path.with_name(self.path.name + ending) for ending in ("-wal", "-shm")]
         self._files = {path: identity(path) for path in (self.path, *beside) if path.exists()}
         if self._files.get(self.path) != opened:
-            raise ReplacedLedgerError(self.path, "while it was being opened")
+            raise _replaced(self.path, "while it was being opened")
 
     def _write_ahead(self) -> None:
         """Switch to a write-ahead log. SQLite does not wait for other processes here, so it is tried for a while."""
@@ -337,21 +332,9 @@ class Database:
         self._connection.execute("PRAGMA journal_mode = WAL")
 
     def _recognise(self) -> None:
-        connection = self._connection
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        tables = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-        if application != APPLICATION_ID and (application or tables):
-            raise ForeignLedgerError(
-                self.path,
-                "is a database of another program",
-                next_step="Set KUBEEZ_STATE_DIR to a folder of its own, or move that file away.",
-            )
-        if self._version() > VERSION:
-            raise NewerLedgerError(
-                self.path,
-                f"has schema version {self._version()}; this program knows versions up to {VERSION}",
-                next_step="Update kubeez-mcp-local, or set KUBEEZ_STATE_DIR to another folder.",
-            )
+        application = self._connection.execute("PRAGMA application_id").fetchone()[0]
+        tables = self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+        _check_format(self.path, application if application or tables else APPLICATION_ID, self._version())
 
     def _migrate(self) -> None:
         """Take the missing steps in one transaction; another process may have taken them meanwhile."""
@@ -404,20 +387,53 @@ def _statements(script: str) -> Iterator[str]:
 def _explain(path: Path, error: sqlite3.DatabaseError) -> LedgerError | None:
     primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return CorruptLedgerError(path, "is damaged or is no database", next_step=_MOVE_AWAY)
+        return LedgerError(path, "is damaged or is no database", next_step=_MOVE_AWAY, code="ledger_corrupt")
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return LockedLedgerError(
-            path, "is locked by another program", next_step="Close the program that holds it and try again."
+        return LedgerError(
+            path,
+            "is locked by another program",
+            next_step="Close the program that holds it and try again.",
+            code="ledger_locked",
         )
     if primary == sqlite3.SQLITE_FULL:
-        return UnwritableLedgerError(path, "cannot grow: the disk is full", next_step="Free some space and try again.")
+        return LedgerError(
+            path, "cannot grow: the disk is full", next_step="Free some space and try again.", code="ledger_unwritable"
+        )
     if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR):
-        return UnwritableLedgerError(
+        return LedgerError(
             path,
             f"cannot be written ({error})",
             next_step="Make the folder writable, or set KUBEEZ_STATE_DIR to another one.",
+            code="ledger_unwritable",
         )
     return None
+
+
+def _check_format(path: Path, application: int, version: int) -> None:
+    if application != APPLICATION_ID:
+        raise LedgerError(
+            path,
+            "is a database of another program",
+            next_step="Set KUBEEZ_STATE_DIR to a folder of its own, or move that file away.",
+            code="ledger_foreign",
+        )
+    if version > VERSION:
+        raise LedgerError(
+            path,
+            f"has schema version {version}; this program knows versions up to {VERSION}",
+            next_step="Update kubeez-mcp-local, or set KUBEEZ_STATE_DIR to another folder.",
+            code="ledger_newer",
+        )
+
+
+def _replaced(path: Path, changed: str) -> LedgerError:
+    return LedgerError(
+        path,
+        f"was removed, moved or replaced while this server was running ({changed})",
+        next_step="Put the state folder back as it was, or restart this server to begin with what is there now; "
+        "it then knows nothing of jobs that only the old folder has.",
+        code="ledger_replaced",
+    )
 
 
 @dataclass(frozen=True)
@@ -441,9 +457,7 @@ def inspect_ledger(path: Path) -> LedgerFacts | None:
     """The facts of the ledger at `path`, or `None` if there is none yet. Blocking.
 
     Raises:
-        CorruptLedgerError: It is damaged, or no database.
-        ForeignLedgerError: It belongs to another program.
-        NewerLedgerError: A newer version of this program wrote it.
+        LedgerError: It is damaged, belongs to another program, or was written by a newer version of this one.
     """
     if not path.exists() or path.stat().st_size == 0:
         return None
@@ -454,25 +468,18 @@ def inspect_ledger(path: Path) -> LedgerFacts | None:
         with closing(sqlite3.connect(address, uri=True, timeout=1.0)) as connection:
             return _facts(path, connection)
     except sqlite3.Error as error:
-        raise CorruptLedgerError(
+        raise LedgerError(
             path,
             f"cannot be read ({error})",
             next_step="Close other programs that use it; if that does not help, move it away (keep it).",
+            code="ledger_corrupt",
         ) from None
 
 
 def _facts(path: Path, connection: sqlite3.Connection) -> LedgerFacts:
-    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-        raise ForeignLedgerError(
-            path, "is a database of another program", next_step="Set KUBEEZ_STATE_DIR to a folder of its own."
-        )
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version > VERSION:
-        raise NewerLedgerError(
-            path,
-            f"has schema version {version}; this program knows versions up to {VERSION}",
-            next_step="Update kubeez-mcp-local, or set KUBEEZ_STATE_DIR to another folder.",
-        )
+    _check_format(path, application, version)
     states = dict(connection.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state").fetchall())
     unfinished = states.get("sending", 0) + states.get("accepted", 0)
     return LedgerFacts(version, sum(states.values()), states.get("unknown", 0), unfinished)

@@ -17,55 +17,9 @@ if TYPE_CHECKING:
 class LedgerError(KubeezError):
     """The ledger cannot be used, so nothing can be sent: what is not written down is not paid."""
 
-    code = "ledger_unavailable"
-
-    def __init__(self, path: Path, message: str, *, next_step: str) -> None:
-        super().__init__(f"The ledger {path} {message}. Nothing was sent.", next_step=next_step)
+    def __init__(self, path: Path, message: str, *, next_step: str, code: str) -> None:
+        super().__init__(f"The ledger {path} {message}. Nothing was sent.", next_step=next_step, code=code)
         self.path = path
-
-
-class CorruptLedgerError(LedgerError):
-    """The file is damaged or is no SQLite database."""
-
-    code = "ledger_corrupt"
-
-
-class ForeignLedgerError(LedgerError):
-    """The file is a database of some other program."""
-
-    code = "ledger_foreign"
-
-
-class NewerLedgerError(LedgerError):
-    """The file was written by a newer version of this program."""
-
-    code = "ledger_newer"
-
-
-class LockedLedgerError(LedgerError):
-    """Another program holds the file for too long."""
-
-    code = "ledger_locked"
-
-
-class UnwritableLedgerError(LedgerError):
-    """The folder or file is read-only, or the disk is full."""
-
-    code = "ledger_unwritable"
-
-
-class ReplacedLedgerError(LedgerError):
-    """The file is not the one any more that this process opened: it was removed, moved or replaced meanwhile."""
-
-    code = "ledger_replaced"
-
-    def __init__(self, path: Path, changed: str) -> None:
-        super().__init__(
-            path,
-            f"was removed, moved or replaced while this server was running ({changed})",
-            next_step="Put the state folder back as it was, or restart this server to begin with what is there now; "
-            "it then knows nothing of jobs that only the old folder has.",
-        )
 
 
 class UnknownJobError(KubeezError):

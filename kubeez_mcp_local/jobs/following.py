@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -65,10 +65,11 @@ class GaveUpError(Exception):
     """The API says that there is no such job, and has done so for far longer than it takes to show a new one."""
 
 
+@dataclass(eq=False)
 class Watch:
     """One generation being watched.
 
-    Args:
+    Attributes:
         api: Where to look.
         job: Whose generation it is.
         generation_id: The API's id.
@@ -76,29 +77,18 @@ class Watch:
         say: Called with a few words whenever there is something new to tell.
     """
 
-    def __init__(
-        self,
-        api: JobsApi,
-        job: Job,
-        generation_id: str,
-        *,
-        rhythm: Rhythm,
-        speed: float,
-        sleep: Callable[[float], Awaitable[None]],
-        before_read: Callable[[], Awaitable[None]],
-        say: Callable[[str], None],
-    ) -> None:
-        self._api = api
-        self._job = job
-        self._id = generation_id
-        self._rhythm = rhythm
-        self._speed = speed
-        self._sleep = sleep
-        self._before_read = before_read
-        self._say = say
-        self._streaming = True
-        self._result: Generation | None = None
-        self._found = anyio.Event()
+    api: JobsApi
+    job: Job
+    generation_id: str
+    _: KW_ONLY
+    rhythm: Rhythm
+    speed: float
+    sleep: Callable[[float], Awaitable[None]]
+    before_read: Callable[[], Awaitable[None]]
+    say: Callable[[str], None]
+    _streaming: bool = field(init=False, default=True)
+    _result: Generation | None = field(init=False, default=None)
+    _found: anyio.Event = field(init=False, default_factory=anyio.Event)
 
     async def result(self) -> Generation:
         """The settled generation, however long it takes and however often reading fails.
@@ -129,20 +119,20 @@ class Watch:
         self._found.set()
 
     async def _wait(self, seconds: float) -> None:
-        await self._sleep(seconds / self._speed)
+        await self.sleep(seconds / self.speed)
 
     async def _stream(self) -> None:
-        for _ in range(self._rhythm.stream_tries):
+        for _ in range(self.rhythm.stream_tries):
             try:
-                await self._before_read()
-                async with aclosing(self._api.events(self._job.kind, self._id)) as events:
+                await self.before_read()
+                async with aclosing(self.api.events(self.job.kind, self.generation_id)) as events:
                     async for generation in events:
-                        self._say(generation.status)
+                        self.say(generation.status)
                         if generation.settled:
                             self._settle(generation)
                             return
             except NotFoundError:
-                await self._wait(self._rhythm.every / 2)
+                await self._wait(self.rhythm.every / 2)
                 continue
             except KubeezError as error:
                 log.info("no event stream for a job: %s", error.code)
@@ -150,25 +140,25 @@ class Watch:
         self._streaming = False
 
     async def _poll(self) -> None:
-        rhythm = self._rhythm
-        waited, heard_of = rhythm.first(self._job), 0.0
+        rhythm = self.rhythm
+        waited, heard_of = rhythm.first(self.job), 0.0
         await self._wait(waited)
         failures, since_completed = 0, 0.0
         while True:
             try:
-                await self._before_read()
-                generation = await self._api.status(self._job.kind, self._id)
+                await self.before_read()
+                generation = await self.api.status(self.job.kind, self.generation_id)
             except KubeezError as error:
                 missing = isinstance(error, NotFoundError)
                 if missing and waited - heard_of > rhythm.forgotten:
                     raise GaveUpError from error
                 if not missing:
                     failures += 1
-                    self._say(f"cannot be read at the moment ({error.code})")
+                    self.say(f"cannot be read at the moment ({error.code})")
                 pause = min(rhythm.every * 2 ** min(failures, 6), rhythm.worst)
             else:
                 failures, heard_of = 0, waited
-                self._say(generation.status)
+                self.say(generation.status)
                 if generation.settled or (generation.status == "completed" and since_completed >= rhythm.missing_urls):
                     self._settle(generation)
                     return
@@ -199,10 +189,11 @@ async def _no_wait() -> None:
     return None
 
 
+@dataclass(eq=False)
 class Follower:
     """Follows accepted jobs, settles them in the ledger and saves their outputs.
 
-    Args:
+    Attributes:
         api: Where jobs are read.
         ledger: Where they are settled.
         outputs: Where files go.
@@ -214,36 +205,24 @@ class Follower:
         sleep: Waits that many seconds.
     """
 
-    def __init__(
-        self,
-        api: JobsApi,
-        ledger: Ledger,
-        outputs: OutputStore,
-        background: Background,
-        *,
-        speed: float = 1.0,
-        before_read: Callable[[], Awaitable[None]] = _no_wait,
-        rhythm: Rhythm | None = None,
-        clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
-    ) -> None:
-        self._api = api
-        self._ledger = ledger
-        self._outputs = outputs
-        self._background = background
-        self._speed = speed
-        self._before_read = before_read
-        self._rhythm = rhythm or Rhythm()
-        self._clock = clock
-        self._sleep = sleep
-        self._followed: dict[str, _Following] = {}
-        self._saving: dict[str, anyio.Event] = {}
+    api: JobsApi
+    ledger: Ledger
+    outputs: OutputStore
+    background: Background
+    _: KW_ONLY
+    speed: float = 1.0
+    before_read: Callable[[], Awaitable[None]] = _no_wait
+    rhythm: Rhythm = field(default_factory=Rhythm)
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    _followed: dict[str, _Following] = field(init=False, default_factory=dict)
+    _saving: dict[str, anyio.Event] = field(init=False, default_factory=dict)
 
     def follow(self, job: Job) -> None:
         """Follow an accepted job from now on, if nobody does yet."""
-        if job.state is State.ACCEPTED and job.id not in self._followed and self._background.running:
+        if job.state is State.ACCEPTED and job.id not in self._followed and self.background.running:
             self._followed[job.id] = _Following()
-            self._background.start(self._follow, job)
+            self.background.start(self._follow, job)
 
     async def wait(self, job: Job, *, timeout: float, on_progress: OnProgress | None = None) -> Job:
         """Wait for a job until it is settled and saved, or for `timeout` seconds; returns it as it stands then.
@@ -254,24 +233,24 @@ class Follower:
             while job.id in self._followed or job.state in (State.SENDING, State.ACCEPTED):
                 self.follow(job)
                 await self._wait_for_news(job, on_progress)
-                before, job = job.state, await self._ledger.get(job.id)
+                before, job = job.state, await self.ledger.get(job.id)
                 if before is job.state is State.ACCEPTED and job.id not in self._followed:
                     break  # given up; following it again at once would change nothing
             await self._files_of(await self.look_again(job))
-        return await self._ledger.get(job.id)
+        return await self.ledger.get(job.id)
 
     async def resume_all(self) -> list[Job]:
         """Pick up what ended processes left unfinished: follow accepted jobs, save unsaved outputs.
 
         Jobs of processes that are alive are theirs. Returns what was picked up.
         """
-        await self._ledger.recover()
+        await self.ledger.recover()
         taken = []
-        for job in await self._ledger.in_state(State.ACCEPTED):
-            if job.id not in self._followed and await self._ledger.take_over(job):
+        for job in await self.ledger.in_state(State.ACCEPTED):
+            if job.id not in self._followed and await self.ledger.take_over(job):
                 self.follow(job)
                 taken.append(job)
-        return taken + [job for job in await self._ledger.unsaved(_RESAVE_WITHIN) if await self._take_on_saving(job)]
+        return taken + [job for job in await self.ledger.unsaved(_RESAVE_WITHIN) if await self._take_on_saving(job)]
 
     async def look_again(self, job: Job) -> Job:
         """A job that ended without a result, as the API tells it now; as it was where the API cannot be read.
@@ -286,8 +265,8 @@ class Follower:
         with anyio.move_on_after(_LOOK_AGAIN_SECONDS):
             for generation_id in job.generation_ids:
                 try:
-                    await self._before_read()
-                    found[generation_id] = await self._api.status(job.kind, generation_id)
+                    await self.before_read()
+                    found[generation_id] = await self.api.status(job.kind, generation_id)
                 except KubeezError as error:
                     log.info("generation %s cannot be looked at again: %s", generation_id, error.code)
         if not any(found[each].settled and not found[each].failed for each in unfinished & found.keys()):
@@ -298,7 +277,7 @@ class Follower:
         """Look again at jobs of this ledger that `rows`, read from the account's history, show to have a result."""
         try:
             done = [row.id for row in rows if row.status == "completed" and not row.failed]
-            known = await self._ledger.known_generations(done) if done else {}
+            known = await self.ledger.known_generations(done) if done else {}
             for job in {job.id: job for found, job in known.items() if found in self._without_result(job)}.values():
                 await self.look_again(job)
         except KubeezError as error:
@@ -308,32 +287,32 @@ class Follower:
         """Which generations of an ended job have brought nothing, as far as the ledger knows."""
         if job.state not in (State.COMPLETED, State.FAILED, State.REFUNDED, State.LOST):
             return set()
-        return set(job.generation_ids) - {row.id for row in self._outputs.generations_of(job) if not row.failed}
+        return set(job.generation_ids) - {row.id for row in self.outputs.generations_of(job) if not row.failed}
 
     async def _finish_late(self, job: Job, found: Mapping[str, Generation]) -> Job:
-        before = {generation.id: generation for generation in self._outputs.generations_of(job)}
+        before = {generation.id: generation for generation in self.outputs.generations_of(job)}
         generations = [found.get(each) or before.get(each) or _forgotten(each) for each in job.generation_ids]
         with anyio.CancelScope(shield=True):  # what is settled here is also saved here
-            finished, ours = await self._ledger.finished_late(
+            finished, ours = await self.ledger.finished_late(
                 job, charge_of(job, generations), _answers(generations), _errors(generations)
             )
             if ours:
                 log.warning("job %s was called %s, and the API has finished it after all", job.id, job.state)
                 self._saving[job.id] = anyio.Event()
-                self._background.start(self._save_in_background, job.id)
+                self.background.start(self._save_in_background, job.id)
         return finished
 
     async def save_again(self, job: Job) -> None:
         """Save those outputs of a completed job that are not on the disk; what fails is noted in the ledger."""
-        await self._save(job, [await self._with_files(job, each) for each in self._outputs.generations_of(job)])
+        await self._save(job, [await self._with_files(job, each) for each in self.outputs.generations_of(job)])
 
     async def _with_files(self, job: Job, generation: Generation) -> Generation:
         """A generation that named no file that can be fetched, as the API tells it now."""
         if generation.failed or any(source.url not in generation.refused_urls for source in sources_of(generation)):
             return generation
         try:
-            await self._before_read()
-            return await self._api.status(job.kind, generation.id)
+            await self.before_read()
+            return await self.api.status(job.kind, generation.id)
         except KubeezError as error:
             log.info("generation %s cannot be looked at again: %s", generation.id, error.code)
             return generation
@@ -345,9 +324,9 @@ class Follower:
         while True:
             if on_progress is not None:
                 words = following.words if following else job.state.value
-                await on_progress(max(self._clock() - started, 0.0), job.expected_seconds, words)
+                await on_progress(max(self.clock() - started, 0.0), job.expected_seconds, words)
             if following is None:
-                await self._sleep(_LOOK_AT_LEDGER_EVERY)
+                await self.sleep(_LOOK_AT_LEDGER_EVERY)
                 return
             with anyio.move_on_after(_PROGRESS_EVERY):
                 await following.done.wait()
@@ -367,7 +346,7 @@ class Follower:
             else:
                 await self._saved_by_other(settled)
         except GaveUpError:
-            await self._ledger.forgotten(job.id, "The API does not know this job any more.")
+            await self.ledger.forgotten(job.id, "The API does not know this job any more.")
         finally:
             del self._followed[job.id]
             following.done.set()
@@ -382,13 +361,13 @@ class Follower:
         async def watch(generation_id: str) -> None:
             try:
                 found[generation_id] = await Watch(
-                    self._api,
+                    self.api,
                     job,
                     generation_id,
-                    rhythm=self._rhythm,
-                    speed=self._speed,
-                    sleep=self._sleep,
-                    before_read=self._before_read,
+                    rhythm=self.rhythm,
+                    speed=self.speed,
+                    sleep=self.sleep,
+                    before_read=self.before_read,
                     say=say,
                 ).result()
             except GaveUpError:
@@ -406,17 +385,17 @@ class Follower:
         charged, state = charge_of(job, generations), end_state(generations)
         while True:
             try:
-                return await self._ledger.settled(job.id, state, charged, results, errors)
+                return await self.ledger.settled(job.id, state, charged, results, errors)
             except KubeezError as error:
                 log.warning("job %s cannot be settled in the ledger yet: %s", job.id, error)
-                await self._sleep(self._rhythm.every)
+                await self.sleep(self.rhythm.every)
 
     async def _save(self, job: Job, generations: Sequence[Generation]) -> None:
         if job.state is not State.COMPLETED:
             return
-        saved = await self._outputs.save(job, generations)
+        saved = await self.outputs.save(job, generations)
         try:
-            await self._ledger.saved(job.id, saved.files, saved.error)
+            await self.ledger.saved(job.id, saved.files, saved.error)
         except KubeezError as error:
             log.warning("the saved files of job %s cannot be noted in the ledger: %s", job.id, error)
 
@@ -430,15 +409,15 @@ class Follower:
 
     async def _take_on_saving(self, job: Job) -> bool:
         """Save a completed job in the background, where nobody does; whether that is so."""
-        if job.id in self._saving or not await self._ledger.take_over_saving(job) or job.id in self._saving:
+        if job.id in self._saving or not await self.ledger.take_over_saving(job) or job.id in self._saving:
             return False
         self._saving[job.id] = anyio.Event()
-        self._background.start(self._save_in_background, job.id)
+        self.background.start(self._save_in_background, job.id)
         return True
 
     async def _save_in_background(self, job_id: str) -> None:
         try:
-            await self.save_again(await self._ledger.get(job_id))
+            await self.save_again(await self.ledger.get(job_id))
         finally:
             self._saving.pop(job_id).set()
 
@@ -446,9 +425,9 @@ class Follower:
         """Somebody else saves it; give them the time for that."""
         waited = 0.0
         while job.state is State.COMPLETED and not job.files and not job.save_error and waited < _OTHER_SAVER_PATIENCE:
-            await self._sleep(_LOOK_AT_LEDGER_EVERY)
+            await self.sleep(_LOOK_AT_LEDGER_EVERY)
             waited += _LOOK_AT_LEDGER_EVERY
-            job = await self._ledger.get(job.id)
+            job = await self.ledger.get(job.id)
 
 
 def end_state(generations: Sequence[Generation]) -> State:

@@ -17,7 +17,7 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 
 from kubeez_mcp_local.jobs import budget, guard, rows
-from kubeez_mcp_local.jobs.errors import LedgerError, UnwritableLedgerError
+from kubeez_mcp_local.jobs.errors import LedgerError
 from kubeez_mcp_local.jobs.job import to_micro
 from kubeez_mcp_local.jobs.rows import Moment, Transaction
 
@@ -110,10 +110,11 @@ class LedgerFile:
             self._owner = Owner(state_dir / "owners", process, start_of=start_of or start_of_process)
         except OSError as error:
             self._database.close()
-            raise UnwritableLedgerError(
+            raise LedgerError(
                 self.path,
                 f"cannot be used because its folder is not writable: {error.strerror or error}",
                 next_step="Make the folder writable, or set KUBEEZ_STATE_DIR to another one.",
+                code="ledger_unwritable",
             ) from None
 
     def close(self) -> None:

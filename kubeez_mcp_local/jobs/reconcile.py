@@ -7,7 +7,7 @@ What cannot be proven is put to a person, in one question about all such jobs; u
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
@@ -58,10 +58,11 @@ async def _unknown_balance() -> float | None:
     return None
 
 
+@dataclass(eq=False)
 class Reconciler:
     """Settles unknown jobs.
 
-    Args:
+    Attributes:
         api: Whose history is read.
         ledger: Whose unknown jobs are settled; its steady clock says how long they have been looked for.
         speed: How many times faster than life the API's clock runs; 1 except in the sandbox.
@@ -70,31 +71,22 @@ class Reconciler:
         sleep: Waits that many seconds.
     """
 
-    def __init__(
-        self,
-        api: JobsApi,
-        ledger: Ledger,
-        *,
-        speed: float = 1.0,
-        on_accepted: Callable[[Job], None] = lambda _job: None,
-        balance: Callable[[], Awaitable[float | None]] = _unknown_balance,
-        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
-    ) -> None:
-        self._api = api
-        self._ledger = ledger
-        self._speed = speed
-        self._on_accepted = on_accepted
-        self._balance = balance
-        self._sleep = sleep
-        self._one_pass = anyio.Lock()
-        self._keeping_at_it = False
-        self._last_read: float | None = None
-        self._for_a_person: frozenset[str] = frozenset()
+    api: JobsApi
+    ledger: Ledger
+    _: KW_ONLY
+    speed: float = 1.0
+    on_accepted: Callable[[Job], None] = lambda _job: None
+    balance: Callable[[], Awaitable[float | None]] = _unknown_balance
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    _one_pass: anyio.Lock = field(init=False, default_factory=anyio.Lock)
+    _keeping_at_it: bool = field(init=False, default=False)
+    _last_read: float | None = field(init=False, default=None)
+    _for_a_person: frozenset[str] = field(init=False, default=frozenset())
 
     @property
     def arrival_seconds(self) -> float:
         """How long arriving and being listed may take, in seconds of this machine."""
-        return proof.ARRIVAL_SECONDS / self._speed
+        return proof.ARRIVAL_SECONDS / self.speed
 
     async def look_before_paying(self) -> None:
         """See to it that there is a row known before the send. Without one, absence can only be said by a person.
@@ -104,7 +96,7 @@ class Reconciler:
         """
         with anyio.move_on_after(_BEFORE_PAYING_SECONDS):
             async with self._one_pass:
-                began = await self._ledger.begin_look()
+                began = await self.ledger.begin_look()
                 if self._last_read is not None and 0 <= began.at - self._last_read < _FRESH_SECONDS:
                     return
                 try:
@@ -114,14 +106,14 @@ class Reconciler:
                     log.info("the history cannot be read before paying: %s", error.code)
                     return
                 if rows is not None:
-                    await self._ledger.note_read(began, rows, self.arrival_seconds, balance)
+                    await self.ledger.note_read(began, rows, self.arrival_seconds, balance)
                     self._last_read = began.at if rows else None  # an empty list is soon a better one
 
     async def settle(self, job: Job, *, patience: float) -> Job:
         """Try for up to `patience` seconds to settle `job`; returns it as it stands then. Never raises for the API."""
         with anyio.move_on_after(patience):
             return await self._settled(job, patience)
-        return await self._ledger.get(job.id)
+        return await self.ledger.get(job.id)
 
     async def settle_all(self) -> None:
         """Look now, and less and less often for as long as any job is unknown. Returns at once if that goes on already.
@@ -135,10 +127,10 @@ class Reconciler:
         try:
             pause = _EVERY
             await self._try()
-            while unknown := await self._ledger.in_state(State.UNKNOWN):
+            while unknown := await self.ledger.in_state(State.UNKNOWN):
                 if {job.id for job in unknown} <= self._for_a_person:
                     pause = _FRESH_SECONDS
-                await self._sleep(pause / self._speed)
+                await self.sleep(pause / self.speed)
                 pause = min(pause * 2, _SELDOM)
                 await self._try()
         finally:
@@ -154,11 +146,11 @@ class Reconciler:
         waited = 0.0
         while True:
             await self._try()
-            job = await self._ledger.get(job.id)
-            pause = _EVERY / self._speed
+            job = await self.ledger.get(job.id)
+            pause = _EVERY / self.speed
             if job.state is not State.UNKNOWN or job.id in self._for_a_person or waited + pause > patience:
                 return job
-            await self._sleep(pause)
+            await self.sleep(pause)
             waited += pause
 
     async def reconcile(self) -> list[Job]:
@@ -168,15 +160,15 @@ class Reconciler:
             KubeezError: The history or the ledger cannot be read.
         """
         async with self._one_pass:
-            await self._ledger.recover()
-            if not await self._ledger.in_state(State.UNKNOWN):
+            await self.ledger.recover()
+            if not await self.ledger.in_state(State.UNKNOWN):
                 return []
-            began = await self._ledger.begin_look()
+            began = await self.ledger.begin_look()
             rows = await self._history()
             if rows is None:
                 return []
             self._last_read = began.at if rows else None
-            evidence = await self._ledger.note_read(began, rows, self.arrival_seconds)
+            evidence = await self.ledger.note_read(began, rows, self.arrival_seconds)
             verdicts = proof.judge(evidence)
             self._for_a_person = frozenset(verdict.job.id for verdict in verdicts if verdict.outcome == "person")
             settled = [await self._carried_out(verdict) for verdict in verdicts]
@@ -186,22 +178,22 @@ class Reconciler:
         job = verdict.job
         if verdict.outcome == "accepted" and verdict.row is not None:
             if job.generation_ids:
-                found = await self._ledger.accepted(job.id, ())
-            elif not await self._ledger.adopt(job.id, verdict.row):
+                found = await self.ledger.accepted(job.id, ())
+            elif not await self.ledger.adopt(job.id, verdict.row):
                 return None
             else:
-                found = await self._ledger.get(job.id)
-            self._on_accepted(found)
+                found = await self.ledger.get(job.id)
+            self.on_accepted(found)
             return found
         if verdict.outcome != "absent":
             return None
         if job.generation_ids:  # counts as paid, even though the API denies it now
-            return await self._ledger.lost(job.id, "The API accepted it and does not know it any more.")
-        return await self._ledger.not_accepted(job.id, "The API's history proves that it never arrived.")
+            return await self.ledger.lost(job.id, "The API accepted it and does not know it any more.")
+        return await self.ledger.not_accepted(job.id, "The API's history proves that it never arrived.")
 
     async def _history(self) -> list[proof.Row] | None:
         """The rows that the API shows now; `None` if one of them cannot be told from others, so that it may be any."""
-        shown = await self._api.generations()
+        shown = await self.api.generations()
         if not all(row.id for row in shown):
             log.info("the history has rows without an id, so it proves nothing")
             return None
@@ -209,7 +201,7 @@ class Reconciler:
 
     async def doubles(self) -> list[tuple[proof.Row, Job]]:
         """Rows of the reads kept in the ledger that look as if the API had taken a job twice, with that job."""
-        evidence = await self._ledger.evidence(self.arrival_seconds)
+        evidence = await self.ledger.evidence(self.arrival_seconds)
         return await self._doubles([row for row in evidence.rows.values() if row.id not in evidence.owners])
 
     async def look_at_account(self, since: datetime | None) -> AccountLook:
@@ -221,17 +213,17 @@ class Reconciler:
         Raises:
             KubeezError: The history or the ledger cannot be read.
         """
-        rows = [_row(row) for row in await self._api.generations() if row.id]
+        rows = [_row(row) for row in await self.api.generations() if row.id]
         times = [at for row in rows if (at := moment(row.created_at)) is not None]
-        owned = await self._ledger.known_generations([row.id for row in rows])
+        owned = await self.ledger.known_generations([row.id for row in rows])
         wanted = [row for row in rows if since is None or (moment(row.created_at) or since) >= since]
         unowned = [row for row in wanted if row.id not in owned]
         doubles = await self._doubles(unowned)
         return AccountLook(len(rows), min(times, default=None), tuple(doubles), len(unowned) - len(doubles))
 
     async def _doubles(self, rows: Sequence[proof.Row]) -> list[tuple[proof.Row, Job]]:
-        unknown = {job.id for job in await self._ledger.in_state(State.UNKNOWN)}
-        jobs = [job for job in await self._ledger.recent(_COMPARED_JOBS) if job.id not in unknown]
+        unknown = {job.id for job in await self.ledger.in_state(State.UNKNOWN)}
+        jobs = [job for job in await self.ledger.recent(_COMPARED_JOBS) if job.id not in unknown]
         return proof.doubles(rows, jobs)
 
     async def question(self) -> proof.OpenQuestion | None:
@@ -240,7 +232,7 @@ class Reconciler:
         Raises:
             LedgerError: The ledger cannot be read.
         """
-        verdicts = proof.judge(await self._ledger.evidence(self.arrival_seconds))
+        verdicts = proof.judge(await self.ledger.evidence(self.arrival_seconds))
         undecided = [verdict for verdict in verdicts if verdict.outcome == "person" and not verdict.job.generation_ids]
         if not undecided:
             return None
@@ -258,7 +250,7 @@ class Reconciler:
         Raises:
             LedgerError: The ledger cannot be written; nothing was decided.
         """
-        evidence = await self._ledger.evidence(self.arrival_seconds)
+        evidence = await self.ledger.evidence(self.arrival_seconds)
         ours = [row for row in question.rows if row.id in mine]
         asked, watched = ({job.id for job in part} for part in (question.jobs, question.watched))
         first = [sent for sent in evidence.unknown if sent.job.id in asked]
@@ -272,10 +264,10 @@ class Reconciler:
         }
         absent = [job for job in asked & answered if job not in accepted.values() and not question.more]
         denied = [row.id for row in question.rows if row.id not in mine]
-        settled = await self._ledger.answer(accepted, absent, denied, [*asked, *watched])
+        settled = await self.ledger.answer(accepted, absent, denied, [*asked, *watched])
         for job in settled:
             if job.state is State.ACCEPTED:
-                self._on_accepted(job)
+                self.on_accepted(job)
         return settled
 
     async def how_it_stands(self, job: Job) -> str:
@@ -307,7 +299,7 @@ class Reconciler:
         return " ".join([*parts, *await self._balances(undecided)])
 
     async def _balances(self, undecided: Sequence[proof.Verdict]) -> list[str]:
-        before = await self._ledger.balance_before(min(verdict.sent.reads_before for verdict in undecided))
+        before = await self.ledger.balance_before(min(verdict.sent.reads_before for verdict in undecided))
         try:
             now = await self._credits()
         except KubeezError:
@@ -318,7 +310,7 @@ class Reconciler:
 
     async def _credits(self) -> float | None:
         try:
-            return await self._balance()
+            return await self.balance()
         except KubeezError as error:
             log.info("the balance is left out of the evidence: %s", error.code)
             return None

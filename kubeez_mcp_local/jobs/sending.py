@@ -12,7 +12,7 @@ import math
 import time
 from collections import defaultdict
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
@@ -94,33 +94,27 @@ async def _guarded(work: Callable[..., Awaitable[None]], args: tuple[Any, ...]) 
 _LARGEST_READ_BLOCK = 8
 
 
+@dataclass(eq=False)
 class Pacer:
     """Lets paid requests and reads through at the rate the API allows.
 
-    Args:
+    Attributes:
         ledger: Shared by all processes.
         limits: The API's limits, and how fast its clock runs.
         clock: Seconds since 1970.
         sleep: Waits that many seconds.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        limits: Limits | None = None,
-        *,
-        clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
-    ) -> None:
-        self._ledger = ledger
-        self._limits = limits or Limits()
-        self._clock = clock
-        self._sleep = sleep
-        self._turns: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
-        self._reading = anyio.Lock()
-        self._permits = 0
-        self._block = 1
-        self._block_ends = -math.inf
+    ledger: Ledger
+    limits: Limits = field(default_factory=Limits)
+    _: KW_ONLY
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    _turns: defaultdict[str, anyio.Lock] = field(init=False, default_factory=lambda: defaultdict(anyio.Lock))
+    _reading: anyio.Lock = field(init=False, default_factory=anyio.Lock)
+    _permits: int = field(init=False, default=0)
+    _block: int = field(init=False, default=1)
+    _block_ends: float = field(init=False, default=-math.inf)
 
     async def leave(self, job: Job, *, patience: float) -> None:
         """Return when `job` may be sent now; the ledger then says durably that it has been.
@@ -140,10 +134,10 @@ class Pacer:
 
     async def _leave(self, job: Job, patience: float) -> None:
         waited = 0.0
-        while (wait := await self._ledger.dispatch(job, self._limits)) is not None:
+        while (wait := await self.ledger.dispatch(job, self.limits)) is not None:
             if waited + wait.seconds > patience:
                 raise BusyError(wait.reason, max(wait.seconds, 5.0))
-            await self._sleep(wait.seconds)
+            await self.sleep(wait.seconds)
             waited += wait.seconds
 
     async def turned_away(self, job: Job, retry_after: float | None) -> float:
@@ -152,12 +146,12 @@ class Pacer:
         Without `Retry-After` that is until the API's next minute begins. A job that has been taken away meanwhile is
         stopped by `leave`.
         """
-        window = self._limits.window
+        window = self.limits.window
         seconds = retry_after
         if seconds is None:
-            seconds = max(window - math.fmod(self._clock(), window), window / 12)
-        await self._ledger.pause(job.bucket, seconds)
-        await self._ledger.take_back(job.id)
+            seconds = max(window - math.fmod(self.clock(), window), window / 12)
+        await self.ledger.pause(job.bucket, seconds)
+        await self.ledger.take_back(job.id)
         return seconds
 
     async def read(self) -> None:
@@ -173,20 +167,20 @@ class Pacer:
                 await self._fetch_permits()
 
     def _take_permit(self) -> bool:
-        if self._permits <= 0 or self._clock() >= self._block_ends:
+        if self._permits <= 0 or self.clock() >= self._block_ends:
             return False
         self._permits -= 1
         return True
 
     async def _fetch_permits(self) -> None:
-        busy = self._permits == 0 and self._clock() < self._block_ends
+        busy = self._permits == 0 and self.clock() < self._block_ends
         self._block = min(self._block * 2, _LARGEST_READ_BLOCK) if busy else 1
-        now = self._clock()
-        self._permits, wait = await self._ledger.take_reads(self._block, self._limits)
-        self._block_ends = now + self._limits.read_block
+        now = self.clock()
+        self._permits, wait = await self.ledger.take_reads(self._block, self.limits)
+        self._block_ends = now + self.limits.read_block
         if wait is not None:
             self._block_ends = -math.inf
-            await self._sleep(wait.seconds)
+            await self.sleep(wait.seconds)
 
 
 _NOTHING_ACCEPTED = (
@@ -220,10 +214,11 @@ class _Letter:
     tries_left: int = 0
 
 
+@dataclass(eq=False)
 class Sender:
     """Sends claimed jobs.
 
-    Args:
+    Attributes:
         api: Where paid requests go.
         ledger: Where their fate is written down.
         pacer: Keeps the API's limits.
@@ -235,30 +230,18 @@ class Sender:
         sleep: Waits between attempts to write down what happened.
     """
 
-    def __init__(
-        self,
-        api: JobsApi,
-        ledger: Ledger,
-        pacer: Pacer,
-        reconciler: Reconciler,
-        background: Background,
-        *,
-        on_accepted: Callable[[Job], None] = lambda _job: None,
-        patience: float = 30.0,
-        settling: float = 10.0,
-        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
-    ) -> None:
-        self._api = api
-        self._ledger = ledger
-        self._pacer = pacer
-        self._reconciler = reconciler
-        self._background = background
-        self._on_accepted = on_accepted
-        self._patience = patience
-        self._settling = settling
-        self._sleep = sleep
-        self._unwritten: list[Callable[[], Awaitable[Job]]] = []
-        self._catching_up = anyio.Lock()
+    api: JobsApi
+    ledger: Ledger
+    pacer: Pacer
+    reconciler: Reconciler
+    background: Background
+    _: KW_ONLY
+    on_accepted: Callable[[Job], None] = lambda _job: None
+    patience: float = 30.0
+    settling: float = 10.0
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    _unwritten: list[Callable[[], Awaitable[Job]]] = field(init=False, default_factory=list)
+    _catching_up: anyio.Lock = field(init=False, default_factory=anyio.Lock)
 
     async def send(self, order: Order, job: Job) -> Job:
         """Build, pace and send; returns the accepted job.
@@ -271,12 +254,12 @@ class Sender:
         """
         async with self._released_on_failure(job):
             request = await order.build()
-        patience = self._patience
+        patience = self.patience
         for tries_left in reversed(range(_TRIES)):
             letter = _Letter(job, request, tries_left=tries_left)
             async with self._released_on_failure(job):
-                await self._pacer.leave(job, patience=patience)
-                self._background.start(self._deliver, letter)
+                await self.pacer.leave(job, patience=patience)
+                self.background.start(self._deliver, letter)
             await self._answer(letter)
             if letter.retry_seconds is None:
                 break
@@ -313,7 +296,7 @@ class Sender:
     async def _deliver(self, letter: _Letter) -> None:
         """Send, and write the answer down, whatever it is."""
         try:
-            accepted = await self._api.start(letter.request)
+            accepted = await self.api.start(letter.request)
         except _NOTHING_ACCEPTED as error:
             with anyio.CancelScope(shield=True):
                 await self._turned_down(letter, error)
@@ -331,11 +314,11 @@ class Sender:
     async def _taken(self, letter: _Letter, accepted: Accepted) -> None:
         ids, estimate = accepted.generation_ids, accepted.estimated_cost_credits
         try:
-            letter.job = await self._insist(lambda: self._ledger.accepted(letter.job.id, ids, estimate))
+            letter.job = await self._insist(lambda: self.ledger.accepted(letter.job.id, ids, estimate))
         except LedgerError as error:
             letter.error = UnrecordedJobError(ids, error)
             return
-        self._on_accepted(letter.job)
+        self.on_accepted(letter.job)
 
     async def _turned_down(self, letter: _Letter, error: KubeezError) -> None:
         letter.error = error
@@ -349,28 +332,28 @@ class Sender:
     async def _pause(self, job: Job, retry_after: float | None) -> float | None:
         """For how long nobody sends now; `None` if the ledger would not take that, so that the job must be let go."""
         try:
-            return await self._pacer.turned_away(job, retry_after)
+            return await self.pacer.turned_away(job, retry_after)
         except LedgerError:
             return None
 
     async def _in_doubt(self, letter: _Letter, error: BaseException) -> None:
         letter.error = error if isinstance(error, KubeezError) else api_failures.AmbiguousError(_words(error))
         code, message = letter.error.code, letter.error.message
-        letter.job = await self._insist(lambda: self._ledger.unknown(letter.job.id, code, message))
+        letter.job = await self._insist(lambda: self.ledger.unknown(letter.job.id, code, message))
         if letter.job.generation_ids and letter.job.state is not State.UNKNOWN:
             letter.error = None  # somebody has found it meanwhile
-            self._on_accepted(letter.job)
+            self.on_accepted(letter.job)
         elif letter.abandoned:
             self._keep_at_it()
 
     async def _refuse(self, job: Job, error: BaseException) -> Job:
         known = error if isinstance(error, KubeezError) else NotSentError(_words(error))
-        return await self._insist(lambda: self._ledger.refused(job.id, known.code, known.message, told(known)))
+        return await self._insist(lambda: self.ledger.refused(job.id, known.code, known.message, told(known)))
 
     async def _settled_soon(self, job: Job, error: KubeezError) -> Job:
         """The answer is missing; perhaps the API's history already knows."""
         try:
-            job = await self._reconciler.settle(job, patience=self._settling)
+            job = await self.reconciler.settle(job, patience=self.settling)
         finally:
             if job.state is State.UNKNOWN:
                 self._keep_at_it()
@@ -378,12 +361,12 @@ class Sender:
             return job
         if job.state is State.NOT_ACCEPTED:
             raise NotAcceptedError(job) from error
-        raise UnsettledJobError(job, await self._reconciler.how_it_stands(job)) from error
+        raise UnsettledJobError(job, await self.reconciler.how_it_stands(job)) from error
 
     def _keep_at_it(self) -> None:
         """Look for it until it is found, so that its outputs are saved even if nobody ever asks for it again."""
-        if self._background.running:
-            self._background.start(self._reconciler.settle_all)
+        if self.background.running:
+            self.background.start(self.reconciler.settle_all)
 
     async def _insist(self, record: Callable[[], Awaitable[Job]]) -> Job:
         """Write down what has happened, however unwilling the disk; what fails now is written before anything else."""
@@ -391,7 +374,7 @@ class Sender:
             try:
                 return await record()
             except LedgerError:
-                await self._sleep(delay)
+                await self.sleep(delay)
         try:
             return await record()
         except LedgerError:

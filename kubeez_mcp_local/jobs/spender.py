@@ -9,7 +9,7 @@ always a ledger row, and a row that says "sent" is on the disk before the first 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -131,36 +131,30 @@ async def _unknown_balance() -> float | None:
     return None
 
 
+@dataclass(eq=False)
 class Asking:
     """Asks the user before credits are spent.
 
-    Args:
+    Attributes:
         ledger: Keeps frozen quotes and approval codes.
         account: Whose credits they are.
         asks_above: Quotes above this many credits need a yes; infinite where nobody is asked.
         balance: Credits left in the account, for the question; `None` or a `KubeezError` leaves it out.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        *,
-        account: str,
-        asks_above: float,
-        balance: Callable[[], Awaitable[float | None]] = _unknown_balance,
-    ) -> None:
-        self._ledger = ledger
-        self._account = account
-        self._asks_above = asks_above
-        self._balance = balance
+    ledger: Ledger
+    _: KW_ONLY
+    account: str
+    asks_above: float
+    balance: Callable[[], Awaitable[float | None]] = _unknown_balance
 
     async def quote(self, digest: str, price: float | None, basis: str) -> FrozenQuote | None:
         """The quote to ask about, the same for ten minutes; `None` if nobody needs to be asked."""
-        if not needs_consent(price, self._asks_above):
+        if not needs_consent(price, self.asks_above):
             return None
-        frozen = await self._ledger.frozen_quote(digest, price)
+        frozen = await self.ledger.frozen_quote(digest, price)
         if frozen is None:
-            frozen = await self._ledger.freeze(digest, FrozenQuote(price, basis, await self._balance_now()))
+            frozen = await self.ledger.freeze(digest, FrozenQuote(price, basis, await self._balance_now()))
         return frozen
 
     async def permission(self, question: SpendQuestion, consent: Consent, approval: str | None) -> Approval | None:
@@ -170,7 +164,7 @@ class Asking:
             ConsentRequiredError, DeclinedError, ConsentCancelledError: There was no yes.
         """
         if approval is not None:
-            return Approval(approval, self._account, question.digest, question.credits)
+            return Approval(approval, self.account, question.digest, question.credits)
         answer = await consent.ask(question)
         if answer == "accept":
             return None
@@ -180,7 +174,7 @@ class Asking:
             raise ConsentCancelledError(
                 "The question was closed without an answer. Nothing was sent.", next_step="Ask again when wanted."
             )
-        code = await self._ledger.issue_approval(question.digest, question.credits)
+        code = await self.ledger.issue_approval(question.digest, question.credits)
         required = ConsentRequiredError(question, code, VALID_SECONDS)
         if answer in _NO_ANSWER:
             raise ConsentCancelledError(
@@ -190,7 +184,7 @@ class Asking:
 
     async def _balance_now(self) -> float | None:
         try:
-            return await self._balance()
+            return await self.balance()
         except KubeezError as error:
             log.info("the balance is left out of the question: %s", error.code)
             return None
@@ -224,10 +218,11 @@ class _Patience:
     left: float
 
 
+@dataclass(eq=False)
 class Spender:
     """Submits orders.
 
-    Args:
+    Attributes:
         sender: Sends what was claimed.
         ledger: What was paid.
         reconciler: Settles jobs whose fate is unknown.
@@ -238,27 +233,16 @@ class Spender:
         longest_wait: Longest wait for the answer to a request that another call has sent, in seconds.
     """
 
-    def __init__(
-        self,
-        sender: Sender,
-        ledger: Ledger,
-        reconciler: Reconciler,
-        asking: Asking,
-        *,
-        settling: float = 10.0,
-        holding: float = 15.0,
-        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
-        longest_wait: float = 40.0,
-    ) -> None:
-        self._sender = sender
-        self._ledger = ledger
-        self._reconciler = reconciler
-        self._asking = asking
-        self._settling = settling
-        self._holding = holding
-        self._sleep = sleep
-        self._longest_wait = longest_wait
-        self._one_question = anyio.Lock()
+    sender: Sender
+    ledger: Ledger
+    reconciler: Reconciler
+    asking: Asking
+    _: KW_ONLY
+    settling: float = 10.0
+    holding: float = 15.0
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    longest_wait: float = 40.0
+    _one_question: anyio.Lock = field(init=False, default_factory=anyio.Lock)
 
     async def submit(self, order: Order, consent: Consent, approval: str | None = None) -> Submission:
         """Pay for one order, once.
@@ -290,8 +274,8 @@ class Spender:
         """
         if len({order.digest for order in orders}) < len(orders):
             raise ValueError("the orders of one call must differ in their digests")
-        await self._sender.write_what_is_unwritten()
-        patience = _Patience(self._holding)
+        await self.sender.write_what_is_unwritten()
+        patience = _Patience(self.holding)
         looked = await self._unblocked(orders, consent, patience)
         seen = list(zip(orders, looked.claims, strict=True))
         known = {order.digest: Submission(claim.job, repeated=True) for order, claim in seen if claim.job}
@@ -306,8 +290,8 @@ class Spender:
     ) -> list[Submission]:
         """Ask about orders that were not there before, and pay for them; for nothing that was not asked about."""
         permission = await self._permission(orders, consent, approval)
-        await self._reconciler.look_before_paying()
-        decision = await self._behind_holds(lambda: self._ledger.claim(orders, permission), patience)
+        await self.reconciler.look_before_paying()
+        decision = await self._behind_holds(lambda: self.ledger.claim(orders, permission), patience)
         if decision.blocked_by is not None:
             raise await self._unsettled(decision.blocked_by)
         return await self._send_all(orders, decision)
@@ -319,42 +303,42 @@ class Spender:
             return submission
         job = await self._answer_to(job)
         if job.state is State.UNKNOWN:
-            job = await self._reconciler.settle(job, patience=self._settling)
+            job = await self.reconciler.settle(job, patience=self.settling)
         error = await self._unsettled(job) if job.state is State.UNKNOWN else failure_of(job)
         return replace(submission, job=job, error=error)
 
     async def _answer_to(self, job: Job) -> Job:
         """The job once it is not `sending` any more; whoever sends it may also have ended meanwhile."""
         looks = 0
-        with anyio.move_on_after(self._longest_wait):
+        with anyio.move_on_after(self.longest_wait):
             while job.state is State.SENDING:
                 await anyio.sleep(_LOOK_EVERY)
                 looks += 1
                 if looks % _LOOKS_FOR_OWNER == 0:
-                    await self._ledger.recover()
-                job = await self._ledger.get(job.id)
+                    await self.ledger.recover()
+                job = await self.ledger.get(job.id)
         return job
 
     async def _as_it_stands(self, job: Job) -> Job:
         """What the ledger says of a job now, or said last: an error that has more to tell is on its way."""
         try:
-            return await self._ledger.get(job.id)
+            return await self.ledger.get(job.id)
         except LedgerError:
             return job
 
     async def question(self, orders: Sequence[Order]) -> SpendQuestion | None:
         """What `submit_all` would ask about these orders, or `None` if it would not; the same for ten minutes."""
         digest = group_digest([order.digest for order in orders])
-        frozen = await self._asking.quote(digest, *total_quote(orders))
+        frozen = await self.asking.quote(digest, *total_quote(orders))
         return None if frozen is None else question_for(orders, frozen, digest)
 
     async def _unblocked(self, orders: Sequence[Order], consent: Consent, patience: _Patience) -> Decision:
-        decision = await self._behind_holds(lambda: self._ledger.look(orders), patience)
+        decision = await self._behind_holds(lambda: self.ledger.look(orders), patience)
         if decision.blocked_by is not None:
-            await self._reconciler.settle(decision.blocked_by, patience=self._settling)
-            decision = await self._behind_holds(lambda: self._ledger.look(orders), patience)
+            await self.reconciler.settle(decision.blocked_by, patience=self.settling)
+            decision = await self._behind_holds(lambda: self.ledger.look(orders), patience)
         if decision.blocked_by is not None and await self._person_decides(consent):
-            decision = await self._behind_holds(lambda: self._ledger.look(orders), patience)
+            decision = await self._behind_holds(lambda: self.ledger.look(orders), patience)
         if decision.blocked_by is not None:
             raise await self._unsettled(decision.blocked_by)
         return decision
@@ -370,7 +354,7 @@ class Spender:
             except CeilingError as error:
                 if not error.soon or patience.left <= 0:
                     raise
-            await self._sleep(_LOOK_AT_HOLDS_EVERY)
+            await self.sleep(_LOOK_AT_HOLDS_EVERY)
             patience.left -= _LOOK_AT_HOLDS_EVERY
 
     async def _person_decides(self, consent: Consent) -> bool:
@@ -378,25 +362,25 @@ class Spender:
         if not isinstance(consent, Witness):
             return False
         async with self._one_question:
-            question = await self._reconciler.question()
+            question = await self.reconciler.question()
             if question is None:
                 return True  # somebody else's call has asked it meanwhile
             mine = await consent.which_are_mine(question)
-            return mine is not None and bool(await self._reconciler.answer(question, mine))
+            return mine is not None and bool(await self.reconciler.answer(question, mine))
 
     async def _unsettled(self, job: Job) -> UnsettledJobError:
-        return UnsettledJobError(job, await self._reconciler.how_it_stands(job))
+        return UnsettledJobError(job, await self.reconciler.how_it_stands(job))
 
     async def _permission(self, orders: Sequence[Order], consent: Consent, approval: str | None) -> Approval | None:
         question = await self.question(orders)
-        return None if question is None else await self._asking.permission(question, consent, approval)
+        return None if question is None else await self.asking.permission(question, consent, approval)
 
     async def _send_all(self, orders: Sequence[Order], decision: Decision) -> list[Submission]:
         answers: dict[str, Submission] = {}
 
         async def send(order: Order, job: Job) -> None:
             try:
-                sent = await self._sender.send(order, job)
+                sent = await self.sender.send(order, job)
                 answers[order.digest] = Submission(sent, repeated=sent.id != job.id)
             except KubeezError as error:
                 answers[order.digest] = Submission(await self._as_it_stands(job), error=error)

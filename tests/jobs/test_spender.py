@@ -138,7 +138,7 @@ async def test_who_repeats_a_request_that_gets_no_answer_is_told_to_call_again(
 ) -> None:
     async with assemble() as ours, assemble() as theirs:
         api.gate = anyio.Event()
-        theirs.spender._longest_wait = 0.1
+        theirs.spender.longest_wait = 0.1
         async with anyio.create_task_group() as group:
             group.start_soon(ours.spender.submit, sendable(), person("accept"))
             await api.arrived.wait()
@@ -577,7 +577,7 @@ async def test_a_429_is_waited_for_and_shared(
         await ours.spender.submit(sendable("a"), person("accept"))
         assert clock.now - before >= 7
         api.behaviours = [error]
-        theirs.spender._sender._patience = 3.0
+        theirs.spender.sender.patience = 3.0
         with pytest.raises(BusyError, match="asked for fewer"):
             await theirs.spender.submit(sendable("b"), person("accept"))
         assert api.sent == 3
@@ -656,7 +656,7 @@ async def test_what_could_not_be_written_is_written_whole_however_many_ask_at_on
         connection.execute("PRAGMA query_only = OFF")
         async with anyio.create_task_group() as group:
             for _ in range(3):
-                group.start_soon(bridge.spender._sender.write_what_is_unwritten)
+                group.start_soon(bridge.spender.sender.write_what_is_unwritten)
         assert await states(bridge) == [State.ACCEPTED] * 3
 
 
