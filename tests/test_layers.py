@@ -138,6 +138,18 @@ def test_serving_imports_nothing_heavy_before_it_is_needed() -> None:
     assert [name for name in HEAVY if name in loaded] == []
 
 
+def test_only_rest_speaks_http_not_even_by_a_late_import() -> None:
+    speakers = {
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and "httpx" in (getattr(node, "module", None), *(alias.name for alias in node.names))
+    }
+    # What recipes are exported with goes out beside them, and is not run by us.
+    assert {name for name in speakers if not name.startswith("rest/")} == {"cookbook/export/runtime.py"}
+
+
 def test_only_settings_reads_the_environment() -> None:
     readers = [
         str(path.relative_to(ROOT))

@@ -14,7 +14,7 @@ from kubeez_mcp_local.catalogue.prices import QuoteLine, rounded
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.operations import routes
 from kubeez_mcp_local.operations.music import PERSONA
-from kubeez_mcp_local.rest.failures import UnreachableError
+from kubeez_mcp_local.rest.errors import UnreachableError
 from kubeez_mcp_local.rest.routes import ROUTES, Request
 from kubeez_mcp_local.rest.wire import price_of
 
@@ -235,7 +235,7 @@ async def keep_persona(
         NotOfferedError: The API publishes no such operation.
         UnexpectedAnswerError: It answered without an id.
     """
-    from kubeez_mcp_local.rest.failures import NotFoundError, UnexpectedAnswerError
+    from kubeez_mcp_local.rest.errors import NotFoundError, UnexpectedAnswerError
 
     body = {"song_id": song_id, "name": name, "description": description, **({"style": style} if style else {})}
     operation = await contract.prepare(Request(PERSONA, body))

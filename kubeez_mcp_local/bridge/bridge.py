@@ -30,7 +30,7 @@ from kubeez_mcp_local.media.inputs import Inputs, Uploads
 from kubeez_mcp_local.media.library import Library
 from kubeez_mcp_local.media.path_guard import PathGuard
 from kubeez_mcp_local.operations import Draft, Sources, runs
-from kubeez_mcp_local.rest.failures import UnauthorizedError
+from kubeez_mcp_local.rest.errors import UnauthorizedError
 from kubeez_mcp_local.settings import Mode
 
 if TYPE_CHECKING:

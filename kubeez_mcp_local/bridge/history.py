@@ -122,7 +122,7 @@ class History:
             return None
 
     async def _answer(self, kind: JobKind, generation_id: str) -> dict[str, Any]:
-        from kubeez_mcp_local.rest.failures import NotFoundError
+        from kubeez_mcp_local.rest.errors import NotFoundError
 
         try:
             return answer_of(await self.api.status(kind, generation_id))
@@ -130,7 +130,7 @@ class History:
             return {"id": generation_id, "status": "pending"}
 
     async def _foreign(self, job_id: str, kind: JobKind | None) -> Seen:
-        from kubeez_mcp_local.rest.failures import NotFoundError
+        from kubeez_mcp_local.rest.errors import NotFoundError
 
         for candidate in (kind,) if kind else kinds():
             try:

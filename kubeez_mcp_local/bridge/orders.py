@@ -223,7 +223,7 @@ class Regenerating:
 
     async def _of_other_program(self, job_id: str) -> _Original:
         """What the API's history tells; how much that is, is not documented."""
-        from kubeez_mcp_local.rest.failures import NotFoundError
+        from kubeez_mcp_local.rest.errors import NotFoundError
 
         rows = await self.api.generations(limit=_SEARCHED_ROWS)
         row = next((row for row in rows if row.id == job_id), None)

@@ -129,7 +129,7 @@ class Trimming:
             fetched.unlink(missing_ok=True)
 
     async def _fetch(self, url: str, target: Path) -> None:
-        from kubeez_mcp_local.rest.failures import TooLargeError
+        from kubeez_mcp_local.rest.errors import TooLargeError
 
         try:
             await self.download(url, target, max_bytes=MAX_SOURCE_BYTES)

@@ -207,13 +207,11 @@ async def check_api(settings: Settings) -> list[Finding]:
     """What the API says; in the built-in sandbox it is not asked."""
     if settings.effective_mode is Mode.SANDBOX and not settings.standalone_sandbox:
         return [ok("API", "not asked: the sandbox is built in and needs no network")]
-    import httpx
-
     from kubeez_mcp_local.rest.client import Patience, RestClient
 
     key = settings.api_key.get_secret_value() if settings.api_key else _SANDBOX_KEY
-    timeout = httpx.Timeout(_SECONDS, connect=_CONNECT_SECONDS)
-    client = RestClient(settings.base_url, key, patience=Patience(attempts=1), timeout=timeout)
+    once = Patience(attempts=1)
+    client = RestClient(settings.base_url, key, patience=once, answer_s=_SECONDS, connect_s=_CONNECT_SECONDS)
     found: list[Finding] = []
     try:
         with anyio.fail_after(3 * _SECONDS):
@@ -228,7 +226,7 @@ async def check_api(settings: Settings) -> list[Finding]:
 
 
 async def _asked(client: RestClient, settings: Settings) -> AsyncIterator[Finding]:
-    from kubeez_mcp_local.rest.failures import ApiError, MissingScopeError, UnauthorizedError, UnreachableError
+    from kubeez_mcp_local.rest.errors import ApiError, MissingScopeError, UnauthorizedError, UnreachableError
 
     try:
         await client.health()
@@ -259,7 +257,7 @@ async def _asked(client: RestClient, settings: Settings) -> AsyncIterator[Findin
 
 
 async def _history(client: RestClient) -> Finding:
-    from kubeez_mcp_local.rest.failures import MissingScopeError
+    from kubeez_mcp_local.rest.errors import MissingScopeError
 
     try:
         await client.generations(limit=1)

@@ -29,7 +29,7 @@ from kubeez_mcp_local.cookbook.format import (
     near,
     one_line,
 )
-from kubeez_mcp_local.disk import replace_file
+from kubeez_mcp_local.disk import open_exactly, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -286,7 +286,8 @@ def read_recipe(path: Path, origin: Origin | None = None) -> Recipe:
     """
     from kubeez_mcp_local.cookbook.parse import decode, parse_recipe  # the YAML reader costs more than most lists need
 
-    return parse_recipe(decode(_read(path), str(path)), origin or Origin("folder", str(path.parent), path))
+    text = _read(path, path.parent if origin else None)
+    return parse_recipe(decode(text, str(path)), origin or Origin("folder", str(path.parent), path))
 
 
 def _put(found: dict[str, Entry], entry: Entry) -> None:
@@ -301,14 +302,18 @@ def _read_entry(path: Path, source: Source) -> Entry | RecipeError:
 
     origin = Origin(source.kind, source.where, path)
     try:
-        return Entry(parse_summary(decode(_read(path), str(path)), origin), origin)
+        return Entry(parse_summary(decode(_read(path, source.folder), str(path)), origin), origin)
     except RecipeError as error:
         return error
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, folder: Path | None) -> bytes:
+    """What the file itself holds that `path` leads to, in `folder` if one is given: both may change once looked at."""
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - half the cost of Path.open, times 1,000
+        itself = os.path.realpath(path, strict=True)
+        if folder is not None and not Path(itself).is_relative_to(os.path.realpath(folder)):
+            raise RecipeError(str(path), 0, "", "is a link that leaves its folder")
+        with open_exactly(Path(itself)) as file:
             return file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise RecipeError(str(path), 0, "", f"cannot be read: {error.strerror}") from None
@@ -342,7 +347,7 @@ def _looks_like_a_recipe(entry: os.DirEntry[str]) -> bool:
     if not entry.is_file(follow_symlinks=False):
         return False
     try:
-        text = _read(Path(entry.path))
+        text = _read(Path(entry.path), Path(entry.path).parent)
     except RecipeError:
         return False
     return text.startswith(b"---") and b"\nname:" in text and b"\ntools:" in text

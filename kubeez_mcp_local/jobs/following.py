@@ -14,7 +14,7 @@ import anyio
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.job import Job, State
 from kubeez_mcp_local.jobs.outputs import sources_of
-from kubeez_mcp_local.rest.failures import NotFoundError
+from kubeez_mcp_local.rest.errors import NotFoundError
 from kubeez_mcp_local.rest.wire import price_of
 
 if TYPE_CHECKING:

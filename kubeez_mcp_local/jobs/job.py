@@ -323,7 +323,7 @@ def _short(text: str) -> str:
 
 
 class JobsApi(Protocol):
-    """Starts, reads and fetches jobs; raises the errors of `rest.failures`."""
+    """Starts, reads and fetches jobs; raises the errors of `rest.errors`."""
 
     async def start(self, request: Request) -> Accepted:
         """Send a paid request."""

@@ -29,7 +29,7 @@ from kubeez_mcp_local.jobs.errors import (
 )
 from kubeez_mcp_local.jobs.guard import Limits
 from kubeez_mcp_local.jobs.job import Job, State
-from kubeez_mcp_local.rest import failures as api_failures
+from kubeez_mcp_local.rest import errors as api_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -184,16 +184,16 @@ class Pacer:
 
 
 _NOTHING_ACCEPTED = (
-    api_failures.UnauthorizedError,
-    api_failures.MissingScopeError,
-    api_failures.InsufficientCreditsError,
-    api_failures.RefusedError,
-    api_failures.NotFoundError,
-    api_failures.RateLimitedError,
-    api_failures.UnexpectedAnswerError,
-    api_failures.UnreachableError,
-    api_failures.UnusableUrlError,
-    api_failures.NotOfferedError,
+    api_errors.UnauthorizedError,
+    api_errors.MissingScopeError,
+    api_errors.InsufficientCreditsError,
+    api_errors.RefusedError,
+    api_errors.NotFoundError,
+    api_errors.RateLimitedError,
+    api_errors.UnexpectedAnswerError,
+    api_errors.UnreachableError,
+    api_errors.UnusableUrlError,
+    api_errors.NotOfferedError,
 )
 """Proof that a paid request was not accepted. Every other failure of sending leaves its fate open."""
 
@@ -322,7 +322,7 @@ class Sender:
 
     async def _turned_down(self, letter: _Letter, error: KubeezError) -> None:
         letter.error = error
-        if isinstance(error, api_failures.RateLimitedError):
+        if isinstance(error, api_errors.RateLimitedError):
             seconds = await self._pause(letter.job, error.retry_after)
             if seconds is not None and not letter.abandoned and letter.tries_left > 0:
                 letter.retry_seconds = seconds
@@ -337,7 +337,7 @@ class Sender:
             return None
 
     async def _in_doubt(self, letter: _Letter, error: BaseException) -> None:
-        letter.error = error if isinstance(error, KubeezError) else api_failures.AmbiguousError(_words(error))
+        letter.error = error if isinstance(error, KubeezError) else api_errors.AmbiguousError(_words(error))
         code, message = letter.error.code, letter.error.message
         letter.job = await self._insist(lambda: self.ledger.unknown(letter.job.id, code, message))
         if letter.job.generation_ids and letter.job.state is not State.UNKNOWN:

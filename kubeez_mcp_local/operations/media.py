@@ -180,7 +180,7 @@ async def _with(sources: Sources, request: MediaRequest, character: Character) -
 
 
 async def _takes_voices(sources: Sources) -> bool:
-    from kubeez_mcp_local.rest.failures import NotOfferedError
+    from kubeez_mcp_local.rest.errors import NotOfferedError
 
     try:
         await sources.contract.prepare(Request(ROUTE, {"voice_id": "-"}))

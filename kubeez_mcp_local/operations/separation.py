@@ -36,7 +36,7 @@ async def draft(
 ) -> Draft:
     """Start a job that splits a song into vocals and instrumental. Billed by the minute; quote and ask first."""
     from kubeez_mcp_local.rest.contract import not_offered
-    from kubeez_mcp_local.rest.failures import NotOfferedError
+    from kubeez_mcp_local.rest.errors import NotOfferedError
 
     song, seconds = await sources.file(media_url, "media_url", OPERATION.files["media_url"])
     try:

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from kubeez_mcp_local.rest.failures import (
+from kubeez_mcp_local.rest.errors import (
     BILLING_PAGE,
     KEYS_PAGE,
     AmbiguousError,

@@ -25,7 +25,7 @@ from pydantic import SecretStr, ValidationError
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.rest.answers import Interpreter
 from kubeez_mcp_local.rest.downloading import Accept, Downloaded, Downloader
-from kubeez_mcp_local.rest.failures import (
+from kubeez_mcp_local.rest.errors import (
     AmbiguousError,
     NotFoundError,
     RateLimitedError,
@@ -34,7 +34,7 @@ from kubeez_mcp_local.rest.failures import (
     UnavailableError,
     UnreachableError,
 )
-from kubeez_mcp_local.rest.pools import STREAM_TIMEOUT, TIMEOUT, UPLOAD_TIMEOUT, Pools
+from kubeez_mcp_local.rest.pools import STREAM_TIMEOUT, UPLOAD_TIMEOUT, Pools
 from kubeez_mcp_local.rest.routes import ROUTES, Route
 from kubeez_mcp_local.rest.wire import (
     MEDIA_ORIGIN,
@@ -249,7 +249,7 @@ _JOB_ID = re.compile(r"(?!\.+\Z)[^\s/\\?#%\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 class RestClient:
     """Speaks to one API with one key. Nothing is opened before the first call; `aclose` when done.
 
-    Every method raises the errors of failures.py. Free calls are repeated after passing failures; a paid one only
+    Every method raises the errors of errors.py. Free calls are repeated after passing failures; a paid one only
     on proof that nothing was accepted.
 
     Args:
@@ -260,7 +260,7 @@ class RestClient:
         clock: Seconds since 1970; for `Retry-After` dates.
         patience: How often and how long calls are repeated.
         paid_patience: The same for paid calls, where whoever sends them waits and repeats; default `patience`.
-        timeout: Of every call but uploads, streams and downloads.
+        answer_s: Seconds for an answer, and `connect_s` for a connection; not of uploads, streams and downloads.
     """
 
     def __init__(
@@ -273,7 +273,8 @@ class RestClient:
         clock: Callable[[], float] = time.time,
         patience: Patience | None = None,
         paid_patience: Patience | None = None,
-        timeout: httpx.Timeout = TIMEOUT,
+        answer_s: float = 60.0,
+        connect_s: float = 10.0,
     ) -> None:
         key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
         self.base_url = base_url.rstrip("/")
@@ -281,7 +282,7 @@ class RestClient:
         self._key_header = {"X-API-Key": key} if key else {}
         self._patience = patience or Patience()
         self._paid_patience = paid_patience or self._patience
-        self._timeout = timeout
+        self._timeout = httpx.Timeout(answer_s, connect=connect_s)
         self._interpreter = Interpreter(self.base_url, key, clock)
         self._pools = Pools(transport)
         self._downloader = Downloader(self._pools, self.base_url, sleep)

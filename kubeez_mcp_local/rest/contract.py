@@ -19,7 +19,7 @@ import anyio
 
 from kubeez_mcp_local.disk import replace_file
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
-from kubeez_mcp_local.rest.failures import NotFoundError, NotOfferedError, UnexpectedAnswerError
+from kubeez_mcp_local.rest.errors import NotFoundError, NotOfferedError, UnexpectedAnswerError
 from kubeez_mcp_local.rest.routes import Evidence, Request, Route
 from kubeez_mcp_local.rest.wire import number_of
 

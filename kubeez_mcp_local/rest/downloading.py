@@ -19,7 +19,7 @@ import anyio
 import httpx
 
 from kubeez_mcp_local.disk import give_name, part_beside
-from kubeez_mcp_local.rest.failures import (
+from kubeez_mcp_local.rest.errors import (
     CannotSaveError,
     DownloadFailedError,
     TargetExistsError,

@@ -11,7 +11,7 @@ import anyio
 import httpx
 
 from kubeez_mcp_local import __version__
-from kubeez_mcp_local.rest.failures import UnreachableError, UnusableUrlError
+from kubeez_mcp_local.rest.errors import UnreachableError, UnusableUrlError
 from kubeez_mcp_local.settings import APP, is_loopback
 
 IDENTITY = {"User-Agent": f"{APP}/{__version__}", "X-Client": APP, "X-Client-Version": __version__}

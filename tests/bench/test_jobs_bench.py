@@ -119,7 +119,7 @@ class Counted(RestClient):
     turned_away = 0
 
     async def start(self, request: Request) -> Accepted:
-        from kubeez_mcp_local.rest.failures import RateLimitedError
+        from kubeez_mcp_local.rest.errors import RateLimitedError
 
         try:
             return await super().start(request)

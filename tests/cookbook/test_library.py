@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kubeez_mcp_local.cookbook.format import RecipeError, UnknownRecipeError
-from kubeez_mcp_local.cookbook.library import Library, Source, pack_folder, recipes_for
+from kubeez_mcp_local.cookbook.library import Library, Source, pack_folder, read_recipe, recipes_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,6 +118,19 @@ def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_followed(tmp_path
 
     assert "secret" not in index.entries
     assert any("leaves its folder" in problem.reason for problem in index.problems)
+
+
+def test_a_file_that_became_a_link_out_of_the_folder_after_it_was_listed_is_not_read(
+    tmp_path: Path, write: Write
+) -> None:
+    file = write(tmp_path / "recipes", "real")
+    [listed] = library(tmp_path / "recipes").index().entries.values()
+    secret = write(tmp_path / "outside", "real")
+    file.unlink()
+    file.symlink_to(secret)
+    with pytest.raises(RecipeError, match="leaves its folder"):
+        read_recipe(file, listed.origin)
+    assert read_recipe(file).name == "real"  # named by the user, who may keep links
 
 
 def test_a_missing_folder_is_a_problem_and_not_a_crash(tmp_path: Path) -> None:

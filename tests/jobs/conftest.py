@@ -21,7 +21,7 @@ from kubeez_mcp_local.jobs.reconcile import Reconciler
 from kubeez_mcp_local.jobs.sending import Background, Pacer, Sender
 from kubeez_mcp_local.jobs.spender import Asking, Spender
 from kubeez_mcp_local.rest.downloading import Accept, Downloaded
-from kubeez_mcp_local.rest.failures import DownloadFailedError, NotFoundError
+from kubeez_mcp_local.rest.errors import DownloadFailedError, NotFoundError
 from kubeez_mcp_local.rest.wire import Accepted, Generation, Output
 from tests.requests import sent
 

@@ -29,7 +29,7 @@ from kubeez_mcp_local.jobs.ledger import Ledger, LedgerFile
 from kubeez_mcp_local.jobs.reconcile import Reconciler
 from kubeez_mcp_local.jobs.sending import Background, Pacer, Sender
 from kubeez_mcp_local.jobs.spender import Asking, Spender
-from kubeez_mcp_local.rest.failures import AmbiguousError
+from kubeez_mcp_local.rest.errors import AmbiguousError
 from kubeez_mcp_local.rest.wire import Accepted, Generation
 from tests.requests import sent
 

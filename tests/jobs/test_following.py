@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from kubeez_mcp_local.jobs.job import State
-from kubeez_mcp_local.rest.failures import NotFoundError, UnauthorizedError, UnavailableError
+from kubeez_mcp_local.rest.errors import NotFoundError, UnauthorizedError, UnavailableError
 from kubeez_mcp_local.rest.wire import Output
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from kubeez_mcp_local.jobs.guard import Limits
 from kubeez_mcp_local.jobs.job import Job, Order, State
 from kubeez_mcp_local.jobs.ledger import LedgerFile
 from kubeez_mcp_local.jobs.ownership import Process
-from kubeez_mcp_local.rest.failures import RateLimitedError
+from kubeez_mcp_local.rest.errors import RateLimitedError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ import pytest
 from kubeez_mcp_local.jobs.errors import UnsettledJobError
 from kubeez_mcp_local.jobs.guard import Limits
 from kubeez_mcp_local.jobs.job import State
-from kubeez_mcp_local.rest.failures import AmbiguousError, UnavailableError
+from kubeez_mcp_local.rest.errors import AmbiguousError, UnavailableError
 from kubeez_mcp_local.rest.wire import Generation
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from kubeez_mcp_local.jobs.errors import (
 )
 from kubeez_mcp_local.jobs.job import State
 from kubeez_mcp_local.jobs.spender import needs_consent
-from kubeez_mcp_local.rest.failures import (
+from kubeez_mcp_local.rest.errors import (
     AmbiguousError,
     InsufficientCreditsError,
     RateLimitedError,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kubeez_mcp_local.rest.client import RestClient
-from kubeez_mcp_local.rest.failures import DownloadFailedError, UnreachableError
+from kubeez_mcp_local.rest.errors import DownloadFailedError, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -17,7 +17,7 @@ import pytest
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.rest import downloading
 from kubeez_mcp_local.rest.client import RestClient
-from kubeez_mcp_local.rest.failures import CannotSaveError, DownloadFailedError, TargetExistsError, TooLargeError
+from kubeez_mcp_local.rest.errors import CannotSaveError, DownloadFailedError, TargetExistsError, TooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -11,7 +11,7 @@ import pytest
 
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.rest.client import RestClient
-from kubeez_mcp_local.rest.failures import (
+from kubeez_mcp_local.rest.errors import (
     InsufficientCreditsError,
     MissingScopeError,
     NotFoundError,

@@ -11,7 +11,7 @@ import pytest
 
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.rest.client import RestClient
-from kubeez_mcp_local.rest.failures import NotFoundError, StreamFailedError, UnreachableError
+from kubeez_mcp_local.rest.errors import NotFoundError, StreamFailedError, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -10,7 +10,7 @@ import pytest
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.operations import routes
 from kubeez_mcp_local.rest.contract import DAY, Contract, compare, operations
-from kubeez_mcp_local.rest.failures import NotFoundError, NotOfferedError, UnavailableError
+from kubeez_mcp_local.rest.errors import NotFoundError, NotOfferedError, UnavailableError
 from tests.requests import sent
 
 if TYPE_CHECKING:

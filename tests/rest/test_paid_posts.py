@@ -10,7 +10,7 @@ import pytest
 
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.rest.client import RestClient
-from kubeez_mcp_local.rest.failures import AmbiguousError, RateLimitedError, UnexpectedAnswerError, UnreachableError
+from kubeez_mcp_local.rest.errors import AmbiguousError, RateLimitedError, UnexpectedAnswerError, UnreachableError
 from tests.requests import sent
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ async def test_an_answer_that_takes_too_long_is_ambiguous(serve: Serve) -> None:
     async def hang(request: bytes, writer: asyncio.StreamWriter) -> None:
         await released.wait()
 
-    async with RestClient(await serve(hang), "sk_live_example", timeout=httpx.Timeout(0.2)) as client:
+    async with RestClient(await serve(hang), "sk_live_example", answer_s=0.2, connect_s=0.2) as client:
         with pytest.raises(AmbiguousError) as caught:
             await client.start(PICTURE)
     released.set()

@@ -13,7 +13,7 @@ import pytest
 
 from kubeez_mcp_local.rest import pools
 from kubeez_mcp_local.rest.client import Patience, RestClient
-from kubeez_mcp_local.rest.failures import UnavailableError, UnreachableError
+from kubeez_mcp_local.rest.errors import UnavailableError, UnreachableError
 from kubeez_mcp_local.rest.pools import Pools
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from PIL import Image
 from kubeez_mcp_local.operations import routes
 from kubeez_mcp_local.rest.client import RestClient
 from kubeez_mcp_local.rest.contract import Contract, compare
-from kubeez_mcp_local.rest.failures import (
+from kubeez_mcp_local.rest.errors import (
     AmbiguousError,
     InsufficientCreditsError,
     MissingScopeError,

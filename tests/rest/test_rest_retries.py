@@ -9,7 +9,7 @@ import pytest
 
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.rest.client import Patience, RestClient, Waits, with_retries
-from kubeez_mcp_local.rest.failures import (
+from kubeez_mcp_local.rest.errors import (
     RateLimitedError,
     RefusedError,
     UnavailableError,

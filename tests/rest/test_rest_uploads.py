@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import pytest
 
 from kubeez_mcp_local.rest.client import FileBody, RestClient
-from kubeez_mcp_local.rest.failures import RefusedError
+from kubeez_mcp_local.rest.errors import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
