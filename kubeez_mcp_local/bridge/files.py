@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.jobs.sending import Background
     from kubeez_mcp_local.media.inputs import Inputs, Uploads
+    from kubeez_mcp_local.media.sniff import MediaType
     from kubeez_mcp_local.operations import Input
-    from kubeez_mcp_local.web.sessions import ContentType, SessionState
+    from kubeez_mcp_local.web.sessions import SessionState
     from kubeez_mcp_local.web.upload_page import UploadSession
 
 T = TypeVar("T")
@@ -277,5 +278,5 @@ class UploadSessions:
             self._lengths.note(medium.url, medium.duration_seconds)
         return state
 
-    async def _deliver(self, path: Path, _content_type: ContentType, _name: str) -> str:
+    async def _deliver(self, path: Path, _media_type: MediaType, _name: str) -> str:
         return await self._uploads.url_for(await anyio.to_thread.run_sync(describe, path, "file"))

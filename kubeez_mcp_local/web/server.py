@@ -77,7 +77,6 @@ class Connection(H11Protocol):
 
     @property
     def closing(self) -> bool:
-        """Whether it is on its way out."""
         return self.transport.is_closing()
 
     @property
@@ -95,7 +94,6 @@ class Connection(H11Protocol):
         return sends and now - self._moved_at >= self._bounds.silence_seconds
 
     def cut(self) -> None:
-        """Drop the connection at once."""
         self.transport.abort()
 
 
@@ -103,8 +101,6 @@ class LocalServer(uvicorn.Server):
     """A quiet server that stops at once: open streams and uploads are dropped, not waited for.
 
     Args:
-        app: What is served.
-        bounds: What guests may take up.
         clock: Monotonic seconds.
         own_signals: Whether SIGINT and SIGTERM end it; otherwise they are left to the program around it.
         tick: Seconds between two looks at who is overdue.
@@ -162,17 +158,14 @@ class LocalServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the program, unless they are this server's."""
         with super().capture_signals() if self._own_signals else contextlib.nullcontext():
             yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop on a signal."""
         super().handle_exit(sig, frame)
         self.stop()
 
     async def main_loop(self) -> None:
-        """Look around again and again until asked to stop."""
         self._loop = asyncio.get_running_loop()
         while not await self.on_tick(0):
             self.drop_overdue()
@@ -180,7 +173,6 @@ class LocalServer(uvicorn.Server):
                 await asyncio.wait_for(self._stopped.wait(), self._tick)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close everything without waiting for anybody."""
         self._drop_everything()
         await asyncio.sleep(0)
 
@@ -188,20 +180,14 @@ class LocalServer(uvicorn.Server):
         for server in getattr(self, "servers", ()):
             server.close()
         for connection in list(self.server_state.connections):
-            transport = getattr(connection, "transport", None)
-            if transport is not None:
-                transport.abort()
+            if isinstance(connection, Connection):
+                connection.cut()
         for task in list(self.server_state.tasks):
             task.cancel()
 
 
 def listen(host: str = "127.0.0.1", port: int = 0, *, again: bool = False) -> socket.socket:
-    """A listening socket; port 0 takes a free one.
-
-    Args:
-        host: An address of this machine, or a name for one.
-        port: Where.
-        again: Whether the port may be one that was in use a moment ago.
+    """A listening socket; port 0 takes a free one, `again` also one that was in use a moment ago.
 
     Raises:
         OSError: The address cannot be had.

@@ -1,4 +1,4 @@
-"""Upload sessions: who may hand over which files until when, what has arrived, and how it is checked and handed on."""
+"""Upload sessions: who may hand over which files until when, and what has arrived."""
 
 from __future__ import annotations
 
@@ -7,32 +7,23 @@ import secrets
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
-import anyio.to_thread
 
 from kubeez_mcp_local.errors import KubeezError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable
 
-Kind = Literal["image", "video", "audio"]
+    from kubeez_mcp_local.media.sniff import Kind
 
 LIFETIME_SECONDS = 3600.0
 _MOST_SESSIONS = 200
 
 
 class UploadError(KubeezError):
-    """An upload was not taken. Nothing of it was kept, sent or charged.
-
-    Args:
-        code: Its stable identifier.
-        message: As for every error.
-        next_step: As for every error.
-        status: The HTTP status it is answered with.
-    """
+    """An upload was not taken, which HTTP answers with `status`. Nothing of it was kept, sent or charged."""
 
     def __init__(self, code: str, message: str, *, next_step: str, status: int = 400) -> None:
         super().__init__(message, next_step=next_step, code=code)
@@ -40,7 +31,6 @@ class UploadError(KubeezError):
 
 
 def unknown_session() -> UploadError:
-    """The error for a token that no session has."""
     return UploadError(
         "unknown_upload_session",
         "no upload session has this token; sessions end with the server that opened them.",
@@ -55,14 +45,10 @@ class Medium:
 
     Attributes:
         url: What to pass in `source_media_urls` and the like.
-        kind: `image`, `video` or `audio`.
         mime_type: Decided by content.
-        file_size_bytes: Size.
-        name: The file's own name.
         duration_seconds: Length of video or sound, when it could be measured.
         measurement: Why there is no length: `unavailable` (nothing here can read it) or `unreadable` (damaged).
-        width: Pixels, when known.
-        height: Pixels, when known.
+        width: Pixels, as is `height`; when known.
     """
 
     url: str
@@ -76,7 +62,7 @@ class Medium:
     height: int | None = None
 
     def fields(self) -> dict[str, Any]:
-        """The entry as it goes into `media[]`, without what is unknown."""
+        """The entry in `media[]`, without what is unknown."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
@@ -86,8 +72,7 @@ class SessionState:
 
     Attributes:
         media: In the order in which the files were handed over.
-        total_video_seconds: Sum of the known lengths.
-        total_audio_seconds: Sum of the known lengths.
+        total_video_seconds: Sum of the known lengths, as is `total_audio_seconds`.
         unknown_duration_count: Videos and sounds without a length.
         billing_readiness: `exact` when there are files and every length is known, else `pessimistic_fallback`.
         expired: Whether the session takes no more files.
@@ -100,21 +85,10 @@ class SessionState:
     billing_readiness: Literal["exact", "pessimistic_fallback"]
     expired: bool
 
-    @property
-    def count(self) -> int:
-        """How many files have arrived."""
-        return len(self.media)
-
-    @property
-    def media_urls(self) -> tuple[str, ...]:
-        """Their URLs, order kept."""
-        return tuple(medium.url for medium in self.media)
-
     def fields(self) -> dict[str, Any]:
         """The answer of `get_upload_session`."""
-        own = {name: value for name, value in vars(self).items() if name != "media"}
-        media = [medium.fields() for medium in self.media]
-        return {"count": self.count, "media_urls": list(self.media_urls), "media": media, **own}
+        urls = [medium.url for medium in self.media]
+        return {**vars(self), "count": len(urls), "media_urls": urls, "media": [each.fields() for each in self.media]}
 
 
 @dataclass
@@ -139,11 +113,7 @@ class Session:
         return hmac.compare_digest(self.token.encode(), token.encode("utf-8", "replace"))
 
     def room(self, files: int = 1) -> int:
-        """How many files it still takes.
-
-        Raises:
-            UploadError: Fewer than `files`.
-        """
+        """How many files it still takes; raises an `UploadError` if fewer than `files`."""
         left = self.max_files - len(self.media)
         if left < files:
             most = f"{self.max_files} file{'s' if self.max_files != 1 else ''}"
@@ -155,7 +125,6 @@ class Session:
         return left
 
     def state(self, now: float) -> SessionState:
-        """What has arrived so far."""
         unknown = sum(each.kind != "image" and each.duration_seconds is None for each in self.media)
         return SessionState(
             media=tuple(self.media),
@@ -170,50 +139,35 @@ class Session:
         return round(sum(each.duration_seconds or 0.0 for each in self.media if each.kind == kind), 3)
 
 
+@dataclass
 class Sessions:
     """All sessions of this process; old ones are forgotten when there are very many.
 
-    Args:
+    Attributes:
         clock: Seconds since the epoch.
         new_token: Makes tokens that cannot be guessed.
         lifetime: Seconds during which a session takes files.
     """
 
-    def __init__(
-        self,
-        *,
-        clock: Callable[[], float] = time.time,
-        new_token: Callable[[], str] = lambda: secrets.token_urlsafe(32),
-        lifetime: float = LIFETIME_SECONDS,
-    ) -> None:
-        self.clock = clock
-        self._new_token = new_token
-        self._lifetime = lifetime
-        self._all: list[Session] = []
+    clock: Callable[[], float] = time.time
+    new_token: Callable[[], str] = lambda: secrets.token_urlsafe(32)
+    lifetime: float = LIFETIME_SECONDS
+    _all: list[Session] = field(default_factory=list, init=False)
 
     def open(self, model_id: str, kinds: tuple[Kind, ...], max_files: int) -> Session:
-        """Start a session of `lifetime` seconds."""
-        session = Session(self._new_token(), model_id, kinds, max_files, self.clock() + self._lifetime)
+        session = Session(self.new_token(), model_id, kinds, max_files, self.clock() + self.lifetime)
         self._all = [*self._all[-_MOST_SESSIONS + 1 :], session]
         return session
 
     def find(self, token: str) -> Session:
-        """The session with this token, live or expired.
-
-        Raises:
-            UploadError: There is none.
-        """
-        found = [each for each in self._all if each.owns(token)]
-        if not found:
+        """The session with this token, live or expired; raises an `UploadError` if there is none."""
+        found = next((each for each in self._all if each.owns(token)), None)
+        if found is None:
             raise unknown_session()
-        return found[0]
+        return found
 
     def find_live(self, token: str) -> Session:
-        """The session with this token, if it still takes files.
-
-        Raises:
-            UploadError: There is none, or its time is over; what it received can still be read.
-        """
+        """The session with this token, if its time is not over; what it received can be read even then."""
         session = self.find(token)
         if self.clock() >= session.expires_at:
             raise UploadError(
@@ -231,128 +185,3 @@ class Sessions:
     def busy(self) -> bool:
         """Whether files of any session are being handed on right now."""
         return any(session.turn.locked() for session in self._all)
-
-
-# From a file that came in to a medium that a tool can use
-
-
-class ContentType(Protocol):
-    """What a file's content says it is."""
-
-    @property
-    def mime(self) -> str: ...
-    @property
-    def kind(self) -> Kind: ...
-    @property
-    def extension(self) -> str: ...
-
-
-class Measurement(Protocol):
-    """What could be measured of a file; `None` is unknown."""
-
-    @property
-    def seconds(self) -> float | None: ...
-    @property
-    def width(self) -> int | None: ...
-    @property
-    def height(self) -> int | None: ...
-    @property
-    def unreadable(self) -> bool: ...
-
-
-@dataclass(frozen=True)
-class Steps:
-    """What the rest of the program does for the page.
-
-    Attributes:
-        sniff: Decides what a file is by content; blocks; raises a `KubeezError` for what is not accepted.
-        measure: Measures a file.
-        deliver: Uploads a file of a type under a name; returns its URL.
-    """
-
-    sniff: Callable[[Path], ContentType]
-    measure: Callable[[Path], Awaitable[Measurement]]
-    deliver: Callable[[Path, ContentType, str], Awaitable[str]]
-
-
-@dataclass(frozen=True)
-class Part:
-    """A file that came in.
-
-    Attributes:
-        path: Where it lies now.
-        name: Its name at the sender's, cleaned.
-        content_type: What it claims to be, such as `image/png`.
-        size: Bytes.
-    """
-
-    path: Path
-    name: str
-    content_type: str
-    size: int
-
-
-async def hand_over(session: Session, parts: Sequence[Part], steps: Steps) -> list[Medium]:
-    """Hand `parts` on in order and note them in the session. All are checked before the first one leaves.
-
-    Raises:
-        UploadError: A part is not what it claims, of a kind that is not accepted, or one too many.
-        KubeezError: Whatever `steps` raise; parts before the one that failed stay in the session.
-    """
-    async with session.turn:
-        session.room(len(parts))
-        types = [await _checked(session, part, steps) for part in parts]
-        media = []
-        for part, content_type in zip(parts, types, strict=True):
-            media.append(await _delivered(part, content_type, steps))
-            session.media.append(media[-1])
-        return media
-
-
-async def _checked(session: Session, part: Part, steps: Steps) -> ContentType:
-    try:
-        found = await anyio.to_thread.run_sync(steps.sniff, part.path)
-    except KubeezError as error:
-        message = error.message.replace(part.path.name, part.name, 1)
-        raise UploadError(error.code, message, next_step=error.next_step) from None
-    if not _agrees(part.content_type, found):
-        raise UploadError(
-            "media_type_mismatch",
-            f"the part {part.name!r} claims to be {part.content_type} but its content is {found.mime}.",
-            next_step=f"Send it as {found.mime}, or choose the file you meant.",
-        )
-    if found.kind not in session.kinds:
-        words = {"image": "a picture", "video": "a video", "audio": "sound"}
-        raise UploadError(
-            "kind_not_accepted",
-            f"{part.name!r} is {words[found.kind]}; this session takes {', '.join(session.kinds)}.",
-            next_step="Choose another file, or open a session for another model.",
-        )
-    return found
-
-
-def _agrees(claimed: str, found: ContentType) -> bool:
-    """Whether claim and content can go together: the same kind, or a container that may hold either.
-
-    Within a kind the content decides: a picture that is named wrongly is still the picture that was meant.
-    """
-    kind, _, form = claimed.partition("/")
-    form = {"m4a": "mp4", "m4v": "mp4"}.get(form, form)
-    return kind == found.kind or form == found.mime.partition("/")[2] or claimed == "application/ogg"
-
-
-async def _delivered(part: Part, content_type: ContentType, steps: Steps) -> Medium:
-    measured = await steps.measure(part.path)
-    url = await steps.deliver(part.path, content_type, part.name)
-    no_length = content_type.kind != "image" and measured.seconds is None
-    return Medium(
-        url=url,
-        kind=content_type.kind,
-        mime_type=content_type.mime,
-        file_size_bytes=part.size,
-        name=part.name,
-        duration_seconds=measured.seconds,
-        measurement=("unreadable" if measured.unreadable else "unavailable") if no_length else None,
-        width=measured.width,
-        height=measured.height,
-    )

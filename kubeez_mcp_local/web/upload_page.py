@@ -11,8 +11,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-import time
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,7 +28,7 @@ from starlette.routing import Route
 
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.web.server import Bounds, LocalServer, foreign_page, listen
-from kubeez_mcp_local.web.sessions import Kind, Part, Sessions, Steps, UploadError, hand_over, unknown_session
+from kubeez_mcp_local.web.sessions import Medium, Sessions, UploadError, unknown_session
 
 if TYPE_CHECKING:
     import socket
@@ -38,7 +37,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from kubeez_mcp_local.web.sessions import ContentType, Measurement, Session, SessionState
+    from kubeez_mcp_local.media.measure import Measured
+    from kubeez_mcp_local.media.sniff import Kind, MediaType
+    from kubeez_mcp_local.web.sessions import Session, SessionState
 
 MAX_FILE_BYTES = 500 * 1024 * 1024
 MAX_FILES = 50
@@ -48,18 +49,9 @@ _MOST_FIELDS = 20
 _MOST_FIELD_BYTES = 4096
 _NO_REAL_TYPE = ("", "application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded")
 _STATIC = {"upload.css": "text/css", "upload.js": "text/javascript", "icon.svg": "image/svg+xml"}
-_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' blob:",
-        "media-src blob:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {
     "Content-Security-Policy": _POLICY,
@@ -88,14 +80,7 @@ class UploadSession:
         direct_upload_url: Takes a multipart POST: `token`, then one or more `file` parts, each with its media type.
         direct_upload_fallback_url: The same under another name of this machine.
         direct_upload_allowlist_domains: Hosts a sandboxed program must be allowed to reach.
-        direct_upload_curl_example: A command to copy.
-        direct_upload_python_example: A snippet to copy.
-        model_id: The model the files are for.
-        accepted_kinds: What it takes.
-        max_files: How many it takes.
-        max_file_bytes: Most bytes of one file.
         expires_at: End, in ISO 8601.
-        expires_in_seconds: Seconds until then.
     """
 
     token: str
@@ -113,52 +98,44 @@ class UploadSession:
     expires_in_seconds: int
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A file that came in: where it lies, its cleaned name, the media type it claims, and its bytes."""
+
+    path: Path
+    name: str
+    content_type: str
+    size: int
+
+
+@dataclass
 class UploadPage:
     """A loopback page that takes files from a person or a program and hands them on.
 
-    Args:
-        deliver: Uploads a file (path, content type, name) and returns its URL.
+    Attributes:
+        deliver: Uploads a file (path, type, name) and returns its URL.
         inbox: Folder where files lie while they are handed on; emptied afterwards.
         start: Starts the server beside everything else; it is cancelled with the program.
-        sniff: Decides what a file is by content; blocks.
-        measure: Measures a file.
-        max_file_bytes: Most bytes of one file.
+        sniff: Decides what a file is by content; blocks; raises a `KubeezError` for what is not accepted.
         notice: A sentence for the page, such as that this is the sandbox.
-        sessions: Tokens, lifetimes and the clock.
         sleep: Waits for the sessions to expire.
-        bounds: How many may connect, and for how long they may be silent.
         free_bytes: How much a folder's disk still takes; blocks.
+        port: Where the page can be reached now; `None` while it is not served.
     """
 
-    def __init__(
-        self,
-        deliver: Callable[[Path, ContentType, str], Awaitable[str]],
-        inbox: Path,
-        *,
-        start: StartTask,
-        sniff: Callable[[Path], ContentType],
-        measure: Callable[[Path], Awaitable[Measurement]],
-        max_file_bytes: int = MAX_FILE_BYTES,
-        notice: str = "",
-        sessions: Sessions | None = None,
-        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
-        bounds: Bounds | None = None,
-        free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
-    ) -> None:
-        self._sessions = sessions or Sessions(clock=time.time)
-        self._max_file_bytes = max_file_bytes
-        self._routes = _Routes(
-            self._sessions, Steps(sniff, measure, deliver), inbox, max_file_bytes, notice, free_bytes
-        )
-        self._start = start
-        self._sleep = sleep
-        self._bounds = bounds
-        self._port: int | None = None
-
-    @property
-    def serving(self) -> bool:
-        """Whether the page can be reached now."""
-        return self._port is not None
+    deliver: Callable[[Path, MediaType, str], Awaitable[str]]
+    inbox: Path
+    _: KW_ONLY
+    start: StartTask
+    sniff: Callable[[Path], MediaType]
+    measure: Callable[[Path], Awaitable[Measured]]
+    max_file_bytes: int = MAX_FILE_BYTES
+    notice: str = ""
+    sessions: Sessions = field(default_factory=Sessions)
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    bounds: Bounds = field(default_factory=Bounds)
+    free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free
+    port: int | None = field(default=None, init=False)
 
     async def open_session(self, model_id: str, kinds: Sequence[Kind], max_files: int) -> UploadSession:
         """Open a session of one hour for at most `max_files` files; starts the server when it does not run.
@@ -169,8 +146,8 @@ class UploadPage:
         """
         if not kinds or max_files < 1:
             raise InvalidArgumentError("model_id", f"{model_id} takes no files.", next_step="Choose another model.")
-        port = self._port or self._serve()
-        session = self._sessions.open(model_id, tuple(kinds), min(max_files, MAX_FILES))
+        port = self.port or self._serve()
+        session = self.sessions.open(model_id, tuple(kinds), min(max_files, MAX_FILES))
         base = f"http://127.0.0.1:{port}"
         return UploadSession(
             token=session.token,
@@ -183,18 +160,14 @@ class UploadPage:
             model_id=model_id,
             accepted_kinds=session.kinds,
             max_files=session.max_files,
-            max_file_bytes=self._max_file_bytes,
+            max_file_bytes=self.max_file_bytes,
             expires_at=session.expires,
-            expires_in_seconds=max(0, round(session.expires_at - self._sessions.clock())),
+            expires_in_seconds=max(0, round(session.expires_at - self.sessions.clock())),
         )
 
     def session(self, token: str) -> SessionState:
-        """What the session with this token has received so far.
-
-        Raises:
-            UploadError: There is none.
-        """
-        return self._sessions.find(token).state(self._sessions.clock())
+        """What the session with this token has received so far; raises an `UploadError` if there is none."""
+        return self.sessions.find(token).state(self.sessions.clock())
 
     def _serve(self) -> int:
         try:
@@ -206,89 +179,56 @@ class UploadPage:
                 next_step="Pass local file paths to the tools directly, or use upload_media.",
             ) from None
         port: int = listener.getsockname()[1]
-        self._port = port
-        self._start(self._run, listener, port)
+        self.port = port
+        self.start(self._run, listener, port)
         return port
 
     async def _run(self, listener: socket.socket, port: int) -> None:
-        server = LocalServer(_Guard(self._routes.app(), port), self._bounds)
+        server = LocalServer(_Guard(self._app(), port), self.bounds)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(server.run_on, listener)
                 await self._until_expired()
                 tasks.cancel_scope.cancel()
         finally:
-            if self._port == port:
-                self._port = None
+            if self.port == port:
+                self.port = None
 
     async def _until_expired(self) -> None:
         """Wait until no session takes files any more and no upload is still being handed on."""
-        while (left := self._sessions.last_expiry() - self._sessions.clock()) > 0 or self._sessions.busy():
-            await self._sleep(max(left, 1.0))
-        self._port = None
+        while (left := self.sessions.last_expiry() - self.sessions.clock()) > 0 or self.sessions.busy():
+            await self.sleep(max(left, 1.0))
+        self.port = None
 
-
-@dataclass(frozen=True)
-class _Routes:
-    """The page's routes.
-
-    Attributes:
-        sessions: Who may upload.
-        steps: Checks, measures and hands on files.
-        inbox: Folder where files lie while they are handed on.
-        max_file_bytes: Most bytes of one file.
-        notice: A sentence shown on the page.
-        free_bytes: How much a folder's disk still takes; blocks.
-    """
-
-    sessions: Sessions
-    steps: Steps
-    inbox: Path
-    max_file_bytes: int
-    notice: str
-    free_bytes: Callable[[Path], int]
-
-    def app(self) -> ASGIApp:
-        """All of them."""
+    def _app(self) -> ASGIApp:
         most = MAX_FILES * self.max_file_bytes + _FORM_OVERHEAD
         return Starlette(
             routes=[
-                Route("/u/{token}", self.page),
-                Route("/u/{token}/state", self.state),
-                Route("/static/{name}", self.static),
-                Route("/upload/{token}", self.upload, methods=["POST"], max_body_size=most),
-            ]
+                Route("/u/{token}", self._page),
+                Route("/u/{token}/state", self._state),
+                Route("/static/{name}", self._static),
+                Route("/upload/{token}", self._upload, methods=["POST"], max_body_size=most),
+            ],
+            exception_handlers={KubeezError: _refused, ClientDisconnect: _refused},
         )
 
-    async def page(self, request: Request) -> Response:
+    async def _page(self, request: Request) -> Response:
         try:
             self.sessions.find(request.path_params["token"])
         except UploadError as error:
             return Response(_file("gone.html"), status_code=error.status, media_type="text/html")
         return Response(_file("upload.html"), media_type="text/html")
 
-    async def static(self, request: Request) -> Response:
+    async def _static(self, request: Request) -> Response:
         name = request.path_params["name"]
         if name not in _STATIC:
             return Response(status_code=404)
         return Response(_file(name), media_type=_STATIC[name])
 
-    async def state(self, request: Request) -> Response:
-        try:
-            session = self.sessions.find(request.path_params["token"])
-        except UploadError as error:
-            return _refusal(error)
-        return JSONResponse(self._described(session))
+    async def _state(self, request: Request) -> Response:
+        return JSONResponse(self._described(self.sessions.find(request.path_params["token"])))
 
-    async def upload(self, request: Request) -> Response:
-        try:
-            return JSONResponse(await self._uploaded(request))
-        except ClientDisconnect:
-            return Response(status_code=400)
-        except KubeezError as error:
-            return _refusal(error)
-
-    async def _uploaded(self, request: Request) -> dict[str, object]:
+    async def _upload(self, request: Request) -> Response:
         session = self.sessions.find_live(request.path_params["token"])
         length = request.headers.get("content-length", "0")
         announced = int(length) if length.isdecimal() else 0
@@ -299,11 +239,11 @@ class _Routes:
         except OSError as error:
             raise _no_room(error) from None
         try:
-            media = await hand_over(session, await self._received(request, session, Path(inbox.name)), self.steps)
+            media = await self._hand_over(session, await self._received(request, session, Path(inbox.name)))
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(inbox.cleanup)
-        return {**self._described(session), "uploaded": [medium.fields() for medium in media]}
+        return JSONResponse({**self._described(session), "uploaded": [medium.fields() for medium in media]})
 
     def _new_folder(self, announced: int) -> TemporaryDirectory[str]:
         self.inbox.mkdir(parents=True, exist_ok=True)
@@ -312,7 +252,7 @@ class _Routes:
             raise OSError(None, f"it needs {announced / 1024**2:,.0f} MB, and only {free / 1024**2:,.0f} MB are free")
         return TemporaryDirectory(dir=self.inbox, prefix="upload-", ignore_cleanup_errors=True)
 
-    async def _received(self, request: Request, session: Session, folder: Path) -> list[Part]:
+    async def _received(self, request: Request, session: Session, folder: Path) -> list[_Part]:
         """The files of the form, in `folder`."""
         form = _Form(request, folder)
         try:
@@ -334,7 +274,7 @@ class _Routes:
             raise _malformed("the form holds no file")
         return parts
 
-    def _part(self, field: str, file: UploadFile) -> Part:
+    def _part(self, field: str, file: UploadFile) -> _Part:
         name, size = clean_name(file.filename or ""), file.size or 0
         claimed = (file.content_type or "").partition(";")[0].strip().lower()
         if field != "file":
@@ -349,7 +289,56 @@ class _Routes:
             raise UploadError("file_empty", f"{name!r} is empty (0 bytes).", next_step="Choose the file again.")
         if size > self.max_file_bytes:
             raise self._too_large(repr(name))
-        return Part(Path(file.file.name), name, claimed, size)
+        return _Part(Path(file.file.name), name, claimed, size)
+
+    async def _hand_over(self, session: Session, parts: Sequence[_Part]) -> list[Medium]:
+        """Hand `parts` on in order and note them in the session. All are checked before the first one leaves; where one
+        fails on its way, those before it stay in the session."""
+        async with session.turn:
+            session.room(len(parts))
+            types = [await self._checked(session, part) for part in parts]
+            media = []
+            for part, content_type in zip(parts, types, strict=True):
+                media.append(await self._delivered(part, content_type))
+                session.media.append(media[-1])
+            return media
+
+    async def _checked(self, session: Session, part: _Part) -> MediaType:
+        try:
+            found = await anyio.to_thread.run_sync(self.sniff, part.path)
+        except KubeezError as error:
+            message = error.message.replace(part.path.name, part.name, 1)
+            raise UploadError(error.code, message, next_step=error.next_step) from None
+        if not _agrees(part.content_type, found):
+            raise UploadError(
+                "media_type_mismatch",
+                f"the part {part.name!r} claims to be {part.content_type} but its content is {found.mime}.",
+                next_step=f"Send it as {found.mime}, or choose the file you meant.",
+            )
+        if found.kind not in session.kinds:
+            words = {"image": "a picture", "video": "a video", "audio": "sound"}
+            raise UploadError(
+                "kind_not_accepted",
+                f"{part.name!r} is {words[found.kind]}; this session takes {', '.join(session.kinds)}.",
+                next_step="Choose another file, or open a session for another model.",
+            )
+        return found
+
+    async def _delivered(self, part: _Part, content_type: MediaType) -> Medium:
+        measured = await self.measure(part.path)
+        url = await self.deliver(part.path, content_type, part.name)
+        no_length = content_type.kind != "image" and measured.seconds is None
+        return Medium(
+            url=url,
+            kind=content_type.kind,
+            mime_type=content_type.mime,
+            file_size_bytes=part.size,
+            name=part.name,
+            duration_seconds=measured.seconds,
+            measurement=("unreadable" if measured.unreadable else "unavailable") if no_length else None,
+            width=measured.width,
+            height=measured.height,
+        )
 
     def _too_large(self, what: str, files: int = 1) -> UploadError:
         most = f"{files} x {self.max_file_bytes / 1024**2:,.0f} MB".removeprefix("1 x ")
@@ -371,6 +360,16 @@ class _Routes:
             "expires_at": session.expires,
             "notice": self.notice,
         }
+
+
+def _agrees(claimed: str, found: MediaType) -> bool:
+    """Whether claim and content can go together: the same kind, or a container that may hold either.
+
+    Within a kind the content decides: a picture that is named wrongly is still the picture that was meant.
+    """
+    kind, _, form = claimed.partition("/")
+    form = {"m4a": "mp4", "m4v": "mp4"}.get(form, form)
+    return kind == found.kind or form == found.mime.partition("/")[2] or claimed == "application/ogg"
 
 
 class _Form(MultiPartParser):
@@ -406,6 +405,7 @@ class _Form(MultiPartParser):
                 all_of_them.callback(upload.file.close)
 
 
+@dataclass(frozen=True)
 class _Guard:
     """ASGI middleware: only this machine, under its own name, and no other site through the user's browser.
 
@@ -413,22 +413,20 @@ class _Guard:
     sites, those of other ports of this machine included. Programs such as curl pass on to the token check.
     """
 
-    def __init__(self, app: ASGIApp, port: int) -> None:
-        self._app = app
-        self._hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
+    app: ASGIApp
+    port: int
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or answer 403."""
-
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
         host = MutableHeaders(scope=scope).get("host", "").lower()
-        problem = foreign_page(scope) if host in self._hosts else f"the host name {host!r:.80}"
+        ours = (f"127.0.0.1:{self.port}", f"localhost:{self.port}")
+        problem = foreign_page(scope) if host in ours else f"the host name {host!r:.80}"
         if problem is None:
-            await self._app(scope, receive, send_guarded)
+            await self.app(scope, receive, send_guarded)
             return
         error = UploadError(
             "foreign_request",
@@ -437,6 +435,10 @@ class _Guard:
             status=403,
         )
         await _refusal(error)(scope, receive, send_guarded)
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    return _refusal(error) if isinstance(error, KubeezError) else Response(status_code=400)  # nobody is there any more
 
 
 def _refusal(error: KubeezError) -> JSONResponse:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from kubeez_mcp_local.web.sessions import ContentType
+    from kubeez_mcp_local.media.sniff import MediaType
     from tests.web.conftest import Chromium
 
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("chromium")]
@@ -33,7 +33,7 @@ class Kubeez:
     types: list[str] = field(default_factory=list)
     away: bool = False
 
-    async def deliver(self, _path: Path, content_type: ContentType, name: str) -> str:
+    async def deliver(self, _path: Path, content_type: MediaType, name: str) -> str:
         if self.away:
             raise KubeezError("Kubeez does not answer.", next_step="Try again in a minute.")
         self.names.append(name)
@@ -96,7 +96,7 @@ async def test_files_are_dropped_put_in_order_and_handed_over(
     await using(act)
     assert kubeez.names == ["frame 3.png", "frame 1.png", "frame 2.png"]
     state = page.session(session.token)
-    assert state.count == 3
+    assert len(state.media) == 3
     assert (state.media[0].width, state.media[0].height) == (640, 360)
     assert chromium.complaints() == []
     assert chromium.requested() == {session.url.split("/")[2]}

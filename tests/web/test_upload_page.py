@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import anyio
 import httpx
 import pytest
 
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
+from kubeez_mcp_local.media.measure import Measured
+from kubeez_mcp_local.media.sniff import MediaType
 from kubeez_mcp_local.web.sessions import Sessions, UploadError
 from kubeez_mcp_local.web.upload_page import UploadPage, UploadSession
 
@@ -20,21 +22,6 @@ pytestmark = pytest.mark.anyio
 PNG, JPEG, MP4, MP3 = b"PNG picture", b"JPEG picture", b"MP4 film", b"MP3 sound"
 
 
-@dataclass(frozen=True)
-class Type:
-    mime: str
-    kind: Literal["image", "video", "audio"]
-    extension: str = ".bin"
-
-
-@dataclass(frozen=True)
-class Size:
-    seconds: float | None = None
-    width: int | None = None
-    height: int | None = None
-    unreadable: bool = False
-
-
 @dataclass
 class Program:
     """Stands in for the program behind the page: files of these tests begin with the name of their type."""
@@ -42,31 +29,31 @@ class Program:
     delivered: list[tuple[str, str, bytes]] = field(default_factory=list)
     fail_on: str = ""
     gate: anyio.Event | None = None
-    sizes: dict[str, Size] = field(default_factory=dict)
+    sizes: dict[str, Measured] = field(default_factory=dict)
     now: float = 1_000_000.0
     free: int = 10**12
 
-    def sniff(self, path: Path) -> Type:
+    def sniff(self, path: Path) -> MediaType:
         known = {
-            b"PNG": Type("image/png", "image"),
-            b"JPEG": Type("image/jpeg", "image"),
-            b"MP4": Type("video/mp4", "video"),
-            b"MP3": Type("audio/mpeg", "audio"),
+            b"PNG": MediaType("image/png", "image", ".bin"),
+            b"JPEG": MediaType("image/jpeg", "image", ".bin"),
+            b"MP4": MediaType("video/mp4", "video", ".bin"),
+            b"MP3": MediaType("audio/mpeg", "audio", ".bin"),
         }
         found = known.get(path.read_bytes()[:16].split(b" ")[0])
         if found is None:
             raise KubeezError(f"{path.name} cannot be used.", next_step="Choose another file.")
         return found
 
-    async def measure(self, path: Path) -> Size:
-        return self.sizes.get(self.sniff(path).kind, Size())
+    async def measure(self, path: Path) -> Measured:
+        return self.sizes.get(self.sniff(path).kind, Measured())
 
     async def deliver(self, path: Path, content_type: object, name: str) -> str:
         if self.gate is not None:
             await self.gate.wait()
         if name == self.fail_on:
             raise KubeezError("The API is away.", next_step="Try again later.")
-        assert isinstance(content_type, Type)
+        assert isinstance(content_type, MediaType)
         self.delivered.append((name, content_type.mime, await anyio.Path(path).read_bytes()))
         return f"https://media.example.com/{len(self.delivered)}"
 
@@ -129,12 +116,12 @@ class TestDirectUpload:
         assert answer.json()["media_urls"] == ["https://media.example.com/1", "https://media.example.com/2"]
         assert program.delivered == [("first.png", "image/png", PNG), ("last.jpg", "image/jpeg", JPEG)]
         await post(browser, session, part(PNG, "third.png"))
-        assert page.session(session.token).media_urls[-1] == "https://media.example.com/3"
+        assert page.session(session.token).media[-1].url == "https://media.example.com/3"
 
     async def test_the_session_answers_like_the_hosted_one(
         self, page: UploadPage, session: UploadSession, browser: httpx.AsyncClient, program: Program
     ) -> None:
-        program.sizes = {"image": Size(None, 640, 480), "video": Size(4.5, 1280, 720), "audio": Size(2.25)}
+        program.sizes = {"image": Measured(None, 640, 480), "video": Measured(4.5, 1280, 720), "audio": Measured(2.25)}
         assert page.session(session.token).fields()["billing_readiness"] == "pessimistic_fallback"
         await post(browser, session, part(PNG), part(MP4, "b.mp4", "video/mp4"), part(MP3, "c.mp3", "audio/mpeg"))
         await post(browser, session, part(MP4, "d.mp4", "video/mp4"))
@@ -167,14 +154,16 @@ class TestDirectUpload:
             },
         ]
 
-    @pytest.mark.parametrize(("size", "reason"), [(Size(), "unavailable"), (Size(unreadable=True), "unreadable")])
+    @pytest.mark.parametrize(
+        ("size", "reason"), [(Measured(), "unavailable"), (Measured(unreadable=True), "unreadable")]
+    )
     async def test_what_cannot_be_measured_is_said(
         self,
         page: UploadPage,
         session: UploadSession,
         browser: httpx.AsyncClient,
         program: Program,
-        size: Size,
+        size: Measured,
         reason: str,
     ) -> None:
         program.sizes = {"video": size}
@@ -349,7 +338,7 @@ class TestRefusals:
         answer = await post(browser, session, part(PNG))
         assert (answer.status_code, answer.json()["error"]) == (410, "upload_session_expired")
         state = page.session(session.token)
-        assert (state.expired, state.count) == (True, 1)
+        assert (state.expired, len(state.media)) == (True, 1)
 
     @pytest.mark.parametrize(
         ("body", "content_type"),
@@ -388,7 +377,7 @@ class TestRefusals:
         program.fail_on = "b.png"
         answer = await post(browser, session, part(PNG, "a.png"), part(PNG, "b.png"), part(PNG, "c.png"))
         assert (answer.status_code, answer.json()["message"]) == (502, "The API is away.")
-        assert page.session(session.token).media_urls == ("https://media.example.com/1",)
+        assert page.session(session.token).fields()["media_urls"] == ["https://media.example.com/1"]
 
     async def test_an_inbox_that_cannot_be_written(
         self, session: UploadSession, browser: httpx.AsyncClient, tmp_path: Path
@@ -491,7 +480,7 @@ class TestPage:
 
 class TestLife:
     async def test_no_port_is_opened_before_the_first_session(self, page: UploadPage) -> None:
-        assert not page.serving
+        assert page.port is None
 
     async def test_sessions_share_one_server(self, page: UploadPage) -> None:
         first = await page.open_session("one", ["image"], 1)
@@ -505,7 +494,7 @@ class TestLife:
     ) -> None:
         other = await page.open_session("other", ["image"], 1)
         await post(browser, session, part(PNG))
-        assert page.session(other.token).count == 0
+        assert page.session(other.token).media == ()
 
     async def test_it_closes_when_all_sessions_have_expired_and_opens_anew(
         self, program: Program, tmp_path: Path, browser: httpx.AsyncClient
@@ -532,7 +521,7 @@ class TestLife:
             assert (await browser.get(session.url)).status_code == 200
             expire.set()
             with anyio.fail_after(5):
-                await until(lambda: not page.serving)
+                await until(lambda: page.port is None)
                 while await answers(browser, session.url):
                     pass
             assert slept == [3600.0]

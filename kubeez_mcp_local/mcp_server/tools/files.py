@@ -181,7 +181,7 @@ async def get_upload_session(
     """Files that arrived on the upload page, in order, measured. Quote by length once billing_readiness is exact."""
     state = call.bridge.upload_sessions.state(token)
     facts = state.fields()
-    if state.count:
+    if state.media:
         step = media_next_step(facts["media"])
     elif state.expired:
         step = "Nothing arrived in time; open another session with get_upload_url."
