@@ -41,7 +41,11 @@ _ENTROPY_BYTES = 15
 
 @dataclass(frozen=True)
 class Approval:
-    """A code as it came back, and what it is held against."""
+    """A code as it came back from a client that cannot ask, and what it is held against.
+
+    It stands for one yes to one quoted call: bound to the account, to exactly these arguments and to the quote, valid
+    for ten minutes, good once. Only its hash is kept.
+    """
 
     code: str
     account: str
@@ -113,47 +117,52 @@ def _micro(quote: float | None) -> int | None:
     return None if quote is None else to_micro(quote)
 
 
-FROZEN_SECONDS = 600.0
+_QUOTE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
-class FrozenQuote:
-    """What one call was quoted at when it was first asked about, in credits; `balance` is the account's then."""
+class KeptQuote:
+    """What one call was quoted at when it was first asked about, in credits; `balance` is the account's then.
+
+    It is kept for ten minutes: a client of the 2026-07-28 protocol repeats the whole call with the user's answer, and
+    the question made for the repeat must equal the one that was answered. A price that has risen since is asked about
+    anew, and a payment uses the quote up, so that one yes is one payment.
+    """
 
     credits: float | None
     basis: str
     balance: float | None
-    frozen_at: float = 0.0
+    quoted_at: float = 0.0
 
 
-def frozen_quote(tx: Transaction, digest: str, current: float | None) -> FrozenQuote | None:
-    """The quote frozen for `digest`, unless it is too old or below the `current` price."""
+def kept_quote(tx: Transaction, digest: str, current: float | None) -> KeptQuote | None:
+    """The quote kept for `digest`, unless it is too old or below the `current` price."""
     row = tx.execute("SELECT * FROM frozen_quotes WHERE account = ? AND digest = ?", (tx.account, digest)).fetchone()
-    if row is None or abs(tx.now - row["frozen_at"]) > FROZEN_SECONDS:
+    if row is None or abs(tx.now - row["frozen_at"]) > _QUOTE_SECONDS:
         return None
     if (row["quote"] is None) != (current is None) or (current is not None and to_micro(current) > row["quote"]):
         return None
     amount = None if row["quote"] is None else to_credits(row["quote"])
-    return FrozenQuote(amount, row["basis"], row["balance"], row["frozen_at"])
+    return KeptQuote(amount, row["basis"], row["balance"], row["frozen_at"])
 
 
-def use_up(tx: Transaction, digest: str) -> None:
+def use_up_quote(tx: Transaction, digest: str) -> None:
     """The call is paid for: the next question about it is another one."""
     tx.execute("DELETE FROM frozen_quotes WHERE account = ? AND digest = ?", (tx.account, digest))
 
 
-def freeze(tx: Transaction, digest: str, quote: FrozenQuote) -> FrozenQuote:
+def keep_quote(tx: Transaction, digest: str, quote: KeptQuote) -> KeptQuote:
     """Keep `quote` for the next ten minutes, and clear away the ones that are over; one of meanwhile wins."""
-    kept = frozen_quote(tx, digest, quote.credits)
+    kept = kept_quote(tx, digest, quote.credits)
     if kept is not None:
         return kept
-    tx.execute("DELETE FROM frozen_quotes WHERE ABS(frozen_at - ?) > ?", (tx.now, FROZEN_SECONDS))
+    tx.execute("DELETE FROM frozen_quotes WHERE ABS(frozen_at - ?) > ?", (tx.now, _QUOTE_SECONDS))
     tx.execute(
         "INSERT INTO frozen_quotes VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET quote = excluded.quote, "
         "basis = excluded.basis, balance = excluded.balance, frozen_at = excluded.frozen_at",
         (tx.account, digest, _micro(quote.credits), quote.basis, quote.balance, tx.now),
     )
-    return replace(quote, frozen_at=tx.now)
+    return replace(quote, quoted_at=tx.now)
 
 
 _READ_BLOCK_SECONDS = 5.0
@@ -166,7 +175,10 @@ _AT_ONCE = MappingProxyType({"media": 10, "music": 5, "dialogue": 5})
 
 @dataclass(frozen=True)
 class Limits:
-    """How fast and how many (rest-api.md §1.5).
+    """How fast and how many (rest-api.md §1.5), kept before sending, for all processes of this machine together.
+
+    The transaction that notes "this request leaves now" checks them against the ledger's own rows. A request counts
+    from when its answer came, not from when it left: the API counted it in between, so the next never arrives early.
 
     Args:
         per_minute: Requests a minute by bucket; a bucket that is missing is not limited.
@@ -395,7 +407,7 @@ def decide(
         return looked_at
     day = budget_day(tx)
     remember_day(tx, day)
-    use_up(tx, group_digest([order.digest for order in orders]))
+    use_up_quote(tx, group_digest([order.digest for order in orders]))
     reserved = dict(zip((order.digest for order in fresh), amounts, strict=True))
     return Decision(
         tuple(

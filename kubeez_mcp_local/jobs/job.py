@@ -107,7 +107,7 @@ class Order:
 
 @dataclass(frozen=True)
 class SpendQuestion:
-    """What a user is asked. Made from the call's arguments and a frozen quote only, so that the same call always asks
+    """What a user is asked. Made from the call's arguments and a kept quote only, so that the same call always asks
     the same question.
 
     Attributes:

@@ -96,7 +96,9 @@ _LARGEST_READ_BLOCK = 8
 
 @dataclass(eq=False)
 class Pacer:
-    """Lets paid requests and reads through at the rate the API allows.
+    """Lets paid requests and reads through at the rate the API allows, in order, together with every other process.
+
+    No limiter library has a place for pauses after a 429 and caps on running jobs; the ledger holds all of that.
 
     Attributes:
         ledger: Shared by all processes.

@@ -1,6 +1,6 @@
 """The one way to spend credits: look, ask, claim, send, write down.
 
-The order is: freeze the quote → look whether it could be claimed → ask the user → claim → upload and build the
+The order is: keep the quote → look whether it could be claimed → ask the user → claim → upload and build the
 request → wait for the API's limits → send → record the answer. Nothing is reserved while the user thinks; whatever
 changed meanwhile is found by the claim, which checks everything again in one transaction. From the claim on there is
 always a ledger row, and a row that says "sent" is on the disk before the first byte leaves.
@@ -25,7 +25,7 @@ from kubeez_mcp_local.jobs.errors import (
     UnsettledJobError,
     failure_of,
 )
-from kubeez_mcp_local.jobs.guard import VALID_SECONDS, Approval, FrozenQuote
+from kubeez_mcp_local.jobs.guard import VALID_SECONDS, Approval, KeptQuote
 from kubeez_mcp_local.jobs.job import SpendQuestion, State, group_digest
 from kubeez_mcp_local.text import LONGEST_MESSAGE, on_one_line, quoted, spoken
 
@@ -80,7 +80,7 @@ def total_quote(orders: Sequence[Order]) -> tuple[float | None, str]:
     return round(sum(known), 6), "rate" if "rate" in bases else bases[0]
 
 
-def question_for(orders: Sequence[Order], quote: FrozenQuote, digest: str) -> SpendQuestion:
+def question_for(orders: Sequence[Order], quote: KeptQuote, digest: str) -> SpendQuestion:
     """The question about `orders`, which belong to one call."""
     first, count = orders[0], len(orders)
     after = None if quote.balance is None or quote.credits is None else round(quote.balance - quote.credits, 6)
@@ -104,7 +104,7 @@ def question_for(orders: Sequence[Order], quote: FrozenQuote, digest: str) -> Sp
         after,
         on_one_line(" ".join(parts), LONGEST_MESSAGE),
         digest,
-        quote.frozen_at,
+        quote.quoted_at,
     )
 
 
@@ -136,7 +136,7 @@ class Asking:
     """Asks the user before credits are spent.
 
     Attributes:
-        ledger: Keeps frozen quotes and approval codes.
+        ledger: Keeps quotes and approval codes.
         account: Whose credits they are.
         asks_above: Quotes above this many credits need a yes; infinite where nobody is asked.
         balance: Credits left in the account, for the question; `None` or a `KubeezError` leaves it out.
@@ -148,14 +148,14 @@ class Asking:
     asks_above: float
     balance: Callable[[], Awaitable[float | None]] = _unknown_balance
 
-    async def quote(self, digest: str, price: float | None, basis: str) -> FrozenQuote | None:
+    async def quote(self, digest: str, price: float | None, basis: str) -> KeptQuote | None:
         """The quote to ask about, the same for ten minutes; `None` if nobody needs to be asked."""
         if not needs_consent(price, self.asks_above):
             return None
-        frozen = await self.ledger.frozen_quote(digest, price)
-        if frozen is None:
-            frozen = await self.ledger.freeze(digest, FrozenQuote(price, basis, await self._balance_now()))
-        return frozen
+        kept = await self.ledger.kept_quote(digest, price)
+        if kept is None:
+            kept = await self.ledger.keep_quote(digest, KeptQuote(price, basis, await self._balance_now()))
+        return kept
 
     async def permission(self, question: SpendQuestion, consent: Consent, approval: str | None) -> Approval | None:
         """The yes to `question`: an approval code that is still to be redeemed, or `None` after the user said yes.
@@ -329,8 +329,8 @@ class Spender:
     async def question(self, orders: Sequence[Order]) -> SpendQuestion | None:
         """What `submit_all` would ask about these orders, or `None` if it would not; the same for ten minutes."""
         digest = group_digest([order.digest for order in orders])
-        frozen = await self.asking.quote(digest, *total_quote(orders))
-        return None if frozen is None else question_for(orders, frozen, digest)
+        quote = await self.asking.quote(digest, *total_quote(orders))
+        return None if quote is None else question_for(orders, quote, digest)
 
     async def _unblocked(self, orders: Sequence[Order], consent: Consent, patience: _Patience) -> Decision:
         decision = await self._behind_holds(lambda: self.ledger.look(orders), patience)

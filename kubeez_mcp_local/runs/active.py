@@ -159,12 +159,12 @@ class ActiveRuns:
             after,
             text,
             prepared.identity,
-            quote.frozen_at,
+            quote.quoted_at,
         )
         approval = await asking.permission(question, caller.consent, caller.approval or None)
         if approval is not None:
             await self.bridge.ledger.redeem(approval)
-        await self.bridge.ledger.use_up(prepared.identity)
+        await self.bridge.ledger.use_up_quote(prepared.identity)
         return True
 
     def _tools(self, recipe: str, client: str, *, agreed: bool = False) -> Tools:
