@@ -59,6 +59,12 @@ def spell_tier(text: str) -> str:
     return lowered.upper() if lowered.endswith("k") else lowered
 
 
+def wanted_tier(resolution: str | None) -> str | None:
+    """The tier that somebody asks for, in the API's spelling; `standard` is 1K, white space nothing."""
+    tier = spell_tier(resolution or "")
+    return "1K" if tier == "standard" else tier or None
+
+
 def has_audio_suffix(model_id: str) -> bool:
     """Whether the id is the sounding variant of another (`…-audio`)."""
     return model_id.lower().endswith("-audio")

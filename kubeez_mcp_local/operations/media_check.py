@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.catalogue import ids
-from kubeez_mcp_local.catalogue.checks import parse_seconds, read_ratio
+from kubeez_mcp_local.catalogue.checks import blank_to_none, parse_seconds, read_ratio
 from kubeez_mcp_local.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.catalogue.models import InputKind, Model
@@ -51,6 +51,7 @@ class MediaRequest:
         return self if note in self.notes else replace(self, notes=(*self.notes, note))
 
 
+_TEXTS = ("aspect_ratio", "resolution", "quality", "negative_prompt")
 # Rows that say in words that they take no negative prompt (API reference §4.4).
 _NO_NEGATIVE_PROMPT = ("5-lite-image-to-image",)
 
@@ -64,10 +65,18 @@ def check_media(model: Model, listing: Listing, request: MediaRequest) -> MediaR
     Raises:
         InvalidArgumentError: The request cannot work; the message lists what would.
     """
-    _verify_prompt(request.prompt)
+    if not isinstance(request.prompt, str) or not request.prompt.strip():
+        raise InvalidArgumentError("prompt", "is empty.", next_step="Describe what should be made.")
+    blanks: dict[str, Any] = {name: blank_to_none(getattr(request, name)) for name in _TEXTS}
+    request = replace(request, **blanks)
     target = sending_model(model, listing, request)
     settled = _moved(request, target, asked=model)
-    _verify_length(settled.prompt, target)
+    if target.prompt_max is not None and len(settled.prompt) > target.prompt_max:
+        raise InvalidArgumentError(
+            "prompt",
+            f"has {len(settled.prompt)} characters; {target.id} takes at most {target.prompt_max}.",
+            next_step="Shorten it, or choose a model that takes more.",
+        )
     settled = settled_generation_type(settled, target, asked=model)
     verify_inputs(settled, target, listing)
     settled = settled_ratio(settled, target)
@@ -75,8 +84,10 @@ def check_media(model: Model, listing: Listing, request: MediaRequest) -> MediaR
     settled = settled_resolution(settled, target, listing)
     settled = settled_quality(settled, target)
     settled = settled_sound(settled, target, listing)
-    settled = settled_seed(settled)
-    settled = _settled_negative_prompt(settled, target)
+    _verify_seed(settled.seed)
+    if settled.negative_prompt is not None and target.id.lower() in _NO_NEGATIVE_PROMPT:
+        note = f"negative_prompt is left out: {target.id} takes none."
+        settled = replace(settled, negative_prompt=None).noting(note)
     _verify_omni_fields(settled, target)
     return settled
 
@@ -87,20 +98,6 @@ def sending_model(model: Model, listing: Listing, request: MediaRequest) -> Mode
     return _audio_twin(_tier_id(target, listing, request), listing, request)
 
 
-def _verify_prompt(prompt: str) -> None:
-    if not isinstance(prompt, str) or not prompt.strip():
-        raise InvalidArgumentError("prompt", "is empty.", next_step="Describe what should be made.")
-
-
-def _verify_length(prompt: str, model: Model) -> None:
-    if model.prompt_max is not None and len(prompt) > model.prompt_max:
-        raise InvalidArgumentError(
-            "prompt",
-            f"has {len(prompt)} characters; {model.id} takes at most {model.prompt_max}.",
-            next_step="Shorten it, or choose a model that takes more.",
-        )
-
-
 def _edit_twin(model: Model, listing: Listing, request: MediaRequest) -> Model:
     if not request.inputs or not model.only_from_text:
         return model
@@ -109,16 +106,12 @@ def _edit_twin(model: Model, listing: Listing, request: MediaRequest) -> Model:
 
 
 def _tier_id(model: Model, listing: Listing, request: MediaRequest) -> Model:
-    wanted = ids.spell_tier("1K" if _is_standard(request.resolution) else request.resolution or "")
+    wanted = ids.wanted_tier(request.resolution)
     if not wanted or model.tier == wanted or (model.tier is None and wanted in model.resolutions):
         return model
     if not ids.is_tier(wanted):
         return model
     return listing.first_of(ids.tier_siblings(model.id, wanted)) or model
-
-
-def _is_standard(resolution: str | None) -> bool:
-    return isinstance(resolution, str) and resolution.strip().lower() == "standard"
 
 
 def _audio_twin(model: Model, listing: Listing, request: MediaRequest) -> Model:
@@ -139,17 +132,6 @@ def _moved(request: MediaRequest, target: Model, *, asked: Model) -> MediaReques
     if target.sound == "included" and asked.sound != "included" and request.sound:
         reasons.append("it is the id with sound")
     return moved.noting(f"{target.id} is used instead of {asked.id}: {', '.join(reasons)}.")
-
-
-def _settled_negative_prompt(request: MediaRequest, model: Model) -> MediaRequest:
-    if request.negative_prompt is None:
-        return request
-    if not request.negative_prompt.strip():
-        return replace(request, negative_prompt=None)
-    if model.id.lower() in _NO_NEGATIVE_PROMPT:
-        note = f"negative_prompt is left out: {model.id} takes none."
-        return replace(request, negative_prompt=None).noting(note)
-    return request
 
 
 def _verify_omni_fields(request: MediaRequest, model: Model) -> None:
@@ -180,16 +162,8 @@ def settled_generation_type(request: MediaRequest, model: Model, *, asked: Model
         )
     if given and (given in offered or not offered):
         return replace(request, generation_type=given)
-    return replace(request, generation_type=_inferred(request.inputs, offered))
-
-
-def _inferred(inputs: Sequence[InputKind | None], offered: tuple[str, ...]) -> str | None:
-    if not offered:
-        return None
-    from_text = [name for name in offered if name.startswith("text-")]
-    from_inputs = [name for name in offered if not name.startswith("text-")]
-    fitting = (from_inputs if inputs else from_text) or list(offered)
-    return fitting[0]
+    fitting = (name for name in offered if name.startswith("text-") != bool(request.inputs))
+    return replace(request, generation_type=next(fitting, offered[0] if offered else None))
 
 
 def verify_inputs(request: MediaRequest, model: Model, listing: Listing) -> None:
@@ -204,13 +178,15 @@ def verify_inputs(request: MediaRequest, model: Model, listing: Listing) -> None
         return
     for kind in KINDS:
         _verify_count(kind, inputs.count(kind), model, listing, inputs)
-    _verify_total(inputs, model)
+    limits = [model.limit(kind) for kind in KINDS]
+    total = sum(limit for limit in limits if limit is not None)
+    if None not in limits and len(inputs) > total:
+        raise InvalidArgumentError(ARGUMENT, f"{model.id} takes at most {total} inputs; {len(inputs)} were given.")
     _verify_family(inputs, model, characters=len(request.character_ids))
 
 
 def _verify_none_needed(request: MediaRequest, model: Model, listing: Listing) -> None:
-    kind = request.generation_type or ""
-    if not model.needs_input and (not kind or kind.startswith("text-")):
+    if not model.needs_input and (request.generation_type or "text-").startswith("text-"):
         return
     twin = listing.first_of(ids.text_twins(model.id))
     from_text = twin if twin and not twin.needs_input else None
@@ -242,20 +218,12 @@ def _verify_count(
     if limit:
         message = f"{model.id} takes at most {_count(limit, kind)}; {given} were given."
     else:
-        takes = _takes(model)
+        allowed = [(limit, other) for other in KINDS if (limit := model.limit(other))]
+        takes = " and ".join(f"up to {_count(limit, other)}" for limit, other in allowed)
         message = f"{model.id} takes no {kind} inputs" + (f"; it takes {takes}." if takes else ", only text.")
     alternatives = _models_taking(inputs, model, listing)
     hint = f"Attach fewer, or use a model that takes them, such as {', '.join(alternatives)}." if alternatives else ""
     raise InvalidArgumentError(ARGUMENT, message, next_step=hint)
-
-
-def _verify_total(inputs: Sequence[InputKind | None], model: Model) -> None:
-    limits = [model.limit(kind) for kind in KINDS]
-    if None in limits:
-        return
-    total = sum(limit for limit in limits if limit is not None)
-    if len(inputs) > total:
-        raise InvalidArgumentError(ARGUMENT, f"{model.id} takes at most {total} inputs; {len(inputs)} were given.")
 
 
 def _verify_family(inputs: Sequence[InputKind | None], model: Model, *, characters: int) -> None:
@@ -303,11 +271,6 @@ def _models_taking(inputs: Sequence[InputKind | None], model: Model, listing: Li
     return [other.id for other in fitting if families[other.family] == other.id][:3]
 
 
-def _takes(model: Model) -> str:
-    parts: Iterable[tuple[InputKind, int | None]] = ((kind, model.limit(kind)) for kind in KINDS)
-    return " and ".join(f"up to {_count(limit, kind)}" for kind, limit in parts if limit)
-
-
 def _count(number: int, kind: str) -> str:
     return f"{number} {kind}" if number == 1 else f"{number} {kind}s"
 
@@ -318,8 +281,8 @@ _USUAL_SECONDS = 5
 
 def settled_ratio(request: MediaRequest, model: Model) -> MediaRequest:
     """The request with a ratio that the row lists, or none. Without one the model decides (`auto` on Veo)."""
-    if request.aspect_ratio is None or not request.aspect_ratio.strip():
-        return replace(request, aspect_ratio=None)
+    if request.aspect_ratio is None:
+        return request
     wanted = read_ratio(request.aspect_ratio)
     if not model.ratios:
         note = f"aspect_ratio is left out: {model.id} has no ratio control."
@@ -350,23 +313,19 @@ def settled_duration(request: MediaRequest, model: Model, listing: Listing) -> M
             return replace(request, duration=None)
         raise _wrong_length(wanted, model, listing, f"its id fixes {model.fixed_seconds} s")
     if not model.durations:
-        return _without_choice(request, wanted, model, listing)
+        if wanted is None:
+            return replace(request, duration=None)
+        if model.type == "video" and listing.first_of(ids.length_siblings(model.id, wanted)):
+            raise _wrong_length(wanted, model, listing, "its length cannot be chosen")
+        note = f"duration is left out: {model.id} offers no choice of length."
+        return replace(request, duration=None).noting(note)
     if wanted is None:
         usual = _USUAL_SECONDS if _USUAL_SECONDS in model.durations else min(model.durations)
         chosen = replace(request, duration=model.duration_spellings.get(usual, f"{usual}s"))
         return chosen.noting(f"No duration was given; {usual} s is asked for.") if len(model.durations) > 1 else chosen
     if wanted not in model.durations:
-        raise _wrong_length(wanted, model, listing, f"it offers {_seconds_list(model.durations)}")
+        raise _wrong_length(wanted, model, listing, f"it offers {', '.join(map(str, sorted(model.durations)))} s")
     return replace(request, duration=model.duration_spellings.get(wanted, f"{wanted}s"))
-
-
-def _without_choice(request: MediaRequest, wanted: int | None, model: Model, listing: Listing) -> MediaRequest:
-    if wanted is None:
-        return replace(request, duration=None)
-    if model.type == "video" and listing.first_of(ids.length_siblings(model.id, wanted)):
-        raise _wrong_length(wanted, model, listing, "its length cannot be chosen")
-    note = f"duration is left out: {model.id} offers no choice of length."
-    return replace(request, duration=None).noting(note)
 
 
 def _wrong_length(wanted: int | None, model: Model, listing: Listing, why: str) -> InvalidArgumentError:
@@ -378,18 +337,18 @@ def _wrong_length(wanted: int | None, model: Model, listing: Listing, why: str) 
     )
 
 
-def _seconds_list(durations: tuple[int, ...]) -> str:
-    return f"{', '.join(str(seconds) for seconds in sorted(durations))} s"
-
-
 def settled_resolution(request: MediaRequest, model: Model, listing: Listing) -> MediaRequest:
     """The request with a resolution in the API's spelling; none where the id encodes it.
 
     The id for the wanted tier has been chosen before; what is left over is refused or sent.
     """
-    if request.resolution is None or not request.resolution.strip():
-        return replace(request, resolution=None)
-    wanted = _spelled_resolution(request.resolution)
+    if request.resolution is None:
+        return request
+    wanted = ids.wanted_tier(request.resolution) or ""
+    if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z. x-]{0,15}", wanted):
+        raise InvalidArgumentError(
+            "resolution", f"{request.resolution!r} is not a resolution such as 1K, 2K, 4K or 720p."
+        )
     if model.tier:
         if wanted == model.tier:
             return replace(request, resolution=None)
@@ -405,31 +364,18 @@ def settled_resolution(request: MediaRequest, model: Model, listing: Listing) ->
     siblings = [
         other for other in listing.models if other.tier and other.id.lower() == f"{model.id}-{other.tier}".lower()
     ]
-    if siblings and not model.resolutions:
-        return _base_of_tiers(request, wanted, model, siblings)
-    return replace(request, resolution=wanted)
-
-
-def _base_of_tiers(request: MediaRequest, wanted: str, model: Model, siblings: list[Model]) -> MediaRequest:
+    if not siblings or model.resolutions:
+        return replace(request, resolution=wanted)
     if wanted == "1K":
         return replace(request, resolution=None)
     tiers = ", ".join(f"{other.tier} ({other.id})" for other in siblings)
     raise InvalidArgumentError("resolution", f"{wanted} is not offered; there are 1K ({model.id}), {tiers}.")
 
 
-def _spelled_resolution(text: str) -> str:
-    cleaned = text.strip()
-    if cleaned.lower() == "standard":
-        return "1K"
-    if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z. x-]{0,15}", cleaned):
-        raise InvalidArgumentError("resolution", f"{text!r} is not a resolution such as 1K, 2K, 4K or 720p.")
-    return ids.spell_tier(cleaned)
-
-
 def settled_quality(request: MediaRequest, model: Model) -> MediaRequest:
     """The request with a quality that the row lists; the API's default `standard` is dropped elsewhere."""
-    if request.quality is None or not request.quality.strip():
-        return replace(request, quality=None)
+    if request.quality is None:
+        return request
     wanted = request.quality.strip().lower()
     if model.qualities and wanted not in model.qualities:
         if wanted == "standard":
@@ -450,12 +396,8 @@ def settled_sound(request: MediaRequest, model: Model, listing: Listing) -> Medi
         raise InvalidArgumentError(
             "sound", f"{model.id} makes no sound.", next_step="Leave it out, or choose a model with sound."
         )
-    if request.sound is False and model.sound == "included":
-        return _without_sound(request, model, listing)
-    return replace(request, sound=None)
-
-
-def _without_sound(request: MediaRequest, model: Model, listing: Listing) -> MediaRequest:
+    if request.sound is not False or model.sound != "included":
+        return replace(request, sound=None)
     silent = listing.find(model.id[: -len("-audio")]) if ids.has_audio_suffix(model.id) else None
     if silent:
         raise InvalidArgumentError(
@@ -464,11 +406,6 @@ def _without_sound(request: MediaRequest, model: Model, listing: Listing) -> Med
     return replace(request, sound=None).noting(f"{model.id} always makes sound; sound=false has no effect.")
 
 
-def settled_seed(request: MediaRequest) -> MediaRequest:
-    """The request if its seed is a whole number from 0 (the provider picks) to 2³² - 1."""
-    seed = request.seed
-    if seed is None:
-        return request
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+def _verify_seed(seed: int | None) -> None:
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED):
         raise InvalidArgumentError("seed", f"is {seed!r}; allowed: a whole number from 0 (random) to {MAX_SEED}.")
-    return request

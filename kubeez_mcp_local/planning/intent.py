@@ -1,7 +1,4 @@
-"""Reading a free-text intent: what is to be made, by which model, in which shape, for how much.
-
-Keywords only; no model is asked.
-"""
+"""Reading a free-text intent by keywords: what is to be made, by which model, in which shape, for how much."""
 
 from __future__ import annotations
 
@@ -10,84 +7,52 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from kubeez_mcp_local.catalogue.models import Model
 
 
-@dataclass(frozen=True)
-class FileJob:
-    """A job on one file: how it is asked for, and the kinds of file it works on (none listed: any)."""
-
-    name: str
-    pattern: str
-    kinds: tuple[str, ...] = ()
-
-
-# The first that fits decides, so the narrow jobs stand before the broad ones.
-_FILE_JOBS: tuple[FileJob, ...] = (
-    FileJob("dubbing", r"\bdub(?:bed|bing|s)?\b|\btranslat\w* (?:\w+ )*(?:video|clip|speech)", ("video", "speech")),
-    FileJob("captions", r"\bcaption(?:s|ed|ing)?\b|\bsubtitl\w*|\bburn(?:ed)?[- ]in text", ("video",)),
-    FileJob(
-        "separation",
-        r"\bstems?\b|\bacapp?ella\b|\bkaraoke\b"
-        r"|\b(?:isolate|separate|split|remove|extract)\b.*\b(?:vocals?|voices?|song|instrumental|background music)\b",
-        ("music", "speech", "video"),
-    ),
-    FileJob(
-        "remove_background",
-        r"\b(?:remov(?:e|es|ed|ing)|eras(?:e|ing)|delete|drop|cut(?:ting)? (?:out|off)) (?:\w+ ){0,4}"
-        r"backgrounds?\b(?! (?:noise|music|sounds?|voices?))"
-        r"|\bbackground[- ]?remov\w*|\bcut-?outs?\b|\btransparent png",
-        ("image",),
-    ),
-    FileJob(
-        "ad_copy",
-        r"\bad[- ]?copy\b|\bcop(?:y|ies) (?:this|that|the|an?) ad\b|\breference ads?\b|\bads? like th\w+\b"
-        r"|\b(?:like|after|from|(?:style|manner) of) (?:[\w']+ ){1,3}ad(?:s|vert\w*)?\b",
-    ),
-    FileJob("sound", r"\bsound[- ]?(?:effects?|fx|design)\b|\bsfx\b|\bfoley\b"),
-    FileJob("trim", r"\b(?:trim|shorten|cut) (?:\w+ ){0,6}(?:video|clip)\b", ("video",)),
-)
+# Jobs on one file: how each is asked for. The first that fits decides, so the narrow jobs stand before the broad ones.
+_FILE_JOBS = {
+    "dubbing": r"\bdub(?:bed|bing|s)?\b|\btranslat\w* (?:\w+ )*(?:video|clip|speech)",
+    "captions": r"\bcaption(?:s|ed|ing)?\b|\bsubtitl\w*|\bburn(?:ed)?[- ]in text",
+    "separation": r"\bstems?\b|\bacapp?ella\b|\bkaraoke\b"
+    r"|\b(?:isolate|separate|split|remove|extract)\b.*\b(?:vocals?|voices?|song|instrumental|background music)\b",
+    "remove_background": r"\b(?:remov(?:e|es|ed|ing)|eras(?:e|ing)|delete|drop|cut(?:ting)? (?:out|off)) (?:\w+ ){0,4}"
+    r"backgrounds?\b(?! (?:noise|music|sounds?|voices?))"
+    r"|\bbackground[- ]?remov\w*|\bcut-?outs?\b|\btransparent png",
+    "ad_copy": r"\bad[- ]?copy\b|\bcop(?:y|ies) (?:this|that|the|an?) ad\b|\breference ads?\b|\bads? like th\w+\b"
+    r"|\b(?:like|after|from|(?:style|manner) of) (?:[\w']+ ){1,3}ad(?:s|vert\w*)?\b",
+    "sound": r"\bsound[- ]?(?:effects?|fx|design)\b|\bsfx\b|\bfoley\b",
+    "trim": r"\b(?:trim|shorten|cut) (?:\w+ ){0,6}(?:video|clip)\b",
+}
+# What they work on, where it is not anything.
+_WORK_ON: dict[str, tuple[str, ...]] = {
+    "dubbing": ("video", "speech"),
+    "captions": ("video",),
+    "separation": ("music", "speech", "video"),
+    "remove_background": ("image",),
+    "trim": ("video",),
+}
 # The commonest words of other languages stand beside the English ones.
-_MEDIA: tuple[tuple[str, str], ...] = (
-    (
-        "video",
-        (
-            r"\bv[ií]d[eé]os?\b|\bclips?\b|\banimat\w*|\bmovies?\b|\bfilms?\b|\breels?\b|\btiktoks?\b|\bfootage\b"
-            r"|\bmotion\b|\bgifs?\b|\blip[- ]?sync\w*|\btalking (?:heads?|avatars?|photos?)\b|\bвидео|视频|動画|ビデオ"
-        ),
-    ),
-    (
-        "speech",
-        (
-            r"\bdialogues?\b|\bspeech\b|\bnarrat\w*|\bvoice[- ]?overs?\b|\bvoices?\b|\btts\b|\bmonologues?\b|\bspoken\b"
-            r"|\baudiobooks?\b"
-            r"|\bread (?:this|it|aloud|out)\b|\bread (?:\w+ ){1,3}aloud\b|\bpodcasts?\b|\bvoix\b|\bvoz\b|\bголос"
-        ),
-    ),
-    (
-        "music",
-        (
-            r"\bmusic\b|\bsongs?\b|\bjingles?\b|\bsoundtracks?\b|\bmelod\w*|\bbeats?\b|\btunes?\b|\binstrumentals?\b"
-            r"|\bballads?\b|\banthems?\b|\blullab\w*|\brap\b|\bmusik\b|\bmusique\b|\bm[uú]sica\b|\bcanci[oó]n\b|\bchanson\b"
-            r"|\bмузык|\bпесн|音乐|音楽"
-        ),
-    ),
-    (
-        "image",
-        (
-            r"\bimages?\b|\bpictures?\b|\bphoto(?:s|graphs?)?\b|\bpics?\b|\blogos?\b|\bposters?\b|\bicons?\b|\billustrat\w*"
-            r"|\bthumbnails?\b|\bwallpapers?\b|\bportraits?\b|\bpaint(?:ings?)?\b|\bdraw(?:ings?)?\b|\bsketch(?:es)?\b"
-            r"|\bartworks?\b|\bbanners?\b|\bcovers?\b|\bflyers?\b|\bstickers?\b|\bmock-?ups?\b|\brender(?:ing)?s?\b"
-            r"|\binfographics?\b|\bheadshots?\b|\bmemes?\b|\bcartoons?\b|\bavatars?\b|\bhero shots?\b|\bupscal\w*"
-            r"|\b(?:instagram|facebook|linkedin|social media) (?:posts?|stor(?:y|ies))\b"
-            r"|\bbild(?:er)?\b|\bfotos?\b|\bimagen(?:es)?\b|\bimage[mn]s?\b|\bimmagin[ei]\b|\bкартинк|\bизображен|\bфото"
-            r"|图片|照片|画像|写真|ロゴ"
-        ),
-    ),
-    ("sound", r"\bsounds?\b|\bnoises?\b|\bambien(?:t|ce)\b"),
-)
+_MEDIA = {
+    "video": r"\bv[ií]d[eé]os?\b|\bclips?\b|\banimat\w*|\bmovies?\b|\bfilms?\b|\breels?\b|\btiktoks?\b|\bfootage\b"
+    r"|\bmotion\b|\bgifs?\b|\blip[- ]?sync\w*|\btalking (?:heads?|avatars?|photos?)\b|\bвидео|视频|動画|ビデオ",
+    "speech": r"\bdialogues?\b|\bspeech\b|\bnarrat\w*|\bvoice[- ]?overs?\b|\bvoices?\b|\btts\b|\bmonologues?\b"
+    r"|\bspoken\b|\baudiobooks?\b"
+    r"|\bread (?:this|it|aloud|out)\b|\bread (?:\w+ ){1,3}aloud\b|\bpodcasts?\b|\bvoix\b|\bvoz\b|\bголос",
+    "music": r"\bmusic\b|\bsongs?\b|\bjingles?\b|\bsoundtracks?\b|\bmelod\w*|\bbeats?\b|\btunes?\b|\binstrumentals?\b"
+    r"|\bballads?\b|\banthems?\b|\blullab\w*|\brap\b|\bmusik\b|\bmusique\b|\bm[uú]sica\b|\bcanci[oó]n\b|\bchanson\b"
+    r"|\bмузык|\bпесн|音乐|音楽",
+    "image": r"\bimages?\b|\bpictures?\b|\bphoto(?:s|graphs?)?\b|\bpics?\b|\blogos?\b|\bposters?\b|\bicons?\b"
+    r"|\billustrat\w*|\bthumbnails?\b|\bwallpapers?\b|\bportraits?\b|\bpaint(?:ings?)?\b|\bdraw(?:ings?)?\b|\bsketch(?:es)?\b"
+    r"|\bartworks?\b|\bbanners?\b|\bcovers?\b|\bflyers?\b|\bstickers?\b|\bmock-?ups?\b|\brender(?:ing)?s?\b"
+    r"|\binfographics?\b|\bheadshots?\b|\bmemes?\b|\bcartoons?\b|\bavatars?\b|\bhero shots?\b|\bupscal\w*"
+    r"|\b(?:instagram|facebook|linkedin|social media) (?:posts?|stor(?:y|ies))\b"
+    r"|\bbild(?:er)?\b|\bfotos?\b|\bimagen(?:es)?\b|\bimage[mn]s?\b|\bimmagin[ei]\b|\bкартинк|\bизображен|\bфото"
+    r"|图片|照片|画像|写真|ロゴ",
+    "sound": r"\bsounds?\b|\bnoises?\b|\bambien(?:t|ce)\b",
+}
 # What comes along or is ruled out is not what is asked for: "a video with music", "no sound, just a picture".
 _ALONGSIDE = (
     r"\b(?:no|without|with)(?: (?!the\b|my\b|this\b)\w+){0,2}? "
@@ -107,16 +72,12 @@ _TO_VIDEO = (
 
 
 def job_of(words: str) -> str | None:
-    """`image`, `video`, `music`, `speech`, `sound` or the name of a job on one file; `None` if nothing is named.
-
-    Args:
-        words: The intent in lower case.
-    """
+    """`image`, `video`, `music`, `speech`, `sound` or a job on one file; `words` are in lower case."""
     asked = re.sub(_ALONGSIDE, " ", words)
-    named = {name for name, pattern in _MEDIA if re.search(pattern, asked)}
-    for job in _FILE_JOBS:
-        if re.search(job.pattern, asked) and (not job.kinds or not named or named.intersection(job.kinds)):
-            return job.name
+    named = {name for name, pattern in _MEDIA.items() if re.search(pattern, asked)}
+    for job, pattern in _FILE_JOBS.items():
+        if re.search(pattern, asked) and (not named or named.intersection(_WORK_ON.get(job, named))):
+            return job
     return "video" if re.search(_TO_VIDEO, asked) else _medium(asked)
 
 
@@ -126,7 +87,7 @@ def _medium(words: str) -> str | None:
     In a compound the last word says what it is: a music video is a video, a movie poster an image.
     """
     places = sorted(
-        (found.start(), found.end(), name) for name, pattern in _MEDIA for found in re.finditer(pattern, words)
+        (found.start(), found.end(), name) for name, pattern in _MEDIA.items() for found in re.finditer(pattern, words)
     )
     if not places:
         return None
@@ -139,25 +100,15 @@ def _medium(words: str) -> str | None:
 
 
 _RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "21:9", "9:21", "5:4", "4:5", "1:2", "2:1")
-_RATIO_WORDS: tuple[tuple[str, str], ...] = (
-    (
-        "9:16",
-        (
-            r"\bvertical\b|\bstor(?:y|ies) format\b|\binstagram stor\w+|\breels?\b|\btiktoks?\b|\byoutube shorts\b"
-            r"|\bphone (?:screen|wallpaper|background|format)s?\b|\bfor (?:my |the |a )?phones?\b"
-        ),
-    ),
-    (
-        "16:9",
-        (
-            r"\blandscape format\b|\bwidescreen\b|\byoutube\b|\bhero (?:image|picture|photo|shot|video|section)s?\b"
-            r"|\bbanners?\b|\bheader\b|\bslides\b|\bhorizontal\b|\bdesktop (?:wallpaper|background)s?\b"
-        ),
-    ),
-    ("1:1", r"\bsquare\b|\bavatars?\b|\bprofile pic\w*|\bicons?\b|\blogos?\b"),
-    ("4:5", r"\binstagram (?:post|feed|ad)\b"),
-    ("21:9", r"\bcinematic wide\b|\bultra[- ]?wide\b"),
-)
+_RATIO_WORDS = {
+    "9:16": r"\bvertical\b|\bstor(?:y|ies) format\b|\binstagram stor\w+|\breels?\b|\btiktoks?\b|\byoutube shorts\b"
+    r"|\bphone (?:screen|wallpaper|background|format)s?\b|\bfor (?:my |the |a )?phones?\b",
+    "16:9": r"\blandscape format\b|\bwidescreen\b|\byoutube\b|\bhero (?:image|picture|photo|shot|video|section)s?\b"
+    r"|\bbanners?\b|\bheader\b|\bslides\b|\bhorizontal\b|\bdesktop (?:wallpaper|background)s?\b",
+    "1:1": r"\bsquare\b|\bavatars?\b|\bprofile pic\w*|\bicons?\b|\blogos?\b",
+    "4:5": r"\binstagram (?:post|feed|ad)\b",
+    "21:9": r"\bcinematic wide\b|\bultra[- ]?wide\b",
+}
 _COUNTING = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBERS = {word: number for number, word in enumerate(_COUNTING, start=1)} | {"couple": 2, "dozen": 12}
 _AMOUNT = rf"(?<![\d.,])\b(?P<amount>\d{{1,3}}|{'|'.join(_NUMBERS)})"
@@ -190,30 +141,15 @@ _THINGS = (
 )
 # Numbered things after one of these words are what the user has, not what is to be made.
 _OWN = ("these", "those", "my", "our", "the", "both", "from", "using", "combine", "merge", "blend", "between")
-_PREFERENCES: tuple[tuple[str, str], ...] = (
-    (
-        "tier",
-        (
-            r"\bbest (?:possible|quality|model|result|looking|you)\b|\b(?:highest|top)[- ](?:quality|end)\b|\bpremium\b"
-            r"|\bmoney can buy\b|\bmoney is no object\b"
-        ),
-    ),
-    (
-        "price",
-        (
-            r"\bcheap(?:ly|er|est)\b|\bcheap (?:\w+ )?(?:image|picture|photo|video|clip|song|one|and)\b|\bas cheap\b"
-            r"|\blow[- ](?:cost|budget)\b|\binexpensive\b|\bon a budget\b"
-        ),
-    ),
-    (
-        "speed",
-        (
-            r"\b(?:quick|fast)est\b|\bquickly\b|\b(?:quick|fast) (?:result|image|picture|photo|video|clip|one|and)\b"
-            r"|\bas (?:quick|fast|soon)\b|\basap\b|\b(?:make|need|want) (?:it|this|that) fast\b|\bin a hurry\b"
-            r"|\bdrafts?\b(?! (?:horse|beer))|\brough (?:version|cut|idea|sketch)\b"
-        ),
-    ),
-)
+_PREFERENCES = {
+    "tier": r"\bbest (?:possible|quality|model|result|looking|you)\b|\b(?:highest|top)[- ](?:quality|end)\b|\bpremium\b"
+    r"|\bmoney can buy\b|\bmoney is no object\b",
+    "price": r"\bcheap(?:ly|er|est)\b|\bcheap (?:\w+ )?(?:image|picture|photo|video|clip|song|one|and)\b|\bas cheap\b"
+    r"|\blow[- ](?:cost|budget)\b|\binexpensive\b|\bon a budget\b",
+    "speed": r"\b(?:quick|fast)est\b|\bquickly\b|\b(?:quick|fast) (?:result|image|picture|photo|video|clip|one|and)\b"
+    r"|\bas (?:quick|fast|soon)\b|\basap\b|\b(?:make|need|want) (?:it|this|that) fast\b|\bin a hurry\b"
+    r"|\bdrafts?\b(?! (?:horse|beer))|\brough (?:version|cut|idea|sketch)\b",
+}
 
 
 @dataclass(frozen=True)
@@ -279,8 +215,8 @@ def _has(pattern: str, words: str) -> bool:
     return re.search(pattern, words) is not None
 
 
-def _first(table: tuple[tuple[str, str], ...], words: str) -> str | None:
-    return next((name for name, pattern in table if _has(pattern, words)), None)
+def _first(table: Mapping[str, str], words: str) -> str | None:
+    return next((name for name, pattern in table.items() if _has(pattern, words)), None)
 
 
 def _from_inputs(words: str, job: str, owned: int) -> int:
@@ -341,17 +277,7 @@ def _counts(words: str) -> tuple[int, int]:
 # A single word of an id is often an ordinary word, so it counts only where a model is meant.
 _INTRODUCING = ("use", "uses", "using", "with", "via", "by", "in")
 _WHAT_IT_MAKES = (
-    "image",
-    "images",
-    "picture",
-    "pictures",
-    "video",
-    "videos",
-    "clip",
-    "clips",
-    "model",
-    "song",
-    "music",
+    *("image", "images", "picture", "pictures", "video", "videos", "clip", "clips", "model", "song", "music"),
 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Literal, cast
@@ -24,7 +23,7 @@ from kubeez_mcp_local.operations.media_check import (
 from kubeez_mcp_local.operations.music import music_engines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.catalogue.models import InputKind, Model
@@ -112,15 +111,9 @@ def settled_needs(needs: Needs) -> Needs:
         inputs=kinds,
         aspect_ratio=None if ratio == "auto" else ratio,
         duration=parse_seconds(needs.duration),
-        resolution=_tier(needs.resolution),
+        resolution=ids.wanted_tier(needs.resolution),
         prompt=needs.prompt if needs.prompt.strip() else "x",
     )
-
-
-def _tier(resolution: str | None) -> str | None:
-    if resolution is None or not resolution.strip():
-        return None
-    return "1K" if resolution.strip().lower() == "standard" else ids.spell_tier(resolution)
 
 
 def does_task(model: Model, task: str) -> bool:
@@ -265,7 +258,6 @@ class Choice:
 
     Attributes:
         needs: The needs as they were understood.
-        chosen: The best fitting model; `None` if nothing fits.
         ranked: All fitting models, best first.
         rejected: Why the others of the same kind of work fell out, the commonest reason first.
         nearest: Where nothing fits, the model that misses least.
@@ -273,11 +265,15 @@ class Choice:
     """
 
     needs: Needs
-    chosen: Candidate | None
     ranked: tuple[Candidate, ...]
     rejected: tuple[Rejection, ...]
     nearest: Candidate | None
     summary: str
+
+    @property
+    def chosen(self) -> Candidate | None:
+        """The best fitting model; `None` if nothing fits."""
+        return self.ranked[0] if self.ranked else None
 
 
 def pick(listing: Listing, needs: Needs) -> Choice:
@@ -292,15 +288,17 @@ def pick(listing: Listing, needs: Needs) -> Choice:
     needs = settled_needs(needs)
     working = [model for model in _in_standing_order(listing, needs.task) if does_task(model, needs.task)]
     held = [held for model in working if (held := held_against(model, listing, needs))]
-    order = _order(needs)
+
+    def order(candidate: Candidate) -> tuple[float, ...]:
+        return candidate.model.only_logos and not needs.logo, *_ranks(candidate, needs.prefer)
+
     ranked = tuple(sorted((candidate for candidate in held if not candidate.misses), key=order))
     misfits = [candidate for candidate in held if candidate.misses]
     nearest = None
     if not ranked and misfits:
-        nearest = min(misfits, key=lambda held: (len(held.misses), *_gaps(held, needs), *_by_price(held)))
+        nearest = min(misfits, key=lambda held: (len(held.misses), *_gaps(held, needs), *_ranks(held, "price")))
     rejected = _grouped(misfits)
-    chosen = ranked[0] if ranked else None
-    return Choice(needs, chosen, ranked, rejected, nearest, _summary(needs, ranked, rejected, nearest))
+    return Choice(needs, ranked, rejected, nearest, _summary(needs, ranked, rejected, nearest))
 
 
 def _in_standing_order(listing: Listing, task: str) -> tuple[Model, ...]:
@@ -332,24 +330,12 @@ def _lines(tier: str) -> float:
     return size * 540 if tier.upper().endswith("K") else size
 
 
-def _by_price(candidate: Candidate) -> tuple[float, float]:
-    return _credits(candidate), candidate.model.seconds or _UNKNOWN
-
-
-def _order(needs: Needs) -> Callable[[Candidate], tuple[float, ...]]:
-    def by_speed(candidate: Candidate) -> tuple[float, float]:
-        return candidate.model.seconds or _UNKNOWN, _credits(candidate)
-
-    def by_tier(candidate: Candidate) -> tuple[float, float]:
-        known = candidate.quote.credits
-        return _UNKNOWN if known is None else -known, candidate.model.seconds or _UNKNOWN
-
-    preferred = {"price": _by_price, "speed": by_speed, "tier": by_tier}[needs.prefer]
-    return lambda candidate: (candidate.model.only_logos and not needs.logo, *preferred(candidate))
-
-
-def _credits(candidate: Candidate) -> float:
-    return _UNKNOWN if candidate.quote.credits is None else candidate.quote.credits
+def _ranks(candidate: Candidate, prefer: Preference) -> tuple[float, float]:
+    price = _UNKNOWN if candidate.quote.credits is None else candidate.quote.credits
+    seconds = candidate.model.seconds or _UNKNOWN
+    if prefer == "tier":
+        return price if price == _UNKNOWN else -price, seconds
+    return (price, seconds) if prefer == "price" else (seconds, price)
 
 
 def _grouped(misfits: Iterable[Candidate]) -> tuple[Rejection, ...]:
@@ -373,10 +359,9 @@ def _summary(
 ) -> str:
     fell_out = _fell_out(rejected)
     if ranked:
-        best = ranked[0]
         others = len(ranked) - 1
         also = f" {others} other{'s' if others > 1 else ''} would do." if others else ""
-        return f"{best.model.id} fits: {_price(best, needs.count)}.{also}{fell_out}"
+        return f"{ranked[0].model.id} fits: {_price(ranked[0], needs.count)}.{also}{fell_out}"
     if nearest is None:
         return f"Nothing fits: no model in this catalogue does {needs.task}."
     misses = " and it ".join(nearest.misses)
@@ -392,11 +377,8 @@ def _price(candidate: Candidate, count: int) -> str:
 
 
 def _fell_out(rejected: tuple[Rejection, ...]) -> str:
-    if not rejected:
-        return ""
-    counts = Counter({rejection.reason: len(rejection.models) for rejection in rejected})
-    parts = [f"{reason} ({number})" for reason, number in counts.most_common(5)]
-    return f" Why others fell out: {'; '.join(parts)}."
+    parts = [f"{rejection.reason} ({len(rejection.models)})" for rejection in rejected[:5]]
+    return f" Why others fell out: {'; '.join(parts)}." if parts else ""
 
 
 _USUAL: dict[str, tuple[str, ...]] = {
@@ -405,7 +387,7 @@ _USUAL: dict[str, tuple[str, ...]] = {
     "text-to-video": ("seedance-1-5-pro-720p-4s", "seedance-1-5-pro-720p-8s", "seedance-1-5-pro-720p-12s"),
     "image-to-video": ("seedance-1-5-pro-720p-4s", "seedance-1-5-pro-720p-8s", "seedance-1-5-pro-720p-12s"),
 }
-_LOGO = ("Logo-maker",)
+_LOGO = "Logo-maker"
 _VIDEO_REFERENCE = "gemini-omni-video-hd"
 
 
@@ -417,13 +399,10 @@ def recommended(choice: Choice, intent: Intent, named: Model | None = None) -> C
     if "video" in choice.needs.inputs:
         follows = (held for held in choice.ranked if held.model.id.startswith(_VIDEO_REFERENCE))
         return next(follows, choice.chosen)
-    usual = _usual(choice.needs.task, intent)
+    usual = _USUAL.get(choice.needs.task, ())
+    if intent.logo and choice.needs.task == "text-to-image":
+        usual = (_LOGO, *usual)
+    elif intent.sound:
+        usual = tuple(f"{name}-audio" for name in usual)
     by_id = {held.model.id.lower(): held for held in choice.ranked}
     return next((by_id[name.lower()] for name in usual if name.lower() in by_id), choice.chosen)
-
-
-def _usual(task: str, intent: Intent) -> tuple[str, ...]:
-    plain = _USUAL.get(task, ())
-    if intent.logo and task == "text-to-image":
-        return (*_LOGO, *plain)
-    return tuple(f"{name}-audio" for name in plain) if intent.sound else plain

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 from kubeez_mcp_local.catalogue.prices import unknown_quote
 from kubeez_mcp_local.errors import InvalidArgumentError
@@ -15,9 +15,10 @@ from kubeez_mcp_local.planning.pick import Needs, does_task, pick, recommended, 
 if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.catalogue.models import InputKind, Model
+    from kubeez_mcp_local.catalogue.prices import Basis
     from kubeez_mcp_local.planning.pick import Candidate, Choice, Preference
 
-SKILLS = ("model-selection", "billing-confirmation", "media-upload", "polling")
+_SKILLS = ("model-selection", "billing-confirmation", "media-upload", "polling")
 _WAIT = "wait_for_generation(id): the finished files are saved and their paths returned."
 _CONFIRM = "Tell the user the price and wait for a yes."
 
@@ -68,23 +69,14 @@ def _job_steps(operation: Operation, model_id: str | None, seconds: int | None, 
 
 def _sizing(best: Candidate) -> list[tuple[str, object]]:
     """What moves the price."""
-    request = best.request
-    if request is None:
-        return []
-    return [
-        ("generation_type", request.generation_type),
-        ("duration", request.duration),
-        ("resolution", request.resolution),
-        ("sound", request.sound),
-    ]
+    names = ("generation_type", "duration", "resolution", "sound")
+    return [(name, getattr(best.request, name)) for name in names] if best.request else []
 
 
 def _arguments(operation: Operation, best: Candidate, needs: Needs, ratio: str | None, variants: int | None) -> str:
     if not operation.core:
         return operation.names
-    named = _listed(
-        [("model", best.model.id), *_sizing(best), ("aspect_ratio", ratio), ("variant_count", variants)],
-    )
+    named = _listed([("model", best.model.id), *_sizing(best), ("aspect_ratio", ratio), ("variant_count", variants)])
     urls = f", source_media_urls=[{', '.join(needs.inputs)}]" if needs.inputs else ""
     return f"{operation.names}, {named}{urls}"
 
@@ -103,7 +95,6 @@ def _repeated(operation: Operation, count: int, variants: int | None) -> str:
 
 
 LONGEST_INTENT = 4000
-Basis = Literal["catalogue", "rate", "unknown"]
 _NOT_NAMED = (
     "The intent names no kind of work that is known here, so a picture is assumed. If that is wrong, call plan again "
     "and name it in English: image, video, music, speech, sound, captions, dubbing …"
@@ -129,14 +120,14 @@ class Plan:
         alternatives: Other fitting ids.
     """
 
-    recommended_model: str | None
-    estimated_credits: float | None
-    estimated_seconds: int | None
-    requires_upload: bool
-    suggested_aspect_ratio: str | None
-    workflow_steps: tuple[str, ...]
-    skills_to_fetch: tuple[str, ...]
     task: str
+    workflow_steps: tuple[str, ...]
+    skills_to_fetch: tuple[str, ...] = ()
+    recommended_model: str | None = None
+    estimated_credits: float | None = None
+    estimated_seconds: int | None = None
+    requires_upload: bool = False
+    suggested_aspect_ratio: str | None = None
     count: int = 1
     price_basis: Basis = "unknown"
     reason: str = ""
@@ -270,21 +261,16 @@ def _file_job(intent: Intent, listing: Listing, *, has_file: bool) -> Plan:
 
 
 _TRIM = Plan(
-    recommended_model=None,
-    estimated_credits=0.0,
-    estimated_seconds=None,
-    requires_upload=False,
-    suggested_aspect_ratio=None,
+    task="trim",
     workflow_steps=(
         "Ask which part to keep.",
         "trim_video(source_url, start_s, end_s): cut on this machine, no credits.",
     ),
-    skills_to_fetch=(),
-    task="trim",
+    estimated_credits=0.0,
     price_basis="catalogue",
     reason="Trimming is local and free.",
 )
 
 
 def _skills(with_files: bool) -> tuple[str, ...]:
-    return tuple(name for name in SKILLS if with_files or name != "media-upload")
+    return tuple(name for name in _SKILLS if with_files or name != "media-upload")
