@@ -20,11 +20,10 @@ from kubeez_mcp_local.media.inputs import LocalInput, describe
 from kubeez_mcp_local.media.path_guard import FileTooLargeError
 from kubeez_mcp_local.media.trim import (
     MAX_SOURCE_BYTES,
-    MissingSourceError,
-    ProcessorUnavailableError,
-    SourceFetchFailedError,
-    SourceTooLargeError,
     check_range,
+    missing_source,
+    source_not_opened,
+    source_too_large,
     trim,
 )
 from kubeez_mcp_local.media.video import NotInstalledError
@@ -83,9 +82,9 @@ class Trimming:
         It goes on then; the same call again joins it, and one that is done is not made again.
 
         Raises:
-            TrimError: With the error name of the hosted server.
+            KubeezError: With the error name of the hosted server.
             InvalidArgumentError: The video may not be read.
-            ProcessorUnavailableError: The extra `video` is missing.
+            KubeezError: `processor_unavailable`: the extra `video` is missing.
         """
         item = await self._source(source, start_s, end_s)
         what = item.sha256 if isinstance(item, LocalInput) else item.url
@@ -100,12 +99,12 @@ class Trimming:
 
     async def _source(self, source: str, start_s: float, end_s: float) -> Input:
         if not source.strip():
-            raise MissingSourceError("it is empty")
+            raise missing_source("it is empty")
         check_range(start_s, end_s)
         try:
             item = await self.inputs.resolve(source, argument="source_url")
         except FileTooLargeError:
-            raise SourceTooLargeError(None, MAX_SOURCE_BYTES) from None
+            raise source_too_large(None) from None
         verify_media_kind("source_url", item.kind, ("video",))
         return item
 
@@ -113,9 +112,9 @@ class Trimming:
         try:
             return await self._made(item, start_s, end_s, short)
         except NotInstalledError as error:
-            raise ProcessorUnavailableError(error.message, next_step=error.next_step) from None
+            raise KubeezError(error.message, next_step=error.next_step, code="processor_unavailable") from None
         except OSError as error:
-            raise SourceFetchFailedError(error.strerror or type(error).__name__) from None
+            raise source_not_opened(error.strerror or type(error).__name__) from None
 
     async def _made(self, item: Input, start_s: float, end_s: float, short: str) -> Cut:
         if isinstance(item, LocalInput):
@@ -134,9 +133,9 @@ class Trimming:
         try:
             await self.download(url, target, max_bytes=MAX_SOURCE_BYTES)
         except TooLargeError:
-            raise SourceTooLargeError(None, MAX_SOURCE_BYTES) from None
+            raise source_too_large(None) from None
         except KubeezError as error:
-            raise SourceFetchFailedError(error.message) from None
+            raise source_not_opened(error.message) from None
 
     async def _cut(self, source: Path | LocalInput, stem: str, start_s: float, end_s: float, short: str) -> Cut:
         folder = await anyio.to_thread.run_sync(self.outputs.folder_for, self.clock())

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from kubeez_mcp_local.disk import open_exactly, replace_file
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
-from kubeez_mcp_local.media.path_guard import UnreadableFileError
+from kubeez_mcp_local.media.path_guard import unreadable
 from kubeez_mcp_local.media.sniff import Kind, MediaType, UnsupportedMediaError, by_extension, sniff_file
 from kubeez_mcp_local.settings import is_loopback
 
@@ -42,15 +42,14 @@ _MAX_URL_LENGTH = 4096
 _CHUNK_BYTES = 1024 * 1024
 
 
-class FileChangedError(KubeezError):
+def _changed(path: Path) -> KubeezError:
     """A file is not the one any more that was checked, or changed while it was read. Nothing was charged."""
-
-    code = "file_changed"
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            f"{path} changed since it was checked.", next_step="Call again once the file is complete.", retry_safe=True
-        )
+    return KubeezError(
+        f"{path} changed since it was checked.",
+        next_step="Call again once the file is complete.",
+        retry_safe=True,
+        code="file_changed",
+    )
 
 
 @dataclass(frozen=True)
@@ -97,15 +96,15 @@ class LocalInput:
         """The file that was checked, for reading.
 
         Raises:
-            FileChangedError: It is another one by now, was written to, or is reached through a link.
+            KubeezError: `file_changed`: it is another one by now, was written to, or is reached through a link.
         """
         try:
             file = open_exactly(self.path)
         except OSError:
-            raise FileChangedError(self.path) from None
+            raise _changed(self.path) from None
         if Identity.of(file) != self.identity:
             file.close()
-            raise FileChangedError(self.path)
+            raise _changed(self.path)
         return file
 
 
@@ -127,10 +126,8 @@ class RemoteInput:
     kind: Kind | None = None
 
 
-class InvalidUrlError(InvalidArgumentError):
-    """The URL cannot be used as an input."""
-
-    code = "invalid_url"
+def _invalid_url(argument: str, message: str, next_step: str = "") -> InvalidArgumentError:
+    return InvalidArgumentError(argument, message, next_step=next_step, code="invalid_url")
 
 
 class Named(Protocol):
@@ -186,7 +183,7 @@ class Inputs:
 
     async def _from_library(self, text: str, argument: str) -> LocalInput | RemoteInput:
         if self._named is None:
-            raise InvalidUrlError(argument, f"{text} names a library entry, but there is no library here.")
+            raise _invalid_url(argument, f"{text} names a library entry, but there is no library here.")
         return await self._named.find(text[len(LIBRARY_SCHEME) :].strip(), argument=argument)
 
 
@@ -195,22 +192,22 @@ def describe(path: Path, argument: str) -> LocalInput:
 
     Raises:
         UnsupportedMediaError: The content is not an accepted type; names `argument`.
-        UnreadableFileError: Reading failed midway, or a part of the path has become a link.
-        FileChangedError: It was written to meanwhile.
+        InvalidArgumentError: Reading failed midway, or a part of the path has become a link.
+        KubeezError: It was written to meanwhile.
     """
     try:
         with open_exactly(path) as file:
             identity, media_type = Identity.of(file), sniff_file(file, path.name)
             digest = _digest(file)
             if identity != Identity.of(file):
-                raise FileChangedError(path)
+                raise _changed(path)
     except UnsupportedMediaError as error:
         raise UnsupportedMediaError(path.name, error.found, argument=argument) from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
             reason = "a link was put in its place after it was checked"
-        raise UnreadableFileError(argument, path, reason) from None
+        raise unreadable(argument, path, reason) from None
     return LocalInput(path, digest, media_type, identity.size, identity)
 
 
@@ -230,23 +227,23 @@ def _scheme(text: str) -> str:
 
 def _remote(url: str, scheme: str, argument: str) -> RemoteInput:
     if scheme == "data":
-        raise InvalidUrlError(
+        raise _invalid_url(
             argument,
             "embedded data: URLs are not taken; they would pass through the conversation byte by byte.",
-            next_step="Save the data to a file and pass its path, or use upload_media.",
+            "Save the data to a file and pass its path, or use upload_media.",
         )
     if scheme not in ("https", "http"):
-        raise InvalidUrlError(
+        raise _invalid_url(
             argument,
             f"{scheme}: URLs are not taken; allowed are https URLs and local paths.",
-            next_step="Download the file and pass its path.",
+            "Download the file and pass its path.",
         )
     host = _host(url, argument)
     if scheme == "http" and not is_loopback(url):
-        raise InvalidUrlError(
+        raise _invalid_url(
             argument,
             f"http://{host} is not encrypted; only https URLs are taken (http just for this machine).",
-            next_step="Use the https form of the URL, or download the file and pass its path.",
+            "Use the https form of the URL, or download the file and pass its path.",
         )
     promised = by_extension(unquote(urlsplit(url).path))
     return RemoteInput(url, promised.kind if promised else None)
@@ -255,18 +252,18 @@ def _remote(url: str, scheme: str, argument: str) -> RemoteInput:
 def _host(url: str, argument: str) -> str:
     """The URL's host, once its form is sound. Messages never repeat the URL: its query may hold a signature."""
     if len(url) > _MAX_URL_LENGTH:
-        raise InvalidUrlError(argument, f"the URL has {len(url)} characters; at most {_MAX_URL_LENGTH} are taken.")
+        raise _invalid_url(argument, f"the URL has {len(url)} characters; at most {_MAX_URL_LENGTH} are taken.")
     if not url.isprintable() or " " in url or "\\" in url:
-        raise InvalidUrlError(argument, "the URL holds spaces, backslashes or control characters; encode them.")
+        raise _invalid_url(argument, "the URL holds spaces, backslashes or control characters; encode them.")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise InvalidUrlError(argument, f"the URL is malformed: {error}.") from None
+        raise _invalid_url(argument, f"the URL is malformed: {error}.") from None
     if not host:
-        raise InvalidUrlError(argument, "the URL names no host.", next_step="Write it like https://host/file.png.")
+        raise _invalid_url(argument, "the URL names no host.", "Write it like https://host/file.png.")
     if parts.username is not None or parts.password is not None:
-        raise InvalidUrlError(argument, "the URL carries a user name or password.", next_step="Remove them.")
+        raise _invalid_url(argument, "the URL carries a user name or password.", "Remove them.")
     return host
 
 
@@ -324,7 +321,7 @@ class Uploads:
         """The URL of this content: remembered, or from an upload. Only whoever starts it sees progress.
 
         Raises:
-            FileChangedError: It is not the file any more that was hashed, or was written to meanwhile.
+            KubeezError: `file_changed`: it is not the file any more that was hashed, or was written to meanwhile.
             KubeezError: Whatever `upload` raises.
         """
         return await self._share(local.sha256, lambda: self._known_or_sent(local, on_progress))
@@ -341,7 +338,7 @@ class Uploads:
         with await anyio.to_thread.run_sync(local.open) as file:
             url = await self._upload(local, file, on_progress)
             if Identity.of(file) != local.identity:
-                raise FileChangedError(local.path)
+                raise _changed(local.path)
         entry = _Entry(
             url=url,
             sha256=local.sha256,

@@ -12,10 +12,9 @@ import os
 import re
 import shutil
 import time
-from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 import anyio.to_thread
@@ -24,34 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from kubeez_mcp_local.disk import open_exactly, replace_file, replacing
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.media.inputs import Identity, LocalInput, RemoteInput
-from kubeez_mcp_local.media.sniff import by_mime
+from kubeez_mcp_local.media.sniff import Kind, by_mime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-
-class InvalidNameError(InvalidArgumentError):
-    """The name does not keep the rules for names."""
-
-    code = "invalid_name"
-
-    def __init__(self, argument: str, name: str) -> None:
-        super().__init__(
-            argument,
-            f"{name!r:.100} cannot be a name; allowed are 1 to 64 lowercase letters a-z, digits, '_' and '-'.",
-            next_step="Choose a name such as hero-shot_2.",
-        )
-
-
-class NameTakenError(InvalidArgumentError):
-    """Another asset or character has the name."""
-
-    code = "name_taken"
-
-    def __init__(self, argument: str, name: str, what: str) -> None:
-        super().__init__(
-            argument, f"the library already has a {what} named {name}.", next_step="Choose another name or delete it."
-        )
+    from collections.abc import Callable, Sequence
 
 
 class NotInLibraryError(InvalidArgumentError):
@@ -59,85 +34,60 @@ class NotInLibraryError(InvalidArgumentError):
 
     code = "not_in_library"
 
-    def __init__(self, argument: str, wanted: str, names: Sequence[str]) -> None:
-        close = get_close_matches(wanted.lower(), names, n=3, cutoff=0.5)
-        near = f" Similar names: {', '.join(close)}." if close else ""
-        super().__init__(
-            argument,
-            f"the local library has no {wanted!r:.100}.{near}",
-            next_step="Call list_assets to see what there is; manage_library adds to it.",
-        )
-        self.near = tuple(close)
+
+def _not_in_library(argument: str, wanted: str, names: Sequence[str]) -> NotInLibraryError:
+    close = get_close_matches(wanted.lower(), names, n=3, cutoff=0.5)
+    near = f" Similar names: {', '.join(close)}." if close else ""
+    message = f"the local library has no {wanted!r:.100}.{near}"
+    step = "Call list_assets to see what there is; manage_library adds to it."
+    return NotInLibraryError(argument, message, next_step=step)
 
 
-class NoImageError(InvalidArgumentError):
-    """The character has no reference picture, so it cannot be used as an input."""
-
-    code = "character_without_image"
-
-    def __init__(self, argument: str, name: str) -> None:
-        super().__init__(
-            argument,
-            f"the character {name} has no picture.",
-            next_step="Create it again with an image, or put its description into the prompt.",
-        )
-
-
-class LibraryFileGoneError(KubeezError):
+def _file_gone(name: str, path: Path) -> KubeezError:
     """The library's own copy of a file was removed or changed from outside."""
-
-    code = "library_file_gone"
-
-    def __init__(self, name: str, path: Path) -> None:
-        super().__init__(
-            f"the library's copy of {name} ({path}) is missing or was changed.",
-            next_step="Delete the entry with manage_library and add the file again.",
-        )
+    return KubeezError(
+        f"the library's copy of {name} ({path}) is missing or was changed.",
+        next_step="Delete the entry with manage_library and add the file again.",
+        code="library_file_gone",
+    )
 
 
-class LibraryDamagedError(KubeezError):
+def _damaged(path: Path, reason: str) -> KubeezError:
     """The library's index cannot be used."""
-
-    code = "library_damaged"
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(
-            f"the library's index {path} cannot be used: {reason}.",
-            next_step="Restore it from a backup, or move it away to start anew; the files beside it stay as they are.",
-        )
+    return KubeezError(
+        f"the library's index {path} cannot be used: {reason}.",
+        next_step="Restore it from a backup, or move it away to start anew; the files beside it stay as they are.",
+        code="library_damaged",
+    )
 
 
-class LibraryNotWritableError(KubeezError):
+def _not_writable(folder: Path, reason: str) -> KubeezError:
     """The library's folder cannot be written. Nothing was changed."""
-
-    code = "library_not_writable"
-
-    def __init__(self, folder: Path, reason: str) -> None:
-        super().__init__(
-            f"the library in {folder} cannot be written: {reason}.",
-            next_step="Free some space or make the folder writable; KUBEEZ_STATE_DIR names another one.",
-        )
+    return KubeezError(
+        f"the library in {folder} cannot be written: {reason}.",
+        next_step="Free some space or make the folder writable; KUBEEZ_STATE_DIR names another one.",
+        code="library_not_writable",
+    )
 
 
 VERSION = 1
 _LOCK_SECONDS = 10
 
 
-class Stored(BaseModel):
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Stored(_Frozen):
     """Media the library holds: a copy of its own, or a URL.
 
     Attributes:
-        kind: `image`, `video` or `audio`; `None` for a URL that does not tell.
-        mime: Media type of the copy.
-        size_bytes: Size of the copy.
-        sha256: Content of the copy.
-        file: Name of the copy in the library's folder; `None` for a URL.
+        kind: `None` for a URL that does not tell.
+        file: Name of the copy in the library's folder; `None` for a URL, as are type, size and digest of the copy.
         url: The URL; `None` for a copy.
     """
 
-    model_config = ConfigDict(frozen=True)
-
-    kind: Literal["image", "video", "audio"] | None = None
+    kind: Kind | None = None
     mime: str | None = None
     size_bytes: int | None = None
     sha256: str | None = None
@@ -145,14 +95,11 @@ class Stored(BaseModel):
     url: str | None = None
 
 
-class Asset(BaseModel):
-    """A named file or URL. `created_at` is in seconds since the epoch."""
-
-    model_config = ConfigDict(frozen=True)
+class _Entry(_Frozen):
+    """What has a name. `created_at` is in seconds since the epoch."""
 
     id: str
     name: str
-    media: Stored
     created_at: float
 
     @property
@@ -161,22 +108,22 @@ class Asset(BaseModel):
         return f"library:{self.name}"
 
 
-class Character(BaseModel):
-    """Somebody who is to look and sound the same each time. `created_at` is in seconds since the epoch."""
+class Asset(_Entry):
+    """A named file or URL."""
 
-    model_config = ConfigDict(frozen=True)
+    media: Stored
 
-    id: str
-    name: str
+
+class Character(_Entry):
+    """Somebody who is to look and sound the same each time."""
+
     description: str
     voice_id: str | None = None
     image: Stored | None = None
-    created_at: float
 
-    @property
-    def reference(self) -> str:
-        """What to pass where a tool takes a picture's path or URL."""
-        return f"library:{self.name}"
+
+E = TypeVar("E", bound=_Entry)
+R = TypeVar("R")
 
 
 class Index(BaseModel):
@@ -186,78 +133,10 @@ class Index(BaseModel):
     assets: list[Asset] = Field(default_factory=list)
     characters: list[Character] = Field(default_factory=list)
 
-    def files(self) -> set[str]:
-        """Names of all copies in use."""
+    def copies(self) -> dict[str, int]:
+        """The copies in use: name of the file, and bytes."""
         media = [asset.media for asset in self.assets] + [each.image for each in self.characters if each.image]
-        return {stored.file for stored in media if stored.file}
-
-
-class LibraryStore:
-    """Reads and writes the library in `folder`. Every method blocks; call it in a thread."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = Path(os.path.realpath(folder))
-        self._index = self.folder / "library.json"
-        self._files = self.folder / "files"
-
-    def read(self) -> Index:
-        """The index; empty when there is none yet.
-
-        Raises:
-            LibraryDamagedError: It is not ours, is broken, or comes from a newer version.
-        """
-        try:
-            index = Index.model_validate_json(self._index.read_bytes())
-        except FileNotFoundError:
-            return Index()
-        except (OSError, ValidationError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not a library index"
-            raise LibraryDamagedError(self._index, reason or "it cannot be read") from None
-        if index.version > VERSION:
-            raise LibraryDamagedError(self._index, f"it was written by a newer version (format {index.version})")
-        return index
-
-    @contextmanager
-    def changing(self) -> Iterator[Index]:
-        """The index for changing it: written back unless the block raises, then copies out of use are removed.
-
-        Raises:
-            LibraryDamagedError: See `read`.
-            LibraryNotWritableError: The folder cannot be written, or another process holds it for too long.
-        """
-        from filelock import FileLock, Timeout
-
-        try:
-            self._files.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / ".lock", timeout=_LOCK_SECONDS):
-                index = self.read()
-                before = index.files()
-                yield index
-                self._write(index)
-                for name in before - index.files():
-                    (self._files / name).unlink(missing_ok=True)
-        except Timeout:
-            raise LibraryNotWritableError(self.folder, "another process holds it") from None
-        except OSError as error:
-            raise LibraryNotWritableError(self.folder, error.strerror or type(error).__name__) from None
-
-    def keep(self, local: LocalInput) -> Stored:
-        """Copy a file into the library; the file itself stays where it is. Call within `changing`."""
-        name = f"{local.sha256}{local.media_type.extension}"
-        target = self._files / name
-        if not target.exists():
-            with local.open() as source, replacing(target) as copy:
-                shutil.copyfileobj(source, copy, 1024 * 1024)
-        return Stored(
-            kind=local.kind, mime=local.media_type.mime, size_bytes=local.size, sha256=local.sha256, file=name
-        )
-
-    def path_of(self, stored: Stored) -> Path:
-        """Where the copy lies; call only for media with a `file`."""
-        return self._files / str(stored.file)
-
-    def _write(self, index: Index) -> None:
-        replace_file(self._index, index.model_dump_json(indent=2, exclude_none=True))
+        return {stored.file: stored.size_bytes or 0 for stored in media if stored.file}
 
 
 _NAME = re.compile(r"[a-z0-9_-]{1,64}")
@@ -267,10 +146,11 @@ MAX_DESCRIPTION = 2000
 class Library:
     """Named media and characters, kept in a folder of the state directory and shared by all processes.
 
+    What is wanted is named by its id, its name or `library:` and its name.
+
     Args:
         folder: Where index and copies live; created on first change.
         clock: Seconds since the epoch.
-        new_id: Makes ids.
     """
 
     def __init__(
@@ -280,80 +160,67 @@ class Library:
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
-        self._store = LibraryStore(folder)
+        self._folder = Path(os.path.realpath(folder))
+        self._index = self._folder / "library.json"
+        self._files = self._folder / "files"
         self._clock = clock
         self._new_id = new_id
 
     async def assets(self) -> list[Asset]:
         """All assets, newest first."""
-        index = await anyio.to_thread.run_sync(self._store.read)
-        return sorted(index.assets, key=lambda asset: (-asset.created_at, asset.name))
+        return _newest((await self._known()).assets)
 
     async def characters(self) -> list[Character]:
         """All characters, newest first."""
-        index = await anyio.to_thread.run_sync(self._store.read)
-        return sorted(index.characters, key=lambda each: (-each.created_at, each.name))
+        return _newest((await self._known()).characters)
 
     async def used_bytes(self) -> int:
         """Bytes that copies take on this machine, each content counted once."""
-        index = await anyio.to_thread.run_sync(self._store.read)
-        media = [asset.media for asset in index.assets] + [each.image for each in index.characters if each.image]
-        return sum({stored.file: stored.size_bytes or 0 for stored in media if stored.file}.values())
+        return sum((await self._known()).copies().values())
 
     async def add(self, name: str, source: LocalInput | RemoteInput) -> Asset:
         """Take in a file (copied) or a URL (noted down) as `name`.
 
         Raises:
-            InvalidNameError: The name breaks the rules: 1-64 of a-z, 0-9, `_`, `-`.
-            NameTakenError: Another asset or character has it.
-            LibraryNotWritableError: Nothing was changed.
+            InvalidArgumentError: The name breaks the rules (1-64 of a-z, 0-9, `_`, `-`), or is taken.
+            KubeezError: `library_not_writable`: nothing was changed.
         """
-
-        def change() -> Asset:
-            with self._store.changing() as index:
-                _check_free(index, name, "name")
-                media = self._stored(source)
-                asset = Asset(id=self._new_id(), name=name, media=media, created_at=self._clock())
-                index.assets.append(asset)
-                return asset
-
         _check_name(name, "name")
-        return await anyio.to_thread.run_sync(change)
+
+        def add(index: Index) -> Asset:
+            _check_free(index, name, "name")
+            media = self._stored(source)
+            index.assets.append(Asset(id=self._new_id(), name=name, media=media, created_at=self._clock()))
+            return index.assets[-1]
+
+        return await self._change(add)
 
     async def rename(self, wanted: str, new_name: str, *, argument: str = "asset_id") -> Asset:
-        """Give the asset with this id or name another name.
+        """Give an asset another name.
 
         Raises:
             NotInLibraryError: There is no such asset.
-            InvalidNameError, NameTakenError: About `new_name`.
+            InvalidArgumentError: About `new_name`, as `add`.
         """
-
-        def change() -> Asset:
-            with self._store.changing() as index:
-                asset = _asset(index, wanted, argument)
-                if new_name != asset.name:
-                    _check_free(index, new_name, "new_name")
-                renamed = asset.model_copy(update={"name": new_name})
-                index.assets[index.assets.index(asset)] = renamed
-                return renamed
-
         _check_name(new_name, "new_name")
-        return await anyio.to_thread.run_sync(change)
+
+        def rename(index: Index) -> Asset:
+            asset = _entry(index.assets, wanted, argument)
+            if new_name != asset.name:
+                _check_free(index, new_name, "new_name")
+            renamed = asset.model_copy(update={"name": new_name})
+            index.assets[index.assets.index(asset)] = renamed
+            return renamed
+
+        return await self._change(rename)
 
     async def delete(self, wanted: str, *, argument: str = "asset_id") -> Asset:
-        """Remove the asset with this id or name, and our copy of it; the original file is never touched.
+        """Remove an asset, and our copy of it; the original file is never touched.
 
         Raises:
             NotInLibraryError: There is no such asset.
         """
-
-        def change() -> Asset:
-            with self._store.changing() as index:
-                asset = _asset(index, wanted, argument)
-                index.assets.remove(asset)
-                return asset
-
-        return await anyio.to_thread.run_sync(change)
+        return await self._change(lambda index: _removed(index.assets, wanted, argument))
 
     async def create_character(
         self,
@@ -366,118 +233,152 @@ class Library:
         """Note down a character. The voice is not checked here; voices belong to the catalogue.
 
         Raises:
-            InvalidNameError, NameTakenError: About `name`.
-            InvalidArgumentError: No description, too long a one, or the image is not a picture.
+            InvalidArgumentError: About `name`, as `add`; no description, too long a one, or the image is no picture.
         """
-
-        def change() -> Character:
-            with self._store.changing() as index:
-                _check_free(index, name, "name")
-                stored = self._stored(image) if image else None
-                character = Character(
-                    id=self._new_id(),
-                    name=name,
-                    description=description.strip(),
-                    voice_id=voice_id,
-                    image=stored,
-                    created_at=self._clock(),
-                )
-                index.characters.append(character)
-                return character
-
         _check_name(name, "name")
-        if not 1 <= len(description.strip()) <= MAX_DESCRIPTION:
+        description = description.strip()
+        if not 1 <= len(description) <= MAX_DESCRIPTION:
             raise InvalidArgumentError("description", f"must have 1 to {MAX_DESCRIPTION} characters.")
         if image is not None and image.kind not in ("image", None):
             raise InvalidArgumentError("image_url", f"must be a picture, but is {image.kind}.")
-        return await anyio.to_thread.run_sync(change)
+
+        def create(index: Index) -> Character:
+            _check_free(index, name, "name")
+            stored = self._stored(image) if image else None
+            known = {"id": self._new_id(), "name": name, "created_at": self._clock()}
+            character = Character(**known, description=description, voice_id=voice_id, image=stored)
+            index.characters.append(character)
+            return character
+
+        return await self._change(create)
 
     async def delete_character(self, wanted: str, *, argument: str = "name") -> Character:
-        """Remove the character with this id or name.
-
-        Raises:
-            NotInLibraryError: There is no such character.
-        """
-
-        def change() -> Character:
-            with self._store.changing() as index:
-                character = _character(index, wanted, argument)
-                index.characters.remove(character)
-                return character
-
-        return await anyio.to_thread.run_sync(change)
+        """Remove a character. Raises `NotInLibraryError`."""
+        return await self._change(lambda index: _removed(index.characters, wanted, argument))
 
     async def character(self, wanted: str, *, argument: str = "character_ids") -> Character:
-        """The character with this id or name. Raises `NotInLibraryError`."""
-        index = await anyio.to_thread.run_sync(self._store.read)
-        return _character(index, wanted, argument)
+        """One character. Raises `NotInLibraryError`."""
+        return _entry((await self._known()).characters, wanted, argument)
 
     async def find(self, name: str, *, argument: str) -> LocalInput | RemoteInput:
         """The media of the asset, or the picture of the character, with this name or id.
 
         Raises:
             NotInLibraryError: There is neither.
-            NoImageError: The character has no picture.
-            LibraryFileGoneError: Our copy was removed or changed from outside.
+            InvalidArgumentError: The character has no picture.
+            KubeezError: `library_file_gone`: our copy was removed or changed from outside.
         """
         return await anyio.to_thread.run_sync(self._find, name, argument)
 
     def _find(self, name: str, argument: str) -> LocalInput | RemoteInput:
-        index = self._store.read()
-        for asset in index.assets:
-            if name in (asset.name, asset.id):
-                return self._input(asset.media, asset.name)
-        for character in index.characters:
-            if name in (character.name, character.id):
-                if character.image is None:
-                    raise NoImageError(argument, character.name)
-                return self._input(character.image, character.name)
-        raise NotInLibraryError(argument, name, _names(index))
+        index = self._read()
+        entries: list[Asset | Character] = [*index.assets, *index.characters]
+        found = next((each for each in entries if name in (each.name, each.id)), None)
+        if found is None:
+            raise _not_in_library(argument, name, [each.name for each in entries])
+        stored = found.media if isinstance(found, Asset) else found.image
+        if stored is None:
+            raise InvalidArgumentError(
+                argument,
+                f"the character {found.name} has no picture.",
+                next_step="Create it again with an image, or put its description into the prompt.",
+                code="character_without_image",
+            )
+        return self._input(stored, found.name)
+
+    async def _known(self) -> Index:
+        return await anyio.to_thread.run_sync(self._read)
+
+    def _read(self) -> Index:
+        """The index; empty when there is none yet, an error when it is not ours, broken, or of a newer version."""
+        try:
+            index = Index.model_validate_json(self._index.read_bytes())
+        except FileNotFoundError:
+            return Index()
+        except (OSError, ValidationError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not a library index"
+            raise _damaged(self._index, reason or "it cannot be read") from None
+        if index.version > VERSION:
+            raise _damaged(self._index, f"it was written by a newer version (format {index.version})")
+        return index
+
+    async def _change(self, change: Callable[[Index], R]) -> R:
+        """Change the index: written back unless `change` raises, then copies out of use are removed."""
+        return await anyio.to_thread.run_sync(self._change_now, change)
+
+    def _change_now(self, change: Callable[[Index], R]) -> R:
+        from filelock import FileLock, Timeout
+
+        try:
+            self._files.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._folder / ".lock", timeout=_LOCK_SECONDS):
+                index = self._read()
+                before = index.copies()
+                result = change(index)
+                replace_file(self._index, index.model_dump_json(indent=2, exclude_none=True))
+                for name in before.keys() - index.copies().keys():
+                    (self._files / name).unlink(missing_ok=True)
+                return result
+        except Timeout:
+            raise _not_writable(self._folder, "another process holds it") from None
+        except OSError as error:
+            raise _not_writable(self._folder, error.strerror or type(error).__name__) from None
 
     def _stored(self, source: LocalInput | RemoteInput) -> Stored:
-        if isinstance(source, LocalInput):
-            return self._store.keep(source)
-        return Stored(kind=source.kind, url=source.url)
+        """A URL noted down, or a file copied into the library, which itself stays where it is."""
+        if isinstance(source, RemoteInput):
+            return Stored(kind=source.kind, url=source.url)
+        name = f"{source.sha256}{source.media_type.extension}"
+        target = self._files / name
+        if not target.exists():
+            with source.open() as original, replacing(target) as copy:
+                shutil.copyfileobj(original, copy, 1024 * 1024)
+        mime = source.media_type.mime
+        return Stored(kind=source.kind, mime=mime, size_bytes=source.size, sha256=source.sha256, file=name)
 
     def _input(self, stored: Stored, name: str) -> LocalInput | RemoteInput:
         if stored.url is not None:
             return RemoteInput(stored.url, stored.kind)
-        path, media_type = self._store.path_of(stored), by_mime(stored.mime or "")
+        path, media_type = self._files / str(stored.file), by_mime(stored.mime or "")
         try:
             with open_exactly(path) as file:
                 identity = Identity.of(file)
         except OSError:
-            raise LibraryFileGoneError(name, path) from None
+            raise _file_gone(name, path) from None
         if media_type is None or identity.size != stored.size_bytes:
-            raise LibraryFileGoneError(name, path)
+            raise _file_gone(name, path)
         return LocalInput(path, str(stored.sha256), media_type, identity.size, identity, f"library:{name}")
 
 
 def _check_name(name: str, argument: str) -> None:
     if not _NAME.fullmatch(name):
-        raise InvalidNameError(argument, name)
+        raise InvalidArgumentError(
+            argument,
+            f"{name!r:.100} cannot be a name; allowed are 1 to 64 lowercase letters a-z, digits, '_' and '-'.",
+            next_step="Choose a name such as hero-shot_2.",
+            code="invalid_name",
+        )
 
 
 def _check_free(index: Index, name: str, argument: str) -> None:
-    if any(asset.name == name for asset in index.assets):
-        raise NameTakenError(argument, name, "file")
-    if any(each.name == name for each in index.characters):
-        raise NameTakenError(argument, name, "character")
+    for what, entries in (("file", index.assets), ("character", index.characters)):
+        if any(entry.name == name for entry in entries):
+            message, step = f"the library already has a {what} named {name}.", "Choose another name or delete it."
+            raise InvalidArgumentError(argument, message, next_step=step, code="name_taken")
 
 
-def _asset(index: Index, wanted: str, argument: str) -> Asset:
-    for asset in index.assets:
-        if wanted in (asset.id, asset.name, asset.reference):
-            return asset
-    raise NotInLibraryError(argument, wanted, [asset.name for asset in index.assets])
+def _newest(entries: list[E]) -> list[E]:
+    return sorted(entries, key=lambda each: (-each.created_at, each.name))
 
 
-def _character(index: Index, wanted: str, argument: str) -> Character:
-    for character in index.characters:
-        if wanted in (character.id, character.name, character.reference):
-            return character
-    raise NotInLibraryError(argument, wanted, [each.name for each in index.characters])
+def _entry(entries: list[E], wanted: str, argument: str) -> E:
+    for entry in entries:
+        if wanted in (entry.id, entry.name, entry.reference):
+            return entry
+    raise _not_in_library(argument, wanted, [each.name for each in entries])
 
 
-def _names(index: Index) -> list[str]:
-    return [asset.name for asset in index.assets] + [each.name for each in index.characters]
+def _removed(entries: list[E], wanted: str, argument: str) -> E:
+    entry = _entry(entries, wanted, argument)
+    entries.remove(entry)
+    return entry

@@ -42,7 +42,7 @@ async def measure(source: Path | LocalInput) -> Measured:
 
     Raises:
         UnsupportedMediaError: The content is none of the accepted types.
-        FileChangedError: The input is not the file any more that was checked.
+        KubeezError: The input is not the file any more that was checked.
         OSError: The file cannot be read.
     """
     return await anyio.to_thread.run_sync(measure_now, source)

@@ -32,18 +32,6 @@ _PAPER, _INK, _FAINT, _LINE, _EMPTY = "#faf9f7", "#1c1b19", "#6f6b64", "#dcd8d1"
 _HEADING_SIZE, _TITLE_SIZE, _DETAIL_SIZE = 40, 25, 20
 
 
-class SheetNotSavedError(KubeezError):
-    """The comparison sheet could not be written. The pictures themselves are untouched."""
-
-    code = "output_not_writable"
-
-    def __init__(self, target: Path, reason: str) -> None:
-        super().__init__(
-            f"the comparison sheet {target} cannot be written: {reason}.",
-            next_step="Make the folder writable or free some space; KUBEEZ_OUTPUT_DIR names another folder.",
-        )
-
-
 @dataclass(frozen=True)
 class SheetItem:
     """One picture on the sheet.
@@ -74,7 +62,7 @@ async def comparison_sheet(items: Sequence[SheetItem], target: Path, *, heading:
 
     Raises:
         InvalidArgumentError: There are no items.
-        SheetNotSavedError: The folder cannot be written.
+        KubeezError: The folder cannot be written.
     """
     if not items:
         raise InvalidArgumentError("items", "a comparison sheet needs at least one picture.")
@@ -195,7 +183,11 @@ def _save(sheet: Image.Image, target: Path) -> Path:
         sheet.save(part, "PNG", optimize=True)
         return give_free_name(part, target.stem, target.suffix)
     except OSError as error:
-        raise SheetNotSavedError(target, error.strerror or type(error).__name__) from None
+        raise KubeezError(
+            f"the comparison sheet {target} cannot be written: {error.strerror or type(error).__name__}.",
+            next_step="Make the folder writable or free some space; KUBEEZ_OUTPUT_DIR names another folder.",
+            code="output_not_writable",
+        ) from None
     finally:
         with suppress(OSError):
             part.unlink()

@@ -28,150 +28,96 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.media.inputs import LocalInput
 
 
-class TrimError(KubeezError):
-    """A video was not cut. Nothing was uploaded or charged."""
+MAX_WINDOW_S = 60.0
+MAX_SOURCE_BYTES = 500 * 1024 * 1024
+MAX_WORK_S = 300.0
+"""How long encoding may take before it is given up."""
 
-    code = "trim_failed"
 
-
-class InvalidTrimRangeError(TrimError):
+def invalid_range(detail: str) -> KubeezError:
     """The window makes no sense, or lies beyond the video's end."""
-
-    code = "invalid_trim_range"
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(
-            f"{detail}; start_s must be 0 or more, end_s greater than start_s, both within the video.",
-            next_step="Ask the user which part of the video to use.",
-        )
+    return KubeezError(
+        f"{detail}; start_s must be 0 or more, end_s greater than start_s, both within the video.",
+        next_step="Ask the user which part of the video to use.",
+        code="invalid_trim_range",
+    )
 
 
-class TrimTooLongError(TrimError):
-    """The window is longer than allowed."""
-
-    code = "trim_too_long"
-
-    def __init__(self, seconds: float, limit: float) -> None:
-        super().__init__(
-            f"the window has {seconds:g} seconds; at most {limit:g} can be cut out.",
-            next_step="Choose a shorter window, or cut several.",
-        )
-
-
-class MissingSourceError(TrimError):
+def missing_source(detail: str) -> KubeezError:
     """There is no video to cut."""
-
-    code = "missing_source_url"
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(f"source_url: {detail}.", next_step="Give the path or https URL of a video.")
+    step = "Give the path or https URL of a video."
+    return KubeezError(f"source_url: {detail}.", next_step=step, code="missing_source_url")
 
 
-class SourceTooLargeError(TrimError):
+def source_too_large(size: int | None) -> KubeezError:
     """The video is larger than allowed; `size` in bytes, `None` when reading was given up at the limit."""
-
-    code = "source_too_large"
-
-    def __init__(self, size: int | None, limit: int) -> None:
-        has = "is too large" if size is None else f"has {size / 1024**2:,.0f} MB"
-        super().__init__(
-            f"the video {has}; at most {limit / 1024**2:,.0f} MB can be cut.",
-            next_step="Scale it down or compress it first.",
-        )
+    has = "is too large" if size is None else f"has {size / 1024**2:,.0f} MB"
+    return KubeezError(
+        f"the video {has}; at most {MAX_SOURCE_BYTES / 1024**2:,.0f} MB can be cut.",
+        next_step="Scale it down or compress it first.",
+        code="source_too_large",
+    )
 
 
-class SourceFetchFailedError(TrimError):
+def source_not_opened(detail: str) -> KubeezError:
     """The video could not be downloaded or opened."""
-
-    code = "source_fetch_failed"
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(
-            f"the video could not be opened: {detail.rstrip('.')}.",
-            next_step="Check that the path or URL leads to a complete video file.",
-        )
-
-
-class CutFailedError(TrimError):
-    """FFmpeg failed while cutting."""
-
-    code = "ffmpeg_failed"
-
-    def __init__(self, source: str, detail: str) -> None:
-        super().__init__(
-            f"cutting {PurePath(source).name} failed: {detail}.",
-            next_step="The file may be damaged; export it again as plain MP4 and retry.",
-        )
-
-
-class ProcessorTimeoutError(TrimError):
-    """Cutting took too long."""
-
-    code = "processor_timeout"
-
-    def __init__(self, limit: float) -> None:
-        super().__init__(
-            f"cutting took longer than {limit:g} seconds and was given up.",
-            next_step="Choose a shorter window or a smaller video.",
-        )
-
-
-class ProcessorUnavailableError(TrimError):
-    """What cuts videos is not installed."""
-
-    code = "processor_unavailable"
+    return KubeezError(
+        f"the video could not be opened: {detail.rstrip('.')}.",
+        next_step="Check that the path or URL leads to a complete video file.",
+        code="source_fetch_failed",
+    )
 
 
 _TURN_FILTERS = {90: ("transpose", "clock"), 180: ("hflip", ""), 270: ("transpose", "cclock")}
 
 
+@dataclass
 class Track:
     """One stream on its way: decoded frames go through a filter that cuts, then into the encoder.
 
     Attributes:
-        source: The stream that is read.
-        done: Whether the window's end has been reached.
+        end_s: Where the window ends, on the clock of `source`.
+        done: Whether it has been reached.
         frames: How many frames were written.
         seconds: Length of what was written.
     """
 
-    def __init__(self, av: Any, source: Any, result: Any, encoder: Any, graph: Any, end_s: float) -> None:
-        self.source = source
-        self.done = False
-        self.frames = 0
-        self.seconds = 0.0
-        self._av, self._result, self._encoder, self._graph = av, result, encoder, graph
-        self._end_s = end_s
+    av: Any
+    source: Any
+    result: Any
+    encoder: Any
+    graph: Any
+    end_s: float
+    done: bool = False
+    frames: int = 0
+    seconds: float = 0.0
 
     def take(self, frame: Any) -> None:
         """Pass on a decoded frame; one that starts at or after the window's end makes the track `done`."""
-        if frame.pts is not None and float(frame.pts * frame.time_base) >= self._end_s:
+        if frame.pts is not None and float(frame.pts * frame.time_base) >= self.end_s:
             self.done = True
             return
-        self._graph.push(frame)
+        self.graph.push(frame)
         self._drain()
 
     def finish(self) -> None:
         """Write what filter and encoder still hold."""
-        self._graph.push(None)
+        self.graph.push(None)
         self._drain()
-        self._result.mux(self._encoder.encode(None))
+        self.result.mux(self.encoder.encode(None))
 
     def _drain(self) -> None:
         while True:
             try:
-                frame = self._graph.pull()
-            except (self._av.error.BlockingIOError, self._av.error.EOFError):
+                frame = self.graph.pull()
+            except (self.av.error.BlockingIOError, self.av.error.EOFError):
                 return
             self.frames += 1
-            length = frame.duration * frame.time_base if frame.duration else self._usual_length()
+            rate = getattr(self.source, "average_rate", None)  # for containers that state no length for each frame
+            usual = 1 / rate if rate else 0
+            length = frame.duration * frame.time_base if frame.duration else usual
             self.seconds = max(self.seconds, float(frame.pts * frame.time_base + length))
-            self._result.mux(self._encoder.encode(frame))
-
-    def _usual_length(self) -> float:
-        """Seconds of one frame, for containers that state no length for each."""
-        rate = getattr(self.source, "average_rate", None)
-        return float(1 / rate) if rate else 0.0
+            self.result.mux(self.encoder.encode(frame))
 
 
 def picture_track(av: Any, container: Any, result: Any, start_s: float, end_s: float) -> Track:
@@ -232,23 +178,15 @@ def sound_track(av: Any, container: Any, result: Any, start_s: float, end_s: flo
     return Track(av, source, result, encoder, graph, end_s + offset)
 
 
-MAX_WINDOW_S = 60.0
-MAX_SOURCE_BYTES = 500 * 1024 * 1024
-MAX_WORK_S = 300.0
-"""How long encoding may take before it is given up."""
-
-
 @dataclass(frozen=True)
 class Trimmed:
-    """The cut.
+    """The cut, an MP4 file; times in seconds.
 
     Attributes:
-        path: MP4 file that was written.
-        size_bytes: Its size.
-        duration_s: Its real length in seconds, that of its frames.
-        start_s: Start of the window in the source, in seconds.
-        end_s: End of the window in the source, in seconds; the source's own end when the window went beyond it.
-        elapsed_s: Seconds the work took.
+        duration_s: Its real length, that of its frames.
+        start_s: Start of the window in the source.
+        end_s: End of the window in the source; the source's own end when the window went beyond it.
+        elapsed_s: How long the work took.
     """
 
     path: Path
@@ -263,13 +201,17 @@ def check_range(start_s: float, end_s: float) -> None:
     """Check a window before anything is fetched.
 
     Raises:
-        InvalidTrimRangeError: Not finite, negative, or the end is not after the start.
-        TrimTooLongError: Longer than `MAX_WINDOW_S`.
+        KubeezError: `invalid_trim_range`: not finite, negative, or the end is not after the start. `trim_too_long`:
+            longer than `MAX_WINDOW_S`.
     """
     if not (math.isfinite(start_s) and math.isfinite(end_s)) or start_s < 0 or end_s <= start_s:
-        raise InvalidTrimRangeError(f"start_s is {start_s:g} and end_s is {end_s:g}")
+        raise invalid_range(f"start_s is {start_s:g} and end_s is {end_s:g}")
     if end_s - start_s > MAX_WINDOW_S + 1e-9:
-        raise TrimTooLongError(end_s - start_s, MAX_WINDOW_S)
+        raise KubeezError(
+            f"the window has {end_s - start_s:g} seconds; at most {MAX_WINDOW_S:g} can be cut out.",
+            next_step="Choose a shorter window, or cut several.",
+            code="trim_too_long",
+        )
 
 
 async def trim(
@@ -288,7 +230,7 @@ async def trim(
     thread and stops when cancelled; nothing is uploaded and nothing is charged.
 
     Raises:
-        TrimError: One subclass a reason, see `trim_errors`.
+        KubeezError: With the code that the hosted server has for the reason.
         NotInstalledError: The extra `video` is missing.
     """
     check_range(start_s, end_s)
@@ -315,13 +257,13 @@ class _Job:
         try:
             source = opened(self.source)
         except OSError:
-            raise MissingSourceError(f"there is no file {self.source}") from None
+            raise missing_source(f"there is no file {self.source}") from None
         with source:
             return self._run(av, source, began)
 
     def _run(self, av: Any, source: BinaryIO, began: float) -> Trimmed:
         if (size := os.fstat(source.fileno()).st_size) > MAX_SOURCE_BYTES:
-            raise SourceTooLargeError(size, MAX_SOURCE_BYTES)
+            raise source_too_large(size)
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(dir=self.target.parent, prefix=".trim-") as folder:
@@ -329,9 +271,13 @@ class _Job:
                 length = self._cut(av, source, part)
                 part.replace(self.target)
         except BrokenMediaError as error:
-            raise SourceFetchFailedError(error.message) from None
+            raise source_not_opened(error.message) from None
         except (av.FFmpegError, OSError) as error:
-            raise CutFailedError(source.name, reason(error)) from None
+            raise KubeezError(
+                f"cutting {PurePath(source.name).name} failed: {reason(error)}.",
+                next_step="The file may be damaged; export it again as plain MP4 and retry.",
+                code="ffmpeg_failed",
+            ) from None
         end_s = min(self.end_s, self.start_s + length)
         return Trimmed(
             self.target, self.target.stat().st_size, length, self.start_s, end_s, max(0.0, self.clock() - began)
@@ -340,7 +286,7 @@ class _Job:
     def _cut(self, av: Any, file: BinaryIO, part: Path) -> float:
         with open_media(av, file) as source, av.open(str(part), "w", format="mp4") as result:
             if not source.streams.video:
-                raise MissingSourceError(f"{Path(file.name).name} has no picture track")
+                raise missing_source(f"{Path(file.name).name} has no picture track")
             tracks = [picture_track(av, source, result, self.start_s, self.end_s)]
             if source.streams.audio:
                 tracks.append(sound_track(av, source, result, self.start_s, self.end_s))
@@ -358,7 +304,11 @@ class _Job:
                 continue
             for frame in packet.decode():
                 if self.stop.is_set() or self.clock() > deadline:
-                    raise ProcessorTimeoutError(self.max_work_s)
+                    raise KubeezError(
+                        f"cutting took longer than {self.max_work_s:g} seconds and was given up.",
+                        next_step="Choose a shorter window or a smaller video.",
+                        code="processor_timeout",
+                    )
                 track.take(frame)
             if all(each.done for each in tracks):
                 return
@@ -368,5 +318,5 @@ class _Job:
             track.finish()
         picture = tracks[0]
         if picture.frames == 0:
-            raise InvalidTrimRangeError(f"the video holds no frame between {self.start_s:g} s and {self.end_s:g} s")
+            raise invalid_range(f"the video holds no frame between {self.start_s:g} s and {self.end_s:g} s")
         return picture.seconds

@@ -9,18 +9,13 @@ import anyio
 import pytest
 
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.media.inputs import FileChangedError, Inputs, LocalInput, RemoteInput, describe
+from kubeez_mcp_local.media.inputs import Inputs, LocalInput, RemoteInput, describe
 from kubeez_mcp_local.media.library import (
-    InvalidNameError,
     Library,
-    LibraryDamagedError,
-    LibraryFileGoneError,
-    LibraryNotWritableError,
-    NameTakenError,
-    NoImageError,
     NotInLibraryError,
 )
 from kubeez_mcp_local.media.path_guard import PathGuard
+from tests.refusals import refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +100,7 @@ class TestAssets:
 
     @pytest.mark.parametrize("name", ["", "Hero", "a b", "ä", "a/b", "..", "a" * 65, "a\n", "hero.png"])
     async def test_names_that_break_the_rules(self, library: Library, picture: LocalInput, name: str) -> None:
-        with pytest.raises(InvalidNameError, match="1 to 64"):
+        with refused("invalid_name", match="1 to 64"):
             await library.add(name, picture)
         assert await library.assets() == []
 
@@ -119,9 +114,9 @@ class TestAssets:
         await library.add("other", picture)
         await library.create_character("anna", "A baker")
         for taken in ("hero", "anna"):
-            with pytest.raises(NameTakenError):
+            with refused("name_taken"):
                 await library.add(taken, picture)
-            with pytest.raises(NameTakenError):
+            with refused("name_taken"):
                 await library.rename("other", taken)
         assert len(copies()) == 1
 
@@ -129,7 +124,7 @@ class TestAssets:
         await library.add("hero-shot", picture)
         with pytest.raises(NotInLibraryError) as refusal:
             await library.find("hero-shoot", argument="source_media_urls")
-        assert refusal.value.near == ("hero-shot",)
+        assert "Similar names: hero-shot." in str(refusal.value)
         assert refusal.value.argument == "source_media_urls"
 
     async def test_inputs_resolve_library_names(self, library: Library, picture: LocalInput, tmp_path: Path) -> None:
@@ -172,7 +167,7 @@ class TestCharacters:
 
     async def test_without_a_picture_it_is_no_input(self, library: Library) -> None:
         await library.create_character("anna", "A baker")
-        with pytest.raises(NoImageError):
+        with refused("character_without_image"):
             await library.find("anna", argument="url")
 
     async def test_what_a_character_needs(self, library: Library) -> None:
@@ -191,28 +186,28 @@ class TestTrouble:
         index = tmp_path / "library" / "library.json"
         index.parent.mkdir()
         index.write_text(content)
-        with pytest.raises(LibraryDamagedError, match=r"library\.json"):
+        with refused("library_damaged", match=r"library\.json"):
             await library.assets()
-        with pytest.raises(LibraryDamagedError):
+        with refused("library_damaged"):
             await library.add("hero", picture)
         assert index.read_text() == content
 
     async def test_an_index_of_a_newer_version(self, library: Library, tmp_path: Path) -> None:
         (tmp_path / "library").mkdir()
         (tmp_path / "library" / "library.json").write_text(json.dumps({"version": 2}))
-        with pytest.raises(LibraryDamagedError, match="newer version"):
+        with refused("library_damaged", match="newer version"):
             await library.assets()
 
     async def test_a_folder_that_cannot_be_written(self, picture: LocalInput, tmp_path: Path) -> None:
         (tmp_path / "occupied").write_text("a file")
-        with pytest.raises(LibraryNotWritableError):
+        with refused("library_not_writable"):
             await Library(tmp_path / "occupied").add("hero", picture)
 
     async def test_a_copy_that_cannot_be_made_leaves_nothing(
         self, library: Library, picture: LocalInput, copies: Callable[[], list[Path]]
     ) -> None:
         picture.path.unlink()
-        with pytest.raises(FileChangedError):
+        with refused("file_changed"):
             await library.add("hero", picture)
         assert copies() == []
         assert await library.assets() == []
@@ -223,9 +218,9 @@ class TestTrouble:
         await library.add("hero", picture)
         (copy,) = copies()
         copy.write_bytes(b"changed")
-        with pytest.raises(LibraryFileGoneError):
+        with refused("library_file_gone"):
             await library.find("hero", argument="url")
         copy.unlink()
-        with pytest.raises(LibraryFileGoneError):
+        with refused("library_file_gone"):
             await library.find("hero", argument="url")
         await library.delete("hero")

@@ -8,7 +8,8 @@ from PIL import Image
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.media import lettering
 from kubeez_mcp_local.media.lettering import block
-from kubeez_mcp_local.media.sheet import SheetItem, SheetNotSavedError, comparison_sheet
+from kubeez_mcp_local.media.sheet import SheetItem, comparison_sheet
+from tests.refusals import refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +86,7 @@ async def test_nothing_to_compare(tmp_path: Path) -> None:
 
 async def test_a_folder_that_cannot_be_written(make_image: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SheetNotSavedError):
+    with refused("output_not_writable"):
         await comparison_sheet(
             [SheetItem(make_image(tmp_path / "a.png"), "a")], tmp_path / "file" / "sheet.png", heading="x"
         )
