@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kubeez_mcp_local.cli.terminal import print_json, results, run
+from kubeez_mcp_local.cli.terminal import print_json, results, run_with_bridge, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.table import Table
 
     from kubeez_mcp_local.cli.main import Options
     from kubeez_mcp_local.rest.contract import ContractRow, Snapshot
@@ -35,7 +37,7 @@ def contract(context: click.Context, strict: bool, as_json: bool) -> None:
 
     options: Options = context.obj
     settings = options.settings()
-    snapshot = run(settings, lambda: _read(settings))
+    snapshot = run_with_bridge(settings, lambda bridge: bridge.contract.snapshot(max_age=0))
     rows = compare(snapshot.operations, routes().values())
     facts = _facts(settings, snapshot)
     if as_json:
@@ -44,13 +46,6 @@ def contract(context: click.Context, strict: bool, as_json: bool) -> None:
         _show(facts, rows)
     if strict and not all(_as_wanted(row) for row in rows):
         context.exit(1)
-
-
-async def _read(settings: Settings) -> Snapshot:
-    from kubeez_mcp_local.bridge import Bridge
-
-    async with Bridge(settings) as bridge:
-        return await bridge.contract.snapshot(max_age=0)
 
 
 def _as_wanted(row: ContractRow) -> bool:
@@ -69,16 +64,8 @@ def _facts(settings: Settings, snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _row(row: ContractRow) -> dict[str, Any]:
-    route = row.route
-    return {
-        "name": route.name,
-        "method": route.method,
-        "path": route.path,
-        "scope": route.scope,
-        "evidence": row.evidence,
-        "published": row.published,
-        "differences": list(row.differences),
-    }
+    told = {name: getattr(row.route, name) for name in ("name", "method", "path", "scope")}
+    return {**told, "evidence": row.evidence, "published": row.published, "differences": list(row.differences)}
 
 
 def _show(facts: dict[str, Any], rows: Sequence[ContractRow]) -> None:
@@ -87,7 +74,7 @@ def _show(facts: dict[str, Any], rows: Sequence[ContractRow]) -> None:
     for evidence, about in _ABOUT.items():
         group = [row for row in rows if row.evidence == evidence]
         terminal.print(f"\n{about} ({sum(map(_as_wanted, group))} of {len(group)} fit)", style="bold")
-        _table(group)
+        terminal.print(_table(group))
 
 
 def _heading(facts: dict[str, Any]) -> str:
@@ -104,16 +91,15 @@ def _ago(seconds: int) -> str:
     return f"{seconds // size} {unit}"
 
 
-def _table(rows: Sequence[ContractRow]) -> None:
-    from rich.table import Table
+def _table(rows: Sequence[ContractRow]) -> Table:
     from rich.text import Text
 
-    table = Table("", "route", "ours", "published", "scope", box=None, header_style="bold")
+    shown = table("", "route", "ours", "published", "scope")
     for row in rows:
         ours = f"{row.route.method} {row.route.path}"
         mark = Text("✓", "green") if _as_wanted(row) else Text("✗", "red")
         published = row.published if row.published != ours else "the same"
-        table.add_row(mark, row.route.name, Text(ours), Text(published or "–"), row.route.scope or "–")
+        shown.add_row(mark, row.route.name, Text(ours), Text(published or "–"), row.route.scope or "–")
         for line in row.differences:
-            table.add_row("", "", Text(f"  {line}", "dim"), "", "")
-    results().print(table)
+            shown.add_row("", "", Text(f"  {line}", "dim"), "", "")
+    return shown

@@ -1,29 +1,31 @@
-"""`kubeez-mcp-local jobs`: what the ledger remembers, and what can be done about it."""
+"""`kubeez-mcp-local jobs` and `spend`: what the ledger remembers, what it came to, and what can be done about it."""
 
 from __future__ import annotations
 
 import re
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from kubeez_mcp_local.cli.terminal import print_json, results, run
+from kubeez_mcp_local.cli.terminal import print_json, results, run_with_bridge, table
 from kubeez_mcp_local.jobs.errors import WrongStateError
 from kubeez_mcp_local.jobs.job import State
 from kubeez_mcp_local.mcp_server.rows import job_details, job_row
 from kubeez_mcp_local.text import lines_of, on_one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Sequence
 
     from kubeez_mcp_local.bridge import Bridge
+    from kubeez_mcp_local.bridge.bridge import Today
     from kubeez_mcp_local.cli.main import Options
+    from kubeez_mcp_local.jobs.budget import Spend, SpendKey
     from kubeez_mcp_local.jobs.job import Job
-    from kubeez_mcp_local.jobs.proof import OpenQuestion
+    from kubeez_mcp_local.jobs.proof import OpenQuestion, Row
 
-T = TypeVar("T")
+_BAR = 32
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
@@ -38,7 +40,7 @@ def jobs() -> None:
 @click.pass_obj
 def list_(options: Options, limit: int, as_json: bool) -> None:
     """The newest jobs."""
-    _show(_with_bridge(options, lambda bridge: bridge.ledger.recent(limit)), as_json)
+    _show(run_with_bridge(options.settings(), lambda bridge: bridge.ledger.recent(limit)), as_json)
 
 
 @jobs.command()
@@ -53,7 +55,7 @@ def show(options: Options, job: str, as_json: bool) -> None:
         found = await bridge.follower.look_again(known)
         return found if found is known else await bridge.follower.wait(found, timeout=60)
 
-    _show_one(_with_bridge(options, work), as_json)
+    _show_one(run_with_bridge(options.settings(), work), as_json)
 
 
 @jobs.command()
@@ -70,7 +72,7 @@ def wait(context: click.Context, job: str, timeout: float, as_json: bool) -> Non
             found = await bridge.reconciler.settle(found, patience=timeout)
         return await bridge.follower.wait(found, timeout=timeout)
 
-    done = _with_bridge(context.obj, work)
+    done = run_with_bridge(context.obj.settings(), work)
     _show_one(done, as_json)
     if not done.settled:
         context.exit(3)
@@ -88,7 +90,7 @@ def resume(options: Options, timeout: float, as_json: bool) -> None:
         taken = await bridge.follower.resume_all() + await _reconciled(bridge)
         return [await bridge.follower.wait(job, timeout=timeout) for job in taken]
 
-    _show(_with_bridge(options, work), as_json)
+    _show(run_with_bridge(options.settings(), work), as_json)
 
 
 @jobs.command()
@@ -147,7 +149,7 @@ def reconcile(
             settled += await bridge.reconciler.answer(question, answer)
         return settled + await bridge.ledger.in_state(State.UNKNOWN), await bridge.reconciler.question()
 
-    found, question = _with_bridge(options, work)
+    found, question = run_with_bridge(options.settings(), work)
     _show(found, as_json)
     if as_json:
         return
@@ -194,11 +196,12 @@ def _show_account(options: Options, since: datetime | None, as_json: bool) -> No
     from kubeez_mcp_local.jobs.proof import told
 
     start = None if since is None else since.replace(tzinfo=UTC)
-    look = _with_bridge(options, lambda bridge: bridge.reconciler.look_at_account(start))
-    pairs = [{"generation_id": row.id, "job": job.id} for row, job in look.doubles]
+    look = run_with_bridge(options.settings(), lambda bridge: bridge.reconciler.look_at_account(start))
     if as_json:
         oldest = look.oldest.isoformat() if look.oldest else None
-        print_json({"rows": look.shown, "oldest": oldest, "perhaps_paid_twice": pairs, "others": look.others})
+        print_json(
+            {"rows": look.shown, "oldest": oldest, "perhaps_paid_twice": _pairs(look.doubles), "others": look.others}
+        )
         return
     back = f"back to {look.oldest:%Y-%m-%d %H:%M} UTC as it tells" if look.oldest else "which tell no time"
     results().print(f"The API shows {look.shown} rows, {back}. What is older cannot be seen.")
@@ -222,7 +225,7 @@ def resave(options: Options, job: str, as_json: bool) -> None:
         await bridge.follower.save_again(found)
         return await bridge.ledger.get(found.id)
 
-    _show_one(_with_bridge(options, work), as_json)
+    _show_one(run_with_bridge(options.settings(), work), as_json)
 
 
 async def _reconciled(bridge: Bridge) -> list[Job]:
@@ -230,34 +233,20 @@ async def _reconciled(bridge: Bridge) -> list[Job]:
     return await bridge.reconciler.reconcile() + await bridge.ledger.in_state(State.UNKNOWN)
 
 
-def _with_bridge(options: Options, work: Callable[[Bridge], Awaitable[T]]) -> T:
-    from kubeez_mcp_local.bridge import Bridge
-
-    settings = options.settings()
-
-    async def inside() -> T:
-        async with Bridge(settings) as bridge:
-            return await work(bridge)
-
-    return run(settings, inside)
-
-
 def _show(found: list[Job], as_json: bool) -> None:
-    from rich.table import Table
-
     if as_json:
         print_json([job_row(job) for job in found])
         return
     if not found:
         results().print("No jobs.")
         return
-    table = Table("job", "when (UTC)", "state", "model", "credits", "what", box=None, header_style="bold")
+    rows = table("job", "when (UTC)", "state", "model", "credits", "what")
     for job in found:
         credits_ = f"{job.charged:g}" if job.charged is not None else f"({job.reserved:g})"
         what = on_one_line(job.error or job.save_error or job.prompt, 60)
         when = f"{job.created:%Y-%m-%d %H:%M}"
-        table.add_row(job.id[:8], when, job.state.value, on_one_line(job.model, 60), credits_, what)
-    results().print(table)
+        rows.add_row(job.id[:8], when, job.state.value, on_one_line(job.model, 60), credits_, what)
+    results().print(rows)
 
 
 def _show_one(job: Job, as_json: bool) -> None:
@@ -280,3 +269,61 @@ def _lines(value: Any) -> list[Any]:
 
 def _named(name: str, lines: list[str]) -> list[str]:
     return [f"{name}: {lines[0]}"] if len(lines) == 1 else [f"{name}:", *lines]
+
+
+@click.command()
+@click.option(
+    "--by", type=click.Choice(["day", "model", "tool", "recipe"]), default="day", show_default=True, help="Grouping."
+)
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="First UTC day to count, as 2026-11-23.")
+@click.option("--accept-clock", is_flag=True, help="Believe the clock again after it ran ahead.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a chart.")
+@click.pass_obj
+def spend(options: Options, by: SpendKey, since: datetime | None, accept_clock: bool, as_json: bool) -> None:
+    """What was spent, and what today's ceiling leaves. Credits; days are UTC."""
+    from kubeez_mcp_local.jobs.proof import told
+
+    settings = options.settings()
+    since_day = since.strftime("%Y-%m-%d") if since else ""
+
+    async def read(bridge: Bridge) -> tuple[list[Spend], Today, list[str], list[tuple[Row, Job]]]:
+        if accept_clock:
+            await bridge.ledger.accept_clock()
+        spent, unsettled = await bridge.ledger.spend_by(by, since_day), await bridge.unsettled()
+        return spent, await bridge.today(), unsettled, await bridge.reconciler.doubles()
+
+    rows, today, unsettled, doubles = run_with_bridge(settings, read)
+    if as_json:
+        groups = [{by: row.key, "jobs": row.jobs, "charged": row.charged, "reserved": row.reserved} for row in rows]
+        day = {"day": today.day, "spent_today": today.spent, "reserved": today.reserved, "left_today": today.left}
+        twice = {"perhaps_paid_twice": _pairs(doubles)} if doubles else {}
+        print_json({"by": by, "groups": groups, **day, "unsettled_jobs": unsettled, **twice})
+        return
+    _chart(rows, by)
+    results().print(
+        f"Today ({today.day}): {today.spent:g} spent, {today.reserved:g} of it reserved, {today.left:g} left "
+        f"of {settings.max_credits_per_day:g}."
+    )
+    for row, job in doubles:
+        line = f"The history has one more row like job {job.id[:8]}: {row.id} ({told([row])[0]}). Was it paid twice?"
+        results().print(line, soft_wrap=True, markup=False)
+    if unsettled:
+        results().print(f"Perhaps paid, nobody knows yet: {', '.join(unsettled)}. See: kubeez-mcp-local jobs reconcile")
+
+
+def _pairs(doubles: Sequence[tuple[Row, Job]]) -> list[dict[str, str]]:
+    return [{"generation_id": row.id, "job": job.id} for row, job in doubles]
+
+
+def _chart(rows: list[Spend], by: str) -> None:
+    from rich.bar import Bar
+
+    if not rows:
+        results().print("Nothing was spent.")
+        return
+    most = max(row.charged for row in rows) or 1
+    chart = table(by, "jobs", "credits", "", right=("jobs", "credits"))
+    for row in rows:
+        bar = Bar(most, 0, row.charged, width=_BAR)
+        chart.add_row(on_one_line(row.key, 60) or "–", str(row.jobs), f"{row.charged:g}", bar)
+    results().print(chart)

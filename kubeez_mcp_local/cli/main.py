@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import click
 
 from kubeez_mcp_local import __version__
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.text import without_keys
+from kubeez_mcp_local.text import visible, without_keys
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.settings import Settings
@@ -29,6 +29,8 @@ COMMANDS = {
     "sandbox": "Run the stand-in API by itself, or empty it.",
 }
 
+_ELSEWHERE = {"spend": "jobs", "demo": "sandbox"}
+"""Commands that share the module of another."""
 _INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
@@ -37,8 +39,8 @@ _INTERRUPTED = 130
 class Options:
     """Global options, kept until a command needs the settings."""
 
-    flags: dict[str, Any] = field(default_factory=dict)
-    env_file: Path | None = None
+    flags: dict[str, Any]
+    env_file: Path | None
 
     def settings(self, **overrides: Any) -> Settings:
         """The settings with `overrides` on top of the command line's flags."""
@@ -83,11 +85,6 @@ class ExplainedError(click.ClickException):
 
     exit_code = 2
 
-    def __init__(self, error: KubeezError) -> None:
-        from kubeez_mcp_local.cli.terminal import plain
-
-        super().__init__(plain(str(error)))
-
 
 class _LazyCommands(click.Group):
     """Imports a command's module when it is used, so that `--help` is instant."""
@@ -100,7 +97,7 @@ class _LazyCommands(click.Group):
             return None
         if cmd_name == serve.name:
             return serve
-        module = importlib.import_module(f"kubeez_mcp_local.cli.{cmd_name}")
+        module = importlib.import_module(f"kubeez_mcp_local.cli.{_ELSEWHERE.get(cmd_name, cmd_name)}")
         command = getattr(module, cmd_name)
         assert isinstance(command, click.Command)
         return command
@@ -121,7 +118,7 @@ class _LazyCommands(click.Group):
         except click.UsageError as error:
             raise _keyless(error) from None
         except KubeezError as error:
-            raise ExplainedError(error) from None
+            raise ExplainedError(visible(str(error))) from None
         except KeyboardInterrupt:
             raise click.exceptions.Exit(_INTERRUPTED) from None
 

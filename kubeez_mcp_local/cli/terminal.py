@@ -15,12 +15,14 @@ from kubeez_mcp_local.logs import configure_logging
 from kubeez_mcp_local.text import LONGEST_VALUE, cut_and_counted, escaped_json, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable
     from pathlib import Path
 
     from rich.console import ConsoleOptions, RenderableType
     from rich.segment import Segment
+    from rich.table import Table
 
+    from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.settings import Settings
 
 
@@ -40,6 +42,17 @@ def remarks() -> Console:
 def print_json(value: Any) -> None:
     """Write `value` to stdout as JSON and nothing else."""
     print(escaped_json(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def table(*headings: str, right: Collection[str] = ()) -> Table:
+    """A table without lines and rows; the columns in `right` hold numbers, and the last one breaks what is long."""
+    from rich.table import Table
+
+    made = Table(box=None, header_style="bold")
+    for heading in headings:
+        made.add_column(heading, justify="right" if heading in right else "left", no_wrap=heading in right)
+    made.columns[-1].overflow = "fold"
+    return made
 
 
 def can_ask() -> bool:
@@ -84,16 +97,23 @@ T = TypeVar("T")
 
 
 def run(settings: Settings, work: Callable[[], Awaitable[T]]) -> T:
-    """Run `work` to its end with logging as `settings` say.
-
-    Raises:
-        BaseException: Whatever `work` raised, taken out of the task groups that wrapped it.
-    """
+    """Run `work` to its end with logging as `settings` say; what it raises is taken out of task groups."""
     configure_logging(settings.log_level)
     try:
         return anyio.run(work)
     except BaseExceptionGroup as group:
         raise first_of(group) from None
+
+
+def run_with_bridge(settings: Settings, work: Callable[[Bridge], Awaitable[T]]) -> T:
+    """Run `work` with a bridge that is open meanwhile; as `run`."""
+    from kubeez_mcp_local.bridge import Bridge
+
+    async def inside() -> T:
+        async with Bridge(settings) as bridge:
+            return await work(bridge)
+
+    return run(settings, inside)
 
 
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
