@@ -24,7 +24,6 @@ import anyio
 from mcp import MCPError
 from mcp.types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequiredResult
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic import BaseModel, Field
 
 from kubeez_mcp_local.bridge.orders import RECIPE, RUN, SPEND, Caller
 from kubeez_mcp_local.errors import KubeezError
@@ -52,6 +51,14 @@ _NONE = "none_of_these"
 UNSEEN_SECONDS = 0.5
 """Nobody reads a question and closes it faster. Some clients close what they cannot show (Codex outside a turn)."""
 
+_TICK = {
+    "type": "boolean",
+    "title": "Spend the credits",
+    "description": "Tick to pay. Without the tick nothing is sent.",
+}
+_FORM = {"type": "object", "properties": {SPEND: _TICK}, "required": [SPEND]}
+"""The form shown to the person. Nothing is ticked beforehand: the tick is the yes."""
+
 log = logging.getLogger(__name__)
 
 
@@ -76,12 +83,10 @@ class Call:
 
     @property
     def mode(self) -> str:
-        """`live` or `sandbox`."""
         return self.bridge.mode.value
 
     @cached_property
     def consent(self) -> ClientConsent:
-        """Asks the person behind this client."""
         return ClientConsent(self.context)
 
     def caller(self, approval: str) -> Caller:
@@ -92,7 +97,7 @@ class Call:
             self.consent,
             approval,
             client=on_one_line(params.client_info.name, LONGEST_NAME) if params else "",
-            recipe=_text(meta.get(RECIPE)),
+            recipe=recipe if isinstance(recipe := meta.get(RECIPE), str) else "",
             run=_run(meta.get(RUN)),
         )
 
@@ -111,10 +116,6 @@ def _run(value: object) -> RunCall | None:
         return None
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
 class QuestionPendingError(Exception):
     """Not a failure: the call ends here, and the client calls again with the person's answer."""
 
@@ -123,23 +124,17 @@ class QuestionPendingError(Exception):
         self.result = result
 
 
-class SpendAnswer(BaseModel):
-    """The form shown to the person. Nothing is ticked beforehand: the tick is the yes."""
-
-    spend: bool = Field(title="Spend the credits", description="Tick to pay. Without the tick nothing is sent.")
-
-
+@dataclass(frozen=True)
 class ClientConsent:
-    """Puts the question to one client.
+    """Puts questions to the person behind one client.
 
-    Args:
+    Attributes:
         context: The MCP request in which the question comes up.
         clock: Seconds since 1970.
     """
 
-    def __init__(self, context: Context[Any, Any], *, clock: Callable[[], float] = time.time) -> None:
-        self._context = context
-        self._clock = clock
+    context: Context[Any, Any]
+    clock: Callable[[], float] = time.time
 
     async def ask(self, question: SpendQuestion) -> Answer:
         """What the person says to `question`.
@@ -148,7 +143,7 @@ class ClientConsent:
             QuestionPendingError: The client has to bring the answer in its next call.
         """
         words = f"{question.digest}\n{question.quoted_at!r}\n{question.text}"
-        given, asked_at = await self._given(SPEND, question.text, _form(), words)
+        given, asked_at = await self._given(SPEND, question.text, _FORM, words)
         return "cannot_ask" if given is None else self._verdict(given, asked_at)
 
     async def which_are_mine(self, question: OpenQuestion) -> frozenset[str] | None:
@@ -172,29 +167,35 @@ class ClientConsent:
         if not self._can_ask():
             return None, 0.0
         text = presentable(text)
-        if self._context.protocol_version in MODERN_PROTOCOL_VERSIONS:
+        if self.context.protocol_version in MODERN_PROTOCOL_VERSIONS:
             return self._brought_along(key, text, form, words)
-        asked_at = self._clock()
+        asked_at = self.clock()
         try:
             with while_a_person_decides():
-                given = await self._context.session.elicit_form(text, form, related_request_id=self._context.request_id)
+                given = await self.context.session.elicit_form(text, form, related_request_id=self.context.request_id)
         except MCPError as error:  # a client that says it can ask, and then cannot
             log.info("the client could not ask its user (%s)", error.error.code)
             return None, 0.0
         return given, asked_at
 
     def _can_ask(self) -> bool:
-        capabilities = self._context.client_capabilities
+        capabilities = self.context.client_capabilities
         elicitation = capabilities.elicitation if capabilities else None
         return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
 
     def _brought_along(self, key: str, text: str, form: dict[str, Any], words: str) -> tuple[ElicitResult, float]:
         """The answer brought along, provided that it answers this very question; else ask."""
         identity = hashlib.sha256(words.encode()).hexdigest()
-        answered, _, asked_at = (self._context.request_state or "").partition(" ")
-        given = (self._context.input_responses or {}).get(key)
+        answered, _, asked_at = (self.context.request_state or "").partition(" ")
+        given = (self.context.input_responses or {}).get(key)
         if not isinstance(given, ElicitResult) or answered != identity:
-            raise QuestionPendingError(_pending(key, text, form, f"{identity} {self._clock():.3f}"))
+            params = ElicitRequestFormParams(message=text, requested_schema=form)
+            raise QuestionPendingError(
+                InputRequiredResult(
+                    input_requests={key: ElicitRequest(params=params)},
+                    request_state=f"{identity} {self.clock():.3f}",
+                )
+            )
         return given, float(asked_at or "inf")
 
     def _verdict(self, given: ElicitResult, asked_at: float) -> Answer:
@@ -202,15 +203,9 @@ class ClientConsent:
         if given.action == "accept":
             ticked = (given.content or {}).get(SPEND)
             return "accept" if ticked is True else "decline" if ticked is False else "unticked"
-        if given.action == "cancel" and 0 <= self._clock() - asked_at < UNSEEN_SECONDS:
+        if given.action == "cancel" and 0 <= self.clock() - asked_at < UNSEEN_SECONDS:
             return "unseen"
         return given.action
-
-
-def _form() -> dict[str, Any]:
-    from mcp.server.elicitation import render_elicitation_schema
-
-    return render_elicitation_schema(SpendAnswer)
 
 
 def _rows_form(question: OpenQuestion) -> dict[str, Any]:
@@ -218,32 +213,14 @@ def _rows_form(question: OpenQuestion) -> dict[str, Any]:
     none = "None of these is mine: the requests were never accepted" if question.rows else "They were never accepted"
     titles = {_NONE: none}
     titles |= {f"row_{place}": f"Mine: {line}" for place, line in enumerate(question.lines, 1)}
-    return {
-        "type": "object",
-        "properties": {name: {"type": "boolean", "title": title} for name, title in titles.items()},
-    }
-
-
-def _pending(key: str, question: str, form: dict[str, Any], state: str) -> InputRequiredResult:
-    params = ElicitRequestFormParams(message=question, requested_schema=form)
-    return InputRequiredResult(input_requests={key: ElicitRequest(params=params)}, request_state=state)
+    fields = {name: {"type": "boolean", "title": title} for name, title in titles.items()}
+    return {"type": "object", "properties": fields}
 
 
 class TookTooLongError(KubeezError):
     """The call was ended at its limit. A paid request that had left is in the ledger; a repeat returns its job."""
 
     code = "took_too_long"
-
-    def __init__(self, tool: str, seconds: float, *, spends: bool) -> None:
-        step = "Call again with the same arguments; uploads and requests that have left go on meanwhile."
-        if spends:
-            step += " If the job was accepted, the repeat returns it and pays nothing."
-        super().__init__(
-            f"{tool} was not done after {seconds:g} seconds; the API or the network is slow.",
-            next_step=step,
-            spent=None if spends else False,
-            retry_safe=True,
-        )
 
 
 async def timely(tool: str, work: Awaitable[T], *, spends: bool, seconds: float | None = None) -> T:
@@ -259,7 +236,13 @@ async def timely(tool: str, work: Awaitable[T], *, spends: bool, seconds: float 
             return await work
         finally:
             _scope.reset(before)
-    raise TookTooLongError(tool, limit, spends=spends)
+    repeat = " If the job was accepted, the repeat returns it and pays nothing." if spends else ""
+    raise TookTooLongError(
+        f"{tool} was not done after {limit:g} seconds; the API or the network is slow.",
+        next_step=f"Call again with the same arguments; uploads and requests that have left go on meanwhile.{repeat}",
+        spent=None if spends else False,
+        retry_safe=True,
+    )
 
 
 @contextmanager

@@ -43,48 +43,57 @@ _EMPTY: tuple[object, ...] = (None, "", [], {}, False)
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class ToolSpec:
-    """One tool of the inventory.
+@dataclass(frozen=True, kw_only=True)
+class tool:  # noqa: N801 - a decorator
+    """Describes the decorated handler as a tool of the inventory.
 
     Attributes:
-        name: The hosted server's name for it.
         title: For people.
-        description: What the model reads; the handler's docstring.
         family: The toolset it belongs to.
-        handler: `async (call, **arguments) -> result`; its annotations are the input schema.
         result: Model of the structured result.
         effect: `read` changes nothing, `write` changes something but costs nothing, `spend` can cost credits,
             `delete` removes something of the user's.
         remote: Whether it talks to the API.
-        scope: The key scope it needs, if any.
         route: Name of the REST route behind it, if any.
         core: Whether the `core` toolset offers it too.
         aliases: Older names of the hosted server, accepted but not listed.
+    """
+
+    title: str
+    family: str
+    result: type[Result]
+    effect: Effect = "read"
+    remote: bool = True
+    route: str | None = None
+    core: bool = False
+    aliases: tuple[str, ...] = ()
+
+    def __call__(self, handler: Handler) -> ToolSpec:
+        return ToolSpec(**vars(self), name=handler.__name__, description=described(handler), handler=handler)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolSpec(tool):
+    """One tool of the inventory.
+
+    Attributes:
+        name: The hosted server's name for it.
+        description: What the model reads; the handler's docstring.
+        handler: `async (call, **arguments) -> result`; its annotations are the input schema.
         parameters: The operation behind a paid tool, whose parameters are the tool's; the handler's own come behind.
     """
 
     name: str
-    title: str
     description: str
-    family: str
     handler: Handler
-    result: type[Result]
-    effect: Effect
-    remote: bool = True
-    scope: str | None = None
-    route: str | None = None
-    core: bool = False
-    aliases: tuple[str, ...] = ()
     parameters: Callable[..., Any] | None = None
 
     def arguments(self) -> list[inspect.Parameter]:
         """The tool's arguments, in the order in which they are listed."""
-        own = list(inspect.signature(self.handler, eval_str=True).parameters.values())[1:]
+        own = _parameters(self.handler)
         if self.parameters is None:
             return own
-        theirs = list(inspect.signature(self.parameters, eval_str=True).parameters.values())[1:]
-        return [*theirs, *(parameter for parameter in own if parameter.kind is not parameter.VAR_KEYWORD)]
+        return [*_parameters(self.parameters), *(one for one in own if one.kind is not one.VAR_KEYWORD)]
 
     @property
     def spends(self) -> bool:
@@ -92,37 +101,9 @@ class ToolSpec:
         return self.effect == "spend"
 
 
-def tool(
-    *,
-    title: str,
-    family: str,
-    result: type[Result],
-    effect: Effect = "read",
-    remote: bool = True,
-    scope: str | None = None,
-    route: str | None = None,
-    core: bool = False,
-    aliases: tuple[str, ...] = (),
-) -> Callable[[Handler], ToolSpec]:
-    """Describe the decorated handler as a tool of the inventory."""
-
-    def describe(handler: Handler) -> ToolSpec:
-        return ToolSpec(
-            name=handler.__name__,
-            title=title,
-            description=described(handler),
-            family=family,
-            handler=handler,
-            result=result,
-            effect=effect,
-            remote=remote,
-            scope=scope,
-            route=route,
-            core=core,
-            aliases=aliases,
-        )
-
-    return describe
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """All but the first, which is the call."""
+    return list(inspect.signature(function, eval_str=True).parameters.values())[1:]
 
 
 def described(words: Callable[..., Any]) -> str:
@@ -141,11 +122,11 @@ def selected(tools: Iterable[ToolSpec], settings: Settings) -> tuple[ToolSpec, .
     return tuple(spec for spec in tools if offered(spec))
 
 
+@dataclass
 class BoundTool:
     """One tool of the inventory, ready to be listed and called. Its models are built on first use."""
 
-    def __init__(self, spec: ToolSpec) -> None:
-        self.spec = spec
+    spec: ToolSpec
 
     @cached_property
     def _arguments(self) -> type[BaseModel]:
@@ -205,8 +186,9 @@ class BoundTool:
         except (QuestionPendingError, MCPError):
             raise
         except Exception as error:  # noqa: BLE001 - the last stop: a crash must not end the conversation
-            log.error("%s crashed: %s\n%s", self.spec.name, type(error).__name__, _frames(error))  # noqa: TRY400
-            crashed = KubeezError(  # what it said stays in the log, it may hold anything
+            frames = "".join(traceback.format_tb(error.__traceback__))  # what it says may quote a prompt
+            log.error("%s crashed: %s\n%s", self.spec.name, type(error).__name__, frames)  # noqa: TRY400
+            crashed = KubeezError(
                 f"{self.spec.name} failed inside this server; the log on stderr has the details.",
                 next_step="Please report it. Other tools go on working.",
                 spent=None if self.spec.spends else False,
@@ -222,21 +204,23 @@ class BoundTool:
     def _explain(self, error: ValidationError) -> InvalidArgumentError:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        known = list(self._arguments.model_fields)
-        if first["type"] == "extra_forbidden" and len(first["loc"]) > 1:
-            argument, unknown = str(first["loc"][0]), first["loc"][-1]
-            return InvalidArgumentError(argument, f"has an entry with {unknown!r}, which nothing would come of.")
-        if first["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(name, known, n=1)
-            meant = f" Did you mean {near[0]}?" if near else ""
-            allowed = ", ".join(known) or "none"
-            return InvalidArgumentError(
-                name, f"{self.spec.name} has no such argument.{meant}", next_step=f"Allowed: {allowed}."
-            )
         if first["type"] == "missing":
             return InvalidArgumentError(name, "is required.", next_step=f"Call {self.spec.name} again with it.")
-        reason = first["msg"].removeprefix("Value error, ")
-        return InvalidArgumentError(name, f"{cut(repr(first.get('input')), LONGEST_NAME)} {_lower(reason)}.")
+        if first["type"] != "extra_forbidden":
+            reason = first["msg"].removeprefix("Value error, ")
+            shown = cut(repr(first.get("input")), LONGEST_NAME)
+            return InvalidArgumentError(name, f"{shown} is refused: {reason[:1].lower()}{reason[1:]}.")
+        if len(first["loc"]) > 1:
+            argument, unknown = str(first["loc"][0]), first["loc"][-1]
+            return InvalidArgumentError(argument, f"has an entry with {unknown!r}, which nothing would come of.")
+        known = list(self._arguments.model_fields)
+        reason = f"{self.spec.name} has no such argument.{_meant(name, known)}"
+        return InvalidArgumentError(name, reason, next_step=f"Allowed: {', '.join(known) or 'none'}.")
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 class Toolbox:
@@ -274,17 +258,7 @@ class Toolbox:
         named = on_one_line(name, LONGEST_NAME)
         if name in self._known:
             return f"Unknown tool: {named}. The user's settings leave it out: KUBEEZ_TOOLSETS or KUBEEZ_READ_ONLY."
-        near = difflib.get_close_matches(name, self._tools, n=1)
-        return f"Unknown tool: {named}." + (f" Did you mean {near[0]}?" if near else "")
-
-
-def _frames(error: BaseException) -> str:
-    """Where it happened, without what the exception says: that may quote a prompt."""
-    return "".join(traceback.format_tb(error.__traceback__))
-
-
-def _lower(reason: str) -> str:
-    return "is refused: " + reason[:1].lower() + reason[1:]
+        return f"Unknown tool: {named}.{_meant(name, self._tools)}"
 
 
 def arguments_model(parameters: Iterable[inspect.Parameter], name: str) -> type[BaseModel]:

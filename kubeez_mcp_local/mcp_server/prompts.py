@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -32,31 +33,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kubeez_mcp_local.bridge import Bridge
-    from kubeez_mcp_local.cookbook.format import Argument, Recipe
-    from kubeez_mcp_local.cookbook.library import Entry, Index, Library, Stamps
-    from kubeez_mcp_local.cookbook.render import PromptFacts
+    from kubeez_mcp_local.cookbook.format import Argument, Recipe, Summary
+    from kubeez_mcp_local.cookbook.library import Index, Library, Stamps
     from kubeez_mcp_local.settings import Settings
 
 _MAX_COMPLETIONS = 100
 
 
+@dataclass
 class Recipes:
-    """The pack, the user's folders, and what was added.
+    """The pack, the folders that the settings name, and what was added."""
 
-    Args:
-        settings: Name the folders.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    settings: Settings
 
     @cached_property
     def library(self) -> Library:
         """The library itself; its methods block."""
         from kubeez_mcp_local.cookbook.library import Library
 
-        settings = self._settings
-        return Library.of(settings.recipes, settings.state_dir, own=settings.own_recipes)
+        return Library.of(self.settings.recipes, self.settings.state_dir, own=self.settings.own_recipes)
 
     async def index(self) -> Index:
         """All recipes as they are on disk now."""
@@ -89,23 +84,26 @@ class Recipes:
             LedgerError: What was spent today cannot be read.
         """
         from kubeez_mcp_local.cookbook.arguments import check_arguments, table_reader
-        from kubeez_mcp_local.cookbook.render import render_prompt
+        from kubeez_mcp_local.cookbook.render import PromptFacts, render_prompt
 
-        def checked() -> dict[str, Any]:
-            return check_arguments(recipe.front, given, read_table=table_reader(bridge.settings.input_dirs))
-
-        values = await anyio.to_thread.run_sync(checked)
-        facts = await _facts(bridge)
+        check = partial(check_arguments, read_table=table_reader(bridge.settings.input_dirs))
+        values = await anyio.to_thread.run_sync(check, recipe.front, given)
+        settings = bridge.settings
+        facts = PromptFacts(
+            mode=bridge.mode.value,
+            balance=await bridge.credits_if_known(),
+            per_call=settings.max_credits_per_call,
+            per_day=settings.max_credits_per_day,
+            spent_today=(await bridge.today()).spent,
+            ask_above=settings.asks_above,
+        )
         return await anyio.to_thread.run_sync(render_prompt, recipe, values, facts)
 
     async def told(self, bridge: Bridge, name: str, given: Mapping[str, Any]) -> RecipeResult:
         """Everything about one recipe; rendered once its required arguments are given. Raises as `get`, `rendered`."""
         recipe = await self.get(name)
-        missing = [
-            name
-            for name, argument in recipe.arguments.items()
-            if argument.required and given.get(name) in (None, "", [])
-        ]
+        required = [name for name, argument in recipe.arguments.items() if argument.required]
+        missing = [name for name in required if given.get(name) in (None, "", [])]
         text = None if missing else await self.rendered(bridge, recipe, given)
         entry = (await self.index()).entries[name]
         runs = " Or let run_recipe carry out its steps." if recipe.steps else ""
@@ -128,36 +126,15 @@ class Recipes:
         )
 
 
-async def _facts(bridge: Bridge) -> PromptFacts:
-    from kubeez_mcp_local.cookbook.render import PromptFacts
-
-    settings = bridge.settings
-    return PromptFacts(
-        mode=bridge.mode.value,
-        balance=await bridge.credits_if_known(),
-        per_call=settings.max_credits_per_call,
-        per_day=settings.max_credits_per_day,
-        spent_today=(await bridge.today()).spent,
-        ask_above=settings.asks_above,
-    )
-
-
+@dataclass(frozen=True)
 class Prompts:
-    """Recipes as prompts. Files are read when a client asks, so an edit shows on the next list.
+    """Recipes as prompts. Files are read when a client asks, so an edit shows on the next list."""
 
-    Args:
-        bridge: For balance, ceilings and what completion offers.
-        recipes: The recipes.
-    """
-
-    def __init__(self, bridge: Bridge, recipes: Recipes) -> None:
-        self._bridge = bridge
-        self._recipes = recipes
+    bridge: Bridge
+    recipes: Recipes
 
     async def listing(self) -> list[Prompt]:
-        """Every recipe as a prompt."""
-        index = await self._recipes.index()
-        return [_prompt(entry) for entry in index.entries.values()]
+        return [_prompt(entry.summary) for entry in (await self.recipes.index()).entries.values()]
 
     async def get(self, name: str, arguments: dict[str, Any]) -> GetPromptResult:
         """The recipe `name` with `arguments` filled in.
@@ -168,8 +145,8 @@ class Prompts:
         from kubeez_mcp_local.jobs.errors import LedgerError
 
         try:
-            recipe = await self._recipes.get(name)
-            text = await self._recipes.rendered(self._bridge, recipe, arguments)
+            recipe = await self.recipes.get(name)
+            text = await self.recipes.rendered(self.bridge, recipe, arguments)
         except LedgerError as error:  # no fault of the arguments
             raise MCPError(code=INTERNAL_ERROR, message=str(error)) from None
         except KubeezError as error:
@@ -194,7 +171,7 @@ class Prompts:
     async def _recipe_argument(self, name: str, argument: CompletionArgument) -> list[str]:
         from kubeez_mcp_local.cookbook.arguments import complete
 
-        index = await self._recipes.index()
+        index = await self.recipes.index()
         entry = index.entries.get(name)
         declared = entry.summary.arguments.get(argument.name) if entry else None
         if entry is None or declared is None:
@@ -204,17 +181,17 @@ class Prompts:
 
     async def _template_variable(self, uri: str, argument: CompletionArgument) -> list[str]:
         if uri == "kubeez://recipes/{name}":
-            names = list((await self._recipes.index()).entries)
+            names = list((await self.recipes.index()).entries)
         elif uri == "kubeez://models/{id}":
-            names = [model.id for model in (await self._bridge.catalogue.listing()).models]
+            names = [model.id for model in (await self.bridge.catalogue.listing()).models]
         elif uri == "kubeez://jobs/{id}":
-            names = [job.generation_id or job.id for job in await self._bridge.ledger.recent(_MAX_COMPLETIONS)]
+            names = [job.generation_id or job.id for job in await self.bridge.ledger.recent(_MAX_COMPLETIONS)]
         else:
             return []
         return [name for name in names if name.lower().startswith(argument.value.lower())]
 
     async def _known(self) -> dict[str, list[str]]:
-        models = (await self._bridge.catalogue.listing()).models
+        models = (await self.bridge.catalogue.listing()).models
         return {
             "model": [model.id for model in models],
             "ratio": list(dict.fromkeys(ratio for model in models for ratio in model.ratios)),
@@ -222,8 +199,7 @@ class Prompts:
         }
 
 
-def _prompt(entry: Entry) -> Prompt:
-    summary = entry.summary
+def _prompt(summary: Summary) -> Prompt:
     return Prompt(
         name=summary.name,
         title=summary.title,

@@ -40,17 +40,16 @@ _SCHEME = "skill://"
 _NAME = re.compile(r"[a-z0-9-]+\Z")
 
 
+@dataclass(frozen=True)
 class Resources:
     """The resources of one bridge, its recipes, and its skills."""
 
-    def __init__(self, bridge: Bridge, recipes: Recipes, skills: SkillsOverMcp) -> None:
-        self._bridge = bridge
-        self._recipes = recipes
-        self._skills = skills
+    bridge: Bridge
+    recipes: Recipes
+    skills: SkillsOverMcp
 
     async def listing(self) -> list[Resource]:
-        """Every resource with a fixed address, recipes and skills included."""
-        index = await self._recipes.index()
+        index = await self.recipes.index()
         return [
             Resource(uri="kubeez://models", name="models", title="Models and prices", mime_type=_JSON),
             Resource(uri="kubeez://account", name="account", title="Balance, ceilings, spent today", mime_type=_JSON),
@@ -103,7 +102,7 @@ class Resources:
             "skills": self._skill,
         }.get(place)
         if scheme != "kubeez" or reader is None:
-            raise ResourceNotFoundError(f"There is no resource {on_one_line(uri)}.")
+            raise _nothing_at(uri)
         try:
             content, mime_type = await reader(unquote(rest))
         except KubeezError as error:
@@ -113,7 +112,7 @@ class Resources:
         return ReadResourceContents(content=text, mime_type=mime_type)
 
     async def _models(self, model_id: str) -> tuple[Any, str]:
-        listing = await self._bridge.catalogue.listing()
+        listing = await self.bridge.catalogue.listing()
         if model_id:
             model = listing.find(model_id)
             if model is None:
@@ -125,25 +124,28 @@ class Resources:
     async def _account(self, rest: str) -> tuple[Any, str]:
         if rest:
             raise ResourceNotFoundError("kubeez://account has no parts.")
-        return await self._bridge.account_facts(), _JSON
+        return await self.bridge.account_facts(), _JSON
 
     async def _jobs(self, job_id: str) -> tuple[Any, str]:
         if job_id in ("", "recent"):
-            return [job_row(job) for job in await self._bridge.ledger.recent(20)], _JSON
-        return job_details(await self._bridge.ledger.get(job_id)), _JSON
+            return [job_row(job) for job in await self.bridge.ledger.recent(20)], _JSON
+        return job_details(await self.bridge.ledger.get(job_id)), _JSON
 
     async def _recipe(self, name: str) -> tuple[Any, str]:
-        recipe = await self._recipes.get(name)
-        return recipe.text, _MARKDOWN
+        return (await self.recipes.get(name)).text, _MARKDOWN
 
     async def _shared_skill(self, uri: str) -> ReadResourceContents:
-        text = await self._skills.read(uri)
+        text = await self.skills.read(uri)
         if text is None:
-            raise ResourceNotFoundError(f"There is no resource {on_one_line(uri)}.")
+            raise _nothing_at(uri)
         return ReadResourceContents(content=text, mime_type=_MARKDOWN if uri.endswith(".md") else "text/plain")
 
     async def _skill(self, name: str) -> tuple[Any, str]:
         return skill_text(name), _MARKDOWN
+
+
+def _nothing_at(uri: str) -> ResourceNotFoundError:
+    return ResourceNotFoundError(f"There is no resource {on_one_line(uri)}.")
 
 
 def skill_names() -> list[str]:
@@ -210,11 +212,7 @@ class Skill:
 
 
 class SkillsOverMcp(Extension):
-    """Serves `skills/list` and `skills/get`; the files themselves are resources.
-
-    Args:
-        recipes: The recipes, each of which is a skill too.
-    """
+    """Serves `skills/list` and `skills/get`; the files themselves are resources. Each recipe is a skill too."""
 
     identifier = "io.modelcontextprotocol/skills"
 

@@ -27,6 +27,10 @@ class Result(BaseModel):
     next_step: str | None = None
     notes: list[str] = Field(default_factory=list)
 
+    def __init_subclass__(cls, *, published: tuple[str, ...] = (), **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.published = published
+
     def structured(self) -> dict[str, Any]:
         """The JSON form: absent values and empty notes left out."""
         data = self.model_dump(mode="json", exclude_none=True)
@@ -81,10 +85,8 @@ class FileItem(BaseModel):
     output_id: str | None = None
 
 
-class JobResult(Result):
+class JobResult(Result, published=("generation_id", "status", "outputs", "files", "cost", "next_step")):
     """One job, or several that one call started."""
-
-    published = ("generation_id", "status", "outputs", "files", "cost", "next_step")
 
     id: str | None = None
     generation_id: str | None = None
@@ -114,10 +116,8 @@ class JobResult(Result):
     approval: str | None = Field(None, description="Code to pass back once the user has agreed to the quote.")
 
 
-class ModelsResult(Result):
+class ModelsResult(Result, published=("models", "matching_count", "source")):
     """Rows of the catalogue."""
-
-    published = ("models", "matching_count", "source")
 
     models: list[dict[str, Any]]
     total_count: int
@@ -126,10 +126,8 @@ class ModelsResult(Result):
     age_seconds: int
 
 
-class BalanceResult(Result):
+class BalanceResult(Result, published=("credits", "left_today")):
     """Credits in the account and what the ceilings leave of today."""
-
-    published = ("credits", "left_today")
 
     credits: float
     message: str | None = None
@@ -140,10 +138,8 @@ class BalanceResult(Result):
     max_credits_per_day: float
 
 
-class EstimateResult(Result):
+class EstimateResult(Result, published=("credits", "basis", "estimated_time_seconds", "breakdown")):
     """What a job will cost; `credits` is absent when there is no evidence."""
-
-    published = ("credits", "basis", "estimated_time_seconds", "breakdown")
 
     model: str
     credits: float | None = None
@@ -152,19 +148,15 @@ class EstimateResult(Result):
     breakdown: list[dict[str, Any]] = Field(default_factory=list)
 
 
-class GenerationsResult(Result):
+class GenerationsResult(Result, published=("generations", "count")):
     """History rows, newest first."""
-
-    published = ("generations", "count")
 
     generations: list[dict[str, Any]]
     count: int
 
 
-class ViewResult(Result):
+class ViewResult(Result, published=("url", "path", "preview")):
     """Where a file is; the preview itself travels as an image or audio block."""
-
-    published = ("url", "path", "preview")
 
     output_id: str
     url: str | None = None
@@ -173,10 +165,8 @@ class ViewResult(Result):
     preview: str | None = Field(None, description="What the preview shows, or why there is none.")
 
 
-class PlanResult(Result):
+class PlanResult(Result, published=("recommended_model", "estimated_credits", "workflow_steps", "skills_to_fetch")):
     """What to do about an intent."""
-
-    published = ("recommended_model", "estimated_credits", "workflow_steps", "skills_to_fetch")
 
     recommended_model: str | None = None
     estimated_credits: float | None = None
@@ -189,10 +179,8 @@ class PlanResult(Result):
     recipes: list[str] | None = None
 
 
-class ChoiceResult(Result):
+class ChoiceResult(Result, published=("model", "credits", "ranked", "nearest", "summary")):
     """Which model fits a wish; `model` is absent when none does."""
-
-    published = ("model", "credits", "ranked", "nearest", "summary")
 
     model: str | None = None
     credits: float | None = None
@@ -203,37 +191,29 @@ class ChoiceResult(Result):
     summary: str
 
 
-class SkillResult(Result):
+class SkillResult(Result, published=("text",)):
     """The text of a skill."""
-
-    published = ("text",)
 
     name: str
     text: str
 
 
-class LinkResult(Result):
+class LinkResult(Result, published=("url", "summary")):
     """A page for the user to open."""
-
-    published = ("url", "summary")
 
     url: str
     summary: str
     current_balance: float | None = None
 
 
-class PersonaResult(Result):
+class PersonaResult(Result, published=("persona_id",)):
     """A song's voice under a name."""
-
-    published = ("persona_id",)
 
     persona_id: str
 
 
-class UploadResult(Result):
+class UploadResult(Result, published=("media_urls", "media", "count")):
     """Files made available to the API, in the order given; `status` is processing while some are missing."""
-
-    published = ("media_urls", "media", "count")
 
     status: str
     media_urls: list[str]
@@ -243,10 +223,8 @@ class UploadResult(Result):
     total_audio_seconds: float | None = None
 
 
-class UploadPageResult(Result):
+class UploadPageResult(Result, published=("url", "direct_upload_url", "token")):
     """Where files can be handed over."""
-
-    published = ("url", "direct_upload_url", "token")
 
     url: str
     direct_upload_url: str
@@ -263,10 +241,8 @@ class UploadPageResult(Result):
     expires_in_seconds: int
 
 
-class UploadSessionResult(Result):
+class UploadSessionResult(Result, published=("count", "media_urls", "billing_readiness")):
     """What arrived in an upload session."""
-
-    published = ("count", "media_urls", "billing_readiness")
 
     count: int
     media_urls: list[str]
@@ -278,10 +254,8 @@ class UploadSessionResult(Result):
     expired: bool = False
 
 
-class TrimResult(Result):
+class TrimResult(Result, published=("status", "url", "path", "duration_s")):
     """A cut video; while `status` is processing, nothing but that. Seconds and bytes."""
-
-    published = ("status", "url", "path", "duration_s")
 
     status: str
     url: str | None = None
@@ -293,58 +267,44 @@ class TrimResult(Result):
     elapsed_s: float | None = None
 
 
-class AssetsResult(Result):
-    published = ("assets",)
-
+class AssetsResult(Result, published=("assets",)):
     assets: list[dict[str, Any]]
     used_bytes: int
 
 
-class LibraryResult(Result):
+class LibraryResult(Result, published=("entry",)):
     """What was changed in the library."""
-
-    published = ("entry",)
 
     action: str
     kind: str
     entry: dict[str, Any]
 
 
-class CharactersResult(Result):
-    published = ("characters",)
-
+class CharactersResult(Result, published=("characters",)):
     characters: list[dict[str, Any]]
     count: int
 
 
-class VoicesResult(Result):
-    published = ("voices",)
-
+class VoicesResult(Result, published=("voices",)):
     voices: list[dict[str, Any]]
     count: int
 
 
-class VoiceResult(Result):
-    published = ("voice", "message")
-
+class VoiceResult(Result, published=("voice", "message")):
     voice: dict[str, Any]
     message: str
 
 
-class RecipesResult(Result):
+class RecipesResult(Result, published=("recipes", "matching_count")):
     """Recipes of this machine; `problems` are files that cannot be used."""
-
-    published = ("recipes", "matching_count")
 
     recipes: list[dict[str, Any]]
     matching_count: int
     problems: list[str] = Field(default_factory=list)
 
 
-class RecipeResult(Result):
+class RecipeResult(Result, published=("name", "text", "arguments", "next_step")):
     """One recipe. `text` is what to do, present once all required arguments are given."""
-
-    published = ("name", "text", "arguments", "next_step")
 
     name: str
     title: str
@@ -359,10 +319,8 @@ class RecipeResult(Result):
     text: str | None = None
 
 
-class RunResult(Result):
+class RunResult(Result, published=("run_id", "status", "summary", "files", "cost", "next_step")):
     """A run of a recipe: how far it is, what it made, what it cost."""
-
-    published = ("run_id", "status", "summary", "files", "cost", "next_step")
 
     run_id: str | None = None
     recipe: str
@@ -375,10 +333,8 @@ class RunResult(Result):
     approval: str | None = None
 
 
-class SavedRecipeResult(Result):
+class SavedRecipeResult(Result, published=("name", "path")):
     """A recipe that was written to disk."""
-
-    published = ("name", "path")
 
     name: str
     path: str

@@ -17,41 +17,39 @@ _SOUND = {"toggle": "toggle_via_sound_param", "included": "included"}
 
 def model_row(model: Model) -> dict[str, Any]:
     """A model with the field names of the API and the hosted `get_models`; what is not recorded is absent."""
-    facts: dict[str, Any] = {
-        "model_id": model.id,
-        "display_name": model.name,
-        "model_type": model.type,
-        "provider": model.provider,
-        "cost_per_generation": model.credits,
-        "estimated_time_seconds": model.seconds,
-        "generation_types": list(model.generation_types),
-        "requires_input_media": model.requires_input,
-        "input_media_types": list(model.input_types),
-        "capabilities": _capabilities(model),
-        "cost_note": model.cost_note,
-        "usage_notes": model.usage_notes,
-        "voice_allowlist": list(model.voices),
-    }
-    return _known(facts)
-
-
-def _capabilities(model: Model) -> dict[str, Any]:
-    return _known(
-        {
-            "prompt_max_chars": model.prompt_max,
-            "aspect_ratio_options": list(model.ratios),
-            "duration_options": [f"{seconds}s" for seconds in model.durations],
-            "resolution": list(model.resolutions),
-            "quality": list(model.qualities),
-            "max_input_images": model.max_images or None,
-            "max_input_videos": model.max_videos or None,
-            "max_input_audios": model.max_audios or None,
-            "video_audio": _SOUND.get(model.sound),
-        }
+    return known(
+        model_id=model.id,
+        display_name=model.name,
+        model_type=model.type,
+        provider=model.provider,
+        cost_per_generation=model.credits,
+        estimated_time_seconds=model.seconds,
+        generation_types=list(model.generation_types),
+        requires_input_media=model.requires_input,
+        input_media_types=list(model.input_types),
+        capabilities=_capabilities(model),
+        cost_note=model.cost_note,
+        usage_notes=model.usage_notes,
+        voice_allowlist=list(model.voices),
     )
 
 
-def _known(facts: dict[str, Any]) -> dict[str, Any]:
+def _capabilities(model: Model) -> dict[str, Any]:
+    return known(
+        prompt_max_chars=model.prompt_max,
+        aspect_ratio_options=list(model.ratios),
+        duration_options=[f"{seconds}s" for seconds in model.durations],
+        resolution=list(model.resolutions),
+        quality=list(model.qualities),
+        max_input_images=model.max_images or None,
+        max_input_videos=model.max_videos or None,
+        max_input_audios=model.max_audios or None,
+        video_audio=_SOUND.get(model.sound),
+    )
+
+
+def known(**facts: Any) -> dict[str, Any]:
+    """Those of `facts` that say something."""
     return {name: value for name, value in facts.items() if value not in (None, "", [], {})}
 
 
@@ -60,72 +58,68 @@ def job_params(job: Job | None) -> dict[str, Any] | None:
     if job is None:
         return None
     told = ("prompt", "model", "generation_type")
-    return _known({name: value for name, value in job.arguments.items() if name not in told})
+    return known(**{name: value for name, value in job.arguments.items() if name not in told})
 
 
 def job_row(job: Job) -> dict[str, Any]:
     """A job of the ledger. Credits; times in UTC."""
-    facts: dict[str, Any] = {
-        "job": job.id,
-        "generation_ids": list(job.generation_ids),
-        "state": job.state.value,
-        "tool": job.tool,
-        "model": job.model,
-        "prompt": job.prompt,
-        "created_at": job.created.isoformat(timespec="seconds"),
-        "quoted": job.quote_credits,
-        "reserved": job.reserved or None,
-        "charged": job.charged,
-        "files": [file.path for file in job.files],
-        "urls": [file.url for file in job.files],
-        "error": job.error,
-        "save_error": job.save_error,
-        "client": job.client,
-        "recipe": job.recipe,
-    }
-    return _known(facts)
+    return known(
+        job=job.id,
+        generation_ids=list(job.generation_ids),
+        state=job.state.value,
+        tool=job.tool,
+        model=job.model,
+        prompt=job.prompt,
+        created_at=job.created.isoformat(timespec="seconds"),
+        quoted=job.quote_credits,
+        reserved=job.reserved or None,
+        charged=job.charged,
+        files=[file.path for file in job.files],
+        urls=[file.url for file in job.files],
+        error=job.error,
+        save_error=job.save_error,
+        client=job.client,
+        recipe=job.recipe,
+    )
 
 
 def job_details(job: Job) -> dict[str, Any]:
     """All there is to know of one job: its row, how it was asked for, and when what happened to it."""
-    facts: dict[str, Any] = {
-        "generation_type": job.generation_type,
-        "settings": job_params(job),
-        "quote_basis": job.quote_basis,
-        "error_code": job.error_code,
-        "accepted_at": None if job.accepted_at is None else _moment(job.accepted_at),
-        "settled_at": None if job.settled_at is None else _moment(job.settled_at),
-    }
-    return job_row(job) | _known(facts)
+    return job_row(job) | known(
+        generation_type=job.generation_type,
+        settings=job_params(job),
+        quote_basis=job.quote_basis,
+        error_code=job.error_code,
+        accepted_at=None if job.accepted_at is None else _moment(job.accepted_at),
+        settled_at=None if job.settled_at is None else _moment(job.settled_at),
+    )
 
 
 def asset_row(asset: Asset) -> dict[str, Any]:
     """A named file with the hosted field names; `url` goes wherever media is taken."""
-    facts: dict[str, Any] = {
-        "name": asset.name,
-        "id": asset.id,
-        "kind": asset.media.kind,
-        "size_bytes": asset.media.size_bytes,
-        "mime_type": asset.media.mime,
-        "url": asset.reference,
-        "source_url": asset.media.url,
-        "created_at": _moment(asset.created_at),
-    }
-    return _known(facts)
+    return known(
+        name=asset.name,
+        id=asset.id,
+        kind=asset.media.kind,
+        size_bytes=asset.media.size_bytes,
+        mime_type=asset.media.mime,
+        url=asset.reference,
+        source_url=asset.media.url,
+        created_at=_moment(asset.created_at),
+    )
 
 
 def character_row(character: Character) -> dict[str, Any]:
     """A character with the hosted field names; `character_id` goes into `character_ids`."""
-    facts: dict[str, Any] = {
-        "id": character.id,
-        "character_id": character.id,
-        "character_name": character.name,
-        "description": character.description,
-        "voice_id": character.voice_id,
-        "image_url": character.reference if character.image else None,
-        "created_at": _moment(character.created_at),
-    }
-    return _known(facts)
+    return known(
+        id=character.id,
+        character_id=character.id,
+        character_name=character.name,
+        description=character.description,
+        voice_id=character.voice_id,
+        image_url=character.reference if character.image else None,
+        created_at=_moment(character.created_at),
+    )
 
 
 def _moment(seconds: float) -> str:
@@ -150,12 +144,12 @@ def entry_row(entry: Entry) -> dict[str, Any]:
 
 def argument_row(name: str, argument: Argument) -> dict[str, Any]:
     """One argument with what is allowed."""
-    row: dict[str, Any] = {"name": name, "type": argument.type, "description": argument.description}
-    if argument.required:
-        row["required"] = True
-    if argument.choices:
-        row["choices"] = list(argument.choices)
-    for limit in ("default", "minimum", "maximum", "max_length"):
-        if (value := getattr(argument, limit)) not in (None, ""):
-            row[limit] = value
-    return row
+    limits = {limit: getattr(argument, limit) for limit in ("default", "minimum", "maximum", "max_length")}
+    return known(
+        name=name,
+        type=argument.type,
+        description=argument.description,
+        required=argument.required or None,
+        choices=list(argument.choices),
+        **limits,
+    )

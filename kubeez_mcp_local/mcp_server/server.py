@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -144,27 +145,23 @@ def instructions(settings: Settings) -> str:
     return f"{rules.replace(chr(10), ' ').strip()}\n\n{limits.replace(chr(10), ' ').strip()}{recipes}"
 
 
+@dataclass
 class ListChanges:
     """Tells clients that recipes have changed on disk, so that they fetch prompts and resources anew.
 
     Looking begins with the first list a client asks for: whoever has not seen a list need not hear that it is old.
 
-    Args:
-        recipes: The recipes.
+    Attributes:
         background: Where the watching goes on.
-        sleep: Waits that many seconds.
+        bus: Carries the news to clients of the 2026-07-28 protocol.
     """
 
-    def __init__(
-        self, recipes: Recipes, background: Background, *, sleep: Callable[[float], Awaitable[object]] = anyio.sleep
-    ) -> None:
-        self.bus = InMemorySubscriptionBus()
-        """Carries the news to clients of the 2026-07-28 protocol."""
-        self._recipes = recipes
-        self._background = background
-        self._sleep = sleep
-        self._session: ServerSession | None = None
-        self._watching = False
+    recipes: Recipes
+    background: Background
+    sleep: Callable[[float], Awaitable[object]] = anyio.sleep
+    bus: InMemorySubscriptionBus = field(default_factory=InMemorySubscriptionBus)
+    _session: ServerSession | None = None
+    _watching: bool = False
 
     async def notice(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Middleware: remembers who has seen a list, and begins to watch."""
@@ -172,7 +169,7 @@ class ListChanges:
         if listening and ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS:
             self._session = ctx.session
         if ctx.method == _STREAM:
-            await self._recipes.index()  # its call goes on as long as the client listens
+            await self.recipes.index()  # its call goes on as long as the client listens
             self._begin()
         answer = await call_next(ctx)
         if listening:
@@ -180,22 +177,19 @@ class ListChanges:
         return answer
 
     def _begin(self) -> None:
-        if not self._watching and self._background.running:
+        if not self._watching and self.background.running:
             self._watching = True
-            self._background.start(self._watch)
+            self.background.start(self._watch)
 
     async def _watch(self) -> None:
-        seen = await self._recipes.remember()
+        seen = await self.recipes.remember()
         while True:
-            await self._sleep(LOOK_EVERY_SECONDS)
-            now = await self._recipes.stamps()
+            await self.sleep(LOOK_EVERY_SECONDS)
+            now = await self.recipes.stamps()
             if now != seen:
                 seen = now
-                await self._tell()
-
-    async def _tell(self) -> None:
-        await self.bus.publish(PromptsListChanged())
-        await self.bus.publish(ResourcesListChanged())
-        if self._session is not None:
-            await self._session.send_prompt_list_changed()
-            await self._session.send_resource_list_changed()
+                await self.bus.publish(PromptsListChanged())
+                await self.bus.publish(ResourcesListChanged())
+                if self._session is not None:
+                    await self._session.send_prompt_list_changed()
+                    await self._session.send_resource_list_changed()

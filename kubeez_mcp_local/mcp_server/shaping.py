@@ -10,7 +10,8 @@ from kubeez_mcp_local.jobs.errors import ConsentRequiredError
 from kubeez_mcp_local.jobs.guard import REPEAT_SECONDS
 from kubeez_mcp_local.jobs.job import State
 from kubeez_mcp_local.mcp_server.answers import link
-from kubeez_mcp_local.mcp_server.results import Cost, FileItem, JobResult, OutputItem, SongItem
+from kubeez_mcp_local.mcp_server.results import Cost, FileItem, JobResult
+from kubeez_mcp_local.rest.wire import Generation
 from kubeez_mcp_local.text import spoken
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ _STATUS = {
     State.NOT_ACCEPTED: "refused",
     State.LOST: "failed",
 }
+_TOLD = (Generation.model_fields.keys() & JobResult.model_fields.keys()) - {"id"}
+"""What the API tells of a job and its result repeats."""
 
 
 async def started_result(call: Call, start: Awaitable[Started]) -> JobResult:
@@ -45,7 +48,7 @@ async def started_result(call: Call, start: Awaitable[Started]) -> JobResult:
             status="approval_required",
             model=question.model,
             estimated_cost_credits=question.credits,
-            cost=await _cost(call, quoted=question.credits, basis=question.basis),
+            cost=await cost_of(call, quoted=question.credits, basis=question.basis),
             approval=error.approval,
             next_step=error.next_step,
             notes=[question.text],
@@ -74,15 +77,13 @@ async def job_result(call: Call, seen: Seen) -> JobResult:
     """The answer to a call that looks at a job."""
     if seen.job is not None:
         return await _result(call, [seen.job], answers=seen.answers, kind=seen.kind)
-    answer = seen.answers[0]
+    job_id, status, kept = (seen.answers[0].get(name) for name in ("id", "status", "credits_deducted"))
     return JobResult(
         mode=call.mode,
-        generation_id=answer.get("id"),
-        generation_ids=[str(answer.get("id"))],
-        separation_id=answer.get("id") if seen.kind == "separation" else None,
-        next_step=_next_step(
-            str(answer.get("status")), [str(answer.get("id"))], saved=False, kept=answer.get("credits_deducted")
-        ),
+        generation_id=job_id,
+        generation_ids=[str(job_id)],
+        separation_id=job_id if seen.kind == "separation" else None,
+        next_step=_next_step(str(status), [str(job_id)], saved=False, kept=kept),
         **_facts(seen.answers, seen.kind),
     )
 
@@ -123,7 +124,7 @@ async def _result(
             FileItem(path=file.path, media_type=file.media_type, size_bytes=file.size, output_id=file.output_id)
             for file in files
         ],
-        cost=await _cost(call, quoted=quoted, basis=first.quote_basis, charged=sum(charges) if charges else None),
+        cost=await cost_of(call, quoted=quoted, basis=first.quote_basis, charged=sum(charges) if charges else None),
         repeated=repeated,
         mode_note=mode_note,
         separation_id=first.generation_id if first.kind == "separation" else None,
@@ -144,27 +145,16 @@ def _facts(answers: Sequence[Mapping[str, Any]], kind: str) -> dict[str, Any]:
     """The fields that come from the API, taken together over all generations of a job."""
     if not answers:
         return {"kind": kind}
-    first = answers[0]
-    plain = (
-        "model",
-        "prompt",
-        "generation_type",
-        "created_at",
-        "completed_at",
-        "processing_time_ms",
-        "error_message",
-        "vocals_url",
-        "instrumental_url",
-    )
-    facts: dict[str, Any] = {name: first.get(name) for name in plain}
     deducted = [answer["credits_deducted"] for answer in answers if answer.get("credits_deducted") is not None]
     statuses = {str(answer.get("status")) for answer in answers}
-    facts["kind"] = kind
-    facts["status"] = statuses.pop() if len(statuses) == 1 else "processing"
-    facts["credits_deducted"] = sum(deducted) if deducted else None
-    facts["outputs"] = [OutputItem(**item) for answer in answers for item in answer.get("outputs", ())]
-    facts["songs"] = [SongItem(**item) for answer in answers for item in answer.get("songs", ())]
-    return facts
+    return {
+        **{name: value for name, value in answers[0].items() if name in _TOLD},
+        "kind": kind,
+        "status": statuses.pop() if len(statuses) == 1 else "processing",
+        "credits_deducted": sum(deducted) if deducted else None,
+        "outputs": [item for answer in answers for item in answer.get("outputs", ())],
+        "songs": [item for answer in answers for item in answer.get("songs", ())],
+    }
 
 
 def _status(jobs: Sequence[Job], said: str | None) -> str:
@@ -203,8 +193,8 @@ def _next_step(
     if status == "unknown":
         return (
             "Nobody knows yet whether this was paid. Do not repeat it; ask get_status again in a minute. If it stays "
-            "so, have the user look it up on kubeez.com and run: "
-            f"kubeez-mcp-local jobs reconcile {ids[0]} --paid (or --not-paid)."
+            "so, have the user run kubeez-mcp-local jobs reconcile, which shows the rows of the account that may be "
+            "it and asks which are theirs (--mine ROW, or --none if it was never accepted)."
         )
     if kept is None:
         gone = "The API does not say whether credits were kept"
@@ -216,11 +206,14 @@ def _next_step(
 async def cost_so_far(call: Call) -> Cost | None:
     """Where a call that was refused leaves the day's ceiling; `None` if the ledger cannot tell."""
     try:
-        return await _cost(call, quoted=None, basis=None)
+        return await cost_of(call)
     except KubeezError:
         return None
 
 
-async def _cost(call: Call, *, quoted: float | None, basis: str | None, charged: float | None = None) -> Cost:
+async def cost_of(
+    call: Call, *, quoted: float | None = None, basis: str | None = None, charged: float | None = None
+) -> Cost:
+    """These credits, and where they leave the day's ceiling."""
     today = await call.bridge.today()
     return Cost(quoted=quoted, basis=basis, charged=charged, spent_today=today.spent, left_today=today.left)

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import anyio
@@ -21,9 +22,7 @@ from pydantic import ValidationError
 from kubeez_mcp_local.text import without_half_characters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from contextvars import Context
-    from types import TracebackType
 
     from mcp.server.lowlevel.server import Server
 
@@ -60,7 +59,7 @@ async def serve(server: KubeezServer) -> None:
             await conversation.hold()
             tasks.cancel_scope.cancel()
     except* OSError as errors:
-        if any(error.errno not in _NOBODY_READS for error in _each(errors)):
+        if errors.subgroup(lambda error: isinstance(error, OSError) and error.errno not in _NOBODY_READS):
             raise
         log.info("the client reads no more answers")
     _leave(0)
@@ -110,21 +109,10 @@ class _Conversation:
                 await self.leave()
 
 
-def _each(group: BaseExceptionGroup[OSError]) -> Iterator[OSError]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _each(error)
-        else:
-            yield error
-
-
 def _leave(code: int) -> None:
     """Exit at once: worker threads (uploads, previews) must not hold up a host that has closed our input."""
     sys.stderr.flush()
     os._exit(code)
-
-
-log = logging.getLogger(__name__)
 
 
 class _Source(Protocol):
@@ -136,6 +124,7 @@ class _Sink(Protocol):
     async def send(self, item: SessionMessage, /) -> None: ...
 
 
+@dataclass(frozen=True)
 class ReadableInput:
     """What a transport reads, without what nobody can read; to the SDK it is a read stream.
 
@@ -143,24 +132,23 @@ class ReadableInput:
     is mended: JavaScript writes one (`\\ud83d`) where a text was cut in the middle of an emoji. Every other line that
     asks for something is answered with the error that JSON-RPC has for it.
 
-    Args:
+    Attributes:
         source: The transport's read stream; it yields an exception for a line that is no message.
         sink: The transport's write stream.
     """
 
-    def __init__(self, source: _Source, sink: _Sink) -> None:
-        self._source = source
-        self._sink = sink
+    source: _Source
+    sink: _Sink
 
     @property
     def last_context(self) -> Context | None:
         """The sender's context of the latest message, for the SDK."""
-        context: Context | None = getattr(self._source, "last_context", None)
+        context: Context | None = getattr(self.source, "last_context", None)
         return context
 
     async def receive(self) -> SessionMessage | Exception:
         while True:
-            item = await self._source.receive()
+            item = await self.source.receive()
             if not isinstance(item, ValidationError):
                 return item
             answer = mended(item)
@@ -168,10 +156,10 @@ class ReadableInput:
                 return answer
             if answer is not None:
                 log.warning("a line of the client is no message (%s)", answer.error.code)
-                await self._sink.send(SessionMessage(answer))
+                await self.sink.send(SessionMessage(answer))
 
     async def aclose(self) -> None:
-        await self._source.aclose()
+        await self.source.aclose()
 
     def __aiter__(self) -> Self:
         return self
@@ -185,9 +173,7 @@ class ReadableInput:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *details: object) -> None:
         await self.aclose()
 
 

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from kubeez_mcp_local.mcp_server.tools import (
-    files,
-    jobs,
-    library,
-    paid,
-    planning,
-    recipes,
-)
+from kubeez_mcp_local.mcp_server.tools import files, jobs, library, paid, planning, recipes
 
 ALL_TOOLS = (
     planning.plan,

@@ -48,14 +48,7 @@ TRIM_PATIENCE = 40.0
 """Seconds a call waits for a cut."""
 
 
-@tool(
-    title="Look at an output",
-    family="media",
-    result=ViewResult,
-    scope="read:generations",
-    route="generations",
-    core=True,
-)
+@tool(title="Look at an output", family="media", result=ViewResult, route="generations", core=True)
 async def view_media(
     call: Call,
     output_id: Annotated[
@@ -94,13 +87,7 @@ async def view_media(
 
 
 @tool(
-    title="Upload local files",
-    family="uploads",
-    result=UploadResult,
-    effect="write",
-    scope="generate:media",
-    route="upload_media",
-    core=True,
+    title="Upload local files", family="uploads", result=UploadResult, effect="write", route="upload_media", core=True
 )
 async def upload_media(
     call: Call,
@@ -131,7 +118,7 @@ async def upload_media(
     )
 
 
-@tool(title="Cut a video", family="media", result=TrimResult, effect="write", scope="generate:media")
+@tool(title="Cut a video", family="media", result=TrimResult, effect="write")
 async def trim_video(
     call: Call,
     source_url: Annotated[str, Field(description="Video: https URL or local path, at most 500 MB.")],
@@ -160,7 +147,7 @@ async def trim_video(
     )
 
 
-@tool(title="Open an upload page", family="uploads", result=UploadPageResult, effect="write", scope="generate:media")
+@tool(title="Open an upload page", family="uploads", result=UploadPageResult, effect="write")
 async def get_upload_url(
     call: Call,
     model_id: Annotated[str, Field(description="Model the files are for; decides how many and which kinds.")] = "",
@@ -174,7 +161,7 @@ async def get_upload_url(
     return UploadPageResult(mode=call.mode, next_step="Give the user the url, then get_upload_session.", **facts)
 
 
-@tool(title="What was uploaded", family="uploads", result=UploadSessionResult, remote=False, scope="generate:media")
+@tool(title="What was uploaded", family="uploads", result=UploadSessionResult, remote=False)
 async def get_upload_session(
     call: Call, token: Annotated[str, Field(description="From get_upload_url.")]
 ) -> UploadSessionResult:

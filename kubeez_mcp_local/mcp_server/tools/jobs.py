@@ -31,7 +31,6 @@ LONGEST_WAIT = 41.0
     title="Job status",
     family="media",
     result=JobResult,
-    scope="read:generations",
     route="media_status",
     core=True,
     aliases=("get_generation_status", "get_music_status", "get_separation_status"),
@@ -44,9 +43,7 @@ async def get_status(call: Call, id: JobId, kind: Kind = "") -> JobResult:  # no
     return await job_result(call, await call.bridge.history.status(id, kind or None))
 
 
-@tool(
-    title="Wait for a job", family="media", result=JobResult, scope="read:generations", route="media_stream", core=True
-)
+@tool(title="Wait for a job", family="media", result=JobResult, route="media_stream", core=True)
 async def wait_for_generation(
     call: Call,
     id: JobId,  # noqa: A002 - as get_status
@@ -62,9 +59,7 @@ async def wait_for_generation(
     return await job_result(call, await call.bridge.history.wait(id, seconds, call.progress))
 
 
-@tool(
-    title="One job in full", family="media", result=JobResult, scope="read:generations", route="generations", core=True
-)
+@tool(title="One job in full", family="media", result=JobResult, route="generations", core=True)
 async def get_generation(call: Call, id: JobId) -> JobResult:  # noqa: A002 - the hosted tool's name
     """One job with prompt, model, settings, outputs, credits and error. For a bare state use get_status."""
     seen = await call.bridge.history.status(id, None)
@@ -72,14 +67,7 @@ async def get_generation(call: Call, id: JobId) -> JobResult:  # noqa: A002 - th
     return result.model_copy(update={"id": result.generation_id, "params": job_params(seen.job)})
 
 
-@tool(
-    title="Job history",
-    family="media",
-    result=GenerationsResult,
-    scope="read:generations",
-    route="generations",
-    core=True,
-)
+@tool(title="Job history", family="media", result=GenerationsResult, route="generations", core=True)
 async def get_generations(
     call: Call,
     limit: Annotated[int, Field(description="1 to 25 rows; more is cut to 25.", ge=1)] = 25,

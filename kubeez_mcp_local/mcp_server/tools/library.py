@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from kubeez_mcp_local.catalogue.checks import verify_media_kind, verify_text
-from kubeez_mcp_local.catalogue.voices import omni_voice
+from kubeez_mcp_local.catalogue.voices import OMNI_VOICES, omni_voice
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
@@ -104,8 +104,6 @@ _EVIDENCE = "These are Gemini's standard voices; Kubeez publishes no list of its
 @tool(title="Omni voices", family="library", result=VoicesResult, remote=False)
 async def list_gemini_omni_voices(call: Call) -> VoicesResult:
     """The 30 voices of the Gemini Omni models with gender and manner, for voice_id. Free."""
-    from kubeez_mcp_local.catalogue.voices import OMNI_VOICES
-
     rows = [_row(voice) for voice in OMNI_VOICES]
     return VoicesResult(mode=call.mode, voices=rows, count=len(rows), notes=[_EVIDENCE])
 
@@ -115,8 +113,6 @@ async def play_gemini_omni_voice(
     call: Call, voice_id: Annotated[str, Field(description="Such as kore or puck.")]
 ) -> VoiceResult:
     """What is known of one voice. There is no sample to play over the REST API; kubeez.com has one. Free."""
-    from kubeez_mcp_local.catalogue.voices import omni_voice
-
     return VoiceResult(
         mode=call.mode,
         voice=_row(omni_voice(voice_id)),
@@ -161,7 +157,7 @@ async def open_gallery(
     return LinkResult(mode=call.mode, url=_SITE, summary=f"Sign in to see all your generations.{wanted}")
 
 
-@tool(title="Open pricing", family="links", result=LinkResult, scope="read:balance", route="balance")
+@tool(title="Open pricing", family="links", result=LinkResult, route="balance")
 async def open_pricing(call: Call) -> LinkResult:
     """Where credits are bought, with the balance now. Use it when credits run out or the user asks."""
     credits_ = await call.bridge.credits_if_known()

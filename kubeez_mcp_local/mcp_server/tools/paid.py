@@ -36,21 +36,13 @@ def _tool(operation: Operation) -> ToolSpec:
         handler=start,
         result=JobResult,
         effect="spend",
-        scope=operation.route.scope,
         route=operation.name,
         core=operation.core,
         parameters=operation.draft,
     )
 
 
-@tool(
-    title="Make it again",
-    family="media",
-    result=JobResult,
-    effect="spend",
-    scope="generate:media",
-    route=media.ROUTE.name,
-)
+@tool(title="Make it again", family="media", result=JobResult, effect="spend", route=media.ROUTE.name)
 async def regenerate(
     call: Call,
     id: p.JobId,  # noqa: A002 - the hosted tool's name
@@ -70,14 +62,7 @@ async def regenerate(
     return await started_result(call, call.bridge.start(draft, call.caller(approval)))
 
 
-@tool(
-    title="Keep a song's voice",
-    family="audio",
-    result=PersonaResult,
-    effect="write",
-    scope="generate:music",
-    route="generate_music_persona",
-)
+@tool(title="Keep a song's voice", family="audio", result=PersonaResult, effect="write", route="generate_music_persona")
 async def generate_music_persona(
     call: Call,
     song_id: Annotated[str, Field(description="The id inside songs[].", min_length=1)],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -44,14 +44,7 @@ async def plan(
     hint = f"There is a recipe for work like this; get_recipe(name='{recipes[0]}') shows it." if recipes else None
     return PlanResult(
         mode=call.mode,
-        recommended_model=found.recommended_model,
-        estimated_credits=found.estimated_credits,
-        estimated_seconds=found.estimated_seconds,
-        requires_upload=found.requires_upload,
-        suggested_aspect_ratio=found.suggested_aspect_ratio,
-        workflow_steps=list(found.workflow_steps),
-        skills_to_fetch=list(found.skills_to_fetch),
-        alternatives=list(found.alternatives),
+        **asdict(found),
         recipes=recipes or None,
         notes=[found.reason] if found.reason else [],
         next_step=hint,
@@ -148,12 +141,11 @@ async def get_models(
     )
 
 
-@tool(title="Credit balance", family="planning", result=BalanceResult, scope="read:balance", route="balance", core=True)
+@tool(title="Credit balance", family="planning", result=BalanceResult, route="balance", core=True)
 async def get_balance(call: Call) -> BalanceResult:
     """Credits left in the account, what was spent today, and what the local ceilings still allow. Free."""
-    balance = await call.bridge.balance()
-    today = await call.bridge.today()
-    settings = call.bridge.settings
+    bridge, settings = call.bridge, call.bridge.settings
+    balance, today = await bridge.balance(), await bridge.today()
     return BalanceResult(
         mode=call.mode,
         credits=balance.credits,
@@ -163,9 +155,7 @@ async def get_balance(call: Call) -> BalanceResult:
         left_today=today.left,
         max_credits_per_call=settings.max_credits_per_call,
         max_credits_per_day=settings.max_credits_per_day,
-        notes=[
-            f"Nobody knows yet whether job {job} was paid; get_status looks." for job in await call.bridge.unsettled()
-        ],
+        notes=[f"Nobody knows yet whether job {job} was paid; get_status looks." for job in await bridge.unsettled()],
     )
 
 
@@ -219,7 +209,7 @@ async def estimate(
         credits=quote.credits,
         basis="api" if quote.basis == "unknown" and quote.credits is not None else quote.basis,
         estimated_time_seconds=quote.seconds,
-        breakdown=[{"label": line.label, "credits": line.credits, "detail": line.detail} for line in quote.breakdown],
+        breakdown=[asdict(line) for line in quote.breakdown],
         notes=[quote.note] if quote.note else [],
         next_step="Tell the user the price; generate once they agree."
         if quote.credits is not None

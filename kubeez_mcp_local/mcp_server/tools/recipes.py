@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +20,8 @@ from kubeez_mcp_local.mcp_server.results import (
     RunResult,
     SavedRecipeResult,
 )
-from kubeez_mcp_local.mcp_server.rows import entry_row
+from kubeez_mcp_local.mcp_server.rows import entry_row, known
+from kubeez_mcp_local.mcp_server.shaping import cost_of
 from kubeez_mcp_local.operations import parameters as p
 
 if TYPE_CHECKING:
@@ -79,24 +82,21 @@ async def run_result(call: Call, run: ActiveRun) -> RunResult:
 
 async def quoted_run(call: Call, name: str, error: ConsentRequiredError) -> RunResult:
     """The answer when the whole run awaits the user's yes."""
-    today = await call.bridge.today()
     question = error.question
     return RunResult(
         mode=call.mode,
         recipe=name,
         status="approval_required",
         summary=question.text,
-        cost=Cost(quoted=question.credits, basis=question.basis, spent_today=today.spent, left_today=today.left),
+        cost=await cost_of(call, quoted=question.credits, basis=question.basis),
         approval=error.approval,
         next_step=error.next_step,
     )
 
 
 async def _cost(call: Call, run: ActiveRun, charged: float) -> Cost:
-    today = await call.bridge.today()
     prices = run.prepared.prices
-    quoted = prices.credits if prices is not None else None
-    return Cost(quoted=quoted, charged=charged, spent_today=today.spent, left_today=today.left)
+    return await cost_of(call, quoted=prices.credits if prices else None, charged=charged)
 
 
 def _most_telling(calls: tuple[CallReport, ...]) -> list[CallReport]:
@@ -106,16 +106,15 @@ def _most_telling(calls: tuple[CallReport, ...]) -> list[CallReport]:
 
 def _call_row(one: CallReport) -> dict[str, Any]:
     result = one.result or {}
-    row = {
-        "step": one.key,
-        "tool": one.tool,
-        "status": one.status,
-        "credits": one.credits,
-        "generation_id": result.get("generation_id"),
-        "url": next((output.get("url") for output in result.get("outputs") or [] if output.get("url")), None),
-        "reason": one.reason,
-    }
-    return {name: value for name, value in row.items() if value not in (None, "")}
+    return known(
+        step=one.key,
+        tool=one.tool,
+        status=one.status,
+        credits=one.credits,
+        generation_id=result.get("generation_id"),
+        url=next((output.get("url") for output in result.get("outputs") or [] if output.get("url")), None),
+        reason=one.reason,
+    )
 
 
 def _cut_notes(call: Call, calls: int, files: int) -> list[str]:
@@ -137,14 +136,10 @@ RUN_PATIENCE = 35.0
 
 def _as_mapping(value: Any) -> Any:
     """Objects that a host sent as JSON text."""
-    if not isinstance(value, str):
-        return value
-    import json
-
-    try:
-        return json.loads(value or "{}")
-    except ValueError:
-        return value
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return json.loads(value or "{}")
+    return value
 
 
 RecipeName = Annotated[str, Field(description="Name from list_recipes.")]
