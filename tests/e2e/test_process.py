@@ -39,15 +39,15 @@ cli(["serve"])
 
 CRASHES_AND_PRINTS = """
 import dataclasses, os, subprocess, sys
-import kubeez_mcp_local.mcp_server.tools.inventory as inventory
+import kubeez_mcp_local.mcp_server.tools as tools
 async def crashing(call):
     print("stray and flushed", flush=True)
     print("stray and left in the buffer")
     os.write(1, b"stray from C\\n")
     subprocess.run([sys.executable, "-c", "print('stray from a child')"], check=True)
     raise ValueError("secret detail")
-inventory.ALL_TOOLS = tuple(
-    dataclasses.replace(spec, handler=crashing) if spec.name == "get_balance" else spec for spec in inventory.ALL_TOOLS
+tools.ALL_TOOLS = tuple(
+    dataclasses.replace(spec, handler=crashing) if spec.name == "get_balance" else spec for spec in tools.ALL_TOOLS
 )
 from kubeez_mcp_local.cli.main import cli
 cli(["serve"])
