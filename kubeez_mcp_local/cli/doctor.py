@@ -395,7 +395,7 @@ def _client(one: Found, machine: Machine) -> Iterator[Finding]:
     if one.state == "–":
         yield ok(check, f"without kubeez; add it: kubeez-mcp-local install {one.client.name}")
         return
-    flaws = flaws_of(one.config, machine)
+    flaws = list(flaws_of(one.config, machine))
     for flaw in flaws:
         told = f"{flaw.what} ({one.path})"
         yield problem(check, told, flaw.next_step) if flaw.serious else warning(check, told, flaw.next_step)

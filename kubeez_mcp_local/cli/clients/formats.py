@@ -14,7 +14,7 @@ import re
 import tomllib
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -24,64 +24,37 @@ if TYPE_CHECKING:
     from yaml.nodes import MappingNode, Node
 
 
+@dataclass(eq=False)
 class ParseError(Exception):
-    """A text is not of its format.
+    """A text is not of its format; says where, counted from 1, as far as that is known."""
 
-    Attributes:
-        reason: What the parser says.
-        line: Where, counted from 1; 0 when it is not known.
-        column: Likewise.
-    """
-
-    def __init__(self, reason: str, line: int = 0, column: int = 0) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.line = line
-        self.column = column
+    reason: str
+    line: int = 0
+    column: int = 0
 
 
 class EditError(Exception):
     """A text is sound, but laid out in a way that cannot be edited safely; says how."""
 
 
-class Format(Protocol):
-    """A language that configs are written in."""
-
-    @property
-    def language(self) -> str: ...
-
-    def read(self, text: str) -> dict[str, Any]: ...
-
-    def put(self, text: str, path: Sequence[str | int], value: Any) -> str: ...
-
-    def take(self, text: str, path: Sequence[str | int]) -> str: ...
-
-    def snippet(self, path: Sequence[str | int], value: Any) -> str: ...
-
-
-def put(written_in: Format, text: str, path: Sequence[str | int], value: Any) -> str:
-    """`text` with `value` at `path`.
+def edited(written_in: Format, text: str, path: Sequence[str | int], value: Any = None) -> str:
+    """`text` with `value` at `path`, or without what is there, and otherwise as it was.
 
     Raises:
         ParseError: `text` is not of its format.
         EditError: It cannot be done, or not without touching something else.
     """
     before = written_in.read(text)
-    edited = written_in.put(text, path, value)
-    after = _read_again(written_in, edited)
-    if entry(after, path) != value or _rest(before, path) != _rest(after, path):
+    result = written_in.take(text, path) if value is None else written_in.put(text, path, value)
+    try:
+        after = written_in.read(result)
+    except ParseError as error:
+        raise EditError(f"after the edit it would not parse ({error.reason})") from None
+    others = after if value is None else _without(after, path)
+    done = value is None or entry(after, path) == value
+    if not done or repr(_pruned(_without(before, path), path)) != repr(_pruned(others, path)):
         raise EditError("it is laid out in a way that cannot be edited without touching something else")
-    return edited
-
-
-def take(written_in: Format, text: str, path: Sequence[str | int]) -> str:
-    """`text` without what is at `path`. Raises as `put`."""
-    before = written_in.read(text)
-    edited = written_in.take(text, path)
-    after = _read_again(written_in, edited)
-    if repr(_pruned(_without(before, path), path)) != repr(_pruned(after, path)):
-        raise EditError("it is laid out in a way that cannot be edited without touching something else")
-    return edited
+    return result
 
 
 def entry(data: Any, path: Sequence[str | int]) -> Any:
@@ -94,18 +67,6 @@ def entry(data: Any, path: Sequence[str | int]) -> Any:
         else:
             return None
     return data
-
-
-def _read_again(written_in: Format, edited: str) -> dict[str, Any]:
-    try:
-        return written_in.read(edited)
-    except ParseError as error:
-        raise EditError(f"after the edit it would not parse ({error.reason})") from None
-
-
-def _rest(data: dict[str, Any], path: Sequence[str | int]) -> str:
-    """Everything but `path` and the containers it leaves empty, in its order."""
-    return repr(_pruned(_without(data, path), path))
 
 
 def _pruned(data: dict[str, Any], path: Sequence[str | int]) -> dict[str, Any]:
@@ -155,21 +116,12 @@ class _Container:
 
 @dataclass(frozen=True)
 class Json:
-    """The format.
-
-    Attributes:
-        comments: Whether comments and trailing commas are allowed.
-    """
+    """The format, perhaps with `comments` and trailing commas."""
 
     comments: bool = False
-    language: str = "json"
 
     def read(self, text: str) -> dict[str, Any]:
-        """The data. An empty file counts as an empty object.
-
-        Raises:
-            ParseError: It is not JSON, or not an object.
-        """
+        """The data. An empty file counts as an empty object; a `ParseError` for what is none."""
         plain = self._parsable(text)
         if not plain.strip():
             return {}
@@ -192,11 +144,12 @@ class Json:
         container, depth = self._descend(text, path)
         found = _item_named(container, path[depth])
         if found is not None:
-            return text[: found.value] + _formatted(text, container, found, value) + text[found.end :]
+            flat = "\n" not in text[container.open : container.close]
+            new = json.dumps(value, ensure_ascii=False) if flat else _dumped_in(text, found, value)
+            return text[: found.value] + new + text[found.end :]
         return self._inserted(text, container, path[depth], _nested(path[depth + 1 :], value))
 
     def take(self, text: str, path: Sequence[str | int]) -> str:
-        """`text` without what is at `path`."""
         if not self._parsable(text).strip():
             return text
         container, depth = self._descend(text, path)
@@ -258,11 +211,8 @@ class Json:
         return text[: last.end] + ("" if spare else ",") + text[last.end : anchor] + entry + text[anchor:]
 
 
-def _formatted(text: str, container: _Container, item: _Item, value: Any) -> str:
-    if "\n" not in text[container.open : container.close]:
-        return json.dumps(value, ensure_ascii=False)
-    newline = "\r\n" if "\r\n" in text else "\n"
-    return _dumped(value, _unit(text), _indent_at(text, item.start), newline)
+def _dumped_in(text: str, item: _Item, value: Any) -> str:
+    return _dumped(value, _unit(text), _indent_at(text, item.start), "\r\n" if "\r\n" in text else "\n")
 
 
 def _container(plain: str, at: int) -> _Container:
@@ -346,14 +296,8 @@ _NOTHING = re.compile(r"\s*(#.*)?\s*\Z")
 class Toml:
     """The format."""
 
-    language: str = "toml"
-
     def read(self, text: str) -> dict[str, Any]:
-        """The data.
-
-        Raises:
-            ParseError: It is not TOML.
-        """
+        """The data; a `ParseError` for what is not TOML."""
         try:
             return tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -394,8 +338,6 @@ class Toml:
 
     def snippet(self, path: Sequence[str | int], value: Any) -> str:
         """A table as one would write it by hand."""
-        if not isinstance(value, dict):
-            raise EditError("only a table can be written there")
         header = f"[{'.'.join(map(str, path))}]"
         return "\n".join([header, *(f"{_key(name)} = {_written(one)}" for name, one in value.items())])
 
@@ -433,14 +375,8 @@ def _written(value: Any) -> str:
 class Yaml:
     """The format, for entries two levels deep: `extensions` and what it holds."""
 
-    language: str = "yaml"
-
     def read(self, text: str) -> dict[str, Any]:
-        """The data. An empty file counts as an empty mapping.
-
-        Raises:
-            ParseError: It is not one YAML mapping.
-        """
+        """The data. An empty file counts as an empty mapping; a `ParseError` for what is none."""
         root = _compose(text)
         if root is None:
             return {}
@@ -474,7 +410,6 @@ class Yaml:
         return text[:at] + gap + _lines({name: value}, indent, newline) + text[at:]
 
     def take(self, text: str, path: Sequence[str | int]) -> str:
-        """`text` without the entry at `path`."""
         outer, name = path
         found = _find(_compose(text), outer)
         if found is None or not isinstance(found[1], yaml.MappingNode):
@@ -573,3 +508,6 @@ def _line_after(text: str, at: int) -> int:
 def _lines(entry: dict[Any, Any], indent: int, newline: str) -> str:
     dumped = yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, width=10_000)
     return "".join(f"{' ' * indent}{line}{newline}" for line in dumped.splitlines())
+
+
+Format = Json | Toml | Yaml

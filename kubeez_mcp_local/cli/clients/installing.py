@@ -13,7 +13,7 @@ import stat
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from kubeez_mcp_local.cli.clients import formats
 from kubeez_mcp_local.cli.clients.formats import EditError, ParseError
@@ -23,14 +23,14 @@ from kubeez_mcp_local.disk import give_free_name, part_beside, replacing
 from kubeez_mcp_local.errors import KubeezError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from kubeez_mcp_local.cli.clients.known import Client, Scope
     from kubeez_mcp_local.cli.clients.launch import Launch, Machine
 
 
 class BrokenConfigError(KubeezError):
-    """A client's config cannot be read or parsed."""
+    """A client's config cannot be read or parsed; in which line, counted from 1, and why."""
 
     code = "broken_config"
 
@@ -40,7 +40,6 @@ class BrokenConfigError(KubeezError):
             f"{where}: {reason}. Nothing was changed.",
             next_step="Mend the file, or paste the entry that --print shows yourself.",
         )
-        self.path = path
         self.reason = reason
         self.line = line
 
@@ -61,13 +60,12 @@ def _now() -> datetime:
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """A config as it was read.
+    """A config as it was read; without a file there is no `text`, and `raw` and `mode` are `None`.
 
     Attributes:
         path: Where it is; a symbolic link is followed, so that the file it points at is the one that is written.
-        text: What it says; empty if there is no such file.
-        raw: The same as bytes; `None` if there is no such file.
-        mode: Its permissions; `None` if there is no such file.
+        raw: The text as bytes.
+        mode: Its permissions.
     """
 
     path: Path
@@ -77,11 +75,7 @@ class ConfigFile:
 
 
 def read_config(path: Path) -> ConfigFile:
-    """The file at `path`, which need not exist.
-
-    Raises:
-        BrokenConfigError: It is no readable UTF-8 text.
-    """
+    """The file at `path`, which need not exist; a `BrokenConfigError` for what is no readable UTF-8 text."""
     try:
         path = path.resolve()
         raw, mode = path.read_bytes(), stat.S_IMODE(path.stat().st_mode)
@@ -106,11 +100,9 @@ def write_config(
     new_mode: int = _PRIVATE,
     clock: Callable[[], datetime] = _now,
 ) -> Path | None:
-    """Put `text` in place of what `file` holds, atomically.
+    """Put `text` in place of what `file` held when it was read, atomically.
 
     Args:
-        file: As it was read; a file that has changed since is not written.
-        text: The new content.
         private: Make it readable by its owner alone, whatever it was before.
         new_mode: Permissions of a file that was not there.
         clock: Names the backup.
@@ -145,9 +137,7 @@ def _backup(file: ConfigFile, now: datetime) -> Path:
     part = part_beside(file.path)
     try:
         with replacing(part) as copy:
-            copy.write(file.raw or b"")
-            copy.flush()
-            os.fsync(copy.fileno())
+            _write(copy, file.raw or b"")
         return give_free_name(part, f"{file.path.name}.{now:%Y%m%d-%H%M%S}", ".backup")
     finally:
         part.unlink(missing_ok=True)
@@ -155,9 +145,7 @@ def _backup(file: ConfigFile, now: datetime) -> Path:
 
 def _replace(file: ConfigFile, content: bytes, mode: int) -> None:
     with replacing(file.path) as new:
-        new.write(content)
-        new.flush()
-        os.fsync(new.fileno())
+        _write(new, content)
         Path(new.name).chmod(mode)
         _same_owner(file.path, Path(new.name))
         if _now_there(file.path) != file.raw:
@@ -166,6 +154,12 @@ def _replace(file: ConfigFile, content: bytes, mode: int) -> None:
                 next_step="Close the client and try again.",
                 code="config_conflict",
             )
+
+
+def _write(file: BinaryIO, content: bytes) -> None:
+    file.write(content)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _same_owner(original: Path, copy: Path) -> None:
@@ -191,11 +185,7 @@ _OURS = ("kubeez-mcp-local", "kubeez_mcp_local")
 
 @dataclass(frozen=True)
 class Config:
-    """The config of a client in one scope, as it is now.
-
-    Attributes:
-        entry: What it holds under our name; `None` if nothing.
-    """
+    """The config of a client in one scope, as it is now."""
 
     client: Client
     scope: Scope
@@ -208,6 +198,7 @@ class Config:
 
     @property
     def entry(self) -> Any:
+        """What it holds under our name; `None` if nothing."""
         return formats.entry(self.data, (self.client.path, SERVER))
 
 
@@ -237,11 +228,7 @@ class Plan:
 
 
 def read(client: Client, scope: Scope, machine: Machine) -> Config:
-    """The config as it is on disk.
-
-    Raises:
-        BrokenConfigError: It cannot be read or parsed.
-    """
+    """The config as it is on disk; a `BrokenConfigError` if it cannot be read or parsed."""
     file = read_config(client.file(machine, scope))
     try:
         return Config(client, scope, file, client.format.read(file.text))
@@ -310,11 +297,8 @@ def is_ours(entry: Any, client: Client) -> bool:
 
 
 def _edited(config: Config, text: str, path: Sequence[str | int], value: Any = None) -> str:
-    written_in = config.client.format
     try:
-        if value is None:
-            return formats.take(written_in, text, path)
-        return formats.put(written_in, text, path, value)
+        return formats.edited(config.client.format, text, path, value)
     except EditError as error:
         raise ConfigError(
             f"{config.path} is better edited by hand: {masked(str(error))}. Nothing was changed.",
@@ -359,13 +343,7 @@ _REFERENCE = re.compile(r"\$\{[^}]+\}|\$[A-Za-z_]\w*")
 
 @dataclass(frozen=True)
 class Found:
-    """A client's config in one scope.
-
-    Attributes:
-        here: Whether the client seems to be on this machine.
-        config: What it says; `None` when it cannot be read.
-        error: Why it cannot be read.
-    """
+    """A client's config in one scope: whether the client seems to be `here`, and what it says, or why it is broken."""
 
     client: Client
     scope: Scope
@@ -417,8 +395,7 @@ def look_everywhere(machine: Machine) -> list[Found]:
 
 def look(client: Client, scope: Scope, machine: Machine) -> Found:
     """One config."""
-    path = client.file(machine, scope)
-    here = is_here(client, machine)
+    path, here = client.file(machine, scope), is_here(client, machine)
     try:
         return Found(client, scope, path, here, read(client, scope, machine))
     except BrokenConfigError as error:
@@ -433,61 +410,43 @@ def is_here(client: Client, machine: Machine) -> bool:
     return file.exists() or (file.parent != machine.home and file.parent.is_dir())
 
 
-def flaws_of(config: Config, machine: Machine) -> list[Flaw]:
+def flaws_of(config: Config, machine: Machine) -> Iterator[Flaw]:
     """What is wrong with our entry in `config`, as far as can be seen without starting it."""
     client, entry = config.client, config.entry
     if not isinstance(entry, dict):
-        return [Flaw("the kubeez entry is no table of fields", _again(config))]
+        yield Flaw("the kubeez entry is no table of fields", _again(config))
+        return
     if not is_ours(entry, client):
-        return []
-    flaws = []
+        return
     command = entry.get(client.command_field)
     if not isinstance(command, str) or not command.strip():
-        flaws.append(Flaw(f"it names no {client.command_field}", _again(config)))
+        yield Flaw(f"it names no {client.command_field}", _again(config))
     elif machine.which(command) is None:
-        flaws.append(Flaw(f"{command} does not exist or cannot be started", _again(config)))
+        yield Flaw(f"{command} does not exist or cannot be started", _again(config))
     elif not Path(command).is_absolute() and client.name == "claude-desktop":
-        flaws.append(
-            Flaw(
-                f"{command} is no whole path, and desktop applications often do not see your PATH",
-                _again(config),
-                False,
-            )
-        )
+        what = f"{command} is no whole path, and desktop applications often do not see your PATH"
+        yield Flaw(what, _again(config), serious=False)
     if not isinstance(entry.get("args", []), list):
-        flaws.append(Flaw("args is no list", _again(config)))
+        yield Flaw("args is no list", _again(config))
     if client.name == "goose" and not isinstance(entry.get("name"), str):
-        flaws.append(Flaw("it has no name, so Goose skips it", _again(config)))
+        yield Flaw("it has no name, so Goose skips it", _again(config))
     if entry.get("enabled") is False or entry.get("disabled") is True:
-        flaws.append(Flaw("it is switched off", "Switch it on in the client.", serious=False))
-    return flaws + _flaws_of_key(config, entry)
-
-
-def _flaws_of_key(config: Config, entry: dict[str, Any]) -> list[Flaw]:
-    variables = entry.get(config.client.variables_field)
+        yield Flaw("it is switched off", "Switch it on in the client.", serious=False)
+    variables = entry.get(client.variables_field)
     value = variables.get(KEY) if isinstance(variables, dict) else None
     if not isinstance(value, str) or not value:
-        return []
+        return
     if _REFERENCE.fullmatch(value):
-        knows = config.client.variable
-        if not knows:
-            return [Flaw(f"its key is {value}, which {config.client.title} does not fill in", "Write the key itself.")]
-        return []
-    if config.scope == "project":
-        return [
-            Flaw(
-                "the key itself is in a file that gets committed",
-                f"Take it out: kubeez-mcp-local install {config.client.name} --scope project --remove; "
-                "make a new key if the file was ever pushed.",
-            )
-        ]
-    if config.file.mode is not None and config.file.mode & 0o077 and not _windows(config):
-        return [Flaw("the key is in a file that others can read", f"Run: chmod 600 {config.path}", serious=False)]
-    return []
-
-
-def _windows(config: Config) -> bool:
-    return config.path.drive != ""
+        if not client.variable:
+            yield Flaw(f"its key is {value}, which {client.title} does not fill in", "Write the key itself.")
+    elif config.scope == "project":
+        yield Flaw(
+            "the key itself is in a file that gets committed",
+            f"Take it out: kubeez-mcp-local install {client.name} --scope project --remove; "
+            "make a new key if the file was ever pushed.",
+        )
+    elif config.file.mode is not None and config.file.mode & 0o077 and not config.path.drive:  # not on Windows
+        yield Flaw("the key is in a file that others can read", f"Run: chmod 600 {config.path}", serious=False)
 
 
 def _again(config: Config) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SERVER = "kubeez"
 KEY = "KUBEEZ_API_KEY"
 INPUT = "kubeez-key"
+_JSONC = Json(comments=True)
 Scope = Literal["user", "project"]
 
 
@@ -40,48 +41,29 @@ class Client:
 
     Attributes:
         name: What `install` calls it.
-        title: What people call it.
-        path: Path of the key that holds all servers.
         user_file: Its config for the user, on a machine.
+        after: What the person has to do for the entry to take effect.
+        path: Path of the key that holds all servers.
         project_file: Its config in a project, relative to the project's folder; empty where there is none.
         programs: Names under which it can be found on the PATH.
         variable: How a config refers to the key in the shell's environment; empty where it cannot.
-        after: What the person has to do for the entry to take effect.
         reference: What `--key-reference` does there, in words; empty where nothing can be referred to.
         extra: Further fields of the entry.
-        language: Of its config.
     """
 
     name: str
     title: str
-    path: str
     user_file: Callable[[Machine], Path]
-    project_file: str
-    programs: tuple[str, ...]
-    variable: str
-    reference: str
     after: str
+    path: str = "mcpServers"
+    project_file: str = ""
+    programs: tuple[str, ...] = ()
+    variable: str = ""
+    reference: str = ""
     extra: tuple[tuple[str, Any], ...] = ()
-    language: Literal["json", "jsonc", "toml", "yaml"] = "json"
-
-    @property
-    def format(self) -> Format:
-        """The language, ready to read and edit."""
-        if self.language == "toml":
-            return Toml()
-        if self.language == "yaml":
-            return Yaml()
-        return Json(comments=self.language == "jsonc")
-
-    @property
-    def command_field(self) -> str:
-        """The field that names the program."""
-        return "cmd" if self.name == "goose" else "command"
-
-    @property
-    def variables_field(self) -> str:
-        """The field that gives variables."""
-        return "envs" if self.name == "goose" else "env"
+    format: Format = _JSONC
+    command_field: str = "command"
+    variables_field: str = "env"
 
     @property
     def scopes(self) -> tuple[Scope, ...]:
@@ -92,7 +74,6 @@ class Client:
         return machine.project / self.project_file if scope == "project" else self.user_file(machine)
 
     def entry(self, launch: Launch, key: KeyIn = KeyIn.NOTHING, value: str = "") -> dict[str, Any]:
-        """Our entry as it should read."""
         entry = {**dict(self.extra), self.command_field: launch.command, "args": list(launch.args)}
         if key is KeyIn.VALUE:
             entry[self.variables_field] = {KEY: value}
@@ -139,7 +120,6 @@ _ALL = (
     Client(
         name="claude-code",
         title="Claude Code",
-        path="mcpServers",
         user_file=_claude_code,
         project_file=".mcp.json",
         programs=("claude",),
@@ -147,29 +127,24 @@ _ALL = (
         reference="Claude Code fills in the key from your shell",
         after="Start Claude Code again; /mcp lists the server.",
         extra=(("type", "stdio"),),
+        format=Json(),
     ),
     Client(
         name="claude-desktop",
         title="Claude Desktop",
-        path="mcpServers",
         user_file=_claude_desktop,
-        project_file="",
-        programs=(),
-        variable="",
-        reference="",
         after="Quit Claude Desktop entirely and start it again.",
+        format=Json(),
     ),
     Client(
         name="cursor",
         title="Cursor",
-        path="mcpServers",
         user_file=lambda machine: machine.home / ".cursor" / "mcp.json",
         project_file=".cursor/mcp.json",
         programs=("cursor",),
         variable=f"${{env:{KEY}}}",
         reference="Cursor fills in the key from your shell",
         after="Restart Cursor; its settings list the server under MCP.",
-        language="jsonc",
     ),
     Client(
         name="vscode",
@@ -182,7 +157,6 @@ _ALL = (
         reference="VS Code asks for the key once and keeps it safe",
         after="Run “MCP: List Servers” in VS Code and start kubeez.",
         extra=(("type", "stdio"),),
-        language="jsonc",
     ),
     Client(
         name="codex",
@@ -191,15 +165,13 @@ _ALL = (
         user_file=lambda machine: machine.folder("CODEX_HOME", machine.home / ".codex") / "config.toml",
         project_file=".codex/config.toml",
         programs=("codex",),
-        variable="",
         reference="Codex forwards the key from your shell",
         after="Start Codex again; /mcp lists the server.",
-        language="toml",
+        format=Toml(),
     ),
     Client(
         name="gemini-cli",
         title="Gemini CLI",
-        path="mcpServers",
         user_file=lambda machine: machine.home / ".gemini" / "settings.json",
         project_file=".gemini/settings.json",
         programs=("gemini",),
@@ -207,32 +179,27 @@ _ALL = (
         reference="Gemini CLI fills in the key from your shell, where it has to be set",
         after="Start Gemini CLI again; /mcp lists the server.",
         extra=(("timeout", 600_000),),
-        language="jsonc",
     ),
     Client(
         name="zed",
         title="Zed",
         path="context_servers",
         user_file=_zed,
-        project_file="",
         programs=("zed", "zeditor"),
-        variable="",
-        reference="",
         after="Zed reads it at once; the agent panel's settings list the server.",
-        language="jsonc",
     ),
     Client(
         name="goose",
         title="Goose",
         path="extensions",
         user_file=_goose,
-        project_file="",
         programs=("goose",),
-        variable="",
         reference="Goose takes the key from its keyring; `goose configure` puts it there",
         after="Start a new Goose session.",
         extra=(("enabled", True), ("type", "stdio"), ("name", SERVER), ("timeout", 300)),
-        language="yaml",
+        format=Yaml(),
+        command_field="cmd",
+        variables_field="envs",
     ),
 )
 CLIENTS = {client.name: client for client in _ALL}

@@ -34,9 +34,7 @@ class Machine:
 
     Attributes:
         platform: As `sys.platform` has it: `linux`, `darwin`, `win32`.
-        home: The user's home folder.
         project: The folder whose project configs are meant.
-        variables: The process environment.
     """
 
     platform: str
@@ -114,14 +112,8 @@ class Launch:
 
 @dataclass(frozen=True)
 class Running:
-    """How this program was started.
-
-    Attributes:
-        python: The interpreter.
-        prefix: Folder of its environment.
-        scripts: Where that environment keeps console scripts.
-        source: Where the package was installed from, if not from an index: what `uvx --from` takes.
-    """
+    """How this program was started: the interpreter, the folder of its environment and that of its console scripts, and
+    where the package was installed from, if not from an index: what `uvx --from` takes."""
 
     python: Path
     prefix: Path
@@ -130,7 +122,6 @@ class Running:
 
     @classmethod
     def this(cls) -> Running:
-        """This very process."""
         return cls(Path(sys.executable), Path(sys.prefix), Path(sysconfig.get_path("scripts")), _source())
 
     @property
@@ -140,15 +131,10 @@ class Running:
 
 
 def find_launch(running: Running, machine: Machine, *, shared: bool = False) -> Launch:
-    """The command to write.
+    """The command to write; a `NoCommandError` if this environment will not last and there is no uvx.
 
     Args:
-        running: How this program was started.
-        machine: Whose programs it may use.
         shared: For a config that other people's machines read too: prefer names over paths of this machine.
-
-    Raises:
-        NoCommandError: This environment will not last, and there is no uvx.
     """
     if shared and running.source is None:
         return Launch("uvx", (APP,), shareable=True)
@@ -167,11 +153,7 @@ def find_launch(running: Running, machine: Machine, *, shared: bool = False) -> 
 
 
 def split_command(text: str, machine: Machine) -> Launch:
-    """The command that a person typed: a path, or a command line.
-
-    Raises:
-        NoCommandError: It is empty, or its quotes do not match.
-    """
+    """The command that a person typed: a path, or a command line, if that is not empty and its quotes match."""
     if Path(text).is_file():
         return Launch(text)
     try:
@@ -245,23 +227,20 @@ class Tried:
     seconds: float
 
 
-async def try_server(
-    launch: Launch, era: Era, *, variables: Mapping[str, str], within: float, state_dir: str | None = None
-) -> Tried:
+async def try_server(launch: Launch, era: Era, *, variables: Mapping[str, str], within: float) -> Tried:
     """Start `launch`, ask for its tools, and let it go. Nothing is spent, and nothing kept is written.
 
     Args:
-        variables: The environment it gets; its state folder is replaced.
+        variables: The environment it gets; its state folder is a new one that is deleted afterwards.
         within: Seconds until it is given up.
-        state_dir: The folder it gets; default a new one that is deleted afterwards.
 
     Raises:
         NoCommandError: It did not start, did not answer, or wrote something else than messages to stdout.
     """
-    if state_dir is None:
-        with tempfile.TemporaryDirectory(prefix="kubeez-try-", ignore_cleanup_errors=True) as folder:
-            return await try_server(launch, era, variables=variables, within=within, state_dir=folder)
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+    with (
+        tempfile.TemporaryDirectory(prefix="kubeez-try-", ignore_cleanup_errors=True) as state_dir,
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
+    ):
         strays: list[Exception] = []
         try:
             with anyio.fail_after(within):

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 ENTRY = {"command": "uvx", "args": ["kubeez-mcp-local", 'a "b" \\c é'], "env": {"KUBEEZ_MODE": "sandbox"}}
 JSONC, TOML, YAML = Json(comments=True), Toml(), Yaml()
-PATHS: dict[str, tuple[str, str]] = {
-    "json": ("mcpServers", "kubeez"),
-    "toml": ("mcp_servers", "kubeez"),
-    "yaml": ("extensions", "kubeez"),
+PATHS: dict[type[Format], tuple[str, str]] = {
+    Json: ("mcpServers", "kubeez"),
+    Toml: ("mcp_servers", "kubeez"),
+    Yaml: ("extensions", "kubeez"),
 }
 
 WITH_SERVERS = [
@@ -44,16 +44,16 @@ WITH_SERVERS = [
 
 @pytest.mark.parametrize(("written_in", "text"), WITH_SERVERS)
 def test_what_was_put_in_comes_out_again_byte_for_byte(written_in: Format, text: str) -> None:
-    path = PATHS[written_in.language]
-    added = editing.put(written_in, text, path, ENTRY)
+    path = PATHS[type(written_in)]
+    added = editing.edited(written_in, text, path, ENTRY)
     assert editing.entry(written_in.read(added), path) == ENTRY
     assert ("\r\n" in added) == ("\r\n" in text)
-    assert editing.take(written_in, added, path) == text
+    assert editing.edited(written_in, added, path) == text
 
 
 @pytest.mark.parametrize(("written_in", "text"), WITH_SERVERS)
 def test_every_line_that_was_there_is_still_there_in_its_order(written_in: Format, text: str) -> None:
-    added = editing.put(written_in, text, PATHS[written_in.language], ENTRY)
+    added = editing.edited(written_in, text, PATHS[type(written_in)], ENTRY)
     characters = iter(added)
     assert all(character in characters for character in text.replace("{}", ""))
 
@@ -68,20 +68,22 @@ def test_every_line_that_was_there_is_still_there_in_its_order(written_in: Forma
     ],
 )
 def test_files_without_servers_get_the_first_one(written_in: Format, text: str) -> None:
-    path = PATHS[written_in.language]
-    added = editing.put(written_in, text, path, ENTRY)
+    path = PATHS[type(written_in)]
+    added = editing.edited(written_in, text, path, ENTRY)
     assert editing.entry(written_in.read(added), path) == ENTRY
-    removed = editing.take(written_in, added, path)
+    removed = editing.edited(written_in, added, path)
     assert editing.entry(written_in.read(removed), path) is None
     for comment in ("// c", "/* d */", "// only", "# c"):
         assert (comment in removed) == (comment in text)
 
 
-@pytest.mark.parametrize("written_in", [JSONC, TOML, YAML], ids=lambda one: one.language)
+@pytest.mark.parametrize("written_in", [JSONC, TOML, YAML], ids=lambda one: type(one).__name__)
 def test_an_entry_is_replaced_and_its_neighbours_stay(written_in: Format) -> None:
-    path = PATHS[written_in.language]
-    text = editing.put(written_in, editing.put(written_in, "", (path[0], "other"), ENTRY), path, {"command": "old"})
-    changed = written_in.read(editing.put(written_in, text, path, ENTRY))
+    path = PATHS[type(written_in)]
+    text = editing.edited(
+        written_in, editing.edited(written_in, "", (path[0], "other"), ENTRY), path, {"command": "old"}
+    )
+    changed = written_in.read(editing.edited(written_in, text, path, ENTRY))
     assert changed == {path[0]: {"other": ENTRY, "kubeez": ENTRY}}
 
 
@@ -89,20 +91,20 @@ def test_a_comment_that_introduces_the_next_table_survives_the_removal_of_ours()
     text = (
         '[mcp_servers.kubeez]\ncommand = "q" # ours\n[mcp_servers.kubeez.env]\nA = "1"\n\n# about tui\n[tui]\nb = 1\n'
     )
-    assert editing.take(TOML, text, PATHS["toml"]) == "# about tui\n[tui]\nb = 1\n"
+    assert editing.edited(TOML, text, PATHS[Toml]) == "# about tui\n[tui]\nb = 1\n"
 
 
 def test_an_entry_in_the_middle_leaves_no_trace() -> None:
     text = '{\n  "mcpServers": {\n    "a": 1, // one\n    "kubeez": {}, // ours\n    "b": 2\n  }\n}\n'
-    kept = editing.take(JSONC, text, PATHS["json"])
+    kept = editing.edited(JSONC, text, PATHS[Json])
     assert JSONC.read(kept) == {"mcpServers": {"a": 1, "b": 2}}
     assert "// one" in kept
 
 
 def test_elements_of_an_array_are_added_and_removed() -> None:
-    text = editing.put(JSONC, '{\n  "inputs": [\n    {"id": "a"} // first\n  ]\n}\n', ("inputs", 1), {"id": "b"})
+    text = editing.edited(JSONC, '{\n  "inputs": [\n    {"id": "a"} // first\n  ]\n}\n', ("inputs", 1), {"id": "b"})
     assert JSONC.read(text) == {"inputs": [{"id": "a"}, {"id": "b"}]}
-    assert JSONC.read(editing.take(JSONC, text, ("inputs", 0))) == {"inputs": [{"id": "b"}]}
+    assert JSONC.read(editing.edited(JSONC, text, ("inputs", 0))) == {"inputs": [{"id": "b"}]}
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_elements_of_an_array_are_added_and_removed() -> None:
 )
 def test_a_text_that_does_not_parse_is_refused_with_its_line(written_in: Format, text: str, line: int) -> None:
     with pytest.raises(ParseError) as refusal:
-        editing.put(written_in, text, PATHS[written_in.language], ENTRY)
+        editing.edited(written_in, text, PATHS[type(written_in)], ENTRY)
     assert refusal.value.line == line
 
 
@@ -146,12 +148,12 @@ def test_a_text_that_does_not_parse_is_refused_with_its_line(written_in: Format,
 )
 def test_what_cannot_be_edited_safely_is_left_to_a_person(written_in: Format, text: str) -> None:
     with pytest.raises(EditError):
-        editing.put(written_in, text, PATHS[written_in.language], ENTRY)
+        editing.edited(written_in, text, PATHS[type(written_in)], ENTRY)
 
 
 def test_twins_elsewhere_in_the_file_are_none_of_our_business() -> None:
     text = '{"x": {"a": 1, "a": 2}, "mcpServers": {"b": {}}}'
-    assert editing.take(JSONC, editing.put(JSONC, text, PATHS["json"], ENTRY), PATHS["json"]) == text
+    assert editing.edited(JSONC, editing.edited(JSONC, text, PATHS[Json], ENTRY), PATHS[Json]) == text
 
 
 _values = st.recursive(
@@ -174,5 +176,5 @@ def test_any_json_is_as_it_was_after_in_and_out(
     before: dict[str, Any], servers: dict[str, Any], after: dict[str, Any], indent: int | str | None, remark: str
 ) -> None:
     text = remark + json.dumps({**before, "mcpServers": servers, **after}, indent=indent, ensure_ascii=False) + remark
-    added = editing.put(JSONC, text, PATHS["json"], ENTRY)
-    assert editing.take(JSONC, added, PATHS["json"]) == text
+    added = editing.edited(JSONC, text, PATHS[Json], ENTRY)
+    assert editing.edited(JSONC, added, PATHS[Json]) == text

@@ -194,7 +194,7 @@ def test_the_list_says_where_it_is(tmp_path: Path) -> None:
 def test_what_is_wrong_with_an_entry_is_said(name: str, scope: Scope, entry: Any, flaw: str, tmp_path: Path) -> None:
     program(tmp_path / "bin", "good")
     config = config_of(tmp_path, name, {CLIENTS[name].path: {"kubeez": entry}}, scope=scope)
-    flaws = flaws_of(config, machine_in(tmp_path, PATH=str(tmp_path / "bin")))
+    flaws = list(flaws_of(config, machine_in(tmp_path, PATH=str(tmp_path / "bin"))))
     assert [flaw for one in flaws if flaw in one.what] == ([flaw] if flaw else [])
     assert len(flaws) == bool(flaw)
 
@@ -208,7 +208,7 @@ def test_a_key_that_others_can_read_is_mentioned(tmp_path: Path) -> None:
     (flaw,) = flaws_of(read(config.client, "user", machine), machine)
     assert (flaw.serious, "chmod 600" in flaw.next_step) == (False, True)
     config.path.chmod(0o600)
-    assert flaws_of(read(config.client, "user", machine), machine) == []
+    assert list(flaws_of(read(config.client, "user", machine), machine)) == []
     assert look(config.client, "user", machine).as_json()["state"] == "installed"
 
 
