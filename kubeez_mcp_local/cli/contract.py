@@ -49,7 +49,7 @@ def contract(context: click.Context, strict: bool, as_json: bool) -> None:
 
 
 def _as_wanted(row: ContractRow) -> bool:
-    return row.fits if row.evidence == "documented" else row.published is not None
+    return row.fits if row.route.evidence == "documented" else row.published is not None
 
 
 def _facts(settings: Settings, snapshot: Snapshot) -> dict[str, Any]:
@@ -64,15 +64,15 @@ def _facts(settings: Settings, snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _row(row: ContractRow) -> dict[str, Any]:
-    told = {name: getattr(row.route, name) for name in ("name", "method", "path", "scope")}
-    return {**told, "evidence": row.evidence, "published": row.published, "differences": list(row.differences)}
+    told = {name: getattr(row.route, name) for name in ("name", "method", "path", "scope", "evidence")}
+    return {**told, "published": row.published, "differences": list(row.differences)}
 
 
 def _show(facts: dict[str, Any], rows: Sequence[ContractRow]) -> None:
     terminal = results()
     terminal.print(_heading(facts), markup=False)
     for evidence, about in _ABOUT.items():
-        group = [row for row in rows if row.evidence == evidence]
+        group = [row for row in rows if row.route.evidence == evidence]
         terminal.print(f"\n{about} ({sum(map(_as_wanted, group))} of {len(group)} fit)", style="bold")
         terminal.print(_table(group))
 

@@ -35,14 +35,13 @@ async def draft(
     media_url: Annotated[str, Field(description="Audio: local path, or the URL of a Kubeez upload.")],
 ) -> Draft:
     """Start a job that splits a song into vocals and instrumental. Billed by the minute; quote and ask first."""
-    from kubeez_mcp_local.rest.contract import not_offered
     from kubeez_mcp_local.rest.errors import NotOfferedError
 
     song, seconds = await sources.file(media_url, "media_url", OPERATION.files["media_url"])
     try:
         await sources.contract.locate(STATUS)
     except NotOfferedError as error:  # then it must not be paid for
-        raise not_offered(ROUTE, f"its result could not be read: {error.reason}") from None
+        raise NotOfferedError(ROUTE, f"its result could not be read: {error.reason}") from None
     return Draft(ROUTE, {"media_url": song}, MODEL, price(await sources.catalogue.listing(), MODEL, seconds))
 
 

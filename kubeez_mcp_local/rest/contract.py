@@ -20,11 +20,11 @@ import anyio
 from kubeez_mcp_local.disk import replace_file
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.rest.errors import NotFoundError, NotOfferedError, UnexpectedAnswerError
-from kubeez_mcp_local.rest.routes import Evidence, Request, Route
+from kubeez_mcp_local.rest.routes import Request, Route
 from kubeez_mcp_local.rest.wire import number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from pathlib import Path
 
 
@@ -47,6 +47,7 @@ class PublishedOperation:
     """One operation as the API describes it.
 
     Attributes:
+        name: Its operation id.
         fields: What the JSON body, or for a GET the query, takes; `None` where the document does not say.
         note: The API's own remark on how far the operation can be relied on, such as `assumed`.
     """
@@ -54,46 +55,33 @@ class PublishedOperation:
     method: str
     path: str
     name: str
-    about: str
     fields: Mapping[str, PublishedField] | None = field(default=None, hash=False)
     note: str | None = None
 
     @property
     def words(self) -> frozenset[str]:
         """The words of path and operation id; what the operation is called, not what is said about it."""
-        fixed = re.sub(r"\{[^}]*\}", " ", self.path)
-        spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", f"{fixed} {self.name}")
+        spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", f"{_shape(self.path)} {self.name}")
         return frozenset(re.findall(r"[a-z]+", spaced.lower()))
 
-    @property
-    def placeholders(self) -> int:
-        return self.path.count("{")
 
-    @property
-    def shape(self) -> str:
-        """The path with its placeholders unnamed, for comparison."""
-        return re.sub(r"\{[^}]*\}", "{}", self.path).rstrip("/")
+def _shape(path: str) -> str:
+    """A path with its placeholders unnamed, for comparison."""
+    return re.sub(r"\{[^}]*\}", "{}", path).rstrip("/")
 
 
 def operations(document: Mapping[str, Any]) -> tuple[PublishedOperation, ...]:
     """Every operation of the document; parts that make no sense are skipped."""
-    return tuple(_operations(document))
-
-
-def _operations(document: Mapping[str, Any]) -> Iterator[PublishedOperation]:
+    found = []
     for path, item in _mapping(document.get("paths")).items():
         for method in _METHODS:
             entry = _mapping(item).get(method)
             if isinstance(entry, dict):
-                tags = [str(tag) for tag in _items(entry.get("tags"))]
-                yield PublishedOperation(
-                    method=method.upper(),
-                    path=str(path),
-                    name=str(entry.get("operationId") or ""),
-                    about=" ".join([str(entry.get("summary") or ""), *tags]).lower(),
-                    fields=_query(document, entry) if method == "get" else _body(document, entry),
-                    note=next((str(entry[key]) for key in entry if key.startswith("x-") and "evidence" in key), None),
-                )
+                name = str(entry.get("operationId") or "")
+                fields = _query(document, entry) if method == "get" else _body(document, entry)
+                note = next((str(entry[key]) for key in entry if key.startswith("x-") and "evidence" in key), None)
+                found.append(PublishedOperation(method.upper(), str(path), name, fields, note))
+    return tuple(found)
 
 
 def _query(document: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, PublishedField]:
@@ -184,41 +172,17 @@ def _mapping(value: object) -> dict[str, Any]:
 
 # Words that make an operation a companion of the one we look for.
 _COMPANIONS = (
-    "status",
-    "stream",
-    "estimat",
-    "cost",
-    "quote",
-    "list",
-    "voices",
-    "preview",
-    "cancel",
-    "webhook",
-    "upload",
+    *("status", "stream", "estimat", "cost", "quote", "list", "voices", "preview", "cancel", "webhook", "upload"),
 )
-
 _ANY_MEDIA = (
-    "url",
-    "source_url",
-    "input_url",
-    "file_url",
-    "source_media_url",
-    "source_media_urls",
-    "media_urls",
-    "media",
+    *("url", "source_url", "input_url", "file_url", "source_media_url", "source_media_urls", "media_urls", "media"),
 )
+_ANY_TARGET = ("target_languages", "target_language_codes", "language_codes", "target_language", "target_lang")
 _SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "media_url": ("video_url", "audio_url", *_ANY_MEDIA),
     "video_url": ("media_url", "source_video_url", *_ANY_MEDIA),
     "image_url": ("media_url", "input_image_url", "image", *_ANY_MEDIA),
-    "languages": (
-        "target_languages",
-        "target_language_codes",
-        "language_codes",
-        "target_language",
-        "target_lang",
-        "language",
-    ),
+    "languages": (*_ANY_TARGET, "language"),
     "language": ("language_code", "lang", "source_language"),
     "source_language": ("source_lang", "source_language_code", "original_language"),
     "cloning_strength": ("voice_cloning_strength", "clone_strength"),
@@ -247,17 +211,17 @@ def find(published: Iterable[PublishedOperation], route: Route) -> PublishedOper
     """
     ranked = sorted(((_rank(item, route), item) for item in published if _fits(item, route)), key=lambda pair: pair[0])
     if not ranked:
-        raise not_offered(route, "the API publishes no such operation")
+        raise NotOfferedError(route, "the API publishes no such operation")
     if len(ranked) > 1 and ranked[0][0] == ranked[1][0]:
         paths = ", ".join(f"{item.method} {item.path}" for _, item in ranked[:2])
-        raise not_offered(route, f"the API publishes more than one that could be meant ({paths})")
+        raise NotOfferedError(route, f"the API publishes more than one that could be meant ({paths})")
     return ranked[0][1]
 
 
 def same_path(published: Iterable[PublishedOperation], route: Route) -> PublishedOperation | None:
     """The operation published with exactly this method and path, placeholder names aside."""
-    shape = _shape_of(route.path)
-    return next((item for item in published if item.method == route.method and item.shape == shape), None)
+    wanted = (route.method, _shape(route.path))
+    return next((item for item in published if (item.method, _shape(item.path)) == wanted), None)
 
 
 def put(operation: PublishedOperation, route: Route, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -268,7 +232,7 @@ def put(operation: PublishedOperation, route: Route, fields: Mapping[str, Any]) 
         NotOfferedError: The operation's fields are not described, or it requires one that we do not have.
     """
     if operation.fields is None:
-        raise not_offered(route, f"the API does not describe what {operation.method} {operation.path} takes")
+        raise NotOfferedError(route, f"the API does not describe what {operation.method} {operation.path} takes")
     given = {name: value for name, value in fields.items() if value is not None}
     names = _names(given, operation.fields)
     body = {}
@@ -283,44 +247,28 @@ def put(operation: PublishedOperation, route: Route, fields: Mapping[str, Any]) 
     return {**body, **_completed(operation, route, body)}
 
 
-def not_offered(route: Route, why: str) -> NotOfferedError:
-    return NotOfferedError(route.name, why, alternative=route.instead)
-
-
 def _fits(item: PublishedOperation, route: Route) -> bool:
     methods = ("GET", "POST") if route.name == "estimate" else (route.method,)
-    if item.method not in methods or item.placeholders != route.path.count("{"):
+    if item.method not in methods or item.path.count("{") != route.path.count("{"):
         return False
-    if _companion(item, route):
-        return False
-    return any(all(_begins(item, stem) for stem in group) for group in route.called)
+    own = {stem for group in route.called for stem in group} | ({"status"} if route.method == "GET" else set())
+    companion = any(_begins(item.words, stem) for stem in _COMPANIONS if stem not in own)
+    return not companion and _called_so(item.words, route)
 
 
-def _companion(item: PublishedOperation, route: Route) -> bool:
-    own = {stem for group in route.called for stem in group}
-    foreign = [stem for stem in _COMPANIONS if stem not in own and not (stem == "status" and route.method == "GET")]
-    return any(_begins(item, stem) for stem in foreign)
+def _called_so(words: Iterable[str], route: Route) -> bool:
+    return any(all(_begins(words, stem) for stem in group) for group in route.called)
 
 
-def _begins(item: PublishedOperation, stem: str) -> bool:
-    return any(word.startswith(stem) for word in item.words)
+def _begins(words: Iterable[str], stem: str) -> bool:
+    return any(word.startswith(stem) for word in words)
 
 
-def _rank(item: PublishedOperation, route: Route) -> tuple[int, int, int]:
+def _rank(item: PublishedOperation, route: Route) -> tuple[bool, bool, int]:
     """Smaller is better: our own guess first, then the name in the path itself, then the shortest path."""
-    in_path = any(
-        all(any(word.startswith(stem) for word in _path_words(item)) for stem in group) for group in route.called
-    )
-    return (0 if item.shape == _shape_of(route.path) else 1, 0 if in_path else 1, item.path.count("/"))
-
-
-def _path_words(item: PublishedOperation) -> list[str]:
-    return item.shape.lower().replace("-", "/").replace("_", "/").split("/")
-
-
-def _shape_of(path: str) -> str:
-    head, brace, tail = path.partition("{")
-    return f"{head}{{}}{tail.partition('}')[2]}" if brace else path
+    shape = _shape(item.path)
+    in_path = _called_so(re.split("[/_-]", shape.lower()), route)
+    return (shape != _shape(route.path), not in_path, item.path.count("/"))
 
 
 def _names(given: Mapping[str, Any], fields: Mapping[str, PublishedField]) -> dict[str, str]:
@@ -328,10 +276,8 @@ def _names(given: Mapping[str, Any], fields: Mapping[str, PublishedField]) -> di
     names = {ours: ours for ours in given if ours in fields}
     for ours in given:
         if ours not in names:
-            theirs = next(
-                (name for name in _SPELLINGS.get(ours, ()) if name in fields and name not in names.values()), None
-            )
-            if theirs is not None:
+            free = (name for name in _SPELLINGS.get(ours, ()) if name in fields and name not in names.values())
+            if theirs := next(free, None):
                 names[ours] = theirs
     return names
 
@@ -375,7 +321,7 @@ def _completed(operation: PublishedOperation, route: Route, body: Mapping[str, A
     missing = [field for field in (operation.fields or {}).values() if field.required and field.name not in body]
     unknown = [field.name for field in missing if len(field.allowed) != 1]
     if unknown:
-        raise not_offered(route, f"{operation.method} {operation.path} requires {', '.join(unknown)}")
+        raise NotOfferedError(route, f"{operation.method} {operation.path} requires {', '.join(unknown)}")
     return {field.name: field.allowed[0] for field in missing}
 
 
@@ -410,10 +356,6 @@ class ContractRow:
     differences: tuple[str, ...]
 
     @property
-    def evidence(self) -> Evidence:
-        return self.route.evidence
-
-    @property
     def fits(self) -> bool:
         """Whether what we send there is understood: published, every field known, nothing else required."""
         return self.published is not None and not any(
@@ -421,30 +363,21 @@ class ContractRow:
         )
 
 
+@dataclass
 class Contract:
     """Answers how a route is really called.
 
-    Args:
+    Attributes:
         fetch_openapi: Gets the document, such as `RestClient.openapi`.
         cache_file: Where the last document is kept; one file for each API.
         clock: Seconds since 1970.
-        max_age: Seconds after which the cached document is fetched anew.
     """
 
-    def __init__(
-        self,
-        fetch_openapi: Callable[[], Awaitable[dict[str, Any]]],
-        cache_file: Path,
-        clock: Callable[[], float] = time.time,
-        *,
-        max_age: float = DAY,
-    ) -> None:
-        self._fetch = fetch_openapi
-        self._file = cache_file
-        self._clock = clock
-        self._max_age = max_age
-        self._snapshot: tuple[float, tuple[PublishedOperation, ...]] | None = None
-        self._lock = anyio.Lock()
+    fetch_openapi: Callable[[], Awaitable[dict[str, Any]]]
+    cache_file: Path
+    clock: Callable[[], float] = time.time
+    _kept: tuple[float, tuple[PublishedOperation, ...]] | None = None
+    _lock: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def prepare(self, request: Request) -> Request:
         """The request as it may be sent: itself on a documented route, else in the words of the API's document.
@@ -465,30 +398,29 @@ class Contract:
         """An assumed route without a body, where it is published; for `RestClient.adopt`."""
         return await self._decide(lambda published: replace(route, path=find(published, route).path))
 
-    async def snapshot(self, *, max_age: float | None = None) -> Snapshot:
+    async def snapshot(self, *, max_age: float = DAY) -> Snapshot:
         """What the API publishes, at most `max_age` seconds old; older only while it cannot be fetched."""
-        limit = self._max_age if max_age is None else max_age
         async with self._lock:
-            if self._snapshot is None:
-                self._snapshot = await anyio.to_thread.run_sync(_load, self._file)
-            if self._snapshot is None or not 0 <= self._clock() - self._snapshot[0] <= limit:
+            if self._kept is None:
+                self._kept = await anyio.to_thread.run_sync(_load, self.cache_file)
+            if self._kept is None or not 0 <= self.clock() - self._kept[0] <= max_age:
                 await self._refresh()
-            fetched_at, published = self._snapshot or (0.0, ())
-            return Snapshot(published, max(0.0, self._clock() - fetched_at))
+            fetched_at, published = self._kept or (0.0, ())
+            return Snapshot(published, max(0.0, self.clock() - fetched_at))
 
     async def _refresh(self) -> None:
         try:
-            document = await self._fetch()
+            document = await self.fetch_openapi()
         except (NotFoundError, UnexpectedAnswerError):
             document = {"paths": {}}
         except KubeezError as error:
-            if self._snapshot is None:
+            if self._kept is None:
                 raise
             logger.warning("The API's description could not be read anew (%s); the last copy is used.", error.code)
             return
-        now = self._clock()
-        self._snapshot = (now, operations(document))
-        await anyio.to_thread.run_sync(_store, self._file, now, document)
+        now = self.clock()
+        self._kept = (now, operations(document))
+        await anyio.to_thread.run_sync(_store, self.cache_file, now, document)
 
     async def _decide(self, decide: Callable[[tuple[PublishedOperation, ...]], T]) -> T:
         snapshot = await self.snapshot()
@@ -546,7 +478,7 @@ def _in_their_words(published: tuple[PublishedOperation, ...], route: Route, bod
 def _require(published: tuple[PublishedOperation, ...], route: Route, names: list[str]) -> None:
     operation = same_path(published, route)
     if operation is None or operation.fields is None:
-        raise not_offered(route, f"the API does not say whether it knows {', '.join(names)}")
+        raise NotOfferedError(route, f"the API does not say whether it knows {', '.join(names)}")
     for name in names:
         if name not in operation.fields:
             raise InvalidArgumentError(

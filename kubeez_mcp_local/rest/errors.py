@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kubeez_mcp_local.errors import KubeezError
+
+if TYPE_CHECKING:
+    from kubeez_mcp_local.rest.routes import Route
 
 KEYS_PAGE = "https://kubeez.com/settings/api-keys"
 BILLING_PAGE = "https://kubeez.com/billing"
@@ -108,20 +113,14 @@ class StreamFailedError(KubeezError):
 
 
 class NotOfferedError(KubeezError):
-    """The API does not publish this operation, or not with what was asked for. Nothing was sent.
-
-    Attributes:
-        reason: What is missing, in words.
-        alternative: Where or how the same thing can be done instead.
-    """
+    """The API does not publish this operation, or not with what was asked for. Nothing was sent. `reason` says why."""
 
     code = "not_offered"
 
-    def __init__(self, operation: str, reason: str, *, alternative: str) -> None:
-        message = f"`{operation}` is not available through the REST API: {reason}. Nothing was sent."
-        super().__init__(message, next_step=alternative)
+    def __init__(self, route: Route, reason: str) -> None:
+        message = f"`{route.name}` is not available through the REST API: {reason}. Nothing was sent."
+        super().__init__(message, next_step=route.instead)
         self.reason = reason
-        self.alternative = alternative
 
 
 class DownloadFailedError(KubeezError):

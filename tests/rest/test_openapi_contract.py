@@ -177,7 +177,7 @@ async def test_without_proof_nothing_is_offered(tmp_path: Path, paths: dict[str,
     with pytest.raises(NotOfferedError) as caught:
         await Api(paths).contract(tmp_path).prepare(sent("generate_captions", media_url=VIDEO))
     assert why in caught.value.message
-    assert "kubeez.com" in caught.value.alternative
+    assert "kubeez.com" in caught.value.next_step
     assert caught.value.spent is False
 
 
