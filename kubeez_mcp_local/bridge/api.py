@@ -74,7 +74,7 @@ class Origins:
                 return Origin(await self._embedded.start(), SecretStr(SANDBOX_KEY))
             except KubeezError as error:  # nothing was sent to it, so nothing was accepted either
                 absent = UnreachableError(error.message, next_step=error.next_step)
-                absent.code, absent.lasting = error.code, True
+                absent.code, absent.permanent = error.code, True
                 raise absent from error
 
     async def aclose(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -60,13 +60,13 @@ class Said:
         return f" It says: {self.words}{stop}" if self.words else ""
 
 
+@dataclass(frozen=True)
 class Interpreter:
     """Reads answers for one API and one key, which never gets into a message even if the server repeats it."""
 
-    def __init__(self, base_url: str, key: str | None, clock: Callable[[], float]) -> None:
-        self._origin = base_url
-        self._key = key
-        self._clock = clock
+    origin: str
+    key: str | None = field(repr=False)
+    clock: Callable[[], float]
 
     def json(self, response: httpx.Response, route: Route) -> Any:
         """The JSON of a 2xx answer.
@@ -88,7 +88,7 @@ class Interpreter:
         what = self._html(response) if said.html else f"The API answered {response.status_code}, but {why}."
         what += said.quoted
         if route.spends:
-            return _ambiguous(f"The request was sent. {what}", response.status_code)
+            return AmbiguousError(f"The request was sent. {what}", status=response.status_code)
         return _filled(UnexpectedAnswerError(what, next_step=self._check_origin()), response, said)
 
     def failure(self, response: httpx.Response, route: Route) -> ApiError | AmbiguousError:
@@ -96,7 +96,7 @@ class Interpreter:
         status, said = response.status_code, self.listen(response)
         if route.spends and (status >= 500 or status in _UNDECIDED):
             detail = f": {said.words}" if said.words else ""
-            return _ambiguous(f"The request was sent, and the answer was HTTP {status}{detail}.", status)
+            return AmbiguousError(f"The request was sent, and the answer was HTTP {status}{detail}.", status=status)
         return _filled(self._explain(response, route, said), response, said)
 
     def _explain(self, response: httpx.Response, route: Route, said: Said) -> ApiError:
@@ -104,20 +104,26 @@ class Interpreter:
         if 300 <= status < 400:
             place = urlsplit(response.headers.get("location", "")).hostname or "another path"
             return UnexpectedAnswerError(
-                f"{self._origin} redirects to {place} (HTTP {status}); the key is not sent there.",
+                f"{self.origin} redirects to {place} (HTTP {status}); the key is not sent there.",
                 next_step=self._check_origin(),
             )
         if status >= 500:
             delay = self.retry_after(response)
-            unavailable = UnavailableError(
+            return UnavailableError(
                 f"The API could not answer (HTTP {status}).{words}",
                 next_step=f"Wait {delay:.0f} seconds, then try again." if delay else "Try again shortly.",
                 retry_safe=True,
+                retry_after=delay,
             )
-            unavailable.retry_after = delay
-            return unavailable
         if status == 429:
-            return self._rate_limited(response, route, words)
+            delay = self.retry_after(response)
+            wait = f"Wait {delay:.0f} seconds" if delay else "Wait until the next minute"
+            return RateLimitedError(
+                f"Too many requests in the `{route.bucket}` bucket (HTTP 429).{words}",
+                next_step=f"{wait}, then try again.",
+                retry_safe=True,
+                retry_after=delay,
+            )
         if said.html:
             return UnexpectedAnswerError(self._html(response), next_step=self._check_origin())
         return self._client_error(status, route, said, words)
@@ -152,17 +158,6 @@ class Interpreter:
             next_step="Nothing was charged; correct the request and send it again.",
         )
 
-    def _rate_limited(self, response: httpx.Response, route: Route, words: str) -> ApiError:
-        delay = self.retry_after(response)
-        wait = f"Wait {delay:.0f} seconds" if delay else "Wait until the next minute"
-        error = RateLimitedError(
-            f"Too many requests in the `{route.bucket}` bucket (HTTP 429).{words}",
-            next_step=f"{wait}, then try again.",
-            retry_safe=True,
-        )
-        error.retry_after = delay
-        return error
-
     def retry_after(self, response: httpx.Response) -> float | None:
         """Seconds from `Retry-After`, given as seconds or as an HTTP date; at most five minutes."""
         text = response.headers.get("retry-after", "").strip()
@@ -172,7 +167,7 @@ class Interpreter:
             delay = float(text)
         except ValueError:
             try:
-                delay = parsedate_to_datetime(text).timestamp() - self._clock()
+                delay = parsedate_to_datetime(text).timestamp() - self.clock()
             except (ValueError, OverflowError):
                 return None
         return None if math.isnan(delay) else min(max(delay, 0.0), LONGEST_RETRY_AFTER)
@@ -191,20 +186,20 @@ class Interpreter:
 
     def redact(self, text: str) -> str:
         """`text` without the key, on one line, shortened."""
-        if self._key:
-            text = text.replace(self._key, "[key]")
+        if self.key:
+            text = text.replace(self.key, "[key]")
         text = " ".join(without_keys(text).split())
         text = "".join(char for char in text if char.isprintable())
         return cut(text, _WORDS_MAX)
 
     def _html(self, response: httpx.Response) -> str:
         return (
-            f"{self._origin} answered HTTP {response.status_code} with "
+            f"{self.origin} answered HTTP {response.status_code} with "
             "an HTML page, probably a proxy or a wrong KUBEEZ_BASE_URL."
         )
 
     def _check_origin(self) -> str:
-        return f"Check KUBEEZ_BASE_URL (now {self._origin}) and any proxy in between."
+        return f"Check KUBEEZ_BASE_URL (now {self.origin}) and any proxy in between."
 
 
 def _missing_scope(route: Route, said: Said, words: str) -> MissingScopeError:
@@ -219,14 +214,8 @@ def _missing_scope(route: Route, said: Said, words: str) -> MissingScopeError:
     return error
 
 
-def _ambiguous(message: str, status: int) -> AmbiguousError:
-    error = AmbiguousError(message)
-    error.status = status
-    return error
-
-
 def _filled(error: E, response: httpx.Response, said: Said) -> E:
-    error.status, error.api_code, error.words = response.status_code, said.code, said.words
+    error.status, error.api_code = response.status_code, said.code
     return error
 
 

@@ -30,7 +30,6 @@ from kubeez_mcp_local.rest.errors import (
     NotFoundError,
     RateLimitedError,
     RefusedError,
-    StreamFailedError,
     UnavailableError,
     UnreachableError,
 )
@@ -134,42 +133,6 @@ def _one_line(text: str) -> str:
     return text.replace("\r", "").replace("\n", "")
 
 
-async def job_results(
-    response: httpx.Response, *, job_id: str, media_origin: str, interpreter: Interpreter
-) -> AsyncGenerator[Generation, None]:
-    """Yield the job when its `result` comes, then end. A stream that breaks off, or is none, simply ends.
-
-    Raises:
-        StreamFailedError: The API sent an `error` event.
-    """
-    try:
-        async for event in EventSource(response).aiter_sse():
-            if event.event not in ("result", "error"):
-                continue
-            generation = _generation(event, job_id, media_origin)
-            if generation is not None and (event.event == "result" or generation.failed):
-                yield generation
-                return
-            if event.event == "error":
-                raise _failure(event, interpreter)
-    except (httpx.HTTPError, httpx.StreamError, SSEError):
-        return
-
-
-def _generation(event: ServerSentEvent, job_id: str, media_origin: str) -> Generation | None:
-    try:
-        return read_generation(from_json(event.data), media_origin, job_id=job_id)
-    except (ParseError, ValueError, RecursionError):
-        return None
-
-
-def _failure(event: ServerSentEvent, interpreter: Interpreter) -> StreamFailedError:
-    words = interpreter.words_of(event.data) or "no reason given"
-    return StreamFailedError(
-        f"The stream of this job reported an error: {words}", next_step="Read the job's status.", retry_safe=True
-    )
-
-
 T = TypeVar("T")
 
 # Waiting for a server that is not there helps less than saying so.
@@ -191,26 +154,26 @@ class Patience:
     first_wait: float = 0.5
 
 
+@dataclass
 class Waits:
     """Decides after each failure of one request whether and how long to wait; the backoff hook of stamina."""
 
-    def __init__(self, patience: Patience, *, paid: bool) -> None:
-        self._patience = patience
-        self._paid = paid
-        self._failures = 0
-        self._asked = 0.0
+    patience: Patience
+    paid: bool
+    _failures: int = 0
+    _asked: float = 0.0
 
     def __call__(self, error: Exception) -> bool | float:
         """`False` to give up, `True` to wait as long as usual, or the seconds that the API asked for."""
         self._failures += 1
         if isinstance(error, UnreachableError):
-            return not error.lasting and self._failures < _UNREACHABLE_ATTEMPTS
-        if not isinstance(error, RateLimitedError | UnavailableError) or (self._paid and error.status != 429):
+            return not error.permanent and self._failures < _UNREACHABLE_ATTEMPTS
+        if not isinstance(error, RateLimitedError | UnavailableError) or (self.paid and error.status != 429):
             return False
         if error.retry_after is None:
             return True
         self._asked += error.retry_after
-        return error.retry_after if self._asked <= self._patience.seconds else False
+        return error.retry_after if self._asked <= self.patience.seconds else False
 
 
 async def with_retries(call: Callable[[], Awaitable[T]], patience: Patience, *, paid: bool = False) -> T:
@@ -288,9 +251,6 @@ class RestClient:
         self._downloader = Downloader(self._pools, self.base_url, sleep)
         self._routes = dict(ROUTES)
 
-    def __repr__(self) -> str:
-        return f"RestClient({self.base_url!r})"
-
     async def __aenter__(self) -> RestClient:
         return self
 
@@ -345,7 +305,7 @@ class RestClient:
         """The job once it ends, by server-sent events. Ends without a word when the stream breaks or there is none.
 
         Raises:
-            StreamFailedError: The API sent an `error` event.
+            KubeezError: `stream_failed`: the API sent an `error` event.
         """
         route = self._routes.get(f"{kind}_stream")
         if route is None:
@@ -361,8 +321,7 @@ class RestClient:
             if not response.is_success:
                 await response.aread()
                 raise self._interpreter.failure(response, route)
-            found = job_results(response, job_id=job_id, media_origin=self.media_origin, interpreter=self._interpreter)
-            async with aclosing(found):
+            async with aclosing(self._results(response, job_id)) as found:
                 async for generation in found:
                     yield generation
         except httpx.HTTPError as error:
@@ -370,6 +329,33 @@ class RestClient:
         finally:
             with anyio.CancelScope(shield=True):
                 await response.aclose()
+
+    async def _results(self, response: httpx.Response, job_id: str) -> AsyncGenerator[Generation, None]:
+        """The job when its `result` comes. A stream that breaks off, or is none, simply ends."""
+        try:
+            async for event in EventSource(response).aiter_sse():
+                if event.event not in ("result", "error"):
+                    continue
+                found = self._job_in(event, job_id)
+                if found is not None and (event.event == "result" or found.failed):
+                    yield found
+                    return
+                if event.event == "error":
+                    words = self._interpreter.words_of(event.data) or "no reason given"
+                    raise KubeezError(
+                        f"The stream of this job reported an error: {words}",
+                        next_step="Read the job's status.",
+                        retry_safe=True,
+                        code="stream_failed",
+                    )
+        except (httpx.HTTPError, httpx.StreamError, SSEError):
+            return
+
+    def _job_in(self, event: ServerSentEvent, job_id: str) -> Generation | None:
+        try:
+            return read_generation(from_json(event.data), self.media_origin, job_id=job_id)
+        except (ValueError, RecursionError):
+            return None
 
     async def upload(
         self,

@@ -20,9 +20,7 @@ import httpx
 
 from kubeez_mcp_local.disk import give_name, part_beside
 from kubeez_mcp_local.rest.errors import (
-    CannotSaveError,
     DownloadFailedError,
-    TargetExistsError,
     TooLargeError,
     UnreachableError,
 )
@@ -61,18 +59,18 @@ class _PassingError(Exception):
     """Something that may well work a second later."""
 
 
+@dataclass
 class Downloader:
     """Fetches files over the shared pools.
 
-    Args:
+    Attributes:
         own_origin: Origin of the API. Loopback files are fetched only when the API itself is on loopback, so that
             nothing an answer says can make the bridge call other services of this machine.
     """
 
-    def __init__(self, pools: Pools, own_origin: str, sleep: Callable[[float], Awaitable[None]]) -> None:
-        self._pools = pools
-        self._local = is_loopback(own_origin)
-        self._sleep = sleep
+    pools: Pools
+    own_origin: str
+    sleep: Callable[[float], Awaitable[None]]
 
     async def fetch(self, url: str, target: Path, *, max_bytes: int, accept: Accept | None = None) -> Downloaded:
         """Save what `url` holds as `target`, whose folder exists.
@@ -82,10 +80,8 @@ class Downloader:
                 fetched, or `None`. Pages of a gateway and half-made copies pass, so it is fetched again then.
 
         Raises:
-            TargetExistsError: There is already such a file; it is left alone.
             TooLargeError: It is longer than `max_bytes`; nothing is left behind.
-            CannotSaveError: The disk did not take it.
-            DownloadFailedError: It could not be fetched.
+            DownloadFailedError: There is already such a file, which is left alone, or it could not be fetched or saved.
         """
         if await anyio.Path(target).exists():
             raise _exists(target)
@@ -101,11 +97,11 @@ class Downloader:
                     ) from None
             except (_PassingError, UnreachableError) as error:
                 broken += 1
-                if broken >= _BROKEN_TRIES or getattr(error, "lasting", False):
+                if broken >= _BROKEN_TRIES or getattr(error, "permanent", False):
                     raise DownloadFailedError(
                         f"The file could not be fetched: {error}", next_step="Try again later.", retry_safe=True
                     ) from None
-            await self._sleep(1.0)
+            await self.sleep(1.0)
 
     async def _attempt(self, url: str, target: Path, max_bytes: int, accept: Accept | None) -> Downloaded:
         response = await self._open(url)
@@ -125,7 +121,7 @@ class Downloader:
         finally:
             with anyio.CancelScope(shield=True):
                 await response.aclose()
-                await anyio.to_thread.run_sync(_remove, part)
+                await anyio.Path(part).unlink(missing_ok=True)
         return Downloaded(size, kind)
 
     async def _open(self, url: str) -> httpx.Response:
@@ -133,7 +129,7 @@ class Downloader:
             self._check(url)
             await self._check_public(url)
             try:
-                response = await self._pools.send("GET", url, stream=True, headers={"Accept-Encoding": "identity"})
+                response = await self.pools.send("GET", url, stream=True, headers={"Accept-Encoding": "identity"})
             except httpx.HTTPError as error:
                 raise _PassingError(f"{_place(url)} did not answer ({type(error).__name__}).") from error
             if not response.is_redirect:
@@ -179,7 +175,9 @@ class Downloader:
         return response
 
     def _is_local(self, url: str) -> bool:
-        return self._local and (is_loopback(url) or (urlsplit(url).hostname or "").endswith(".localhost"))
+        return is_loopback(self.own_origin) and (
+            is_loopback(url) or (urlsplit(url).hostname or "").endswith(".localhost")
+        )
 
     def _check_answer(self, response: httpx.Response, max_bytes: int) -> None:
         status, place = response.status_code, _place(str(response.url))
@@ -213,10 +211,6 @@ async def _write(response: httpx.Response, part: Path, max_bytes: int) -> int:
                 waiting.clear()
         await file.write(bytes(waiting))
     return size
-
-
-def _remove(part: Path) -> None:
-    part.unlink(missing_ok=True)
 
 
 def _is_private(host: str | int) -> bool:
@@ -273,8 +267,9 @@ def _private(url: str) -> DownloadFailedError:
     )
 
 
-def _exists(target: Path) -> TargetExistsError:
-    return TargetExistsError(f"{target} exists already and was left alone.", next_step="Choose another name.")
+def _exists(target: Path) -> DownloadFailedError:
+    message = f"{target} exists already and was left alone."
+    return DownloadFailedError(message, next_step="Choose another name.", code="target_exists")
 
 
 def _too_large(max_bytes: int, size: int | None = None) -> TooLargeError:
@@ -282,7 +277,7 @@ def _too_large(max_bytes: int, size: int | None = None) -> TooLargeError:
     return TooLargeError(f"The file{actual} is longer than the {max_bytes:,} bytes allowed.", next_step="Open its URL.")
 
 
-def _cannot_save(target: Path, error: OSError) -> CannotSaveError | TargetExistsError:
+def _cannot_save(target: Path, error: OSError) -> DownloadFailedError:
     if isinstance(error, FileExistsError):
         return _exists(target)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -291,4 +286,5 @@ def _cannot_save(target: Path, error: OSError) -> CannotSaveError | TargetExists
         reason, next_step = "the folder cannot be written to", "Choose another KUBEEZ_OUTPUT_DIR or mend its rights."
     else:
         reason, next_step = error.strerror or type(error).__name__, "Check the folder."
-    return CannotSaveError(f"Nothing can be saved in {target.parent}: {reason}.", next_step=next_step, retry_safe=True)
+    message = f"Nothing can be saved in {target.parent}: {reason}."
+    return DownloadFailedError(message, next_step=next_step, retry_safe=True, code="cannot_save")

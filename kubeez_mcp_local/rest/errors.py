@@ -19,13 +19,11 @@ class ApiError(KubeezError):
     Attributes:
         status: The HTTP status, where there was an answer.
         api_code: The API's own code, such as `invalid_model`, where it gave one.
-        words: The API's own explanation, redacted and shortened; empty where it gave none.
     """
 
     code = "api_error"
     status: int | None = None
     api_code: str | None = None
-    words: str = ""
 
 
 class UnauthorizedError(ApiError):
@@ -63,21 +61,19 @@ class RateLimitedError(ApiError):
     """Too many requests (429). `retry_after` is what the API asked to wait, in seconds, where it said so."""
 
     code = "rate_limited"
-    retry_after: float | None = None
 
 
 class UnavailableError(ApiError):
     """The API could not answer a read or an upload: 5xx, a time-out or a broken connection."""
 
     code = "unavailable"
-    retry_after: float | None = None
 
 
 class UnreachableError(KubeezError):
-    """No connection was made, so nothing was sent. `lasting` when trying again at once cannot help."""
+    """No connection was made, so nothing was sent. `permanent` when trying again at once cannot help."""
 
     code = "unreachable"
-    lasting: bool = False
+    permanent: bool = False
 
 
 class UnusableUrlError(KubeezError):
@@ -90,26 +86,17 @@ class AmbiguousError(KubeezError):
     """A paid request left, and nothing proves whether it was accepted. Never repeat it blindly."""
 
     code = "ambiguous"
-    status: int | None = None
 
-    def __init__(self, message: str, *, next_step: str = "") -> None:
-        super().__init__(
-            message,
-            next_step=next_step or "Look the job up in the history before sending anything alike again.",
-            spent=None,
-        )
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        step = "Look the job up in the history before sending anything alike again."
+        super().__init__(message, next_step=step, spent=None)
+        self.status = status
 
 
 class UnexpectedAnswerError(ApiError):
     """The answer is not what the API sends: an HTML page, broken JSON, a redirect, a missing field."""
 
     code = "unexpected_answer"
-
-
-class StreamFailedError(KubeezError):
-    """The event stream of a job reported an error. The job itself may go on; its status tells."""
-
-    code = "stream_failed"
 
 
 class NotOfferedError(KubeezError):
@@ -124,7 +111,10 @@ class NotOfferedError(KubeezError):
 
 
 class DownloadFailedError(KubeezError):
-    """A finished file could not be fetched. The job is paid and stays on the server; only the copy is missing."""
+    """A finished file could not be fetched or saved. The job is paid and stays on the server; only the copy is missing.
+
+    Its code says more where there is already a file (`target_exists`), or the disk did not take it (`cannot_save`).
+    """
 
     code = "download_failed"
 
@@ -133,15 +123,3 @@ class TooLargeError(DownloadFailedError):
     """A file is larger than was allowed for it."""
 
     code = "too_large"
-
-
-class TargetExistsError(KubeezError):
-    """There is already a file where the download should go; it was left alone."""
-
-    code = "target_exists"
-
-
-class CannotSaveError(KubeezError):
-    """The disk did not take the file: full, read-only, or not permitted."""
-
-    code = "cannot_save"

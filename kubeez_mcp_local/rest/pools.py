@@ -156,7 +156,7 @@ def unreachable(url: httpx.URL, error: Exception) -> UnreachableError:
     explained = UnreachableError(
         f"No connection to {origin}: {_in_words(reason)}. Nothing was sent.", next_step=next_step, retry_safe=True
     )
-    explained.lasting = isinstance(reason, ssl.SSLError) or isinstance(error, httpx.UnsupportedProtocol)
+    explained.permanent = isinstance(reason, ssl.SSLError) or isinstance(error, httpx.UnsupportedProtocol)
     return explained
 
 

@@ -71,7 +71,7 @@ async def test_an_unknown_certificate_is_refused_and_explained(origin: str, tmp_
     async with RestClient(origin, "sk_live_example") as client:
         with pytest.raises(UnreachableError) as caught:
             await client.balance()
-        assert caught.value.lasting
+        assert caught.value.permanent
         assert "SSL_CERT_FILE" in caught.value.next_step
         with pytest.raises(DownloadFailedError):
             await client.download(f"{origin}/a.png", tmp_path / "a.png", max_bytes=100)
@@ -86,7 +86,7 @@ async def test_an_address_that_speaks_no_https_is_not_blamed_on_certificates() -
     async with server, RestClient(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", None) as client:
         with pytest.raises(UnreachableError) as caught:
             await client.balance()
-    assert caught.value.lasting
+    assert caught.value.permanent
     assert "speaks no https" in caught.value.next_step
 
 

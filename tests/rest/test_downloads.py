@@ -17,7 +17,8 @@ import pytest
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.rest import downloading
 from kubeez_mcp_local.rest.client import RestClient
-from kubeez_mcp_local.rest.errors import CannotSaveError, DownloadFailedError, TargetExistsError, TooLargeError
+from kubeez_mcp_local.rest.errors import DownloadFailedError, TooLargeError
+from tests.refusals import refused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -90,7 +91,7 @@ async def test_an_existing_file_is_left_alone(tmp_path: Path) -> None:
     target = tmp_path / "a.png"
     target.write_text("mine")
     cdn = Cdn(picture())
-    with pytest.raises(TargetExistsError):
+    with refused("target_exists"):
         await cdn.client().download(URL, target, max_bytes=100)
     assert cdn.requests == []
     assert target.read_text() == "mine"
@@ -104,7 +105,7 @@ async def test_a_file_that_appears_meanwhile_is_left_alone(tmp_path: Path) -> No
         return picture()
 
     client = RestClient("https://api.kubeez.com", None, transport=httpx.MockTransport(handler))
-    with pytest.raises(TargetExistsError):
+    with refused("target_exists"):
         await client.download(URL, target, max_bytes=100)
     assert target.read_text() == "mine"
     assert left_in(tmp_path) == ["a.png"]
@@ -339,13 +340,13 @@ async def test_a_full_disk_is_explained(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(downloading, "_write", full)
-    with pytest.raises(CannotSaveError) as caught:
+    with refused("cannot_save") as caught:
         await Cdn(picture()).client().download(URL, tmp_path / "a.png", max_bytes=100)
     assert "disk is full" in caught.value.message
 
 
 async def test_a_missing_folder_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(CannotSaveError):
+    with refused("cannot_save"):
         await Cdn(picture()).client().download(URL, tmp_path / "gone" / "a.png", max_bytes=100)
 
 

@@ -107,9 +107,9 @@ def test_a_server_that_is_not_there_is_given_up_early() -> None:
 
 
 def test_what_cannot_change_is_not_waited_for() -> None:
-    lasting = UnreachableError("certificate")
-    lasting.lasting = True
-    assert Waits(Patience(), paid=False)(lasting) is False
+    permanent = UnreachableError("certificate")
+    permanent.permanent = True
+    assert Waits(Patience(), paid=False)(permanent) is False
     assert Waits(Patience(), paid=False)(RefusedError("no")) is False
     assert Waits(Patience(), paid=False)(ValueError("bug")) is False
 
