@@ -65,8 +65,8 @@ class TemplateError(KubeezError):
 
     code = "invalid_template"
 
-    def __init__(self, reason: str, *, line: int = 0) -> None:
-        super().__init__(f"Line {line} of the template: {reason}" if line > 1 else reason)
+    def __init__(self, reason: str, *, line: int = 0, code: str | None = None) -> None:
+        super().__init__(f"Line {line} of the template: {reason}" if line > 1 else reason, code=code)
         self.reason = reason
         self.line = line
 

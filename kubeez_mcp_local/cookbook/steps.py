@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from jinja2 import nodes
 
 from kubeez_mcp_local.cookbook.format import RecipeError, TemplateError
-from kubeez_mcp_local.cookbook.templates import condition, evaluate, evaluate_all, syntax_tree
+from kubeez_mcp_local.cookbook.templates import condition, evaluate, evaluate_all, in_braces, syntax_tree
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.operations import operations
 
@@ -160,20 +160,8 @@ class Call:
 def texts_of(step: Step) -> Iterator[str]:
     """Every template text of a step."""
     if isinstance(step.when, str):
-        yield step.when if "{{" in step.when else "{{ (" + step.when + ") }}"
-    yield from _texts([step.with_, step.for_each, step.quote])
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        if "{" in value:
-            yield value
-    elif isinstance(value, dict):
-        for inner in value.values():
-            yield from _texts(inner)
-    elif isinstance(value, (list, tuple)):
-        for inner in value:
-            yield from _texts(inner)
+        yield in_braces(step.when)
+    yield from (text for text in _leaves([step.with_, step.for_each, step.quote]) if "{" in text)
 
 
 def names_in(source: str) -> set[str]:

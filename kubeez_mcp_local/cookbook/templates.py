@@ -12,7 +12,6 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -37,10 +36,9 @@ MAX_TEXT = 200_000
 MAX_NUMBER = 10**15
 
 
-class TooMuchWork(TemplateError):  # noqa: N818 - reads as what happened
+def too_costly(reason: str) -> TemplateError:
     """A template asked for more loops, text or time than a recipe may use."""
-
-    code = "template_too_costly"
+    return TemplateError(reason, code="template_too_costly")
 
 
 @dataclass(slots=True)
@@ -60,39 +58,29 @@ class Allowance:
     def round(self) -> None:
         self.rounds -= 1
         if self.rounds < 0:
-            raise TooMuchWork("The template loops too often; 20,000 rounds are allowed in all.")
+            raise too_costly("The template loops too often; 20,000 rounds are allowed in all.")
         self.check_time()
 
     def text(self, length: int) -> None:
         if length > MAX_TEXT:
-            raise TooMuchWork(f"The template builds a text of {length:,} characters; {MAX_TEXT:,} are allowed.")
+            raise too_costly(f"The template builds a text of {length:,} characters; {MAX_TEXT:,} are allowed.")
         self.characters -= length
         if self.characters < 0:
-            raise TooMuchWork("The template builds too much text.")
+            raise too_costly("The template builds too much text.")
         self.check_time()
 
     def list(self, length: int) -> None:
         self.entries -= length
         if self.entries < 0:
-            raise TooMuchWork("The template builds lists that are too long or nested too often.")
+            raise too_costly("The template builds lists that are too long or nested too often.")
         self.check_time()
 
     def check_time(self) -> None:
         if self.clock() > self._deadline:
-            raise TooMuchWork(f"The template took longer than {self.seconds:g} s.")
+            raise too_costly(f"The template took longer than {self.seconds:g} s.")
 
 
 _current: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
-
-
-@contextmanager
-def within(allowance: Allowance) -> Iterator[Allowance]:
-    """Charge everything that renders inside to `allowance`."""
-    token = _current.set(allowance)
-    try:
-        yield allowance
-    finally:
-        _current.reset(token)
 
 
 def allowance() -> Allowance:
@@ -114,7 +102,7 @@ def weigh(value: Any) -> Any:
     elif isinstance(value, (list, tuple, dict)):
         _weigh_nested(value)
     elif isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) > MAX_NUMBER:
-        raise TooMuchWork("The template computes with numbers beyond 10^15.")
+        raise too_costly("The template computes with numbers beyond 10^15.")
     return value
 
 
@@ -173,7 +161,7 @@ def tojson(value: Any) -> str:
 def truncate(text: Any, length: int = 100) -> str:
     """The text cut to `length` characters, ending in … when it was longer."""
     source = str(text)
-    length = min(max(int(length), 1), MAX_TEXT)
+    length = max(int(length), 1)
     return source if len(source) <= length else source[: length - 1].rstrip() + "…"
 
 
@@ -209,7 +197,7 @@ def zipped(left: Any, right: Any) -> list[list[Any]]:
 def pairs(values: Any) -> list[list[Any]]:
     """Each entry with the one after it: 1, 2, 3 becomes [1, 2], [2, 3]."""
     entries = list(values)
-    return zipped(entries, entries[1:])
+    return [entries[at : at + 2] for at in range(len(entries) - 1)]
 
 
 def pluck(values: Any, key: str) -> list[Any]:
@@ -240,33 +228,16 @@ def script(text: Any, voices: Any) -> list[dict[str, str]]:
     return spoken
 
 
-_OWN: Mapping[str, Callable[..., Any]] = {
-    "length": length,
-    "count": length,
-    "join": join,
-    "replace": replace,
-    "round": rounded,
-    "tojson": tojson,
-    "truncate": truncate,
-    "words": words,
-    "lines": lines,
-    "sentence": sentence,
-    "slug": slug,
-    "zip": zipped,
-    "pairs": pairs,
-    "pluck": pluck,
-    "outputs": outputs,
-    "script": script,
-}
-
-
-def recipe_filters() -> dict[str, Callable[..., Any]]:
-    """The filters by name, each charging the allowance for what goes in and what comes out."""
-    chosen = {name: FILTERS[name] for name in _FROM_JINJA} | dict(_OWN)
-    return {name: _weighed(function) for name, function in chosen.items()}
+# These stand alone: exported scripts carry their source.
+TO_EXPORT: tuple[Callable[..., Any], ...] = (words, lines, sentence, slug, pairs, outputs, truncate, script)
+_OWN: dict[str, Callable[..., Any]] = {function.__name__: function for function in TO_EXPORT}
+_OWN |= {"length": length, "count": length, "join": join, "replace": replace, "round": rounded}
+_OWN |= {"tojson": tojson, "zip": zipped, "pluck": pluck}
 
 
 def _weighed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The filter, charging the allowance for what goes in and what comes out."""
+
     @functools.wraps(function)
     def charged(*arguments: Any, **options: Any) -> Any:
         for argument in arguments:
@@ -309,7 +280,8 @@ class _Guard(NodeTransformer):
             _refuse(node, "recipes can call nothing but range(); use filters instead")
         if isinstance(node, nodes.For) and node.recursive:
             _refuse(node, "loops cannot be recursive")
-        if isinstance(node, nodes.Mul | nodes.Mod) and _is_text(node.left):
+        left = node.left if isinstance(node, nodes.Mul | nodes.Mod) else None
+        if isinstance(left, nodes.Const) and isinstance(left.value, str):
             _refuse(node, "text cannot be multiplied or formatted with %")
         return super().visit(node, *args, **kwargs)
 
@@ -328,10 +300,6 @@ def _refuse(node: nodes.Node, reason: str) -> None:
     raise TemplateSyntaxError(reason, node.lineno)
 
 
-def _is_text(node: nodes.Node) -> bool:
-    return isinstance(node, nodes.Const) and isinstance(node.value, str)
-
-
 def _concat(parts: list[Any]) -> str:
     texts = [str(shown(part)) for part in parts]
     allowance().text(sum(map(len, texts)))
@@ -341,7 +309,7 @@ def _concat(parts: list[Any]) -> str:
 def _short_range(*bounds: int) -> range:
     values = range(*bounds)
     if len(values) > MAX_RANGE:
-        raise TooMuchWork(f"range() gives {len(values):,} numbers; {MAX_RANGE:,} are allowed.")
+        raise too_costly(f"range() gives {len(values):,} numbers; {MAX_RANGE:,} are allowed.")
     return values
 
 
@@ -405,17 +373,15 @@ def environment() -> _Sandbox:
         keep_trailing_newline=True,
     )
     sandbox.globals = {"range": _short_range}
-    sandbox.filters = recipe_filters() | {"_counted": counted, "_concat": _concat}
+    filters = {name: FILTERS[name] for name in _FROM_JINJA} | _OWN
+    sandbox.filters = {name: _weighed(function) for name, function in filters.items()}
+    sandbox.filters |= {"_counted": counted, "_concat": _concat}
     sandbox.tests = {name: test for name, test in sandbox.tests.items() if name in _TESTS}
     return sandbox
 
 
 def render(source: str, values: Mapping[str, Any]) -> str:
-    """Render a template.
-
-    Raises:
-        TemplateError: Wrong syntax, an unknown name, or more work than is allowed.
-    """
+    """Render a template; raises `TemplateError` for wrong syntax, an unknown name, or more work than is allowed."""
 
     def run() -> str:
         template = _template(source)
@@ -424,7 +390,7 @@ def render(source: str, values: Mapping[str, Any]) -> str:
         for part in template.generate(dict(values)):
             length += len(part)
             if length > MAX_TEXT:
-                raise TooMuchWork(f"The template writes more than {MAX_TEXT:,} characters.")
+                raise too_costly(f"The template writes more than {MAX_TEXT:,} characters.")
             parts.append(part)
         return "".join(parts)
 
@@ -432,11 +398,7 @@ def render(source: str, values: Mapping[str, Any]) -> str:
 
 
 def evaluate(source: str, values: Mapping[str, Any]) -> Any:
-    """The value of a text: `{{ expression }}` alone keeps its type, anything else renders to text.
-
-    Raises:
-        TemplateError: As `render`.
-    """
+    """The value of a text: `{{ expression }}` alone keeps its type, all else renders to text. Raises as `render`."""
     if "{" not in source:
         return source
     expression = _guarded(lambda: _expression(source))
@@ -467,22 +429,17 @@ def evaluate_all(value: Any, values: Mapping[str, Any]) -> Any:
 
 
 def condition(source: str | bool, values: Mapping[str, Any]) -> bool:
-    """The truth of a `when`: an expression with or without its braces.
+    """The truth of a `when`; raises as `render`."""
+    return source if isinstance(source, bool) else bool(evaluate(in_braces(source), values))
 
-    Raises:
-        TemplateError: As `render`.
-    """
-    if isinstance(source, bool):
-        return source
-    return bool(evaluate(source if "{{" in source else "{{ (" + source + ") }}", values))
+
+def in_braces(source: str) -> str:
+    """The expression of a `when`, which may be written with or without its braces, as a template."""
+    return source if "{{" in source else "{{ (" + source + ") }}"
 
 
 def syntax_tree(source: str) -> nodes.Template:
-    """The checked syntax tree of a template, as written (without the allowance).
-
-    Raises:
-        TemplateError: Wrong syntax, or syntax that recipes cannot use.
-    """
+    """The checked syntax tree of a template, as written; raises `TemplateError` for syntax that recipes cannot use."""
 
     def run() -> nodes.Template:
         environment()._parse(source, None, None)
@@ -499,12 +456,8 @@ def _template(source: str) -> Template:
 @functools.lru_cache(maxsize=1024)
 def _expression(source: str) -> Template | None:
     """A template that stores the one expression of `source` in `result`; `None` when there is more than that."""
-    tree = environment()._parse(source.strip(), None, None)
-    body = tree.body
-    if len(body) != 1 or not isinstance(body[0], nodes.Output) or len(body[0].nodes) != 1:
-        return None
-    expression = body[0].nodes[0]
-    if isinstance(expression, nodes.TemplateData):
+    expression = only_part(environment()._parse(source.strip(), None, None))
+    if expression is None or isinstance(expression, nodes.TemplateData):
         return None
     store = nodes.Assign(nodes.Name("result", "store", lineno=1), expression, lineno=1)
     template = nodes.Template([store], lineno=1)
@@ -512,10 +465,16 @@ def _expression(source: str) -> Template | None:
     return environment().from_string(template)
 
 
+def only_part(tree: nodes.Template) -> nodes.Expr | None:
+    """The one expression, or the one piece of text, that a template is; `None` when there is more than that."""
+    parts = tree.body[0].nodes if len(tree.body) == 1 and isinstance(tree.body[0], nodes.Output) else []
+    return parts[0] if len(parts) == 1 else None
+
+
 def _guarded(run: Callable[[], _Result]) -> _Result:
+    token = _current.set(Allowance())
     try:
-        with within(Allowance()):
-            return run()
+        return run()
     except TemplateSyntaxError as error:
         reason = error.message or "cannot be read"
         hint = near(reason.split("'")[1], environment().filters) if "No filter named" in reason else ""
@@ -526,7 +485,9 @@ def _guarded(run: Callable[[], _Result]) -> _Result:
     except (TemplateRuntimeError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         raise TemplateError(f"The template cannot be rendered: {error}", line=_line(error)) from None
     except (RecursionError, MemoryError, SyntaxError):
-        raise TooMuchWork("The template is nested too deeply.") from None
+        raise too_costly("The template is nested too deeply.") from None
+    finally:
+        _current.reset(token)
 
 
 def _line(error: Exception) -> int:

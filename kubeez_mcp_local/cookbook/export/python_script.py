@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from importlib.resources import files
@@ -12,10 +13,12 @@ from kubeez_mcp_local.cookbook.export.to_python import (
     NotExportableError,
     ToPython,
     rest_call,
+    steps_to_export,
     variable,
 )
 from kubeez_mcp_local.cookbook.format import limits_in_words
-from kubeez_mcp_local.cookbook.steps import PAID_TOOLS, deciding, dependencies
+from kubeez_mcp_local.cookbook.steps import PAID_TOOLS, deciding
+from kubeez_mcp_local.cookbook.templates import TO_EXPORT
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -29,48 +32,6 @@ _SOURCES = {
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else str(value)''',
-    "words": '''def words(value: Any) -> list[str]:
-    """The entries of a text with commas, semicolons or lines between them."""
-    if isinstance(value, list):
-        return [str(entry) for entry in value]
-    return [part.strip() for part in re.split(r"[,;\\n]", str(value)) if part.strip()]''',
-    "lines": '''def lines(value: Any) -> list[str]:
-    """The lines of a text that are not empty."""
-    return [line.strip() for line in str(value).splitlines() if line.strip()]''',
-    "sentence": '''def sentence(value: Any) -> str:
-    """A text with a full stop at its end, unless it ends like a sentence already."""
-    source = "" if value is None else str(value).strip()
-    ended = source.rstrip("\\"')»”’").endswith((".", "!", "?", "…", "。", "！", "？"))
-    return source if ended or not source else f"{source}."''',
-    "slug": '''def slug(value: Any) -> str:
-    """A text as lower-case words joined by hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", str(value).lower()).strip("-")[:60].rstrip("-")''',
-    "pairs": '''def pairs(values: Any) -> list[list[Any]]:
-    """Each entry with the one after it."""
-    entries_ = list(values)
-    return [list(pair) for pair in zip(entries_, entries_[1:])]''',
-    "outputs": '''def outputs(results: Any) -> list[Any]:
-    """All outputs of one job or of several."""
-    found = results if isinstance(results, list) else [results]
-    return [output for result in found for output in result.get("outputs") or []]''',
-    "truncate": '''def truncate(value: Any, length: int = 100) -> str:
-    """A text cut to `length` characters."""
-    source = str(value)
-    return source if len(source) <= length else source[: length - 1].rstrip() + "…"''',
-    "script": '''def script(value: Any, voices: list[str]) -> list[dict[str, str]]:
-    """Lines such as `Ann: Hello` as a dialogue; voices in the order in which the speakers appear."""
-    spoken: list[dict[str, str]] = []
-    names: list[str] = []
-    for line in str(value).splitlines():
-        name, colon, said = line.partition(":")
-        if not colon or not said.strip():
-            name, said = (names[-1] if names else ""), line
-        if not said.strip():
-            continue
-        if name.strip() not in names:
-            names.append(name.strip())
-        spoken.append({"text": said.strip(), "voice": voices[names.index(name.strip()) % len(voices)]})
-    return spoken''',
     "entries": '''def entries(value: str) -> list[str]:
     """A list given as text with commas, semicolons or lines between the entries."""
     return [part.strip() for part in re.split(r"[,;\\n]", value) if part.strip()]''',
@@ -89,15 +50,16 @@ _SOURCES = {
 }
 
 
-def helper_sources(names: Collection[str]) -> list[str]:
+def _helper_sources(names: Collection[str]) -> list[str]:
     """The sources of the helpers that are needed, in a fixed order."""
-    return [source for name, source in _SOURCES.items() if name in names]
+    filters = {function.__name__: inspect.getsource(function).rstrip() for function in TO_EXPORT}
+    return [source for name, source in (filters | _SOURCES).items() if name in names]
 
 
 _WIDTH = 120
 
 
-def options_source(recipe: Recipe) -> str:
+def _options_source(recipe: Recipe) -> str:
     """The function `read_arguments`: an option for each argument of the recipe, and two for the script itself."""
     lines = [
         "def read_arguments() -> argparse.Namespace:",
@@ -153,19 +115,17 @@ def _option(function: str, parts: list[str]) -> str:
     )
 
 
+_READ_AS = {
+    "boolean": "action=argparse.BooleanOptionalAction",
+    "integer": "type=int",
+    "number": "type=float",
+    "list": "type=entries",
+    "table": "type=table",
+}
+
+
 def _kind(argument: Argument) -> list[str]:
-    parts = []
-    match argument.type:
-        case "boolean":
-            parts.append("action=argparse.BooleanOptionalAction")
-        case "integer":
-            parts.append("type=int")
-        case "number":
-            parts.append("type=float")
-        case "list":
-            parts.append("type=entries")
-        case "table":
-            parts.append("type=table")
+    parts = [_READ_AS[argument.type]] if argument.type in _READ_AS else []
     if argument.choices and argument.type not in ("boolean", "list"):
         numbers = argument.type in ("integer", "number")
         typed = list(argument.choices) if numbers else [str(one) for one in argument.choices]
@@ -252,29 +212,16 @@ _OPTIONAL = ("music", "dialogue", "plain", "media", "url", "must_offer", "pick_m
 
 
 def python_script(recipe: Recipe) -> str:
-    """The source of the script; its arguments are the recipe's.
-
-    Raises:
-        NotExportableError: The recipe has no steps, or a step that REST cannot do.
-        RecipeError: Its steps refer to what is not there.
-    """
-    if not recipe.steps:
-        raise NotExportableError(
-            f"{recipe.name} has no steps, so there is nothing a script could do.",
-            next_step="Export it as `skill`, `goose` or `prompt` instead.",
-        )
-    dependencies(recipe)
+    """The source of the script; its arguments are the recipe's. Raises as `steps_to_export`, or for what REST lacks."""
+    steps_to_export(recipe)
     python = ToPython([step.id for step in recipe.steps], recipe.arguments)
     body = "\n".join(_step(step, python) for step in recipe.steps)
-    budget = (
-        python.text(recipe.front.budget) if isinstance(recipe.front.budget, str) else repr(recipe.front.budget or 0)
-    )
-    if not recipe.front.budget:
-        budget = 'float("inf")'
+    told = recipe.front.budget
+    budget = python.text(told) if isinstance(told, str) and told else repr(told) if told else 'float("inf")'
     parts = [
-        runtime_source(),
-        *helper_sources(python.used | _readers(recipe)),
-        options_source(recipe),
+        _runtime_source(),
+        *_helper_sources(python.used | _readers(recipe)),
+        _options_source(recipe),
         f"def run(kubeez: Kubeez, args: argparse.Namespace) -> None:\n{body}",
     ]
     source = _without_unused("\n\n".join(parts) + "\n" + _RECORD.format(others=_others(recipe)))
@@ -282,17 +229,12 @@ def python_script(recipe: Recipe) -> str:
     used = [name for name in _MODULES if re.search(rf"\b{name}\.", source)]
     imports = "\n".join(f"import {name}" for name in used)
     imports += "".join(f"\nfrom {module} import {name}" for module, name in _NAMES)
-    head = _HEAD.format(
-        title=recipe.title.replace("\\", "").replace('"', "'"),
-        description=recipe.description.replace("\\", "").replace('"', "'"),
-        name=recipe.name,
-        version=recipe.version,
-        imports=imports,
-    )
+    title, description = (told.replace("\\", "").replace('"', "'") for told in (recipe.title, recipe.description))
+    head = _HEAD.format(title=title, description=description, name=recipe.name, version=recipe.version, imports=imports)
     return head + re.sub(r"\n{3,}(?=def |class |if __name__)", "\n\n\n", re.sub(r"\n\n(?=def )", "\n\n\n", source))
 
 
-def runtime_source() -> str:
+def _runtime_source() -> str:
     """The part of `runtime.py` that every script carries."""
     text = (files("kubeez_mcp_local.cookbook.export") / "runtime.py").read_text(encoding="utf-8")
     inner = text.split("# --8<-- copied from here\n")[1].split("# --8<-- to here")[0].strip()
@@ -326,20 +268,19 @@ def _readers(recipe: Recipe) -> set[str]:
 def _step(step: Step, python: ToPython) -> str:
     if step.tool in IMPLIED_TOOLS:
         return f"    # {step.id}: {step.tool} – the script does this by itself"
-    indent, made = 4, variable(step.id)
+    pad, made = "    ", variable(step.id)
     lines = [f"    # {step.id}: {step.tool}"]
     if step.for_each is not None:
         lines.append(f"    {made}: list[dict[str, Any]] = []")
-        lines.append(f"    for index, item in enumerate({_items(step, python)}):")
-        indent = 8
+        items = python.text(step.for_each) if isinstance(step.for_each, str) else python.value(step.for_each, 4)
+        lines.append(f"    for index, item in enumerate({items}):")
+        pad += "    "
     elif step.when is not None:
         lines.append(f'    {made}: dict[str, Any] = {{"outputs": [], "songs": [], "files": []}}')
-    pad = " " * indent
     if step.when is not None:
         lines.append(f"{pad}if {python.condition(step.when)}:")
-        indent += 4
-        pad = " " * indent
-    call = _call(step, python, indent)
+        pad += "    "
+    call = _call(step, python, len(pad))
     if step.tool not in PAID_TOOLS:
         lines.append(f"{pad}{made} = {call}" if step.for_each is None else f"{pad}{made}.append({call})")
     elif step.for_each is None:
@@ -348,10 +289,6 @@ def _step(step: Step, python: ToPython) -> str:
         lines.append(f"{pad}{made}.append({call})")
         lines.append(f"    kubeez.finish({made})")
     return "\n".join(lines)
-
-
-def _items(step: Step, python: ToPython) -> str:
-    return python.text(step.for_each) if isinstance(step.for_each, str) else python.value(step.for_each, 4)
 
 
 def _call(step: Step, python: ToPython, indent: int) -> str:

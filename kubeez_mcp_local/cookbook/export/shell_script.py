@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from kubeez_mcp_local.cookbook.export.to_python import IMPLIED_TOOLS, NotExportableError, rest_call
+from kubeez_mcp_local.cookbook.export.to_python import IMPLIED_TOOLS, NotExportableError, rest_call, steps_to_export
 from kubeez_mcp_local.cookbook.format import TemplateError
 from kubeez_mcp_local.cookbook.steps import (
     FILE_ARGUMENTS,
@@ -18,7 +18,6 @@ from kubeez_mcp_local.cookbook.steps import (
     arguments_of,
     budget_of,
     calls_of,
-    dependencies,
     number,
     scope_for,
     wanted,
@@ -41,9 +40,7 @@ def shell_script(recipe: Recipe, arguments: Mapping[str, Any]) -> str:
         NotExportableError: No steps, too many calls, or a step that REST cannot do.
         RecipeError, TemplateError: The steps cannot be planned.
     """
-    if not recipe.steps:
-        raise NotExportableError(f"{recipe.name} has no steps, so there is nothing a script could do.")
-    needs = dependencies(recipe)
+    needs = steps_to_export(recipe)
     writer = _Writer(recipe, arguments, _nonce(recipe, arguments))
     for step in recipe.steps:
         try:

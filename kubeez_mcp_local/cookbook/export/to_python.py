@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import nodes
 
-from kubeez_mcp_local.cookbook.templates import syntax_tree
+from kubeez_mcp_local.cookbook.steps import dependencies
+from kubeez_mcp_local.cookbook.templates import TO_EXPORT, in_braces, only_part, syntax_tree
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.operations import operations
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from kubeez_mcp_local.cookbook.format import Recipe
     from kubeez_mcp_local.operations import Operation
+
+
+_AS_DOCUMENT = "Export it as `skill`, `goose` or `prompt` instead."
 
 
 class NotExportableError(KubeezError):
@@ -30,17 +35,26 @@ IMPLIED_TOOLS = frozenset({"estimate", "get_status", "get_generation", "plan", "
 
 
 def rest_call(tool: str) -> Operation:
-    """The operation that `tool` is.
-
-    Raises:
-        NotExportableError: It is none.
-    """
+    """The operation that `tool` is."""
     if tool not in operations():
         raise NotExportableError(
             f"The tool {tool} has no counterpart in the REST API, so this recipe cannot become a script.",
-            next_step="Export it as `skill`, `goose` or `prompt` instead.",
+            next_step=_AS_DOCUMENT,
         )
     return operations()[tool]
+
+
+def steps_to_export(recipe: Recipe) -> dict[str, frozenset[str]]:
+    """What each step of a recipe depends on, as `dependencies`.
+
+    Raises:
+        NotExportableError: There are no steps.
+        RecipeError: A step refers to what is not there.
+    """
+    if not recipe.steps:
+        reason = f"{recipe.name} has no steps, so there is nothing a script could do."
+        raise NotExportableError(reason, next_step=_AS_DOCUMENT)
+    return dependencies(recipe)
 
 
 _OPERATORS = {
@@ -57,7 +71,7 @@ _SIMPLE = {
     "max": "max({0})", "abs": "abs({0})", "zip": "list(zip({0}, {1}))", "pluck": "[one[{1}] for one in {0}]",
     "replace": "str({0}).replace({1}, {2})",
 }  # fmt: skip
-HELPERS = ("words", "lines", "sentence", "slug", "pairs", "outputs", "truncate", "script")
+HELPERS = frozenset(function.__name__ for function in TO_EXPORT)
 _TEXTS = frozenset({"sentence", "slug", "truncate"})
 _WIDTH = 88
 # What a script calls its own things.
@@ -70,14 +84,9 @@ _TAKEN = frozenset(
 
 
 class ToPython:
-    """Translates for one recipe.
+    """Translates for one recipe: its steps are variables of the script, its arguments attributes of `args`.
 
-    Args:
-        steps: Ids of the steps, which are variables of the script.
-        arguments: Names of the arguments, which are attributes of `args`.
-
-    Attributes:
-        used: Names of the helpers that the source needs.
+    `used` collects the names of the helpers that the source needs.
     """
 
     def __init__(self, steps: Collection[str], arguments: Collection[str]) -> None:
@@ -103,17 +112,14 @@ class ToPython:
         """Source of a template: an expression alone keeps its type."""
         if "{" not in source:
             return _wrapped([source], indent)
-        body = syntax_tree(source.strip() if source.strip().startswith("{{") else source).body
-        if len(body) == 1 and isinstance(body[0], nodes.Output) and len(body[0].nodes) == 1:
-            only = body[0].nodes[0]
+        tree = syntax_tree(source.strip() if source.strip().startswith("{{") else source)
+        if (only := only_part(tree)) is not None:
             return self.expression(only) if not isinstance(only, nodes.TemplateData) else _literal(only.data)
-        return _wrapped(self._pieces(body), indent)
+        return _wrapped(self._pieces(tree.body), indent)
 
     def condition(self, source: str | bool) -> str:
         """Source of a `when`."""
-        if isinstance(source, bool):
-            return repr(source)
-        return self.text(source if "{{" in source else "{{ (" + source + ") }}")
+        return repr(source) if isinstance(source, bool) else self.text(in_braces(source))
 
     def _pieces(self, body: list[Any]) -> list[str]:
         """A template as pieces of an f-string."""
