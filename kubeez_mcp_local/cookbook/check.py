@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import struct
 import wave
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from kubeez_mcp_local.cookbook.arguments import check_arguments
 from kubeez_mcp_local.cookbook.format import RESERVED_NAMES, WITHHELD, RecipeError, TemplateError, near
-from kubeez_mcp_local.cookbook.parse import dotted
 from kubeez_mcp_local.cookbook.render import render_body
 from kubeez_mcp_local.cookbook.steps import (
     FORBIDDEN_TOOLS,
@@ -34,31 +33,23 @@ _SECONDS = 6
 _RATE = 16_000
 
 
+@dataclass
 class Samples:
-    """Writes each sample file once.
+    """Writes sample files into `folder`, which must be among the input folders for the tools to read them."""
 
-    Args:
-        folder: Where they go; it must be among the input folders for the tools to read them.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._count = 0
+    folder: Path
+    _count: int = 0
 
     def __call__(self, kind: str) -> str:
-        """The path of a new sample file.
-
-        Raises:
-            InvalidArgumentError: There is no sample of that kind, or a video is wanted without the `video` extra.
-        """
+        """The path of a new sample file; an `InvalidArgumentError` for another kind, or a video without its extra."""
         writers = {"image": (_write_image, "png"), "audio": (_write_audio, "wav"), "video": (_write_video, "mp4")}
         if kind not in writers:
             allowed = ", ".join(f"sample:{name}" for name in writers)
             raise InvalidArgumentError("expect.with", f"there is no sample:{kind}; allowed: {allowed}")
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._count += 1
         write, ending = writers[kind]
-        path = self._folder / f"sample-{self._count}.{ending}"
+        path = self.folder / f"sample-{self._count}.{ending}"
         write(path, self._count)
         return str(path)
 
@@ -131,21 +122,14 @@ class Finding:
 
 
 def check_recipe(recipe: Recipe, tools: Collection[str] = ()) -> tuple[Finding, ...]:
-    """Everything that can be found without running it.
-
-    Args:
-        recipe: The recipe.
-        tools: Names of the tools there are; empty when they are not known.
-    """
+    """Everything that can be found without running it; `tools` are those there are, empty when that is not known."""
     return tuple(_Checker(recipe, frozenset(tools)).findings())
 
 
 def sample_arguments(recipe: Recipe, samples: Callable[[str], str] | None = None) -> dict[str, Any]:
     """Checked arguments of a rehearsal: those of `expect.with`, and something plausible for what they leave out.
 
-    Args:
-        recipe: The recipe.
-        samples: Turns `sample:image` and the like into the path of a ready file.
+    `samples` turns `sample:image` and the like into the path of a ready file.
     """
     return check_arguments(recipe.front, example_values(recipe, samples))
 
@@ -169,11 +153,15 @@ def example_values(recipe: Recipe, samples: Callable[[str], str] | None = None) 
     return values
 
 
+def _found(error: RecipeError, level: Literal["error", "warning"] = "error") -> Finding:
+    return Finding(level, error.file, error.line, error.field, error.reason)
+
+
+@dataclass
 class _Checker:
-    def __init__(self, recipe: Recipe, tools: frozenset[str]) -> None:
-        self.recipe = recipe
-        self.tools = tools
-        self.names: set[str] = set()
+    recipe: Recipe
+    tools: frozenset[str]
+    names: set[str] = field(default_factory=set)
 
     def findings(self) -> Iterator[Finding]:
         yield from self._words()
@@ -186,13 +174,17 @@ class _Checker:
             yield from self._expect(self.recipe.front.expect)
 
     def _words(self) -> Iterator[Finding]:
-        described = [("description", self.recipe.description), ("title", self.recipe.title)]
-        described += [(f"arguments.{name}.description", one.description) for name, one in self.recipe.arguments.items()]
-        for field, text in described:
+        described: dict[tuple[str, ...], str] = {
+            ("description",): self.recipe.description,
+            ("title",): self.recipe.title,
+        }
+        for name, argument in self.recipe.arguments.items():
+            described["arguments", name, "description"] = argument.description
+        for where, text in described.items():
             if text == WITHHELD:
-                yield self._error("reads as instructions to the assistant; describe what the recipe makes", field)
+                yield self._error("reads as instructions to the assistant; describe what the recipe makes", *where)
             elif len(text) < 4:
-                yield self._warning("says too little", field)
+                yield self._warning("says too little", *where)
 
     def _tools(self) -> Iterator[Finding]:
         for tool in self.recipe.tools:
@@ -205,25 +197,26 @@ class _Checker:
 
     def _body(self) -> Iterator[Finding]:
         if not self.recipe.body.strip():
-            yield self._error("there is no text below the front matter, so it is no prompt", "")
+            yield self._error("there is no text below the front matter, so it is no prompt")
             return
         try:
             used = names_in(self.recipe.body) | fields_of(self.recipe.body, "args")
         except TemplateError as error:
-            line = self.recipe.body_line + max(error.line - 1, 0)
-            yield Finding("error", self.recipe.file, line, "", error.reason)
+            yield _found(self.recipe.body_error(error))
             return
         self.names |= used
         unknown = sorted(used - self.recipe.arguments.keys() - RESERVED_NAMES)
         for name in unknown:
             message = f"the text uses {name!r}, which is no argument.{near(name, self.recipe.arguments)}"
-            yield Finding("error", self.recipe.file, self._body_line(name), "", message)
+            lines = self.recipe.body.splitlines()
+            at = next((offset for offset, line in enumerate(lines) if name in line), 0)
+            yield Finding("error", self.recipe.file, self.recipe.body_line + at, "", message)
         if unknown:
             return
         try:
             render_body(self.recipe, sample_arguments(self.recipe))
         except RecipeError as error:
-            yield Finding("error", self.recipe.file, error.line, "", error.reason)
+            yield _found(error)
         except InvalidArgumentError as error:
             yield Finding("error", self.recipe.file, self.recipe.body_line, "", error.message)
 
@@ -231,7 +224,7 @@ class _Checker:
         try:
             dependencies(self.recipe)
         except RecipeError as error:
-            yield Finding("error", self.recipe.file, error.line, error.field, error.reason)
+            yield _found(error)
             return
         for position, step in enumerate(self.recipe.steps):
             for text in texts_of(step):
@@ -264,7 +257,7 @@ class _Checker:
         try:
             budget = budget_of(self.recipe, sample_arguments(self.recipe))
         except RecipeError as error:
-            yield self._error(error.reason, "budget")
+            yield _found(error)
         except InvalidArgumentError as error:
             yield self._error(error.message, "expect", "with")
         else:
@@ -278,22 +271,11 @@ class _Checker:
             if argument.required and name not in expect.with_:
                 yield self._warning(f"give the required argument {name!r} a value for the rehearsal", "expect", "with")
 
-    def _body_line(self, name: str) -> int:
-        for offset, line in enumerate(self.recipe.body.splitlines()):
-            if name in line:
-                return self.recipe.body_line + offset
-        return self.recipe.body_line
+    def _error(self, message: str, *where: str | int) -> Finding:
+        return _found(self.recipe.error(message, *where))
 
-    def _error(self, message: str, *field: str | int) -> Finding:
-        return self._finding("error", message, field)
-
-    def _warning(self, message: str, *field: str | int) -> Finding:
-        return self._finding("warning", message, field)
-
-    def _finding(self, level: Literal["error", "warning"], message: str, field: tuple[str | int, ...]) -> Finding:
-        path = tuple(part for name in field for part in (name.split(".") if isinstance(name, str) else [name]))
-        named = dotted(tuple(part for part in path if part != ""))
-        return Finding(level, self.recipe.file, self.recipe.line_of(*path), named, message)
+    def _warning(self, message: str, *where: str | int) -> Finding:
+        return _found(self.recipe.error(message, *where), "warning")
 
 
 def _plausible(kind: str, choices: tuple[Any, ...], minimum: float | None) -> Any:

@@ -49,18 +49,10 @@ class RecipeError(KubeezError):
         self.reason = reason
 
 
-class UnknownRecipeError(KubeezError):
-    """There is no recipe of that name; the message lists near matches."""
-
-    code = "unknown_recipe"
-
-
 class TemplateError(KubeezError):
     """A template or expression cannot be rendered: wrong syntax, an unknown name, or more work than is allowed.
 
-    Attributes:
-        reason: What is wrong.
-        line: Where in the template, counted from 1; 0 when that is not known.
+    `line` counts from 1 within the template; 0 when that is not known.
     """
 
     code = "invalid_template"
@@ -69,6 +61,21 @@ class TemplateError(KubeezError):
         super().__init__(f"Line {line} of the template: {reason}" if line > 1 else reason, code=code)
         self.reason = reason
         self.line = line
+
+
+def dotted(path: FieldPath) -> str:
+    """`("steps", 0, "with")` as `steps[0].with`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def nearest(path: FieldPath, lines: Mapping[FieldPath, int]) -> FieldPath:
+    """The longest part of `path` that is a field of the file."""
+    while path and path not in lines:
+        path = path[:-1]
+    return path
 
 
 def near(word: str, allowed: Iterable[str]) -> str:
@@ -214,15 +221,9 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A recipe file, read and checked.
+    """A recipe file, read and checked: front matter, the Jinja2 `body` below it, and the whole `text`.
 
-    Attributes:
-        front: The front matter.
-        body: The Jinja2 text below it.
-        body_line: The line (from 1) on which the body starts.
-        text: The whole file.
-        origin: Where it came from.
-        lines: The line (from 1) of each field of the front matter.
+    `body_line` is where the body starts, `lines` where each field of the front matter is, both counted from 1.
     """
 
     front: FrontMatter
@@ -267,10 +268,15 @@ class Recipe:
 
     def line_of(self, *field: str | int) -> int:
         """Line (from 1) of a field, or of the nearest field around it; 0 when unknown."""
-        path = tuple(field)
-        while path and path not in self.lines:
-            path = path[:-1]
-        return self.lines.get(path, 0)
+        return self.lines.get(nearest(field, self.lines), 0)
+
+    def error(self, reason: str, *field: str | int) -> RecipeError:
+        """What is wrong with a field."""
+        return RecipeError(self.file, self.line_of(*field), dotted(field), reason)
+
+    def body_error(self, error: TemplateError) -> RecipeError:
+        """What is wrong with the body."""
+        return RecipeError(self.file, self.body_line + max(error.line - 1, 0), "", error.reason)
 
 
 def limits_in_words(argument: Argument) -> str:
@@ -290,12 +296,7 @@ def limits_in_words(argument: Argument) -> str:
 SCHEMA_FILE = Path(__file__).with_name("recipe.schema.json")
 
 
-def recipe_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of the front matter, generated from the models that check it."""
-    schema = FrontMatter.model_json_schema(by_alias=True)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Kubeez recipe", **schema}
-
-
 def schema_text() -> str:
-    """What `recipe.schema.json` must hold."""
-    return json.dumps(recipe_schema() | {"title": "Kubeez recipe"}, indent=2, ensure_ascii=False) + "\n"
+    """What `recipe.schema.json` must hold: JSON Schema of the front matter, generated from the models that check it."""
+    told = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Kubeez recipe"}
+    return json.dumps(told | FrontMatter.model_json_schema(by_alias=True) | told, indent=2, ensure_ascii=False) + "\n"

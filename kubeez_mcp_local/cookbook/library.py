@@ -11,7 +11,7 @@ import json
 import os
 import re
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,14 +25,14 @@ from kubeez_mcp_local.cookbook.format import (
     Recipe,
     RecipeError,
     Summary,
-    UnknownRecipeError,
     near,
     one_line,
 )
 from kubeez_mcp_local.disk import open_exactly, replace_file
+from kubeez_mcp_local.errors import KubeezError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
 Stamp = tuple[int, int]
@@ -41,32 +41,13 @@ Known = dict[str, tuple[Stamp, Summary]]
 """Front matter of recipe files by path."""
 
 
-class IndexCache:
-    """One file.
-
-    Args:
-        file: Where it is.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def load(self) -> Known:
-        """What was kept; empty when there is nothing, or nothing of this version. Blocking."""
-        try:
-            version, _, known = self._file.read_bytes().partition(b"\n")
-            return TypeAdapter(Known).validate_json(known) if version.decode() == __version__ else {}
-        except (OSError, ValidationError, UnicodeDecodeError):
-            return {}
-
-    def store(self, known: Mapping[str, tuple[Stamp, Summary]]) -> None:
-        """Keep `known`; a folder that cannot be written to only costs time. Blocking."""
-        rows = {
-            path: (stamp, summary.model_dump(mode="json", exclude_defaults=True))
-            for path, (stamp, summary) in known.items()
-        }
-        with suppress(OSError):
-            replace_file(self._file, f"{__version__}\n{json.dumps(rows)}")
+def _load(file: Path) -> Known:
+    """What was kept; empty when there is nothing, or nothing of this version."""
+    try:
+        version, _, known = file.read_bytes().partition(b"\n")
+        return TypeAdapter(Known).validate_json(known) if version.decode() == __version__ else {}
+    except (OSError, ValidationError, UnicodeDecodeError):
+        return {}
 
 
 MAX_FILES = 5_000
@@ -85,12 +66,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where added recipes came from.
+    """Where added recipes came from: a `folder` (used in place) or a `git` repository's URL (copied).
 
     Attributes:
         slug: The name under which they were added.
-        kind: `folder` (used in place) or `git` (copied).
-        source: The folder, or the repository's URL.
         ref: Branch, tag or commit that was asked for; empty for the default branch.
         commit: The commit the copies come from; empty for a folder.
         added: Seconds since 1970.
@@ -109,6 +88,10 @@ class Provenance:
         if self.kind == "folder":
             return self.source
         return f"{self.source}@{self.ref or 'default branch'} ({self.commit[:10]})"
+
+    def folder(self, root: Path) -> Path:
+        """Where the recipes are; `root` holds what was copied."""
+        return Path(self.source) if self.kind == "folder" else root / self.slug
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,23 +131,19 @@ def pack_folder() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "recipes"
 
 
-def pack_source() -> Source:
-    return Source("pack", pack_folder(), "the recipe pack")
-
-
+@dataclass
 class Library:
     """Recipes of several folders as one.
 
-    Args:
+    Attributes:
         sources: Tells the folders there are now; a later one wins over an earlier one.
-        cache: Spares the next process from reading what this one has read.
+        cache: A file that spares the next process from reading what this one has read.
     """
 
-    def __init__(self, sources: Callable[[], Sequence[Source]], cache: IndexCache | None = None) -> None:
-        self._sources = sources
-        self._seen: dict[str, _Seen] = {}
-        self._cache = cache
-        self._kept: Known | None = None if cache else {}
+    sources: Callable[[], Sequence[Source]]
+    cache: Path | None = None
+    _seen: dict[str, _Seen] = field(default_factory=dict)
+    _kept: Known | None = None
 
     @classmethod
     def of(cls, folders: Sequence[Path] = (), state_dir: Path | None = None, *, own: Path | None = None) -> Library:
@@ -172,7 +151,7 @@ class Library:
         and what was added under `state_dir`."""
 
         def sources() -> list[Source]:
-            found = [pack_source()]
+            found = [Source("pack", pack_folder(), "the recipe pack")]
             if own is not None and own.is_dir():
                 found.append(Source("folder", own, str(own)))
             found += [Source("folder", folder, str(folder)) for folder in folders]
@@ -180,20 +159,23 @@ class Library:
                 found += added_sources(state_dir)
             return found
 
-        return cls(sources, IndexCache(state_dir / "cache" / "recipes.json") if state_dir is not None else None)
+        return cls(sources, state_dir / "cache" / "recipes.json" if state_dir is not None else None)
 
     def index(self) -> Index:
         """All recipes as they are on disk now. Blocking; milliseconds."""
         found: dict[str, Entry] = {}
         problems: list[RecipeError] = []
         seen: dict[str, _Seen] = {}
-        if self._kept is None and self._cache is not None:
-            self._kept = self._cache.load()
-        for source in self._sources():
+        if self._kept is None:
+            self._kept = _load(self.cache) if self.cache is not None else {}
+        for source in self.sources():
             for path, stamp in _recipe_files(source, problems):
                 known = self._seen.get(path)
                 if known is None or known.stamp != stamp:
-                    known = _Seen(stamp, self._recalled(path, stamp, source) or _read_entry(Path(path), source))
+                    origin = Origin(source.kind, source.where, Path(path))
+                    kept, summary = self._kept.get(path, (None, None))
+                    recalled = Entry(summary, origin) if summary and kept == stamp else None
+                    known = _Seen(stamp, recalled or _read_entry(Path(path), origin))
                 seen[path] = known
                 if isinstance(known.result, RecipeError):
                     problems.append(known.result)
@@ -202,22 +184,25 @@ class Library:
         self._seen = seen
         return Index(dict(sorted(found.items())), tuple(problems))
 
-    def _recalled(self, path: str, stamp: Stamp, source: Source) -> Entry | None:
-        kept = (self._kept or {}).get(path)
-        if kept is None or kept[0] != stamp:
-            return None
-        return Entry(kept[1], Origin(source.kind, source.where, Path(path)))
-
     def remember(self) -> None:
-        """Keep what the last list has read for the next process. Blocking; nothing to do when nothing was new."""
+        """Keep what the last list has read for the next process. Blocking; nothing to do when nothing was new.
+
+        A folder that cannot be written to only costs time.
+        """
         known = {
             path: (seen.stamp, seen.result.summary)
             for path, seen in self._seen.items()
             if isinstance(seen.result, Entry)
         }
-        if self._cache is not None and known != self._kept:
-            self._cache.store(known)
-            self._kept = known
+        if self.cache is None or known == self._kept:
+            return
+        self._kept = known
+        dumped = {
+            path: (stamp, summary.model_dump(mode="json", exclude_defaults=True))
+            for path, (stamp, summary) in known.items()
+        }
+        with suppress(OSError):
+            replace_file(self.cache, f"{__version__}\n{json.dumps(dumped)}")
 
     @property
     def listed(self) -> Stamps:
@@ -226,13 +211,13 @@ class Library:
 
     def stamps(self) -> Stamps:
         """The files there are now. Blocking; reads none of them."""
-        return frozenset(found for source in self._sources() for found in _recipe_files(source, []))
+        return frozenset(found for source in self.sources() for found in _recipe_files(source, []))
 
     def get(self, name: str) -> Recipe:
         """One recipe, read in full. Blocking; milliseconds.
 
         Raises:
-            UnknownRecipeError: There is none of that name; near matches are given.
+            KubeezError: There is none of that name (`unknown_recipe`); near matches are given.
             RecipeError: It is there but cannot be used.
         """
         index = self.index()
@@ -242,31 +227,23 @@ class Library:
         for problem in index.problems:
             if Path(problem.file).stem == name:
                 raise problem
-        raise UnknownRecipeError(
+        raise KubeezError(
             f"There is no recipe {name!r}.{near(name, index.entries)}",
             next_step="List them with `list_recipes` or `kubeez-mcp-local recipes`.",
+            code="unknown_recipe",
         )
 
 
 def added_sources(state_dir: Path) -> list[Source]:
     """The folders of everything that was added, in the order of adding."""
     root = state_dir / "recipes"
-    return [
-        Source("added", folder_of_added(record, root), one_line(record.where)) for record, _ in read_provenance(root)
-    ]
+    return [Source("added", record.folder(root), one_line(record.where)) for record in read_provenance(root)]
 
 
-def folder_of_added(record: Provenance, root: Path) -> Path:
-    return Path(record.source) if record.kind == "folder" else root / record.slug
-
-
-def read_provenance(root: Path) -> list[tuple[Provenance, Path]]:
-    found = []
-    for path in root.glob(f"*/{PROVENANCE}"):
-        record = _read_record(path)
-        if record is not None and not path.parent.name.startswith("."):
-            found.append((record, path))
-    return sorted(found, key=lambda pair: (pair[0].added, pair[0].slug))
+def read_provenance(root: Path) -> list[Provenance]:
+    """Everything that was added, in the order of adding."""
+    found = [_read_record(path) for path in root.glob(f"*/{PROVENANCE}") if not path.parent.name.startswith(".")]
+    return sorted((record for record in found if record is not None), key=lambda record: (record.added, record.slug))
 
 
 def _read_record(path: Path) -> Provenance | None:
@@ -279,11 +256,7 @@ def _read_record(path: Path) -> Provenance | None:
 
 
 def read_recipe(path: Path, origin: Origin | None = None) -> Recipe:
-    """Read one recipe file in full.
-
-    Raises:
-        RecipeError: It cannot be read or used.
-    """
+    """Read one recipe file in full."""
     from kubeez_mcp_local.cookbook.parse import decode, parse_recipe  # the YAML reader costs more than most lists need
 
     text = _read(path, path.parent if origin else None)
@@ -297,12 +270,11 @@ def _put(found: dict[str, Entry], entry: Entry) -> None:
     found[entry.name] = entry
 
 
-def _read_entry(path: Path, source: Source) -> Entry | RecipeError:
+def _read_entry(path: Path, origin: Origin) -> Entry | RecipeError:
     from kubeez_mcp_local.cookbook.parse import decode, parse_summary  # the YAML reader costs more than most lists need
 
-    origin = Origin(source.kind, source.where, path)
     try:
-        return Entry(parse_summary(decode(_read(path, source.folder), str(path)), origin), origin)
+        return Entry(parse_summary(decode(_read(path, path.parent), str(path)), origin), origin)
     except RecipeError as error:
         return error
 

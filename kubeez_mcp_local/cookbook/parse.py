@@ -1,8 +1,7 @@
-"""Turns the text of a recipe file into a `Recipe`, or says exactly what is wrong with it.
+"""Turns the text of a recipe file into a `Recipe`, or says exactly what is wrong with it, as a `RecipeError`.
 
-Front matter is read stricter than YAML itself: no anchors, aliases, tags or second documents, and limits on depth and
-size, so that a small file cannot grow large in memory. Plain scalars follow the YAML 1.2 core schema: `16:9` and `no`
-stay text.
+Front matter is read stricter than YAML: no anchors, aliases, tags or second documents, limited depth and size, so that
+a small file cannot grow large. Plain scalars follow the YAML 1.2 core schema: `16:9` and `no` stay text.
 """
 
 from __future__ import annotations
@@ -35,7 +34,9 @@ from kubeez_mcp_local.cookbook.format import (
     RecipeError,
     Step,
     Summary,
+    dotted,
     near,
+    nearest,
 )
 from kubeez_mcp_local.text import cut, has_half_character
 
@@ -48,27 +49,16 @@ if TYPE_CHECKING:
 
 
 MAX_DEPTH = 12
-NO_VALUES: dict[str, Any] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
-WORDS: dict[str, Any] = NO_VALUES | dict.fromkeys(("true", "True", "TRUE"), True)
-WORDS |= dict.fromkeys(("false", "False", "FALSE"), False)
+_WORDS: dict[str, Any] = dict.fromkeys(("", "~", "null", "Null", "NULL"))
+_WORDS |= dict.fromkeys(("true", "True", "TRUE"), True) | dict.fromkeys(("false", "False", "FALSE"), False)
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}\Z")
 _FRACTION = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,3})?\Z")
 
 
-class YamlError(Exception):
-    """What cannot be read, and the line (from 1) within the text given."""
-
-    def __init__(self, line: int, field: FieldPath, reason: str) -> None:
-        super().__init__(reason)
-        self.line = line
-        self.field = field
-        self.reason = reason
-
-
-def plain(text: str) -> Any:
+def _plain(text: str) -> Any:
     """The value of an unquoted scalar under the YAML 1.2 core schema."""
-    if text in WORDS:
-        return WORDS[text]
+    if text in _WORDS:
+        return _WORDS[text]
     if text[0] not in "+-.0123456789":
         return text
     if _INTEGER.match(text):
@@ -85,7 +75,9 @@ MAX_VALUES = 5_000
 
 
 class _Reader:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, file: str, first_line: int) -> None:
+        self.file = file
+        self.first_line = first_line
         self.next: Callable[[], Any] = Parser(text).get_event
         self.lines: dict[FieldPath, int] = {}
         self.values = 0
@@ -102,63 +94,64 @@ class _Reader:
         if isinstance(event, DocumentEndEvent):
             event = self.next()
         if not isinstance(event, StreamEndEvent):
-            raise YamlError(_line(event), (), "the front matter holds more than one YAML document")
+            raise self.error(event, (), "the front matter holds more than one YAML document")
         return value
 
     def value(self, event: Any, path: FieldPath) -> Any:
         self.values += 1
         if self.values > MAX_VALUES:
-            raise YamlError(_line(event), path, f"more than {MAX_VALUES:,} values")
+            raise self.error(event, path, f"more than {MAX_VALUES:,} values")
         kind = type(event)
         if kind is AliasEvent or event.anchor is not None:
-            raise YamlError(_line(event), path, "YAML anchors (&) and aliases (*) are not allowed; write it out")
+            raise self.error(event, path, "YAML anchors (&) and aliases (*) are not allowed; write it out")
         if event.tag is not None:
-            raise YamlError(_line(event), path, f"YAML tags such as {event.tag!r} are not allowed")
+            raise self.error(event, path, f"YAML tags such as {event.tag!r} are not allowed")
         if kind is ScalarEvent:
             self.check_characters(event, path)
-            return plain(event.value) if event.implicit[0] else event.value
+            return _plain(event.value) if event.implicit[0] else event.value
         if len(path) >= MAX_DEPTH:
-            raise YamlError(_line(event), path, f"nested more than {MAX_DEPTH} levels deep")
+            raise self.error(event, path, f"nested more than {MAX_DEPTH} levels deep")
         return self.mapping(path) if kind is MappingStartEvent else self.sequence(path)
 
     def mapping(self, path: FieldPath) -> dict[str, Any]:
         found: dict[str, Any] = {}
         while type(event := self.next()) is not MappingEndEvent:
             if type(event) is not ScalarEvent or event.anchor is not None or event.tag is not None:
-                raise YamlError(_line(event), path, "every key must be plain text")
+                raise self.error(event, path, "every key must be plain text")
             self.check_characters(event, path)
             key = event.value
             inner = (*path, key)
             if key in found:
-                raise YamlError(_line(event), inner, "given twice")
-            self.lines[inner] = _line(event)
+                raise self.error(event, inner, "given twice")
+            self.lines[inner] = self.line(event)
             found[key] = self.value(self.next(), inner)
         return found
 
     def check_characters(self, event: Any, path: FieldPath) -> None:
         if self.escapes and has_half_character(event.value):
-            raise YamlError(_line(event), path, "holds half a character (an escape such as \\ud800)")
+            raise self.error(event, path, "holds half a character (an escape such as \\ud800)")
 
     def sequence(self, path: FieldPath) -> list[Any]:
         found: list[Any] = []
         while type(event := self.next()) is not SequenceEndEvent:
             inner = (*path, len(found))
-            self.lines[inner] = _line(event)
+            self.lines[inner] = self.line(event)
             found.append(self.value(event, inner))
         return found
 
+    def line(self, event: Any) -> int:
+        return int(event.start_mark.line) + self.first_line
 
-def _line(event: Any) -> int:
-    return int(event.start_mark.line) + 1
+    def error(self, event: Any, path: FieldPath, reason: str) -> RecipeError:
+        return RecipeError(self.file, self.line(event), dotted(path), reason)
 
 
-def read_yaml(text: str) -> tuple[Any, dict[FieldPath, int]]:
-    """Parse `text`; returns the value and the line (from 1) of each field.
+def read_yaml(text: str, file: str, first_line: int = 1) -> tuple[Any, dict[FieldPath, int]]:
+    """The value of a YAML text, which begins on `first_line` of the file, and the line of each field.
 
-    Raises:
-        YamlError: Syntax, size, depth, duplicate keys, anchors, aliases or tags.
+    Raises `RecipeError` for syntax, size, depth, duplicate keys, anchors, aliases or tags.
     """
-    reader = _Reader(text)
+    reader = _Reader(text, file, first_line)
     try:
         return reader.document(), reader.lines
     except yaml.MarkedYAMLError as error:
@@ -166,9 +159,9 @@ def read_yaml(text: str) -> tuple[Any, dict[FieldPath, int]]:
         reason = " ".join(str(part) for part in (error.context, error.problem) if part)
         if mark and text.split("\n")[mark.line].startswith("\t"):
             reason = "indent with spaces; tabs are not allowed"
-        raise YamlError(mark.line + 1 if mark else 1, (), f"not valid YAML: {reason}") from None
+        raise RecipeError(file, first_line + (mark.line if mark else 0), "", f"not valid YAML: {reason}") from None
     except yaml.YAMLError as error:
-        raise YamlError(1, (), f"not valid YAML: {error}") from None
+        raise RecipeError(file, first_line, "", f"not valid YAML: {error}") from None
 
 
 _MARK = "---"
@@ -178,11 +171,7 @@ _Model = TypeVar("_Model", bound="Summary")
 
 
 def decode(data: bytes, file: str) -> str:
-    """The text of a recipe file.
-
-    Raises:
-        RecipeError: Larger than 64 KB, or not UTF-8 text.
-    """
+    """The text of a recipe file: at most 64 KB of UTF-8."""
     if len(data) > MAX_FILE_BYTES:
         raise RecipeError(file, 0, "", f"holds {len(data):,} bytes; a recipe has at most {MAX_FILE_BYTES:,}")
     try:
@@ -196,11 +185,7 @@ def decode(data: bytes, file: str) -> str:
 
 
 def split(text: str, file: str) -> tuple[str, str]:
-    """Front matter and body.
-
-    Raises:
-        RecipeError: The file does not open with `---`, or the front matter does not end.
-    """
+    """Front matter and body."""
     if not text.startswith(_MARK + "\n"):
         raise RecipeError(file, 1, "", "a recipe opens with a line `---`, then its front matter")
     end = text.find(f"\n{_MARK}\n", len(_MARK))
@@ -212,11 +197,7 @@ def split(text: str, file: str) -> tuple[str, str]:
 
 
 def parse_recipe(text: str, origin: Origin, *, file: str | None = None) -> Recipe:
-    """Read one recipe.
-
-    Raises:
-        RecipeError: With file, line, field and allowed values.
-    """
+    """Read one recipe; a `RecipeError` tells file, line, field and allowed values."""
     file = file or str(origin.path or origin.where)
     head, body = split(text, file)
     front, lines = _front(head, file, FrontMatter, origin)
@@ -245,12 +226,7 @@ def _without(head: str, sections: tuple[str, ...]) -> str:
 
 
 def _front(head: str, file: str, model: type[_Model], origin: Origin) -> tuple[_Model, dict[FieldPath, int]]:
-
-    try:
-        values, lines = read_yaml(head)
-    except YamlError as problem:
-        raise RecipeError(file, problem.line + 1, dotted(problem.field), problem.reason) from None
-    lines = {path: line + 1 for path, line in lines.items()}  # the opening `---` is line 1
+    values, lines = read_yaml(head, file, first_line=2)  # the opening `---` is line 1
     if not isinstance(values, dict):
         raise RecipeError(file, 1, "", "the front matter must be fields such as `name: my-recipe`")
     try:
@@ -264,15 +240,18 @@ def _front(head: str, file: str, model: type[_Model], origin: Origin) -> tuple[_
 def _cross_check(front: Summary, file: str, lines: dict[FieldPath, int], origin: Origin) -> None:
     if origin.path is not None and origin.path.stem != front.name:
         reason = f"is {front.name!r} but the file is called {origin.path.name!r}; both must agree"
-        raise RecipeError(file, lines.get(("name",), 1), "name", reason)
+        raise _error(file, lines, ("name",), reason)
     if not isinstance(front, FrontMatter):
         return  # a list shows a recipe whose defaults contradict each other; using it says so
     for name, argument in front.arguments.items():
         if fault := _fault_of(argument):
             field, reason = fault
-            line = lines.get(("arguments", name, field), lines.get(("arguments", name), 0))
-            raise RecipeError(file, line, f"arguments.{name}.{field}", reason)
+            raise _error(file, lines, ("arguments", name, field), reason)
     _check_steps(front, file, lines)
+
+
+def _error(file: str, lines: dict[FieldPath, int], field: FieldPath, reason: str) -> RecipeError:
+    return RecipeError(file, lines.get(nearest(field, lines), 1), dotted(field), reason)
 
 
 def _fault_of(argument: Argument) -> tuple[str, str] | None:
@@ -298,24 +277,16 @@ def _check_steps(front: FrontMatter, file: str, lines: dict[FieldPath, int]) -> 
     for position, step in enumerate(front.steps):
         path: FieldPath = ("steps", position)
         if step.id in seen:
-            raise RecipeError(file, lines.get((*path, "id"), 0), f"steps[{position}].id", f"{step.id} is used twice")
+            raise _error(file, lines, (*path, "id"), f"{step.id} is used twice")
         if step.tool not in front.tools:
             declared = ", ".join(front.tools) or "none"
             reason = f"{step.tool} is not declared in `tools` (declared: {declared})"
-            raise RecipeError(file, lines.get((*path, "tool"), 0), f"steps[{position}].tool", reason)
+            raise _error(file, lines, (*path, "tool"), reason)
         seen.add(step.id)
     unknown = sorted((front.expect.with_ if front.expect else {}).keys() - front.arguments.keys())
     if unknown:
         reason = f"there is no such argument.{near(unknown[0], front.arguments)}"
-        raise RecipeError(file, lines.get(("expect", "with", unknown[0]), 0), f"expect.with.{unknown[0]}", reason)
-
-
-def dotted(path: FieldPath) -> str:
-    """`("steps", 0, "with")` as `steps[0].with`."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
+        raise _error(file, lines, ("expect", "with", unknown[0]), reason)
 
 
 def _allowed_keys(path: FieldPath) -> list[str]:
@@ -334,25 +305,15 @@ def _explain(error: ValidationError, file: str, lines: dict[FieldPath, int]) -> 
     findings = error.errors(include_url=False)
     first = next((finding for finding in findings if finding["type"] == "extra_forbidden"), findings[0])
     location: FieldPath = tuple(first["loc"])
-    path = _known(location, lines)
-    line = lines.get(path, 1)
-    kind = first["type"]
-    if kind == "extra_forbidden":
+    if first["type"] == "extra_forbidden":
         allowed = _allowed_keys(location[:-1])
         reason = f"unknown field; allowed: {', '.join(allowed)}.{near(str(location[-1]), allowed)}"
-        return RecipeError(file, line, dotted(location), reason)
-    if kind == "missing":
-        return RecipeError(file, line, dotted(location), "is missing")
-    told = [finding for finding in findings if _known(tuple(finding["loc"]), lines) == path]
-    return RecipeError(file, line, dotted(path or location), _reason(first, told))
-
-
-def _known(location: FieldPath, lines: dict[FieldPath, int]) -> FieldPath:
-    """The longest part of a pydantic location that is a field of the file (unions add words of their own)."""
-    path = location
-    while path and path not in lines:
-        path = path[:-1]
-    return path
+        return _error(file, lines, location, reason)
+    if first["type"] == "missing":
+        return _error(file, lines, location, "is missing")
+    path = nearest(location, lines)  # unions add words of their own
+    told = [finding for finding in findings if nearest(tuple(finding["loc"]), lines) == path]
+    return _error(file, lines, path or location, _reason(first, told))
 
 
 def _reason(first: Any, told: Sequence[Any]) -> str:

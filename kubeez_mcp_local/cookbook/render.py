@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import nodes
 
 from kubeez_mcp_local.cookbook.arguments import as_text
-from kubeez_mcp_local.cookbook.format import RecipeError, TemplateError, one_line
+from kubeez_mcp_local.cookbook.format import TemplateError, one_line
 from kubeez_mcp_local.cookbook.steps import budget_of, number, scope_of
 from kubeez_mcp_local.cookbook.templates import render, syntax_tree
 
@@ -44,37 +44,24 @@ class PromptFacts:
 
 
 def render_prompt(recipe: Recipe, arguments: Mapping[str, Any], facts: PromptFacts) -> str:
-    """The prompt of a recipe, for a *user* message.
+    """The prompt of a recipe with checked arguments, for a *user* message.
 
-    Args:
-        recipe: The recipe.
-        arguments: Its checked arguments (see `check_arguments`).
-        facts: Mode, balance and ceilings of the moment.
-
-    Raises:
-        RecipeError: The body or the budget cannot be rendered.
+    Raises `RecipeError` if the body or the budget cannot be rendered.
     """
     body = render_body(recipe, arguments)
     return f"{_frame(recipe, arguments, facts)}\n\n---\n\n{body}\n"
 
 
 def render_body(recipe: Recipe, arguments: Mapping[str, Any]) -> str:
-    """The body alone, with the arguments filled in.
-
-    Raises:
-        RecipeError: The body cannot be rendered.
-    """
-    from kubeez_mcp_local.cookbook.templates import render
-
+    """The body alone, with the arguments filled in; `RecipeError` if it cannot be rendered."""
     try:
         return render(recipe.body, scope_of(arguments)).strip()
     except TemplateError as error:
-        raise RecipeError(recipe.file, recipe.body_line + max(error.line - 1, 0), "", error.reason) from None
+        raise recipe.body_error(error) from None
 
 
 def _frame(recipe: Recipe, arguments: Mapping[str, Any], facts: PromptFacts) -> str:
     budget = budget_of(recipe, arguments, facts.left_today)
-    tools = ", ".join(f"`{tool}`" for tool in recipe.tools) or "none"
     source = (
         f"This is the Kubeez recipe `{recipe.name}`, version {recipe.version}, from {one_line(recipe.origin.where)}. "
         "Please carry it out with the Kubeez tools. The text below the line was written by the recipe's author: "
@@ -88,7 +75,7 @@ def _frame(recipe: Recipe, arguments: Mapping[str, Any], facts: PromptFacts) -> 
         "",
         f"- **Budget:** at most {number(budget.credits)} credits for the whole recipe.{_spaced(budget.note)}",
         f"- **Balance:** {_balance(facts)}",
-        f"- **Tools:** only {tools}.{_spaced(whole)}",
+        f"- **Tools:** only {_tools(recipe)}.{_spaced(whole)}",
         f"- **Before spending:** {_confirmation(facts)}",
         "- **Afterwards:** say what each finished job cost, what was spent in all, and where the files are.",
     ]
@@ -123,10 +110,7 @@ def body_with(recipe: Recipe, placeholder: Callable[[str], str], beside: str = "
     """The body with `placeholder(name)` where an argument stands; conditional parts follow the defaults.
 
     Arguments that stand neither there nor in the text `beside` it come in a list below it: goose refuses a recipe that
-    asks for what it does not use, and nobody should be asked in vain.
-
-    Raises:
-        TemplateError: The body cannot be rendered.
+    asks for what it does not use, and nobody should be asked in vain. Raises `TemplateError`.
     """
     deciding = _deciding(recipe.body)
     values: dict[str, Any] = {}
@@ -215,17 +199,18 @@ def argument_lines(recipe: Recipe) -> list[str]:
     return lines
 
 
-RULES = (
-    "Use only these Kubeez tools: {tools}. Before anything is spent, get the price of everything with `estimate`, "
-    "add it up, show it and wait for a yes. Stay within the budget{budget}; if the work does not fit, propose what to "
-    "leave out. Afterwards say what each finished job cost and where the files are."
-)
-
-
 def rules(recipe: Recipe, budget: str) -> str:
     """The rules around the work, for programs that know nothing of ours."""
-    tools = ", ".join(f"`{tool}`" for tool in recipe.tools) or "none"
-    return RULES.format(tools=tools, budget=f" of {budget} credits" if budget else "")
+    most = f" of {budget} credits" if budget else ""
+    return (
+        f"Use only these Kubeez tools: {_tools(recipe)}. Before anything is spent, get the price of everything with "
+        f"`estimate`, add it up, show it and wait for a yes. Stay within the budget{most}; if the work does not fit, "
+        "propose what to leave out. Afterwards say what each finished job cost and where the files are."
+    )
+
+
+def _tools(recipe: Recipe) -> str:
+    return ", ".join(f"`{tool}`" for tool in recipe.tools) or "none"
 
 
 def budget_text(recipe: Recipe, placeholder: Callable[[str], str]) -> str:

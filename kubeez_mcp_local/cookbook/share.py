@@ -25,7 +25,6 @@ from kubeez_mcp_local.cookbook.library import (
     Provenance,
     Source,
     added_sources,
-    folder_of_added,
     read_provenance,
 )
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
@@ -34,11 +33,8 @@ from kubeez_mcp_local.settings import environment
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from kubeez_mcp_local.cookbook.format import RecipeError
-
 
 TIMEOUT_SECONDS = 120
-_GIT_FAILED = "git_failed"
 MAX_FILES = 2_000
 _SCHEMES = ("https://", "ssh://", "file://")
 _SCP = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:[^\s]+\Z")
@@ -70,11 +66,7 @@ class GitSource:
 
     @classmethod
     def parse(cls, text: str) -> GitSource:
-        """Read `URL` or `URL@ref`.
-
-        Raises:
-            InvalidArgumentError: Another transport than https, ssh or file, credentials in the URL, or an odd ref.
-        """
+        """Read `URL` or `URL@ref`: https, ssh or file, no credentials in the URL, no odd ref."""
         url, ref = _split_ref(text)
         if not url.startswith(_SCHEMES) and not _SCP.match(url):
             raise InvalidArgumentError("source", f"{text!r}: git URLs must be https, ssh, file or user@host:path")
@@ -85,14 +77,6 @@ class GitSource:
         if ref and (not _REF.match(ref) or ".." in ref):
             raise InvalidArgumentError("source", f"{ref!r} is not a branch, tag or commit")
         return cls(url, ref)
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """The recipe files of one commit, by file name."""
-
-    commit: str
-    files: dict[str, bytes]
 
 
 def _split_ref(text: str) -> tuple[str, str]:
@@ -107,12 +91,8 @@ def looks_like_git(text: str) -> bool:
     return "://" in text or bool(_SCP.match(text)) or bool(re.match(r"[a-z]+::", text))
 
 
-async def fetch_recipes(source: GitSource) -> Fetched:
-    """The recipe files in the root or in `recipes/` of a repository, read as blobs.
-
-    Raises:
-        ShareError: git is missing, the repository or ref cannot be read, or there is too much in it.
-    """
+async def _fetched(source: GitSource) -> tuple[str, dict[str, bytes]]:
+    """The commit, and the recipe files in the root or in `recipes/` of a repository by name, read as blobs."""
     with tempfile.TemporaryDirectory(prefix="kubeez-recipes-") as folder:
         bare = Path(folder)
         await _git(bare, "init", "--quiet", "--bare", "--template=", ".")
@@ -124,7 +104,7 @@ async def fetch_recipes(source: GitSource) -> Fetched:
         listing = await _git(bare, "ls-tree", "-r", "-z", "-l", "FETCH_HEAD")
         wanted = _recipes_in(listing)
         blobs = await _blobs(bare, list(wanted.values()))
-    return Fetched(commit, dict(zip(wanted, blobs, strict=True)))
+    return commit, dict(zip(wanted, blobs, strict=True))
 
 
 def _recipes_in(listing: bytes) -> dict[str, str]:
@@ -139,9 +119,7 @@ def _recipes_in(listing: bytes) -> dict[str, str]:
         if int(size) <= MAX_FILE_BYTES:
             wanted[match[1]] = object_id
     if len(wanted) > MAX_FILES:
-        raise ShareError(
-            f"The repository holds {len(wanted):,} recipes; at most {MAX_FILES:,} are taken.", code=_GIT_FAILED
-        )
+        raise _git_failed(f"The repository holds {len(wanted):,} recipes; at most {MAX_FILES:,} are taken.")
     return wanted
 
 
@@ -176,16 +154,18 @@ async def _git(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
                 start_new_session=True,
             )
     except FileNotFoundError:
-        raise ShareError(
-            "git is not installed.", next_step="Install git, or add a folder instead.", code=_GIT_FAILED
-        ) from None
+        raise _git_failed("git is not installed.", next_step="Install git, or add a folder instead.") from None
     except TimeoutError:
-        raise ShareError(f"git took longer than {TIMEOUT_SECONDS} s.", retry_safe=True, code=_GIT_FAILED) from None
+        raise _git_failed(f"git took longer than {TIMEOUT_SECONDS} s.", retry_safe=True) from None
     if done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         reason = next((line for line in said if line.startswith(("fatal: ", "error: "))), "no reason given")
-        raise ShareError(f"git {arguments[0]} failed: {reason[:300]}", retry_safe=True, code=_GIT_FAILED)
+        raise _git_failed(f"git {arguments[0]} failed: {reason[:300]}", retry_safe=True)
     return bytes(done.stdout)
+
+
+def _git_failed(message: str, *, next_step: str = "", retry_safe: bool = False) -> ShareError:
+    return ShareError(message, next_step=next_step, retry_safe=retry_safe, code="git_failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,14 +198,12 @@ class Sharing:
 
     def list(self) -> tuple[Provenance, ...]:
         """Everything that was added, in the order of adding."""
-        return tuple(record for record, _ in read_provenance(self._root))
+        return tuple(read_provenance(self._root))
 
     async def add(self, source: str, *, override: bool = False) -> Added:
-        """Add a folder, or a git repository as `URL` or `URL@ref`.
+        """Add a folder with recipe files, or a git repository as `URL` or `URL@ref` (a branch, tag or commit).
 
-        Args:
-            source: A folder with recipe files, or a git URL (https, ssh, file) with an optional branch, tag or commit.
-            override: Allow recipes whose names are taken; the added ones then win.
+        `override` allows recipes whose names are taken; the added ones then win.
 
         Raises:
             InvalidArgumentError: Neither a folder nor a git URL.
@@ -243,12 +221,8 @@ class Sharing:
     async def update(self, slug: str = "", *, override: bool = False) -> tuple[Added, ...]:
         """Fetch what was added from git again: one addition, or all of them.
 
-        Args:
-            slug: The addition; all of them by default.
-            override: Allow recipes whose names are taken by others, beyond those that were taken before.
-
-        Raises:
-            ShareError: No such addition, names taken, or git failed.
+        `override` allows recipes whose names are taken by others, beyond those that were taken before. Raises
+        `ShareError`: no such addition, names taken, or git failed.
         """
         chosen = self.list() if not slug else (self._find(slug),)
         updated = []
@@ -262,11 +236,7 @@ class Sharing:
         return tuple(updated)
 
     def remove(self, slug: str) -> Provenance:
-        """Forget an addition. A folder itself is left alone; copies from git are deleted.
-
-        Raises:
-            ShareError: No such addition.
-        """
+        """Forget an addition. A folder itself is left alone; copies from git are deleted."""
         record = self._find(slug)
         shutil.rmtree(self._root / record.slug)
         return record
@@ -274,11 +244,9 @@ class Sharing:
     async def _take(
         self, slug: str, source: GitSource, allowed: Collection[str] | None, *, added: float | None = None
     ) -> Added:
-        fetched = await fetch_recipes(source)
-        record = Provenance(
-            slug, "git", source.url, source.ref, fetched.commit, self.clock() if added is None else added
-        )
-        return self._record(record, allowed, copies=fetched.files)
+        commit, files = await _fetched(source)
+        record = Provenance(slug, "git", source.url, source.ref, commit, self.clock() if added is None else added)
+        return self._record(record, allowed, copies=files)
 
     def _record(
         self, record: Provenance, allowed: Collection[str] | None, *, copies: dict[str, bytes] | None = None
@@ -312,15 +280,15 @@ class Sharing:
         return report
 
     def _report(self, record: Provenance, copies: Path | None = None) -> Added:
-        folder = copies or folder_of_added(record, self._root)
+        own = record.folder(self._root)
+        folder = copies or own
         index = Library(lambda: [Source("added", folder, record.where)]).index()
-        others = Library.of(self.folders)
-        taken = set(others.index().entries)
-        own = folder_of_added(record, self._root)
+        taken = set(Library.of(self.folders).index().entries)
         elsewhere = [source for source in added_sources(self.state_dir) if source.folder != own]
         taken |= Library(lambda: elsewhere).index().entries.keys()
         overrides = tuple(name for name in index.entries if name in taken)
-        problems = tuple(_within(problem, folder) for problem in index.problems)
+        # each under the name that its file has in what was added
+        problems = tuple(one.message.removeprefix(str(folder)).lstrip("/\\") for one in index.problems)
         return Added(record, tuple(index.entries), problems, overrides)
 
     def _find(self, slug: str) -> Provenance:
@@ -337,11 +305,6 @@ class Sharing:
                     f"{record.where} was added before, as {record.slug!r}.",
                     next_step=f"Use `kubeez-mcp-local recipes update {record.slug}`.",
                 )
-
-
-def _within(problem: RecipeError, folder: Path) -> str:
-    """A problem under the name its file has in what was added."""
-    return problem.message.removeprefix(str(folder)).lstrip("/\\")
 
 
 def _folder(source: str) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from jinja2 import nodes
 
-from kubeez_mcp_local.cookbook.format import RecipeError, TemplateError
+from kubeez_mcp_local.cookbook.format import TemplateError
 from kubeez_mcp_local.cookbook.templates import condition, evaluate, evaluate_all, in_braces, syntax_tree
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.operations import operations
@@ -22,17 +22,8 @@ if TYPE_CHECKING:
 
 PAID_TOOLS = frozenset({*operations(), "regenerate"})
 READING_TOOLS = frozenset(
-    {
-        "estimate",
-        "get_balance",
-        "get_generation",
-        "get_generations",
-        "get_models",
-        "get_skill",
-        "get_status",
-        "pick_model",
-    }
-    | {"plan", "view_media", "wait_for_generation", "list_gemini_omni_voices"}
+    {"estimate", "get_balance", "get_generation", "get_generations", "get_models", "get_skill", "get_status"}
+    | {"pick_model", "plan", "view_media", "wait_for_generation", "list_gemini_omni_voices"}
 )
 FORBIDDEN_TOOLS = frozenset({"run_recipe", "save_recipe", "manage_library"})
 FILE_ARGUMENTS = frozenset(
@@ -58,22 +49,11 @@ class ToolCaller(Protocol):
     async def __call__(
         self, tool: str, arguments: Mapping[str, Any], *, run: RunCall | None = None
     ) -> Mapping[str, Any]:
-        """Call `tool`.
-
-        Args:
-            tool: Its name.
-            arguments: Its arguments.
-            run: For paid calls of a run, which one it is: a second call of that name gets the job of the first.
-        """
-        ...
+        """Call `tool`; `run` names a paid call of a run: a second one of that name gets the job of the first."""
 
 
 async def read(call: ToolCaller, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What a free tool tells.
-
-    Raises:
-        KubeezError: It refused, or it picked no model, which nothing can be made with.
-    """
+    """What a free tool tells; `KubeezError` if it refused, or picked no model, which nothing can be made with."""
     answer = dict(await call(tool, arguments))
     if tool == "pick_model" and not answer.get("model"):
         raise ToolCallError(str(answer.get("summary") or "No model fits."), code="no_model_fits")
@@ -104,15 +84,10 @@ def scope_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def budget_of(recipe: Recipe, arguments: Mapping[str, Any], ceiling: float = math.inf) -> Budget:
     """The budget of one run in credits; without one in the recipe, the ceiling.
 
-    Args:
-        recipe: The recipe.
-        arguments: Its checked arguments.
-        ceiling: What the settings leave for today, in credits; nothing in a recipe can raise it.
-
-    Raises:
-        RecipeError: The budget is not a number of credits.
+    `ceiling` is what the settings leave for today, in credits; nothing in a recipe can raise it. Raises `RecipeError`
+    if the budget is not a number of credits.
     """
-    wanted = _wanted(recipe, arguments)
+    wanted = _budget_asked(recipe, arguments)
     if wanted is None:
         return Budget(ceiling, "The recipe states no budget; your own ceiling holds.")
     if wanted <= ceiling:
@@ -120,22 +95,19 @@ def budget_of(recipe: Recipe, arguments: Mapping[str, Any], ceiling: float = mat
     return Budget(ceiling, f"The recipe asks for {number(wanted)} credits; your ceiling of {number(ceiling)} holds.")
 
 
-def _wanted(recipe: Recipe, arguments: Mapping[str, Any]) -> float | None:
-    from kubeez_mcp_local.cookbook.templates import evaluate
-
+def _budget_asked(recipe: Recipe, arguments: Mapping[str, Any]) -> float | None:
     budget = recipe.front.budget
     if budget is None or isinstance(budget, (int, float)):
         return budget
-    line = recipe.line_of("budget")
     try:
         value = evaluate(budget, scope_of(arguments))
         credits_ = float(value)
     except TemplateError as error:
-        raise RecipeError(recipe.file, line, "budget", error.message) from None
+        raise recipe.error(error.message, "budget") from None
     except (TypeError, ValueError):
-        raise RecipeError(recipe.file, line, "budget", f"must come to a number of credits, not {budget!r}") from None
+        raise recipe.error(f"must come to a number of credits, not {budget!r}", "budget") from None
     if not math.isfinite(credits_) or credits_ < 0:
-        raise RecipeError(recipe.file, line, "budget", f"comes to {value!r}; it must be a number from 0 up")
+        raise recipe.error(f"comes to {value!r}; it must be a number from 0 up", "budget")
     return credits_
 
 
@@ -165,31 +137,23 @@ def texts_of(step: Step) -> Iterator[str]:
 
 
 def names_in(source: str) -> set[str]:
-    """The names a template uses that it does not set itself.
-
-    Raises:
-        TemplateError: It cannot be read.
-    """
+    """The names a template uses that it does not set itself; `TemplateError` if it cannot be read."""
     tree = syntax_tree(source)
     used = {node.name for node in tree.find_all(nodes.Name) if node.ctx == "load"}
     return used - {node.name for node in tree.find_all(nodes.Name) if node.ctx == "store"}
 
 
 def fields_of(source: str, name: str) -> set[str]:
-    """The fields `x` that a template reads as `name.x` or `name["x"]`.
+    """The fields `x` that a template reads as `name.x` or `name["x"]`; `TemplateError` if it cannot be read."""
+    return set(_fields(syntax_tree(source), name))
 
-    Raises:
-        TemplateError: It cannot be read.
-    """
-    found: set[str] = set()
-    tree = syntax_tree(source)
-    for attribute in tree.find_all(nodes.Getattr):
-        if isinstance(attribute.node, nodes.Name) and attribute.node.name == name:
-            found.add(attribute.attr)
-    for item in tree.find_all(nodes.Getitem):
-        if isinstance(item.node, nodes.Name) and item.node.name == name and isinstance(item.arg, nodes.Const):
-            found.add(str(item.arg.value))
-    return found
+
+def _fields(tree: nodes.Template, name: str) -> list[str]:
+    """Each time that a template reads a field of `name`, the field."""
+    found = [(one.node, one.attr) for one in tree.find_all(nodes.Getattr)]
+    items = tree.find_all(nodes.Getitem)
+    found += [(one.node, str(one.arg.value)) for one in items if isinstance(one.arg, nodes.Const)]
+    return [field for node, field in found if isinstance(node, nodes.Name) and node.name == name]
 
 
 def deciding(recipe: Recipe, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,52 +179,40 @@ def deciding(recipe: Recipe, arguments: Mapping[str, Any]) -> dict[str, Any]:
 def _reads_whole(source: str, name: str) -> bool:
     """Whether a template uses `name` otherwise than as `name.x` or `name["x"]`."""
     tree = syntax_tree(source)
-    used = sum(node.name == name for node in tree.find_all(nodes.Name))
-    fields = sum(isinstance(node.node, nodes.Name) and node.node.name == name for node in tree.find_all(nodes.Getattr))
-    items = sum(
-        isinstance(node.node, nodes.Name) and node.node.name == name and isinstance(node.arg, nodes.Const)
-        for node in tree.find_all(nodes.Getitem)
-    )
-    return used > fields + items
+    return sum(node.name == name for node in tree.find_all(nodes.Name)) > len(_fields(tree, name))
 
 
 def dependencies(recipe: Recipe) -> dict[str, frozenset[str]]:
-    """For each step, the ids of the steps whose results it uses.
-
-    Raises:
-        RecipeError: A step uses a later step, itself, or one that is not there.
-    """
+    """For each step, the ids of the steps whose results it uses; `RecipeError` if one of them is no earlier step."""
     found: dict[str, frozenset[str]] = {}
     for position, step in enumerate(recipe.steps):
         try:
             used = frozenset().union(*(fields_of(text, "steps") for text in texts_of(step)))
         except TemplateError as error:
-            raise _at(recipe, position, error.message) from None
+            raise recipe.error(error.message, "steps", position) from None
         unknown = sorted(used - found.keys())
         if unknown:
             earlier = ", ".join(found) or "none"
-            raise _at(recipe, position, f"uses steps.{unknown[0]}, which is no earlier step (earlier: {earlier})")
+            raise recipe.error(
+                f"uses steps.{unknown[0]}, which is no earlier step (earlier: {earlier})", "steps", position
+            )
         found[step.id] = used
     return found
 
 
 def calls_of(recipe: Recipe, step: Step, scope: Mapping[str, Any]) -> list[Call]:
-    """The calls that a step comes to.
-
-    Raises:
-        RecipeError: `for_each` is not a list, or too long.
-    """
+    """The calls that a step comes to; `RecipeError` if `for_each` is not a list, or too long."""
     if step.for_each is None:
         return [Call(step.id, step)]
-    position = recipe.steps.index(step)
+    field = ("steps", recipe.steps.index(step), "for_each")
     try:
         items = evaluate_all(step.for_each, scope)
     except TemplateError as error:
-        raise _at(recipe, position, error.message, "for_each") from None
+        raise recipe.error(error.message, *field) from None
     if not isinstance(items, list):
-        raise _at(recipe, position, f"must come to a list, not {type(items).__name__}", "for_each")
+        raise recipe.error(f"must come to a list, not {type(items).__name__}", *field)
     if len(items) > MAX_CALLS:
-        raise _at(recipe, position, f"has {len(items):,} entries; at most {MAX_CALLS:,} are allowed", "for_each")
+        raise recipe.error(f"has {len(items):,} entries; at most {MAX_CALLS:,} are allowed", *field)
     return [Call(f"{step.id}[{index}]", step, item, index) for index, item in enumerate(items)]
 
 
@@ -273,11 +225,7 @@ def scope_for(arguments: Mapping[str, Any], results: Mapping[str, Any], call: Ca
 
 
 def wanted(call: Call, scope: Mapping[str, Any]) -> bool:
-    """Whether `when` lets this call happen.
-
-    Raises:
-        TemplateError: It cannot be evaluated.
-    """
+    """Whether `when` lets this call happen; `TemplateError` if that cannot be told."""
     return call.step.when is None or condition(call.step.when, scope)
 
 
@@ -290,24 +238,18 @@ def arguments_of(recipe: Recipe, call: Call, scope: Mapping[str, Any]) -> dict[s
     """
     position = recipe.steps.index(call.step)
     if call.step.tool not in recipe.tools:
-        raise _at(recipe, position, f"{call.step.tool} is not declared in `tools`", "tool")
+        raise recipe.error(f"{call.step.tool} is not declared in `tools`", "steps", position, "tool")
     if call.step.tool in FORBIDDEN_TOOLS:
-        raise _at(recipe, position, f"{call.step.tool} cannot be called by a recipe", "tool")
+        raise recipe.error(f"{call.step.tool} cannot be called by a recipe", "steps", position, "tool")
     values = {name: evaluate_all(value, scope) for name, value in call.step.with_.items()}
     _refuse_own_files(recipe, position, values, scope)
     return {name: value for name, value in values.items() if value is not None}
 
 
 def hints_of(call: Call, scope: Mapping[str, Any]) -> dict[str, Any]:
-    """What the step's `quote` adds to `estimate`.
-
-    Raises:
-        TemplateError: It cannot be evaluated.
-    """
-    hints = {
-        name: evaluate(value, scope) if isinstance(value, str) else value for name, value in call.step.quote.items()
-    }
-    return {name: value for name, value in hints.items() if value is not None}
+    """What the step's `quote` adds to `estimate`; `TemplateError` if it cannot be evaluated."""
+    hints = ((name, evaluate(v, scope) if isinstance(v, str) else v) for name, v in call.step.quote.items())
+    return {name: value for name, value in hints if value is not None}
 
 
 def _refuse_own_files(recipe: Recipe, position: int, values: Mapping[str, Any], scope: Mapping[str, Any]) -> None:
@@ -318,14 +260,13 @@ def _refuse_own_files(recipe: Recipe, position: int, values: Mapping[str, Any], 
     allowed: set[str] = set(_leaves(scope["steps"]))
     for name, argument in recipe.arguments.items():
         if argument.type in ("path", "list", "table"):
-            allowed |= set(_leaves(scope["args"].get(name))) - set(
-                str(argument.default or "").replace(",", " ").split()
-            )
+            own = str(argument.default or "").replace(",", " ").split()
+            allowed |= set(_leaves(scope["args"].get(name))) - set(own)
     for name, texts in named.items():
         for text in texts:
             if text not in allowed and not text.startswith("https://"):
                 reason = f"names {text[:80]!r} itself; only whoever runs the recipe may name a file (a `path` argument)"
-                raise _at(recipe, position, reason, "with", name)
+                raise recipe.error(reason, "steps", position, "with", name)
 
 
 def _leaves(value: Any) -> Iterator[str]:
@@ -337,8 +278,3 @@ def _leaves(value: Any) -> Iterator[str]:
     elif isinstance(value, (list, tuple)):
         for inner in value:
             yield from _leaves(inner)
-
-
-def _at(recipe: Recipe, position: int, reason: str, *field: str) -> RecipeError:
-    dotted = ".".join([f"steps[{position}]", *field])
-    return RecipeError(recipe.file, recipe.line_of("steps", position, *field), dotted, reason)

@@ -70,7 +70,7 @@ class Recipes:
         """One recipe in full.
 
         Raises:
-            UnknownRecipeError: There is none of that name.
+            KubeezError: There is none of that name.
             RecipeError: It is there but cannot be used.
         """
         return await anyio.to_thread.run_sync(lambda: self.library.get(name))

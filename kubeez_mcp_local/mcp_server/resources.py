@@ -192,7 +192,7 @@ class Skill:
         """What `SKILL.md` says at its top; a listing has to say exactly the same."""
         from kubeez_mcp_local.cookbook.parse import read_yaml
 
-        front, _ = read_yaml(self.files["SKILL.md"].removeprefix("---\n").partition("\n---\n")[0])
+        front, _ = read_yaml(self.files["SKILL.md"].removeprefix("---\n").partition("\n---\n")[0], "SKILL.md")
         return front
 
     def entry(self) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kubeez_mcp_local.cookbook.format import RecipeError, UnknownRecipeError
+from kubeez_mcp_local.cookbook.format import RecipeError
 from kubeez_mcp_local.cookbook.library import Library, Source, pack_folder, read_recipe, recipes_for
+from kubeez_mcp_local.errors import KubeezError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,9 +148,9 @@ def test_one_recipe_is_read_in_full(tmp_path: Path, write: Write) -> None:
 
 def test_an_unknown_recipe_is_answered_with_near_matches(tmp_path: Path, write: Write) -> None:
     write(tmp_path, "three-ads")
-    with pytest.raises(UnknownRecipeError, match="Did you mean three-ads"):
+    with pytest.raises(KubeezError, match="Did you mean three-ads"):
         library(tmp_path).get("tree-ads")
-    with pytest.raises(UnknownRecipeError):
+    with pytest.raises(KubeezError, match="There is no recipe"):
         library(tmp_path).get("../../etc/passwd")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kubeez_mcp_local.cookbook.format import MAX_FILE_BYTES, Origin, RecipeError
-from kubeez_mcp_local.cookbook.parse import MAX_VALUES, YamlError, decode, parse_recipe, parse_summary, read_yaml
+from kubeez_mcp_local.cookbook.parse import MAX_VALUES, decode, parse_recipe, parse_summary, read_yaml
 
 ORIGIN = Origin("draft", "a test")
 
@@ -145,8 +145,8 @@ def test_a_summary_reads_neither_steps_nor_expectations(plain: str) -> None:
     ],
 )
 def test_yaml_beyond_plain_values_is_refused(text: str) -> None:
-    with pytest.raises(YamlError):
-        read_yaml(text)
+    with pytest.raises(RecipeError):
+        read_yaml(text, "mine.md")
 
 
 def test_a_billion_laughs_is_refused_at_the_first_anchor() -> None:
@@ -154,6 +154,6 @@ def test_a_billion_laughs_is_refused_at_the_first_anchor() -> None:
         f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
         for before, name in zip("abcdefgh", "bcdefghi", strict=True)
     )
-    with pytest.raises(YamlError) as caught:
-        read_yaml(bomb)
-    assert (caught.value.line, caught.value.field) == (1, ("a",))
+    with pytest.raises(RecipeError) as caught:
+        read_yaml(bomb, "mine.md")
+    assert (caught.value.line, caught.value.field) == (1, "a")

@@ -158,7 +158,7 @@ def find_recipe(settings: Settings, wanted: str) -> Recipe:
     """The recipe `wanted`: its name, or the path of its file.
 
     Raises:
-        UnknownRecipeError: There is none of that name.
+        KubeezError: There is none of that name.
         RecipeError: It is there but cannot be used.
     """
     from kubeez_mcp_local.cookbook.library import read_recipe

@@ -77,7 +77,7 @@ def _chosen(settings: Settings, targets: Sequence[str]) -> Iterator[Recipe | Rec
     """The recipes that are meant; in place of one that cannot be used, what is wrong with it.
 
     Raises:
-        InvalidArgumentError, UnknownRecipeError: There is nothing like a target.
+        KubeezError: There is nothing like a target.
     """
     library = library_of(settings)
     index = library.index()
