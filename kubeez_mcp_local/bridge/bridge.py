@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import anyio
 
-from kubeez_mcp_local.bridge.api import Api, Origins
+from kubeez_mcp_local.bridge.api import Api
 from kubeez_mcp_local.bridge.files import Lengths, SharedWork, Uploading
 from kubeez_mcp_local.bridge.history import History
 from kubeez_mcp_local.bridge.orders import Orders
@@ -29,20 +29,19 @@ from kubeez_mcp_local.jobs.spender import Asking, Spender
 from kubeez_mcp_local.media.inputs import Inputs, Uploads
 from kubeez_mcp_local.media.library import Library
 from kubeez_mcp_local.media.path_guard import PathGuard
-from kubeez_mcp_local.operations import Draft, Sources, runs
+from kubeez_mcp_local.operations import Sources, runs
 from kubeez_mcp_local.rest.errors import UnauthorizedError
 from kubeez_mcp_local.settings import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from kubeez_mcp_local.bridge.files import UploadSessions
-    from kubeez_mcp_local.bridge.orders import Caller, Regenerating, Started
+    from kubeez_mcp_local.bridge.orders import Regenerating
     from kubeez_mcp_local.bridge.trimming import Trimming
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.media.inputs import LocalInput
     from kubeez_mcp_local.rest.contract import Contract
-    from kubeez_mcp_local.rest.wire import Balance
     from kubeez_mcp_local.settings import Settings
 
 _CLOSE_SECONDS = 0.2
@@ -77,7 +76,6 @@ class Bridge:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.background = Background()
-        self._origins = Origins(settings)
 
     async def __aenter__(self) -> Self:
         await self.background.__aenter__()
@@ -90,13 +88,11 @@ class Bridge:
             await self.background.__aexit__(*details)  # raises when a signal has cancelled everything
         finally:
             with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
-                await self.api.aclose()
                 await self.ledger.aclose()
-                await self._origins.aclose()
+                await self.api.aclose()
 
     @property
     def mode(self) -> Mode:
-        """Live or sandbox."""
         return self.settings.effective_mode
 
     @cached_property
@@ -106,7 +102,6 @@ class Bridge:
 
     @cached_property
     def ledger(self) -> Ledger:
-        """Every attempt to spend."""
         ceilings = Ceilings(
             self.settings.max_credits_per_call, self.settings.max_credits_per_day, self.settings.run_ceiling
         )
@@ -114,14 +109,12 @@ class Bridge:
 
     @cached_property
     def pacer(self) -> Pacer:
-        """Keeps the API's limits."""
         return Pacer(self.ledger, Limits(speed=self._speed))
 
     @cached_property
     def api(self) -> Api:
-        """The API, read no faster than it allows."""
         return Api(
-            self._origins,
+            self.settings,
             self.pacer.read,
             lambda route: self.contract.locate(route),
             lambda rows: self.follower.notice(rows),
@@ -129,64 +122,55 @@ class Bridge:
 
     @cached_property
     def catalogue(self) -> Catalogue:
-        """Models, limits, prices."""
         cache_file = self._cache / f"catalogue-{self.account}.json"
         return Catalogue(self.api.models, cache_file, fatal=(UnauthorizedError,))
 
     @cached_property
     def contract(self) -> Contract:
-        """How assumed routes are really called."""
         from kubeez_mcp_local.rest.contract import Contract
 
         return Contract(self.api.openapi, self._cache / f"openapi-{self.account}.json")
 
     @cached_property
     def inputs(self) -> Inputs:
-        """Local files and URLs that may go into a request."""
         return Inputs(PathGuard(self.settings.input_dirs), self.library)
 
     @cached_property
     def library(self) -> Library:
-        """What the user keeps under names of their own."""
         return Library(self.settings.state_dir / "library")
 
     @cached_property
     def lengths(self) -> Lengths:
-        """How long inputs are."""
         return Lengths(self.ledger)
 
     @cached_property
     def uploads(self) -> Uploads:
-        """Gives local files a URL, once per content."""
 
         async def upload(local: LocalInput, file: BinaryIO, on_progress: Callable[[int, int], None]) -> str:
             name = f"{local.path.stem}{local.media_type.extension}"  # as its content is, whatever it was called
-            return await self.api.upload(file, filename=name, media_type=local.media_type.mime, on_progress=on_progress)
+            sent = await self.api.upload(file, filename=name, media_type=local.media_type.mime, on_progress=on_progress)
+            return sent.url
 
         shared: SharedWork[str] = SharedWork(self.background.start)
         return Uploads(upload, self._cache / "uploads", self.account, share=shared.join)
 
     @cached_property
     def reconciler(self) -> Reconciler:
-        """Settles jobs whose fate is unknown."""
         return Reconciler(
             self.api, self.ledger, speed=self._speed, on_accepted=self.follower.follow, balance=self._credits
         )
 
     @cached_property
     def follower(self) -> Follower:
-        """Follows accepted jobs to their end and saves their outputs."""
         return Follower(self.api, self.ledger, self.outputs, self.background, speed=self._speed)
 
     @cached_property
     def outputs(self) -> OutputStore:
-        """Where finished files go."""
         settings = self.settings
         return OutputStore(settings.output_dir, save_sidecars=settings.save_sidecars, download=self.api.download)
 
     @cached_property
     def spender(self) -> Spender:
-        """The one way to spend credits."""
         sender = Sender(
             self.api,
             self.ledger,
@@ -200,22 +184,18 @@ class Bridge:
 
     @cached_property
     def asking(self) -> Asking:
-        """Gets the user's yes before credits are spent."""
         return Asking(self.ledger, account=self.account, asks_above=self.settings.asks_above, balance=self._credits)
 
     @cached_property
     def orders(self) -> Orders:
-        """Starts what is drafted."""
         return Orders(self.account, self.uploads, self.contract, self.spender)
 
     @cached_property
     def sources(self) -> Sources:
-        """What operations draft from."""
         return Sources(self.catalogue, self.inputs, self.library, self.lengths.of, self.contract, runs)
 
     @cached_property
     def trimming(self) -> Trimming:
-        """Cuts videos on this machine."""
         from kubeez_mcp_local.bridge.trimming import Trimming
 
         return Trimming(
@@ -230,7 +210,6 @@ class Bridge:
 
     @cached_property
     def upload_sessions(self) -> UploadSessions:
-        """A loopback page for files."""
         from kubeez_mcp_local.bridge.files import UploadSessions
 
         notice = "Sandbox: a free rehearsal." if self.mode is Mode.SANDBOX else ""
@@ -238,35 +217,23 @@ class Bridge:
             self.catalogue, self.uploads, self.lengths, self.background, self._cache / "inbox", notice=notice
         )
 
-    async def start(self, draft: Awaitable[Draft], caller: Caller) -> Started:
-        """Submit a draft; raises as `Orders.submit`."""
-        return await self.orders.submit(await draft, caller)
-
     @cached_property
     def regenerating(self) -> Regenerating:
-        """Repeats jobs on purpose."""
         from kubeez_mcp_local.bridge.orders import Regenerating
 
         return Regenerating(self.ledger, self.api, self.sources)
 
     @cached_property
     def history(self) -> History:
-        """Looks at jobs and waits for them."""
         return History(self.api, self.ledger, self.follower, self.reconciler)
 
     @cached_property
     def viewing(self) -> Viewing:
-        """Shows outputs."""
         return Viewing(self.ledger, self.api, self._cache / "views", SharedWork(self.background.start))
 
     @cached_property
     def uploading(self) -> Uploading:
-        """Uploads files on their own."""
         return Uploading(self.inputs, self.uploads, self.lengths)
-
-    async def balance(self) -> Balance:
-        """Credits in the account now."""
-        return await self.api.balance()
 
     async def today(self) -> Today:
         """What was spent and reserved today, over all processes, and what the day's ceiling leaves."""
@@ -305,7 +272,7 @@ class Bridge:
         return None
 
     async def _credits(self) -> float:
-        return (await self.balance()).credits
+        return (await self.api.balance()).credits
 
     async def _resume(self) -> None:
         """Pick up the jobs of earlier runs, once the client's first questions have been answered."""

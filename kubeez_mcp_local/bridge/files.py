@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -19,22 +20,15 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.catalogue.models import InputKind
     from kubeez_mcp_local.catalogue.store import Catalogue
-    from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.jobs.sending import Background
     from kubeez_mcp_local.media.inputs import Inputs, Uploads
     from kubeez_mcp_local.media.sniff import MediaType
     from kubeez_mcp_local.operations import Input
     from kubeez_mcp_local.web.sessions import SessionState
-    from kubeez_mcp_local.web.upload_page import UploadSession
+    from kubeez_mcp_local.web.upload_page import UploadPage, UploadSession
 
 T = TypeVar("T")
-
-
-class InterruptedWorkError(KubeezError):
-    """Work in the background ended without a result, because the program ends or the work crashed."""
-
-    code = "interrupted"
 
 
 @dataclass
@@ -44,18 +38,18 @@ class _Flight:
     error: KubeezError | None = None
 
 
+@dataclass
 class SharedWork(Generic[T]):
     """Work in the background that goes on when the call that began it has to answer; the next call joins it.
 
-    Args:
+    Attributes:
         start: Starts it, such as `Background.start`.
         keep: Whether an end that nobody waited for is kept for the next who asks.
     """
 
-    def __init__(self, start: Callable[..., None], *, keep: bool = False) -> None:
-        self._start = start
-        self._keep = keep
-        self._flights: dict[str, _Flight] = {}
+    start: Callable[..., None]
+    keep: bool = False
+    _flights: dict[str, _Flight] = field(default_factory=dict)
 
     async def join(self, key: str, work: Callable[[], Awaitable[T]]) -> T:
         """The result of `work`, or of the same work under way. Whoever stops waiting does not stop the work.
@@ -66,7 +60,7 @@ class SharedWork(Generic[T]):
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = _Flight()
-            self._start(self._fly, key, flight, work)
+            self.start(self._fly, key, flight, work)
         await flight.landed.wait()
         self._drop(key, flight)
         if flight.error is not None:
@@ -81,8 +75,9 @@ class SharedWork(Generic[T]):
             flight.error = error
         finally:
             if not flight.results and flight.error is None:
-                flight.error = InterruptedWorkError("The work was interrupted.", next_step="Call again.")
-            if not self._keep:
+                # The program ends, or the work crashed.
+                flight.error = KubeezError("The work was interrupted.", next_step="Call again.", code="interrupted")
+            if not self.keep:
                 self._drop(key, flight)
             flight.landed.set()
 
@@ -94,16 +89,15 @@ class SharedWork(Generic[T]):
 _SEARCHED_JOBS = 200
 
 
+@dataclass
 class Lengths:
     """Measures local files, and remembers or looks up the length of URLs that this machine has seen before.
 
-    Args:
-        ledger: Knows the outputs of earlier jobs, which often become inputs.
+    Outputs of earlier jobs, which the ledger knows, often become inputs.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._known: dict[str, float] = {}
+    ledger: Ledger
+    _known: dict[str, float] = field(default_factory=dict)
 
     def note(self, url: str, seconds: float | None) -> None:
         """Remember how long the upload behind `url` is."""
@@ -120,25 +114,17 @@ class Lengths:
 
     async def _of_output(self, url: str) -> float | None:
         try:
-            jobs = await self._ledger.recent(_SEARCHED_JOBS)
+            jobs = await self.ledger.recent(_SEARCHED_JOBS)
         except KubeezError:  # without a ledger nothing can be paid anyway; the guard explains that
             return None
         for job in jobs:
-            said = _as_told(job, url)
-            if said is not None:
-                return said
+            for output in (output for result in job.results for output in result.get("outputs", ())):
+                if output.get("url") == url and output.get("duration"):
+                    return float(output["duration"])
             for file in job.files:
                 if file.url == url and await anyio.Path(file.path).is_file():
                     return (await measure(Path(file.path))).seconds
         return None
-
-
-def _as_told(job: Job, url: str) -> float | None:
-    for result in job.results:
-        for output in result.get("outputs", ()):
-            if output.get("url") == url and output.get("duration"):
-                return float(output["duration"])
-    return None
 
 
 MAX_FILES = 50
@@ -159,13 +145,7 @@ class Uploaded:
 
 @dataclass(frozen=True)
 class Uploading:
-    """Makes local files available to the API, in the order given.
-
-    Attributes:
-        inputs: Decides which files may be read.
-        uploads: Uploads each content once.
-        lengths: Remembers what was measured, for quotes.
-    """
+    """Makes local files available to the API, in the order given; what was measured is remembered for quotes."""
 
     inputs: Inputs
     uploads: Uploads
@@ -223,37 +203,29 @@ class Uploading:
 _ALL: tuple[InputKind, ...] = ("image", "video", "audio")
 
 
+@dataclass
 class UploadSessions:
     """Opens sessions and reads them.
 
-    Args:
-        catalogue: What each model takes.
-        uploads: Hands files on to the API.
-        lengths: Remembers what was measured, for quotes.
-        background: Where the page runs.
+    Attributes:
         inbox: Where files lie until they are handed on.
         notice: A sentence for the page; empty for none.
     """
 
-    def __init__(
-        self,
-        catalogue: Catalogue,
-        uploads: Uploads,
-        lengths: Lengths,
-        background: Background,
-        inbox: Path,
-        *,
-        notice: str = "",
-    ) -> None:
+    catalogue: Catalogue
+    uploads: Uploads
+    lengths: Lengths
+    background: Background
+    inbox: Path
+    notice: str = ""
+
+    @cached_property
+    def _page(self) -> UploadPage:
         from kubeez_mcp_local.media.sniff import sniff
         from kubeez_mcp_local.web.upload_page import UploadPage
 
-        self._catalogue = catalogue
-        self._uploads = uploads
-        self._lengths = lengths
-        self._page = UploadPage(
-            self._deliver, inbox, start=background.start, sniff=sniff, measure=measure, notice=notice
-        )
+        start = self.background.start
+        return UploadPage(self._deliver, self.inbox, start=start, sniff=sniff, measure=measure, notice=self.notice)
 
     async def open(self, model_id: str) -> UploadSession:
         """A session that takes what the model takes; without a model, anything.
@@ -264,7 +236,7 @@ class UploadSessions:
         """
         if not model_id.strip():
             return await self._page.open_session("any model", _ALL, MAX_FILES)
-        kinds, most = accepted(await self._catalogue.listing(), model_id)
+        kinds, most = accepted(await self.catalogue.listing(), model_id)
         return await self._page.open_session(model_id, kinds, most)
 
     def state(self, token: str) -> SessionState:
@@ -275,8 +247,8 @@ class UploadSessions:
         """
         state = self._page.session(token.strip())
         for medium in state.media:
-            self._lengths.note(medium.url, medium.duration_seconds)
+            self.lengths.note(medium.url, medium.duration_seconds)
         return state
 
     async def _deliver(self, path: Path, _media_type: MediaType, _name: str) -> str:
-        return await self._uploads.url_for(await anyio.to_thread.run_sync(describe, path, "file"))
+        return await self.uploads.url_for(await anyio.to_thread.run_sync(describe, path, "file"))

@@ -47,15 +47,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class History:
-    """Finds jobs and waits for them.
-
-    Attributes:
-        api: The API.
-        ledger: The jobs this machine paid for.
-        follower: Follows them to their end.
-        reconciler: Finds out what became of those whose fate is unknown.
-        pace: Seconds between two looks at a job that is not in the ledger.
-    """
+    """Finds jobs and waits for them. `pace` is in seconds, between two looks at a job that is not in the ledger."""
 
     api: Api
     ledger: Ledger
@@ -137,10 +129,8 @@ class History:
                 return Seen(candidate, (answer_of(await self.api.status(candidate, job_id)),))
             except NotFoundError:
                 continue
-            except KubeezError:
-                if (
-                    kind or routes()[f"{candidate}_status"].evidence == "documented"
-                ):  # an assumed route; that it fails says nothing about the job
+            except KubeezError:  # that an assumed route fails says nothing about the job
+                if kind or routes()[f"{candidate}_status"].evidence == "documented":
                     raise
         raise UnknownJobError(job_id)
 

@@ -14,7 +14,7 @@ from kubeez_mcp_local.operations.media_check import MediaRequest
 from kubeez_mcp_local.rest.routes import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from kubeez_mcp_local.bridge.api import Api
     from kubeez_mcp_local.jobs.job import RunCall
@@ -61,27 +61,21 @@ class Started:
 
 @dataclass(frozen=True)
 class Orders:
-    """Orders what is drafted.
-
-    Attributes:
-        account: Who pays.
-        uploads: Gives local inputs a URL.
-        contract: Knows how assumed routes are really called.
-        spender: The one way to spend.
-    """
+    """Orders what is drafted, on the account that pays."""
 
     account: str
     uploads: Uploads
     contract: Contract
     spender: Spender
 
-    async def submit(self, draft: Draft, caller: Caller) -> Started:
+    async def submit(self, drafting: Awaitable[Draft], caller: Caller) -> Started:
         """Order a draft as often as it says and submit the orders together: one question, one check of ceilings.
 
         Raises:
             NotOfferedError: The API has no such operation; found out before anybody is asked.
             KubeezError: As `Spender.submit_all`.
         """
+        draft = await drafting
         await self.contract.prepare(_sent(draft, _name))
         orders = [self._order(draft, caller, variant) for variant in range(draft.count)]
         submissions = await self.spender.submit_all(orders, caller.consent, caller.approval or None)
@@ -153,14 +147,7 @@ def _name(item: Input) -> str:
 
 # Not the seed: with the old one the same picture would be paid for again.
 _TAKEN_OVER = (
-    "negative_prompt",
-    "generation_type",
-    "aspect_ratio",
-    "duration",
-    "quality",
-    "resolution",
-    "sound",
-    "voice_id",
+    *("negative_prompt", "generation_type", "aspect_ratio", "duration", "quality", "resolution", "sound", "voice_id"),
 )
 _NESTED = ("params", "parameters", "settings", "request", "input")
 _SEARCHED_ROWS = 100

@@ -57,11 +57,6 @@ class Trimming:
     """Cuts videos. Costs nothing.
 
     Attributes:
-        inputs: Finds the video.
-        uploads: Gives the cut a URL.
-        lengths: Remembers how long it is.
-        download: Fetches a remote video.
-        outputs: Where cuts are kept.
         cuts: Where a cut goes on that takes longer than a call may.
         work_dir: Where a remote video lies meanwhile.
     """
@@ -93,7 +88,7 @@ class Trimming:
         if done is not None and done.url is not None and await anyio.Path(done.trimmed.path).is_file():
             return done
         with anyio.move_on_after(patience):
-            self._done[key] = await self.cuts.join(key, partial(self._explained, item, start_s, end_s, key[:8]))
+            self._done[key] = await self.cuts.join(key, partial(self._made, item, start_s, end_s, key[:8]))
             return self._done[key]
         return None
 
@@ -108,24 +103,21 @@ class Trimming:
         verify_media_kind("source_url", item.kind, ("video",))
         return item
 
-    async def _explained(self, item: Input, start_s: float, end_s: float, short: str) -> Cut:
+    async def _made(self, item: Input, start_s: float, end_s: float, short: str) -> Cut:
         try:
-            return await self._made(item, start_s, end_s, short)
+            if isinstance(item, LocalInput):
+                return await self._cut(item, item.path.stem, start_s, end_s, short)
+            await anyio.Path(self.work_dir).mkdir(parents=True, exist_ok=True)
+            fetched = self.work_dir / f"{short}-{secrets.token_hex(4)}.source"
+            try:
+                await self._fetch(item.url, fetched)
+                return await self._cut(fetched, "video", start_s, end_s, short)
+            finally:
+                fetched.unlink(missing_ok=True)
         except NotInstalledError as error:
             raise KubeezError(error.message, next_step=error.next_step, code="processor_unavailable") from None
         except OSError as error:
             raise source_not_opened(error.strerror or type(error).__name__) from None
-
-    async def _made(self, item: Input, start_s: float, end_s: float, short: str) -> Cut:
-        if isinstance(item, LocalInput):
-            return await self._cut(item, item.path.stem, start_s, end_s, short)
-        await anyio.Path(self.work_dir).mkdir(parents=True, exist_ok=True)
-        fetched = self.work_dir / f"{short}-{secrets.token_hex(4)}.source"
-        try:
-            await self._fetch(item.url, fetched)
-            return await self._cut(fetched, "video", start_s, end_s, short)
-        finally:
-            fetched.unlink(missing_ok=True)
 
     async def _fetch(self, url: str, target: Path) -> None:
         from kubeez_mcp_local.rest.errors import TooLargeError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,25 +22,12 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.bridge.files import SharedWork
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.jobs.ledger import Ledger
-    from kubeez_mcp_local.media.picture import Preview
     from kubeez_mcp_local.rest.wire import Generation
 
 MAX_DOWNLOAD_BYTES = 500 * 1024 * 1024
 _SEARCHED_JOBS = 200
 _PATIENCE = 35.0
 """Seconds a call waits for a copy; clients give up on calls that last a minute."""
-
-
-class UnknownOutputError(KubeezError):
-    """No job of this account has such an output."""
-
-    code = "unknown_output"
-
-
-class StillFetchingError(KubeezError):
-    """A copy of an output is on its way."""
-
-    code = "still_fetching"
 
 
 @dataclass(frozen=True)
@@ -70,14 +58,7 @@ class _Found:
 
 @dataclass(frozen=True)
 class Viewing:
-    """Finds outputs by id, in the ledger first.
-
-    Attributes:
-        ledger: Knows what was saved where.
-        api: The account's history, and downloads.
-        cache_dir: Where copies of outputs are kept that were not saved here.
-        copies: Where a copy is fetched, however long that takes.
-    """
+    """Finds outputs by id, in the ledger first; `cache_dir` keeps copies of those that were not saved here."""
 
     ledger: Ledger
     api: Api
@@ -88,13 +69,15 @@ class Viewing:
         """A preview of the output with this id; a job's id stands for its first output.
 
         Raises:
-            UnknownOutputError: No job of this account has it.
+            KubeezError: `unknown_output`: no job of this account has it.
         """
+        from kubeez_mcp_local.media.picture import preview
+
         found = await self._find(output_id)
         file = found.path
         try:
             shown = file or await self._fetched(found)
-            result = await _preview(shown, max_bytes)
+            result = await preview(shown, max_bytes)
         except KubeezError as error:
             name = Path(urlsplit(found.url or "").path).name or output_id
             return View(name, found.url, file, None, None, None, str(error))
@@ -103,7 +86,9 @@ class Viewing:
 
     async def _find(self, output_id: str) -> _Found:
         jobs = await self.ledger.recent(_SEARCHED_JOBS)
-        for job in [*await self._named(output_id), *jobs]:
+        with suppress(UnknownJobError):
+            jobs = [await self.ledger.get(output_id), *jobs]
+        for job in jobs:
             found = _in_job(job, output_id)
             if found:
                 return found
@@ -111,16 +96,11 @@ class Viewing:
             for found in _outputs(generation):
                 if output_id in (found.output_id, generation.id):
                     return found
-        raise UnknownOutputError(
+        raise KubeezError(
             f"No job of this account has an output {output_id!r}.",
             next_step="Take the id inside outputs[] from get_generation or get_generations.",
+            code="unknown_output",
         )
-
-    async def _named(self, job_id: str) -> list[Job]:
-        try:
-            return [await self.ledger.get(job_id)]
-        except UnknownJobError:
-            return []
 
     async def _history(self, output_id: str) -> list[Generation]:
         rows = await self.api.generations(limit=100)
@@ -134,7 +114,9 @@ class Viewing:
     async def _fetched(self, found: _Found) -> Path:
         """A copy of an output that is not on disk; kept, because people look twice."""
         if not found.url:
-            raise UnknownOutputError("The output has no URL yet.", next_step="Wait for the job to finish.")
+            raise KubeezError(
+                "The output has no URL yet.", next_step="Wait for the job to finish.", code="unknown_output"
+            )
         url = found.url
         target = self.cache_dir / hashlib.sha256(url.encode()).hexdigest()[:24]
 
@@ -147,8 +129,11 @@ class Viewing:
             return target
         with anyio.move_on_after(_PATIENCE):
             return await self.copies.join(url, fetch)
-        raise StillFetchingError(
-            "The file is large and still being fetched.", next_step="Call again in a moment.", retry_safe=True
+        raise KubeezError(
+            "The file is large and still being fetched.",
+            next_step="Call again in a moment.",
+            retry_safe=True,
+            code="still_fetching",
         )
 
 
@@ -159,12 +144,6 @@ def _no_output(path: Path, said: str | None) -> str | None:
     except NotAnOutputError as error:
         return str(error)
     return None
-
-
-async def _preview(path: Path, max_bytes: int) -> Preview:
-    from kubeez_mcp_local.media.picture import preview
-
-    return await preview(path, max_bytes)
 
 
 def _in_job(job: Job, output_id: str) -> _Found | None:

@@ -145,7 +145,7 @@ async def get_models(
 async def get_balance(call: Call) -> BalanceResult:
     """Credits left in the account, what was spent today, and what the local ceilings still allow. Free."""
     bridge, settings = call.bridge, call.bridge.settings
-    balance, today = await bridge.balance(), await bridge.today()
+    balance, today = await bridge.api.balance(), await bridge.today()
     return BalanceResult(
         mode=call.mode,
         credits=balance.credits,
