@@ -16,14 +16,6 @@ _MAX_NESTING = 100
 _LONGEST_SECONDS = 3600
 
 
-class HostedError(InvalidArgumentError):
-    """A bad argument for which the hosted server has a name of its own; `code` holds that name."""
-
-    def __init__(self, code: str, argument: str, message: str, *, next_step: str = "") -> None:
-        super().__init__(argument, message, next_step=next_step)
-        self.code = code
-
-
 def blank_to_none(text: str | None) -> str | None:
     """`text`, or `None` if nothing but white space is in it."""
     return text if text and text.strip() else None

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from kubeez_mcp_local.rest.wire import price_of
+from kubeez_mcp_local.text import amount, spoken
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.models import Model
@@ -48,10 +49,10 @@ def rate_of(model: Model) -> Rate | None:
     """The per-second price of `model`, if one is known."""
     stated = _STATED.findall(model.cost_note)
     if len(stated) == 1:
-        amount, unit = price_of(stated[0][0]), stated[0][1]
-        if amount is None:
+        price, unit = price_of(stated[0][0]), stated[0][1]
+        if price is None:
             return None
-        per_second = amount / (60 if unit.lower().startswith("m") else 1)
+        per_second = price / (60 if unit.lower().startswith("m") else 1)
         return Rate(per_second, 0.0, "the model's cost note")
     audited = _AUDITED_PER_SECOND.get(model.id.lower())
     if audited is None or stated:
@@ -110,7 +111,7 @@ def flat_quote(model: Model, *, count: int = 1, note: str = "") -> Quote:
     """`count` times the row's price; unknown if the row has none."""
     if model.credits is None:
         return unknown_quote(model, "the catalogue names no price")
-    line = QuoteLine(_label(model, count), rounded(model.credits * count), f"{plain(model.credits)} credits each")
+    line = QuoteLine(_label(model, count), rounded(model.credits * count), f"{spoken(model.credits)} each")
     return Quote(line.credits, "catalogue", model.seconds, (line,), note)
 
 
@@ -139,7 +140,7 @@ def length_quote(
     if rate is None:
         return unknown_quote(model, "its price depends on the length, and the rate is not recorded")
     billed = max(seconds, least)
-    detail = f"{billed:g} s at {rate.per_second:g} credits/s{spread}"
+    detail = f"{amount(billed)} s at {amount(rate.per_second)} credits/s{spread}"
     each = billed * rate.per_second * times
     return rate_quote(model, each, detail=detail, count=count, note=f"Rate from {rate.source}.")
 
@@ -148,20 +149,15 @@ def unknown_quote(model: Model | None, why: str) -> Quote:
     """A quote that admits not to know, with the reference price if the row has one."""
     if model is None:
         return Quote(None, "unknown", note=f"Price not known: {why}.")
-    reference = f" The catalogue's reference price is {plain(model.credits)} credits." if model.credits else ""
+    reference = f" The catalogue's reference price is {spoken(model.credits)}." if model.credits else ""
     line = QuoteLine(model.id, None, why)
     return Quote(None, "unknown", model.seconds, (line,), f"Price not known: {why}.{reference}")
 
 
-def rounded(amount: float) -> float:
+def rounded(credits_: float) -> float:
     """Credits to the hundredth, upwards, so that binary fractions never lower a quote."""
-    return math.ceil(round(amount * 100, 6)) / 100
+    return math.ceil(round(credits_ * 100, 6)) / 100
 
 
 def _label(model: Model, count: int) -> str:
     return model.id if count == 1 else f"{count} x {model.id}"
-
-
-def plain(number: float) -> str:
-    """Credits or seconds without needless zeros."""
-    return f"{number:g}" if number < 100_000 else f"{number:.2f}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from kubeez_mcp_local.catalogue.checks import HostedError
+from kubeez_mcp_local.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.models import Model
@@ -83,12 +83,13 @@ def omni_voice(voice_id: str) -> OmniVoice:
     """The Gemini Omni voice with this id, the case of letters aside.
 
     Raises:
-        HostedError: `invalid_voice_id`; the message lists the ids.
+        InvalidArgumentError: `invalid_voice_id`; the message lists the ids.
     """
     found = next((voice for voice in OMNI_VOICES if voice.id == voice_id.strip().lower()), None)
     if found is None:
         ids = ", ".join(voice.id for voice in OMNI_VOICES)
-        raise HostedError("invalid_voice_id", "voice_id", f"there is no voice {voice_id!r:.60}; there are {ids}.")
+        why = f"there is no voice {voice_id!r:.60}; there are {ids}."
+        raise InvalidArgumentError("voice_id", why, code="invalid_voice_id")
     return found
 
 

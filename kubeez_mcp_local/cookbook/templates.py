@@ -24,6 +24,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 from kubeez_mcp_local.cookbook.format import TemplateError, near
+from kubeez_mcp_local.text import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -160,9 +161,7 @@ def tojson(value: Any) -> str:
 
 def truncate(text: Any, length: int = 100) -> str:
     """The text cut to `length` characters, ending in … when it was longer."""
-    source = str(text)
-    length = max(int(length), 1)
-    return source if len(source) <= length else source[: length - 1].rstrip() + "…"
+    return cut(str(text), max(int(length), 1))
 
 
 def sentence(text: Any) -> str:

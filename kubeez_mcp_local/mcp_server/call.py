@@ -67,9 +67,6 @@ class Call:
     """Handed to every handler as its first argument.
 
     Attributes:
-        bridge: The parts of the product.
-        context: The MCP request.
-        recipes: The recipes of this machine.
         runs: Runs of recipes that go on beside the conversation.
         blocks: Links and previews to send along with the result.
     """

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
     from kubeez_mcp_local.bridge.history import Seen
-    from kubeez_mcp_local.bridge.orders import Started
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.mcp_server.call import Call
+    from kubeez_mcp_local.operations import Draft
 
 _STATUS = {
     State.SENDING: "pending",
@@ -37,10 +37,10 @@ _TOLD = (Generation.model_fields.keys() & JobResult.model_fields.keys()) - {"id"
 """What the API tells of a job and its result repeats."""
 
 
-async def started_result(call: Call, start: Awaitable[Started]) -> JobResult:
-    """The answer to a call that starts jobs. A quote that awaits the user's yes is an answer too, not an error."""
+async def started_result(call: Call, draft: Awaitable[Draft], approval: str) -> JobResult:
+    """The jobs that a draft starts. A quote that awaits the user's yes is an answer too, not an error."""
     try:
-        started = await start
+        started = await call.bridge.orders.submit(draft, call.caller(approval))
     except ConsentRequiredError as error:
         question = error.question
         return JobResult(

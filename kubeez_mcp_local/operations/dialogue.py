@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from kubeez_mcp_local.catalogue.checks import HostedError, blank_to_none, one_of, verify_number
+from kubeez_mcp_local.catalogue.checks import blank_to_none, one_of, verify_number
 from kubeez_mcp_local.catalogue.prices import Quote, flat_quote, rate_quote, unknown_quote
 from kubeez_mcp_local.catalogue.voices import dialogue_voices
 from kubeez_mcp_local.errors import InvalidArgumentError
@@ -105,7 +105,7 @@ def check(listing: Listing, request: DialogueRequest) -> DialogueRequest:
 
     Raises:
         InvalidArgumentError: Text is missing, too short or too long, or a setting is out of range.
-        HostedError: `invalid_voice_id`: the ElevenLabs provider has no such voice.
+        InvalidArgumentError: `invalid_voice_id`: the ElevenLabs provider has no such voice.
     """
     provider = one_of("provider", request.provider, PROVIDERS)
     _verify_lines(request)
@@ -166,7 +166,8 @@ def _voice(voice: str | None, allowed: tuple[str, ...]) -> str | None:
         return spelled[key]
     near = [spelled[match] for match in get_close_matches(key, spelled, n=3)]
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    raise HostedError("invalid_voice_id", "voice", f"there is no voice {wanted!r}.{hint} Voices: {', '.join(allowed)}.")
+    why = f"there is no voice {wanted!r}.{hint} Voices: {', '.join(allowed)}."
+    raise InvalidArgumentError("voice", why, code="invalid_voice_id")
 
 
 def _language(code: str | None) -> str | None:

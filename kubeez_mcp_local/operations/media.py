@@ -12,7 +12,6 @@ from kubeez_mcp_local.catalogue.prices import (
     Quote,
     depends_on_length,
     flat_quote,
-    plain,
     rate_of,
     rate_quote,
     unknown_quote,
@@ -24,6 +23,7 @@ from kubeez_mcp_local.operations import Described, Draft, Operation, Sources
 from kubeez_mcp_local.operations import parameters as p
 from kubeez_mcp_local.operations.media_check import ARGUMENT, MediaRequest, check_media, sending_model
 from kubeez_mcp_local.rest.routes import Request, Route
+from kubeez_mcp_local.text import amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -150,7 +150,7 @@ async def with_characters(
     more input, its description in the prompt, its voice where the model takes one. Any other id is passed on as it is.
 
     Raises:
-        HostedError: `invalid_voice_id`.
+        InvalidArgumentError: `invalid_voice_id`.
     """
     if request.voice_id:
         request = replace(request, voice_id=omni_voice(request.voice_id).id)
@@ -216,9 +216,9 @@ def price(
     if seconds is None:
         why = "its price depends on a length that is not known yet"
         return _unknown(model, why, reference_video_seconds, reference_audio_seconds)
-    detail = f"{plain(seconds)} s at {plain(rate.per_second)} credits/s"
+    detail = f"{amount(seconds)} s at {amount(rate.per_second)} credits/s"
     if seconds * rate.per_second < rate.minimum:
-        detail += f", at least the list price of {plain(rate.minimum)}"
+        detail += f", at least the list price of {amount(rate.minimum)}"
     each = max(rate.minimum, seconds * rate.per_second)
     return rate_quote(model, each, detail=detail, count=count, note=f"Rate from {rate.source}; an upper bound.")
 

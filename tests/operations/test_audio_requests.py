@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kubeez_mcp_local.catalogue.checks import HostedError
 from kubeez_mcp_local.catalogue.listing import Listing
 from kubeez_mcp_local.catalogue.voices import DIALOGUE_VOICES, OMNI_VOICES, omni_voice
 from kubeez_mcp_local.errors import InvalidArgumentError
@@ -109,7 +108,7 @@ def test_voices_are_spelled_as_the_catalogue_spells_them(listing: Listing) -> No
 
 
 def test_an_unknown_voice_is_refused_with_the_list_before_paying(listing: Listing) -> None:
-    with pytest.raises(HostedError, match="Rachel") as caught:
+    with pytest.raises(InvalidArgumentError, match="Rachel") as caught:
         dialogue.check(listing, spoken(Line("Hello", "Rachael")))
     assert caught.value.code == "invalid_voice_id"
     assert "Did you mean Rachel" in caught.value.message
@@ -119,7 +118,7 @@ def test_the_rows_own_voices_win(listing: Listing, make_model: Callable[..., Mod
     row = make_model("text-to-dialogue-v3", model_type="speech", voice_allowlist=["Nova"])
     newer = replace(listing, models=(row,))
     assert dialogue.check(newer, spoken(Line("Hello", "nova"))).lines[0].voice == "Nova"
-    with pytest.raises(HostedError, match="Nova"):
+    with pytest.raises(InvalidArgumentError, match="Nova"):
         dialogue.check(newer, spoken(Line("Hello", "Rachel")))
 
 
@@ -171,7 +170,7 @@ def test_the_voice_lists_have_their_known_sizes_and_members() -> None:
 
 
 def test_an_unknown_omni_voice_has_the_hosted_error_name() -> None:
-    with pytest.raises(HostedError, match="achernar") as caught:
+    with pytest.raises(InvalidArgumentError, match="achernar") as caught:
         omni_voice("nobody")
     assert caught.value.code == "invalid_voice_id"
 

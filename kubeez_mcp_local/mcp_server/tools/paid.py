@@ -25,8 +25,7 @@ def paid_tools() -> tuple[ToolSpec, ...]:
 
 def _tool(operation: Operation) -> ToolSpec:
     async def start(call: Call, approval: p.Approval = "", **arguments: Any) -> JobResult:
-        draft = operation.draft(call.bridge.sources, **arguments)
-        return await started_result(call, call.bridge.orders.submit(draft, call.caller(approval)))
+        return await started_result(call, operation.draft(call.bridge.sources, **arguments), approval)
 
     return ToolSpec(
         name=operation.name,
@@ -59,7 +58,7 @@ async def regenerate(
     """
     changes = {"prompt": prompt, "seed": seed, "aspect_ratio": aspect_ratio, "negative_prompt": negative_prompt}
     draft = call.bridge.regenerating.again(id, changes, count=variant_count)
-    return await started_result(call, call.bridge.orders.submit(draft, call.caller(approval)))
+    return await started_result(call, draft, approval)
 
 
 @tool(title="Keep a song's voice", family="audio", result=PersonaResult, effect="write", route="generate_music_persona")
