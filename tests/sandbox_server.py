@@ -79,13 +79,15 @@ class RunningSandbox:
 def running_sandbox(
     folder: Path, speed: float = 1000, *, clock: Callable[[], float] = time.time, **knobs: Any
 ) -> Iterator[RunningSandbox]:
-    """Run a stand-in whose state is in `folder` for the length of a `with` block, its knobs set as given."""
+    """Run a stand-in whose state is in `folder` for the length of a `with` block, its knobs set as given.
+
+    It draws plainly; tests that look at what was drawn ask for `drawing="rich"`.
+    """
     sandbox = EmbeddedSandbox(folder, speed, clock=clock)
     url = sandbox.start_blocking()
     control = Control(url)
     try:
-        if knobs:
-            control.knobs(**knobs)
+        control.knobs(**{"drawing": "plain", **knobs})
         yield RunningSandbox(url, control)
     finally:
         control.close()

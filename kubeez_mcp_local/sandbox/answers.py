@@ -48,19 +48,29 @@ class Output(BaseModel):
     cdn_ready: bool
 
 
-class Generation(BaseModel):
-    """State of a job."""
+class JobState(BaseModel):
+    """What every state of a job says."""
+
+    status: str
+    credits_deducted: float
+    error_message: str | None
+
+
+class MadeFromPrompt(JobState):
+    """What jobs with a prompt say besides."""
 
     id: str
-    status: str
     model: str
     prompt: str
     generation_type: str
     created_at: str
     completed_at: str | None
+
+
+class Generation(MadeFromPrompt):
+    """State of a media, speech or ad job."""
+
     processing_time_ms: int | None
-    credits_deducted: float
-    error_message: str | None
     cdn_ready: bool
     result_url: str | None
     outputs: list[Output]
@@ -76,36 +86,27 @@ class Song(BaseModel):
     cover_image_url: str | None
 
 
-class MusicGeneration(BaseModel):
+class MusicGeneration(MadeFromPrompt):
     """State of a music job."""
 
-    id: str
-    status: str
-    model: str
-    prompt: str
-    generation_type: str
-    created_at: str
-    completed_at: str | None
-    credits_deducted: float
-    error_message: str | None
     songs: list[Song]
 
 
-class Separation(BaseModel):
+class Separation(JobState):
     """State of a separation."""
 
     separation_id: str
-    status: str
-    credits_deducted: float
-    error_message: str | None
     vocals_url: str | None
     instrumental_url: str | None
+
+
+AnyGeneration = Generation | MusicGeneration | Separation
 
 
 class Generations(BaseModel):
     """History, newest first."""
 
-    generations: list[Generation | MusicGeneration | Separation]
+    generations: list[AnyGeneration]
 
 
 class Models(BaseModel):
@@ -159,55 +160,19 @@ class Health(BaseModel):
 
 
 class ApiError(Exception):
-    """An answer other than success: `status` and a JSON `body`, with optional response headers."""
+    """An answer other than success: `status`, and a JSON `body` or the text of its `detail`."""
 
-    def __init__(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+    def __init__(self, status: int, body: dict[str, Any] | str) -> None:
         super().__init__(f"{status} {body}")
         self.status = status
-        self.body = body
-        self.headers = headers
-
-
-def unauthorized(reason: str) -> ApiError:
-    """401: no key, an unknown key or a revoked one."""
-    return ApiError(401, {"detail": reason})
-
-
-def missing_scope(scope: str) -> ApiError:
-    """403: the key lacks `scope`."""
-    return ApiError(403, {"detail": f"API key is missing the required scope: {scope}"})
+        self.body = {"detail": body} if isinstance(body, str) else body
 
 
 def not_found(what: str = "Not found") -> ApiError:
     """404: unknown route or id."""
-    return ApiError(404, {"detail": what})
+    return ApiError(404, what)
 
 
 def invalid(message: str) -> ApiError:
     """400: the request contradicts the model's catalogue row."""
-    return ApiError(400, {"detail": message})
-
-
-def invalid_model(model: str) -> ApiError:
-    """400: no such model."""
-    return ApiError(400, {"error": "invalid_model", "message": f"Unknown model: {model}"})
-
-
-def insufficient_credits(status: int, needed: float, left: float) -> ApiError:
-    """400 or 402, as the knob says: the balance does not cover the price, both in credits."""
-    if status == 400:
-        return ApiError(400, {"error": "insufficient_credits"})
-    return ApiError(
-        status,
-        {
-            "error": "insufficient_credits",
-            "message": f"Insufficient credits: this costs {needed:g}, your balance is {left:g}.",
-            "purchase_url": "https://kubeez.com/billing",
-        },
-    )
-
-
-def too_many(reason: str, retry_after: float | None = None) -> ApiError:
-    """429: a per-minute bucket or a concurrency cap is full; `retry_after` in seconds becomes a header."""
-    headers = None if retry_after is None else {"Retry-After": f"{retry_after:g}"}
-    return ApiError(429, {"detail": reason}, headers)
+    return ApiError(400, message)

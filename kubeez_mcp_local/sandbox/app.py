@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sqlite3
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import anyio
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.datastructures import Headers
 
 from kubeez_mcp_local.sandbox import assumed_jobs, documented_jobs, free_routes
 from kubeez_mcp_local.sandbox.answers import ApiError
@@ -54,7 +55,14 @@ def create_app(
     """
     panel, calls = Panel(knobs), Calls()
     # No documentation pages: they would run a CDN's scripts on an origin that may use the controls.
-    app = FastAPI(title="Kubeez API (sandbox)", version="1.0", description=_ABOUT, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Kubeez API (sandbox)",
+        version="1.0",
+        description=_ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
     catalogue = Catalogue.shipped(assumed_jobs.MODELS, assumed_jobs.PRICES)
     app.state.service = Service(books, panel, catalogue, rng=rng)
     app.state.calls = calls
@@ -63,7 +71,7 @@ def create_app(
     app.add_exception_handler(ApiError, _refuse)
     for broken in (sqlite3.Error, OSError):
         app.add_exception_handler(broken, _name_what_is_broken)
-    app.add_middleware(FrontDoor, panel=panel, hosts=hosts, assumed=assumed_jobs.PATHS, calls=calls)
+    app.add_middleware(FrontDoor, panel=panel, hosts=frozenset(hosts), assumed=assumed_jobs.PATHS, calls=calls)
     _publish_what_is_served(app, panel)
     return app
 
@@ -71,7 +79,7 @@ def create_app(
 async def _refuse(request: Request, refusal: Exception) -> JSONResponse:
     if not isinstance(refusal, ApiError):
         raise refusal
-    return JSONResponse(refusal.body, refusal.status, refusal.headers)
+    return JSONResponse(refusal.body, refusal.status)
 
 
 async def _name_what_is_broken(request: Request, error: Exception) -> JSONResponse:
@@ -89,26 +97,22 @@ async def _name_what_is_broken(request: Request, error: Exception) -> JSONRespon
 
 
 def _publish_what_is_served(app: FastAPI, panel: Panel) -> None:
-    """Make `/openapi.json` leave out the assumed operations while they are switched off."""
+    """Make `/openapi.json` name the evidence of each operation, and leave assumed ones out while switched off."""
     whole = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = whole()
-        if panel.knobs.assumed_routes:
-            return document
-        return {**document, "paths": _only_documented(document["paths"])}
+        paths: dict[str, dict[str, Any]] = {}
+        for path, item in document["paths"].items():
+            for method, operation in item.items():
+                assumed = assumed_jobs.TAG in operation["tags"]
+                if not path.startswith(CONTROL):
+                    operation["x-kubeez-evidence"] = "assumed" if assumed else "documented"
+                if panel.knobs.assumed_routes or not assumed:
+                    paths.setdefault(path, {})[method] = operation
+        return {**document, "paths": paths}
 
     app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI documents for changing the document
-
-
-def _only_documented(paths: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    kept = {
-        path: {
-            method: operation for method, operation in item.items() if operation.get("x-kubeez-evidence") != "assumed"
-        }
-        for path, item in paths.items()
-    }
-    return {path: item for path, item in kept.items() if item}
 
 
 CONTROL = "/_sandbox/"
@@ -116,84 +120,77 @@ CONTROL_HEADER = "X-Kubeez-Sandbox"
 MOST_UPLOAD_BYTES = 500 * 1024 * 1024
 _FORM_OVERHEAD = 64 * 1024
 _EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - names such a binding, makes none
+_USUAL = {429: "Too many requests", 500: "Internal Server Error", 502: "Bad gateway", 503: "Service unavailable"}
 _PAGE = "<!doctype html><title>{status}</title><h1>{status} Bad gateway</h1><p>A proxy speaks here, not the API.</p>"
 
 
+@dataclass
 class FrontDoor:
     """ASGI middleware.
 
-    Args:
-        app: What is guarded.
-        panel: The knobs.
+    Attributes:
         hosts: Host names, besides loopback, under which the stand-in may be reached.
         assumed: Paths of the routes that can be switched off.
         calls: Counts every call by method and path; shared with the control routes.
     """
 
-    def __init__(
-        self, app: ASGIApp, *, panel: Panel, hosts: Collection[str], assumed: Collection[str], calls: Calls
-    ) -> None:
-        self._app = app
-        self._panel = panel
-        self._hosts = frozenset(hosts)
-        self._assumed = tuple(assumed)
-        self._calls = calls
+    app: ASGIApp
+    panel: Panel
+    hosts: frozenset[str]
+    assumed: tuple[str, ...]
+    calls: Calls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         refusal = self._refusal(scope)
         if refusal is not None:
-            await _answer(send, *refusal)
+            await refusal(scope, receive, send)
             return
         path, call = scope["path"], f"{scope['method']} {scope['path']}"
-        self._calls.count(call)
-        fault = None if path.startswith(CONTROL) else self._panel.take_fault(call)
+        self.calls.count(call)
+        fault = None if path.startswith(CONTROL) else self.panel.take_fault(call)
         if fault is None:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
         else:
             await self._play(fault, scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> tuple[int, dict[str, Any]] | None:
-        host, path = urlsplit(f"//{_header(scope, b'host')}").hostname or "", scope["path"]
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers, path = Headers(scope=scope), scope["path"]
+        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
         if not is_loopback_host(host) and (path.startswith(CONTROL) or not self._answers_for(host)):
-            return 421, {"detail": f"This sandbox does not answer for the host {host!r}"}
+            return _detail(421, f"This sandbox does not answer for the host {host!r}")
         if path.startswith(CONTROL) and (problem := _not_in_control(scope)):
-            return 403, {"detail": problem}
-        if not self._panel.knobs.assumed_routes and any(_under(path, prefix) for prefix in self._assumed):
-            return 404, {"detail": "Not Found"}
-        length = _header(scope, b"content-length")
+            return _detail(403, problem)
+        if not self.panel.knobs.assumed_routes and any(_under(path, prefix) for prefix in self.assumed):
+            return _detail(404, "Not Found")
+        length = headers.get("content-length", "")
         if length.isdigit() and int(length) > MOST_UPLOAD_BYTES + _FORM_OVERHEAD:
-            return 413, {"detail": "The uploaded file is larger than 500 MB"}
+            return _detail(413, "The uploaded file is larger than 500 MB")
         return None
 
     def _answers_for(self, host: str) -> bool:
         """A name must be known, lest a page elsewhere rebinds its own to this machine; bound to all, any address is."""
-        return host in self._hosts or (bool(self._hosts & _EVERYWHERE) and ip_address_of(host) is not None)
+        return host in self.hosts or (bool(self.hosts & _EVERYWHERE) and ip_address_of(host) is not None)
 
     async def _play(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         if fault.kind == "slow":
             await anyio.sleep(fault.seconds)
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
         elif fault.kind == "slow_answer":
-            await self._app(scope, receive, _later(send, fault.seconds))
+            await self.app(scope, receive, _later(send, fault.seconds))
         elif fault.kind == "drop_stream":
             await self._drop_stream(scope, receive, send)
         elif fault.kind == "cut_after_acceptance":
-            await self._app(scope, receive, _swallow)
+            await self.app(scope, receive, _swallow)
             await _cut(scope)
         else:
             await _read_all(receive)
             if fault.kind == "cut_before_acceptance":
                 await _cut(scope)
-            elif fault.kind == "html":
-                await _raw(send, fault.status, b"text/html; charset=utf-8", _PAGE.format(status=fault.status).encode())
-            elif fault.kind == "not_json":
-                await _raw(send, 200, b"application/json", b'{"status": "compl')
             else:
-                retry = [] if fault.retry_after is None else [(b"retry-after", f"{fault.retry_after:g}".encode())]
-                await _answer(send, fault.status, fault.body or _usual_body(fault.status), retry)
+                await _wrong_answer(fault)(scope, receive, send)
 
     async def _drop_stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         with anyio.CancelScope() as running:
@@ -205,11 +202,21 @@ class FrontDoor:
                 else:
                     await send(message)
 
-            await self._app(scope, receive, first_block_only)
+            await self.app(scope, receive, first_block_only)
 
 
-def _header(scope: Scope, name: bytes) -> str:
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+def _detail(status: int, detail: str) -> JSONResponse:
+    return JSONResponse({"detail": detail}, status)
+
+
+def _wrong_answer(fault: Fault) -> Response:
+    if fault.kind == "html":
+        return HTMLResponse(_PAGE.format(status=fault.status), fault.status)
+    if fault.kind == "not_json":
+        return Response(b'{"status": "compl', media_type="application/json")
+    headers = None if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
+    body = fault.body or {"detail": _USUAL.get(fault.status, "Rehearsed fault")}
+    return JSONResponse(body, fault.status, headers)
 
 
 def _not_in_control(scope: Scope) -> str | None:
@@ -223,18 +230,13 @@ def _not_in_control(scope: Scope) -> str | None:
         return "The sandbox's controls obey this machine only"
     if page := foreign_page(scope):
         return f"The sandbox's controls obey no page of another site or port: {page}"
-    if not _header(scope, CONTROL_HEADER.lower().encode()):
+    if not Headers(scope=scope).get(CONTROL_HEADER):
         return f"The sandbox's controls need the header {CONTROL_HEADER}, with any value"
     return None
 
 
 def _under(path: str, prefix: str) -> bool:
     return path == prefix or path.startswith(f"{prefix}/")
-
-
-def _usual_body(status: int) -> dict[str, object]:
-    texts = {429: "Too many requests", 500: "Internal Server Error", 502: "Bad gateway", 503: "Service unavailable"}
-    return {"detail": texts.get(status, "Rehearsed fault")}
 
 
 async def _cut(scope: Scope) -> None:
@@ -265,15 +267,3 @@ def _later(send: Send, seconds: float) -> Send:
 
 async def _swallow(message: Message) -> None:
     """Take an answer and send it nowhere."""
-
-
-async def _answer(send: Send, status: int, body: dict[str, Any], headers: Collection[tuple[bytes, bytes]] = ()) -> None:
-    await _raw(send, status, b"application/json", json.dumps(body).encode(), headers)
-
-
-async def _raw(
-    send: Send, status: int, media_type: bytes, body: bytes, headers: Collection[tuple[bytes, bytes]] = ()
-) -> None:
-    lines = [(b"content-type", media_type), (b"content-length", str(len(body)).encode()), *headers]
-    await send({"type": "http.response.start", "status": status, "headers": lines})
-    await send({"type": "http.response.body", "body": body})

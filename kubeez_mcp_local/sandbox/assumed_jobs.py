@@ -21,7 +21,7 @@ from kubeez_mcp_local.sandbox.answers import (
     invalid,
     not_found,
 )
-from kubeez_mcp_local.sandbox.books import Work, WorkKind
+from kubeez_mcp_local.sandbox.books import Placed, Work, WorkKind
 from kubeez_mcp_local.sandbox.catalogue import (
     ASSUMED_SECONDS,
     Row,
@@ -35,13 +35,11 @@ from kubeez_mcp_local.sandbox.catalogue import (
 )
 from kubeez_mcp_local.sandbox.documented_jobs import MediaRequest, media_job
 from kubeez_mcp_local.sandbox.service import (
-    ASSUMED,
     AnyCaller,
     HistoryCaller,
     JobId,
     MediaCaller,
     MusicCaller,
-    Placed,
     Service,
     SpeechCaller,
     TheService,
@@ -50,7 +48,8 @@ from kubeez_mcp_local.sandbox.service import (
 )
 from kubeez_mcp_local.sandbox.studio.sounds import sound_extension
 
-router = APIRouter(prefix="/v1", tags=["Assumed"])
+TAG = "Assumed"
+router = APIRouter(prefix="/v1", tags=[TAG])
 
 
 def _model(
@@ -130,8 +129,8 @@ class CaptionsRequest(BaseModel):
     style: str | None = None
 
 
-@router.post("/generate/captions", operation_id="generate_captions", openapi_extra=ASSUMED, response_model=Accepted)
-def captions(body: CaptionsRequest, service: TheService, caller: MediaCaller) -> JSONResponse:
+@router.post("/generate/captions", response_model=Accepted)
+def generate_captions(body: CaptionsRequest, service: TheService, caller: MediaCaller) -> JSONResponse:
     """Burn captions into a video; poll the media route."""
     if body.quality == "best" and not body.language:
         raise invalid("language is required for quality 'best'")
@@ -191,8 +190,8 @@ class DubbingRequest(BaseModel):
     ducking: bool | None = None
 
 
-@router.post("/generate/dubbing", operation_id="generate_dubbing", openapi_extra=ASSUMED, response_model=Accepted)
-def dubbing(body: DubbingRequest, service: TheService, caller: SpeechCaller) -> JSONResponse:
+@router.post("/generate/dubbing", response_model=Accepted)
+def generate_dubbing(body: DubbingRequest, service: TheService, caller: SpeechCaller) -> JSONResponse:
     """Translate a video's speech, one MP4 for each language; poll the media route."""
     row = service.row(body.model)
     allowed = row.get("_languages")
@@ -254,8 +253,8 @@ class SoundRequest(BaseModel):
     seed: Annotated[int, Field(ge=0)] | None = None
 
 
-@router.post("/generate/sound", operation_id="generate_sound", openapi_extra=ASSUMED, response_model=Accepted)
-def sound(body: SoundRequest, service: TheService, caller: MediaCaller) -> JSONResponse:
+@router.post("/generate/sound", response_model=Accepted)
+def generate_sound(body: SoundRequest, service: TheService, caller: MediaCaller) -> JSONResponse:
     """Make sound effects or instrumental music; poll the media route."""
     row = service.row(body.model)
     if row["model_type"] != "sound":
@@ -315,9 +314,7 @@ class RemoveBackgroundRequest(BaseModel):
     image_url: str
 
 
-@router.post(
-    "/generate/remove-background", operation_id="remove_background", openapi_extra=ASSUMED, response_model=Accepted
-)
+@router.post("/generate/remove-background", response_model=Accepted)
 def remove_background(body: RemoveBackgroundRequest, service: TheService, caller: MediaCaller) -> JSONResponse:
     """Cut the subject of a picture out, as a PNG with alpha; poll the media route."""
     request = MediaRequest(
@@ -341,13 +338,8 @@ class SeparationRequest(BaseModel):
     media_url: str
 
 
-@router.post(
-    "/generate/separation",
-    operation_id="generate_separation",
-    openapi_extra=ASSUMED,
-    response_model=SeparationAccepted,
-)
-def separation(body: SeparationRequest, service: TheService, caller: MediaCaller) -> JSONResponse:
+@router.post("/generate/separation", response_model=SeparationAccepted)
+def generate_separation(body: SeparationRequest, service: TheService, caller: MediaCaller) -> JSONResponse:
     """Split a recording into vocals and the rest; poll the separation route."""
     row = service.row("mvsep-40")
     source = look_up(service.books, body.media_url)
@@ -369,8 +361,8 @@ def separation(body: SeparationRequest, service: TheService, caller: MediaCaller
     return JSONResponse(answer.model_dump(), service.panel.knobs.success_code)
 
 
-@router.get("/generate/separation/{separation_id}", operation_id="get_separation", openapi_extra=ASSUMED)
-def separation_status(separation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> Separation:
+@router.get("/generate/separation/{separation_id}")
+def get_separation(separation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> Separation:
     """State of a separation."""
     return viewer.status(caller, separation_id, "separation", Separation)
 
@@ -387,8 +379,8 @@ class PersonaRequest(BaseModel):
     style: str | None = None
 
 
-@router.post("/generate/music/persona", operation_id="generate_music_persona", openapi_extra=ASSUMED)
-def persona(body: PersonaRequest, service: TheService, caller: MusicCaller) -> Persona:
+@router.post("/generate/music/persona")
+def generate_music_persona(body: PersonaRequest, service: TheService, caller: MusicCaller) -> Persona:
     """Keep the voice of a finished song; free."""
     song = service.books.file_with_id(body.song_id)
     if song is None or song.account != caller.id or song.role != "song":
@@ -410,7 +402,7 @@ class EstimateRequest(BaseModel):
     count: Annotated[int, Field(ge=1, le=100)] = 1
 
 
-@router.post("/estimate", operation_id="estimate", openapi_extra=ASSUMED)
+@router.post("/estimate")
 def estimate(body: EstimateRequest, service: TheService, caller: AnyCaller) -> Estimate:
     """Price a job; nothing is charged."""
     row = service.row(body.model)

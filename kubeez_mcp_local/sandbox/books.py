@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -58,20 +58,24 @@ class Work:
     inputs: tuple[str, ...] = ()
     sound: bool = False
 
-    @property
-    def media_type(self) -> str:
-        """MIME type of the file."""
-        return MEDIA_TYPES[self.extension]
-
     def as_dict(self) -> dict[str, Any]:
         """For the books."""
-        return {**asdict(self), "inputs": list(self.inputs), "media_type": self.media_type}
+        return {**asdict(self), "media_type": MEDIA_TYPES[self.extension]}
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Work:
         """Back from the books."""
-        fields = {name: value for name, value in stored.items() if name in cls.__dataclass_fields__}
-        return cls(**{**fields, "inputs": tuple(stored.get("inputs", ()))})
+        known = {name: value for name, value in stored.items() if name in cls.__dataclass_fields__}
+        return cls(**{**known, "inputs": tuple(stored.get("inputs", ()))})
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A file of a job, by the part it plays: `output`, `thumbnail`, `song`, `cover`, `vocals` or `instrumental`."""
+
+    role: str
+    position: int
+    work: Work
 
 
 JobKind = Literal["media", "music", "separation"]
@@ -87,12 +91,11 @@ class Account:
     revoked: bool
 
 
-@dataclass(frozen=True)
-class JobDraft:
-    """A job before it is accepted: price in credits, times in real seconds from acceptance.
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What is settled about a job before it is accepted, its price in credits.
 
-    `works` are the files it will make, each `(role, position, work)`; `failure` is how it will end, if badly.
-    A `refundable` job gives its credits back then.
+    `failure` is how it will end, if badly; a `refundable` job gives its credits back then.
     """
 
     account: str
@@ -103,28 +106,24 @@ class JobDraft:
     generation_type: str
     request: dict[str, Any]
     credits: float
-    wait: float
-    total: float
-    works: tuple[tuple[str, int, dict[str, Any]], ...] = ()
     failure: str | None = None
     refundable: bool = True
 
 
-@dataclass(frozen=True)
-class Job:
-    """A paid request. Times are seconds since the epoch; `credits` is what was charged."""
+@dataclass(frozen=True, kw_only=True)
+class JobDraft(Terms):
+    """A job before it is accepted: `wait` and `total` are real seconds from acceptance until it starts and ends."""
+
+    wait: float
+    total: float
+    works: tuple[Placed, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Terms):
+    """A paid request. Times are seconds since the epoch."""
 
     id: str
-    account: str
-    kind: JobKind
-    bucket: Bucket
-    model: str
-    prompt: str
-    generation_type: str
-    request: dict[str, Any]
-    credits: float
-    failure: str | None
-    refundable: bool
     created_at: float
     starts_at: float
     due_at: float
@@ -165,14 +164,9 @@ class File:
 
 OPENING_CREDITS = 10_000.0
 SCOPES = (
-    "generate:media",
-    "generate:music",
-    "generate:speech",
-    "generate:ads",
-    "read:balance",
-    "read:generations",
+    *("generate:media", "generate:music", "generate:speech", "generate:ads"),
+    *("read:balance", "read:generations"),
 )
-OPEN = ("pending", "processing")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS keys (
@@ -197,44 +191,38 @@ CREATE INDEX IF NOT EXISTS files_by_path ON files (path);
 """
 
 
+@dataclass
 class BalanceTooLowError(Exception):
     """The balance does not cover a price; both in credits."""
 
-    def __init__(self, needed: float, left: float) -> None:
-        super().__init__(f"needs {needed:g} credits, has {left:g}")
-        self.needed = needed
-        self.left = left
+    needed: float
+    left: float
 
 
+@dataclass
 class Books:
     """All records of one stand-in. Blocking; safe across threads and across processes sharing the folder.
 
-    Args:
+    Attributes:
         folder: Where the database and the files live; made when missing.
         clock: Seconds since the epoch.
         new_id: Makes ids of jobs and files.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        clock: Callable[[], float] = time.time,
-        new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
-    ) -> None:
-        self.folder = folder
-        self.clock = clock
-        self.new_id = new_id
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "files").mkdir(exist_ok=True)
+    folder: Path
+    clock: Callable[[], float] = time.time
+    new_id: Callable[[], str] = lambda: str(uuid.uuid4())
+
+    def __post_init__(self) -> None:
+        (self.folder / "files").mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()
-        self._db = sqlite3.connect(folder / "books.sqlite3", isolation_level=None, check_same_thread=False, timeout=10)
+        database = self.folder / "books.sqlite3"
+        self._db = sqlite3.connect(database, isolation_level=None, check_same_thread=False, timeout=10)
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA journal_mode=WAL")
         # A rehearsal's books need not outlive a power cut; they do outlive a killed process.
         self._db.execute("PRAGMA synchronous=OFF")
-        with self._lock:
-            self._db.executescript(_SCHEMA)
+        self._db.executescript(_SCHEMA)
 
     def close(self) -> None:
         """Close the database; nothing can be read or written afterwards."""
@@ -257,14 +245,16 @@ class Books:
         with self._lock:
             return self._db.execute(sql, values).fetchall()
 
+    def _row(self, sql: str, *values: object) -> sqlite3.Row | None:
+        return next(iter(self._rows(sql, *values)), None)
+
     # Accounts and keys
 
     def account_of(self, key: str) -> Account | None:
         """The account behind `key`; opened on first sight for any `sk_live_` key, else None."""
-        mark = fingerprint(key)
-        found = self._rows("SELECT * FROM keys WHERE fingerprint = ?", mark)
+        found = self._row("SELECT * FROM keys WHERE fingerprint = ?", _fingerprint(key))
         if found:
-            return _account(found[0])
+            return _account(found)
         if not key.startswith("sk_live_") or len(key) <= len("sk_live_"):
             return None
         return self.register_key(key)
@@ -275,26 +265,26 @@ class Books:
         *,
         account: str | None = None,
         scopes: Sequence[str] | None = None,
-        credits_: float | None = None,
+        credits: float | None = None,  # noqa: A002 - its name everywhere
         revoked: bool | None = None,
     ) -> Account:
-        """Open or change a key; what is None keeps its value. `credits_` sets the account's balance, in credits."""
-        mark = fingerprint(key)
+        """Open or change a key; what is None keeps its value. `credits` sets the account's balance."""
+        mark = _fingerprint(key)
         with self._writing() as db:
             row = db.execute("SELECT * FROM keys WHERE fingerprint = ?", (mark,)).fetchone()
-            before = _account(row) if row else Account(id=f"account-{mark}", scopes=SCOPES, revoked=False)
+            before = _account(row) if row else Account(f"account-{mark}", SCOPES, revoked=False)
             after = Account(
-                id=account or before.id,
-                scopes=before.scopes if scopes is None else tuple(scopes),
-                revoked=before.revoked if revoked is None else revoked,
+                account or before.id,
+                before.scopes if scopes is None else tuple(scopes),
+                before.revoked if revoked is None else revoked,
             )
             db.execute(
                 "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?)",
                 (mark, after.id, json.dumps(after.scopes), int(after.revoked)),
             )
             known = db.execute("SELECT 1 FROM entries WHERE account = ? LIMIT 1", (after.id,)).fetchone()
-            if credits_ is not None:
-                self._enter(db, after.id, None, "grant", credits_ - _balance(db, after.id))
+            if credits is not None:
+                self._enter(db, after.id, None, "grant", credits - _balance(db, after.id))
             elif known is None:
                 self._enter(db, after.id, None, "grant", OPENING_CREDITS)
         return after
@@ -306,10 +296,7 @@ class Books:
             return _balance(self._db, account)
 
     def _enter(self, db: sqlite3.Connection, account: str, job: str | None, kind: str, amount: float) -> None:
-        db.execute(
-            "INSERT INTO entries (account, job, kind, credits, at) VALUES (?, ?, ?, ?, ?)",
-            (account, job, kind, amount, self.clock()),
-        )
+        _insert(db, "entries", account=account, job=job, kind=kind, credits=amount, at=self.clock())
 
     # Jobs
 
@@ -329,19 +316,17 @@ class Books:
 
     def _record(self, db: sqlite3.Connection, draft: JobDraft) -> Job:
         job_id, now = self.new_id(), self.clock()
-        db.execute(
-            "INSERT INTO jobs (id, account, kind, bucket, model, prompt, generation_type, request, credits, failure,"
-            " refundable, created_at, starts_at, due_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                job_id, draft.account, draft.kind, draft.bucket, draft.model, draft.prompt, draft.generation_type,
-                json.dumps(draft.request), draft.credits, draft.failure, int(draft.refundable),
-                now, now + draft.wait, now + draft.total,
-            ),
-        )  # fmt: skip
+        terms = {
+            **{each.name: getattr(draft, each.name) for each in fields(Terms)},
+            "request": json.dumps(draft.request),
+        }
+        times = {"created_at": now, "starts_at": now + draft.wait, "due_at": now + draft.total}
+        row = _insert(db, "jobs", id=job_id, **terms, **times)
         self._enter(db, draft.account, job_id, "charge", -draft.credits)
-        for role, position, work in draft.works:
-            self._add_file(db, draft.account, job_id, role, position, f".{work['extension']}", work)
-        return _job(db.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone())
+        for placed in draft.works:
+            work, place = placed.work.as_dict(), {"role": placed.role, "position": placed.position}
+            self._add_file(db, work, f".{placed.work.extension}", account=draft.account, job=job_id, **place)
+        return _job(row)
 
     def settle(self) -> None:
         """Bring the books up to now: what is due is finished, and the credits of what failed are given back."""
@@ -358,13 +343,13 @@ class Books:
     def job(self, account: str, job_id: str) -> Job | None:
         """One job of that account."""
         self.settle()
-        rows = self._rows("SELECT * FROM jobs WHERE id = ? AND account = ?", job_id, account)
-        return _job(rows[0]) if rows else None
+        row = self._row("SELECT * FROM jobs WHERE id = ? AND account = ?", job_id, account)
+        return _job(row) if row else None
 
     def is_finished(self, job_id: str, *, early: bool = False) -> bool:
         """Whether a job's files may be downloaded; `early` for songs, which can be heard while they are made."""
-        rows = self._rows("SELECT * FROM jobs WHERE id = ?", job_id)
-        return bool(rows) and _job(rows[0]).status(self.clock()) in ("completed", *(("processing",) if early else ()))
+        row = self._row("SELECT * FROM jobs WHERE id = ?", job_id)
+        return row is not None and _job(row).status(self.clock()) in ("completed", "processing" if early else "")
 
     def count_read(self, job_id: str, *, finished: bool) -> None:
         """Note one status read of a job; `finished` when it was completed by then."""
@@ -374,15 +359,11 @@ class Books:
                 (int(finished), job_id),
             )
 
-    def jobs(self, account: str, *, limit: int | None = None) -> list[Job]:
+    def jobs(self, account: str) -> list[Job]:
         """Jobs of an account, newest first."""
         self.settle()
-        rows = self._rows(
-            "SELECT * FROM jobs WHERE account = ? ORDER BY created_at DESC, rowid DESC LIMIT ?",
-            account,
-            -1 if limit is None else limit,
-        )
-        return [_job(row) for row in rows]
+        sql = "SELECT * FROM jobs WHERE account = ? ORDER BY created_at DESC, rowid DESC"
+        return [_job(row) for row in self._rows(sql, account)]
 
     def running(self, account: str, bucket: str) -> int:
         """How many jobs of that bucket the account has unfinished."""
@@ -406,28 +387,14 @@ class Books:
         """Record an uploaded file; its bytes belong at `path_of` it."""
         with self._writing() as db:
             work = {"media_type": media_type, **about}
-            return self._add_file(db, account, None, "upload", 0, suffix, work)
+            return self._add_file(db, work, suffix, account=account, role="upload", position=0)
 
-    def _add_file(
-        self,
-        db: sqlite3.Connection,
-        account: str,
-        job: str | None,
-        role: str,
-        position: int,
-        suffix: str,
-        work: dict[str, Any],
-    ) -> File:
+    def _add_file(self, db: sqlite3.Connection, work: dict[str, Any], suffix: str, **place: object) -> File:
+        """Record a file; `place` is its account, job, role and position."""
         file_id = self.new_id()
-        db.execute(
-            "INSERT INTO files (id, account, job, role, position, path, media_type, work, width, height, seconds, size)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                file_id, account, job, role, position, f"{file_id}{suffix}", work["media_type"], json.dumps(work),
-                work.get("width"), work.get("height"), work.get("seconds"), work.get("size"),
-            ),
-        )  # fmt: skip
-        return _file(db.execute("SELECT * FROM files WHERE id = ?", (file_id,)).fetchone())
+        known = {name: work.get(name) for name in ("media_type", "width", "height", "seconds", "size")}
+        row = _insert(db, "files", id=file_id, **place, path=f"{file_id}{suffix}", work=json.dumps(work), **known)
+        return _file(row)
 
     def path_of(self, file: File) -> Path:
         """Where the bytes of `file` are or will be."""
@@ -435,13 +402,13 @@ class Books:
 
     def file_named(self, name: str) -> File | None:
         """The file that is served under `/files/{name}`."""
-        rows = self._rows("SELECT * FROM files WHERE path = ?", name)
-        return _file(rows[0]) if rows else None
+        row = self._row("SELECT * FROM files WHERE path = ?", name)
+        return _file(row) if row else None
 
     def file_with_id(self, file_id: str) -> File | None:
         """One file by its id."""
-        rows = self._rows("SELECT * FROM files WHERE id = ?", file_id)
-        return _file(rows[0]) if rows else None
+        row = self._row("SELECT * FROM files WHERE id = ?", file_id)
+        return _file(row) if row else None
 
     def files(self, job_id: str) -> list[File]:
         """A job's files, in order."""
@@ -487,9 +454,16 @@ class Books:
             (self.folder / "files" / path).unlink(missing_ok=True)
 
 
-def fingerprint(key: str) -> str:
+def _fingerprint(key: str) -> str:
     """What the books keep instead of a key."""
     return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def _insert(db: sqlite3.Connection, table: str, **values: object) -> sqlite3.Row:
+    names, places = ", ".join(values), ", ".join(f":{name}" for name in values)
+    at = db.execute(f"INSERT INTO {table} ({names}) VALUES ({places})", values).lastrowid  # noqa: S608 - our names
+    row: sqlite3.Row = db.execute(f"SELECT * FROM {table} WHERE rowid = ?", (at,)).fetchone()  # noqa: S608 - likewise
+    return row
 
 
 def _balance(db: sqlite3.Connection, account: str) -> float:
@@ -502,14 +476,8 @@ def _account(row: sqlite3.Row) -> Account:
 
 
 def _job(row: sqlite3.Row) -> Job:
-    return Job(
-        **{
-            **dict(row),
-            "request": json.loads(row["request"]),
-            "settled": bool(row["settled"]),
-            "refundable": bool(row["refundable"]),
-        }
-    )
+    truths = {name: bool(row[name]) for name in ("settled", "refundable")}
+    return Job(**{**dict(row), "request": json.loads(row["request"]), **truths})
 
 
 def _file(row: sqlite3.Row) -> File:

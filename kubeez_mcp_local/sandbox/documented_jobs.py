@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 from kubeez_mcp_local.sandbox.answers import Accepted, Generation, MusicGeneration, invalid
-from kubeez_mcp_local.sandbox.books import Account, JobDraft, Work
+from kubeez_mcp_local.sandbox.books import Account, JobDraft, Placed, Work
 from kubeez_mcp_local.sandbox.catalogue import (
     DEFAULT_MUSIC_MODEL,
     Row,
@@ -26,13 +26,11 @@ from kubeez_mcp_local.sandbox.catalogue import (
     tier_of,
 )
 from kubeez_mcp_local.sandbox.service import (
-    DOCUMENTED,
     AdsCaller,
     HistoryCaller,
     JobId,
     MediaCaller,
     MusicCaller,
-    Placed,
     Service,
     SpeechCaller,
     TheService,
@@ -69,26 +67,20 @@ class MediaRequest(BaseModel):
     character_ids: list[str] | None = Field(None, description="Gemini Omni characters (assumed; no effect here).")
 
 
-@router.post("/media", operation_id="generate_media", tags=["Media"], openapi_extra=DOCUMENTED, response_model=Accepted)
-def media(body: MediaRequest, service: TheService, caller: MediaCaller) -> JSONResponse:
+@router.post("/media", tags=["Media"], response_model=Accepted)
+def generate_media(body: MediaRequest, service: TheService, caller: MediaCaller) -> JSONResponse:
     """Start an image or video job."""
     return service.take_on(media_job(service, caller, body))
 
 
-@router.get("/media/{generation_id}", operation_id="get_media_generation", tags=["Media"], openapi_extra=DOCUMENTED)
-def media_status(generation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> Generation:
+@router.get("/media/{generation_id}", tags=["Media"])
+def get_media_generation(generation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> Generation:
     """State of a media, speech or ad job."""
     return viewer.status(caller, generation_id, "media", Generation)
 
 
-@router.get(
-    "/media/{generation_id}/stream",
-    operation_id="stream_media_generation",
-    tags=["Streaming"],
-    openapi_extra=DOCUMENTED,
-    response_class=StreamingResponse,
-)
-def media_events(generation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> StreamingResponse:
+@router.get("/media/{generation_id}/stream", tags=["Streaming"], response_class=StreamingResponse)
+def stream_media_generation(generation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> StreamingResponse:
     """The same as events: heartbeats, then `result`."""
     return viewer.events(caller, generation_id, "media")
 
@@ -161,8 +153,8 @@ class MusicRequest(BaseModel):
     persona_id: str | None = None
 
 
-@router.post("/music", operation_id="generate_music", tags=["Music"], openapi_extra=DOCUMENTED, response_model=Accepted)
-def music(body: MusicRequest, service: TheService, caller: MusicCaller) -> JSONResponse:
+@router.post("/music", tags=["Music"], response_model=Accepted)
+def generate_music(body: MusicRequest, service: TheService, caller: MusicCaller) -> JSONResponse:
     """Start a music job of two songs. An unknown engine is silently the default one, as the API does it."""
     row = service.catalogue.get(body.model or "")
     if row is None or row["model_type"] != "music":
@@ -180,20 +172,14 @@ def music(body: MusicRequest, service: TheService, caller: MusicCaller) -> JSONR
     return service.take_on(draft)
 
 
-@router.get("/music/{generation_id}", operation_id="get_music_generation", tags=["Music"], openapi_extra=DOCUMENTED)
-def music_status(generation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> MusicGeneration:
+@router.get("/music/{generation_id}", tags=["Music"])
+def get_music_generation(generation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> MusicGeneration:
     """State of a music job, with its songs."""
     return viewer.status(caller, generation_id, "music", MusicGeneration)
 
 
-@router.get(
-    "/music/{generation_id}/stream",
-    operation_id="stream_music_generation",
-    tags=["Streaming"],
-    openapi_extra=DOCUMENTED,
-    response_class=StreamingResponse,
-)
-def music_events(generation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> StreamingResponse:
+@router.get("/music/{generation_id}/stream", tags=["Streaming"], response_class=StreamingResponse)
+def stream_music_generation(generation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> StreamingResponse:
     """The same as events: heartbeats, then `result`."""
     return viewer.events(caller, generation_id, "music")
 
@@ -238,10 +224,8 @@ class DialogueRequest(BaseModel):
     )
 
 
-@router.post(
-    "/dialogue", operation_id="generate_dialogue", tags=["Speech"], openapi_extra=DOCUMENTED, response_model=Accepted
-)
-def dialogue(body: DialogueRequest, service: TheService, caller: SpeechCaller) -> JSONResponse:
+@router.post("/dialogue", tags=["Speech"], response_model=Accepted)
+def generate_dialogue(body: DialogueRequest, service: TheService, caller: SpeechCaller) -> JSONResponse:
     """Start a speech job, each line a turn of its voice; poll the media route."""
     row = service.row("text-to-dialogue-v3")
     if body.provider == "elevenlabs":
@@ -279,10 +263,8 @@ class AdCopyRequest(BaseModel):
     aspect_ratio: str = "9:16"
 
 
-@router.post(
-    "/ad-copy", operation_id="generate_ad_copy", tags=["Ads"], openapi_extra=DOCUMENTED, response_model=Accepted
-)
-def ad_copy(body: AdCopyRequest, service: TheService, caller: AdsCaller) -> JSONResponse:
+@router.post("/ad-copy", tags=["Ads"], response_model=Accepted)
+def generate_ad_copy(body: AdCopyRequest, service: TheService, caller: AdsCaller) -> JSONResponse:
     """Start ad creatives, one job for each variant; poll the media route."""
     row = service.row("ad-copy")
     urls = [body.reference_ad_url, *([body.product_image_url] if body.product_image_url else [])]

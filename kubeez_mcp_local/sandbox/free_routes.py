@@ -20,9 +20,9 @@ from kubeez_mcp_local.sandbox.answers import (
     not_found,
 )
 from kubeez_mcp_local.sandbox.books import SCOPES
-from kubeez_mcp_local.sandbox.knobs import Calls, KnobChanges, Knobs
+from kubeez_mcp_local.sandbox.knobs import Calls, Knobs
 from kubeez_mcp_local.sandbox.service import (
-    DOCUMENTED,
+    PURCHASE_URL,
     AnyCaller,
     BalanceCaller,
     HistoryCaller,
@@ -49,16 +49,14 @@ Models: {base}docs/models.json. Schemas: {base}openapi.json.
 """
 
 
-@router.get("/health", operation_id="health", openapi_extra=DOCUMENTED, tags=["Discovery"])
+@router.get("/health", tags=["Discovery"])
 def health() -> Health:
     """Whether the service is up."""
     return Health(status="healthy")
 
 
-@router.get(
-    "/llms.txt", operation_id="llms_txt", openapi_extra=DOCUMENTED, tags=["Discovery"], response_class=PlainTextResponse
-)
-def guide(request: Request) -> str:
+@router.get("/llms.txt", tags=["Discovery"], response_class=PlainTextResponse)
+def llms_txt(request: Request) -> str:
     """How to use this API, for agents."""
     document = request.app.openapi()
     operations = [
@@ -69,16 +67,14 @@ def guide(request: Request) -> str:
     return _GUIDE.format(base=request.base_url, about=document["info"]["description"], operations="\n".join(operations))
 
 
-@router.get("/docs/models.json", operation_id="list_public_models", openapi_extra=DOCUMENTED, tags=["Discovery"])
-def public_models(service: TheService) -> Models:
+@router.get("/docs/models.json", tags=["Discovery"])
+def list_public_models(service: TheService) -> Models:
     """The whole catalogue."""
     return _models(service.catalogue.served())
 
 
-@router.get(
-    "/docs/models/{model_id}.json", operation_id="get_public_model", openapi_extra=DOCUMENTED, tags=["Discovery"]
-)
-def public_model(model_id: str, service: TheService) -> dict[str, Any]:
+@router.get("/docs/models/{model_id}.json", tags=["Discovery"])
+def get_public_model(model_id: str, service: TheService) -> dict[str, Any]:
     """One row, or every variant of a family."""
     rows = service.catalogue.family(model_id)
     if not rows:
@@ -86,8 +82,8 @@ def public_model(model_id: str, service: TheService) -> dict[str, Any]:
     return rows[0] if service.catalogue.get(model_id) else _models(rows).model_dump()
 
 
-@router.get("/v1/models", operation_id="list_models", openapi_extra=DOCUMENTED, tags=["Discovery"])
-def models(service: TheService, caller: AnyCaller, model_type: str | None = None) -> Models:
+@router.get("/v1/models", tags=["Discovery"])
+def list_models(service: TheService, caller: AnyCaller, model_type: str | None = None) -> Models:
     """The catalogue for this account."""
     return _models(service.catalogue.served(model_type))
 
@@ -102,19 +98,16 @@ def _models(rows: list[dict[str, Any]]) -> Models:
 MOST_ROWS = 25
 
 
-@router.get("/v1/balance", operation_id="get_balance", openapi_extra=DOCUMENTED, tags=["Account"])
-def balance(service: TheService, caller: BalanceCaller) -> Balance:
+@router.get("/v1/balance", tags=["Account"])
+def get_balance(service: TheService, caller: BalanceCaller) -> Balance:
     """Credits left."""
     left = service.books.balance(caller.id)
-    return Balance(
-        credits=left,
-        message=f"You have {left:g} sandbox credits; they cost nothing.",
-        purchase_url="https://kubeez.com/billing",
-    )
+    message = f"You have {left:g} sandbox credits; they cost nothing."
+    return Balance(credits=left, message=message, purchase_url=PURCHASE_URL)
 
 
-@router.get("/v1/generations", operation_id="list_generations", openapi_extra=DOCUMENTED, tags=["Account"])
-def generations(
+@router.get("/v1/generations", tags=["Account"])
+def list_generations(
     service: TheService,
     viewer: TheViewer,
     caller: HistoryCaller,
@@ -134,7 +127,7 @@ def generations(
         and generation_type in (None, job.generation_type)
         and (not hidden or job.reads >= hidden)
     ]
-    return Generations(generations=[viewer.show(job, make=False) for job in rows[: min(max(limit, 1), MOST_ROWS)]])
+    return Generations(generations=[viewer.show(job) for job in rows[: min(max(limit, 1), MOST_ROWS)]])
 
 
 # Uploads, and files as a CDN would serve them: no key, ranges allowed
@@ -143,8 +136,8 @@ def generations(
 MOST_BYTES = 500 * 1024 * 1024
 
 
-@router.post("/v1/upload/media", operation_id="upload_media", openapi_extra=DOCUMENTED, tags=["Uploads"])
-def upload(
+@router.post("/v1/upload/media", tags=["Uploads"])
+def upload_media(
     file: UploadFile,
     service: TheService,
     viewer: TheViewer,
@@ -155,7 +148,7 @@ def upload(
     if not file.size:
         raise invalid("The uploaded file is empty")
     if file.size > MOST_BYTES:
-        raise ApiError(413, {"detail": "The uploaded file is larger than 500 MB"})
+        raise ApiError(413, "The uploaded file is larger than 500 MB")
     waiting = service.books.folder / "files" / f".{service.books.new_id()}"
     try:
         with waiting.open("wb") as target:
@@ -225,6 +218,9 @@ class KeyState(BaseModel):
     credits: float
 
 
+_OF_A_JOB = ("id", "kind", "bucket", "model", "prompt", "credits", "created_at", "due_at", "request")
+
+
 class Ledger(BaseModel):
     """Everything the books say, account by account."""
 
@@ -232,14 +228,14 @@ class Ledger(BaseModel):
     calls: dict[str, int]
 
 
-@router.get("/_sandbox/knobs", operation_id="sandbox_get_knobs", tags=["Sandbox control"])
-def get_knobs(service: TheService) -> Knobs:
+@router.get("/_sandbox/knobs", tags=["Sandbox control"])
+def sandbox_get_knobs(service: TheService) -> Knobs:
     """The knobs as they are, faults with the calls they have left."""
     return service.panel.knobs
 
 
-@router.post("/_sandbox/knobs", operation_id="sandbox_change_knobs", tags=["Sandbox control"])
-def change_knobs(changes: KnobChanges, service: TheService) -> Knobs:
+@router.post("/_sandbox/knobs", tags=["Sandbox control"])
+def sandbox_change_knobs(changes: Knobs, service: TheService) -> Knobs:
     """Turn some knobs; the others stay."""
     before = service.panel.knobs.speed
     after = service.panel.change(changes)
@@ -250,29 +246,19 @@ def change_knobs(changes: KnobChanges, service: TheService) -> Knobs:
     return after
 
 
-@router.post("/_sandbox/keys", operation_id="sandbox_change_key", tags=["Sandbox control"])
-def change_key(changes: KeyChanges, service: TheService) -> KeyState:
+@router.post("/_sandbox/keys", tags=["Sandbox control"])
+def sandbox_change_key(changes: KeyChanges, service: TheService) -> KeyState:
     """Register a key with other rights or credits than the usual ones, or revoke it."""
     unknown = [scope for scope in changes.scopes or () if scope not in SCOPES]
     if unknown:
         raise invalid(f"Unknown scope {unknown[0]!r}. Allowed: {', '.join(SCOPES)}")
-    account = service.books.register_key(
-        changes.key,
-        account=changes.account,
-        scopes=changes.scopes,
-        credits_=changes.credits,
-        revoked=changes.revoked,
-    )
-    return KeyState(
-        account=account.id,
-        scopes=list(account.scopes),
-        revoked=account.revoked,
-        credits=service.books.balance(account.id),
-    )
+    account = service.books.register_key(**changes.model_dump())
+    left = service.books.balance(account.id)
+    return KeyState(account=account.id, scopes=list(account.scopes), revoked=account.revoked, credits=left)
 
 
-@router.get("/_sandbox/books", operation_id="sandbox_get_books", tags=["Sandbox control"])
-def get_books(service: TheService, calls: Annotated[Calls, Depends(_calls)]) -> Ledger:
+@router.get("/_sandbox/books", tags=["Sandbox control"])
+def sandbox_get_books(service: TheService, calls: Annotated[Calls, Depends(_calls)]) -> Ledger:
     """All jobs, uploads and movements of credits, so that a test can prove what was paid, and how often."""
     books = service.books
     now = books.clock()
@@ -282,18 +268,7 @@ def get_books(service: TheService, calls: Annotated[Calls, Depends(_calls)]) -> 
             "credits": books.balance(account),
             "entries": books.entries(account),
             "jobs": [
-                {
-                    "id": job.id,
-                    "kind": job.kind,
-                    "bucket": job.bucket,
-                    "model": job.model,
-                    "prompt": job.prompt,
-                    "status": job.status(now),
-                    "credits": job.credits,
-                    "created_at": job.created_at,
-                    "due_at": job.due_at,
-                    "request": job.request,
-                }
+                {**{name: getattr(job, name) for name in _OF_A_JOB}, "status": job.status(now)}
                 for job in reversed(books.jobs(account))
             ],
             "uploads": [
@@ -306,11 +281,10 @@ def get_books(service: TheService, calls: Annotated[Calls, Depends(_calls)]) -> 
     return Ledger(accounts=accounts, calls=calls.so_far())
 
 
-@router.post("/_sandbox/reset", operation_id="sandbox_reset", tags=["Sandbox control"])
-def reset(service: TheService, calls: Annotated[Calls, Depends(_calls)]) -> Knobs:
-    """Forget all accounts, jobs, files and faults. The speed stays."""
+@router.post("/_sandbox/reset", tags=["Sandbox control"])
+def sandbox_reset(service: TheService, calls: Annotated[Calls, Depends(_calls)]) -> Knobs:
+    """Forget all accounts, jobs, files and faults. The speed and the drawing stay."""
     service.books.empty()
     service.limits.forget()
     calls.forget()
-    service.panel.replace(Knobs(speed=service.panel.knobs.speed))
-    return service.panel.knobs
+    return service.panel.reset()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from kubeez_mcp_local.sandbox.answers import too_many
+from kubeez_mcp_local.sandbox.answers import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,11 +82,10 @@ class Knobs(BaseModel):
     )
     refund_failures: bool = Field(True, description="Give the credits of failed jobs back.")
     heartbeat_seconds: Annotated[float, Field(gt=0, le=60)] = Field(5, description="Between heartbeats of a stream.")
+    drawing: Literal["rich", "plain"] = Field(
+        "rich", description="`plain` is cheap: flat pictures, ready-made clips, one note; of the same type and size."
+    )
     faults: list[Fault] = Field(default_factory=list, description="Faults of coming calls; replaces the list.")
-
-
-class KnobChanges(Knobs):
-    """What to change; the fields not given stay as they are."""
 
 
 class Panel:
@@ -108,10 +107,11 @@ class Panel:
             self._knobs = Knobs.model_validate({**dict(self._knobs), **given})
             return self._knobs
 
-    def replace(self, knobs: Knobs) -> None:
-        """Put every knob to the given state."""
+    def reset(self) -> Knobs:
+        """Put every knob back to how it starts, but the speed and the drawing."""
         with self._lock:
-            self._knobs = knobs
+            self._knobs = Knobs(speed=self._knobs.speed, drawing=self._knobs.drawing)
+            return self._knobs
 
     def take_fault(self, call: str) -> Fault | None:
         """Use up one occurrence of the first fault that matches `call`, e.g. `GET /v1/balance`."""
@@ -126,21 +126,12 @@ class Panel:
                 return fault.model_copy()
             return None
 
-    def take_failure(self) -> bool:
-        """Use up one of `fail_next`; whether there was one."""
+    def take(self, knob: Literal["fail_next", "refuse_next"]) -> bool:
+        """Use up one of what counts down; whether there was one."""
         with self._lock:
-            if not self._knobs.fail_next:
-                return False
-            self._knobs.fail_next -= 1
-            return True
-
-    def take_refusal(self) -> bool:
-        """Use up one of `refuse_next`; whether there was one."""
-        with self._lock:
-            if not self._knobs.refuse_next:
-                return False
-            self._knobs.refuse_next -= 1
-            return True
+            left: int = getattr(self._knobs, knob)
+            setattr(self._knobs, knob, max(0, left - 1))
+            return left > 0
 
 
 PER_MINUTE: dict[Bucket, int] = {"media": 30, "music": 10, "dialogue": 10, "ads": 5, "upload": 60, "read": 120}
@@ -172,7 +163,7 @@ class RateLimits:
             while calls and calls[0] <= now - minute:
                 calls.popleft()
             if len(calls) >= PER_MINUTE[bucket]:
-                raise too_many(f"Rate limit exceeded: {PER_MINUTE[bucket]} {bucket} requests per minute")
+                raise ApiError(429, f"Rate limit exceeded: {PER_MINUTE[bucket]} {bucket} requests per minute")
             calls.append(now)
 
     def forget(self) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import anyio
 from anyio.to_thread import run_sync
@@ -21,20 +21,16 @@ from fastapi.security.http import HTTPAuthorizationCredentials
 from kubeez_mcp_local.media.measure import measure_now
 from kubeez_mcp_local.sandbox.answers import (
     Accepted,
+    AnyGeneration,
     ApiError,
     Generation,
     MusicGeneration,
     Output,
     Separation,
     Song,
-    insufficient_credits,
-    invalid_model,
-    missing_scope,
     not_found,
-    too_many,
-    unauthorized,
 )
-from kubeez_mcp_local.sandbox.books import Account, BalanceTooLowError, Bucket, JobDraft, Work
+from kubeez_mcp_local.sandbox.books import Account, BalanceTooLowError, Bucket, JobDraft, Placed, Work
 from kubeez_mcp_local.sandbox.catalogue import times
 from kubeez_mcp_local.sandbox.knobs import AT_ONCE, RateLimits
 
@@ -52,13 +48,7 @@ if TYPE_CHECKING:
 JobId = Annotated[str, Path(max_length=200)]
 
 
-@dataclass(frozen=True)
-class Placed:
-    """A file of a job, by the part it plays: `output`, `thumbnail`, `song`, `cover`, `vocals` or `instrumental`."""
-
-    role: str
-    position: int
-    work: Work
+PURCHASE_URL = "https://kubeez.com/billing"
 
 
 def with_thumbnail(work: Work, position: int = 0) -> list[Placed]:
@@ -67,68 +57,57 @@ def with_thumbnail(work: Work, position: int = 0) -> list[Placed]:
     return [Placed("output", position, work), Placed("thumbnail", position, thumbnail)]
 
 
+@dataclass
 class Studio:
     """Turns the works noted in the books into files on disk. Blocking; one maker for each file at a time."""
 
-    def __init__(self, books: Books) -> None:
-        self._books = books
-        self._lock = threading.Lock()
-        self._making: dict[str, threading.Lock] = {}
-        # Pictures are large in memory while they are made; more at once would not be done sooner.
-        self._easels = threading.BoundedSemaphore(2)
+    books: Books
+    panel: Panel
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _making: defaultdict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
+    # Pictures are large in memory while they are made; more at once would not be done sooner.
+    _easels: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(2))
 
     def ready(self, file: File) -> File:
         """The same file with its bytes on disk and its measures known."""
-        path = self._books.path_of(file)
+        path = self.books.path_of(file)
         if file.size is not None and path.is_file():
             return file
-        with self._lock_of(file.id):
-            known = self._books.file_named(file.path)
+        with self._lock:
+            making = self._making[file.id]
+        with making:
+            known = self.books.file_named(file.path)
             if known and known.size is not None and path.is_file():
                 return known
             self._make(file, path)
-        return self._books.file_named(file.path) or file
+        return self.books.file_named(file.path) or file
 
     def _make(self, file: File, path: FilePath) -> None:
         work = Work.from_dict(file.work)
         rough = path.with_name(f".{path.name}")
+        inputs = [self.books.folder / "files" / name for name in work.inputs]
         with self._easels:
-            render(work, [self._books.folder / "files" / name for name in work.inputs], rough)
+            render(work, inputs, rough, plain=self.panel.knobs.drawing == "plain")
         rough.replace(path)
         # Measured, not copied from the work: without an encoder a clip may be one of the ready ones.
         found = measure_now(path)
-        self._books.note_made(
-            file,
-            size=path.stat().st_size,
-            width=found.width,
-            height=found.height,
-            seconds=found.seconds and round(found.seconds, 3),
-        )
-
-    def _lock_of(self, file_id: str) -> threading.Lock:
-        with self._lock:
-            return self._making.setdefault(file_id, threading.Lock())
+        seconds = found.seconds and round(found.seconds, 3)
+        self.books.note_made(file, size=path.stat().st_size, width=found.width, height=found.height, seconds=seconds)
 
 
-def render(work: Work, inputs: list[FilePath], target: FilePath) -> None:
-    """Make one file at `target`."""
+def render(work: Work, inputs: list[FilePath], target: FilePath, *, plain: bool = False) -> None:
+    """Make one file at `target`; a `plain` one shows and tells little, but is of the same type, size and length."""
+    from kubeez_mcp_local.sandbox.studio import clips, pictures, sounds
+
     present = [path for path in inputs if path.is_file()]
     if work.kind in ("picture", "thumbnail"):
-        from kubeez_mcp_local.sandbox.studio import pictures
-
-        pictures.render(work, present, target)
+        pictures.render(work, present, target, plain=plain)
     elif work.kind == "cutout":
-        from kubeez_mcp_local.sandbox.studio import pictures
-
         pictures.cut_out(work, present, target)
     elif work.kind in ("clip", "retake"):
-        from kubeez_mcp_local.sandbox.studio import clips
-
-        clips.render(work, present, target)
+        clips.render(work, present, target, plain=plain)
     else:
-        from kubeez_mcp_local.sandbox.studio import sounds
-
-        sounds.render(work, target)
+        sounds.render(work, target, plain=plain)
 
 
 FAIL_WORD = "[fail]"
@@ -143,7 +122,7 @@ class Service:
         self.books = books
         self.panel = panel
         self.catalogue = catalogue
-        self.studio = Studio(books)
+        self.studio = Studio(books, panel)
         self.limits = RateLimits(panel, books.clock)
         self._seeds = rng or random.Random()  # noqa: S311 - picks pictures, guards nothing
         self._luck = random.Random(panel.knobs.fail_seed)  # noqa: S311 - a rehearsed failure rate
@@ -156,7 +135,7 @@ class Service:
         """
         row = self.catalogue.get(model)
         if row is None:
-            raise invalid_model(model)
+            raise ApiError(400, {"error": "invalid_model", "message": f"Unknown model: {model}"})
         return row
 
     def seed(self, wanted: int | None) -> int:
@@ -193,7 +172,7 @@ class Service:
             credits=credits_,
             wait=wait,
             total=total,
-            works=tuple((placed.role, placed.position, placed.work.as_dict()) for placed in works),
+            works=tuple(works),
         )
 
     def take_on(self, *drafts: JobDraft) -> JSONResponse:
@@ -216,7 +195,7 @@ class Service:
             ApiError: 400 moderation, 429 too many at once, 400 or 402 out of credits. Nothing was charged.
         """
         knobs = self.panel.knobs
-        refused = REFUSE_WORD in drafts[0].prompt or self.panel.take_refusal()
+        refused = REFUSE_WORD in drafts[0].prompt or self.panel.take("refuse_next")
         if refused and knobs.moderation == "request":
             raise ApiError(400, {"error": "content_policy", "message": _MODERATED})
         self._check_room(drafts)
@@ -227,37 +206,38 @@ class Service:
         try:
             return self.books.accept(fated)
         except BalanceTooLowError as error:
-            raise insufficient_credits(knobs.no_credits_as, error.needed, error.left) from None
+            message = f"Insufficient credits: this costs {error.needed:g}, your balance is {error.left:g}."
+            more = {} if knobs.no_credits_as == 400 else {"message": message, "purchase_url": PURCHASE_URL}
+            raise ApiError(knobs.no_credits_as, {"error": "insufficient_credits", **more}) from None
 
     def _check_room(self, drafts: Sequence[JobDraft]) -> None:
         most = AT_ONCE.get(drafts[0].bucket)
         if most is None or not self.panel.knobs.concurrency_caps:
             return
         if self.books.running(drafts[0].account, drafts[0].bucket) + len(drafts) > most:
-            raise too_many(f"Too many jobs at once: at most {most} {drafts[0].bucket} jobs may run")
+            raise ApiError(429, f"Too many jobs at once: at most {most} {drafts[0].bucket} jobs may run")
 
     def _failure(self, draft: JobDraft) -> str | None:
         knobs = self.panel.knobs
         unlucky = knobs.fail_probability > 0 and self._luck.random() < knobs.fail_probability
-        if FAIL_WORD in draft.prompt or unlucky or self.panel.take_failure():
+        if FAIL_WORD in draft.prompt or unlucky or self.panel.take("fail_next"):
             return knobs.failure_message
         return None
 
 
-AnyGeneration = Generation | MusicGeneration | Separation
 Shape = TypeVar("Shape", Generation, MusicGeneration, Separation)
 
 
+@dataclass(frozen=True)
 class Viewer:
     """Shows jobs with URLs on one origin. Blocking: what is shown as completed is made first.
 
-    Args:
+    Attributes:
         origin: Scheme, host and port the request came in on, so that URLs open after a change of port.
     """
 
-    def __init__(self, service: Service, origin: str) -> None:
-        self._service = service
-        self._origin = origin
+    service: Service
+    origin: str
 
     def status(self, caller: Account, job_id: str, kind: JobKind, shape: type[Shape]) -> Shape:
         """One status read of a job of that kind.
@@ -265,7 +245,7 @@ class Viewer:
         Raises:
             ApiError: 404 when the account has no such job, or it is not to be seen yet.
         """
-        job = self._service.books.job(caller.id, job_id)
+        job = self.service.books.job(caller.id, job_id)
         shown = self.read(job) if job and job.kind == kind else None
         if not isinstance(shown, shape):
             raise not_found(f"{'Separation' if kind == 'separation' else 'Generation'} not found")
@@ -273,26 +253,86 @@ class Viewer:
 
     def read(self, job: Job) -> AnyGeneration | None:
         """One status read, counted; None while the job is not to be seen yet."""
-        knobs = self._service.panel.knobs
-        status = job.status(self._service.books.clock())  # once: what is counted as completed is shown as completed
-        self._service.books.count_read(job.id, finished=status == "completed" and job.reads >= knobs.early_404)
+        knobs = self.service.panel.knobs
+        status = job.status(self.service.books.clock())  # once: what is counted as completed is shown as completed
+        self.service.books.count_read(job.id, finished=status == "completed" and job.reads >= knobs.early_404)
         if job.reads < knobs.early_404:
             return None
         return self._shown(job, status, hide_urls=job.finished_reads < knobs.null_urls)
 
-    def show(self, job: Job, *, make: bool = True) -> AnyGeneration:
-        """The job as it is now; with `make`, files that were never wanted so far are made first."""
-        return self._shown(job, job.status(self._service.books.clock()), make=make)
+    def show(self, job: Job) -> AnyGeneration:
+        """The job as it is now; files that were never wanted so far are not made for this."""
+        return self._shown(job, job.status(self.service.books.clock()), make=False)
 
     def _shown(self, job: Job, status: str, *, hide_urls: bool = False, make: bool = True) -> AnyGeneration:
-        files = self._service.books.files(job.id) if status == "completed" or job.kind == "music" else []
+        over = status in ("completed", "failed")
+        files = self.service.books.files(job.id) if status == "completed" or job.kind == "music" else []
         if make and status == "completed":
-            files = [self._service.studio.ready(file) if file.role == "output" else file for file in files]
-        if job.kind == "music":
-            return self._music(job, status, files, hide_urls)
+            files = [self.service.studio.ready(file) if file.role == "output" else file for file in files]
+        state: dict[str, Any] = {
+            "status": status,
+            "credits_deducted": _deducted(job, status),
+            "error_message": job.failure if status == "failed" else None,
+        }
         if job.kind == "separation":
-            return self._separation(job, status, files, hide_urls)
-        return self._media(job, status, files, hide_urls)
+            stems = {f"{file.role}_url": None if hide_urls else self.url(file) for file in files}
+            return Separation(separation_id=job.id, **{"vocals_url": None, "instrumental_url": None, **stems}, **state)
+        state |= {
+            "id": job.id,
+            "model": job.model,
+            "prompt": job.prompt,
+            "generation_type": job.generation_type,
+            "created_at": _moment(job.created_at),
+            "completed_at": _moment(job.due_at) if over else None,
+        }
+        if job.kind == "music":
+            streaming = self.service.panel.knobs.music_streaming and status == "processing"
+            songs = self._songs(files, hide_urls or streaming) if streaming or status == "completed" else []
+            return MusicGeneration(**{**state, "status": "streaming" if streaming else status}, songs=songs)
+        outputs = self._outputs(files, hide_urls)
+        return Generation(
+            **state,
+            processing_time_ms=round((job.due_at - job.created_at) * 1000) if over else None,
+            cdn_ready=status == "completed" and not hide_urls,
+            result_url=outputs[0].url if outputs else None,
+            outputs=outputs,
+        )
+
+    def _outputs(self, files: list[File], hide_urls: bool) -> list[Output]:
+        thumbnails = {file.position: self.url(file) for file in files if file.role == "thumbnail" and not hide_urls}
+        urls = {file.id: None if hide_urls else self.url(file) for file in files}
+        return [
+            Output(
+                id=file.id,
+                media_type=file.kind,
+                url=urls[file.id],
+                thumbnail_url=thumbnails.get(file.position),
+                optimized_url=urls[file.id] if file.kind == "image" else None,
+                width=file.width,
+                height=file.height,
+                duration=file.seconds,
+                format=PurePosixPath(file.path).suffix.removeprefix("."),
+                file_size=file.size,
+                optimization_status="pending" if hide_urls else "completed",
+                cdn_ready=not hide_urls,
+            )
+            for file in files
+            if file.role == "output"
+        ]
+
+    def _songs(self, files: list[File], hide_audio: bool) -> list[Song]:
+        covers = {file.position: self.url(file) for file in files if file.role == "cover"}
+        return [
+            Song(
+                id=file.id,
+                title=str(file.work.get("label", "")),
+                audio_url=None if hide_audio else self.url(file),
+                stream_url=self.url(file),
+                cover_image_url=covers.get(file.position),
+            )
+            for file in files
+            if file.role == "song"
+        ]
 
     def events(self, caller: Account, job_id: str, kind: JobKind) -> StreamingResponse:
         """Events of a job: heartbeats, then the result.
@@ -300,101 +340,17 @@ class Viewer:
         Raises:
             ApiError: 404 when the account has no such job, or it is not to be seen yet.
         """
-        books = self._service.books
+        books = self.service.books
         job = books.job(caller.id, job_id)
-        if job is None or job.kind != kind or job.reads < self._service.panel.knobs.early_404:
+        if job is None or job.kind != kind or job.reads < self.service.panel.knobs.early_404:
             if job is not None:
                 books.count_read(job.id, finished=False)
             raise not_found("Generation not found")
-        return StreamingResponse(job_events(self._service, self, caller.id, job.id), media_type="text/event-stream")
+        return StreamingResponse(job_events(self.service, self, caller.id, job.id), media_type="text/event-stream")
 
     def url(self, file: File) -> str:
         """Where `file` can be downloaded, without a key."""
-        return f"{self._origin}/files/{file.path}"
-
-    def _media(self, job: Job, status: str, files: list[File], hide_urls: bool) -> Generation:
-        thumbnails = {file.position: file for file in files if file.role == "thumbnail"}
-        outputs = [
-            self._output(file, thumbnails.get(file.position), hide_urls) for file in files if file.role == "output"
-        ]
-        done = status == "completed" and not hide_urls
-        return Generation(
-            id=job.id,
-            status=status,
-            model=job.model,
-            prompt=job.prompt,
-            generation_type=job.generation_type,
-            created_at=_moment(job.created_at),
-            completed_at=_moment(job.due_at) if _over(status) else None,
-            processing_time_ms=round((job.due_at - job.created_at) * 1000) if _over(status) else None,
-            credits_deducted=_deducted(job, status),
-            error_message=job.failure if status == "failed" else None,
-            cdn_ready=done,
-            result_url=outputs[0].url if outputs else None,
-            outputs=outputs,
-        )
-
-    def _output(self, file: File, thumbnail: File | None, hide_urls: bool) -> Output:
-        url = None if hide_urls else self.url(file)
-        return Output(
-            id=file.id,
-            media_type=file.kind,
-            url=url,
-            thumbnail_url=self.url(thumbnail) if thumbnail and not hide_urls else None,
-            optimized_url=url if file.kind == "image" else None,
-            width=file.width,
-            height=file.height,
-            duration=file.seconds,
-            format=PurePosixPath(file.path).suffix.removeprefix("."),
-            file_size=file.size,
-            optimization_status="pending" if hide_urls else "completed",
-            cdn_ready=not hide_urls,
-        )
-
-    def _music(self, job: Job, status: str, files: list[File], hide_urls: bool) -> MusicGeneration:
-        streaming = self._service.panel.knobs.music_streaming and status == "processing"
-        songs = []
-        for file in files if streaming or status == "completed" else []:
-            if file.role != "song":
-                continue
-            cover = next((c for c in files if c.role == "cover" and c.position == file.position), None)
-            url = None if hide_urls or streaming else self.url(file)
-            songs.append(
-                Song(
-                    id=file.id,
-                    title=str(file.work.get("label", "")),
-                    audio_url=url,
-                    stream_url=self.url(file),
-                    cover_image_url=self.url(cover) if cover else None,
-                )
-            )
-        return MusicGeneration(
-            id=job.id,
-            status="streaming" if streaming else status,
-            model=job.model,
-            prompt=job.prompt,
-            generation_type=job.generation_type,
-            created_at=_moment(job.created_at),
-            completed_at=_moment(job.due_at) if _over(status) else None,
-            credits_deducted=_deducted(job, status),
-            error_message=job.failure if status == "failed" else None,
-            songs=songs,
-        )
-
-    def _separation(self, job: Job, status: str, files: list[File], hide_urls: bool) -> Separation:
-        stems = {file.role: self.url(file) for file in files if not hide_urls}
-        return Separation(
-            separation_id=job.id,
-            status=status,
-            credits_deducted=_deducted(job, status),
-            error_message=job.failure if status == "failed" else None,
-            vocals_url=stems.get("vocals"),
-            instrumental_url=stems.get("instrumental"),
-        )
-
-
-def _over(status: str) -> bool:
-    return status in ("completed", "failed")
+        return f"{self.origin}/files/{file.path}"
 
 
 def _deducted(job: Job, status: str) -> float:
@@ -441,47 +397,41 @@ def _event(name: str, data: str) -> str:
     return f"event: {name}\ndata: {data}\n\n"
 
 
-_HEADER = APIKeyHeader(name="X-API-Key", auto_error=False)
-_BEARER = HTTPBearer(auto_error=False)
-_HeaderKey = Annotated[str | None, Depends(_HEADER)]
-_BearerKey = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
+_HeaderKey = Annotated[str | None, Depends(APIKeyHeader(name="X-API-Key", auto_error=False))]
+_BearerKey = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
 
 
 def get_service(request: Request) -> Service:
     """The service of the app that serves this request."""
-    service = request.app.state.service
-    if not isinstance(service, Service):
-        raise TypeError("the app has no service")
+    service: Service = request.app.state.service
     return service
 
 
-def get_viewer(request: Request, service: Annotated[Service, Depends(get_service)]) -> Viewer:
+TheService = Annotated[Service, Depends(get_service)]
+
+
+def get_viewer(request: Request, service: TheService) -> Viewer:
     """Shows jobs with URLs on the origin this request came in on."""
     return Viewer(service, str(request.base_url).rstrip("/"))
 
 
-TheService = Annotated[Service, Depends(get_service)]
 TheViewer = Annotated[Viewer, Depends(get_viewer)]
 
 
 def caller(scope: str | None, bucket: Bucket) -> Callable[..., Account]:
     """A dependency that yields the calling account, checked for `scope` and counted in `bucket`."""
 
-    def check(
-        service: TheService,
-        header: _HeaderKey,
-        bearer: _BearerKey,
-    ) -> Account:
+    def check(service: TheService, header: _HeaderKey, bearer: _BearerKey) -> Account:
         key = header or (bearer.credentials if bearer else None)
         if not key:
-            raise unauthorized("Missing API key")
+            raise ApiError(401, "Missing API key")
         account = service.books.account_of(key)
         if account is None:
-            raise unauthorized("Invalid API key")
+            raise ApiError(401, "Invalid API key")
         if account.revoked:
-            raise unauthorized("API key has been revoked")
+            raise ApiError(401, "API key has been revoked")
         if scope is not None and scope not in account.scopes:
-            raise missing_scope(scope)
+            raise ApiError(403, f"API key is missing the required scope: {scope}")
         service.limits.count(account.id, bucket)
         return account
 
@@ -496,6 +446,3 @@ UploadCaller = Annotated[Account, Depends(caller("generate:media", "upload"))]
 HistoryCaller = Annotated[Account, Depends(caller("read:generations", "read"))]
 BalanceCaller = Annotated[Account, Depends(caller("read:balance", "read"))]
 AnyCaller = Annotated[Account, Depends(caller(None, "read"))]
-
-DOCUMENTED = {"x-kubeez-evidence": "documented"}
-ASSUMED = {"x-kubeez-evidence": "assumed"}

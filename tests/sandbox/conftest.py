@@ -23,8 +23,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox
 @pytest.fixture
 def sandbox(running: RunningSandbox) -> RunningSandbox:
     running.control.reset()
-    running.control.knobs(speed=10_000, rate_limits="off")
+    running.control.knobs(speed=10_000, rate_limits="off", drawing="plain")
     return running
+
+
+@pytest.fixture
+def rich(sandbox: RunningSandbox) -> None:
+    """For tests that look at what was drawn, or listen."""
+    sandbox.control.knobs(drawing="rich")
 
 
 @pytest.fixture

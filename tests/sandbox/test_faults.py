@@ -131,12 +131,13 @@ def test_knobs_left_out_keep_their_value(sandbox: RunningSandbox) -> None:
     assert sandbox.control.knobs(null_urls=2)["early_404"] == 3
 
 
-def test_reset_forgets_everything_but_the_speed(sandbox: RunningSandbox, http: httpx.Client) -> None:
+def test_reset_forgets_everything_but_the_speed_and_the_drawing(sandbox: RunningSandbox, http: httpx.Client) -> None:
     url = finish(http, start(http))["outputs"][0]["url"]
     sandbox.control.knobs(fail_next=3)
     sandbox.control.reset()
     assert sandbox.control.books()["accounts"] == []
-    assert (sandbox.control.knobs()["fail_next"], sandbox.control.knobs()["speed"]) == (0, 10_000)
+    knobs = sandbox.control.knobs()
+    assert (knobs["fail_next"], knobs["speed"], knobs["drawing"]) == (0, 10_000, "plain")
     assert http.get(url).status_code == 404
     assert http.get("/v1/balance").json()["credits"] == 10_000
 

@@ -67,6 +67,7 @@ def test_a_tier_makes_the_picture_larger(http: httpx.Client) -> None:
     assert max(output["width"], output["height"]) == 2048
 
 
+@pytest.mark.usefixtures("rich")
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(http: httpx.Client) -> None:
     seeds = (7, 7, 8)
     files = [http.get(finish(http, start(http, **{**PICTURE, "seed": s}))["outputs"][0]["url"]).content for s in seeds]
@@ -87,6 +88,7 @@ def test_outputs_need_no_key(sandbox: RunningSandbox, http: httpx.Client) -> Non
         assert stranger.get(url, headers={"Range": "bytes=0-3"}).content == b"\x89PNG"
 
 
+@pytest.mark.usefixtures("rich")
 def test_an_upload_shows_in_what_is_made_from_it(http: httpx.Client) -> None:
     made = []
     for colour in ("red", "blue"):
@@ -105,6 +107,7 @@ def test_a_background_is_removed_with_real_alpha(http: httpx.Client) -> None:
     assert picture.getchannel("A").getextrema() != (255, 255)
 
 
+@pytest.mark.usefixtures("rich")
 def test_a_clip_plays_in_the_ratio_and_length_asked_for(http: httpx.Client) -> None:
     av = pytest.importorskip("av")
     job = start(
@@ -122,6 +125,7 @@ def test_a_clip_plays_in_the_ratio_and_length_asked_for(http: httpx.Client) -> N
     assert frames[0].tobytes() != frames[len(frames) // 2].tobytes()
 
 
+@pytest.mark.usefixtures("rich")
 def test_a_clip_has_sound_when_asked(http: httpx.Client) -> None:
     av = pytest.importorskip("av")
     body = {"prompt": "rain", "model": "seedance-1-5-pro-480p-4s", "generation_type": "text-to-video"}

@@ -36,6 +36,7 @@ def _clip(http: httpx.Client) -> str:
     return str(finish(http, start(http, **body))["outputs"][0]["url"])
 
 
+@pytest.mark.usefixtures("rich")
 def test_music_gives_two_songs_one_can_hear(http: httpx.Client) -> None:
     state = finish(http, start(http, "/v1/generate/music", prompt="calm piano"), "music")
     assert len(state["songs"]) == 2
@@ -108,6 +109,7 @@ def test_ad_variants_are_jobs_of_their_own(sandbox: RunningSandbox, http: httpx.
     assert http.get("/v1/balance").json()["credits"] == 10_000 - 150
 
 
+@pytest.mark.usefixtures("rich")
 def test_separation_gives_two_stems(http: httpx.Client) -> None:
     song = finish(http, start(http, "/v1/generate/music", prompt="a tune"), "music")["songs"][0]["audio_url"]
     state = finish(http, start(http, "/v1/generate/separation", media_url=song), "separation")
@@ -121,6 +123,7 @@ def test_separation_wants_a_kubeez_upload(http: httpx.Client) -> None:
     assert answer.status_code == 400
 
 
+@pytest.mark.usefixtures("rich")
 def test_captions_are_billed_by_the_second_and_come_as_a_clip(http: httpx.Client) -> None:
     state = finish(http, start(http, "/v1/generate/captions", media_url=_clip(http)))
     assert state["credits_deducted"] == 1.5
@@ -149,6 +152,7 @@ def test_sounds_are_billed_by_the_second(http: httpx.Client, body: dict[str, Any
     assert state["outputs"][0]["media_type"] == "audio"
 
 
+@pytest.mark.usefixtures("rich")
 def test_sound_for_a_clip_comes_muxed_in(http: httpx.Client) -> None:
     body = {"model": "sonilo-video-to-video-sfx", "video_url": _clip(http)}
     output = finish(http, start(http, "/v1/generate/sound", **body))["outputs"][0]

@@ -105,6 +105,22 @@ def test_a_stretched_ready_clip_really_plays_that_long(tmp_path: Path, monkeypat
     assert frames[-1] == pytest.approx(10, abs=0.4)
 
 
+def test_what_is_drawn_plainly_has_the_type_size_and_length_asked_for(tmp_path: Path) -> None:
+    picture, clip, sound = (tmp_path / name for name in ("picture.png", "clip.mp4", "sound.wav"))
+    render(Work("picture", "png", "any", "a", 1, width=1024, height=440), [], picture, plain=True)
+    render(Work("clip", "mp4", "any", "a", 1, "", 640, 360, 7.0), [], clip, plain=True)
+    render(Work("music", "wav", "any", "a", 1, seconds=9.0), [], sound, plain=True)
+    with Image.open(picture) as drawn:
+        assert (drawn.format, drawn.size) == ("PNG", (1024, 440))
+        colours = drawn.convert("RGB").getcolors(100_000) or []
+    assert max(count for count, _ in colours) > 0.9 * 1024 * 440
+    assert any(colour == (255, 255, 255) for _, colour in colours), "the mark"
+    found = measure_now(clip)
+    assert found.seconds == pytest.approx(7, abs=0.05)
+    assert (found.width or 0) / (found.height or 1) == pytest.approx(640 / 360, rel=0.02)
+    assert measure_now(sound).seconds == pytest.approx(9, abs=0.01)
+
+
 @pytest.mark.parametrize("kind", ["music", "speech", "effect", "vocals", "instrumental"])
 def test_sounds_can_be_heard_and_are_as_long_as_asked(tmp_path: Path, kind: str) -> None:
     target = tmp_path / "sound.wav"

@@ -32,9 +32,9 @@ _MOST_FRAMES = 240
 _CAPTIONS = ("Captions appear here,", "word by word,", "in time with the speech.")
 
 
-def render(work: Work, inputs: list[Path], target: Path) -> None:
-    """Make the clip of a work; without PyAV, one of the clips that come with the package."""
-    if find_spec("av") is None:
+def render(work: Work, inputs: list[Path], target: Path, *, plain: bool = False) -> None:
+    """Make the clip of a work; if `plain` or without PyAV, one of the clips that come with the package, silent."""
+    if plain or find_spec("av") is None:
         copy_clip(work, target)
         return
     seconds = work.seconds or 5.0

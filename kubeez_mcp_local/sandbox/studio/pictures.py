@@ -299,9 +299,9 @@ def cards(canvas: Image.Image, pictures: Sequence[Image.Image]) -> None:
 THUMBNAIL_LONG_SIDE = 320
 
 
-def render(work: Work, inputs: list[Path], target: Path) -> None:
-    """Make the picture, or the thumbnail, of a work."""
-    picture = compose(work, inputs)
+def render(work: Work, inputs: list[Path], target: Path, *, plain: bool = False) -> None:
+    """Make the picture, or the thumbnail, of a work; a `plain` one has one colour and the mark."""
+    picture = _flat(work) if plain else compose(work, inputs)
     if work.kind == "thumbnail":
         picture.thumbnail((THUMBNAIL_LONG_SIDE, THUMBNAIL_LONG_SIDE), Image.Resampling.LANCZOS)
     save(picture, work.extension, target)
@@ -322,6 +322,14 @@ def compose(work: Work, inputs: list[Path]) -> Image.Image:
     if pictures:
         cards(canvas, pictures)
     letter(canvas, work)
+    return canvas
+
+
+def _flat(work: Work) -> Image.Image:
+    """A picture of one colour, which the seed and the prompt choose, with the mark."""
+    red, green, blue = hashlib.sha256(f"{work.seed}\n{work.prompt}".encode()).digest()[:3]
+    canvas = Image.new("RGB", (work.width or 1024, work.height or 1024), (red, green, blue))
+    stamp(canvas)
     return canvas
 
 

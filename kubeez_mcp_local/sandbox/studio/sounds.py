@@ -35,9 +35,9 @@ def speech_seconds(text: str) -> float:
     return round(min(max(1.0, len(text) * _SECONDS_PER_LETTER), _LONGEST_SPEECH), 2)
 
 
-def render(work: Work, target: Path) -> None:
-    """Make the sound of a work, as WAV or MP3."""
-    samples = samples_of(work)
+def render(work: Work, target: Path, *, plain: bool = False) -> None:
+    """Make the sound of a work, as WAV or MP3; a `plain` one is a single note and then silence."""
+    samples = samples_of(work, plain=plain)
     if work.extension == "mp3":
         write_mp3(samples, RATE, target)
         return
@@ -48,11 +48,13 @@ def render(work: Work, target: Path) -> None:
         sound.writeframes(samples.tobytes())
 
 
-def samples_of(work: Work) -> array[int]:
+def samples_of(work: Work, *, plain: bool = False) -> array[int]:
     """Mono 16-bit samples, of exactly the length asked for."""
     seconds = min(work.seconds or 5.0, _LONGEST_SOUND)
     rng = random.Random(work.seed)  # noqa: S311 - a tune
-    if work.kind == "speech":
+    if plain:
+        parts = iter([_note(rng.choice((57, 60, 62, 64)), 300)])
+    elif work.kind == "speech":
         parts = _speech(work.prompt, work.label)
     elif work.kind == "effect":
         parts = _effect(rng)
