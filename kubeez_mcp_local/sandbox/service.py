@@ -96,7 +96,7 @@ class Studio:
 
 
 def render(work: Work, inputs: list[FilePath], target: FilePath, *, plain: bool = False) -> None:
-    """Make one file at `target`; a `plain` one shows and tells little, but is of the same type, size and length."""
+    """Make one file at `target`; a `plain` one tells little, but is of the same type, ratio and length."""
     from kubeez_mcp_local.sandbox.studio import clips, pictures, sounds
 
     present = [path for path in inputs if path.is_file()]

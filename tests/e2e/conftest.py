@@ -27,7 +27,7 @@ def sandbox_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runnin
 def api(sandbox_process: RunningSandbox) -> Iterator[RunningSandbox]:
     """An API in a process of its own, with empty books and one account of 1,000 credits."""
     sandbox_process.control.reset()
-    sandbox_process.control.knobs(speed=SPEED, rate_limits="off")
+    sandbox_process.control.knobs(speed=SPEED, rate_limits="off", drawing="plain")
     sandbox_process.control.key(KEY, credits=1000)
     yield sandbox_process
     sandbox_process.control.knobs(speed=SPEED)

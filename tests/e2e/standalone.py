@@ -31,7 +31,6 @@ def standalone_sandbox(folder: Path, speed: float) -> Iterator[RunningSandbox]:
         announced = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
         assert announced, "the sandbox did not start"
         control = Control(url := announced[0])
-        control.knobs(drawing="plain")
         yield RunningSandbox(url, control)
         control.close()
     finally:

@@ -90,6 +90,7 @@ async def test_a_chain_of_clips_whose_seams_are_the_same_frame(
     tmp_path: Path, api: RunningSandbox, live: dict[str, Any], era: str
 ) -> None:
     api.control.key(KEY, credits=2000)
+    api.control.knobs(drawing="rich")  # the frames of its clips are looked at
     (folder := tmp_path / "work").mkdir()
     async with client(tmp_path, era, person=says_yes(), **live) as server:
         skill = Skill(server, folder)

@@ -105,7 +105,7 @@ def test_a_stretched_ready_clip_really_plays_that_long(tmp_path: Path, monkeypat
     assert frames[-1] == pytest.approx(10, abs=0.4)
 
 
-def test_what_is_drawn_plainly_has_the_type_size_and_length_asked_for(tmp_path: Path) -> None:
+def test_what_is_drawn_plainly_has_the_type_ratio_and_length_asked_for(tmp_path: Path) -> None:
     picture, clip, sound = (tmp_path / name for name in ("picture.png", "clip.mp4", "sound.wav"))
     render(Work("picture", "png", "any", "a", 1, width=1024, height=440), [], picture, plain=True)
     render(Work("clip", "mp4", "any", "a", 1, "", 640, 360, 7.0), [], clip, plain=True)
