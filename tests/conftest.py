@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 from kubeez_mcp_local.catalogue.models import parse_row
 from kubeez_mcp_local.catalogue.store import snapshot_listing
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.catalogue.models import InputKind, Model
+
+
+# Property tests name how much of this they need, as a part or a multiple of it.
+settings.register_profile("ci", max_examples=100, deadline=None)
+settings.register_profile("nightly", max_examples=1_000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ class Knobs(BaseModel):
     refund_failures: bool = Field(True, description="Give the credits of failed jobs back.")
     heartbeat_seconds: Annotated[float, Field(gt=0, le=60)] = Field(5, description="Between heartbeats of a stream.")
     drawing: Literal["rich", "plain"] = Field(
-        "rich", description="`plain` is cheap: flat pictures, ready-made clips, one note; of the same type, ratio and length."
+        "rich", description="`plain` is cheap: flat pictures, ready-made clips, one note; type, ratio and length stay."
     )
     faults: list[Fault] = Field(default_factory=list, description="Faults of coming calls; replaces the list.")
 

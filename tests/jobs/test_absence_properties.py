@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.jobs.proof import OpenQuestion
 
-EXAMPLES = 500
+EXAMPLES = max(500, 5 * settings().max_examples)
 MEMORY = "/dev/shm"  # where there is one, no example waits for a disk
 PAGE = 25
 MODEL, KIND = "nano-banana-2", "text-to-image"
@@ -385,13 +385,13 @@ PLAIN = Story(
 @example(replace(PLAIN, late=0.0, rewritten=True))  # seen at once, and not recognised
 @example(replace(PLAIN, wall_clock_set_by=1200.0, gaps=(60.0, 60.0, 400.0)))
 @example(replace(PLAIN, killed=True, stopped=1200.0, gaps=(60.0, 60.0, 400.0)))
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(story=STORIES)
 def test_no_story_pays_twice_unless_a_person_said_so(story: Story) -> None:
     check(story)
 
 
-@settings(max_examples=EXAMPLES // 5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES // 5, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(story=STORIES, seed=st.integers(0, 2**32))
 def test_what_never_arrived_is_settled_without_a_person_where_prompts_are_told_as_they_were_sent(
     story: Story, seed: int

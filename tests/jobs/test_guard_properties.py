@@ -240,7 +240,7 @@ class Guard(RuleBasedStateMachine):
 
 TestGuard = Guard.TestCase
 TestGuard.settings = settings(
-    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=settings().max_examples // 4, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]
 )
 
 
@@ -366,5 +366,5 @@ class Wire(RuleBasedStateMachine):
 
 TestWire = Wire.TestCase
 TestWire.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=settings().max_examples * 3 // 5, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow]
 )

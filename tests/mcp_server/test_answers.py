@@ -65,7 +65,6 @@ def harmless(value: Any) -> Any:
     return [harmless(item) for item in value] if isinstance(value, list) else "x"
 
 
-@settings(max_examples=150, deadline=None)
 @given(shapes(WORDS))
 def test_no_value_can_make_a_line_that_reads_as_a_field(structured: dict[str, Any]) -> None:
     text = text_of(structured)
@@ -73,7 +72,6 @@ def test_no_value_can_make_a_line_that_reads_as_a_field(structured: dict[str, An
     assert fields_of(text) == fields_of(text_of(harmless(structured)))
 
 
-@settings(deadline=None)
 @given(WORDS, WORDS)
 def test_no_error_can_make_one_either(message: str, next_step: str) -> None:
     (block,) = refusal(KubeezError(f"The API says: {message}", next_step=f"Do {next_step}"), "live").content
@@ -82,7 +80,7 @@ def test_no_error_can_make_one_either(message: str, next_step: str) -> None:
     assert len(block.text) < 5_000
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=settings().max_examples // 4)
 @given(shapes(st.builds(lambda text: text * 20_000, st.text(min_size=1, max_size=9))))
 def test_whatever_the_shape_the_length_is_bounded(structured: dict[str, Any]) -> None:
     short = bounded(structured)

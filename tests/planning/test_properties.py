@@ -52,7 +52,6 @@ wishes = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
 @given(requests)
 def test_a_checked_request_passes_the_check_again_unchanged(request: MediaRequest) -> None:
     try:
@@ -67,7 +66,6 @@ def test_a_checked_request_passes_the_check_again_unchanged(request: MediaReques
     assert settled.sound is None or model.sound in ("toggle", "unknown")
 
 
-@settings(max_examples=200, deadline=None)
 @given(requests, st.integers(1, 4))
 def test_a_quote_is_unknown_or_covers_the_list_price_of_every_variant(request: MediaRequest, count: int) -> None:
     try:
@@ -81,7 +79,6 @@ def test_a_quote_is_unknown_or_covers_the_list_price_of_every_variant(request: M
     assert quote.credits is None or quote.credits == sum(line.credits or 0 for line in quote.breakdown)
 
 
-@settings(max_examples=150, deadline=None)
 @given(wishes)
 def test_pick_never_chooses_a_model_that_would_refuse_or_break_the_wish(needs: Needs) -> None:
     choice = pick(LISTING, needs)
@@ -104,7 +101,7 @@ def test_pick_never_chooses_a_model_that_would_refuse_or_break_the_wish(needs: N
     assert choice.chosen is not None or choice.nearest is not None or "no model" in choice.summary
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=settings().max_examples // 2)
 @given(wishes)
 def test_pick_does_not_depend_on_the_order_of_the_rows(needs: Needs) -> None:
     turned = replace(LISTING, models=tuple(reversed(LISTING.models)))
@@ -113,7 +110,6 @@ def test_pick_does_not_depend_on_the_order_of_the_rows(needs: Needs) -> None:
     assert here.summary == there.summary
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.text(min_size=1, max_size=200).filter(str.strip), st.booleans(), st.booleans())
 def test_any_text_makes_a_plan(text: str, files: bool, video: bool) -> None:
     made = plan(text, LISTING, has_local_files=files, has_video_reference=video)
@@ -135,7 +131,6 @@ fields = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.lists(st.dictionaries(fields, json_values, max_size=6), max_size=4))
 def test_no_answer_breaks_the_parser(rows: list[dict[str, object]]) -> None:
     models, notes = parse_rows(rows)

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kubeez_mcp_local.cli.clients import formats as editing
@@ -164,7 +164,6 @@ _values = st.recursive(
 _names = st.text(max_size=6).filter(lambda name: name not in ("kubeez", "mcpServers"))
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     before=st.dictionaries(_names, _values, max_size=3),
     servers=st.dictionaries(_names, _values, min_size=1, max_size=3),
