@@ -12,6 +12,7 @@ import os
 import re
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -21,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 from kubeez_mcp_local.disk import open_exactly, replace_file
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.media.path_guard import unreadable
-from kubeez_mcp_local.media.sniff import Kind, MediaType, UnsupportedMediaError, by_extension, sniff_file
+from kubeez_mcp_local.media.sniff import Kind, MediaType, by_extension, sniff_file
 from kubeez_mcp_local.settings import is_loopback
 
 if TYPE_CHECKING:
@@ -74,7 +75,6 @@ class LocalInput:
     Attributes:
         path: Resolved path.
         sha256: Hex digest of the content.
-        media_type: Decided by content.
         size: Bytes.
         identity: Which file was hashed; only this very file is opened later.
         reference: How it can be named again where that is not its path, such as `library:hero`.
@@ -89,7 +89,6 @@ class LocalInput:
 
     @property
     def kind(self) -> Kind:
-        """`image`, `video` or `audio`."""
         return self.media_type.kind
 
     def open(self) -> BinaryIO:
@@ -136,17 +135,17 @@ class Named(Protocol):
     async def find(self, name: str, *, argument: str) -> LocalInput | RemoteInput: ...
 
 
+@dataclass(frozen=True)
 class Inputs:
     """Resolves arguments that name media.
 
-    Args:
+    Attributes:
         guard: Decides which local files may be read.
         named: Where `library:name` is looked up; without one such names are refused.
     """
 
-    def __init__(self, guard: PathGuard, named: Named | None = None) -> None:
-        self._guard = guard
-        self._named = named
+    guard: PathGuard
+    named: Named | None = None
 
     async def resolve(self, value: str, *, argument: str) -> LocalInput | RemoteInput:
         """A local path, file:// URL, https URL or `library:name`, checked.
@@ -172,19 +171,17 @@ class Inputs:
         if _scheme(pattern.strip()) not in ("", "file"):
             return [await self.resolve(pattern, argument=argument)]
 
-        def _find() -> list[Path]:
-            return self._guard.expand(pattern, argument=argument, limit=limit)
-
-        paths = await anyio.to_thread.run_sync(_find)
+        find = partial(self.guard.expand, pattern, argument=argument, limit=limit)
+        paths = await anyio.to_thread.run_sync(find)
         return [await anyio.to_thread.run_sync(describe, path, argument) for path in paths]
 
     def _local(self, text: str, argument: str) -> LocalInput:
-        return describe(self._guard.check(text, argument=argument), argument)
+        return describe(self.guard.check(text, argument=argument), argument)
 
     async def _from_library(self, text: str, argument: str) -> LocalInput | RemoteInput:
-        if self._named is None:
+        if self.named is None:
             raise _invalid_url(argument, f"{text} names a library entry, but there is no library here.")
-        return await self._named.find(text[len(LIBRARY_SCHEME) :].strip(), argument=argument)
+        return await self.named.find(text[len(LIBRARY_SCHEME) :].strip(), argument=argument)
 
 
 def describe(path: Path, argument: str) -> LocalInput:
@@ -197,12 +194,10 @@ def describe(path: Path, argument: str) -> LocalInput:
     """
     try:
         with open_exactly(path) as file:
-            identity, media_type = Identity.of(file), sniff_file(file, path.name)
+            identity, media_type = Identity.of(file), sniff_file(file, f"{argument}: {path.name}")
             digest = _digest(file)
             if identity != Identity.of(file):
                 raise _changed(path)
-    except UnsupportedMediaError as error:
-        raise UnsupportedMediaError(path.name, error.found, argument=argument) from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
@@ -289,33 +284,23 @@ async def _alone(_key: str, work: Callable[[], Awaitable[str]]) -> str:
     return await work()
 
 
+@dataclass
 class Uploads:
     """Gives local files a URL.
 
-    Args:
+    Attributes:
         upload: Sends one file and returns its URL; called with the input, the open file and a progress callback.
         cache_dir: Folder for what is remembered: one small JSON file per account and content.
         account: Fingerprint of the account (never the key itself); entries of accounts do not mix.
         clock: Seconds since the epoch.
-        max_age: Seconds after which a remembered URL is no longer used.
         share: Lets concurrent callers share the work for one content.
     """
 
-    def __init__(
-        self,
-        upload: UploadFile,
-        cache_dir: Path,
-        account: str,
-        *,
-        clock: Callable[[], float] = time.time,
-        max_age: float = MAX_AGE_SECONDS,
-        share: Share = _alone,
-    ) -> None:
-        self._upload = upload
-        self._folder = cache_dir / hashlib.sha256(account.encode()).hexdigest()[:16]
-        self._clock = clock
-        self._max_age = max_age
-        self._share = share
+    upload: UploadFile
+    cache_dir: Path
+    account: str
+    clock: Callable[[], float] = time.time
+    share: Share = _alone
 
     async def url_for(self, local: LocalInput, on_progress: Progress = _ignore) -> str:
         """The URL of this content: remembered, or from an upload. Only whoever starts it sees progress.
@@ -324,7 +309,7 @@ class Uploads:
             KubeezError: `file_changed`: it is not the file any more that was hashed, or was written to meanwhile.
             KubeezError: Whatever `upload` raises.
         """
-        return await self._share(local.sha256, lambda: self._known_or_sent(local, on_progress))
+        return await self.share(local.sha256, lambda: self._known_or_sent(local, on_progress))
 
     async def forget(self, url: str) -> bool:
         """Drop a URL that turned out to be gone, so that the next use uploads again. Whether it was known."""
@@ -336,18 +321,17 @@ class Uploads:
 
     async def _send(self, local: LocalInput, on_progress: Progress) -> str:
         with await anyio.to_thread.run_sync(local.open) as file:
-            url = await self._upload(local, file, on_progress)
+            url = await self.upload(local, file, on_progress)
             if Identity.of(file) != local.identity:
                 raise _changed(local.path)
-        entry = _Entry(
-            url=url,
-            sha256=local.sha256,
-            media_type=local.media_type.mime,
-            size=local.size,
-            uploaded_at=self._clock(),
-        )
+        mime = local.media_type.mime
+        entry = _Entry(url=url, sha256=local.sha256, media_type=mime, size=local.size, uploaded_at=self.clock())
         await anyio.to_thread.run_sync(self._remember, entry)
         return url
+
+    @property
+    def _folder(self) -> Path:
+        return self.cache_dir / hashlib.sha256(self.account.encode()).hexdigest()[:16]
 
     def _file(self, sha256: str) -> Path:
         return self._folder / f"{sha256}.json"
@@ -356,8 +340,8 @@ class Uploads:
         entry = _load(self._file(sha256))
         if entry is None or entry.sha256 != sha256:
             return None
-        age = self._clock() - entry.uploaded_at
-        return entry.url if 0 <= age <= self._max_age else None
+        age = self.clock() - entry.uploaded_at
+        return entry.url if 0 <= age <= MAX_AGE_SECONDS else None
 
     def _remember(self, entry: _Entry) -> None:
         """Write atomically. A cache that cannot be written costs an upload later, not the call now."""

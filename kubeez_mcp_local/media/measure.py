@@ -26,8 +26,7 @@ class Measured:
 
     Attributes:
         seconds: Length of video or sound.
-        width: Pixels, as shown (turned pictures considered).
-        height: Pixels, as shown.
+        width: Pixels as shown, turned pictures considered, as is `height`.
         unreadable: The content is damaged, so that measuring again will not help.
     """
 
@@ -51,29 +50,20 @@ async def measure(source: Path | LocalInput) -> Measured:
 def measure_now(source: Path | LocalInput) -> Measured:
     """`measure` for callers that are already in a thread."""
     with opened(source) as file:
-        return _measured(file)
+        return _measured(file, sniff_file(file, PurePath(file.name).name))
 
 
-def _measured(file: BinaryIO) -> Measured:
-    media_type = sniff_file(file, PurePath(file.name).name)
-    if media_type.kind == "image":
-        return _picture(file)
+def _measured(file: BinaryIO, media_type: MediaType) -> Measured:
     try:
+        if media_type.kind == "image":
+            from kubeez_mcp_local.media.picture import picture_size
+
+            return Measured(None, *picture_size(file))
         return _with_av(file, media_type)
     except NotInstalledError:
         return _without_av(file, media_type)
     except BrokenMediaError:
         return Measured(unreadable=True)
-
-
-def _picture(file: BinaryIO) -> Measured:
-    from kubeez_mcp_local.media.picture import picture_size
-
-    try:
-        width, height = picture_size(file)
-    except BrokenMediaError:
-        return Measured(unreadable=True)
-    return Measured(width=width, height=height)
 
 
 def _with_av(file: BinaryIO, media_type: MediaType) -> Measured:
@@ -90,8 +80,8 @@ def _with_av(file: BinaryIO, media_type: MediaType) -> Measured:
             on_its_side = turned(stream) in (90, 270)
         except av.FFmpegError:
             return Measured(unreadable=True)
-        shown = (height, width) if on_its_side else (width, height)
-        return Measured(seconds, shown[0] or None, shown[1] or None)
+        width, height = (height, width) if on_its_side else (width, height)
+        return Measured(seconds, width or None, height or None)
 
 
 def _longest(container: Any) -> float | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -29,29 +29,30 @@ class MediaType:
 
     Attributes:
         mime: The media type as it goes on the wire, such as `image/png`.
-        kind: `image`, `video` or `audio`.
         extension: The usual extension with its dot, such as `.png`.
+        also: Other media types and extensions for the same.
     """
 
     mime: str
     kind: Kind
     extension: str
+    also: tuple[str, ...] = field(default=(), repr=False)
 
 
-JPEG = MediaType("image/jpeg", "image", ".jpg")
-PNG = MediaType("image/png", "image", ".png")
+JPEG = MediaType("image/jpeg", "image", ".jpg", ("image/jpg", "image/pjpeg", ".jpeg", ".jpe", ".jfif"))
+PNG = MediaType("image/png", "image", ".png", ("image/apng",))
 WEBP = MediaType("image/webp", "image", ".webp")
 GIF = MediaType("image/gif", "image", ".gif")
-MP4 = MediaType("video/mp4", "video", ".mp4")
-MOV = MediaType("video/quicktime", "video", ".mov")
-MKV = MediaType("video/x-matroska", "video", ".mkv")
+MP4 = MediaType("video/mp4", "video", ".mp4", ("video/x-m4v", ".m4v"))
+MOV = MediaType("video/quicktime", "video", ".mov", (".qt",))
+MKV = MediaType("video/x-matroska", "video", ".mkv", ("video/matroska",))
 WEBM = MediaType("video/webm", "video", ".webm")
-MP3 = MediaType("audio/mpeg", "audio", ".mp3")
-WAV = MediaType("audio/wav", "audio", ".wav")
-M4A = MediaType("audio/mp4", "audio", ".m4a")
-OGG = MediaType("audio/ogg", "audio", ".ogg")
+MP3 = MediaType("audio/mpeg", "audio", ".mp3", ("audio/mp3",))
+WAV = MediaType("audio/wav", "audio", ".wav", ("audio/x-wav", "audio/wave", "audio/vnd.wave"))
+M4A = MediaType("audio/mp4", "audio", ".m4a", ("audio/x-m4a", "audio/m4a"))
+OGG = MediaType("audio/ogg", "audio", ".ogg", ("audio/opus", ".oga", ".opus"))
 WEBA = MediaType("audio/webm", "audio", ".weba")
-FLAC = MediaType("audio/flac", "audio", ".flac")
+FLAC = MediaType("audio/flac", "audio", ".flac", ("audio/x-flac",))
 
 ACCEPTED: tuple[MediaType, ...] = (
     *(JPEG, PNG, WEBP, GIF),
@@ -60,22 +61,7 @@ ACCEPTED: tuple[MediaType, ...] = (
 )
 """Everything `sniff` lets through: the website's and the asset library's lists, plus GIF and FLAC."""
 
-_SPELLINGS = {".jpeg": JPEG, ".jpe": JPEG, ".jfif": JPEG, ".m4v": MP4, ".qt": MOV, ".oga": OGG, ".opus": OGG}
-_ALIASES = {
-    "image/jpg": JPEG,
-    "image/pjpeg": JPEG,
-    "image/apng": PNG,
-    "video/x-m4v": MP4,
-    "video/matroska": MKV,
-    "audio/mp3": MP3,
-    "audio/x-wav": WAV,
-    "audio/wave": WAV,
-    "audio/vnd.wave": WAV,
-    "audio/x-m4a": M4A,
-    "audio/m4a": M4A,
-    "audio/opus": OGG,
-    "audio/x-flac": FLAC,
-}
+_BY_NAME = {name: each for each in ACCEPTED for name in (each.mime, each.extension, *each.also)}
 
 
 def accepted_list() -> str:
@@ -89,18 +75,13 @@ def accepted_list() -> str:
 
 def by_extension(name: str) -> MediaType | None:
     """The type that a file name or URL path promises; `None` when its extension says nothing."""
-    suffix = PurePosixPath(name).suffix.lower()
-    if suffix in _SPELLINGS:
-        return _SPELLINGS[suffix]
-    return next((each for each in ACCEPTED if each.extension == suffix), None)
+    return _BY_NAME.get(PurePosixPath(name).suffix.lower())
 
 
 def by_mime(mime: str) -> MediaType | None:
     """The accepted type that a `Content-Type` names, parameters and aliases considered."""
     essence = mime.partition(";")[0].strip().lower()
-    if essence in _ALIASES:
-        return _ALIASES[essence]
-    return next((each for each in ACCEPTED if each.mime == essence), None)
+    return _BY_NAME.get(essence) if "/" in essence else None
 
 
 _MAX_INDEX_BYTES = 64 * 1024 * 1024
@@ -114,10 +95,7 @@ class Movie:
 
     Attributes:
         seconds: Length; `None` when the index does not tell (fragmented files).
-        width: Picture width in pixels as shown, turned footage considered; `None` without a picture.
-        height: Picture height in pixels as shown; `None` without a picture.
-        has_video: Whether there is a video track.
-        has_audio: Whether there is an audio track.
+        width: Pixels as shown, turned footage considered, as is `height`; `None` without a picture.
     """
 
     seconds: float | None
@@ -260,10 +238,9 @@ class UnsupportedMediaError(KubeezError):
 
     code = "unsupported_media_type"
 
-    def __init__(self, name: str, found: str, *, argument: str = "") -> None:
+    def __init__(self, name: str, found: str) -> None:
         super().__init__(
-            f"{f'{argument}: ' if argument else ''}{name} cannot be used: its content is {found}. "
-            f"Accepted: {accepted_list()}.",
+            f"{name} cannot be used: its content is {found}. Accepted: {accepted_list()}.",
             next_step=_CONVERT_FIRST.get(found, "Convert it to one of the accepted types, or choose another file."),
         )
         self.found = found
@@ -333,30 +310,13 @@ def _decodes(data: bytes) -> bool:
     return True
 
 
-_BRANDS_MP4 = {
-    b"isom",
-    b"mp41",
-    b"mp42",
-    b"avc1",
-    b"dash",
-    b"mmp4",
-    b"M4V ",
-    b"M4VH",
-    b"M4VP",
-    b"MSNV",
-    b"XAVC",
-    b"f4v ",
-}
+_BRANDS_MP4 = (
+    *(b"isom", b"mp41", b"mp42", b"avc1", b"dash", b"mmp4"),
+    *(b"M4V ", b"M4VH", b"M4VP", b"MSNV", b"XAVC", b"f4v "),
+)
 _BRANDS_REFUSED = {
-    b"heic": "image/heic",
-    b"heix": "image/heic",
-    b"heim": "image/heic",
-    b"heis": "image/heic",
-    b"hevc": "image/heic",
-    b"mif1": "image/heic",
-    b"msf1": "image/heic",
-    b"avif": "image/avif",
-    b"avis": "image/avif",
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"), "image/heic"),
+    **dict.fromkeys((b"avif", b"avis"), "image/avif"),
     b"crx ": "image/x-canon-cr3",
 }
 

@@ -21,12 +21,6 @@ class NotInstalledError(KubeezError):
 
     code = "video_extra_missing"
 
-    def __init__(self, what: str) -> None:
-        super().__init__(
-            f"{what} needs the optional extra 'video' (PyAV), which is not installed.",
-            next_step=f"Install it with: {EXTRA}, then restart the server.",
-        )
-
 
 class BrokenMediaError(KubeezError):
     """The file starts like media but cannot be decoded."""
@@ -49,7 +43,10 @@ def load_av(what: str) -> Any:
     try:
         return importlib.import_module("av")
     except ImportError:
-        raise NotInstalledError(what) from None
+        raise NotInstalledError(
+            f"{what} needs the optional extra 'video' (PyAV), which is not installed.",
+            next_step=f"Install it with: {EXTRA}, then restart the server.",
+        ) from None
 
 
 def open_media(av: Any, file: BinaryIO) -> Any:
