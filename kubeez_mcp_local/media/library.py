@@ -1,9 +1,7 @@
-"""The local library: files, URLs and characters under names of the user's own choosing.
+"""The local library: files, URLs and characters under names of the user's own choosing, as `library:name`.
 
-The hosted library cannot be reached through the REST API, so this one lives on this machine: one JSON index, and a
-folder with our own copies of files, named by content. A file that is added is copied, so that an entry keeps working
-when the original moves; deleting an entry deletes that copy and never the original. A URL is only noted down. Media are
-uploaded when they are used, by `library:name`. A file lock lets several processes change the index in turn.
+The hosted library cannot be reached through the REST API, so this one lives on this machine: one JSON index, and our
+own copies of files, so that an entry keeps working when the original moves; the original is never deleted.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Which local files may be read: the one place that turns text into a path.
 
 A path is accepted when, with every link resolved, it is a readable, non-empty regular file inside an allowed folder
-and no part of it below that folder is hidden. Whether a file outside exists is never told. Each refusal names the
-argument, what is allowed and what to do.
+and no part of it below that folder is hidden. Whether a file outside exists is never told.
 """
 
 from __future__ import annotations

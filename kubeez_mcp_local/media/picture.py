@@ -120,8 +120,7 @@ class Preview:
     Attributes:
         data: Encoded bytes; `None` when the file cannot be shown within the budget (then `note` says why).
         mime: Media type of `data`, or of the file when there is no data.
-        width: Pixels of the preview; `None` for sound.
-        height: Pixels of the preview; `None` for sound.
+        width: Pixels of the preview, as is `height`; `None` for sound.
         note: One sentence about what is shown and what was left out.
         media_type: What the file itself is.
     """
@@ -146,13 +145,13 @@ async def preview(source: Path | LocalInput, max_bytes: int = MAX_BYTES, *, at_s
         BrokenMediaError: It cannot be decoded.
         NotInstalledError: A video, and the extra `video` is missing.
     """
-    return await anyio.to_thread.run_sync(_preview, source, max_bytes, at_s)
 
+    def show() -> Preview:
+        with opened(source) as file:
+            media_type = sniff_file(file, PurePath(file.name).name)
+            return replace(_shown(file, media_type, max_bytes // 4 * 3, at_s), media_type=media_type)
 
-def _preview(source: Path | LocalInput, max_bytes: int, at_s: float | None) -> Preview:
-    with opened(source) as file:
-        media_type = sniff_file(file, PurePath(file.name).name)
-        return replace(_shown(file, media_type, max_bytes // 4 * 3, at_s), media_type=media_type)
+    return await anyio.to_thread.run_sync(show)
 
 
 def _shown(file: BinaryIO, media_type: MediaType, budget: int, at_s: float | None) -> Preview:
@@ -182,33 +181,31 @@ def _sound(file: BinaryIO, size: int, media_type: MediaType, budget: int) -> Pre
 
 def _encoded(image: Image.Image, budget: int, what: str) -> Preview:
     see_through = has_holes(image)
-    if see_through and (shown := _as_png(image, budget, _SMALLEST_SEE_THROUGH)):
-        return _result(*shown, "image/png", f"Preview, see-through parts kept ({what}).")
+    if see_through:
+        note = f"Preview, see-through parts kept ({what})."
+        if kept := _as_png(image, budget, _SMALLEST_SEE_THROUGH, note):
+            return kept
     flat = on_checkerboard(image) if see_through else image.convert("RGB")
-    if not see_through and (shown := _as_png(flat, budget, max(flat.size))):
-        return _result(*shown, "image/png", f"Preview ({what}).")
+    if not see_through and (lossless := _as_png(flat, budget, max(flat.size), f"Preview ({what}).")):
+        return lossless
     grey = " See-through parts are shown as a checkerboard." if see_through else ""
     for edge in _EDGES:
         scaled = _scaled(flat, edge)
         for quality in _QUALITIES:
             if len(data := _saved(scaled, "JPEG", quality=quality)) <= budget:
-                return _result(data, scaled, "image/jpeg", f"Preview ({what}).{grey}")
+                return Preview(data, "image/jpeg", *scaled.size, f"Preview ({what}).{grey}")
     note = f"Nothing of this picture fits into {_size(budget)}; open the file itself."
     return Preview(None, "image/jpeg", None, None, note)
 
 
-def _as_png(image: Image.Image, budget: int, smallest: int) -> tuple[bytes, Image.Image] | None:
+def _as_png(image: Image.Image, budget: int, smallest: int, note: str) -> Preview | None:
     """The largest PNG within the budget whose longer side is not scaled below `smallest`."""
     sides = dict.fromkeys(min(edge, max(image.size)) for edge in _EDGES if edge >= min(smallest, max(_EDGES)))
     for edge in sides:
         scaled = _scaled(image, edge)
         if len(data := _saved(scaled, "PNG")) <= budget:
-            return data, scaled
+            return Preview(data, "image/png", *scaled.size, note)
     return None
-
-
-def _result(data: bytes, image: Image.Image, mime: str, note: str) -> Preview:
-    return Preview(data, mime, image.width, image.height, note)
 
 
 def _scaled(image: Image.Image, edge: int) -> Image.Image:

@@ -11,7 +11,7 @@ import re
 import secrets
 import time
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -23,6 +23,7 @@ from httpx_sse import EventSource, SSEError
 from pydantic import SecretStr, ValidationError
 
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
+from kubeez_mcp_local.rest import wire
 from kubeez_mcp_local.rest.answers import Interpreter
 from kubeez_mcp_local.rest.downloading import Accept, Downloaded, Downloader
 from kubeez_mcp_local.rest.errors import (
@@ -35,21 +36,7 @@ from kubeez_mcp_local.rest.errors import (
 )
 from kubeez_mcp_local.rest.pools import STREAM_TIMEOUT, UPLOAD_TIMEOUT, Pools
 from kubeez_mcp_local.rest.routes import ROUTES, Route
-from kubeez_mcp_local.rest.wire import (
-    MEDIA_ORIGIN,
-    Accepted,
-    Balance,
-    Generation,
-    ParseError,
-    Uploaded,
-    from_json,
-    read_accepted,
-    read_balance,
-    read_generation,
-    read_generations,
-    read_models,
-    read_uploaded,
-)
+from kubeez_mcp_local.rest.wire import MEDIA_ORIGIN, Accepted, Balance, Generation, ParseError, Uploaded, from_json
 from kubeez_mcp_local.settings import is_loopback
 
 if TYPE_CHECKING:
@@ -64,10 +51,11 @@ if TYPE_CHECKING:
 _CHUNK = 256 * 1024
 
 
+@dataclass(kw_only=True)
 class FileBody:
     """A multipart body with one part named `file`, read from an open file; every iteration reads it from the start.
 
-    Args:
+    Attributes:
         media_type: The true type of the content; an untyped part may be refused.
         size: Length of the file in bytes, as announced to the server.
         on_progress: Called with the bytes of the file sent so far, and `size`.
@@ -76,61 +64,47 @@ class FileBody:
         RefusedError: While it is iterated: the file no longer has that size.
     """
 
-    def __init__(
-        self,
-        file: BinaryIO,
-        *,
-        filename: str,
-        media_type: str,
-        size: int,
-        on_progress: Callable[[int, int], None] | None = None,
-        boundary: str | None = None,
-    ) -> None:
-        boundary = boundary or secrets.token_hex(16)
-        self._file = file
-        self._size = size
-        self._on_progress = on_progress
+    file: BinaryIO
+    filename: str
+    media_type: str
+    size: int
+    on_progress: Callable[[int, int], None] | None = None
+    boundary: str = field(default_factory=lambda: secrets.token_hex(16))
+
+    def __post_init__(self) -> None:
+        # As browsers write a filename into a part's header (WHATWG HTML, multipart/form-data).
+        quoted = self.filename.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+        media_type = self.media_type.replace("\r", "").replace("\n", "")
         self._head = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{_quoted(filename)}"\r\n'
-            f"Content-Type: {_one_line(media_type)}\r\n\r\n"
+            f'--{self.boundary}\r\nContent-Disposition: form-data; name="file"; filename="{quoted}"\r\n'
+            f"Content-Type: {media_type}\r\n\r\n"
         ).encode()
-        self._tail = f"\r\n--{boundary}--\r\n".encode()
+        self._tail = f"\r\n--{self.boundary}--\r\n".encode()
         self.headers = {
-            "Content-Type": f"multipart/form-data; boundary={boundary}",
-            "Content-Length": str(len(self._head) + size + len(self._tail)),
+            "Content-Type": f"multipart/form-data; boundary={self.boundary}",
+            "Content-Length": str(len(self._head) + self.size + len(self._tail)),
         }
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         sent = 0
         yield self._head
-        file = anyio.wrap_file(self._file)
+        file = anyio.wrap_file(self.file)
         await file.seek(0)
         while chunk := await file.read(_CHUNK):
             sent += len(chunk)
-            if sent > self._size:
-                raise _changed(self._file)
+            if sent > self.size:
+                raise self._changed()
             yield chunk
-            if self._on_progress:
-                self._on_progress(sent, self._size)
-        if sent != self._size:
-            raise _changed(self._file)
+            if self.on_progress:
+                self.on_progress(sent, self.size)
+        if sent != self.size:
+            raise self._changed()
         yield self._tail
 
-
-def _changed(file: BinaryIO) -> RefusedError:
-    """The announced length no longer fits; the HTTP layer would fail with words that nobody understands."""
-    return RefusedError(
-        f"{PurePath(file.name).name} changed while it was uploaded.", next_step="Send it again.", retry_safe=True
-    )
-
-
-def _quoted(filename: str) -> str:
-    """As browsers write a filename into a part's header (WHATWG HTML, multipart/form-data)."""
-    return filename.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _one_line(text: str) -> str:
-    return text.replace("\r", "").replace("\n", "")
+    def _changed(self) -> RefusedError:
+        """The announced length no longer fits; the HTTP layer would fail with words that nobody understands."""
+        name = PurePath(self.file.name).name
+        return RefusedError(f"{name} changed while it was uploaded.", next_step="Send it again.", retry_safe=True)
 
 
 T = TypeVar("T")
@@ -216,12 +190,10 @@ class RestClient:
     on proof that nothing was accepted.
 
     Args:
-        base_url: Origin of the API.
         api_key: Sent as `X-API-Key` to that origin and nowhere else.
         transport: Replaces the network in tests.
         sleep: Waits between attempts at a download.
         clock: Seconds since 1970; for `Retry-After` dates.
-        patience: How often and how long calls are repeated.
         paid_patience: The same for paid calls, where whoever sends them waits and repeats; default `patience`.
         answer_s: Seconds for an answer, and `connect_s` for a connection; not of uploads, streams and downloads.
     """
@@ -275,11 +247,11 @@ class RestClient:
 
     async def models(self, model_type: str | None = None) -> list[dict[str, Any]]:
         """The catalogue rows as received, only enabled models."""
-        return await self._read(ROUTES["models"], read_models, {"model_type": model_type})
+        return await self._read(ROUTES["models"], wire.read_models, {"model_type": model_type})
 
     async def balance(self) -> Balance:
         """What the account holds, in credits."""
-        return await self._read(ROUTES["balance"], read_balance)
+        return await self._read(ROUTES["balance"], wire.read_balance)
 
     async def generations(
         self,
@@ -291,13 +263,13 @@ class RestClient:
     ) -> list[Generation]:
         """The account's jobs, newest first. Whether the API itself knows `limit` is not documented."""
         query = {"limit": limit, "status": status, "model": model, "generation_type": generation_type}
-        read = partial(read_generations, media_origin=self.media_origin)
+        read = partial(wire.read_generations, media_origin=self.media_origin)
         rows = await self._read(ROUTES["generations"], read, query)
         return rows if limit is None else rows[:limit]
 
     async def status(self, kind: JobKind, job_id: str) -> Generation:
         """A job as it stands. `NotFoundError` is normal for a while after the start."""
-        read = partial(read_generation, media_origin=self.media_origin, job_id=job_id)
+        read = partial(wire.read_generation, media_origin=self.media_origin, job_id=job_id)
         route = self._routes[f"{kind}_status"]
         return await self._read(route, read, path=self._job_path(route, job_id))
 
@@ -353,7 +325,7 @@ class RestClient:
 
     def _job_in(self, event: ServerSentEvent, job_id: str) -> Generation | None:
         try:
-            return read_generation(from_json(event.data), self.media_origin, job_id=job_id)
+            return wire.read_generation(from_json(event.data), self.media_origin, job_id=job_id)
         except (ValueError, RecursionError):
             return None
 
@@ -376,12 +348,12 @@ class RestClient:
         async def send() -> Uploaded:
             try:
                 size = os.fstat(file.fileno()).st_size
-                body = FileBody(file, filename=filename, media_type=media_type, size=size, on_progress=on_progress)
+                body = FileBody(file=file, filename=filename, media_type=media_type, size=size, on_progress=on_progress)
                 headers = {**self._key_header, **body.headers}
                 response = await self._send(route, route.path, content=body, headers=headers, timeout=UPLOAD_TIMEOUT)
             except OSError as error:
                 raise InvalidArgumentError("path", f"{file.name} cannot be read: {error.strerror or error}.") from error
-            return self._parsed(response, route, partial(read_uploaded, media_origin=self.media_origin))
+            return self._parsed(response, route, partial(wire.read_uploaded, media_origin=self.media_origin))
 
         return await with_retries(send, self._patience)
 
@@ -392,7 +364,7 @@ class RestClient:
             AmbiguousError: It left, and nothing proves whether it was accepted.
             KubeezError: Anything else: it was not accepted, nothing was charged.
         """
-        return await self._post(request, read_accepted)
+        return await self._post(request, wire.read_accepted)
 
     async def call(self, request: Request) -> dict[str, Any]:
         """Use a route that answers at once instead of starting a job, such as an estimate."""

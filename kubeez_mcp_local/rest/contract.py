@@ -1,9 +1,7 @@
-"""Contract discovery: what the API's own `/openapi.json` says about the routes that are only assumed.
+"""What the API's own `/openapi.json` says about the routes that are only assumed; cached, as it changes rarely.
 
-First the document (OpenAPI 3) as operations and their fields; then how an assumed route is found in it, and a request
-put into the API's own field names. A paid request is never guessed: the operation has to be called what we look for,
-exactly one may be meant, its fields have to be described, and everything given and everything required has to have
-its place. The document is cached on disk, because it is large and changes rarely.
+A paid request is never guessed: the operation has to be called what we look for, exactly one may be meant, its fields
+have to be described, and everything given and everything required has to have its place.
 """
 
 from __future__ import annotations
@@ -344,12 +342,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class ContractRow:
-    """One route of ours beside what the API publishes.
-
-    Attributes:
-        published: Method and path there, or `None` when the API publishes no such operation.
-        differences: What differs, in words; empty when nothing does.
-    """
+    """One route of ours beside what the API publishes: method and path there, if it does, and in words what differs."""
 
     route: Route
     published: str | None

@@ -85,9 +85,13 @@ class Pools:
             await client.aclose()
 
     async def _build(self, scheme: str, local: bool) -> httpx.AsyncClient:
-        quiet_http_loggers()
-        tls = scheme == "https" and self._transport is None
-        verify = await anyio.to_thread.run_sync(_system_certificates) if tls else _no_certificates()
+        for name in ("httpx", "httpcore", "stamina"):
+            # Keeps URLs with their queries, and header lists with their keys, out of every log.
+            logging.getLogger(name).setLevel(logging.ERROR)
+        if scheme == "https" and self._transport is None:
+            verify = await anyio.to_thread.run_sync(_system_certificates)
+        else:  # trusts nobody, so that https through it would fail instead of going unverified
+            verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         return httpx.AsyncClient(
             verify=verify,
             trust_env=not local,
@@ -126,17 +130,6 @@ def _system_certificates() -> ssl.SSLContext:
     import truststore
 
     return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-def _no_certificates() -> ssl.SSLContext:
-    """For plain http: trusts nobody, so that https through it would fail instead of going unverified."""
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-def quiet_http_loggers() -> None:
-    """Keep URLs with their queries, and header lists with their keys, out of every log."""
-    for name in ("httpx", "httpcore", "stamina"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def unreachable(url: httpx.URL, error: Exception) -> UnreachableError:

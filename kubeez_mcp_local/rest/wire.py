@@ -1,8 +1,7 @@
 """The API's answers, read tolerantly: unknown fields ignored, known variants accepted (rest-api.md §2, §5.1).
 
-First the numbers that mean money: what cannot be true is unknown, and never rounded to something that could be. A
-charge of -14 taken for 0 would make every job free for the ceilings, and one of 10^12 would use up a day for nothing.
-Then the models, and how ids, lists and wrappers are found under every spelling.
+A number that means money and cannot be true is unknown, and never rounded to something that could be: a charge of -14
+taken for 0 would make every job free for the ceilings, and one of 10^12 would use up a day for nothing.
 """
 
 from __future__ import annotations
@@ -247,13 +246,11 @@ class Uploaded(Wire):
 
 def moment(text: str | None) -> datetime | None:
     """An ISO 8601 time, or seconds or milliseconds since 1970, as a time with a zone; `None` if it is neither."""
-    if text is None:
-        return None
     try:
         seconds = number_of(text)
         if seconds is not None:
             return datetime.fromtimestamp(seconds / 1000 if seconds > 1e11 else seconds, UTC)
-        time = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text or "")
     except (ValueError, OverflowError, OSError):
         return None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
