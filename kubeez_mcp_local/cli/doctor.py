@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import itertools
 import os
 import platform
 import shutil
 import stat
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -22,7 +21,7 @@ import click
 from kubeez_mcp_local import __version__
 from kubeez_mcp_local.cli.clients.installing import flaws_of, look_everywhere
 from kubeez_mcp_local.cli.clients.launch import Launch, NoCommandError, Running, find_launch, try_server
-from kubeez_mcp_local.cli.terminal import print_json, remarks, results
+from kubeez_mcp_local.cli.terminal import print_json, remarks, results, table
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.settings import (
     DEFAULT_BASE_URL,
@@ -48,11 +47,9 @@ if TYPE_CHECKING:
 
 
 class Level(StrEnum):
-    """How bad it is."""
-
     OK = "ok"
-    WARNING = "warning"
-    PROBLEM = "problem"
+    WARNING = "warning"  # it works, but perhaps not as was meant
+    PROBLEM = "problem"  # it keeps something from working
 
 
 @dataclass(frozen=True)
@@ -68,22 +65,16 @@ class Finding:
         object.__setattr__(self, "detail", without_keys(self.detail))
         object.__setattr__(self, "next_step", without_keys(self.next_step))
 
-    def as_json(self) -> dict[str, str]:
-        return {"check": self.check, "level": self.level, "detail": self.detail, "next_step": self.next_step}
-
 
 def ok(check: str, detail: str) -> Finding:
-    """It is as it should be."""
     return Finding(check, Level.OK, detail)
 
 
 def warning(check: str, detail: str, next_step: str = "") -> Finding:
-    """It works, but perhaps not as was meant."""
     return Finding(check, Level.WARNING, detail, next_step)
 
 
 def problem(check: str, detail: str, next_step: str = "") -> Finding:
-    """It keeps something from working."""
     return Finding(check, Level.PROBLEM, detail, next_step)
 
 
@@ -136,11 +127,8 @@ def check_sources(options: Options) -> Iterator[Finding]:
     local = Path.cwd() / ".env"
     ignored = [name for name in _lines_of(local) if name.startswith(_PREFIX) and name != variable("api_key")]
     if ignored:
-        yield warning(
-            "settings",
-            f"{', '.join(ignored)} in {local} is ignored: a working folder may supply the key only",
-            f"Put it into {own}.",
-        )
+        why = f"{', '.join(ignored)} in {local} is ignored: a working folder may supply the key only"
+        yield warning("settings", why, f"Put it into {own}.")
     if variable("api_key") in _lines_of(own) and sys.platform != "win32" and stat.S_IMODE(own.stat().st_mode) & 0o077:
         yield warning("settings", f"others on this machine can read your key in {own}", f"Run: chmod 600 {own}")
 
@@ -148,21 +136,19 @@ def check_sources(options: Options) -> Iterator[Finding]:
 def check_meaning(settings: Settings) -> Iterator[Finding]:
     """Key, mode and address as they will be used."""
     yield _key(settings)
-    if settings.effective_mode is Mode.LIVE:
+    live = settings.effective_mode is Mode.LIVE
+    if live:
         asks = f"asks above {spoken(settings.asks_above)}"
         ceilings = f"at most {settings.max_credits_per_call:g} a call and {settings.max_credits_per_day:g} a day"
         yield ok("mode", f"live: jobs cost credits; {asks}, {ceilings}")
     else:
         where = settings.standalone_sandbox or "built in"
         yield ok("mode", f"sandbox ({where}): nothing costs anything, and pictures are marked")
-    if settings.effective_mode is Mode.LIVE and settings.base_url != DEFAULT_BASE_URL:
-        yield warning(
-            "address",
-            f"requests go to {settings.base_url}, not to {DEFAULT_BASE_URL}",
-            f"Unless you mean it, remove {variable('base_url')}.",
-        )
+    if live and settings.base_url != DEFAULT_BASE_URL:
+        where = f"requests go to {settings.base_url}, not to {DEFAULT_BASE_URL}"
+        yield warning("address", where, f"Unless you mean it, remove {variable('base_url')}.")
     else:
-        yield ok("address", settings.base_url if settings.effective_mode is Mode.LIVE else "not used in the sandbox")
+        yield ok("address", settings.base_url if live else "not used in the sandbox")
 
 
 def _key(settings: Settings) -> Finding:
@@ -211,17 +197,16 @@ async def check_api(settings: Settings) -> list[Finding]:
 
     key = settings.api_key.get_secret_value() if settings.api_key else _SANDBOX_KEY
     once = Patience(attempts=1)
-    client = RestClient(settings.base_url, key, patience=once, answer_s=_SECONDS, connect_s=_CONNECT_SECONDS)
     found: list[Finding] = []
-    try:
-        with anyio.fail_after(3 * _SECONDS):
-            async for finding in _asked(client, settings):
-                found.append(finding)  # noqa: PERF401 - what was found before a time-out is kept
-    except TimeoutError:
-        found.append(problem("API", f"{settings.base_url} is too slow to be asked", "Try again later."))
-    finally:
-        with anyio.CancelScope(shield=True):
-            await client.aclose()
+    async with RestClient(
+        settings.base_url, key, patience=once, answer_s=_SECONDS, connect_s=_CONNECT_SECONDS
+    ) as client:
+        try:
+            with anyio.fail_after(3 * _SECONDS):
+                async for finding in _asked(client, settings):
+                    found.append(finding)  # noqa: PERF401 - what was found before a time-out is kept
+        except TimeoutError:
+            found.append(problem("API", f"{settings.base_url} is too slow to be asked", "Try again later."))
     return found
 
 
@@ -248,28 +233,18 @@ async def _asked(client: RestClient, settings: Settings) -> AsyncIterator[Findin
         yield problem("account", error.message, error.next_step)
         return
     else:
-        credits_left = f"the key is accepted; {spoken(balance.credits)}"
-        if balance.credits <= 0:
-            yield warning("account", credits_left, "Credits: https://kubeez.com/billing")
-        else:
-            yield ok("account", credits_left)
-    yield await _history(client)
-
-
-async def _history(client: RestClient) -> Finding:
-    from kubeez_mcp_local.rest.errors import MissingScopeError
-
+        told = f"the key is accepted; {spoken(balance.credits)}"
+        poor = balance.credits <= 0
+        yield warning("account", told, "Credits: https://kubeez.com/billing") if poor else ok("account", told)
     try:
         await client.generations(limit=1)
     except MissingScopeError:
-        return warning(
-            "scopes",
-            "the key may not read the history, which settles jobs whose answer was lost",
-            "Make a key with the scope read:generations.",
-        )
+        told = "the key may not read the history, which settles jobs whose answer was lost"
+        yield warning("scopes", told, "Make a key with the scope read:generations.")
     except KubeezError as error:
-        return warning("scopes", error.message, error.next_step)
-    return ok("scopes", "balance and history can be read; what it may make shows when it is tried")
+        yield warning("scopes", error.message, error.next_step)
+    else:
+        yield ok("scopes", "balance and history can be read; what it may make shows when it is tried")
 
 
 def _proxy(settings: Settings) -> str:
@@ -290,9 +265,8 @@ def check_folders(settings: Settings) -> Iterator[Finding]:
     yield _writable("state", settings.state_dir, "KUBEEZ_STATE_DIR")
     wrong = [str(one) for one in settings.input_dirs if not (one.is_dir() and os.access(one, os.R_OK | os.X_OK))]
     if wrong:
-        yield warning(
-            "inputs", f"no readable folder: {', '.join(wrong)}", "Correct KUBEEZ_INPUT_DIRS, or make the folder."
-        )
+        told = f"no readable folder: {', '.join(wrong)}"
+        yield warning("inputs", told, "Correct KUBEEZ_INPUT_DIRS, or make the folder.")
     else:
         yield ok("inputs", f"files may be read from {', '.join(map(str, settings.input_dirs)) or 'no folder'}")
     for told in wide_folders(settings):
@@ -318,11 +292,8 @@ def check_ledger(settings: Settings) -> Iterator[Finding]:
     going = f", {facts.unfinished} under way" if facts.unfinished else ""
     yield ok("ledger", f"{path}: version {facts.version}, jobs: {facts.jobs}{going}")
     if facts.unknown:
-        yield warning(
-            "ledger",
-            f"jobs whose fate is unknown, perhaps paid: {facts.unknown}",
-            "Run: kubeez-mcp-local jobs reconcile",
-        )
+        told = f"jobs whose fate is unknown, perhaps paid: {facts.unknown}"
+        yield warning("ledger", told, "Run: kubeez-mcp-local jobs reconcile")
 
 
 async def check_catalogue(settings: Settings) -> Finding:
@@ -387,10 +358,10 @@ def check_clients(machine: Machine) -> Iterator[Finding]:
 
 def _client(one: Found, machine: Machine) -> Iterator[Finding]:
     check = one.client.name if one.scope == "user" else f"{one.client.name} (project)"
-    if one.config is None:
-        reason = f"{one.path}{f':{one.error.line}' if one.error and one.error.line else ''} cannot be parsed"
-        detail = f"{reason}: {one.error.reason}" if one.error else reason
+    if one.error is not None:
+        detail = f"{one.path}{f':{one.error.line}' if one.error.line else ''} cannot be parsed: {one.error.reason}"
         yield problem(check, detail, "Mend the file; the client ignores it or forgets its servers until then.")
+    if one.config is None:
         return
     if one.state == "–":
         yield ok(check, f"without kubeez; add it: kubeez-mcp-local install {one.client.name}")
@@ -398,18 +369,16 @@ def _client(one: Found, machine: Machine) -> Iterator[Finding]:
     flaws = list(flaws_of(one.config, machine))
     for flaw in flaws:
         told = f"{flaw.what} ({one.path})"
-        yield problem(check, told, flaw.next_step) if flaw.serious else warning(check, told, flaw.next_step)
+        yield (problem if flaw.serious else warning)(check, told, flaw.next_step)
     if one.state == "another":
-        yield warning(
-            check, f"its kubeez entry does not start this program ({one.path})", "Keep it, or: install --force"
-        )
+        what = f"its kubeez entry does not start this program ({one.path})"
+        yield warning(check, what, "Keep it, or: install --force")
     elif not flaws:
         yield ok(check, f"{one.path}")
 
 
-async def check_start(machine: Machine, arguments: list[str], era_index: int) -> Finding:
+async def check_start(machine: Machine, arguments: list[str], era: Era) -> Finding:
     """Start the server as a client does, in one protocol era, and count its tools."""
-    era = _ERAS[era_index]
     try:
         launch = find_launch(Running.this(), machine)
     except NoCommandError:
@@ -443,7 +412,7 @@ def doctor(context: click.Context, as_json: bool) -> None:
         found = anyio.run(_examine, context.obj)
     worst = [one for one in found if one.level is Level.PROBLEM]
     if as_json:
-        print_json({"ok": not worst, "findings": [one.as_json() for one in found]})
+        print_json({"ok": not worst, "findings": [asdict(one) for one in found]})
     else:
         _show(found)
     context.exit(1 if worst else 0)
@@ -468,49 +437,35 @@ async def _examine(options: Options) -> list[Finding]:
 
 async def _examine_with(settings: Settings, options: Options, machine: Machine) -> list[Finding]:
     """What depends on the settings; the slow parts side by side."""
-
     api: list[Finding] = []
-    started: dict[int, Finding] = {}
+    started: dict[Era, Finding] = {}
 
     async def ask() -> None:
         api.extend(await check_api(settings))
 
-    async def start(index: int) -> None:
-        started[index] = await check_start(machine, options.as_arguments(), index)
+    async def start(era: Era) -> None:
+        started[era] = await check_start(machine, options.as_arguments(), era)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ask)
-        tasks.start_soon(start, 0)
-        tasks.start_soon(start, 1)
-    stored = itertools.chain(check_folders(settings), check_ledger(settings))
-    return [
-        *check_meaning(settings),
-        *api,
-        *stored,
-        await check_catalogue(settings),
-        *check_recipes(settings),
-        started[0],
-        started[1],
-    ]
+        for era in _ERAS:
+            tasks.start_soon(start, era)
+    here = [*check_folders(settings), *check_ledger(settings), await check_catalogue(settings)]
+    return [*check_meaning(settings), *api, *here, *check_recipes(settings), *(started[era] for era in _ERAS)]
 
 
 def _show(found: Sequence[Finding]) -> None:
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table("", "check", "found", box=None, header_style="bold")
-    table.columns[2].overflow = "fold"
+    rows = table("", "check", "found")
     for one in found:
         mark, colour = _MARKS[one.level]
         told = Text(one.detail)
         if one.next_step and one.level is not Level.OK:
             told.append(f"\n→ {one.next_step}", "bold")
-        table.add_row(Text(mark, colour), one.check, told)
+        rows.add_row(Text(mark, colour), one.check, told)
     console = results()
-    console.print(table)
+    console.print(rows)
     counts = {level: sum(one.level is level for one in found) for level in (Level.PROBLEM, Level.WARNING)}
-    if not any(counts.values()):
-        console.print("\nEverything is as it should be.")
-    else:
-        sums = [f"{counts[level]} {level}{'s' if counts[level] != 1 else ''}" for level in counts if counts[level]]
-        console.print(f"\n{' and '.join(sums)}.")
+    sums = [f"{count} {level}{'s' if count != 1 else ''}" for level, count in counts.items() if count]
+    console.print(f"\n{' and '.join(sums)}." if sums else "\nEverything is as it should be.")

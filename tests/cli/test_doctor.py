@@ -184,7 +184,7 @@ async def test_a_start_that_some_clients_would_not_wait_for_is_warned_of(
 ) -> None:
     monkeypatch.setattr(doctor, "SLOW_SECONDS", 0.0)
     machine = Machine("linux", tmp_path, tmp_path, {"PATH": "", "HOME": str(tmp_path)})
-    found = await doctor.check_start(machine, [], 0)
+    found = await doctor.check_start(machine, [], "auto")
     assert (found.level, "uv tool install" in found.next_step) == ("warning", True)
 
 
