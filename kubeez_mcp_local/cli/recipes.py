@@ -10,16 +10,15 @@ import click
 from kubeez_mcp_local.cli.recipe_commands.options import Asked, RecipeCommand, library_of, shown_value
 from kubeez_mcp_local.cli.recipe_commands.running import price, rehearse, run
 from kubeez_mcp_local.cli.recipe_commands.writing import add, check, new, remove, save, sources, update
-from kubeez_mcp_local.cli.terminal import plain, print_json, remarks, results, shown
-from kubeez_mcp_local.cli.terminal import run as run_async
-from kubeez_mcp_local.cookbook.format import limits_in_words
+from kubeez_mcp_local.cli.terminal import plain, print_json, remarks, results, run_with_bridge, shown, table
+from kubeez_mcp_local.cookbook.format import Summary, limits_in_words
 from kubeez_mcp_local.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kubeez_mcp_local.cli.main import Options
-    from kubeez_mcp_local.cookbook.format import Argument, Recipe, RecipeError, Summary
+    from kubeez_mcp_local.cookbook.format import Argument, Recipe, RecipeError
     from kubeez_mcp_local.cookbook.library import Entry
     from kubeez_mcp_local.settings import Settings
 
@@ -43,45 +42,26 @@ def list_(options: Options, tag: str | None, as_json: bool) -> None:
 
 
 def _entry_row(entry: Entry) -> dict[str, Any]:
-    return {
-        **summary_row(entry.summary),
-        "source": entry.origin.where,
-        "file": str(entry.origin.path),
-        "overrides": list(entry.overrides),
-    }
+    place = {"source": entry.origin.where, "file": str(entry.origin.path), "overrides": list(entry.overrides)}
+    return {**summary_row(entry.summary), **place}
 
 
 def summary_row(summary: Summary) -> dict[str, Any]:
-    """The facts of a recipe for JSON."""
-    return {
-        "name": summary.name,
-        "title": summary.title,
-        "description": summary.description,
-        "version": summary.version,
-        "tags": list(summary.tags),
-        "arguments": {
-            name: argument.model_dump(mode="json", exclude_defaults=True)
-            for name, argument in summary.arguments.items()
-        },
-        "budget": summary.budget,
-        "tools": list(summary.tools),
-    }
+    """The facts of a recipe for JSON; of its arguments what is not as usual."""
+    arguments = {name: one.model_dump(mode="json", exclude_defaults=True) for name, one in summary.arguments.items()}
+    return {**summary.model_dump(mode="json", include=set(Summary.model_fields)), "arguments": arguments}
 
 
 def _table(entries: Sequence[Entry]) -> None:
-    from rich.table import Table
-
-    table = Table("recipe", "title", "arguments", box=None, header_style="bold")
-    table.add_column("budget", justify="right", no_wrap=True)
-    table.add_column("from")
+    rows = table("recipe", "title", "arguments", "budget", "from", right=("budget",))
     for entry in entries:
         summary = entry.summary
         arguments = ", ".join(name + "*" * one.required for name, one in summary.arguments.items())
         source = entry.origin.where
         if entry.overrides:
             source += f" (instead of the one from {', '.join(entry.overrides)})"
-        table.add_row(entry.name, plain(summary.title), arguments, budget_of_summary(summary), plain(source))
-    results().print(table)
+        rows.add_row(entry.name, plain(summary.title), arguments, budget_of_summary(summary), plain(source))
+    results().print(rows)
 
 
 def budget_of_summary(summary: Summary) -> str:
@@ -96,9 +76,8 @@ def budget_of_summary(summary: Summary) -> str:
 
 
 def _complain(problems: Sequence[RecipeError]) -> None:
-    here = Path.cwd()
     for problem in problems:
-        file = shown(Path(problem.file), here)
+        file = shown(problem.file)
         remarks().print(plain(str(problem).replace(problem.file, file, 1)), style="red", soft_wrap=True)
 
 
@@ -110,7 +89,10 @@ def show(options: Options, asked: Asked, prompt: bool, as_json: bool) -> None:
     """One recipe: what it makes, its arguments, its steps, where it came from."""
     settings = options.settings()
     if prompt:
-        text = run_async(settings, lambda: _prompt(settings, asked))
+        from kubeez_mcp_local.mcp_server.prompts import Recipes
+
+        writer = Recipes(settings)
+        text = run_with_bridge(settings, lambda bridge: writer.rendered(bridge, asked.recipe, asked.given))
         if as_json:
             print_json({"recipe": asked.recipe.name, "prompt": text})
         else:
@@ -119,14 +101,6 @@ def show(options: Options, asked: Asked, prompt: bool, as_json: bool) -> None:
         print_json(_facts(asked.recipe))
     else:
         _show(asked.recipe)
-
-
-async def _prompt(settings: Settings, asked: Asked) -> str:
-    from kubeez_mcp_local.bridge import Bridge
-    from kubeez_mcp_local.mcp_server.prompts import Recipes
-
-    async with Bridge(settings) as bridge:
-        return await Recipes(settings).rendered(bridge, asked.recipe, asked.given)
 
 
 def _facts(recipe: Recipe) -> dict[str, Any]:
@@ -145,7 +119,7 @@ def _show(recipe: Recipe) -> None:
         "budget": _budget(recipe),
         "tools": ", ".join(recipe.tools) or "–",
         "from": recipe.origin.where,
-        "file": shown(Path(recipe.file), Path.cwd()),
+        "file": shown(recipe.file),
     }
     for name, value in facts.items():
         terminal.print(f"{name:<8}{plain(value)}", soft_wrap=True)
@@ -167,30 +141,21 @@ def _budget(recipe: Recipe) -> str:
 
 
 def _arguments_table(arguments: Mapping[str, Argument]) -> None:
-    from rich.table import Table
-
-    table = Table("argument", "type", "default", "allowed", "what", box=None, header_style="bold")
+    rows = table("argument", "type", "default", "allowed", "what")
     for name, argument in arguments.items():
         default = "required" if argument.required else shown_value(argument.default) if argument.default else "–"
-        table.add_row(name, argument.type, default, _allowed(argument), plain(argument.description))
-    results().print(table)
-
-
-def _allowed(argument: Argument) -> str:
-    if argument.choices:
-        return ", ".join(map(shown_value, argument.choices))
-    return limits_in_words(argument)
+        allowed = ", ".join(map(shown_value, argument.choices or ())) or limits_in_words(argument)
+        rows.add_row(name, argument.type, default, allowed, plain(argument.description))
+    results().print(rows)
 
 
 def _steps_table(recipe: Recipe) -> None:
-    from rich.table import Table
-
-    table = Table("step", "tool", "model", "for each", "when", box=None, header_style="bold")
+    rows = table("step", "tool", "model", "for each", "when")
     for step in recipe.steps:
         each = f"{len(step.for_each)} entries" if isinstance(step.for_each, list) else step.for_each or ""
         when = "" if step.when is None else str(step.when)
-        table.add_row(step.id, step.tool, plain(str(step.with_.get("model") or "")), plain(each), plain(when))
-    results().print(table)
+        rows.add_row(step.id, step.tool, plain(str(step.with_.get("model") or "")), plain(each), plain(when))
+    results().print(rows)
 
 
 _FORMS = {
@@ -230,10 +195,12 @@ def export(options: Options, asked: Asked, form: str, output: str, overwrite: bo
         return
     paths = write_files(Path(output), files, overwrite=overwrite)
     for path in paths:
-        results().print(shown(path.absolute(), Path.cwd()), soft_wrap=True)
-    hint = _hint(form, paths[0])
-    if hint:
-        remarks().print(hint, soft_wrap=True)
+        results().print(shown(path.absolute()), soft_wrap=True)
+    if form in ("python", "curl"):
+        start = f"python {paths[0]} --help" if form == "python" else f"bash {paths[0]}"
+        rehearse_it = "`kubeez-mcp-local sandbox serve`, then KUBEEZ_BASE_URL=http://127.0.0.1:8787"
+        remarks().print(f"Run it with KUBEEZ_API_KEY set: {start}", soft_wrap=True)
+        remarks().print(f"Rehearse it for free: {rehearse_it}.", soft_wrap=True)
 
 
 def _arguments(settings: Settings, asked: Asked, form: str) -> dict[str, Any]:
@@ -245,16 +212,6 @@ def _arguments(settings: Settings, asked: Asked, form: str) -> dict[str, Any]:
     for name in asked.given:
         raise InvalidArgumentError(name, f"the form {form} keeps the arguments open; only curl is written for values.")
     return {}
-
-
-def _hint(form: str, path: Path) -> str:
-    if form not in ("python", "curl"):
-        return ""
-    start = f"python {path} --help" if form == "python" else f"bash {path}"
-    return (
-        f"Run it with KUBEEZ_API_KEY set: {start}\n"
-        "Rehearse it for free: `kubeez-mcp-local sandbox serve`, then KUBEEZ_BASE_URL=http://127.0.0.1:8787."
-    )
 
 
 class _InOrder(click.Group):

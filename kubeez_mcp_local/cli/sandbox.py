@@ -151,18 +151,17 @@ def _file_of(result: dict[str, Any]) -> Path:
 def _report(made: dict[str, dict[str, Any]], sheet: Path) -> None:
     from rich.box import HEAVY_HEAD
 
-    here = Path.cwd()
     costs = table("variant", "model", "quoted", "charged", "file", right=("quoted", "charged"))
     costs.title, costs.box = "What it cost", HEAVY_HEAD
     for title, one in made.items():
         cost = one["cost"]
-        costs.add_row(title, MODEL, f"{cost['quoted']:g}", f"{cost['charged']:g}", shown(_file_of(one), here))
+        costs.add_row(title, MODEL, f"{cost['quoted']:g}", f"{cost['charged']:g}", shown(_file_of(one)))
     costs.add_section()
     quoted, charged = (sum(one["cost"][kind] for one in made.values()) for kind in ("quoted", "charged"))
     costs.add_row("together", "", f"{quoted:g}", f"{charged:g}", "")
     console = results()
     console.print(costs)
-    console.print(f"Comparison sheet: {shown(sheet, here)}")
+    console.print(f"Comparison sheet: {shown(sheet)}")
     console.print(f"This was a rehearsal with play credits and marked pictures. Live it would cost {spoken(charged)}.")
     console.print(f"Next: {_next_command()}", style="dim")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import anyio
@@ -16,7 +17,6 @@ from kubeez_mcp_local.text import LONGEST_VALUE, cut_and_counted, escaped_json, 
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
-    from pathlib import Path
 
     from rich.console import ConsoleOptions, RenderableType
     from rich.segment import Segment
@@ -60,9 +60,10 @@ def can_ask() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def shown(path: Path, start: Path) -> str:
-    """`path` as a person would type it from the folder `start`."""
-    return str(path.relative_to(start)) if path.is_relative_to(start) else str(path)
+def shown(path: str | Path) -> str:
+    """`path` as a person would type it here."""
+    path, here = Path(path), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def plain(text: str) -> str:

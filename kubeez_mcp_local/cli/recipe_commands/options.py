@@ -36,12 +36,8 @@ _PARAMETER = "argument_"
 
 @dataclass(frozen=True)
 class RecipeOptions:
-    """The options of one recipe in one command.
-
-    Attributes:
-        names: The option of each argument, such as `--aspect-ratio`.
-        shared: Whether `--max-credits` is an option of the command and an argument of the recipe.
-    """
+    """The options of one recipe in one command, by argument, such as `--aspect-ratio`; `shared` when `--max-credits` is
+    an option of the command and an argument of the recipe."""
 
     recipe: Recipe
     names: Mapping[str, str]
@@ -66,7 +62,7 @@ class RecipeOptions:
         return [
             _parameter(name, argument, self.names[name])
             for name, argument in self.recipe.arguments.items()
-            if not (self.shared and name == SHARED)
+            if not self._is_shared(name)
         ]
 
     def take(self, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -79,13 +75,6 @@ class RecipeOptions:
             if value not in (None, []):
                 given[name] = value
         return given
-
-    def help_records(self) -> list[tuple[str, str]]:
-        """What `--help` says of each option."""
-        return [
-            (_heading(self.names[name], argument), described(argument))
-            for name, argument in self.recipe.arguments.items()
-        ]
 
     def _is_shared(self, name: str) -> bool:
         return self.shared and name == SHARED
@@ -155,12 +144,7 @@ def library_of(settings: Settings) -> Library:
 
 
 def find_recipe(settings: Settings, wanted: str) -> Recipe:
-    """The recipe `wanted`: its name, or the path of its file.
-
-    Raises:
-        KubeezError: There is none of that name.
-        RecipeError: It is there but cannot be used.
-    """
+    """The recipe `wanted`: its name, or the path of its file."""
     from kubeez_mcp_local.cookbook.library import read_recipe
 
     if is_path(wanted):
@@ -176,12 +160,8 @@ def is_path(wanted: str) -> bool:
 def reference(settings: Settings, path: Path, name: str) -> str:
     """How to name the recipe in `path` on the command line: by its name where that finds it."""
     entry = library_of(settings).index().entries.get(name)
-    found = (
-        entry is not None
-        and entry.origin.path is not None
-        and os.path.realpath(entry.origin.path) == os.path.realpath(path)
-    )
-    return name if found else shown(path, Path.cwd())
+    place = entry and entry.origin.path
+    return name if place and os.path.realpath(place) == os.path.realpath(path) else shown(path)
 
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -195,11 +175,7 @@ def where(command: F) -> F:
 
 
 def settings_for(options: Options, mode: str | None) -> Settings:
-    """The settings, with the mode that was asked for, and all tools: toolsets limit what a model sees, not a person.
-
-    Raises:
-        SettingsError: A setting cannot be used, or `--live` lacks a key.
-    """
+    """The settings, with the mode that was asked for, and all tools: toolsets limit what a model sees, not a person."""
     return options.settings(toolsets="all", **({"mode": mode} if mode else {}))
 
 
@@ -260,7 +236,10 @@ class RecipeCommand(click.Command):
         chosen: RecipeOptions | None = ctx.meta.get(_CHOSEN)
         if chosen is not None and chosen.names:
             with formatter.section(f"Arguments of {chosen.recipe.name}"):
-                formatter.write_dl(chosen.help_records())
+                arguments = chosen.recipe.arguments
+                formatter.write_dl(
+                    [(_heading(name, arguments[one]), described(arguments[one])) for one, name in chosen.names.items()]
+                )
         own = [one.get_help_record(ctx) for one in super().get_params(ctx) if isinstance(one, click.Option)]
         with formatter.section("Options"):
             formatter.write_dl([record for record in own if record is not None])

@@ -16,16 +16,17 @@ import anyio.to_thread
 import click
 
 from kubeez_mcp_local.cli.recipe_commands.options import RecipeOptions, is_path, library_of, reference
-from kubeez_mcp_local.cli.terminal import plain, print_json, remarks, results, run, shown
+from kubeez_mcp_local.cli.terminal import plain, print_json, remarks, results, run, run_with_bridge, shown, table
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.cli.main import Options
     from kubeez_mcp_local.cookbook.check import Finding
     from kubeez_mcp_local.cookbook.format import Recipe, RecipeError
-    from kubeez_mcp_local.cookbook.library import Index, Library, Provenance
+    from kubeez_mcp_local.cookbook.library import Provenance
     from kubeez_mcp_local.cookbook.share import Added, Sharing
     from kubeez_mcp_local.runs.run import RunReport
     from kubeez_mcp_local.settings import Settings
@@ -74,15 +75,14 @@ def check(context: click.Context, targets: tuple[str, ...], rehearsal: bool, as_
 
 
 def _chosen(settings: Settings, targets: Sequence[str]) -> Iterator[Recipe | RecipeError]:
-    """The recipes that are meant; in place of one that cannot be used, what is wrong with it.
-
-    Raises:
-        KubeezError: There is nothing like a target.
-    """
+    """The recipes that are meant; in place of one that cannot be used, what is wrong with it."""
     library = library_of(settings)
     index = library.index()
     if not targets:
-        yield from _default(library, index)
+        own = [entry for entry in index.entries.values() if entry.origin.kind != "pack"]
+        yield from index.problems
+        for entry in own or ([] if index.problems else index.entries.values()):
+            yield _tried(partial(library.get, entry.name))
     for target in targets:
         path = Path(os.path.expanduser(target))  # noqa: PTH111 - never raises
         if target not in index.entries and path.is_dir():
@@ -93,22 +93,12 @@ def _chosen(settings: Settings, targets: Sequence[str]) -> Iterator[Recipe | Rec
             yield _tried(partial(library.get, target))
 
 
-def _default(library: Library, index: Index) -> Iterator[Recipe | RecipeError]:
-    own = [entry for entry in index.entries.values() if entry.origin.kind != "pack"]
-    yield from index.problems
-    for entry in own or ([] if index.problems else index.entries.values()):
-        yield _tried(partial(library.get, entry.name))
-
-
 def _in_folder(folder: Path) -> Iterator[Recipe | RecipeError]:
     """The recipes of a folder, or of the folder `recipes` in it, as a shared repository has them."""
     from kubeez_mcp_local.cookbook.library import Library, Source
 
-    def sources(place: Path) -> list[Source]:
-        return [Source("folder", place, str(place))]
-
     for place in (folder, folder / "recipes"):
-        library = Library(partial(sources, place))
+        library = Library(partial(list, [Source("folder", place, str(place))]))
         index = library.index()
         if place.is_dir() and (index.entries or index.problems):
             yield from index.problems
@@ -140,9 +130,9 @@ def _check(settings: Settings, one: Recipe | RecipeError, *, rehearsal: bool, no
     from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 
     if isinstance(one, RecipeError):
-        return Checked(Path(one.file).stem, _here(one.file), _findings([_as_finding(one)]))
+        return Checked(Path(one.file).stem, shown(one.file), _findings([_as_finding(one)]))
     now(one.name)
-    checked = Checked(one.name, _here(one.file), _findings(check_recipe(one, [spec.name for spec in ALL_TOOLS])))
+    checked = Checked(one.name, shown(one.file), _findings(check_recipe(one, [spec.name for spec in ALL_TOOLS])))
     if not rehearsal or not one.steps or checked.errors:
         return checked
     found, report = run(settings, lambda: _rehearsed(settings, one))
@@ -187,11 +177,7 @@ def _as_finding(error: KubeezError, recipe: Recipe | None = None) -> Finding:
 
 def _findings(found: Iterable[Finding]) -> tuple[Finding, ...]:
     """The same findings, with paths as one would type them and without what steers a terminal."""
-    return tuple(replace(one, file=_here(one.file), message=plain(one.message)) for one in found)
-
-
-def _here(file: str) -> str:
-    return shown(Path(file), Path.cwd())
+    return tuple(replace(one, file=shown(one.file), message=plain(one.message)) for one in found)
 
 
 @contextmanager
@@ -279,21 +265,17 @@ def save(
     JOB is an id or its unambiguous beginning; see `kubeez-mcp-local jobs list`. Prompts become arguments, and jobs
     that use results of others are chained.
     """
-    from kubeez_mcp_local.cookbook.drafts import refuse_hiding
+    from kubeez_mcp_local.cookbook.drafts import recipe_folder, refuse_hiding, save_draft
 
     settings = options.settings()
     if folder is None and not override:
         refuse_hiding(settings, name)
 
-    async def draft() -> Path:
-        from kubeez_mcp_local.bridge import Bridge
-        from kubeez_mcp_local.cookbook.drafts import recipe_folder, save_draft
+    async def draft(bridge: Bridge) -> Path:
+        target = folder or recipe_folder(bridge)
+        return await save_draft(bridge, jobs, name, title=title, description=description, folder=target)
 
-        async with Bridge(settings) as bridge:
-            target = folder or recipe_folder(bridge)
-            return await save_draft(bridge, jobs, name, title=title, description=description, folder=target)
-
-    _written(settings, run(settings, draft).absolute(), name)
+    _written(settings, run_with_bridge(settings, draft).absolute(), name)
 
 
 def _written(settings: Settings, path: Path, name: str) -> None:
@@ -306,7 +288,7 @@ def _written(settings: Settings, path: Path, name: str) -> None:
     names = RecipeOptions.of(recipe, ()).names
     with_arguments = " ".join([asked, *(f'{names[argument]} "…"' for argument in required)])
     terminal = results()
-    terminal.print(f"Wrote {shown(path, Path.cwd())}. Change it in your editor, then:", soft_wrap=True)
+    terminal.print(f"Wrote {shown(path)}. Change it in your editor, then:", soft_wrap=True)
     terminal.print()
     commands = {
         f"check {asked}": "what is wrong with it, and a free rehearsal",
@@ -371,13 +353,9 @@ def sources(options: Options, as_json: bool) -> None:
     if as_json:
         folders = [{"kind": "folder", "source": str(folder)} for folder in _folders(settings)]
         pack = {"kind": "pack", "source": str(pack_folder())}
-        print_json([pack, *folders, *(_source_row(record) for record in added)])
+        print_json([pack, *folders, *({**asdict(record), "kind": f"added {record.kind}"} for record in added)])
     else:
         _table(settings, added)
-
-
-def _source_row(record: Provenance) -> dict[str, Any]:
-    return {**asdict(record), "kind": f"added {record.kind}"}
 
 
 def _folders(settings: Settings) -> tuple[Path, ...]:
@@ -394,7 +372,7 @@ def _sharing(settings: Settings) -> Sharing:
 
 def _tell(added: Added, done: str) -> None:
     record = added.provenance
-    count = f"{len(added.recipes)} recipe{'' if len(added.recipes) == 1 else 's'}"
+    count = _count(len(added.recipes), "recipe")
     results().print(f"{done} {count} from {plain(record.where)} as {record.slug}:", soft_wrap=True)
     for name in added.recipes:
         results().print(f"  {name}{' (wins over another of that name)' if name in added.overrides else ''}")
@@ -403,13 +381,11 @@ def _tell(added: Added, done: str) -> None:
 
 
 def _table(settings: Settings, added: tuple[Provenance, ...]) -> None:
-    from rich.table import Table
-
-    table = Table("kind", "name", "from", "added", box=None, header_style="bold")
-    table.add_row("pack", "", "the recipe pack", "")
+    rows = table("kind", "name", "from", "added")
+    rows.add_row("pack", "", "the recipe pack", "")
     for folder in _folders(settings):
-        table.add_row("folder", "", shown(folder, Path.cwd()), "")
+        rows.add_row("folder", "", shown(folder), "")
     for record in added:
         when = f"{datetime.fromtimestamp(record.added, UTC):%Y-%m-%d %H:%M}"
-        table.add_row(f"added {record.kind}", record.slug, plain(record.where), when)
-    results().print(table)
+        rows.add_row(f"added {record.kind}", record.slug, plain(record.where), when)
+    results().print(rows)
