@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -41,14 +42,6 @@ class Checked:
     findings: tuple[Finding, ...]
     report: RunReport | None = None
 
-    @property
-    def errors(self) -> int:
-        return sum(finding.level == "error" for finding in self.findings)
-
-    @property
-    def warnings(self) -> int:
-        return len(self.findings) - self.errors
-
 
 @click.command(short_help="Find mistakes, and rehearse; fit for CI.")
 @click.argument("targets", nargs=-1, metavar="[NAME|FILE|FOLDER]...")
@@ -66,7 +59,8 @@ def check(context: click.Context, targets: tuple[str, ...], rehearsal: bool, as_
     chosen = list(_chosen(settings, targets))
     with _counter(len(chosen)) as now:
         checked = [_check(settings, one, rehearsal=rehearsal, now=now) for one in chosen]
-    errors, warnings = sum(one.errors for one in checked), sum(one.warnings for one in checked)
+    levels = Counter(finding.level for one in checked for finding in one.findings)
+    errors, warnings = levels["error"], levels.total() - levels["error"]
     if as_json:
         print_json({"recipes": [_row(one) for one in checked], "errors": errors, "warnings": warnings})
     else:
@@ -133,7 +127,7 @@ def _check(settings: Settings, one: Recipe | RecipeError, *, rehearsal: bool, no
         return Checked(Path(one.file).stem, shown(one.file), _findings([_as_finding(one)]))
     now(one.name)
     checked = Checked(one.name, shown(one.file), _findings(check_recipe(one, [spec.name for spec in ALL_TOOLS])))
-    if not rehearsal or not one.steps or checked.errors:
+    if not rehearsal or not one.steps or any(finding.level == "error" for finding in checked.findings):
         return checked
     found, report = run(settings, lambda: _rehearsed(settings, one))
     return replace(checked, findings=(*checked.findings, *_findings(found)), report=report)
