@@ -33,18 +33,11 @@ MAX_CELL = 4_000
 
 
 class UnfitValueError(Exception):
-    """Why a value cannot be used; becomes an error that names its argument."""
+    """Why a value cannot be used, such as text that is no table; becomes an error that names its argument."""
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file by column name.
-
-    Args:
-        path: A file the caller has already allowed (see the path guard of `media/`); at most 4 MB, UTF-8.
-
-    Raises:
-        UnfitValueError: Missing, too large, not UTF-8, or not a table.
-    """
+def read_csv(path: Path) -> Table:
+    """Rows of a CSV file (at most 4 MB, UTF-8) that the caller has allowed already (see `media.path_guard`)."""
     try:
         with open_exactly(path) as file:
             data = file.read(MAX_BYTES + 1)
@@ -58,12 +51,8 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         raise UnfitValueError(f"{path.name} is not UTF-8 text; save it as CSV UTF-8") from None
 
 
-def parse_csv(text: str) -> list[dict[str, str]]:
-    """Rows of CSV text by column name; commas, semicolons or tabs; empty lines are left out.
-
-    Raises:
-        UnfitValueError: No rows, a nameless or repeated column, a ragged row, or too much of anything.
-    """
+def parse_csv(text: str) -> Table:
+    """Rows of CSV text by column name; commas, semicolons or tabs; empty lines are left out."""
     first = text.lstrip().split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
     try:
@@ -78,20 +67,15 @@ def parse_csv(text: str) -> list[dict[str, str]]:
     rows = []
     for number, cells in enumerate(lines[1:], start=1):
         if len(cells) > len(columns):
-            raise UnfitValueError(
-                f"row {number} has {len(cells)} cells for {len(columns)} columns; quote text with commas"
-            )
+            told = f"row {number} has {len(cells)} cells for {len(columns)} columns; quote text with commas"
+            raise UnfitValueError(told)
         padded = [*cells, *[""] * (len(columns) - len(cells))]
         rows.append(dict(zip(columns, (cell.strip() for cell in padded), strict=True)))
     return _within_limits(rows)
 
 
-def rows_of(value: Any) -> list[dict[str, str]]:
-    """Rows given as a list of objects.
-
-    Raises:
-        UnfitValueError: Something else was given.
-    """
+def rows_of(value: Any) -> Table:
+    """Rows given as a list of objects."""
     if not isinstance(value, list) or not value or not all(isinstance(row, dict) for row in value):
         raise UnfitValueError("must be CSV text, the path of a CSV file, or a list of objects")
     return _within_limits([{_column(str(key)): str(cell) for key, cell in row.items()} for row in value])
@@ -102,7 +86,7 @@ def _column(name: str) -> str:
     return "_".join("".join(char if char.isalnum() else " " for char in name.lower()).split())
 
 
-def _within_limits(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+def _within_limits(rows: Table) -> Table:
     if len(rows) > MAX_ROWS:
         raise UnfitValueError(f"holds {len(rows):,} rows; at most {MAX_ROWS:,} are allowed")
     if len(rows[0]) > MAX_COLUMNS:
@@ -145,14 +129,10 @@ def check_arguments(
 ) -> dict[str, Any]:
     """The values of all arguments of `recipe`, typed and complete; what was not given and has no default is `None`.
 
-    Args:
-        recipe: A recipe's front matter.
-        given: What the caller gave, by name, or what this function returned. Empty text and lists count as not given.
-        read_table: Reads a CSV file for a `table` argument: (argument, path) to rows. Without it only CSV text
-            and ready rows are accepted, for callers that may not touch files.
-
-    Raises:
-        InvalidArgumentError: Names the argument, the value at fault and the allowed ones.
+    `given` is what the caller gave, or what this function returned; empty text and lists count as not given.
+    `read_table` reads a CSV file for a `table` argument: (argument, path) to rows. Without it only CSV text and ready
+    rows are accepted, for callers that may not touch files. An `InvalidArgumentError` names the argument, the value at
+    fault and the allowed ones.
     """
     for name in given:
         if name not in recipe.arguments:
@@ -185,13 +165,10 @@ def misfit(argument: Argument, value: Any) -> str | None:
 def complete(
     recipe: Summary, argument: str, prefix: str, known: Mapping[str, Sequence[str]] | None = None
 ) -> list[str]:
-    """Values of `argument` that begin with `prefix`, at most 100.
+    """Values of `argument` that begin with `prefix` in any case, at most 100; an unknown argument has none.
 
-    Args:
-        recipe: A recipe's front matter.
-        argument: Name of the argument; an unknown one completes to nothing.
-        prefix: What was typed so far, in any case. For a `list`, only its last entry is completed.
-        known: Values per argument type that the caller knows of, such as `{"model": […], "ratio": […]}`.
+    Of a `list` only the last entry is completed. `known` are values per argument type that the caller knows of, such as
+    `{"model": […], "ratio": […]}`.
     """
     declared = recipe.arguments.get(argument)
     if declared is None:
@@ -219,21 +196,15 @@ def _default(name: str, argument: Argument) -> Any:
 
 
 def _typed(name: str, argument: Argument, value: Any, read_table: Callable[[str, str], Table] | None) -> Any:
-    match argument.type:
-        case "integer":
-            typed: Any = _integer(value)
-        case "number":
-            typed = _number(value)
-        case "boolean":
-            typed = _boolean(value)
-        case "list":
-            return _entries(argument, value)
-        case "table":
-            return _table(name, argument, value, read_table)
-        case "ratio":
-            typed = _ratio(argument, value)
-        case _:
-            typed = _text(argument, value)
+    if argument.type == "list":
+        return _entries(argument, value)
+    if argument.type == "table":
+        return _table(name, argument, value, read_table)
+    simple: dict[str, Callable[[Any], Any]] = {"integer": _integer, "number": _number, "boolean": _boolean}
+    if argument.type in simple:
+        typed = simple[argument.type](value)
+    else:
+        typed = (_ratio if argument.type == "ratio" else _text)(argument, value)
     _check_choice(argument, typed)
     if argument.type in ("integer", "number"):
         _check_size(argument, typed, "is")
@@ -303,7 +274,6 @@ def _entries(argument: Argument, value: Any) -> list[str]:
 
 
 def _table(name: str, argument: Argument, value: Any, read_table: Callable[[str, str], Table] | None) -> Table:
-
     if not isinstance(value, str):
         rows = rows_of(value)
     elif "\n" in value.strip():

@@ -41,15 +41,9 @@ _NEVER = ("approval", "seed")
 
 @dataclass(frozen=True, slots=True)
 class RecordedJob:
-    """A job as the recorder needs it.
+    """A job as the recorder needs it: the tool that made it and its arguments as they were given.
 
-    Attributes:
-        id: Its generation id.
-        tool: The tool that made it.
-        arguments: The tool's arguments, as they were given.
-        outputs: URLs of its outputs, in order.
-        files: Paths of its saved files, in order.
-        credits: What it cost; `None` when unknown.
+    `outputs` are URLs and `files` paths, both in order; `credits` is what it cost, `None` when unknown.
     """
 
     id: str
@@ -61,16 +55,10 @@ class RecordedJob:
 
 
 def record_recipe(jobs: Sequence[RecordedJob], name: str, title: str = "", description: str = "") -> str:
-    """The text of a recipe draft that makes what `jobs` made, in their order.
+    """The text of a recipe draft that makes what finished `jobs` made, oldest first.
 
-    Args:
-        jobs: Finished jobs, oldest first.
-        name: The draft's name: lower-case letters, digits and hyphens.
-        title: A few words; by default made from the name.
-        description: One sentence; by default made from the jobs.
-
-    Raises:
-        InvalidArgumentError: No jobs, too many, a tool that recipes cannot repeat, or more text than a recipe holds.
+    Title and description are by default made from the name and the jobs. Raises `InvalidArgumentError`: no jobs, too
+    many, a tool that recipes cannot repeat, or more text than a recipe holds.
     """
     if not jobs:
         raise InvalidArgumentError("job_ids", "name at least one finished job")
@@ -114,10 +102,8 @@ class _Draft:
                 if name not in _NEVER and value not in (None, "", [], {})
             }
             self.steps.append({"id": step_id, "tool": job.tool, "with": values})
-            for position, url in enumerate(job.outputs):
-                self._made[url] = f"{{{{ steps.{step_id}.outputs[{position}].url }}}}"
-            for position, path in enumerate(job.files):
-                self._made[path] = f"{{{{ steps.{step_id}.outputs[{position}].url }}}}"
+            for position, made in [*enumerate(job.outputs), *enumerate(job.files)]:
+                self._made[made] = f"{{{{ steps.{step_id}.outputs[{position}].url }}}}"
 
     def _value(self, step_id: str, tool: str, name: str, value: Any) -> Any:
         if name in FILE_ARGUMENTS:
@@ -133,14 +119,19 @@ class _Draft:
             ]
         if (name, str(value)) in self._shared:
             default = str(value)
-            return self._argument((name, default), name, _setting_argument(name, default))
+            described = {"description": name.replace("_", " ").capitalize(), "default": default}
+            kind = {} if _SETTINGS[name] == "string" else {"type": _SETTINGS[name]}
+            return self._argument((name, default), name, described | kind)
         return _escaped(value)
 
     def _text(self, step_id: str, name: str, value: str) -> Any:
         """An argument with `value` as its default; the words themselves once a recipe has as many as it may have."""
         if len(self.arguments) >= _MOST_TEXTS and (name, value) not in self._known:
             return _escaped(value)
-        return self._argument((name, value), f"{step_id}_{name}", _text_argument(step_id, name, value))
+        words = f"{name.replace('_', ' ').capitalize()} of {step_id.replace('_', ' ')}"
+        longest = max(4000, min(len(value), 20_000))
+        described = {"description": words, "default": value, "max_length": longest}
+        return self._argument((name, value), f"{step_id}_{name}", described)
 
     def _file(self, tool: str, value: str) -> str:
         """A result of an earlier job by reference; anything else is asked for, so that no path gets into the draft."""
@@ -167,14 +158,8 @@ class _Draft:
 
     def text(self, name: str, title: str, description: str) -> str:
         spent = sum(job.credits or 0 for job in self.jobs)
-        ceiling = int(max(spent * 1.25, 1)) + 1
-        self.arguments["max_credits"] = {
-            "description": "Ceiling for the whole recipe, in credits",
-            "type": "integer",
-            "minimum": 1,
-            "default": ceiling,
-        }
-        tools = ["estimate", *dict.fromkeys(job.tool for job in self.jobs), "wait_for_generation"]
+        described = {"description": "Ceiling for the whole recipe, in credits", "type": "integer", "minimum": 1}
+        self.arguments["max_credits"] = described | {"default": int(max(spent * 1.25, 1)) + 1}
         front: dict[str, Any] = {
             "name": name,
             "title": title,
@@ -183,7 +168,7 @@ class _Draft:
             "tags": ["recorded"],
             "arguments": self.arguments,
             "budget": "{{ max_credits }}",
-            "tools": tools,
+            "tools": ["estimate", *dict.fromkeys(job.tool for job in self.jobs), "wait_for_generation"],
             "steps": self.steps,
             "expect": {"count": len(self.jobs), **({"with": self.samples} if self.samples else {})},
         }
@@ -200,16 +185,6 @@ class _Draft:
         lines += ["", "What I give:", "", *used, ""]
         lines.append("Price every step with `estimate` first, tell me the sum, and wait for my yes.")
         return "\n".join(lines) + "\n"
-
-
-def _text_argument(step_id: str, name: str, value: str) -> dict[str, Any]:
-    described = {"description": f"{name.replace('_', ' ').capitalize()} of {step_id.replace('_', ' ')}"}
-    return {**described, "default": value, "max_length": max(4000, min(len(value), 20_000))}
-
-
-def _setting_argument(name: str, default: str) -> dict[str, Any]:
-    described: dict[str, Any] = {"description": name.replace("_", " ").capitalize(), "default": default}
-    return described if _SETTINGS[name] == "string" else {**described, "type": _SETTINGS[name]}
 
 
 def _escaped(value: Any) -> Any:
@@ -300,40 +275,27 @@ Make one picture for me.
 
 
 def check_name(name: str) -> str:
-    """`name`, if a recipe can have it.
-
-    Raises:
-        InvalidArgumentError: It cannot.
-    """
+    """`name`, if a recipe can have it; else `InvalidArgumentError`."""
     if not _NAME.match(name) or len(name) > 64:
         raise InvalidArgumentError("name", f"{name!r}: use up to 64 lower-case letters, digits and single hyphens")
     return name
 
 
 def starter(name: str, title: str = "") -> str:
-    """The text of a new recipe called `name`.
-
-    Raises:
-        InvalidArgumentError: The name is not one a recipe can have.
-    """
+    """The text of a new recipe called `name`."""
     words = " ".join(title.split())[:80] or name.replace("-", " ").capitalize()
-    return _STARTER.format(name=check_name(name), title=_quoted(words))
+    return _STARTER.format(name=check_name(name), title=json.dumps(words))  # quoted, it means just itself in YAML
 
 
 def write_starter(folder: Path, name: str, title: str = "") -> Path:
-    """Write a new recipe into `folder`; an existing file is never replaced.
-
-    Raises:
-        InvalidArgumentError: The name is not allowed or taken, or the folder cannot be written to.
-    """
+    """Write a new recipe into `folder`; raises as `check_name` and `write_recipe`."""
     return write_recipe(folder, name, starter(name, title))
 
 
 def write_recipe(folder: Path, name: str, text: str) -> Path:
-    """Write the text of a recipe as a new file.
+    """Write the text of a recipe as a new file; an existing one is never replaced.
 
-    Raises:
-        InvalidArgumentError: The name is taken, or the folder cannot be written to.
+    Raises `InvalidArgumentError` if the name is taken, or the folder cannot be written to.
     """
     path = folder / f"{name}.md"
     try:
@@ -347,18 +309,6 @@ def write_recipe(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def _quoted(text: str) -> str:
-    """Text as a YAML scalar that means just itself."""
-    import json
-
-    return (
-        text if re.fullmatch(r"[A-Za-z][A-Za-z0-9 ,.()-]*", text) and text.lower() not in _WORDS else json.dumps(text)
-    )
-
-
-_WORDS = ("true", "false", "null", "yes", "no")
-
-
 def recipe_folder(bridge: Bridge) -> Path:
     """Where new recipes go: the last folder of the setting `recipes`, else the user's own."""
     settings = bridge.settings
@@ -366,11 +316,7 @@ def recipe_folder(bridge: Bridge) -> Path:
 
 
 def refuse_hiding(settings: Settings, name: str) -> None:
-    """Refuse a new recipe that would hide one of the same name; blocking.
-
-    Raises:
-        InvalidArgumentError: There is one, in the pack or in another folder.
-    """
+    """Refuse a new recipe that would hide one of the same name, in the pack or in another folder; blocking."""
     from kubeez_mcp_local.cookbook.library import Library
 
     entry = Library.of(settings.recipes, settings.state_dir, own=settings.own_recipes).index().entries.get(name)
@@ -383,10 +329,7 @@ async def save_draft(
 ) -> Path:
     """Write a recipe that makes again what jobs of the ledger made.
 
-    Args:
-        job_ids: Ids of the jobs, or their unambiguous beginnings, in any order.
-        name: Name of the recipe.
-        folder: Where it goes.
+    `job_ids` are ids or their unambiguous beginnings, in any order.
 
     Raises:
         InvalidArgumentError: A name that is taken or that no recipe can have; jobs that are not finished or cannot be
@@ -409,7 +352,6 @@ async def save_draft(
 
 
 def _recorded(job: Job) -> RecordedJob:
-
     urls = [str(output["url"]) for answer in job.results for output in answer.get("outputs") or () if output.get("url")]
     return RecordedJob(
         id=job.generation_id or job.id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -39,14 +39,10 @@ _EXAMPLE = "https://media.kubeez.com/images/example.png"
 
 @dataclass(frozen=True, slots=True)
 class PricedStep:
-    """The price of one step in credits.
+    """The price of one step in credits, of all its `calls`, with the arguments given and the defaults.
 
-    Attributes:
-        calls: How many calls it comes to.
-        credits: Of all its calls, with the arguments given and the defaults; `None` when unknown.
-        low: Of the cheapest choice of the arguments that were left open.
-        high: Of the dearest.
-        note: Why the price is unknown, or on what it rests.
+    `low` and `high` are those of the cheapest and dearest choice of the arguments that were left open; `None` is an
+    unknown price. `note` tells why it is unknown, or on what it rests.
     """
 
     id: str
@@ -76,13 +72,13 @@ class PriceList:
         return self.credits is not None and self.credits <= self.budget.credits
 
 
+@dataclass
 class Quotes:
     """Prices through the `estimate` tool, each asked for once."""
 
-    def __init__(self, call: ToolCaller) -> None:
-        self._call = call
-        self._known: dict[str, float | None] = {}
-        self._asking = anyio.Lock()
+    call: ToolCaller
+    _known: dict[str, float | None] = field(default_factory=dict)
+    _asking: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def of(self, tool: str, arguments: Mapping[str, Any], hints: Mapping[str, Any]) -> float | None:
         """Credits of one call, or `None` when nobody can tell."""
@@ -93,7 +89,7 @@ class Quotes:
         async with self._asking:
             if key not in self._known:
                 try:
-                    credits_ = (await self._call("estimate", asked)).get("credits")
+                    credits_ = (await self.call("estimate", asked)).get("credits")
                 except KubeezError:
                     return None  # may be known the next time
                 self._known[key] = float(credits_) if isinstance(credits_, (int, float)) else None
@@ -117,14 +113,10 @@ async def price_recipe(
     ceiling: float = float("inf"),
     left_open: Collection[str] = (),
 ) -> PriceList:
-    """The price of a run, step by step. Free reading tools are really called; nothing is made.
+    """The price of a run with checked arguments, step by step. Free reading tools are really called; nothing is made.
 
-    Args:
-        recipe: A recipe with steps.
-        arguments: Checked and complete (`check_arguments`).
-        call: Calls a tool.
-        ceiling: Credits the settings leave.
-        left_open: Arguments that the caller did not decide; the range goes over their choices.
+    `ceiling` is what the settings leave, in credits. The range goes over the choices of the arguments that are
+    `left_open`: those that the caller did not decide.
 
     Raises:
         RecipeError, TemplateError: The steps cannot be planned.
@@ -138,11 +130,9 @@ async def price_recipe(
         with contextlib.suppress(KubeezError):  # a choice for which nothing fits has no price
             others.append(await _priced(recipe, {**arguments, **open_}, call, quotes))
     steps = []
-    for step in recipe.steps:
-        found = chosen[step.id]
-        spread = [run[step.id].credits for run in [chosen, *others]]
-        low, high = _range(spread)
-        steps.append(PricedStep(step.id, step.tool, found.model, found.calls, found.credits, low, high, found.note))
+    for name, found in chosen.items():
+        low, high = _range([run[name].credits for run in [chosen, *others]])
+        steps.append(PricedStep(name, found.tool, found.model, found.calls, found.credits, low, high, found.note))
     totals = [_total(run.values()) for run in [chosen, *others]]
     low, high = _range(totals)
     return PriceList(recipe.name, tuple(steps), totals[0], low, high, budget_of(recipe, arguments, ceiling))
@@ -152,7 +142,7 @@ async def _priced(recipe: Recipe, arguments: Mapping[str, Any], call: ToolCaller
     results: dict[str, Any] = {}
     sums: dict[str, _Sum] = {}
     for step in recipe.steps:
-        sums[step.id] = _Sum(step.tool, credits=0.0)
+        sums[step.id] = _Sum(step.tool)
         found = []
         for one in calls_of(recipe, step, scope_for(arguments, results)):
             scope = scope_for(arguments, results, one)
@@ -188,23 +178,11 @@ async def _imagined(step: Step, values: Mapping[str, Any], call: ToolCaller) -> 
 
 def _example(step: Step) -> dict[str, Any]:
     output = {"id": "example", "url": _EXAMPLE, "media_type": "image", "duration": None, "width": 1024, "height": 1024}
-    song = {
-        "id": "example",
-        "title": "Example",
-        "audio_url": _EXAMPLE,
-        "stream_url": _EXAMPLE,
-        "cover_image_url": _EXAMPLE,
-    }
-    return {
-        "generation_id": f"example-{step.id}",
-        "status": "completed",
-        "outputs": [output],
-        "songs": [song, song],
-        "files": [],
-        "vocals_url": _EXAMPLE,
-        "instrumental_url": _EXAMPLE,
-        "url": _EXAMPLE,
-    }
+    song = {"id": "example", "title": "Example"}
+    song |= dict.fromkeys(("audio_url", "stream_url", "cover_image_url"), _EXAMPLE)
+    made = {"status": "completed", "outputs": [output], "songs": [song, song], "files": []}
+    urls = dict.fromkeys(("vocals_url", "instrumental_url", "url"), _EXAMPLE)
+    return {"generation_id": f"example-{step.id}", **made, **urls}
 
 
 def _open_choices(recipe: Recipe, left_open: Collection[str]) -> Iterator[dict[str, Any]]:

@@ -36,14 +36,10 @@ _NOT_AGREED = "Its price was not agreed to; run it again to be asked."
 
 @dataclass
 class ActiveRun:
-    """A run that this process has started.
+    """A run that this process has started, as a `rehearsal` in a sandbox of its own or not.
 
-    Attributes:
-        rehearsal: Whether it runs in a sandbox of its own.
-        latest: The newest thing that happened in it.
-        report: What it came to, once it is over.
-        error: Why there is no report.
-        told: Whether a caller has learned how it ended.
+    Once it is over there is a `report`, or an `error` that says why there is none; `told` is whether a caller has
+    learned of it.
     """
 
     prepared: Prepared
@@ -71,12 +67,7 @@ class ActiveRun:
 
 @dataclass
 class ActiveRuns:
-    """The runs of one bridge.
-
-    Attributes:
-        bridge: The parts of the product; runs go on in its background.
-        server: Makes the servers whose tools runs call.
-    """
+    """The runs of one bridge; they go on in its background."""
 
     bridge: Bridge
     server: ServerFactory
@@ -86,15 +77,12 @@ class ActiveRuns:
     async def start(
         self, recipe: Recipe, given: Mapping[str, Any], caller: Caller, *, run_id: str = "", rehearse: bool = False
     ) -> ActiveRun:
-        """The run of `recipe` with the arguments `given`: the one that goes on, or a new one after a yes.
+        """The run of `recipe` with the arguments `given`: the one that goes on, or a new one after the caller's yes.
 
-        Args:
-            caller: Whom to ask.
-            run_id: Names another run of the same.
-            rehearse: Run it in a sandbox of its own, free.
+        `run_id` names another run of the same; a rehearsal runs in a sandbox of its own, free.
 
         Raises:
-            InvalidArgumentError, RecipeError, RunMismatchError: It cannot be prepared.
+            InvalidArgumentError, RecipeError, KubeezError: It cannot be prepared, see `prepare`.
             ConsentRequiredError, DeclinedError, ConsentCancelledError, ApprovalError: There was no yes.
         """
         from kubeez_mcp_local.cookbook.check import Samples, with_examples

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from mcp import Client, MCPError
@@ -45,12 +45,11 @@ class ServerFactory(Protocol):
     def __call__(self, bridge: Bridge, *, opened: bool = False) -> MCPServer[Bridge]: ...
 
 
+@dataclass
 class LocalClient:
     """Calls the tools of one bridge. Use as an async context manager.
 
-    Args:
-        bridge: The parts of the product.
-        server: Makes a server for them.
+    Attributes:
         name: What the ledger calls this client.
         recipe: The recipe on whose behalf it calls, for the ledger; empty without one.
         ask: Asks the user; without it nobody can be asked.
@@ -58,25 +57,21 @@ class LocalClient:
         opened: Whether `bridge` is open already, and stays open afterwards.
     """
 
-    def __init__(
-        self,
-        bridge: Bridge,
-        server: ServerFactory,
-        *,
-        name: str,
-        recipe: str = "",
-        ask: Ask | None = None,
-        cannot_ask: str = "",
-        opened: bool = False,
-    ) -> None:
-        self._recipe = recipe
-        self._ask = ask
-        self._cannot_ask = cannot_ask
-        self._stack = AsyncExitStack()
+    bridge: Bridge
+    server: ServerFactory
+    _: KW_ONLY
+    name: str
+    recipe: str = ""
+    ask: Ask | None = None
+    cannot_ask: str = ""
+    opened: bool = False
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    def __post_init__(self) -> None:
         self._client = Client(
-            server(bridge, opened=opened),
-            client_info=Implementation(name=name, version=__version__),
-            elicitation_callback=self._answer if ask else None,
+            self.server(self.bridge, opened=self.opened),
+            client_info=Implementation(name=self.name, version=__version__),
+            elicitation_callback=self._answer if self.ask else None,
         )
 
     async def __aenter__(self) -> Self:
@@ -105,19 +100,13 @@ class LocalClient:
     ) -> dict[str, Any]:
         """Call a tool and return its structured result.
 
-        Args:
-            tool: Its name.
-            arguments: Its arguments.
-            run: Names a paid call of a run: a second call of that name returns the job of the first.
-            progress: Told of seconds so far, expected seconds (or `None`) and a few words, if the tool reports any.
-
-        Raises:
-            ToolCallError: The tool refused, with the tool's own code and next step; or it needs a yes that nobody
-                can give.
+        `run` names a paid call of a run: a second call of that name returns the job of the first. `progress` is told of
+        seconds so far, expected seconds (or `None`) and a few words, if the tool reports any. Raises `ToolCallError` if
+        the tool refused, with the tool's own code and next step; or if it needs a yes that nobody can give.
         """
         try:
             answer = await self._client.call_tool(
-                tool, dict(arguments), progress_callback=progress, meta=_meta(run, self._recipe)
+                tool, dict(arguments), progress_callback=progress, meta=_meta(run, self.recipe)
             )
         except MCPError as error:
             raise ToolCallError(error.message, code="tool_unknown") from None
@@ -126,16 +115,16 @@ class LocalClient:
             raise _refusal(result, answer)
         if result.get("status") == "approval_required":
             question = " ".join(result.get("notes") or ["This call needs a yes."])
-            raise ToolCallError(question, code="approval_required", next_step=self._cannot_ask)
+            raise ToolCallError(question, code="approval_required", next_step=self.cannot_ask)
         return result
 
     async def _answer(
         self, context: ClientRequestContext, params: ElicitRequestFormParams | ElicitRequestURLParams
     ) -> ElicitResult:
         """Answers about credits. What became of a job is for a person who can look: a run parks it and goes on."""
-        assert self._ask is not None, "only called by a client that said it can ask"
+        assert self.ask is not None, "only called by a client that said it can ask"
         about_credits = isinstance(params, ElicitRequestFormParams) and SPEND in params.requested_schema["properties"]
-        if about_credits and await self._ask(params.message):
+        if about_credits and await self.ask(params.message):
             return ElicitResult(action="accept", content={SPEND: True})
         return ElicitResult(action="decline")
 
@@ -167,42 +156,28 @@ REHEARSAL_SPEED = 1_000.0
 """How many times faster than life jobs of a rehearsal run: a clip of three minutes' work takes a fifth of a second."""
 
 
-def rehearsal_settings(settings: Settings, folder: Path) -> Settings:
-    """`settings` for a rehearsal whose state and outputs go into `folder`; the same ceilings hold as otherwise.
-
-    Sample files lie in `folder`, too, so it may be read.
-    """
-    return settings.model_copy(
-        update={
-            "mode": "sandbox",
-            "api_key": None,
-            "base_url": DEFAULT_BASE_URL,
-            "state_dir": folder / "state",
-            "output_dir": folder / "outputs",
-            "input_dirs": (*settings.input_dirs, folder),
-            "ask_above": None,
-            "toolsets": ("all",),
-            "read_only": False,
-            "sandbox_speed": max(settings.sandbox_speed, REHEARSAL_SPEED),
-        }
-    )
-
-
 @asynccontextmanager
 async def rehearsal(
     settings: Settings, server: ServerFactory, folder: Path, *, recipe: str = "", outputs: Path | None = None
 ) -> AsyncIterator[tuple[Bridge, LocalClient]]:
     """A sandbox of its own in `folder`, and a client that calls its tools.
 
-    Args:
-        settings: Ceilings, input folders and recipes are taken over from them.
-        server: Makes a server, see `LocalClient`.
-        folder: Where everything goes.
-        recipe: On whose behalf.
-        outputs: Where outputs go instead.
+    Ceilings, input folders and recipes are taken over from `settings`. Outputs go into `folder`, too, unless `outputs`
+    names another.
     """
-    chosen = rehearsal_settings(settings, folder)
-    bridge = Bridge(chosen if outputs is None else chosen.model_copy(update={"output_dir": outputs}))
+    changes = {
+        "mode": "sandbox",
+        "api_key": None,
+        "base_url": DEFAULT_BASE_URL,
+        "state_dir": folder / "state",
+        "output_dir": outputs or folder / "outputs",
+        "input_dirs": (*settings.input_dirs, folder),  # sample files lie there
+        "ask_above": None,
+        "toolsets": ("all",),
+        "read_only": False,
+        "sandbox_speed": max(settings.sandbox_speed, REHEARSAL_SPEED),
+    }
+    bridge = Bridge(settings.model_copy(update=changes))
     async with LocalClient(bridge, server, name="kubeez-rehearsal", recipe=recipe) as client:
         yield bridge, client
 

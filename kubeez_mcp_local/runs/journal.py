@@ -25,12 +25,6 @@ _VERSION = 2
 """Records of version 1 also told what was sent and paid; a run that they leave unfinished cannot be gone on with."""
 
 
-class RunMismatchError(KubeezError):
-    """The run id belongs to another recipe or to other arguments."""
-
-    code = "run_mismatch"
-
-
 class JournalError(KubeezError):
     """The record of a run cannot be written, so nothing more is paid for."""
 
@@ -39,13 +33,9 @@ class JournalError(KubeezError):
 
 @dataclass(frozen=True, slots=True)
 class RunId:
-    """A run, and what it is of.
+    """A run such as `brand-series-1f0c2d3e4b`, and what it is of, in which mode (`live` or `sandbox`).
 
-    Attributes:
-        name: Its name, such as `brand-series-1f0c2d3e4b`.
-        recipe: Digest of the recipe's text.
-        arguments: Digest of the arguments that decide what is made.
-        mode: `live` or `sandbox`.
+    `recipe` is a digest of the recipe's text, `arguments` one of the arguments that decide what is made.
     """
 
     name: str
@@ -86,11 +76,7 @@ class Record:
 
     @classmethod
     def read(cls, folder: Path, run: RunId) -> Record:
-        """The record of `run`; empty when there is none. Blocking.
-
-        Raises:
-            RunMismatchError: It is of another run of that name.
-        """
+        """The record of `run`; empty when there is none. Blocking. Raises `run_mismatch` if it is of another run."""
         try:
             data = file_of(folder, run.name).read_bytes()
         except OSError:
@@ -100,17 +86,14 @@ class Record:
     @classmethod
     def _of(cls, lines: bytes, run: RunId) -> Record:
         record = cls()
-        for line in lines.splitlines():
-            record._take_in(_parsed(line))
+        for event in map(_parsed, lines.splitlines()):
+            record.outcome = event.get("outcome") if event.get("event") == "over" else None
+            if event.get("event") == "run":
+                record.header = event
+            elif event.get("event") == "finished":
+                record.results[str(event.get("key"))] = event.get("result") or {}
         record._check(run)
         return record
-
-    def _take_in(self, event: Mapping[str, Any]) -> None:
-        self.outcome = event.get("outcome") if event.get("event") == "over" else None
-        if event.get("event") == "run":
-            self.header = dict(event)
-        elif event.get("event") == "finished":
-            self.results[str(event.get("key"))] = event.get("result") or {}
 
     def _check(self, run: RunId) -> None:
         if not self.header:
@@ -118,14 +101,16 @@ class Record:
         words = {"recipe": "another recipe, or the recipe was edited", "arguments": "other arguments"}
         for name, said in {**words, "mode": "the other mode"}.items():
             if self.header.get(name) != run.header[name]:
-                raise RunMismatchError(
+                raise KubeezError(
                     f"The run {run.name} was begun with {said}.",
                     next_step="Start a new run, or repeat the command exactly as it was.",
+                    code="run_mismatch",
                 )
         if self.header.get("version") != _VERSION and self.outcome != "completed":
-            raise RunMismatchError(
+            raise KubeezError(
                 f"The run {run.name} was begun by another version of this program, which kept other records.",
                 next_step="See `kubeez-mcp-local jobs list` for what it made, and start a new run for what is missing.",
+                code="run_mismatch",
             )
 
 
@@ -133,7 +118,7 @@ class Journal:
     """The record of a run under `folder`, opened to be carried on by one process at a time. All methods block.
 
     Raises:
-        RunMismatchError: There is a record of another run of that name.
+        KubeezError: There is a record of another run of that name (`run_mismatch`).
         RunTakenError: Somebody else is carrying the run out.
         JournalError: It cannot be written.
     """

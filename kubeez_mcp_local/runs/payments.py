@@ -69,9 +69,8 @@ class Payer:
     async def pay(self, call: Call, arguments: dict[str, Any], hints: Mapping[str, Any]) -> dict[str, Any]:
         """The finished result of the call; sent now, or by an earlier attempt.
 
-        Raises:
-            JournalError: It cannot be recorded.
-            KubeezError: It was refused or failed, or its fate is unknown (`spent=None`).
+        Raises `JournalError` if it cannot be recorded, `KubeezError` if it was refused or failed, or if its fate is
+        unknown (`spent=None`).
         """
         if self.stopped:
             raise ToolCallError(self.stopped, code=BUDGET_REACHED)
@@ -87,7 +86,7 @@ class Payer:
             raise
         if not _job_ids(started) and started.get("status") != "completed":
             raise ToolCallError(str(started.get("next_step") or "the tool started no job"))
-        result = await follow(self.call, started, clock=self.clock, sleep=self.sleep, seconds=MAX_JOB_SECONDS)
+        result = await self._followed(started)
         if result["status"] != "completed":
             raise ToolCallError(str(result.get("error_message") or "the job failed"))
         self.spent += charged(result)
@@ -110,6 +109,29 @@ class Payer:
                 if pause is None or self.stopped or self.clock() > deadline:
                     raise
                 await self.sleep(pause)
+
+    async def _followed(self, started: Mapping[str, Any]) -> dict[str, Any]:
+        """The finished result of everything that a paid tool has started."""
+        if started.get("status") in _OVER:
+            return dict(started)
+        deadline = self.clock() + MAX_JOB_SECONDS
+        results = []
+        for job_id in _job_ids(started):
+            while True:
+                asked = self.clock()
+                result = await self.call("wait_for_generation", {"id": job_id})
+                if result.get("status") in _OVER:
+                    results.append(result)
+                    break
+                if self.clock() > deadline:
+                    raise ToolCallError(
+                        f"The job {job_id} was not over after {MAX_JOB_SECONDS / 60:g} minutes.",
+                        next_step="Run again with the same run id to go on waiting.",
+                        spent=None,
+                    )
+                if self.clock() - asked < PAUSE_SECONDS:  # the wait came back at once
+                    await self.sleep(PAUSE_SECONDS)
+        return _merged(results)
 
 
 def _pause_after(error: KubeezError) -> float | None:
@@ -136,54 +158,11 @@ def charged(result: Mapping[str, Any]) -> float:
     return 0.0
 
 
-async def follow(
-    call: ToolCaller,
-    started: Mapping[str, Any],
-    *,
-    clock: Callable[[], float],
-    sleep: Callable[[float], Awaitable[object]],
-    seconds: float,
-) -> dict[str, Any]:
-    """The finished result of everything `started` began.
-
-    Args:
-        call: Calls a tool; `wait_for_generation` is the one that is called here.
-        started: What the paid tool answered.
-        clock: Seconds.
-        sleep: Waits that many seconds; used when a wait comes back at once.
-        seconds: How long one call may take in all.
-
-    Raises:
-        ToolCallError: A job does not end in time; its credits may be spent.
-        KubeezError: What `wait_for_generation` raises.
-    """
-    if started.get("status") in _OVER:
-        return dict(started)
-    deadline = clock() + seconds
-    results = []
-    for job_id in _job_ids(started):
-        while True:
-            asked = clock()
-            result = await call("wait_for_generation", {"id": job_id})
-            if result.get("status") in _OVER:
-                results.append(result)
-                break
-            if clock() > deadline:
-                raise ToolCallError(
-                    f"The job {job_id} was not over after {seconds / 60:g} minutes.",
-                    next_step="Run again with the same run id to go on waiting.",
-                    spent=None,
-                )
-            if clock() - asked < PAUSE_SECONDS:
-                await sleep(PAUSE_SECONDS)
-    return merge(results)
-
-
-def merge(results: list[Mapping[str, Any]]) -> dict[str, Any]:
+def _merged(results: list[Mapping[str, Any]]) -> dict[str, Any]:
     """One result of several jobs: their outputs in order, their costs summed, failed when all of them failed."""
-    if len(results) == 1:
-        return dict(results[0])
     merged = dict(results[0])
+    if len(results) == 1:
+        return merged
     for name in _LISTS:
         merged[name] = [entry for result in results for entry in result.get(name) or []]
     merged["generation_ids"] = [result.get("generation_id") for result in results]

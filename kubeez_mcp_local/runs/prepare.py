@@ -61,11 +61,7 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run that can start.
-
-    Attributes:
-        prices: Of the whole run; `None` when it is over and nothing is to be paid any more.
-    """
+    """A run that can start. It has no `prices` when it is over and nothing is to be paid any more."""
 
     run: Run
     prices: PriceList | None
@@ -105,9 +101,8 @@ class Prepared:
         """The same run with a budget of at most `max_credits`."""
         if max_credits is None or max_credits >= self.run.budget.credits:
             return self
-        return replace(
-            self, run=replace(self.run, budget=Budget(max_credits, f"--max-credits {number(max_credits)} holds."))
-        )
+        budget = Budget(max_credits, f"--max-credits {number(max_credits)} holds.")
+        return replace(self, run=replace(self.run, budget=budget))
 
     def summary(self) -> str:
         """What is about to happen, in one sentence for whoever has to agree to it."""
@@ -157,12 +152,9 @@ async def prepare(
     run_id: str = "",
     anew: bool = False,
 ) -> Prepared:
-    """Everything that is known of a run before it starts. Nothing is made or paid.
+    """Everything that is known of a run with checked arguments before it starts. Nothing is made or paid.
 
     Args:
-        recipe: A recipe with steps.
-        arguments: Its checked arguments.
-        call: Calls a tool; only free ones are called.
         books: The ledger behind the tools.
         left_today: Credits the settings leave for today.
         ceiling: Credits that one run may cost.
@@ -174,14 +166,16 @@ async def prepare(
     Raises:
         InvalidArgumentError: The run id does not fit.
         RecipeError, TemplateError: There are no steps, or they cannot be planned.
-        RunMismatchError: The run id belongs to something else.
+        KubeezError: The run id belongs to something else (`run_mismatch`).
         CeilingError: It costs more than one run may.
     """
     if not recipe.steps:
         reason = "this recipe has no steps, so it cannot run by itself"
         raise RecipeError(recipe.file, 0, "steps", reason, next_step="Use it as a prompt.")
     decided = deciding(recipe, arguments)
-    name = _checked(run_id) if run_id else _default_name(recipe, decided)
+    if run_id and not _RUN_ID.match(run_id):
+        raise InvalidArgumentError("run_id", f"{run_id!r}: use up to 64 letters, digits, - and _")
+    name = run_id or _default_name(recipe, decided)
     if anew:
         name = await anyio.to_thread.run_sync(_unused, folder, name)
     run = RunId.of(name, recipe.text, decided, mode)
@@ -199,17 +193,8 @@ async def prepare(
     return prepared
 
 
-def _checked(run_id: str) -> str:
-    if not _RUN_ID.match(run_id):
-        raise InvalidArgumentError("run_id", f"{run_id!r}: use up to 64 letters, digits, - and _")
-    return run_id
-
-
 def _default_name(recipe: Recipe, decided: Mapping[str, Any]) -> str:
-    """The name of the run of exactly this recipe with exactly these arguments, such as `brand-series-1f0c2d3e4b`.
-
-    Arguments that only set the budget do not count.
-    """
+    """The name of the run of exactly this recipe with exactly these arguments, such as `brand-series-1f0c2d3e4b`."""
     text = json.dumps([recipe.text, decided], sort_keys=True, default=str)
     return f"{recipe.name[:45].rstrip('-')}-{digest(text)[:10]}"
 

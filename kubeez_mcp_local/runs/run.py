@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -45,11 +46,9 @@ class CallReport:
 
     Attributes:
         key: The step's id, with `[index]` in a loop.
-        tool: The tool that was called.
         status: `completed`; `failed`; `skipped` (by `when`, or as it needs what failed); `stopped` (by a limit);
             `parked` (its fate is not known yet, and it may have been paid).
         credits: Credits charged.
-        result: The tool's result, empty when there is none.
         reason: Why it did not complete.
         resumed: Whether the result comes from an earlier attempt at the same run.
     """
@@ -124,14 +123,11 @@ class RunReport:
 
     def summary(self) -> str:
         """The outcome in a few lines for people."""
-        counts: dict[str, int] = {}
-        for call in self.calls:
-            counts[call.status] = counts.get(call.status, 0) + 1
+        counts = Counter(call.status for call in self.calls)
         parts = ", ".join(f"{count} {status}" for status, count in counts.items()) or "nothing to do"
         spent = f"{number(self.spent)} of {number(self.budget)} credits"
         files = "1 file" if len(self.files) == 1 else f"{len(self.files)} files"
-        lines = [f"{self.recipe}: {self.status} – {parts}; {spent}; {files}."]
-        lines += self._reasons()[:20]
+        lines = [f"{self.recipe}: {self.status} – {parts}; {spent}; {files}.", *self._reasons()[:20]]
         lines += [f"- {note}" for note in self.notes]
         if self.status != "completed":
             lines.append(f"Run again with the run id {self.run_id} to go on; finished work is not paid for twice.")
@@ -144,14 +140,9 @@ _TAKEN_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as it can be carried out.
+    """A run, with checked arguments, as it can be carried out; `folder` keeps the records of runs.
 
-    Attributes:
-        recipe: A recipe with steps.
-        arguments: Checked and complete.
-        id: Names it; nothing else has this id.
-        folder: Where the records of runs are kept.
-        budget: Credits that it may cost, earlier attempts included.
+    `budget` are the credits that it may cost, earlier attempts included.
     """
 
     recipe: Recipe
@@ -170,23 +161,15 @@ class Run:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
     ) -> RunReport:
-        """Run all steps; independent ones side by side.
+        """Run all steps; independent ones side by side, at most `parallel` calls at once.
 
         Once more, it goes on where it was cut off: finished calls are skipped, and all others are made again under
-        the same names, for which the ledger gives the jobs that there are. While somebody else carries it out, it
-        waits for them.
-
-        Args:
-            call: Calls a tool.
-            books: The ledger behind the tools.
-            parallel: Most calls at once.
-            on_event: Told of each call that starts or ends.
-            clock: Seconds.
-            sleep: Waits that many seconds.
+        the same names, for which the ledger (`books`) gives the jobs that there are. While somebody else carries it
+        out, it waits for them. `on_event` is told of each call that starts or ends.
 
         Raises:
             RecipeError: The steps cannot be planned.
-            RunMismatchError: The run id belongs to another recipe, other arguments or the other mode.
+            KubeezError: The run id belongs to another recipe, other arguments or the other mode (`run_mismatch`).
             JournalError: The record of the run cannot be written.
         """
         needs = dependencies(self.recipe)
@@ -326,9 +309,8 @@ class _Runner:
 
     def _tell(self, kind: Literal["started"] | CallStatus, call: Call, message: str = "") -> None:
         if self.on_event is not None:
-            done = len(self.reports)
-            spent = self.payer.spent
-            self.on_event(RunEvent(kind, call.key, call.step.tool, done, max(self.total, done), spent, message))
+            done, total = len(self.reports), max(self.total, len(self.reports))
+            self.on_event(RunEvent(kind, call.key, call.step.tool, done, total, self.payer.spent, message))
 
 
 def _status_after(error: KubeezError) -> CallStatus:

@@ -10,10 +10,10 @@ import pytest
 from kubeez_mcp_local.cookbook.arguments import check_arguments
 from kubeez_mcp_local.cookbook.format import Origin, Recipe, RecipeError
 from kubeez_mcp_local.cookbook.parse import parse_recipe
-from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.jobs.errors import CeilingError
 from kubeez_mcp_local.jobs.job import RunCall
-from kubeez_mcp_local.runs.journal import Journal, RunMismatchError
+from kubeez_mcp_local.runs.journal import Journal
 from kubeez_mcp_local.runs.prepare import Prepared, prepare
 from tests.recipe_tools import no_sleep
 
@@ -144,7 +144,7 @@ async def test_a_run_that_another_version_left_unfinished_is_not_gone_on_with(
     record = tmp_path / f"{run.name}.jsonl"
     old = {name: value for name, value in run.header.items() if name != "version"}
     record.write_text(json.dumps(old) + '\n{"event": "accepted", "key": "hero", "ids": ["job-1"]}\n', "utf-8")
-    with pytest.raises(RunMismatchError, match="another version"):
+    with pytest.raises(KubeezError, match="another version"):
         await ready(plain, tools, tmp_path)
     with record.open("a", encoding="utf-8") as file:
         file.write('{"event": "over", "outcome": "completed"}\n')
@@ -166,7 +166,7 @@ async def test_what_cannot_run_is_refused(plain: str, tools: Any, tmp_path: Path
     with pytest.raises(RecipeError, match="no steps"):
         await ready(without, tools, tmp_path)
     await carried_out(await ready(plain, tools, tmp_path, run_id="mine"), tools)
-    with pytest.raises(RunMismatchError, match="other arguments"):
+    with pytest.raises(KubeezError, match="other arguments"):
         await ready(plain, tools, tmp_path, {"subject": "a boat"}, run_id="mine")
-    with pytest.raises(RunMismatchError, match="the other mode"):
+    with pytest.raises(KubeezError, match="the other mode"):
         await ready(plain, tools, tmp_path, run_id="mine", mode="live")

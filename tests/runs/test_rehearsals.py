@@ -17,8 +17,10 @@ from kubeez_mcp_local.mcp_server.server import KubeezServer
 from kubeez_mcp_local.runs.client import LocalClient, judge
 from kubeez_mcp_local.settings import Settings
 from tests.recipe_tools import run_of
+from tests.sandbox_server import RunningSandbox, running_sandbox
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from kubeez_mcp_local.cookbook.format import Recipe
@@ -29,35 +31,41 @@ pytestmark = pytest.mark.anyio
 PACK = list(Library.of().index().entries)
 
 
-def settings(folder: Path, **changes: Any) -> Settings:
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
+    with running_sandbox(tmp_path_factory.mktemp("api"), speed=5_000) as running:
+        yield running
+
+
+@pytest.fixture
+def settings(sandbox: RunningSandbox, tmp_path: Path) -> Settings:
+    """Settings for the module's sandbox, as if it were new."""
+    sandbox.control.reset()
     return Settings(
         mode="sandbox",
-        output_dir=folder / "out",
-        input_dirs=(folder / "samples",),
-        state_dir=folder / "state",
-        sandbox_speed=5_000,
-        **changes,
+        base_url=sandbox.url,
+        output_dir=tmp_path / "out",
+        input_dirs=(tmp_path / "samples",),
+        state_dir=tmp_path / "state",
     )
 
 
 async def carried_out(
-    recipe: Recipe, arguments: dict[str, Any], folder: Path, bridge: Bridge, client: LocalClient, run_id: str
+    recipe: Recipe, arguments: dict[str, Any], folder: Path, bridge: Bridge, client: LocalClient, run_id: str = "first"
 ) -> RunReport:
     run = run_of(recipe, arguments, folder, budget=budget_of(recipe, arguments), run_id=run_id)
     return await run.carry_out(client, bridge.ledger)
 
 
 @pytest.mark.parametrize("name", PACK)
-async def test_the_pack_is_rehearsed(name: str, tmp_path: Path) -> None:
+async def test_the_pack_is_rehearsed(name: str, settings: Settings, tmp_path: Path) -> None:
     recipe = Library.of().get(name)
     arguments = sample_arguments(recipe, Samples(tmp_path / "samples"))
-    bridge = Bridge(settings(tmp_path))
+    bridge = Bridge(settings)
     async with LocalClient(bridge, KubeezServer, name="rehearsal", recipe=name) as client:
         assert [str(one) for one in check_recipe(recipe, await client.tools())] == []
         prices = await price_recipe(recipe, arguments, client)
-        report = await run_of(
-            recipe, arguments, tmp_path / "runs", budget=budget_of(recipe, arguments), run_id="first"
-        ).carry_out(client, bridge.ledger)
+        report = await carried_out(recipe, arguments, tmp_path / "runs", bridge, client)
 
     assert judge(recipe, report, arguments) == ()
     assert report.status == "completed"
@@ -65,42 +73,39 @@ async def test_the_pack_is_rehearsed(name: str, tmp_path: Path) -> None:
     assert report.spent <= prices.budget.credits
 
 
-async def test_a_run_id_never_pays_twice_however_often_it_is_used(tmp_path: Path, plain: str) -> None:
+async def test_a_run_id_never_pays_twice_however_often_it_is_used(
+    settings: Settings, tmp_path: Path, plain: str
+) -> None:
     recipe = parse_recipe(plain, Origin("draft", "a test"))
     arguments = sample_arguments(recipe)
-    bridge = Bridge(settings(tmp_path))
+    bridge = Bridge(settings)
     async with LocalClient(bridge, KubeezServer, name="rehearsal") as client:
         for attempt in range(3):
-            report = await run_of(
-                recipe, arguments, tmp_path / f"runs-{attempt}", budget=budget_of(recipe, arguments), run_id="same"
-            ).carry_out(client, bridge.ledger)
+            report = await carried_out(recipe, arguments, tmp_path / f"runs-{attempt}", bridge, client, "same")
             assert report.status == "completed"
         balance = await client("get_balance", {})
     assert balance["spent_today"] == 14
 
 
-async def test_two_runs_are_two_intentions_even_with_the_same_words(tmp_path: Path, plain: str) -> None:
+async def test_two_runs_are_two_intentions_even_with_the_same_words(
+    settings: Settings, tmp_path: Path, plain: str
+) -> None:
     recipe = parse_recipe(plain, Origin("draft", "a test"))
     arguments = sample_arguments(recipe)
-    bridge = Bridge(settings(tmp_path))
+    bridge = Bridge(settings)
     async with LocalClient(bridge, KubeezServer, name="rehearsal") as client:
         for run_id in ("one", "two"):
-            await run_of(
-                recipe, arguments, tmp_path / "runs", budget=budget_of(recipe, arguments), run_id=run_id
-            ).carry_out(client, bridge.ledger)
+            await carried_out(recipe, arguments, tmp_path / "runs", bridge, client, run_id)
         balance = await client("get_balance", {})
     assert balance["spent_today"] == 28
 
 
-async def test_the_ceiling_of_the_settings_outranks_a_recipe(tmp_path: Path, plain: str) -> None:
+async def test_the_ceiling_of_the_settings_outranks_a_recipe(settings: Settings, tmp_path: Path, plain: str) -> None:
     recipe = parse_recipe(plain, Origin("draft", "a test"))
     arguments = sample_arguments(recipe)
-    ceiling = settings(tmp_path, max_credits_per_call=5)
-    bridge = Bridge(ceiling)
+    bridge = Bridge(settings.model_copy(update={"max_credits_per_call": 5}))
     async with LocalClient(bridge, KubeezServer, name="rehearsal") as client:
-        report = await run_of(
-            recipe, arguments, tmp_path / "runs", budget=budget_of(recipe, arguments), run_id="r"
-        ).carry_out(client, bridge.ledger)
+        report = await carried_out(recipe, arguments, tmp_path / "runs", bridge, client, "r")
     assert (report.status, report.spent) == ("stopped", 0)
 
 
@@ -113,12 +118,12 @@ async def test_the_ceiling_of_the_settings_outranks_a_recipe(tmp_path: Path, pla
         ("social-post-every-ratio", {"text_space": "none"}),
     ],
 )
-async def test_choices_beside_the_defaults_are_rehearsed(name: str, given: dict[str, Any], tmp_path: Path) -> None:
+async def test_choices_beside_the_defaults_are_rehearsed(
+    name: str, given: dict[str, Any], settings: Settings, tmp_path: Path
+) -> None:
     recipe = Library.of().get(name)
     arguments = sample_arguments(recipe, Samples(tmp_path / "samples")) | given
-    bridge = Bridge(settings(tmp_path))
+    bridge = Bridge(settings)
     async with LocalClient(bridge, KubeezServer, name="rehearsal", recipe=name) as client:
-        report = await run_of(
-            recipe, arguments, tmp_path / "runs", budget=budget_of(recipe, arguments), run_id="first"
-        ).carry_out(client, bridge.ledger)
+        report = await carried_out(recipe, arguments, tmp_path / "runs", bridge, client)
     assert report.status == "completed", report.summary()

@@ -12,8 +12,9 @@ from kubeez_mcp_local.cookbook.arguments import check_arguments
 from kubeez_mcp_local.cookbook.format import Origin, Recipe, RecipeError
 from kubeez_mcp_local.cookbook.parse import parse_recipe
 from kubeez_mcp_local.cookbook.steps import Budget, ToolCallError, budget_of, deciding
+from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.job import RunCall
-from kubeez_mcp_local.runs.journal import Journal, JournalError, RunMismatchError, is_taken
+from kubeez_mcp_local.runs.journal import Journal, JournalError, is_taken
 from tests.recipe_tools import no_sleep, run_of
 
 if TYPE_CHECKING:
@@ -293,7 +294,7 @@ async def test_a_run_id_belongs_to_one_recipe_its_arguments_and_its_mode(
     tools: Any, tmp_path: Path, change: str
 ) -> None:
     await run(recipe_of(HERO), tools, tmp_path)
-    with pytest.raises(RunMismatchError):
+    with pytest.raises(KubeezError, match="was begun with"):
         await run(
             recipe_of(HERO.replace("A {{", "The {{") if change == "recipe" else HERO),
             tools,

@@ -6,12 +6,14 @@ A Python or shell script, an agent skill, a goose recipe, an editor's prompt fil
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from kubeez_mcp_local.cookbook.arguments import as_text
 from kubeez_mcp_local.cookbook.export.python_script import python_script
+from kubeez_mcp_local.cookbook.export.shell_script import shell_script
 from kubeez_mcp_local.cookbook.export.to_python import NotExportableError
 from kubeez_mcp_local.cookbook.format import near
 from kubeez_mcp_local.cookbook.render import argument_lines, body_with, budget_text, rules
@@ -28,41 +30,31 @@ FORMATS = ("python", "curl", "skill", "goose", "prompt")
 
 
 def export_recipe(recipe: Recipe, form: str, arguments: Mapping[str, Any]) -> dict[str, str]:
-    """The files of one recipe in another form, by relative path.
+    """The files of one recipe in another form, one of `FORMATS`, by relative path.
 
-    Args:
-        recipe: The recipe.
-        form: One of `FORMATS`. `python` keeps the arguments as options; `curl` is written for these `arguments`.
-        arguments: Checked arguments.
+    `python` keeps the arguments as options; `curl` is written for these (checked) `arguments`.
 
     Raises:
         InvalidArgumentError: No such form.
         NotExportableError: The recipe does something that this form cannot.
+        TemplateError: The body cannot be rendered.
     """
     match form:
         case "python":
-            from kubeez_mcp_local.cookbook.export.python_script import python_script
-
             return {f"{recipe.name}.py": python_script(recipe)}
         case "curl":
-            from kubeez_mcp_local.cookbook.export.shell_script import shell_script
-
             return {f"{recipe.name}.sh": shell_script(recipe, arguments)}
         case "skill":
             return skill_files(recipe)
         case "goose":
-            return {f"{recipe.name}.yaml": goose_recipe(recipe)}
+            return {f"{recipe.name}.yaml": _goose_recipe(recipe)}
         case "prompt":
-            return {f"{recipe.name}.prompt.md": prompt_file(recipe)}
+            return {f"{recipe.name}.prompt.md": _prompt_file(recipe)}
     raise InvalidArgumentError("to", f"{form!r} is not a form; allowed: {', '.join(FORMATS)}.{near(form, FORMATS)}")
 
 
 def write_files(folder: Path, files: Mapping[str, str], *, overwrite: bool = False) -> list[Path]:
-    """Write exported files below `folder`.
-
-    Raises:
-        InvalidArgumentError: A file is there already and `overwrite` is off, or the folder cannot be written to.
-    """
+    """Write exported files below `folder`; those that are there are replaced only with `overwrite`."""
     targets = {folder / name: text for name, text in files.items()}
     for path in targets:
         if path.exists() and not overwrite:
@@ -81,12 +73,8 @@ def write_files(folder: Path, files: Mapping[str, str], *, overwrite: bool = Fal
 _TYPES = {"integer": "number", "number": "number", "boolean": "boolean"}
 
 
-def goose_recipe(recipe: Recipe) -> str:
-    """The text of the goose recipe (goose's recipe reference, version 1.0.0).
-
-    Raises:
-        TemplateError: The body cannot be rendered.
-    """
+def _goose_recipe(recipe: Recipe) -> str:
+    """The text of the goose recipe (goose's recipe reference, version 1.0.0)."""
     instructions = rules(recipe, budget_text(recipe, _placeholder))
     content: dict[str, Any] = {
         "version": "1.0.0",
@@ -119,10 +107,9 @@ def _placeholder(name: str) -> str:
 
 def _parameter(name: str, argument: Argument) -> dict[str, Any]:
     """goose wants a default for everything optional, and none for what is required."""
-    kind = "select" if argument.choices else _TYPES.get(argument.type, "string")
     described: dict[str, Any] = {
         "key": name,
-        "input_type": kind,
+        "input_type": "select" if argument.choices else _TYPES.get(argument.type, "string"),
         "requirement": "required" if argument.required else "optional",
         "description": argument.description,
     }
@@ -144,12 +131,7 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
 _Dumper.add_representer(str, _text)
 
 
-def prompt_file(recipe: Recipe) -> str:
-    """The text of the prompt file.
-
-    Raises:
-        TemplateError: The body cannot be rendered.
-    """
+def _prompt_file(recipe: Recipe) -> str:
 
     def asked(name: str) -> str:
         argument = recipe.arguments[name]
@@ -170,25 +152,15 @@ def prompt_file(recipe: Recipe) -> str:
 
 
 def skill_files(recipe: Recipe) -> dict[str, str]:
-    """The files of the skill by relative path; the folder is called like the recipe.
-
-    Raises:
-        TemplateError: The body cannot be rendered.
-    """
-    found = {f"{recipe.name}/SKILL.md": skill_text(recipe), f"{recipe.name}/references/{recipe.name}.md": recipe.text}
-    try:
-        found[f"{recipe.name}/scripts/{recipe.name}.py"] = python_script(recipe)
-    except NotExportableError:
-        return found
+    """The files of the skill by relative path; the folder is called like the recipe."""
+    name = recipe.name
+    found = {f"{name}/SKILL.md": _skill_text(recipe), f"{name}/references/{name}.md": recipe.text}
+    with suppress(NotExportableError):
+        found[f"{name}/scripts/{name}.py"] = python_script(recipe)
     return found
 
 
-def skill_text(recipe: Recipe) -> str:
-    """The text of SKILL.md.
-
-    Raises:
-        TemplateError: The body cannot be rendered.
-    """
+def _skill_text(recipe: Recipe) -> str:
     when = f"{recipe.description.rstrip('.')}. Use when the user asks for: {recipe.title.lower()}."
     front = {
         "name": recipe.name,
