@@ -157,9 +157,13 @@ class Inputs:
         text = value.strip()
         scheme = _scheme(text)
         if text.lower().startswith(LIBRARY_SCHEME):
-            return await self._from_library(text, argument)
+            if self.named is None:
+                raise _invalid_url(argument, f"{text} names a library entry, but there is no library here.")
+            return await self.named.find(text[len(LIBRARY_SCHEME) :].strip(), argument=argument)
         if scheme in ("", "file"):
-            return await anyio.to_thread.run_sync(self._local, value, argument)
+            return await anyio.to_thread.run_sync(
+                lambda: describe(self.guard.check(value, argument=argument), argument)
+            )
         return _remote(text, scheme, argument)
 
     async def resolve_all(self, values: Sequence[str], *, argument: str) -> list[LocalInput | RemoteInput]:
@@ -174,14 +178,6 @@ class Inputs:
         find = partial(self.guard.expand, pattern, argument=argument, limit=limit)
         paths = await anyio.to_thread.run_sync(find)
         return [await anyio.to_thread.run_sync(describe, path, argument) for path in paths]
-
-    def _local(self, text: str, argument: str) -> LocalInput:
-        return describe(self.guard.check(text, argument=argument), argument)
-
-    async def _from_library(self, text: str, argument: str) -> LocalInput | RemoteInput:
-        if self.named is None:
-            raise _invalid_url(argument, f"{text} names a library entry, but there is no library here.")
-        return await self.named.find(text[len(LIBRARY_SCHEME) :].strip(), argument=argument)
 
 
 def describe(path: Path, argument: str) -> LocalInput:

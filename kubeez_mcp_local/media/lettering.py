@@ -35,9 +35,7 @@ class Block:
 
     Attributes:
         lines: At most as many as asked for; the last one ends in an ellipsis when text was left out.
-        font: A font that has the letters.
         size: Nominal height of the letters in pixels.
-        ink: Colour.
     """
 
     lines: tuple[str, ...]

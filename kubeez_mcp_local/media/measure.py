@@ -5,7 +5,7 @@ from __future__ import annotations
 import wave
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import anyio.to_thread
 
@@ -71,7 +71,8 @@ def _with_av(file: BinaryIO, media_type: MediaType) -> Measured:
     with open_media(av, file) as container:
         seconds = container.duration / av.time_base if container.duration else None
         if seconds is None:
-            seconds = _longest(container)
+            streams = [each for each in container.streams if each.duration and each.time_base]
+            seconds = max((float(each.duration * each.time_base) for each in streams), default=None)
         if media_type.kind == "audio" or not container.streams.video:
             return Measured(seconds=seconds, unreadable=not container.streams.audio)
         stream = container.streams.video[0]
@@ -82,11 +83,6 @@ def _with_av(file: BinaryIO, media_type: MediaType) -> Measured:
             return Measured(unreadable=True)
         width, height = (height, width) if on_its_side else (width, height)
         return Measured(seconds, width or None, height or None)
-
-
-def _longest(container: Any) -> float | None:
-    lengths = [float(each.duration * each.time_base) for each in container.streams if each.duration and each.time_base]
-    return max(lengths, default=None)
 
 
 def _without_av(file: BinaryIO, media_type: MediaType) -> Measured:

@@ -71,11 +71,6 @@ _WILDCARD = re.compile(r"[*?\[]")
 _MAX_LENGTH = 4096
 
 
-def has_wildcard(text: str) -> bool:
-    """Whether `text` holds a pattern character."""
-    return _WILDCARD.search(text) is not None
-
-
 def absolute_path(text: str, working_dir: Path, *, argument: str, windows: bool = os.name == "nt") -> Path:
     """The absolute path that `text` writes, links unresolved and `..` kept.
 
@@ -256,9 +251,9 @@ class PathGuard:
                 file, is not allowed or not usable.
         """
         named = absolute_path(pattern, self._working_dir, argument=argument)
-        if not has_wildcard(pattern) or os.path.lexists(named):
+        if not _WILDCARD.search(pattern) or os.path.lexists(named):
             return [self.check(pattern, argument=argument)]
-        fixed = next(each for each in named.parents if os.path.isdir(each) or not has_wildcard(str(each)))  # noqa: PTH112 - never raises
+        fixed = next(each for each in named.parents if os.path.isdir(each) or not _WILDCARD.search(str(each)))  # noqa: PTH112 - never raises
         self._contained(fixed, argument)
         too_many = InvalidArgumentError(
             argument,

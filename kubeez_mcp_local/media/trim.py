@@ -120,19 +120,17 @@ class Track:
             self.result.mux(self.encoder.encode(frame))
 
 
-def picture_track(av: Any, container: Any, result: Any, start_s: float, end_s: float) -> Track:
-    """The first picture track of `container`, cut to `[start_s, end_s)`, as H.264 in `result`."""
-    source = container.streams.video[0]
+def picture_track(av: Any, source: Any, result: Any, start: float, end: float) -> Track:
+    """The picture track `source`, cut to `[start, end)` on its own clock, as H.264 in `result`."""
     source.thread_type = "AUTO"
     turn = turned(source)
-    offset = (container.start_time or 0) / av.time_base
     width, height = _even_size(source.codec_context)
     rate = source.average_rate or source.guessed_rate or 25
     graph = av.filter.Graph()
     steps = [
         graph.add_buffer(template=source),
-        graph.add("trim", f"start={start_s + offset:.6f}:end={end_s + offset:.6f}"),
-        graph.add("setpts", _from_zero(start_s + offset, float(1 / rate))),
+        graph.add("trim", f"start={start:.6f}:end={end:.6f}"),
+        graph.add("setpts", _from_zero(start, float(1 / rate))),
         graph.add("scale", f"{width}:{height}"),
         graph.add("setsar", "1"),
         *([graph.add(*_TURN_FILTERS[turn])] if turn in _TURN_FILTERS else []),
@@ -145,7 +143,7 @@ def picture_track(av: Any, container: Any, result: Any, start_s: float, end_s: f
     encoder.width, encoder.height = (height, width) if turn in (90, 270) else (width, height)
     encoder.pix_fmt = "yuv420p"
     encoder.time_base = encoder.codec_context.time_base = source.time_base
-    return Track(av, source, result, encoder, graph, end_s + offset)
+    return Track(av, source, result, encoder, graph, end)
 
 
 def _from_zero(start: float, frame_s: float) -> str:
@@ -159,23 +157,21 @@ def _even_size(codec: Any) -> tuple[int, int]:
     return max(2, int(codec.width * stretch) // 2 * 2), max(2, codec.height // 2 * 2)
 
 
-def sound_track(av: Any, container: Any, result: Any, start_s: float, end_s: float) -> Track:
-    """The first sound track of `container`, cut to `[start_s, end_s)`, as AAC in `result`."""
-    source = container.streams.audio[0]
-    offset = (container.start_time or 0) / av.time_base
+def sound_track(av: Any, source: Any, result: Any, start: float, end: float) -> Track:
+    """The sound track `source`, cut to `[start, end)` on its own clock, as AAC in `result`."""
     graph = av.filter.Graph()
     encoder = result.add_stream("aac", rate=48_000, layout="stereo")
     encoder.bit_rate = 192_000
     graph.link_nodes(
         graph.add_abuffer(template=source),
-        graph.add("atrim", f"start={start_s + offset:.6f}:end={end_s + offset:.6f}"),
-        graph.add("asetpts", f"PTS-{start_s + offset:.6f}/TB"),
+        graph.add("atrim", f"start={start:.6f}:end={end:.6f}"),
+        graph.add("asetpts", f"PTS-{start:.6f}/TB"),
         graph.add("aresample", "48000:async=1:first_pts=0"),  # silence where the sound begins later
         graph.add("aformat", "sample_fmts=fltp:channel_layouts=stereo"),
         graph.add("asetnsamples", "n=1024:p=0"),
         graph.add("abuffersink"),
     ).configure()
-    return Track(av, source, result, encoder, graph, end_s + offset)
+    return Track(av, source, result, encoder, graph, end)
 
 
 @dataclass(frozen=True)
@@ -278,25 +274,28 @@ class _Job:
                 next_step="The file may be damaged; export it again as plain MP4 and retry.",
                 code="ffmpeg_failed",
             ) from None
-        end_s = min(self.end_s, self.start_s + length)
-        return Trimmed(
-            self.target, self.target.stat().st_size, length, self.start_s, end_s, max(0.0, self.clock() - began)
-        )
+        end_s, took = min(self.end_s, self.start_s + length), max(0.0, self.clock() - began)
+        return Trimmed(self.target, self.target.stat().st_size, length, self.start_s, end_s, took)
 
     def _cut(self, av: Any, file: BinaryIO, part: Path) -> float:
         with open_media(av, file) as source, av.open(str(part), "w", format="mp4") as result:
             if not source.streams.video:
                 raise missing_source(f"{Path(file.name).name} has no picture track")
-            tracks = [picture_track(av, source, result, self.start_s, self.end_s)]
+            offset = (source.start_time or 0) / av.time_base
+            start, end = self.start_s + offset, self.end_s + offset
+            tracks = [picture_track(av, source.streams.video[0], result, start, end)]
             if source.streams.audio:
-                tracks.append(sound_track(av, source, result, self.start_s, self.end_s))
-            self._pump(av, source, tracks, self.clock() + self.max_work_s)
-            return self._finish(tracks)
+                tracks.append(sound_track(av, source.streams.audio[0], result, start, end))
+            source.seek(int(start * av.time_base), backward=True, any_frame=False)
+            self._pump(source, tracks, self.clock() + self.max_work_s)
+            for track in tracks:
+                track.finish()
+        if tracks[0].frames == 0:
+            raise invalid_range(f"the video holds no frame between {self.start_s:g} s and {self.end_s:g} s")
+        return tracks[0].seconds
 
-    def _pump(self, av: Any, source: Any, tracks: list[Track], deadline: float) -> None:
-        """Decode from the key frame before the window until every track is past its end."""
-        offset = (source.start_time or 0) / av.time_base
-        source.seek(int((self.start_s + offset) * av.time_base), backward=True, any_frame=False)
+    def _pump(self, source: Any, tracks: list[Track], deadline: float) -> None:
+        """Decode until every track is past its end."""
         by_index = {track.source.index: track for track in tracks}
         for packet in source.demux([track.source for track in tracks]):
             track = by_index[packet.stream.index]
@@ -312,11 +311,3 @@ class _Job:
                 track.take(frame)
             if all(each.done for each in tracks):
                 return
-
-    def _finish(self, tracks: list[Track]) -> float:
-        for track in tracks:
-            track.finish()
-        picture = tracks[0]
-        if picture.frames == 0:
-            raise invalid_range(f"the video holds no frame between {self.start_s:g} s and {self.end_s:g} s")
-        return picture.seconds

@@ -78,13 +78,7 @@ _MAX_PIXELS = 8192 * 8192
 
 @dataclass(frozen=True)
 class Poster:
-    """A frame, upright and scaled.
-
-    Attributes:
-        image: RGB picture.
-        at_s: Where in the film it stands, in seconds.
-        length_s: Length of the film in seconds, if known.
-    """
+    """A frame in RGB, upright and scaled, which stands at `at_s` seconds of a film of `length_s`, if known."""
 
     image: Image.Image
     at_s: float

@@ -378,23 +378,20 @@ class RestClient:
         self, route: Route, read: Callable[[Any], T], query: dict[str, Any] | None = None, path: str | None = None
     ) -> T:
         params = {name: value for name, value in (query or {}).items() if value is not None} or None
+        return await self._asked(route, read, path, params=params)
+
+    async def _asked(self, route: Route, read: Callable[[Any], T], path: str | None = None, **parts: Any) -> T:
         headers = self._key_header if route.keyed else {}
 
         async def send() -> T:
-            response = await self._send(route, path or route.path, params=params, headers=headers)
-            return self._parsed(response, route, read)
-
-        return await with_retries(send, self._patience)
-
-    async def _post(self, request: Request, read: Callable[[Any], T]) -> T:
-        route = request.route
-        parts: dict[str, Any] = {"params" if route.method == "GET" else "json": dict(request.body)}
-
-        async def send() -> T:
-            response = await self._send(route, route.path, headers=self._key_header, **parts)
+            response = await self._send(route, path or route.path, headers=headers, **parts)
             return self._parsed(response, route, read)
 
         return await with_retries(send, self._paid_patience if route.spends else self._patience, paid=route.spends)
+
+    async def _post(self, request: Request, read: Callable[[Any], T]) -> T:
+        parts: dict[str, Any] = {"params" if request.route.method == "GET" else "json": dict(request.body)}
+        return await self._asked(request.route, read, **parts)
 
     async def _send(
         self, route: Route, path: str, *, timeout: httpx.Timeout | None = None, **parts: Any

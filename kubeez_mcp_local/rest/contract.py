@@ -149,15 +149,10 @@ def _resolved(document: Mapping[str, Any], schema: object) -> dict[str, Any]:
         reference = schema.get("$ref")
         if not isinstance(reference, str):
             return schema
-        schema = _at(document, reference)
+        schema = document if reference.startswith("#/") else None
+        for step in reference.removeprefix("#/").split("/"):
+            schema = _mapping(schema).get(step.replace("~1", "/").replace("~0", "~"))
     return {}
-
-
-def _at(document: Mapping[str, Any], reference: str) -> object:
-    found: object = document if reference.startswith("#/") else None
-    for step in reference.removeprefix("#/").split("/"):
-        found = _mapping(found).get(step.replace("~1", "/").replace("~0", "~"))
-    return found
 
 
 def _items(value: object) -> list[Any]:
