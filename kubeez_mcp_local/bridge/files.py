@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import anyio
 import anyio.to_thread
 
+from kubeez_mcp_local.catalogue.models import KINDS
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.media.inputs import LocalInput, RemoteInput, describe
 from kubeez_mcp_local.media.measure import measure
@@ -18,7 +19,6 @@ from kubeez_mcp_local.operations import accepted
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from kubeez_mcp_local.catalogue.models import InputKind
     from kubeez_mcp_local.catalogue.store import Catalogue
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.jobs.sending import Background
@@ -200,9 +200,6 @@ class Uploading:
         return {name: value for name, value in facts.items() if value is not None}
 
 
-_ALL: tuple[InputKind, ...] = ("image", "video", "audio")
-
-
 @dataclass
 class UploadSessions:
     """Opens sessions and reads them.
@@ -235,7 +232,7 @@ class UploadSessions:
             UploadError: The page cannot be served on this machine.
         """
         if not model_id.strip():
-            return await self._page.open_session("any model", _ALL, MAX_FILES)
+            return await self._page.open_session("any model", KINDS, MAX_FILES)
         kinds, most = accepted(await self.catalogue.listing(), model_id)
         return await self._page.open_session(model_id, kinds, most)
 

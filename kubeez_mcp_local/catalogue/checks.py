@@ -1,4 +1,4 @@
-"""Small checks of arguments that all operations share, under the error names of the hosted server."""
+"""Small checks of arguments that all operations share."""
 
 from __future__ import annotations
 
@@ -74,11 +74,7 @@ def verify_variant_count(count: int, most: int = 4) -> None:
 
 
 def one_of(argument: str, value: str, allowed: Sequence[str]) -> str:
-    """`value` in the spelling of `allowed`, compared without case.
-
-    Raises:
-        InvalidArgumentError: It is none of them.
-    """
+    """`value` in the spelling of `allowed`, compared without case; refused if it is none of them."""
     spelled = {choice.lower(): choice for choice in allowed}
     found = spelled.get(value.strip().lower())
     if found is None:
@@ -89,11 +85,8 @@ def one_of(argument: str, value: str, allowed: Sequence[str]) -> str:
 def verify_media_kind(argument: str, kind: str | None, allowed: Sequence[str]) -> None:
     """Refuse an input whose kind is known and not among `allowed`."""
     if kind is not None and kind not in allowed:
-        raise InvalidArgumentError(argument, f"is {_article(kind)} file; {' or '.join(allowed)} is needed.")
-
-
-def _article(kind: str) -> str:
-    return f"an {kind}" if kind[:1] in "aeiou" else f"a {kind}"
+        article = "an" if kind[:1] in "aeiou" else "a"
+        raise InvalidArgumentError(argument, f"is {article} {kind} file; {' or '.join(allowed)} is needed.")
 
 
 def parse_seconds(duration: str | float | None) -> int | None:

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from kubeez_mcp_local.catalogue import ids
-from kubeez_mcp_local.catalogue.checks import read_ratio
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.text import LONGEST_NAME, cut
 
@@ -119,10 +118,8 @@ class Listing:
         *,
         model_type: str | None = None,
         generation_type: str | None = None,
-        provider: str | None = None,
         max_credits: float | None = None,
         query: str | None = None,
-        ratio: str | None = None,
     ) -> Listing:
         """The part of the listing that fits every given condition; texts are compared without case.
 
@@ -132,7 +129,6 @@ class Listing:
         kind = self._known("model_type", model_type, {*_TYPES, *(model.type for model in self.models)})
         task = generation_type and generation_type.strip().lower().replace("_", "-")
         task = self._known("generation_type", task, {name for model in self.models for name in model.generation_types})
-        shape = read_ratio(ratio) if ratio else ""
         words = (query or "").lower().split()
 
         def fits(model: Model) -> bool:
@@ -140,9 +136,7 @@ class Listing:
             return (
                 (not kind or model.type == kind)
                 and (not task or task in model.generation_types)
-                and (not provider or provider.strip().lower() in model.provider.lower())
                 and (max_credits is None or (model.credits is not None and model.credits <= max_credits))
-                and (not shape or shape in model.ratios)
                 and all(word in text for word in words)
             )
 

@@ -1,9 +1,7 @@
-"""One catalogue row: what a model takes, what it costs, and what nobody has recorded about it.
+"""One catalogue row (API reference §2.2): what a model takes, what it costs, and what nobody has recorded about it.
 
-Row fields and their aliases: API reference §2.2. A field that the row does not carry is `None` or empty, meaning
-"not recorded"; nothing may be refused on its account. The API's rows are not trusted: unknown fields are ignored and
-known aliases accepted; a row whose essential fields have the wrong type is left out with a note; cosmetic fields of
-the wrong type are treated as absent.
+What the row does not carry is `None` or empty; nothing may be refused on its account. Rows are not trusted: one whose
+essential fields have the wrong type is left out with a note; cosmetic fields of the wrong type are treated as absent.
 """
 
 from __future__ import annotations
@@ -102,7 +100,7 @@ class Model:
 
 
 _LONGEST_SECONDS = 604_800  # a week; what is above estimates nothing, and does not fit into the ledger
-KINDS = ("image", "video", "audio")
+KINDS: tuple[InputKind, ...] = ("image", "video", "audio")
 
 # Quality values by the start of the id, for rows that do not list them (API reference §4.4).
 _QUALITIES: tuple[tuple[str, tuple[str, ...]], ...] = (

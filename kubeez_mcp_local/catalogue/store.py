@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -53,7 +53,9 @@ def snapshot_listing(now: float | None = None, *, note: str = "") -> Listing:
 log = logging.getLogger(__name__)
 
 MAX_AGE = 3600.0
+"""For how many seconds fetched rows count as fresh."""
 RETRY_AFTER = 30.0
+"""For how many seconds a failed fetch is not tried again."""
 _NOTES_SHOWN = 3
 
 
@@ -67,83 +69,56 @@ class _Kept:
     note: str = ""
 
 
+@dataclass
 class Catalogue:
     """The models this account can use. Building one reads and fetches nothing.
 
-    Args:
+    Attributes:
         fetch: Gets the rows from the API; failures are `KubeezError`s.
         cache_file: Where the rows are kept between runs; one file an account.
         clock: Seconds since 1970.
-        max_age: For how many seconds fetched rows count as fresh.
-        retry_after: For how many seconds a failed fetch is not tried again.
         fatal: Failures to raise rather than to bridge with older rows, such as a wrong key.
     """
 
-    def __init__(
-        self,
-        fetch: Callable[[], Awaitable[Sequence[object]]],
-        cache_file: Path,
-        *,
-        clock: Callable[[], float] = time.time,
-        max_age: float = MAX_AGE,
-        retry_after: float = RETRY_AFTER,
-        fatal: tuple[type[KubeezError], ...] = (),
-    ) -> None:
-        self._fetch = fetch
-        self._cache_file = cache_file
-        self._clock = clock
-        self._max_age = max_age
-        self._retry_after = retry_after
-        self._fatal = fatal
-        self._lock = anyio.Lock()
-        self._kept: _Kept | None = None
-        self._cache_read = False
-        self._failed_at: float | None = None
-        self._failure = ""
+    fetch: Callable[[], Awaitable[Sequence[object]]]
+    cache_file: Path
+    clock: Callable[[], float] = time.time
+    fatal: tuple[type[KubeezError], ...] = ()
+    _lock: anyio.Lock = field(default_factory=anyio.Lock)
+    _kept: _Kept | None = None
+    _cache_read: bool = False
+    _failed_at: float | None = None
+    _failure: str = ""
 
-    async def listing(self, *, refresh: bool = False) -> Listing:
+    async def listing(self) -> Listing:
         """The catalogue, as fresh as can be had. Concurrent callers share one request.
 
         Without the API the last rows are used, else the snapshot; `source`, `age_seconds` and `note` say so.
-        `refresh` asks the API even if the rows are fresh.
 
         Raises:
             KubeezError: The fetch failed with one of the `fatal` kinds.
         """
-        fresh = self._fresh()
-        if fresh and not refresh:
+        if fresh := self._fresh():
             return self._as_listing(fresh)
-        asked_at = self._clock()
         async with self._lock:
-            await self._read_cache_once()
-            fresh = self._fresh()
-            shared = fresh is not None and fresh.fetched_at >= asked_at
-            if fresh and (shared or not refresh):
+            if not self._cache_read:
+                self._cache_read = True
+                self._kept = await run_sync(_read, self.cache_file)
+            if fresh := self._fresh():
                 return self._as_listing(fresh)
-            if not refresh and self._failed_recently():
+            if self._failed_at is not None and 0 <= self.clock() - self._failed_at < RETRY_AFTER:
                 return await self._older(self._failure)
             return await self._fetched()
 
-    async def get(self, model_id: str) -> Model:
-        """The model with this id.
-
-        Raises:
-            UnknownModelError: There is none; the error names near matches.
-        """
-        return (await self.listing()).get(model_id)
-
     def _fresh(self) -> _Kept | None:
-        if self._kept and 0 <= self._clock() - self._kept.fetched_at < self._max_age:
+        if self._kept and 0 <= self.clock() - self._kept.fetched_at < MAX_AGE:
             return self._kept
         return None
 
-    def _failed_recently(self) -> bool:
-        return self._failed_at is not None and 0 <= self._clock() - self._failed_at < self._retry_after
-
     async def _fetched(self) -> Listing:
         try:
-            rows = await self._fetch()
-        except self._fatal:
+            rows = await self.fetch()
+        except self.fatal:
             raise
         except KubeezError as error:
             return await self._bridged(f"the API's model list could not be read ({error.message.rstrip('.')})")
@@ -151,13 +126,13 @@ class Catalogue:
         if not models:
             return await self._bridged("the API's model list holds nothing that can be read as a model")
         self._failed_at = None
-        self._kept = _Kept(models, self._clock(), "live", _shortened(notes))
-        await run_sync(partial(_write, self._cache_file, self._kept.fetched_at, rows))
+        self._kept = _Kept(models, self.clock(), "live", _shortened(notes))
+        await run_sync(partial(_write, self.cache_file, self._kept.fetched_at, rows))
         return self._as_listing(self._kept)
 
     async def _bridged(self, failure: str) -> Listing:
         log.warning("Using older model rows: %s", failure)
-        self._failed_at, self._failure = self._clock(), failure
+        self._failed_at, self._failure = self.clock(), failure
         return await self._older(failure)
 
     async def _older(self, failure: str) -> Listing:
@@ -165,16 +140,11 @@ class Catalogue:
             old = replace(self._kept, source="cache", note=f"Rows of an earlier fetch: {failure}.")
             return self._as_listing(old)
         note = f"Rows shipped with this package, prices may have changed: {failure}."
-        return await run_sync(partial(snapshot_listing, self._clock(), note=note))
-
-    async def _read_cache_once(self) -> None:
-        if not self._cache_read:
-            self._cache_read = True
-            self._kept = await run_sync(_read, self._cache_file)
+        return await run_sync(partial(snapshot_listing, self.clock(), note=note))
 
     def _as_listing(self, kept: _Kept) -> Listing:
         day = datetime.fromtimestamp(kept.fetched_at, UTC).date()
-        age = max(0.0, self._clock() - kept.fetched_at)
+        age = max(0.0, self.clock() - kept.fetched_at)
         return Listing(kept.models, source=kept.source, age_seconds=age, as_of=day, note=kept.note)
 
 

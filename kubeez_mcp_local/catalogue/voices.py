@@ -20,7 +20,6 @@ DIALOGUE_VOICES: tuple[str, ...] = (
     *("Arabella", "Hope", "Bradford", "Reginald", "Gaming", "Austin", "Kuon", "Blondie", "Priyanka", "Alexandra"),
     *("Monika", "Mark", "Grimblewood"),
 )
-EVIDENCE = "inferred"
 
 
 @dataclass(frozen=True)
@@ -31,65 +30,30 @@ class OmniVoice:
     label: str
     gender: Literal["female", "male"]
     description: str
-    evidence: str = EVIDENCE
+    evidence: str = "inferred"
 
 
-_OMNI = """
-Achernar f soft
-Achird m friendly
-Algenib m gravelly
-Algieba m smooth
-Alnilam m firm
-Aoede f breezy
-Autonoe f bright
-Callirrhoe f easy-going
-Charon m informative
-Despina f smooth
-Enceladus m breathy
-Erinome f clear
-Fenrir m excitable
-Gacrux f mature
-Iapetus m clear
-Kore f firm
-Laomedeia f upbeat
-Leda f youthful
-Orus m firm
-Puck m upbeat
-Pulcherrima f forward
-Rasalgethi m informative
-Sadachbia m lively
-Sadaltager m knowledgeable
-Schedar m even
-Sulafat f warm
-Umbriel m easy-going
-Vindemiatrix f gentle
-Zephyr f bright
-Zubenelgenubi m casual
-"""
-
-
-def _omni_voices() -> tuple[OmniVoice, ...]:
-    rows = (line.split() for line in _OMNI.split("\n") if line)
-    return tuple(
-        OmniVoice(label.lower(), label, "female" if gender == "f" else "male", f"{manner.capitalize()} voice")
-        for label, gender, manner in rows
-    )
-
-
-OMNI_VOICES: tuple[OmniVoice, ...] = _omni_voices()
+_OMNI = (
+    "Achernar f soft, Achird m friendly, Algenib m gravelly, Algieba m smooth, Alnilam m firm, Aoede f breezy, "
+    "Autonoe f bright, Callirrhoe f easy-going, Charon m informative, Despina f smooth, Enceladus m breathy, "
+    "Erinome f clear, Fenrir m excitable, Gacrux f mature, Iapetus m clear, Kore f firm, Laomedeia f upbeat, "
+    "Leda f youthful, Orus m firm, Puck m upbeat, Pulcherrima f forward, Rasalgethi m informative, "
+    "Sadachbia m lively, Sadaltager m knowledgeable, Schedar m even, Sulafat f warm, Umbriel m easy-going, "
+    "Vindemiatrix f gentle, Zephyr f bright, Zubenelgenubi m casual"
+)
+OMNI_VOICES = tuple(
+    OmniVoice(label.lower(), label, "female" if gender == "f" else "male", f"{manner.capitalize()} voice")
+    for label, gender, manner in map(str.split, _OMNI.split(", "))
+)
 
 
 def omni_voice(voice_id: str) -> OmniVoice:
-    """The Gemini Omni voice with this id, the case of letters aside.
-
-    Raises:
-        InvalidArgumentError: `invalid_voice_id`; the message lists the ids.
-    """
+    """The Gemini Omni voice with this id, the case of letters aside; others are refused as `invalid_voice_id`."""
     found = next((voice for voice in OMNI_VOICES if voice.id == voice_id.strip().lower()), None)
     if found is None:
         ids = ", ".join(voice.id for voice in OMNI_VOICES)
-        why = f"there is no voice {voice_id!r:.60}; there are {ids}."
-        raise InvalidArgumentError("voice_id", why, code="invalid_voice_id")
+        message = f"there is no voice {voice_id!r:.60}; there are {ids}."
+        raise InvalidArgumentError("voice_id", message, code="invalid_voice_id")
     return found
 
 

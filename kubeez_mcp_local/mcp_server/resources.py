@@ -22,7 +22,6 @@ from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.types import INVALID_PARAMS, PaginatedRequestParams, RequestParams, Resource, ResourceTemplate
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
-from kubeez_mcp_local.catalogue.listing import UnknownModelError
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.mcp_server.answers import json_of
 from kubeez_mcp_local.mcp_server.rows import job_details, job_row, model_row
@@ -114,10 +113,7 @@ class Resources:
     async def _models(self, model_id: str) -> tuple[Any, str]:
         listing = await self.bridge.catalogue.listing()
         if model_id:
-            model = listing.find(model_id)
-            if model is None:
-                raise UnknownModelError(model_id, listing.near(model_id))
-            return dict(model.row), _JSON
+            return dict(listing.get(model_id).row), _JSON
         rows = [model_row(model) for model in listing.models]
         return {"source": listing.source, "age_seconds": int(listing.age_seconds), "models": rows}, _JSON
 

@@ -127,8 +127,8 @@ class Operation:
         draft: `async (sources, **arguments) -> Draft`: from the tool's arguments to a checked and priced request. Its
             parameters are the tool's, its docstring is what models read. Raises `InvalidArgumentError` for what cannot
             work; nothing is charged.
-        quote: The price of a job that is only described; raises `InvalidArgumentError` for what cannot be had.
         job: What plans call it, such as `captions`.
+        quote: The price of a job that is only described; raises `InvalidArgumentError` for what cannot be had.
         model: Id of the usual model; empty where the caller has to name one.
         ids: Pattern that the ids of its models match, in lower case.
         types: Types of the rows that it runs, where no operation claims their id.
@@ -147,8 +147,10 @@ class Operation:
     title: str
     family: str
     draft: Callable[..., Awaitable[Draft]]
-    quote: Callable[[Listing, Described], Quote]
     job: str
+    quote: Callable[[Listing, Described], Quote] = lambda listing, job: flat_quote(
+        listing.get(job.model), count=job.count
+    )
     model: str = ""
     ids: str = ""
     types: tuple[str, ...] = ()

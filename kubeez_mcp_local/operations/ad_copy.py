@@ -11,7 +11,7 @@ from pydantic import Field
 from kubeez_mcp_local.catalogue.checks import blank_to_none, read_ratio, verify_text, verify_variant_count
 from kubeez_mcp_local.catalogue.prices import Quote, QuoteLine, flat_quote
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.operations import Described, Draft, Operation, Sources
+from kubeez_mcp_local.operations import Draft, Operation, Sources
 from kubeez_mcp_local.rest.routes import Route
 
 if TYPE_CHECKING:
@@ -97,10 +97,6 @@ def price(listing: Listing, count: int) -> Quote:
     return Quote(line.credits, "catalogue", None, (line,), note)
 
 
-def quote(listing: Listing, job: Described) -> Quote:
-    return price(listing, job.count)
-
-
 def _ratio(listing: Listing, ratio: str) -> str:
     wanted = read_ratio(ratio)
     model = listing.find(MODEL)
@@ -117,7 +113,7 @@ OPERATION = Operation(
     title="Make ads after a reference",
     family="ads",
     draft=draft,
-    quote=quote,
+    quote=lambda listing, job: price(listing, job.count),
     job="ad_copy",
     model=MODEL,
     ids=f"{MODEL}.*",

@@ -12,7 +12,7 @@ from kubeez_mcp_local.catalogue.prices import Quote, depends_on_length, flat_quo
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.media.inputs import LocalInput
 from kubeez_mcp_local.media.sniff import by_extension
-from kubeez_mcp_local.operations import Described, Draft, Operation, Sources
+from kubeez_mcp_local.operations import Draft, Operation, Sources
 from kubeez_mcp_local.rest.routes import Route
 
 if TYPE_CHECKING:
@@ -59,16 +59,12 @@ def price(listing: Listing, count: int = 1) -> Quote:
     return flat_quote(model, count=count)
 
 
-def quote(listing: Listing, job: Described) -> Quote:
-    return price(listing, job.count)
-
-
 OPERATION = Operation(
     ROUTE,
     title="Remove a background",
     family="media",
     draft=draft,
-    quote=quote,
+    quote=lambda listing, job: price(listing, job.count),
     job="remove_background",
     model=MODEL,
     ids=f"{MODEL}.*",

@@ -9,7 +9,7 @@ from pydantic import Field
 from kubeez_mcp_local.catalogue.checks import blank_to_none, one_of, verify_length
 from kubeez_mcp_local.catalogue.prices import Quote, length_quote
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.operations import Described, Draft, Operation, Sources
+from kubeez_mcp_local.operations import Draft, Operation, Sources
 from kubeez_mcp_local.rest.routes import Route
 
 if TYPE_CHECKING:
@@ -58,16 +58,12 @@ def price(listing: Listing, model_id: str, seconds: float | None, count: int = 1
     return length_quote(listing.find(model_id), seconds, count=count)
 
 
-def quote(listing: Listing, job: Described) -> Quote:
-    return price(listing, job.model, job.file_seconds, job.count)
-
-
 OPERATION = Operation(
     ROUTE,
     title="Caption a video",
     family="audio",
     draft=draft,
-    quote=quote,
+    quote=lambda listing, job: price(listing, job.model, job.file_seconds, job.count),
     job="captions",
     model=MODEL,
     ids="auto-caption.*",

@@ -14,7 +14,7 @@ from kubeez_mcp_local.catalogue.checks import blank_to_none, one_of, verify_numb
 from kubeez_mcp_local.catalogue.prices import Quote, flat_quote, rate_quote, unknown_quote
 from kubeez_mcp_local.catalogue.voices import dialogue_voices
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.operations import Described, Draft, Operation, Sources
+from kubeez_mcp_local.operations import Draft, Operation, Sources
 from kubeez_mcp_local.operations import parameters as p
 from kubeez_mcp_local.rest.routes import Route
 
@@ -104,8 +104,8 @@ def check(listing: Listing, request: DialogueRequest) -> DialogueRequest:
     """`request` as it should be sent: voices as the catalogue spells them.
 
     Raises:
-        InvalidArgumentError: Text is missing, too short or too long, or a setting is out of range.
-        InvalidArgumentError: `invalid_voice_id`: the ElevenLabs provider has no such voice.
+        InvalidArgumentError: Text is missing, too short or too long, or a setting is out of range;
+            `invalid_voice_id`: the ElevenLabs provider has no such voice.
     """
     provider = one_of("provider", request.provider, PROVIDERS)
     _verify_lines(request)
@@ -166,8 +166,8 @@ def _voice(voice: str | None, allowed: tuple[str, ...]) -> str | None:
         return spelled[key]
     near = [spelled[match] for match in get_close_matches(key, spelled, n=3)]
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    why = f"there is no voice {wanted!r}.{hint} Voices: {', '.join(allowed)}."
-    raise InvalidArgumentError("voice", why, code="invalid_voice_id")
+    message = f"there is no voice {wanted!r}.{hint} Voices: {', '.join(allowed)}."
+    raise InvalidArgumentError("voice", message, code="invalid_voice_id")
 
 
 def _language(code: str | None) -> str | None:
@@ -180,16 +180,11 @@ def _language(code: str | None) -> str | None:
     return cleaned.lower() if len(cleaned) <= 4 else cleaned
 
 
-def quote(listing: Listing, job: Described) -> Quote:
-    return flat_quote(listing.get(job.model), count=job.count)
-
-
 OPERATION = Operation(
     ROUTE,
     title="Make speech",
     family="audio",
     draft=draft,
-    quote=quote,
     job="speech",
     model=MODEL,
     ids="text-to-dialogue.*",

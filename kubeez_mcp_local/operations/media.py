@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from kubeez_mcp_local.catalogue.checks import parse_seconds, verify_variant_count
+from kubeez_mcp_local.catalogue.models import KINDS
 from kubeez_mcp_local.catalogue.prices import (
     Quote,
     depends_on_length,
@@ -47,7 +48,6 @@ ROUTE = Route(
     ),
     unproven=frozenset({"fixed_lens", "voice_id", "character_ids"}),
 )
-_KINDS: tuple[InputKind, ...] = ("image", "video", "audio")
 # Models whose sound switch is documented as free, and whose editing has an own, unrecorded price.
 _FREE_SOUND = ("seedance-2",)
 _EDITING_PRICED_APART = ("flux-3-klein",)
@@ -203,32 +203,26 @@ def price(
         reference_video_seconds: Length of all attached videos together.
         reference_audio_seconds: Length of all attached audio files together.
     """
-    doubt = _doubt(model, request)
-    if doubt:
-        return _unknown(model, doubt, reference_video_seconds, reference_audio_seconds)
-    if not depends_on_length(model):
+    why = _doubt(model, request)
+    if not why and not depends_on_length(model):
         return flat_quote(model, count=count)
     rate = rate_of(model)
-    if rate is None:
+    if not why and rate is None:
         why = "its price depends on the length, and the rate is not recorded"
-        return _unknown(model, why, reference_video_seconds, reference_audio_seconds)
-    seconds = _billed_seconds(model, request, reference_video_seconds, reference_audio_seconds)
-    if seconds is None:
-        why = "its price depends on a length that is not known yet"
-        return _unknown(model, why, reference_video_seconds, reference_audio_seconds)
+    seconds = None if why else _billed_seconds(model, request, reference_video_seconds, reference_audio_seconds)
+    if rate is None or seconds is None:
+        # Models that follow a clip are billed by its length, whatever else is in doubt.
+        name = model.id.lower()
+        follows = name.endswith("-video-ref") or "motion-control" in name
+        return replace(
+            unknown_quote(model, why or "its price depends on a length that is not known yet"),
+            lacks_length=follows and reference_video_seconds is None and reference_audio_seconds is None,
+        )
     detail = f"{amount(seconds)} s at {amount(rate.per_second)} credits/s"
     if seconds * rate.per_second < rate.minimum:
         detail += f", at least the list price of {amount(rate.minimum)}"
     each = max(rate.minimum, seconds * rate.per_second)
     return rate_quote(model, each, detail=detail, count=count, note=f"Rate from {rate.source}; an upper bound.")
-
-
-def _unknown(model: Model, why: str, video_seconds: float | None, audio_seconds: float | None) -> Quote:
-    """Models that follow a clip are billed by its length, whatever else is in doubt."""
-    name = model.id.lower()
-    follows = name.endswith("-video-ref") or "motion-control" in name
-    lacks_length = follows and video_seconds is None and audio_seconds is None
-    return replace(unknown_quote(model, why), lacks_length=lacks_length)
 
 
 def _doubt(model: Model, request: MediaRequest) -> str:
@@ -310,7 +304,7 @@ def accepts(listing: Listing, model_id: str) -> tuple[tuple[InputKind, ...], int
     model = sending_model(model, listing, MediaRequest("x", model.id, inputs=("image",)))
     if model.only_from_text:
         return (), 0
-    kinds = tuple(kind for kind in _KINDS if model.limit(kind) != 0 and kind in (model.input_types or _KINDS))
+    kinds = tuple(kind for kind in KINDS if model.limit(kind) != 0 and kind in (model.input_types or KINDS))
     limits = [model.limit(kind) for kind in kinds]
     known = [limit for limit in limits if limit is not None]
     return kinds, sum(known) if len(known) == len(limits) else MOST_FILES
@@ -325,7 +319,7 @@ OPERATION = Operation(
     job="media",
     types=("image", "video"),
     tasks=TASKS,
-    files={ARGUMENT: _KINDS},
+    files={ARGUMENT: KINDS},
     names="prompt",
     core=True,
     accepts=accepts,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.catalogue import ids
 from kubeez_mcp_local.catalogue.checks import blank_to_none, parse_seconds, read_ratio
+from kubeez_mcp_local.catalogue.models import KINDS
 from kubeez_mcp_local.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -143,7 +144,6 @@ def _verify_omni_fields(request: MediaRequest, model: Model) -> None:
 
 
 ARGUMENT = "source_media_urls"
-KINDS: tuple[InputKind, ...] = ("image", "video", "audio")
 _OMNI_SLOTS = 7
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from kubeez_mcp_local.catalogue.checks import blank_to_none, one_of, verify_number, verify_text
 from kubeez_mcp_local.catalogue.prices import Quote, flat_quote, unknown_quote
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.operations import Described, Draft, Operation, Sources
+from kubeez_mcp_local.operations import Draft, Operation, Sources
 from kubeez_mcp_local.rest.routes import Route
 
 if TYPE_CHECKING:
@@ -219,16 +219,11 @@ def _version(model: Model) -> tuple[tuple[int, ...], bool]:
     return tuple(int(number) for number in re.findall(r"\d+", model.id)), model.id.lower().endswith("plus")
 
 
-def quote(listing: Listing, job: Described) -> Quote:
-    return flat_quote(listing.get(job.model), count=job.count)
-
-
 OPERATION = Operation(
     ROUTE,
     title="Make music",
     family="audio",
     draft=draft,
-    quote=quote,
     job="music",
     model="V5_5",
     types=("music",),

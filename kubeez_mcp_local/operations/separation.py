@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from kubeez_mcp_local.catalogue.prices import Quote, length_quote, rate_of, rate_quote
-from kubeez_mcp_local.operations import Described, Draft, Operation, Sources
+from kubeez_mcp_local.operations import Draft, Operation, Sources
 from kubeez_mcp_local.rest.routes import Route
 
 if TYPE_CHECKING:
@@ -56,16 +56,12 @@ def price(listing: Listing, model_id: str, seconds: float | None, count: int = 1
     return rate_quote(model, model.credits * minutes, detail=detail, count=count, note=note)
 
 
-def quote(listing: Listing, job: Described) -> Quote:
-    return price(listing, job.model, job.file_seconds, job.count)
-
-
 OPERATION = Operation(
     ROUTE,
     title="Separate a song",
     family="audio",
     draft=draft,
-    quote=quote,
+    quote=lambda listing, job: price(listing, job.model, job.file_seconds, job.count),
     job="separation",
     model=MODEL,
     ids="mvsep.*",

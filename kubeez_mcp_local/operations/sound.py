@@ -11,7 +11,6 @@ from kubeez_mcp_local.catalogue.checks import (
     blank_to_none,
     one_of,
     parse_seconds,
-    verify_media_kind,
     verify_number,
     verify_text,
 )
@@ -90,9 +89,7 @@ async def draft(
     return Draft(ROUTE, {**vars(request), "video_url": clip}, request.model, quoted, words)
 
 
-def check(
-    request: SoundRequest, *, has_video: bool, video_kind: str | None = None, video_seconds: float | None = None
-) -> SoundRequest:
+def check(request: SoundRequest, *, has_video: bool, video_seconds: float | None = None) -> SoundRequest:
     """`request` as it should be sent, its length filled in.
 
     Raises:
@@ -114,7 +111,6 @@ def check(
         return _from_text(cleaned, model, has_video)
     if not has_video:
         raise InvalidArgumentError("video_url", f"is missing; {model.id} works on a clip.")
-    verify_media_kind("video_url", video_kind, ("video",))
     if video_seconds is not None and video_seconds > VIDEO_MAX_SECONDS:
         raise InvalidArgumentError(
             "video_url", f"is {video_seconds:.0f} s long; at most {VIDEO_MAX_SECONDS} s are allowed."

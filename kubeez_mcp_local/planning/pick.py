@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from kubeez_mcp_local.catalogue import ids
 from kubeez_mcp_local.catalogue.checks import one_of, parse_seconds, read_ratio, verify_number
+from kubeez_mcp_local.catalogue.models import KINDS
 from kubeez_mcp_local.catalogue.prices import Quote, flat_quote
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.operations import Described, by_model, media, operations
 from kubeez_mcp_local.operations.media_check import (
     ARGUMENT,
-    KINDS,
     MediaRequest,
     check_media,
     sending_model,
@@ -61,8 +61,6 @@ class Needs:
     duration: int | str | None = None
     sound: bool | None = None
     resolution: str | None = None
-    prompt: str = "x"
-    provider: str | None = None
     max_credits: float | None = None
     count: int = 1
     prefer: Preference = "price"
@@ -112,7 +110,6 @@ def settled_needs(needs: Needs) -> Needs:
         aspect_ratio=None if ratio == "auto" else ratio,
         duration=parse_seconds(needs.duration),
         resolution=ids.wanted_tier(needs.resolution),
-        prompt=needs.prompt if needs.prompt.strip() else "x",
     )
 
 
@@ -175,7 +172,7 @@ def _request(model: Model, needs: Needs) -> MediaRequest:
     # 1K is what image models make when nothing is said, so saying it would only cast doubt on the price.
     unsaid = needs.resolution == "1K" and model.type == "image" and model.tier is None
     return MediaRequest(
-        prompt=needs.prompt,
+        prompt="x",
         model=model.id,
         generation_type=needs.task,
         inputs=needs.inputs,
@@ -188,10 +185,6 @@ def _request(model: Model, needs: Needs) -> MediaRequest:
 
 def _setting_misses(model: Model, needs: Needs) -> list[str]:
     misses = []
-    if needs.provider and needs.provider.strip().lower() not in model.provider.lower():
-        misses.append(f"is not from {needs.provider.strip()}")
-    if model.prompt_max is not None and len(needs.prompt) > model.prompt_max:
-        misses.append(f"takes no prompt of {len(needs.prompt)} characters")
     if needs.aspect_ratio and needs.aspect_ratio not in (ratio.lower() for ratio in model.ratios):
         misses.append(f"does not offer {needs.aspect_ratio}" if model.ratios else "has no ratio control")
     if needs.duration and needs.duration != model.fixed_seconds:

@@ -96,12 +96,7 @@ def test_a_url_that_ends_like_a_video_is_no_picture() -> None:
 )
 def test_sound_that_can_be_made(request_: SoundRequest, duration: int | None) -> None:
     onto_clip = "-video-to-" in request_.model
-    settled = sounds.check(
-        request_,
-        has_video=onto_clip,
-        video_kind="video" if onto_clip else None,
-        video_seconds=360 if onto_clip else None,
-    )
+    settled = sounds.check(request_, has_video=onto_clip, video_seconds=360 if onto_clip else None)
     assert settled.duration == duration
     assert settled.model == request_.model.lower()
 
@@ -122,10 +117,10 @@ def test_sound_that_can_be_made(request_: SoundRequest, duration: int | None) ->
 )
 def test_sound_that_cannot(request_: SoundRequest, has_video: bool, argument: str) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
-        sounds.check(request_, has_video=has_video, video_kind="video")
+        sounds.check(request_, has_video=has_video)
     assert caught.value.argument == argument
 
 
 def test_a_long_clip_is_refused_for_sound() -> None:
     with pytest.raises(InvalidArgumentError, match="361 s"):
-        sounds.check(SoundRequest("sonilo-video-to-sfx"), has_video=True, video_kind="video", video_seconds=361)
+        sounds.check(SoundRequest("sonilo-video-to-sfx"), has_video=True, video_seconds=361)
