@@ -49,6 +49,17 @@ def _asking(
     return ask
 
 
+def _noticed(
+    read: Callable[Concatenate[Api, P], Awaitable[list[Generation]]],
+) -> Callable[Concatenate[Api, P], Coroutine[Any, Any, list[Generation]]]:
+    async def ask(api: Api, /, *args: P.args, **kwargs: P.kwargs) -> list[Generation]:
+        rows = await read(api, *args, **kwargs)
+        await api.notice(rows)
+        return rows
+
+    return ask
+
+
 @dataclass
 class Api:
     """`RestClient` behind the rate limit for reads, built when it is first needed.
@@ -71,13 +82,13 @@ class Api:
 
     models = _asking(lambda client: client.models, paced=True)
     balance = _asking(lambda client: client.balance, paced=True)
+    generations = _noticed(_asking(lambda client: client.generations, paced=True))
     openapi = _asking(lambda client: client.openapi, paced=True)
     upload = _asking(lambda client: client.upload)
     start = _asking(lambda client: client.start)
     call = _asking(lambda client: client.call)
     download = _asking(lambda client: client.download)
     _status = _asking(lambda client: client.status, paced=True)
-    _generations = _asking(lambda client: client.generations, paced=True)
 
     async def client(self) -> RestClient:
         """The client itself; starts the embedded sandbox if that is the API.
@@ -128,19 +139,6 @@ class Api:
             (await self.client()).adopt(await self.locate(route))
             self._located.add(route.name)
         return await self._status(kind, job_id)
-
-    async def generations(
-        self,
-        *,
-        limit: int | None = None,
-        status: str | None = None,
-        model: str | None = None,
-        generation_type: str | None = None,
-    ) -> list[Generation]:
-        """As `RestClient.generations`; what is read is noticed."""
-        rows = await self._generations(limit=limit, status=status, model=model, generation_type=generation_type)
-        await self.notice(rows)
-        return rows
 
     async def events(self, kind: JobKind, job_id: str) -> AsyncGenerator[Generation, None]:
         """As `RestClient.events`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -102,10 +103,9 @@ class Bridge:
 
     @cached_property
     def ledger(self) -> Ledger:
-        ceilings = Ceilings(
-            self.settings.max_credits_per_call, self.settings.max_credits_per_day, self.settings.run_ceiling
-        )
-        return open_ledger(self.settings.state_dir, self.account, ceilings)
+        settings = self.settings
+        ceilings = Ceilings(settings.max_credits_per_call, settings.max_credits_per_day, settings.run_ceiling)
+        return open_ledger(settings.state_dir, self.account, ceilings)
 
     @cached_property
     def pacer(self) -> Pacer:
@@ -264,11 +264,8 @@ class Bridge:
 
     async def credits_if_known(self) -> float | None:
         """Credits in the account, or `None` when they cannot be had quickly."""
-        with anyio.move_on_after(_BALANCE_SECONDS):
-            try:
-                return await self._credits()
-            except KubeezError:
-                return None
+        with anyio.move_on_after(_BALANCE_SECONDS), suppress(KubeezError):
+            return await self._credits()
         return None
 
     async def _credits(self) -> float:

@@ -16,8 +16,6 @@ from kubeez_mcp_local.jobs.errors import UnknownJobError
 from kubeez_mcp_local.jobs.outputs import NotAnOutputError, what_it_is
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from kubeez_mcp_local.bridge.api import Api
     from kubeez_mcp_local.bridge.files import SharedWork
     from kubeez_mcp_local.jobs.job import Job
@@ -93,9 +91,10 @@ class Viewing:
             if found:
                 return found
         for generation in await self._history(output_id):
-            for found in _outputs(generation):
-                if output_id in (found.output_id, generation.id):
-                    return found
+            outputs = [(output.id, output.url) for output in generation.outputs]
+            for name, url in [*outputs, *((song.id, song.audio_url) for song in generation.songs)]:
+                if output_id in (name, generation.id):
+                    return _Found(name or generation.id, url)
         raise KubeezError(
             f"No job of this account has an output {output_id!r}.",
             next_step="Take the id inside outputs[] from get_generation or get_generations.",
@@ -156,10 +155,3 @@ def _in_job(job: Job, output_id: str) -> _Found | None:
             if output.get("id") == output_id or whole_job:
                 return _Found(output_id, output.get("url") or output.get("audio_url"))
     return None
-
-
-def _outputs(generation: Generation) -> Iterable[_Found]:
-    for output in generation.outputs:
-        yield _Found(output.id or generation.id, output.url)
-    for song in generation.songs:
-        yield _Found(song.id or generation.id, song.audio_url)

@@ -1,7 +1,4 @@
-"""What a job will cost, and how we know.
-
-A quote never guesses low: where the evidence allows two readings the dearer one is quoted, and where there is no
-evidence `credits` is `None` with basis `unknown`. What a job really cost is read back from the API afterwards.
+"""What a job will cost, and how we know. Of two readings the dearer is quoted; without evidence `credits` is `None`.
 
 Rates (API reference §4.4, §5.1; hosted tool reference §1.3):
 
@@ -111,13 +108,14 @@ def flat_quote(model: Model, *, count: int = 1, note: str = "") -> Quote:
     """`count` times the row's price; unknown if the row has none."""
     if model.credits is None:
         return unknown_quote(model, "the catalogue names no price")
-    line = QuoteLine(_label(model, count), rounded(model.credits * count), f"{spoken(model.credits)} each")
-    return Quote(line.credits, "catalogue", model.seconds, (line,), note)
+    detail = f"{spoken(model.credits)} each"
+    return replace(rate_quote(model, model.credits, detail=detail, count=count, note=note), basis="catalogue")
 
 
 def rate_quote(model: Model, each: float, *, detail: str, count: int = 1, note: str = "") -> Quote:
     """`count` times a price of `each` credits that was computed from a rate."""
-    line = QuoteLine(_label(model, count), rounded(each * count), detail)
+    label = model.id if count == 1 else f"{count} x {model.id}"
+    line = QuoteLine(label, rounded(each * count), detail)
     return Quote(line.credits, "rate", model.seconds, (line,), note)
 
 
@@ -157,7 +155,3 @@ def unknown_quote(model: Model | None, why: str) -> Quote:
 def rounded(credits_: float) -> float:
     """Credits to the hundredth, upwards, so that binary fractions never lower a quote."""
     return math.ceil(round(credits_ * 100, 6)) / 100
-
-
-def _label(model: Model, count: int) -> str:
-    return model.id if count == 1 else f"{count} x {model.id}"

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.listing import Listing
 
 MODEL = "text-to-dialogue-v3"
-PROVIDERS = ("elevenlabs", "google", "gemini", "gemini-3.8", "seed")
+Provider = Literal["elevenlabs", "google", "gemini", "gemini-3.8", "seed"]
 SHORTEST, LONGEST = 5, 5000
 _BILLED_CHARACTERS = 1000
 _TAG = re.compile(r"\[[^\[\]\n]{1,40}\]")
@@ -64,8 +64,7 @@ async def draft(
     dialogue: Annotated[p.Lines, Field(description="Lines as {text, voice}, for several speakers; or text.")] = [],  # noqa: B006
     voice: Annotated[str, Field(description="Such as Rachel or Mark; of lines without one, too.")] = "",
     provider: Annotated[
-        Literal["elevenlabs", "google", "gemini", "gemini-3.8", "seed"],
-        Field(description="Speech engine; others than elevenlabs only if the API publishes them."),
+        Provider, Field(description="Speech engine; others than elevenlabs only if the API publishes them.")
     ] = "elevenlabs",
     language_code: Annotated[str, Field(description="auto, or such as en, de.")] = "",
     stability: Annotated[float | None, Field(description="0 to 1, ElevenLabs; default 0.5.", ge=0, le=1)] = None,
@@ -107,7 +106,7 @@ def check(listing: Listing, request: DialogueRequest) -> DialogueRequest:
         InvalidArgumentError: Text is missing, too short or too long, or a setting is out of range;
             `invalid_voice_id`: the ElevenLabs provider has no such voice.
     """
-    provider = one_of("provider", request.provider, PROVIDERS)
+    provider = one_of("provider", request.provider, get_args(Provider))
     _verify_lines(request)
     verify_number("stability", request.stability, 0, 1)
     voices = dialogue_voices(listing.find(MODEL)) if provider == "elevenlabs" else ()

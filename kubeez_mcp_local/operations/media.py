@@ -256,19 +256,10 @@ def quote(listing: Listing, job: Described) -> Quote:
     """The price with the likeliest inputs that make the model accept it."""
     model = listing.get(job.model)
     refusal: InvalidArgumentError | None = None
+    said = {name: getattr(job, name) for name in ("generation_type", "duration", "resolution", "quality", "sound")}
     for inputs in _likely_inputs(model, job):
-        request = MediaRequest(
-            prompt="x",
-            model=model.id,
-            generation_type=job.generation_type,
-            inputs=inputs,
-            duration=job.duration,
-            resolution=job.resolution,
-            quality=job.quality,
-            sound=job.sound,
-        )
         try:
-            checked = check_media(model, listing, request)
+            checked = check_media(model, listing, MediaRequest("x", model.id, inputs=inputs, **said))
         except InvalidArgumentError as error:
             refusal = refusal if refusal and refusal.argument != "source_media_urls" else error
             continue
@@ -285,11 +276,8 @@ def quote(listing: Listing, job: Described) -> Quote:
 
 def _likely_inputs(model: Model, job: Described) -> Iterator[tuple[InputKind, ...]]:
     """Sets of inputs that the described job may have, the likeliest first."""
-    attached: tuple[InputKind, ...] = ()
-    if job.video_seconds is not None:
-        attached += ("video",)
-    if job.audio_seconds is not None:
-        attached += ("audio",)
+    lengths: tuple[tuple[InputKind, float | None], ...] = (("video", job.video_seconds), ("audio", job.audio_seconds))
+    attached = tuple(kind for kind, seconds in lengths if seconds is not None)
     from_inputs = model.needs_input or (job.generation_type or "").startswith("image")
     if not from_inputs or attached:
         yield attached

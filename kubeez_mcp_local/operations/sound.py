@@ -108,7 +108,14 @@ def check(request: SoundRequest, *, has_video: bool, video_seconds: float | None
             "music_prompt", f"and sfx_prompt belong to the *-sound models; {model.id} takes prompt."
         )
     if not model.from_video:
-        return _from_text(cleaned, model, has_video)
+        if has_video:
+            raise InvalidArgumentError(
+                "video_url", f"{model.id} works from text; use a sonilo-video-to-* model for a clip."
+            )
+        if cleaned.prompt is None:
+            raise InvalidArgumentError("prompt", "is empty.", next_step="Describe the sound.")
+        verify_number("duration", cleaned.duration, model.shortest, model.longest, " s")
+        return replace(cleaned, duration=model.usual if cleaned.duration is None else cleaned.duration)
     if not has_video:
         raise InvalidArgumentError("video_url", f"is missing; {model.id} works on a clip.")
     if video_seconds is not None and video_seconds > VIDEO_MAX_SECONDS:
@@ -116,17 +123,6 @@ def check(request: SoundRequest, *, has_video: bool, video_seconds: float | None
             "video_url", f"is {video_seconds:.0f} s long; at most {VIDEO_MAX_SECONDS} s are allowed."
         )
     return replace(cleaned, duration=None)
-
-
-def _from_text(request: SoundRequest, model: SoundModel, has_video: bool) -> SoundRequest:
-    if has_video:
-        raise InvalidArgumentError(
-            "video_url", f"{model.id} works from text; use a sonilo-video-to-* model for a clip."
-        )
-    if request.prompt is None:
-        raise InvalidArgumentError("prompt", "is empty.", next_step="Describe the sound.")
-    verify_number("duration", request.duration, model.shortest, model.longest, " s")
-    return replace(request, duration=model.usual if request.duration is None else request.duration)
 
 
 def price(listing: Listing, model_id: str, seconds: float | None, count: int = 1) -> Quote:

@@ -100,8 +100,7 @@ def settled_needs(needs: Needs) -> Needs:
     kinds = tuple(cast("InputKind", one_of("inputs", kind, KINDS)) for kind in needs.inputs)
     verify_number("count", needs.count, 1, MAX_COUNT)
     verify_number("max_credits", needs.max_credits, 0, float("inf"))
-    if needs.prefer not in ("price", "speed", "tier"):
-        raise InvalidArgumentError("prefer", f"{needs.prefer!r} is not one of price, speed, tier.")
+    prefer = cast("Preference", one_of("prefer", needs.prefer, ("price", "speed", "tier")))
     ratio = read_ratio(needs.aspect_ratio) if needs.aspect_ratio and needs.aspect_ratio.strip() else None
     return replace(
         needs,
@@ -110,6 +109,7 @@ def settled_needs(needs: Needs) -> Needs:
         aspect_ratio=None if ratio == "auto" else ratio,
         duration=parse_seconds(needs.duration),
         resolution=ids.wanted_tier(needs.resolution),
+        prefer=prefer,
     )
 
 
