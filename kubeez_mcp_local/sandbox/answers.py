@@ -32,8 +32,6 @@ class SeparationAccepted(BaseModel):
 
 
 class Output(BaseModel):
-    """One finished file."""
-
     id: str
     media_type: str
     url: str | None
@@ -68,8 +66,6 @@ class MadeFromPrompt(JobState):
 
 
 class Generation(MadeFromPrompt):
-    """State of a media, speech or ad job."""
-
     processing_time_ms: int | None
     cdn_ready: bool
     result_url: str | None
@@ -77,8 +73,6 @@ class Generation(MadeFromPrompt):
 
 
 class Song(BaseModel):
-    """One of a music job's songs."""
-
     id: str
     title: str
     audio_url: str | None
@@ -87,14 +81,10 @@ class Song(BaseModel):
 
 
 class MusicGeneration(MadeFromPrompt):
-    """State of a music job."""
-
     songs: list[Song]
 
 
 class Separation(JobState):
-    """State of a separation."""
-
     separation_id: str
     vocals_url: str | None
     instrumental_url: str | None
@@ -110,36 +100,26 @@ class Generations(BaseModel):
 
 
 class Models(BaseModel):
-    """The catalogue."""
-
     models: list[dict[str, Any]]
     total_count: int
 
 
 class Balance(BaseModel):
-    """Credits left."""
-
     credits: float
     message: str
     purchase_url: str
 
 
 class Uploaded(BaseModel):
-    """A stored input."""
-
     url: str
 
 
 class Persona(BaseModel):
-    """A kept voice."""
-
     persona_id: str
     name: str
 
 
 class EstimateLine(BaseModel):
-    """One part of a price."""
-
     label: str
     credits: float
 
@@ -154,8 +134,6 @@ class Estimate(BaseModel):
 
 
 class Health(BaseModel):
-    """Liveness."""
-
     status: str
 
 

@@ -16,7 +16,7 @@ from starlette.datastructures import Headers
 from kubeez_mcp_local.sandbox import assumed_jobs, documented_jobs, free_routes
 from kubeez_mcp_local.sandbox.answers import ApiError
 from kubeez_mcp_local.sandbox.catalogue import Catalogue
-from kubeez_mcp_local.sandbox.knobs import Calls, Panel
+from kubeez_mcp_local.sandbox.knobs import Panel
 from kubeez_mcp_local.sandbox.service import Service
 from kubeez_mcp_local.web.server import foreign_page, ip_address_of, is_loopback_host
 
@@ -53,7 +53,7 @@ def create_app(
         hosts: Host names, besides loopback, under which it may be reached.
         rng: Chooses seeds for requests that give none.
     """
-    panel, calls = Panel(knobs), Calls()
+    panel = Panel(knobs)
     # No documentation pages: they would run a CDN's scripts on an origin that may use the controls.
     app = FastAPI(
         title="Kubeez API (sandbox)",
@@ -64,14 +64,13 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
     )
     catalogue = Catalogue.shipped(assumed_jobs.MODELS, assumed_jobs.PRICES)
-    app.state.service = Service(books, panel, catalogue, rng=rng)
-    app.state.calls = calls
+    app.state.service = service = Service(books, panel, catalogue, rng=rng)
     for module in (free_routes, assumed_jobs, documented_jobs):
         app.include_router(module.router)
     app.add_exception_handler(ApiError, _refuse)
     for broken in (sqlite3.Error, OSError):
         app.add_exception_handler(broken, _name_what_is_broken)
-    app.add_middleware(FrontDoor, panel=panel, hosts=frozenset(hosts), assumed=assumed_jobs.PATHS, calls=calls)
+    app.add_middleware(FrontDoor, service=service, hosts=frozenset(hosts), assumed=assumed_jobs.PATHS)
     _publish_what_is_served(app, panel)
     return app
 
@@ -131,14 +130,12 @@ class FrontDoor:
     Attributes:
         hosts: Host names, besides loopback, under which the stand-in may be reached.
         assumed: Paths of the routes that can be switched off.
-        calls: Counts every call by method and path; shared with the control routes.
     """
 
     app: ASGIApp
-    panel: Panel
+    service: Service
     hosts: frozenset[str]
     assumed: tuple[str, ...]
-    calls: Calls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -149,8 +146,8 @@ class FrontDoor:
             await refusal(scope, receive, send)
             return
         path, call = scope["path"], f"{scope['method']} {scope['path']}"
-        self.calls.count(call)
-        fault = None if path.startswith(CONTROL) else self.panel.take_fault(call)
+        self.service.calls.count(call)
+        fault = None if path.startswith(CONTROL) else self.service.panel.take_fault(call)
         if fault is None:
             await self.app(scope, receive, send)
         else:
@@ -163,7 +160,7 @@ class FrontDoor:
             return _detail(421, f"This sandbox does not answer for the host {host!r}")
         if path.startswith(CONTROL) and (problem := _not_in_control(scope)):
             return _detail(403, problem)
-        if not self.panel.knobs.assumed_routes and any(_under(path, prefix) for prefix in self.assumed):
+        if not self.service.panel.knobs.assumed_routes and any(_under(path, prefix) for prefix in self.assumed):
             return _detail(404, "Not Found")
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) > MOST_UPLOAD_BYTES + _FORM_OVERHEAD:

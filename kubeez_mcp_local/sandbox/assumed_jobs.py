@@ -121,8 +121,6 @@ _CAPTIONS_PRICE = {
 
 
 class CaptionsRequest(BaseModel):
-    """Burn captions into a video."""
-
     media_url: str
     quality: Literal["auto", "best"] = "auto"
     language: str | None = Field(None, description="ISO 639-1 code; needed for quality `best`.")
@@ -137,31 +135,15 @@ def generate_captions(body: CaptionsRequest, service: TheService, caller: MediaC
     row = service.row("auto-caption")
     source = _video(service, body.media_url, _CAPTIONS_MOST)
     works = with_thumbnail(_retake("auto-caption", source, "Captions appear here, word by word", "captions"))
-    cost = price(row, seconds=source.seconds)
-    return service.take_on(service.draft(caller, row, body, "captions", works, cost))
+    return service.take_on(service.draft(caller, row, body, "captions", works, seconds=source.seconds))
 
 
 # Dubbing
 
 _DUBBING_MOST = 300
 _DUBBING_LANGUAGES = [
-    "en",
-    "zh_cn",
-    "ja",
-    "ko",
-    "pt",
-    "pt_br",
-    "es",
-    "es_419",
-    "de",
-    "fr",
-    "it",
-    "ru",
-    "th",
-    "ar",
-    "tr",
-    "vi",
-    "id",
+    *("en", "zh_cn", "ja", "ko", "pt", "pt_br", "es", "es_419", "de"),
+    *("fr", "it", "ru", "th", "ar", "tr", "vi", "id"),
 ]
 _DUBBING = [
     _model(
@@ -180,8 +162,6 @@ _DUBBING = [
 
 
 class DubbingRequest(BaseModel):
-    """Translate and re-voice the speech of a video."""
-
     video_url: str
     languages: list[str]
     model: Literal["sonilo-dubbing", "elevenlabs-dubbing"] = "sonilo-dubbing"
@@ -210,8 +190,10 @@ def generate_dubbing(body: DubbingRequest, service: TheService, caller: SpeechCa
         for position, language in enumerate(body.languages)
         for placed in with_thumbnail(_retake(body.model, source, f"Dubbed: {language}", language), position)
     ]
-    cost = price(row, seconds=source.seconds, pieces=len(body.languages))
-    return service.take_on(service.draft(caller, row, body, "dubbing", works, cost, bucket="dialogue"))
+    pieces = len(body.languages)
+    return service.take_on(
+        service.draft(caller, row, body, "dubbing", works, bucket="dialogue", seconds=source.seconds, pieces=pieces)
+    )
 
 
 # Sound
@@ -242,8 +224,6 @@ _SOUND += [
 
 
 class SoundRequest(BaseModel):
-    """Make sound effects or instrumental music, from text or for a video."""
-
     model: str = "sonilo-text-to-sfx"
     prompt: str | None = None
     music_prompt: str | None = None
@@ -274,8 +254,8 @@ def generate_sound(body: SoundRequest, service: TheService, caller: MediaCaller)
         kind: WorkKind = "music" if body.model.endswith("-music") else "effect"
         seed = service.seed(body.seed)
         works = [Placed("output", 0, Work(kind, sound_extension(), body.model, prompt, seed, prompt, seconds=seconds))]
-    cost = price(row, seconds=seconds)
-    return service.take_on(service.draft(caller, row, body, row["generation_types"][0], works, cost, prompt=prompt))
+    makes = row["generation_types"][0]
+    return service.take_on(service.draft(caller, row, body, makes, works, prompt=prompt, seconds=seconds))
 
 
 def _sound_prompt(row: Row, body: SoundRequest) -> str:
@@ -309,8 +289,6 @@ _BACKGROUND = _model(
 
 
 class RemoveBackgroundRequest(BaseModel):
-    """Cut the subject of a picture out."""
-
     image_url: str
 
 
@@ -333,8 +311,6 @@ _STEM_SECONDS_MOST = 30.0
 
 
 class SeparationRequest(BaseModel):
-    """Split a recording into vocals and the rest."""
-
     media_url: str
 
 
@@ -353,8 +329,8 @@ def generate_separation(body: SeparationRequest, service: TheService, caller: Me
         Placed(stem, position, Work(stem, sound_extension(), "mvsep-40", "", 1, seconds=seconds))
         for position, stem in enumerate(stems)
     ]
-    cost = price(row, seconds=source.seconds)
-    job = service.accept([service.draft(caller, row, body, "separation", works, cost, kind="separation")])[0]
+    draft = service.draft(caller, row, body, "separation", works, kind="separation", seconds=source.seconds)
+    job = service.accept([draft])[0]
     answer = SeparationAccepted(
         separation_id=job.id, task_id=job.id, status="pending", estimated_cost_credits=job.credits
     )
@@ -371,8 +347,6 @@ def get_separation(separation_id: JobId, viewer: TheViewer, caller: HistoryCalle
 
 
 class PersonaRequest(BaseModel):
-    """Keep the voice and manner of a finished song for later ones."""
-
     song_id: str
     name: Annotated[str, Field(min_length=1, max_length=80)]
     description: Annotated[str, Field(min_length=1, max_length=500)]
@@ -389,8 +363,6 @@ def generate_music_persona(body: PersonaRequest, service: TheService, caller: Mu
 
 
 class EstimateRequest(BaseModel):
-    """Price a job without starting it."""
-
     model: str
     generation_type: str | None = None
     duration: str | None = None
@@ -409,7 +381,7 @@ def estimate(body: EstimateRequest, service: TheService, caller: AnyCaller) -> E
     reference = (body.reference_video_seconds or 0) + (body.reference_audio_seconds or 0)
     duration = check_duration(row, body.duration)
     seconds = reference + (duration or 0) if reference or duration else None
-    each = price(row, seconds=seconds, resolution=(body.resolution or "").upper())
+    each = price(row, seconds=seconds, resolution=body.resolution)
     label = row["display_name"] if body.count == 1 else f"{row['display_name']} x {body.count}"
     cost = round(each * body.count, 2)
     return Estimate(

@@ -248,6 +248,10 @@ class Books:
     def _row(self, sql: str, *values: object) -> sqlite3.Row | None:
         return next(iter(self._rows(sql, *values)), None)
 
+    def _write(self, sql: str, *values: object) -> None:
+        with self._writing() as db:
+            db.execute(sql, values)
+
     # Accounts and keys
 
     def account_of(self, key: str) -> Account | None:
@@ -353,11 +357,8 @@ class Books:
 
     def count_read(self, job_id: str, *, finished: bool) -> None:
         """Note one status read of a job; `finished` when it was completed by then."""
-        with self._writing() as db:
-            db.execute(
-                "UPDATE jobs SET reads = reads + 1, finished_reads = finished_reads + ? WHERE id = ?",
-                (int(finished), job_id),
-            )
+        sql = "UPDATE jobs SET reads = reads + 1, finished_reads = finished_reads + ? WHERE id = ?"
+        self._write(sql, int(finished), job_id)
 
     def jobs(self, account: str) -> list[Job]:
         """Jobs of an account, newest first."""
@@ -373,13 +374,12 @@ class Books:
 
     def change_pace(self, ratio: float) -> None:
         """Divide the time that unfinished jobs still need by `ratio`."""
-        now = self.clock()
-        with self._writing() as db:
-            db.execute(
-                "UPDATE jobs SET starts_at = ?1 + (starts_at - ?1) / ?2, due_at = ?1 + (due_at - ?1) / ?2"
-                " WHERE settled = 0",
-                (now, ratio),
-            )
+        self._write(
+            "UPDATE jobs SET starts_at = ?1 + (starts_at - ?1) / ?2, due_at = ?1 + (due_at - ?1) / ?2"
+            " WHERE settled = 0",
+            self.clock(),
+            ratio,
+        )
 
     # Files
 
@@ -421,16 +421,12 @@ class Books:
 
     def note_made(self, file: File, *, size: int, width: int | None, height: int | None, seconds: float | None) -> None:
         """Record what a file turned out to be: bytes, pixels, seconds."""
-        with self._writing() as db:
-            db.execute(
-                "UPDATE files SET size = ?, width = ?, height = ?, seconds = ? WHERE id = ?",
-                (size, width, height, seconds, file.id),
-            )
+        sql = "UPDATE files SET size = ?, width = ?, height = ?, seconds = ? WHERE id = ?"
+        self._write(sql, size, width, height, seconds, file.id)
 
     def count_download(self, file: File) -> int:
         """Note a download; how many came before it."""
-        with self._writing() as db:
-            db.execute("UPDATE files SET downloads = downloads + 1 WHERE id = ?", (file.id,))
+        self._write("UPDATE files SET downloads = downloads + 1 WHERE id = ?", file.id)
         return file.downloads
 
     # Proofs

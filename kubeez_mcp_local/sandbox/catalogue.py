@@ -81,7 +81,7 @@ def check_prompt(row: Row, prompt: str) -> None:
 
 def check_generation_type(row: Row, generation_type: str) -> None:
     """One of the row's generation types."""
-    _one_of(row, "generation_type", generation_type, row["generation_types"])
+    check_one_of(row, "generation_type", generation_type, row["generation_types"])
 
 
 def check_ratio(row: Row, ratio: str | None) -> str:
@@ -91,7 +91,7 @@ def check_ratio(row: Row, ratio: str | None) -> str:
         return ratio or "1:1" if row["model_type"] == "image" else "auto"
     if ratio is None:
         return "1:1" if "1:1" in offered else str(offered[0])
-    _one_of(row, "aspect_ratio", ratio, offered)
+    check_one_of(row, "aspect_ratio", ratio, offered)
     return ratio
 
 
@@ -101,7 +101,7 @@ def check_duration(row: Row, duration: str | None) -> int | None:
     fixed = row.get("_facts", {}).get("fixed_seconds_in_id")
     if duration is not None and offered:
         spelled = duration if duration.endswith("s") else f"{duration}s"
-        _one_of(row, "duration", spelled, offered)
+        check_one_of(row, "duration", spelled, offered)
         return fixed or int(spelled.removesuffix("s"))
     if fixed:
         return int(fixed)
@@ -131,18 +131,12 @@ def check_sources(row: Row, generation_type: str, sources: Sequence[Source]) -> 
         raise invalid(f"{name} needs exactly 1 image and then 1 video")
 
 
-def check_voices(row: Row, voices: Sequence[str | None]) -> None:
-    """Every named voice is on the allowlist."""
-    for voice in voices:
-        if voice is not None:
-            _one_of(row, "voice", voice, row.get("voice_allowlist", []))
-
-
 _KINDS = ("image", "video", "audio")
 _MOTION = ("image", "video")
 
 
-def _one_of(row: Row, field: str, value: str, allowed: Sequence[str]) -> None:
+def check_one_of(row: Row, field: str, value: str, allowed: Sequence[str]) -> None:
+    """That value is among those allowed for the field."""
     if value not in allowed:
         raise invalid(f"Invalid {field} '{value}' for {row['model_id']}. Allowed: {', '.join(allowed) or 'none'}")
 
@@ -210,20 +204,11 @@ def price(row: Row, *, seconds: float | None = None, resolution: str | None = No
     elif "per_minute" in rule:
         each = rule["per_minute"] * max(1, math.ceil(length / 60))
     else:
-        each = rule.get("resolution", {}).get(resolution, row["cost_per_generation"])
+        each = rule.get("resolution", {}).get((resolution or "").upper(), row["cost_per_generation"])
     return round(float(each) * pieces, 2)
 
 
-_BY_TYPE = {
-    "image": 20.0,
-    "video": 90.0,
-    "music": 60.0,
-    "speech": 15.0,
-    "separation": 40.0,
-    "other": 60.0,
-    "sound": 30.0,
-    "dubbing": 90.0,
-}
+_BY_TYPE = {"image": 20.0, "video": 90.0, "music": 60.0, "speech": 15.0, "separation": 40.0, "other": 60.0}
 
 
 def seconds_in_life(row: Row) -> float:

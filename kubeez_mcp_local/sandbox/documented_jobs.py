@@ -15,14 +15,13 @@ from kubeez_mcp_local.sandbox.catalogue import (
     Source,
     check_duration,
     check_generation_type,
+    check_one_of,
     check_prompt,
     check_ratio,
     check_sources,
-    check_voices,
     clip_size,
     look_up_all,
     picture_size,
-    price,
     tier_of,
 )
 from kubeez_mcp_local.sandbox.service import (
@@ -49,8 +48,6 @@ CLIP_SECONDS = 5.0
 
 
 class MediaRequest(BaseModel):
-    """Start an image or video job."""
-
     prompt: str
     model: str
     generation_type: str = "text-to-image"
@@ -101,8 +98,9 @@ def media_job(service: Service, caller: Account, body: MediaRequest) -> JobDraft
     ratio = check_ratio(row, body.aspect_ratio)
     seconds = check_duration(row, body.duration)
     works = with_thumbnail(_media_work(service, row, body, sources, ratio, seconds))
-    cost = price(row, seconds=seconds, resolution=(body.resolution or "").upper())
-    return service.draft(caller, row, body, body.generation_type, works, cost, prompt=body.prompt)
+    return service.draft(
+        caller, row, body, body.generation_type, works, prompt=body.prompt, seconds=seconds, resolution=body.resolution
+    )
 
 
 def _media_work(
@@ -166,10 +164,9 @@ def generate_music(body: MusicRequest, service: TheService, caller: MusicCaller)
         song = Work("music", sound_extension(), model, prompt, seed + number, title, seconds=SONG_SECONDS)
         cover = Work("picture", "jpg", model, title, seed + number, width=512, height=512)
         works += [Placed("song", number, song), Placed("cover", number, cover)]
-    draft = service.draft(
-        caller, row, body, "text-to-music", works, price(row), prompt=prompt, kind="music", bucket="music"
+    return service.take_on(
+        service.draft(caller, row, body, "text-to-music", works, prompt=prompt, kind="music", bucket="music")
     )
-    return service.take_on(draft)
 
 
 @router.get("/music/{generation_id}", tags=["Music"])
@@ -207,15 +204,11 @@ def _music_text(body: MusicRequest) -> str:
 
 
 class Line(BaseModel):
-    """What one voice says."""
-
     text: str
     voice: str | None = None
 
 
 class DialogueRequest(BaseModel):
-    """Start a speech job."""
-
     dialogue: list[Line]
     stability: Weight = 0.5
     language_code: str = "auto"
@@ -228,33 +221,23 @@ class DialogueRequest(BaseModel):
 def generate_dialogue(body: DialogueRequest, service: TheService, caller: SpeechCaller) -> JSONResponse:
     """Start a speech job, each line a turn of its voice; poll the media route."""
     row = service.row("text-to-dialogue-v3")
-    if body.provider == "elevenlabs":
-        check_voices(row, [line.voice for line in body.dialogue])
+    for line in body.dialogue:
+        if body.provider == "elevenlabs" and line.voice is not None:
+            check_one_of(row, "voice", line.voice, row.get("voice_allowlist", []))
     total = sum(len(line.text) for line in body.dialogue)
     if not 5 <= total <= 5000:
         raise invalid(f"dialogue must have 5 to 5000 characters in total, got {total}")
     text = "\n".join(line.text.replace("\n", " ") for line in body.dialogue)
     voices = "\n".join(line.voice or "Rachel" for line in body.dialogue)
     work = Work("speech", sound_extension(), row["model_id"], text, 1, voices, seconds=speech_seconds(text))
-    draft = service.draft(
-        caller,
-        row,
-        body,
-        "text-to-dialogue",
-        [Placed("output", 0, work)],
-        price(row),
-        prompt=text,
-        bucket="dialogue",
-    )
-    return service.take_on(draft)
+    works = [Placed("output", 0, work)]
+    return service.take_on(service.draft(caller, row, body, "text-to-dialogue", works, prompt=text, bucket="dialogue"))
 
 
 # Ads
 
 
 class AdCopyRequest(BaseModel):
-    """Start ad creatives after a reference ad."""
-
     reference_ad_url: str
     product_image_url: str | None = None
     product_text: str | None = None
@@ -275,9 +258,6 @@ def generate_ad_copy(body: AdCopyRequest, service: TheService, caller: AdsCaller
     for number in range(body.variant_count):
         label = f"Variant {number + 1}" if body.variant_count > 1 else ""
         work = Work("picture", "png", "ad-copy", prompt, seed + number, label, width=width, height=height, inputs=names)
-        drafts.append(
-            service.draft(
-                caller, row, body, "image-to-image", with_thumbnail(work), price(row), prompt=prompt, bucket="ads"
-            )
-        )
+        works = with_thumbnail(work)
+        drafts.append(service.draft(caller, row, body, "image-to-image", works, prompt=prompt, bucket="ads"))
     return service.take_on(*drafts)

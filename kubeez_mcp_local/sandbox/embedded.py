@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import shutil
 import threading
 import time
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from anyio.to_thread import run_sync
 
 from kubeez_mcp_local.errors import KubeezError
 
@@ -15,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from kubeez_mcp_local.sandbox.books import Books
     from kubeez_mcp_local.web.server import LocalServer
 
 _log = logging.getLogger(__name__)
@@ -33,33 +39,46 @@ def folder_of(state_dir: Path) -> Path:
     return state_dir / "sandbox"
 
 
-def broken_books(folder: Path, error: Exception) -> SandboxError:
-    """The error for books that cannot be opened."""
-    return SandboxError(
-        f"The sandbox's books in {folder} cannot be opened: {error}.",
-        next_step=f"Check that {folder} can be written, or run `kubeez-mcp-local sandbox reset`, which empties it.",
-    )
+def _open(
+    folder: Path, speed: float, clock: Callable[[], float] = time.time, *, host: str | None = None
+) -> tuple[Books, LocalServer]:
+    """Open the books in `folder`, and build the server over them; one with a `host` is a program by itself."""
+    import sqlite3
+
+    from kubeez_mcp_local.sandbox.app import create_app
+    from kubeez_mcp_local.sandbox.books import Books
+    from kubeez_mcp_local.sandbox.knobs import Knobs
+    from kubeez_mcp_local.web.server import Bounds, LocalServer
+
+    try:
+        books = Books(folder, clock=clock)
+    except (OSError, sqlite3.Error) as error:
+        raise SandboxError(
+            f"The sandbox's books in {folder} cannot be opened: {error}.",
+            next_step=f"Check that {folder} can be written, or run `kubeez-mcp-local sandbox reset`, which empties it; "
+            "or set KUBEEZ_STATE_DIR to another folder.",
+        ) from error
+    app = create_app(books, Knobs(speed=speed), hosts=(host,) if host else ())
+    return books, LocalServer(app, Bounds(_MOST_CONNECTIONS), own_signals=host is not None)
 
 
+@dataclass
 class EmbeddedSandbox:
     """The stand-in on a thread of its own, so that neither its import nor its pictures hold up the caller.
 
-    Args:
+    Attributes:
         state_dir: The bridge's state folder.
         speed: How many times faster than life jobs run.
         clock: Seconds since the epoch.
     """
 
-    def __init__(self, state_dir: Path, speed: float = 30, *, clock: Callable[[], float] = time.time) -> None:
-        self._folder = folder_of(state_dir)
-        self._speed = speed
-        self._clock = clock
-        self._guard = threading.Lock()
-        self._ready = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._server: LocalServer | None = None
-        self._origin: str | None = None
-        self._failure: Exception | None = None
+    state_dir: Path
+    speed: float = 30
+    clock: Callable[[], float] = time.time
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+    _thread: threading.Thread | None = None
+    _server: LocalServer | None = None
+    _origin: Future[str] = field(default_factory=Future)
 
     async def start(self) -> str:
         """Start it, if it does not run yet, and return its origin, such as `http://127.0.0.1:51234`.
@@ -67,34 +86,28 @@ class EmbeddedSandbox:
         Raises:
             SandboxError: It cannot write its folder or listen on loopback.
         """
-        from anyio.to_thread import run_sync
-
-        if self._origin is not None:
-            return self._origin
+        if self._runs():
+            return self._origin.result()
         return await run_sync(self.start_blocking, abandon_on_cancel=True)
 
     async def stop(self) -> None:
         """Stop it at once; open streams and downloads are dropped."""
-        from anyio.to_thread import run_sync
-
         await run_sync(self.stop_blocking)
 
     def start_blocking(self) -> str:
         """`start` for callers without an event loop."""
         with self._guard:
-            if self._thread is None or self._failure is not None:
-                self._failure = None
-                self._ready.clear()
-                self._thread = threading.Thread(target=self._run, name="kubeez-sandbox", daemon=True)
+            if self._thread is None or (self._origin.done() and not self._runs()):
+                self._origin = Future()
+                self._thread = threading.Thread(
+                    target=self._run, args=(self._origin,), name="kubeez-sandbox", daemon=True
+                )
                 self._thread.start()
-        self._ready.wait()
-        if self._origin is None:
-            advice = f"Check that {self._folder} can be written, or set KUBEEZ_STATE_DIR to a folder that can."
-            reason = self._failure
-            if isinstance(reason, SandboxError):
-                raise SandboxError(reason.message, next_step=reason.next_step)
-            raise SandboxError(f"The sandbox could not be started: {reason}.", next_step=advice)
-        return self._origin
+            origin = self._origin
+        return origin.result()
+
+    def _runs(self) -> bool:
+        return self._origin.done() and self._origin.exception() is None
 
     def stop_blocking(self) -> None:
         """`stop` for callers without an event loop."""
@@ -105,39 +118,28 @@ class EmbeddedSandbox:
         if thread is not None:
             thread.join(0.15)
         with self._guard:
-            self._thread = self._server = self._origin = self._failure = None
-            self._ready.clear()
+            self._thread = self._server = None
+            self._origin = Future()
 
-    def _run(self) -> None:
+    def _run(self, origin: Future[str]) -> None:
         try:
-            self._serve()
+            self._serve(origin)
         except Exception as error:  # noqa: BLE001 - whatever it was, `start` reports it
-            self._failure = error
             _log.debug("sandbox thread ended", exc_info=True)
-        finally:
-            self._ready.set()
+            if not isinstance(error, SandboxError):
+                advice = f"Check that {folder_of(self.state_dir)} can be written, or set KUBEEZ_STATE_DIR."
+                error = SandboxError(f"The sandbox could not be started: {error}.", next_step=advice)
+            if not origin.done():
+                origin.set_exception(error)
 
-    def _serve(self) -> None:
-        import asyncio
-        import sqlite3
-
-        from kubeez_mcp_local.sandbox.app import create_app
-        from kubeez_mcp_local.sandbox.books import Books
-        from kubeez_mcp_local.sandbox.knobs import Knobs
-        from kubeez_mcp_local.web.server import Bounds, LocalServer
-
-        try:
-            books = Books(self._folder, clock=self._clock)
-        except sqlite3.Error as error:
-            raise broken_books(self._folder, error) from error
-        listener = _preferred_socket(self._folder / "port")
-        server = LocalServer(create_app(books, Knobs(speed=self._speed)), Bounds(_MOST_CONNECTIONS))
+    def _serve(self, origin: Future[str]) -> None:
+        books, server = _open(folder_of(self.state_dir), self.speed, self.clock)
+        listener = _preferred_socket(books.folder / "port")
 
         async def run() -> None:
             self._server = server
             # The socket listens already, so requests that come before the server accepts simply wait.
-            self._origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            self._ready.set()
+            origin.set_result(f"http://127.0.0.1:{listener.getsockname()[1]}")
             await server.run_on(listener)
 
         try:
@@ -173,13 +175,7 @@ def serve(
     Raises:
         SandboxError: The address is taken, or the folder cannot be written.
     """
-    import asyncio
-    import sqlite3
-
-    from kubeez_mcp_local.sandbox.app import create_app
-    from kubeez_mcp_local.sandbox.books import Books
-    from kubeez_mcp_local.sandbox.knobs import Knobs
-    from kubeez_mcp_local.web.server import Bounds, LocalServer, listen
+    from kubeez_mcp_local.web.server import listen
 
     try:
         listener = listen(host, port, again=True)
@@ -188,13 +184,10 @@ def serve(
             f"Cannot listen on {host}:{port}: {error}.", next_step="Choose another --port, or 0 for a free one."
         ) from None
     try:
-        books = Books(folder_of(state_dir))
-    except (OSError, sqlite3.Error) as error:
+        books, server = _open(folder_of(state_dir), speed, host=host)
+    except SandboxError:
         listener.close()
-        raise broken_books(folder_of(state_dir), error) from None
-    server = LocalServer(
-        create_app(books, Knobs(speed=speed), hosts=(host,)), Bounds(_MOST_CONNECTIONS), own_signals=True
-    )
+        raise
     if on_ready is not None:
         shown = f"[{host}]" if ":" in host else host
         on_ready(f"http://{shown}:{listener.getsockname()[1]}")

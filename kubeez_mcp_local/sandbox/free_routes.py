@@ -3,11 +3,11 @@
 import shutil
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, UploadFile
+from fastapi import APIRouter, Path, Query, Request, UploadFile
 from fastapi.responses import FileResponse, PlainTextResponse
 from pydantic import BaseModel, Field
 
-from kubeez_mcp_local.media.measure import Measured, measure_now
+from kubeez_mcp_local.media.measure import measure_now
 from kubeez_mcp_local.media.sniff import UnsupportedMediaError, sniff
 from kubeez_mcp_local.sandbox.answers import (
     ApiError,
@@ -20,7 +20,7 @@ from kubeez_mcp_local.sandbox.answers import (
     not_found,
 )
 from kubeez_mcp_local.sandbox.books import SCOPES
-from kubeez_mcp_local.sandbox.knobs import Calls, Knobs
+from kubeez_mcp_local.sandbox.knobs import Knobs
 from kubeez_mcp_local.sandbox.service import (
     PURCHASE_URL,
     AnyCaller,
@@ -154,7 +154,9 @@ def upload_media(
         with waiting.open("wb") as target:
             shutil.copyfileobj(file.file, target, 1024 * 1024)
         media_type, found = sniff(waiting), measure_now(waiting)
-        about = {"size": file.size, "bucket": bucket, "name": file.filename or "", **_known(found)}
+        seconds = found.seconds and round(found.seconds, 3)
+        about = {"size": file.size, "bucket": bucket, "name": file.filename or "", "seconds": seconds}
+        about |= {"width": found.width, "height": found.height}
         stored = service.books.add_upload(caller.id, media_type.extension, media_type.mime, about)
         waiting.replace(service.books.path_of(stored))
     except UnsupportedMediaError:
@@ -162,13 +164,6 @@ def upload_media(
     finally:
         waiting.unlink(missing_ok=True)
     return Uploaded(url=viewer.url(stored))
-
-
-def _known(found: Measured) -> dict[str, Any]:
-    """Pixels and seconds, as far as they could be measured."""
-    seconds = found.seconds and round(found.seconds, 3)
-    known = {"width": found.width, "height": found.height, "seconds": seconds}
-    return {name: value for name, value in known.items() if value is not None}
 
 
 @router.get("/files/{name}", include_in_schema=False)
@@ -192,11 +187,6 @@ def file(name: Annotated[str, Path(max_length=200)], service: TheService) -> Fil
 
 
 # Controls of the stand-in itself: knobs, keys and the books. Loopback only, no key needed
-
-
-def _calls(request: Request) -> Calls:
-    calls: Calls = request.app.state.calls
-    return calls
 
 
 class KeyChanges(BaseModel):
@@ -258,7 +248,7 @@ def sandbox_change_key(changes: KeyChanges, service: TheService) -> KeyState:
 
 
 @router.get("/_sandbox/books", tags=["Sandbox control"])
-def sandbox_get_books(service: TheService, calls: Annotated[Calls, Depends(_calls)]) -> Ledger:
+def sandbox_get_books(service: TheService) -> Ledger:
     """All jobs, uploads and movements of credits, so that a test can prove what was paid, and how often."""
     books = service.books
     now = books.clock()
@@ -278,13 +268,13 @@ def sandbox_get_books(service: TheService, calls: Annotated[Calls, Depends(_call
         }
         for account in books.accounts()
     ]
-    return Ledger(accounts=accounts, calls=calls.so_far())
+    return Ledger(accounts=accounts, calls=service.calls.so_far())
 
 
 @router.post("/_sandbox/reset", tags=["Sandbox control"])
-def sandbox_reset(service: TheService, calls: Annotated[Calls, Depends(_calls)]) -> Knobs:
+def sandbox_reset(service: TheService) -> Knobs:
     """Forget all accounts, jobs, files and faults. The speed and the drawing stay."""
     service.books.empty()
     service.limits.forget()
-    calls.forget()
+    service.calls.forget()
     return service.panel.reset()

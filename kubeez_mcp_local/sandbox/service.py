@@ -31,8 +31,8 @@ from kubeez_mcp_local.sandbox.answers import (
     not_found,
 )
 from kubeez_mcp_local.sandbox.books import Account, BalanceTooLowError, Bucket, JobDraft, Placed, Work
-from kubeez_mcp_local.sandbox.catalogue import times
-from kubeez_mcp_local.sandbox.knobs import AT_ONCE, RateLimits
+from kubeez_mcp_local.sandbox.catalogue import price, times
+from kubeez_mcp_local.sandbox.knobs import AT_ONCE, Calls, RateLimits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -124,6 +124,7 @@ class Service:
         self.catalogue = catalogue
         self.studio = Studio(books, panel)
         self.limits = RateLimits(panel, books.clock)
+        self.calls = Calls()
         self._seeds = rng or random.Random()  # noqa: S311 - picks pictures, guards nothing
         self._luck = random.Random(panel.knobs.fail_seed)  # noqa: S311 - a rehearsed failure rate
 
@@ -153,13 +154,13 @@ class Service:
         body: BaseModel,
         generation_type: str,
         works: Sequence[Placed],
-        credits_: float,
         *,
         prompt: str = "",
         kind: JobKind = "media",
         bucket: Bucket = "media",
+        **billed: Any,
     ) -> JobDraft:
-        """A job of that row with its price in credits and, from the row and the speed, its times."""
+        """A job of that row with its price, for what is `billed` (see `price`), and its times at the present speed."""
         wait, total = times(row, self.panel.knobs.speed)
         return JobDraft(
             account=caller.id,
@@ -169,7 +170,7 @@ class Service:
             prompt=prompt,
             generation_type=generation_type,
             request=body.model_dump(exclude_none=True),
-            credits=credits_,
+            credits=price(row, **billed),
             wait=wait,
             total=total,
             works=tuple(works),

@@ -42,22 +42,19 @@ def render(work: Work, inputs: list[Path], target: Path, *, plain: bool = False)
     samples = samples_of(work) if work.sound else None
     size = (work.width or 640, work.height or 360)
     frames = _frames(work, inputs, size, fps, round(seconds * fps))
-    write_clip(frames, size, fps, target, samples=samples, rate=RATE)
+    write_clip(frames, size, fps, target, samples)
 
 
 def _frames(work: Work, inputs: list[Path], size: tuple[int, int], fps: int, count: int) -> Iterator[Image.Image]:
-    words = _words(work, size, solid=bool(inputs))
-    footage = iter(()) if work.kind == "clip" else _footage(inputs, size, fps, count)
+    texts = _CAPTIONS if work.label == "captions" else (work.prompt,)
+    words = [_layer(replace(work, prompt=text), size, solid=bool(inputs)) for text in texts]
+    retaken = inputs[0] if inputs and work.kind == "retake" else None
+    footage = frames_of(retaken, size, fps, count) if retaken else iter(())
     moving = _move(work, inputs, size, count)
     for number in range(count):
         ground = next(footage, None) or next(moving)
         keep, ink = words[min(number * len(words) // count, len(words) - 1)]
         yield ImageChops.add(ImageChops.multiply(ground, keep), ink)
-
-
-def _footage(inputs: list[Path], size: tuple[int, int], fps: int, count: int) -> Iterator[Image.Image]:
-    for path in inputs[:1]:
-        yield from frames_of(path, size, fps, count)
 
 
 def _move(work: Work, inputs: list[Path], size: tuple[int, int], count: int) -> Iterator[Image.Image]:
@@ -78,14 +75,11 @@ def _move(work: Work, inputs: list[Path], size: tuple[int, int], count: int) -> 
         yield views[0] if len(views) == 1 else Image.blend(views[0], views[1], part)
 
 
-def _words(work: Work, size: tuple[int, int], *, solid: bool) -> list[tuple[Image.Image, Image.Image]]:
-    """The lettering of each stretch, as what it keeps of the ground and what it adds."""
-    texts = _CAPTIONS if work.label == "captions" else (work.prompt,)
-    return [_layer(replace(work, prompt=text), size, solid=solid) for text in texts]
-
-
 def _layer(work: Work, size: tuple[int, int], *, solid: bool) -> tuple[Image.Image, Image.Image]:
-    """Lettering is linear in its ground, so drawing it on black and on white tells what it does to any other."""
+    """What the lettering keeps of its ground and what it adds.
+
+    It is linear in its ground, so drawing it on black and on white tells what it does to any other.
+    """
     black, white = Image.new("RGB", size, "black"), Image.new("RGB", size, "white")
     letter(black, work, solid=solid)
     letter(white, work, solid=solid)
@@ -97,13 +91,7 @@ _VIDEO = {"preset": "veryfast", "crf": "27", "x264-params": "bframes=0:mbtree=0:
 
 
 def write_clip(
-    frames: Iterable[Image.Image],
-    size: tuple[int, int],
-    fps: int,
-    target: Path,
-    *,
-    samples: array[int] | None = None,
-    rate: int = 22_050,
+    frames: Iterable[Image.Image], size: tuple[int, int], fps: int, target: Path, samples: array[int] | None
 ) -> None:
     """Write H.264 in MP4, with an AAC track when `samples` (mono, 16 bit) are given."""
     import av
@@ -112,14 +100,14 @@ def write_clip(
         video: Any = container.add_stream("libx264", rate=fps, options=_VIDEO)
         video.width, video.height, video.pix_fmt = *size, "yuv420p"
         video.codec_context.thread_count = 1
-        sound: Any = container.add_stream("aac", rate=rate, layout="mono") if samples is not None else None
+        sound: Any = container.add_stream("aac", rate=RATE, layout="mono") if samples is not None else None
         for number, picture in enumerate(frames):
             frame = _from_image(picture)
             frame.pts, frame.time_base = number, Fraction(1, fps)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
         if sound is not None and samples is not None:
-            encode_sound(container, sound, samples, rate)
+            encode_sound(container, sound, samples)
 
 
 def _from_image(picture: Image.Image) -> Any:

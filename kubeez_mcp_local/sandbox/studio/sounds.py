@@ -39,7 +39,7 @@ def render(work: Work, target: Path, *, plain: bool = False) -> None:
     """Make the sound of a work, as WAV or MP3; a `plain` one is a single note and then silence."""
     samples = samples_of(work, plain=plain)
     if work.extension == "mp3":
-        write_mp3(samples, RATE, target)
+        write_mp3(samples, target)
         return
     with wave.open(str(target), "wb") as sound:
         sound.setnchannels(1)
@@ -136,31 +136,28 @@ def _speech(text: str, voices: str) -> Iterator[array[int]]:
         yield pause
 
 
-def write_mp3(samples: array[int], rate: int, target: Path) -> None:
+def write_mp3(samples: array[int], target: Path) -> None:
     """Write mono 16-bit samples as MP3."""
     import av
 
     with av.open(str(target), "w", format="mp3") as container:
-        stream: Any = container.add_stream("libmp3lame", rate=rate, layout="mono")
+        stream: Any = container.add_stream("libmp3lame", rate=RATE, layout="mono")
         stream.bit_rate = 96_000
-        encode_sound(container, stream, samples, rate)
+        encode_sound(container, stream, samples)
 
 
-def encode_sound(container: Any, stream: Any, samples: array[int], rate: int) -> None:
+def encode_sound(container: Any, stream: Any, samples: array[int]) -> None:
     """Put mono 16-bit samples into a stream of an open container."""
     import av
 
     whole = av.AudioFrame(format="s16", layout="mono", samples=len(samples))
-    whole.sample_rate, whole.pts, whole.time_base = rate, 0, Fraction(1, rate)
-    whole.planes[0].update(_padded(samples.tobytes(), whole.planes[0].buffer_size))
+    whole.sample_rate, whole.pts, whole.time_base = RATE, 0, Fraction(1, RATE)
+    data = samples.tobytes()
+    whole.planes[0].update(data + bytes(whole.planes[0].buffer_size - len(data)))
     stream.codec_context.open(strict=False)
     resampler = av.AudioResampler(
-        format=stream.codec_context.format, layout="mono", rate=rate, frame_size=stream.codec_context.frame_size
+        format=stream.codec_context.format, layout="mono", rate=RATE, frame_size=stream.codec_context.frame_size
     )
     for frame in (*resampler.resample(whole), *resampler.resample(None)):
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
-
-
-def _padded(data: bytes, size: int) -> bytes:
-    return data + bytes(size - len(data))
