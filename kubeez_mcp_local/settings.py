@@ -42,16 +42,8 @@ class SettingsError(KubeezError):
     code = "invalid_setting"
 
 
-def _split_paths(value: object) -> object:
-    if isinstance(value, str):
-        return [part for part in value.split(os.pathsep) if part.strip()]
-    return value
-
-
-def _split_words(value: object) -> object:
-    if isinstance(value, str):
-        return [part.strip().lower() for part in value.split(",") if part.strip()]
-    return value
+def _split(value: object, separator: str) -> object:
+    return [part for part in value.split(separator) if part.strip()] if isinstance(value, str) else value
 
 
 def _lower(value: object) -> object:
@@ -86,10 +78,6 @@ def _clean_origin(url: str) -> str:
     return url
 
 
-def _default_output_dir() -> Path:
-    return Path.home() / "Kubeez"
-
-
 def _default_state_dir() -> Path:
     import platformdirs
 
@@ -97,8 +85,10 @@ def _default_state_dir() -> Path:
 
 
 Folder = Annotated[Path, AfterValidator(_absolute)]
-Folders = Annotated[tuple[Folder, ...], BeforeValidator(_split_paths)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_split_words)]
+Folders = Annotated[tuple[Folder, ...], BeforeValidator(lambda value: _split(value, os.pathsep))]
+Words = Annotated[
+    tuple[Annotated[str, BeforeValidator(_lower)], ...], BeforeValidator(lambda value: _split(value, ","))
+]
 Credits = Annotated[float, Field(ge=0, le=1_000_000_000, allow_inf_nan=False)]
 """An amount; the bound leaves the ledger room to add thousands of them up."""
 
@@ -117,7 +107,7 @@ class Settings(BaseModel):
         description="API origin: https, or loopback. In sandbox mode a loopback origin names a standalone sandbox.",
     )
     output_dir: Folder = Field(
-        default_factory=_default_output_dir, description="Where outputs and their sidecars are saved."
+        default_factory=lambda: Path.home() / "Kubeez", description="Where outputs and their sidecars are saved."
     )
     save_sidecars: bool = Field(True, description="Write a JSON file beside each output: prompt, model, credits, ids.")
     input_dirs: Folders = Field(
@@ -231,21 +221,21 @@ def settings_given(
     """
     environ = os.environ if environ is None else environ
     working_dir = Path.cwd() if working_dir is None else working_dir
+    if env_file is not None and not env_file.is_file():
+        raise SettingsError(f"--env-file: there is no file {env_file}.", next_step="Check the path.")
+    key = variable("api_key")
+    sources = {
+        "the environment": environ,
+        "the config file": _dotenv(env_file or config_file()),
+        ".env in the working folder": {key: _dotenv(working_dir / ".env").get(key)},
+    }
+    given = [Given(name, f"--{name.replace('_', '-')}", value) for name, value in (flags or {}).items()]
+    for source, variables in sources.items():
+        given += [Given(name, source, variables.get(variable(name))) for name in Settings.model_fields]
     found: dict[str, Given] = {}
-
-    def take(source: str, name: str, value: Any) -> None:
-        if value is not None and value != "":
-            found.setdefault(name, Given(name, source, value))
-
-    for name, value in (flags or {}).items():
-        take(f"--{name.replace('_', '-')}", name, value)
-    for source, variables in (
-        ("the environment", environ),
-        ("the config file", _own_config(env_file)),
-        (".env in the working folder", _key_only(working_dir / ".env")),
-    ):
-        for name in Settings.model_fields:
-            take(source, name, variables.get(variable(name)))
+    for one in given:
+        if one.value not in (None, ""):
+            found.setdefault(one.name, one)
     return list(found.values())
 
 
@@ -268,16 +258,11 @@ def load_settings(
         SettingsError: A value cannot be used, a template was left unfilled, or the file is missing.
     """
     working_dir = Path.cwd() if working_dir is None else working_dir
-    values: dict[str, Any] = {}
-    origin: dict[str, str] = {}
-    for given in settings_given(flags, environ=environ, env_file=env_file, working_dir=working_dir):
-        values[given.name] = _filled_in(given.source, given.name, given.value)
-        origin[given.name] = given.source
-
+    given = settings_given(flags, environ=environ, env_file=env_file, working_dir=working_dir)
     try:
-        settings = Settings(**values)
+        settings = Settings(**{one.name: _filled_in(one) for one in given})
     except ValidationError as error:
-        raise _explain(error, origin) from None
+        raise _explain(error, {one.name: one.source for one in given}) from None
     return _completed(settings, working_dir)
 
 
@@ -357,11 +342,13 @@ def wide_folders(settings: Settings, working_dir: Path | None = None) -> list[st
 _TEMPLATE = re.compile(r"\$\{[^}]*\}|\$\{\{.*\}\}|^\$[A-Za-z_]\w*$|^%\w+%$|^<.*>$")
 
 
-def _filled_in(source: str, name: str, value: Any) -> Any:
+def _filled_in(given: Given) -> Any:
     """Refuse template text that a launcher passed on without filling it in, such as `${KUBEEZ_API_KEY}`."""
+    source, name, value = given.source, given.name, given.value
     if isinstance(value, str) and _TEMPLATE.search(value):
+        shown = "a placeholder" if name == "api_key" and "sk_" in value else f"the placeholder {value!r}"
         raise SettingsError(
-            f"{variable(name)} from {source} still holds {_placeholder(name, value)}: "
+            f"{variable(name)} from {source} still holds {shown}: "
             "the program that started this server did not fill it in.",
             next_step="Write the value itself into that program's MCP config, or remove the line.",
         )
@@ -378,23 +365,6 @@ def _filled_in(source: str, name: str, value: Any) -> Any:
                 next_step="Copy the key again from https://kubeez.com/settings/api-keys.",
             )
     return value
-
-
-def _placeholder(name: str, value: str) -> str:
-    """The placeholder itself, unless a key was typed into it."""
-    return "a placeholder" if name == "api_key" and "sk_" in value else f"the placeholder {value!r}"
-
-
-def _own_config(env_file: Path | None) -> Mapping[str, str | None]:
-    if env_file is not None and not env_file.is_file():
-        raise SettingsError(f"--env-file: there is no file {env_file}.", next_step="Check the path.")
-    path = env_file or config_file()
-    return _dotenv(path)
-
-
-def _key_only(path: Path) -> Mapping[str, str | None]:
-    key = variable("api_key")
-    return {key: _dotenv(path).get(key)}
 
 
 def _dotenv(path: Path) -> Mapping[str, str | None]:

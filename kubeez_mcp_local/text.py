@@ -60,7 +60,7 @@ def visible(text: str) -> str:
 
 def escaped_json(text: str) -> str:
     """JSON with JSON's own escape for each character that cannot be seen; it reads back as the same values."""
-    return _UNSEEN.sub(lambda found: _json_escape(ord(found.group())), text)
+    return _UNSEEN.sub(_json_escape, text)
 
 
 def cut(text: str, longest: int) -> str:
@@ -124,7 +124,6 @@ def _escape(found: re.Match[str]) -> str:
     return f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
 
 
-def _json_escape(code: int) -> str:
-    if code < 65536:
-        return f"\\u{code:04x}"
-    return "".join(f"\\u{half:04x}" for half in (0xD800 + (code - 65536 >> 10), 0xDC00 + (code - 65536 & 1023)))
+def _json_escape(found: re.Match[str]) -> str:
+    halves = found.group().encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{halves[at : at + 2].hex()}" for at in range(0, len(halves), 2))

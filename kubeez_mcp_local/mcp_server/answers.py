@@ -69,11 +69,7 @@ def refusal(error: KubeezError, mode: str, cost: Cost | None = None) -> CallTool
         structured["cost"] = cost.model_dump(mode="json", exclude_none=True)
     first, *rest = f"{error} ({error.code}, mode {mode})".split("\n")
     text = "\n".join([first, *(f"> {line}" for line in rest)])
-    return CallToolResult(
-        content=[TextContent(type="text", text=text)],
-        structured_content=structured,
-        is_error=True,
-    )
+    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=structured, is_error=True)
 
 
 def link(uri: str, name: str, mime_type: str | None, size: int | None = None) -> ResourceLink:
@@ -96,7 +92,11 @@ def bounded(structured: dict[str, Any]) -> dict[str, Any]:
         name: _bounded(name, item, LONGEST_IN_ROW if _is_rows(item) else LONGEST_VALUE)
         for name, item in structured.items()
     }
-    return _noted(*_fitted(short, lambda value: len(_json(value).encode()), MOST_STRUCTURED_BYTES))
+    fitting, cuts = _fitted(short, lambda value: len(_json(value).encode()), MOST_STRUCTURED_BYTES)
+    if cuts:
+        note = f"Too long to be given whole: {'; '.join(cuts[:8])}."
+        fitting["notes"] = [*fitting.get("notes", ()), note]
+    return fitting
 
 
 def text_of(structured: dict[str, Any]) -> str:
@@ -169,13 +169,6 @@ def _extent(shorter: Any, whole: Any) -> str:
     if isinstance(whole, list) and len(whole) > 1:
         return f" ({len(shorter):,} of {len(whole):,})"
     return f" ({len(shorter):,} of {len(whole):,} characters)" if isinstance(whole, str) else ""
-
-
-def _noted(structured: dict[str, Any], cuts: list[str]) -> dict[str, Any]:
-    if not cuts:
-        return structured
-    note = f"Too long to be given whole: {'; '.join(cuts[:8])}."
-    return {**structured, "notes": [*structured.get("notes", ()), note]}
 
 
 def _outline(value: dict[str, Any], indent: str = "") -> Iterator[str]:

@@ -1,11 +1,7 @@
 """One tool call: what a handler needs of its client, asking the person behind it, and its end after 45 seconds.
 
-Asking works in both protocol eras. On 2026-07-28 the server cannot send requests: it returns the question, and the
-client calls again with the answer. On older revisions the question is pushed in the middle of the call. Many clients
-can do neither.
-
-Many clients give up on calls that last a minute. What takes longer goes on in the background where it can, so that the
-same call again finds it further or done. Time in which a person is being asked does not count; the client knows.
+On 2026-07-28 the server cannot send requests: it returns the question, and the client calls again with the answer. On
+older revisions the question is pushed in the middle of the call, whose clock stands still meanwhile.
 """
 
 from __future__ import annotations
@@ -126,7 +122,6 @@ class ClientConsent:
     """Puts questions to the person behind one client.
 
     Attributes:
-        context: The MCP request in which the question comes up.
         clock: Seconds since 1970.
     """
 

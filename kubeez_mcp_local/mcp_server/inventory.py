@@ -48,9 +48,7 @@ class tool:  # noqa: N801 - a decorator
     """Describes the decorated handler as a tool of the inventory.
 
     Attributes:
-        title: For people.
         family: The toolset it belongs to.
-        result: Model of the structured result.
         effect: `read` changes nothing, `write` changes something but costs nothing, `spend` can cost credits,
             `delete` removes something of the user's.
         remote: Whether it talks to the API.
@@ -273,12 +271,8 @@ def arguments_model(parameters: Iterable[inspect.Parameter], name: str) -> type[
 def input_schema(arguments: type[BaseModel]) -> dict[str, Any]:
     """The flat schema of `arguments`, as published in `tools/list`."""
     schema = arguments.model_json_schema()
-    definitions = schema.pop("$defs", {})
-    properties = {name: _flat(prop, definitions) for name, prop in schema.get("properties", {}).items()}
-    published: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
-    if schema.get("required"):
-        published["required"] = schema["required"]
-    return published
+    published = {"type": "object", "properties": _flat_properties(schema), "additionalProperties": False}
+    return published | ({"required": schema["required"]} if schema.get("required") else {})
 
 
 def output_schema(result: type[BaseModel], published: Collection[str] = ()) -> dict[str, Any]:
@@ -286,26 +280,24 @@ def output_schema(result: type[BaseModel], published: Collection[str] = ()) -> d
 
     Absent values are left out of results rather than sent as null, so no field is nullable.
     """
-    schema = result.model_json_schema(mode="serialization")
+    fields = _flat_properties(result.model_json_schema(mode="serialization"))
+    outlines = {name: _outline(field) for name, field in fields.items() if not published or name in published}
+    return {"type": "object", "properties": {"mode": {"type": "string"}} | outlines, "required": ["mode"]}
+
+
+def _flat_properties(schema: dict[str, Any]) -> dict[str, Any]:
     definitions = schema.get("$defs", {})
-    named = {name: prop for name, prop in schema.get("properties", {}).items() if not published or name in published}
-    properties = {"mode": {"type": "string"}} | {
-        name: _outline(_flat(prop, definitions)) for name, prop in named.items()
-    }
-    return {"type": "object", "properties": properties, "required": ["mode"]}
+    return {name: _flat(field, definitions) for name, field in schema.get("properties", {}).items()}
 
 
 def _flat(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
     """`node` with references resolved, titles and empty defaults dropped, and `X | None` reduced to `X`."""
-    if "$ref" in node:
-        target = definitions[node["$ref"].removeprefix("#/$defs/")]
-        node = {**target, **{key: value for key, value in node.items() if key != "$ref"}}
     choices = [choice for choice in node.get("anyOf", []) if choice.get("type") != "null"]
     if len(choices) == 1:
-        node = {**choices[0], **{key: value for key, value in node.items() if key != "anyOf"}}
-        if "$ref" in node:
-            return _flat(node, definitions)
-    flat = {key: value for key, value in node.items() if key not in ("title", "$defs")}
+        node = choices[0] | {key: value for key, value in node.items() if key != "anyOf"}
+    if "$ref" in node:
+        node = definitions[node["$ref"].removeprefix("#/$defs/")] | node
+    flat = {key: value for key, value in node.items() if key not in ("title", "$ref")}
     if flat.get("default") in _EMPTY:
         flat.pop("default", None)
     if flat.get("additionalProperties") is True:
@@ -313,7 +305,7 @@ def _flat(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
     if isinstance(flat.get("items"), dict):
         flat["items"] = _flat(flat["items"], definitions)
     if isinstance(flat.get("properties"), dict):
-        flat["properties"] = {name: _flat(prop, definitions) for name, prop in flat["properties"].items()}
+        flat["properties"] = _flat_properties(flat | {"$defs": definitions})
     return flat
 
 

@@ -54,7 +54,6 @@ class Recipes:
         return Library.of(self.settings.recipes, self.settings.state_dir, own=self.settings.own_recipes)
 
     async def index(self) -> Index:
-        """All recipes as they are on disk now."""
         return await anyio.to_thread.run_sync(lambda: self.library.index())
 
     async def remember(self) -> Stamps:
@@ -63,7 +62,6 @@ class Recipes:
         return self.library.listed
 
     async def stamps(self) -> Stamps:
-        """The files there are now."""
         return await anyio.to_thread.run_sync(lambda: self.library.stamps())
 
     async def get(self, name: str) -> Recipe:

@@ -70,16 +70,14 @@ class Resources:
         ]
 
     def templates(self) -> list[ResourceTemplate]:
-        """Addresses with a variable part."""
         return [
-            ResourceTemplate(uri_template="kubeez://models/{id}", name="model", title="One model", mime_type=_JSON),
-            ResourceTemplate(uri_template="kubeez://jobs/{id}", name="job", title="One job", mime_type=_JSON),
-            ResourceTemplate(
-                uri_template="kubeez://recipes/{name}", name="recipe", title="One recipe", mime_type=_MARKDOWN
-            ),
-            ResourceTemplate(
-                uri_template="kubeez://skills/{name}", name="skill", title="One skill", mime_type=_MARKDOWN
-            ),
+            ResourceTemplate(uri_template=f"kubeez://{path}", name=name, title=f"One {name}", mime_type=mime_type)
+            for path, name, mime_type in (
+                ("models/{id}", "model", _JSON),
+                ("jobs/{id}", "job", _JSON),
+                ("recipes/{name}", "recipe", _MARKDOWN),
+                ("skills/{name}", "skill", _MARKDOWN),
+            )
         ]
 
     async def read(self, uri: str) -> ReadResourceContents:
@@ -145,7 +143,6 @@ def _nothing_at(uri: str) -> ResourceNotFoundError:
 
 
 def skill_names() -> list[str]:
-    """Names of the skills."""
     return sorted(
         item.name.removesuffix(".md")
         for item in (files("kubeez_mcp_local") / "skills").iterdir()
@@ -166,8 +163,6 @@ def skill_text(name: str) -> str:
 
 
 class GetSkillParams(RequestParams):
-    """Parameters of `skills/get`."""
-
     uri: str
 
 
@@ -180,7 +175,6 @@ class Skill:
 
     @property
     def uri(self) -> str:
-        """Address of its `SKILL.md`."""
         return f"{_SCHEME}{self.name}/SKILL.md"
 
     @property

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kubeez_mcp_local.rest.wire import Output, Song
+
 _OMITTED_EMPTY = ("notes", "songs", "files", "breakdown", "rejected", "problems", "overrides", "missing", "calls")
 
 
@@ -51,34 +53,18 @@ class Cost(BaseModel):
     left_today: float
 
 
-class OutputItem(BaseModel):
-    """A finished file as the API describes it. Seconds, bytes, pixels."""
+class OutputItem(Output):
+    """A finished file as the API describes it."""
 
-    id: str | None = None
-    media_type: str | None = None
-    url: str | None = None
-    thumbnail_url: str | None = None
-    optimized_url: str | None = None
-    width: int | None = None
-    height: int | None = None
-    duration: float | None = None
-    format: str | None = None
-    file_size: int | None = None
+    optimization_status: str | None = Field(None, exclude=True)
+    cdn_ready: bool | None = Field(None, exclude=True)
 
 
-class SongItem(BaseModel):
-    """One song of a music job."""
-
-    id: str | None = None
-    title: str | None = None
-    audio_url: str | None = None
-    stream_url: str | None = None
-    cover_image_url: str | None = None
+class SongItem(Song):
+    duration: float | None = Field(None, exclude=True)
 
 
 class FileItem(BaseModel):
-    """An output saved on this machine."""
-
     path: str
     media_type: str
     size_bytes: int
@@ -117,8 +103,6 @@ class JobResult(Result, published=("generation_id", "status", "outputs", "files"
 
 
 class ModelsResult(Result, published=("models", "matching_count", "source")):
-    """Rows of the catalogue."""
-
     models: list[dict[str, Any]]
     total_count: int
     matching_count: int
@@ -149,8 +133,6 @@ class EstimateResult(Result, published=("credits", "basis", "estimated_time_seco
 
 
 class GenerationsResult(Result, published=("generations", "count")):
-    """History rows, newest first."""
-
     generations: list[dict[str, Any]]
     count: int
 
@@ -166,8 +148,6 @@ class ViewResult(Result, published=("url", "path", "preview")):
 
 
 class PlanResult(Result, published=("recommended_model", "estimated_credits", "workflow_steps", "skills_to_fetch")):
-    """What to do about an intent."""
-
     recommended_model: str | None = None
     estimated_credits: float | None = None
     estimated_seconds: int | None = None
@@ -192,23 +172,17 @@ class ChoiceResult(Result, published=("model", "credits", "ranked", "nearest", "
 
 
 class SkillResult(Result, published=("text",)):
-    """The text of a skill."""
-
     name: str
     text: str
 
 
 class LinkResult(Result, published=("url", "summary")):
-    """A page for the user to open."""
-
     url: str
     summary: str
     current_balance: float | None = None
 
 
 class PersonaResult(Result, published=("persona_id",)):
-    """A song's voice under a name."""
-
     persona_id: str
 
 
@@ -223,35 +197,20 @@ class UploadResult(Result, published=("media_urls", "media", "count")):
     total_audio_seconds: float | None = None
 
 
-class UploadPageResult(Result, published=("url", "direct_upload_url", "token")):
-    """Where files can be handed over."""
+class UploadPageResult(Result, published=("url", "direct_upload_url", "token"), extra="allow"):
+    """Where files can be handed over; further fields as in `web.upload_page.UploadSession`."""
 
     url: str
     direct_upload_url: str
-    direct_upload_fallback_url: str
-    direct_upload_allowlist_domains: list[str]
-    direct_upload_curl_example: str
-    direct_upload_python_example: str
     token: str
-    model_id: str
-    accepted_kinds: list[str]
-    max_files: int
-    max_file_bytes: int
-    expires_at: str
-    expires_in_seconds: int
 
 
-class UploadSessionResult(Result, published=("count", "media_urls", "billing_readiness")):
-    """What arrived in an upload session."""
+class UploadSessionResult(Result, published=("count", "media_urls", "billing_readiness"), extra="allow"):
+    """What arrived in an upload session; further fields as in `web.sessions.SessionState`."""
 
     count: int
     media_urls: list[str]
-    media: list[dict[str, Any]]
-    total_video_seconds: float
-    total_audio_seconds: float
-    unknown_duration_count: int
     billing_readiness: str | None = None
-    expired: bool = False
 
 
 class TrimResult(Result, published=("status", "url", "path", "duration_s")):
@@ -273,8 +232,6 @@ class AssetsResult(Result, published=("assets",)):
 
 
 class LibraryResult(Result, published=("entry",)):
-    """What was changed in the library."""
-
     action: str
     kind: str
     entry: dict[str, Any]
@@ -334,8 +291,6 @@ class RunResult(Result, published=("run_id", "status", "summary", "files", "cost
 
 
 class SavedRecipeResult(Result, published=("name", "path")):
-    """A recipe that was written to disk."""
-
     name: str
     path: str
     arguments: list[str]

@@ -136,12 +136,7 @@ async def trim_video(
         mode=call.mode,
         status="completed",
         url=cut.url,
-        path=str(made.path),
-        size_bytes=made.size_bytes,
-        duration_s=made.duration_s,
-        start_s=made.start_s,
-        end_s=made.end_s,
-        elapsed_s=made.elapsed_s,
+        **(asdict(made) | {"path": str(made.path)}),
         notes=[f"The cut is on disk but could not be uploaded: {cut.upload_error}"] if cut.upload_error else [],
         next_step=f"Pass {'url' if cut.url else 'path'} to generate_media as source_media_urls.",
     )
@@ -157,8 +152,8 @@ async def get_upload_url(
     Rarely needed: tools take local paths. Ask get_upload_session(token) what arrived. Open for an hour. Free.
     """
     session = await call.bridge.upload_sessions.open(model_id)
-    facts = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(session).items()}
-    return UploadPageResult(mode=call.mode, next_step="Give the user the url, then get_upload_session.", **facts)
+    step = "Give the user the url, then get_upload_session."
+    return UploadPageResult(mode=call.mode, next_step=step, **asdict(session))
 
 
 @tool(title="What was uploaded", family="uploads", result=UploadSessionResult, remote=False)
