@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.media.inputs import Inputs, Uploads
     from kubeez_mcp_local.media.sniff import MediaType
     from kubeez_mcp_local.operations import Input
-    from kubeez_mcp_local.web.sessions import SessionState
     from kubeez_mcp_local.web.upload_page import UploadPage, UploadSession
 
 T = TypeVar("T")
@@ -236,15 +235,15 @@ class UploadSessions:
         kinds, most = accepted(await self.catalogue.listing(), model_id)
         return await self._page.open_session(model_id, kinds, most)
 
-    def state(self, token: str) -> SessionState:
+    def state(self, token: str) -> dict[str, Any]:
         """What has arrived so far.
 
         Raises:
             UploadError: No session has this token.
         """
         state = self._page.session(token.strip())
-        for medium in state.media:
-            self.lengths.note(medium.url, medium.duration_seconds)
+        for medium in state["media"]:
+            self.lengths.note(medium["url"], medium.get("duration_seconds"))
         return state
 
     async def _deliver(self, path: Path, _media_type: MediaType, _name: str) -> str:

@@ -18,9 +18,10 @@ from kubeez_mcp_local.cli.clients.launch import (
     split_command,
     try_server,
 )
-from kubeez_mcp_local.cli.terminal import plain, print_json, remarks, results, table
+from kubeez_mcp_local.cli.terminal import print_json, remarks, results, table
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.settings import SettingsError, config_file, settings_given
+from kubeez_mcp_local.text import visible
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.cli.clients.installing import Plan
@@ -130,7 +131,7 @@ def _carry_out(plan: Plan, same: str, done: str, *, dry_run: bool) -> bool:
         return False
     if dry_run:
         console.print(f"{path} would change like this:")
-        print(plain(plan.diff()) or "(only in what is hidden here)\n", end="")
+        print(visible(plan.diff()) or "(only in what is hidden here)\n", end="")
         return False
     backup = plan.write()
     console.print(f"{client} {done}: {path}")

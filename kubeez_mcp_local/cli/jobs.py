@@ -87,7 +87,8 @@ def resume(options: Options, timeout: float, as_json: bool) -> None:
     """Pick up what earlier runs left unfinished: follow jobs, save files, settle what is unknown."""
 
     async def work(bridge: Bridge) -> list[Job]:
-        taken = await bridge.follower.resume_all() + await _reconciled(bridge)
+        taken = await bridge.follower.resume_all() + await bridge.reconciler.reconcile()
+        taken += await bridge.ledger.in_state(State.UNKNOWN)
         return [await bridge.follower.wait(job, timeout=timeout) for job in taken]
 
     _show(run_with_bridge(options.settings(), work), as_json)
@@ -226,11 +227,6 @@ def resave(options: Options, job: str, as_json: bool) -> None:
         return await bridge.ledger.get(found.id)
 
     _show_one(run_with_bridge(options.settings(), work), as_json)
-
-
-async def _reconciled(bridge: Bridge) -> list[Job]:
-    """The jobs that one look at the history settled, and those that are unknown still."""
-    return await bridge.reconciler.reconcile() + await bridge.ledger.in_state(State.UNKNOWN)
 
 
 def _show(found: list[Job], as_json: bool) -> None:

@@ -10,9 +10,10 @@ import click
 from kubeez_mcp_local.cli.recipe_commands.options import Asked, RecipeCommand, library_of, shown_value
 from kubeez_mcp_local.cli.recipe_commands.running import price, rehearse, run
 from kubeez_mcp_local.cli.recipe_commands.writing import add, check, new, remove, save, sources, update
-from kubeez_mcp_local.cli.terminal import plain, print_json, remarks, results, run_with_bridge, shown, table
+from kubeez_mcp_local.cli.terminal import print_json, remarks, results, run_with_bridge, shown, table
 from kubeez_mcp_local.cookbook.format import Summary, limits_in_words
 from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,7 +61,7 @@ def _table(entries: Sequence[Entry]) -> None:
         source = entry.origin.where
         if entry.overrides:
             source += f" (instead of the one from {', '.join(entry.overrides)})"
-        rows.add_row(entry.name, plain(summary.title), arguments, budget_of_summary(summary), plain(source))
+        rows.add_row(entry.name, summary.title, arguments, budget_of_summary(summary), source)
     results().print(rows)
 
 
@@ -78,7 +79,7 @@ def budget_of_summary(summary: Summary) -> str:
 def _complain(problems: Sequence[RecipeError]) -> None:
     for problem in problems:
         file = shown(problem.file)
-        remarks().print(plain(str(problem).replace(problem.file, file, 1)), style="red", soft_wrap=True)
+        remarks().print(str(problem).replace(problem.file, file, 1), style="red", soft_wrap=True)
 
 
 @click.command(cls=RecipeCommand, short_help="One recipe in full, or its prompt.")
@@ -96,7 +97,7 @@ def show(options: Options, asked: Asked, prompt: bool, as_json: bool) -> None:
         if as_json:
             print_json({"recipe": asked.recipe.name, "prompt": text})
         else:
-            print(plain(text), end="")
+            print(visible(text), end="")
     elif as_json:
         print_json(_facts(asked.recipe))
     else:
@@ -110,8 +111,8 @@ def _facts(recipe: Recipe) -> dict[str, Any]:
 
 def _show(recipe: Recipe) -> None:
     terminal = results()
-    terminal.print(plain(recipe.title), style="bold")
-    terminal.print(plain(recipe.description), soft_wrap=True)
+    terminal.print(recipe.title, style="bold")
+    terminal.print(recipe.description, soft_wrap=True)
     terminal.print()
     facts = {
         "recipe": f"{recipe.name}, version {recipe.version}",
@@ -122,7 +123,7 @@ def _show(recipe: Recipe) -> None:
         "file": shown(recipe.file),
     }
     for name, value in facts.items():
-        terminal.print(f"{name:<8}{plain(value)}", soft_wrap=True)
+        terminal.print(f"{name:<8}{value}", soft_wrap=True)
     if recipe.arguments:
         terminal.print()
         _arguments_table(recipe.arguments)
@@ -145,7 +146,7 @@ def _arguments_table(arguments: Mapping[str, Argument]) -> None:
     for name, argument in arguments.items():
         default = "required" if argument.required else shown_value(argument.default) if argument.default else "–"
         allowed = ", ".join(map(shown_value, argument.choices or ())) or limits_in_words(argument)
-        rows.add_row(name, argument.type, default, allowed, plain(argument.description))
+        rows.add_row(name, argument.type, default, allowed, argument.description)
     results().print(rows)
 
 
@@ -154,7 +155,7 @@ def _steps_table(recipe: Recipe) -> None:
     for step in recipe.steps:
         each = f"{len(step.for_each)} entries" if isinstance(step.for_each, list) else step.for_each or ""
         when = "" if step.when is None else str(step.when)
-        rows.add_row(step.id, step.tool, plain(str(step.with_.get("model") or "")), plain(each), plain(when))
+        rows.add_row(step.id, step.tool, str(step.with_.get("model") or ""), each, when)
     results().print(rows)
 
 

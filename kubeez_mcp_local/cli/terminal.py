@@ -66,11 +66,6 @@ def shown(path: str | Path) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-def plain(text: str) -> str:
-    """Words that others have written, for whatever goes past the consoles, which do the same themselves."""
-    return visible(text)
-
-
 class _SeenConsole(Console):
     """Shows every character that would steer a terminal, whoever wrote it and wherever it stands; reads no markup."""
 

@@ -66,31 +66,6 @@ class Medium:
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
-@dataclass(frozen=True)
-class SessionState:
-    """What a session has received so far, as the hosted `get_upload_session` reports it.
-
-    Attributes:
-        media: In the order in which the files were handed over.
-        total_video_seconds: Sum of the known lengths, as is `total_audio_seconds`.
-        unknown_duration_count: Videos and sounds without a length.
-        billing_readiness: `exact` when there are files and every length is known, else `pessimistic_fallback`.
-        expired: Whether the session takes no more files.
-    """
-
-    media: tuple[Medium, ...]
-    total_video_seconds: float
-    total_audio_seconds: float
-    unknown_duration_count: int
-    billing_readiness: Literal["exact", "pessimistic_fallback"]
-    expired: bool
-
-    def fields(self) -> dict[str, Any]:
-        """The answer of `get_upload_session`."""
-        urls = [medium.url for medium in self.media]
-        return {**vars(self), "count": len(urls), "media_urls": urls, "media": [each.fields() for each in self.media]}
-
-
 @dataclass
 class Session:
     """One session. Times are seconds since the epoch; `turn` lets uploads to it happen one after another."""
@@ -124,16 +99,24 @@ class Session:
             )
         return left
 
-    def state(self, now: float) -> SessionState:
+    def facts(self, now: float) -> dict[str, Any]:
+        """What has arrived so far, as the hosted `get_upload_session` answers.
+
+        `media` and `media_urls` are in the order in which the files were handed over. The totals are sums of the known
+        lengths; `unknown_duration_count` are the videos and sounds without one. `billing_readiness` is `exact` when
+        there are files and every length is known, and `expired` means that no more files are taken.
+        """
         unknown = sum(each.kind != "image" and each.duration_seconds is None for each in self.media)
-        return SessionState(
-            media=tuple(self.media),
-            total_video_seconds=self._seconds("video"),
-            total_audio_seconds=self._seconds("audio"),
-            unknown_duration_count=unknown,
-            billing_readiness="exact" if self.media and not unknown else "pessimistic_fallback",
-            expired=now >= self.expires_at,
-        )
+        return {
+            "count": len(self.media),
+            "media_urls": [each.url for each in self.media],
+            "media": [each.fields() for each in self.media],
+            "total_video_seconds": self._seconds("video"),
+            "total_audio_seconds": self._seconds("audio"),
+            "unknown_duration_count": unknown,
+            "billing_readiness": "exact" if self.media and not unknown else "pessimistic_fallback",
+            "expired": now >= self.expires_at,
+        }
 
     def _seconds(self, kind: Kind) -> float:
         return round(sum(each.duration_seconds or 0.0 for each in self.media if each.kind == kind), 3)

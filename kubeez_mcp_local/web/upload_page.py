@@ -2,8 +2,7 @@
 
 `GET /u/{token}` is the page, `GET /u/{token}/state` what it shows. `POST /upload/{token}` takes files from the page and
 from programs alike: multipart with one or more `file` parts, order kept. The token is in the path, so that no body is
-read of a sender who may not upload; a form field `token`, as hosted upload sessions want it, is welcome if it is the
-same. No port is opened before the first session.
+read of a sender who may not upload; the same one may be in a form field `token`, as hosted upload sessions want it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
@@ -32,14 +31,14 @@ from kubeez_mcp_local.web.sessions import Medium, Sessions, UploadError, unknown
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from kubeez_mcp_local.media.measure import Measured
     from kubeez_mcp_local.media.sniff import Kind, MediaType
-    from kubeez_mcp_local.web.sessions import Session, SessionState
+    from kubeez_mcp_local.web.sessions import Session
 
 MAX_FILE_BYTES = 500 * 1024 * 1024
 MAX_FILES = 50
@@ -62,12 +61,6 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
-
-
-class StartTask(Protocol):
-    """Starts work beside everything else, for as long as the program runs."""
-
-    def __call__(self, work: Callable[..., Coroutine[Any, Any, None]], /, *args: Any) -> object: ...
 
 
 @dataclass(frozen=True)
@@ -115,7 +108,7 @@ class UploadPage:
     Attributes:
         deliver: Uploads a file (path, type, name) and returns its URL.
         inbox: Folder where files lie while they are handed on; emptied afterwards.
-        start: Starts the server beside everything else; it is cancelled with the program.
+        start: Runs an async function with its arguments beside everything else, as long as the program runs.
         sniff: Decides what a file is by content; blocks; raises a `KubeezError` for what is not accepted.
         notice: A sentence for the page, such as that this is the sandbox.
         sleep: Waits for the sessions to expire.
@@ -126,7 +119,7 @@ class UploadPage:
     deliver: Callable[[Path, MediaType, str], Awaitable[str]]
     inbox: Path
     _: KW_ONLY
-    start: StartTask
+    start: Callable[..., object]
     sniff: Callable[[Path], MediaType]
     measure: Callable[[Path], Awaitable[Measured]]
     max_file_bytes: int = MAX_FILE_BYTES
@@ -165,9 +158,9 @@ class UploadPage:
             expires_in_seconds=max(0, round(session.expires_at - self.sessions.clock())),
         )
 
-    def session(self, token: str) -> SessionState:
+    def session(self, token: str) -> dict[str, Any]:
         """What the session with this token has received so far; raises an `UploadError` if there is none."""
-        return self.sessions.find(token).state(self.sessions.clock())
+        return self.sessions.find(token).facts(self.sessions.clock())
 
     def _serve(self) -> int:
         try:
@@ -352,7 +345,7 @@ class UploadPage:
     def _described(self, session: Session) -> dict[str, object]:
         """The session's state, and beside it what the page needs to know."""
         return {
-            **session.state(self.sessions.clock()).fields(),
+            **session.facts(self.sessions.clock()),
             "model_id": session.model_id,
             "accepted_kinds": list(session.kinds),
             "max_files": session.max_files,

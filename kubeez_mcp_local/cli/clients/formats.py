@@ -1,10 +1,8 @@
 """The languages that clients' configs are written in, edited so that everything but our entry stays byte for byte.
 
-JSON, with comments and trailing commas where a client allows them: the standard library's parser does the reading. What
-it does not know is blanked out first, so that positions in the blanked text are positions in the file. TOML: a table is
-appended as text and cut out by its lines; libraries that keep comments lose those between our table and the next one.
-YAML: PyYAML says where things are, and only the lines of one entry are touched. Every edit is proved before anyone sees
-it, by reading the result.
+JSON: comments and trailing commas are blanked out, so that the standard parser's positions are those in the file. TOML:
+a table is appended as text and cut out by its lines; libraries lose comments between our table and the next one. YAML:
+PyYAML says where things are. Every edit is proved before anyone sees it, by reading the result.
 """
 
 from __future__ import annotations

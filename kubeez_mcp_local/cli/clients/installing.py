@@ -242,19 +242,16 @@ def plan_install(config: Config, launch: Launch, *, key: KeyIn, value: str = "",
     Raises:
         ConfigError: There is another `kubeez` entry, and no `force`; or only a person should edit this layout.
     """
-    client, text = config.client, config.file.text
-    wanted = client.entry(launch, key, value)
+    client, text, there = config.client, config.file.text, config.entry
     question = client.asks(key)
-    there = config.entry
-    if there is not None and not _agrees(there, wanted):
-        if not force:
+    wanted = _merged(there, client.entry(launch, key, value), client)
+    if not _says(there, wanted):
+        if there is not None and not force:
             raise ConfigError(
                 f"{config.path} already has another {SERVER} entry. Nothing was changed.",
                 next_step="See the difference with --force --dry-run; replace it with --force.",
                 code="config_conflict",
             )
-        wanted = _merged(there, wanted, client)
-    if there is None or not _agrees(there, wanted):
         text = _edited(config, text, (client.path, SERVER), wanted)
     if question is not None:
         inputs = config.data.get("inputs") or []
@@ -307,21 +304,10 @@ def _edited(config: Config, text: str, path: Sequence[str | int], value: Any = N
         ) from None
 
 
-def _agrees(there: Any, wanted: dict[str, Any]) -> bool:
-    """Whether an entry already says everything that is wanted; what it says beyond that is the user's own."""
-    if not isinstance(there, dict) or any(name in there for name in _REMOTE):
-        return False
-    for name, value in wanted.items():
-        has = there.get(name)
-        if isinstance(value, dict):
-            if not isinstance(has, dict) or any(has.get(key) != one for key, one in value.items()):
-                return False
-        elif name in _LISTS:
-            if not isinstance(has, list) or any(one not in has for one in value):
-                return False
-        elif has != value and not (value == [] and has is None):  # Codex drops empty lists when it writes
-            return False
-    return True
+def _says(there: Any, wanted: dict[str, Any]) -> bool:
+    """Whether an entry reads as wanted; Codex drops empty lists when it writes."""
+    said: dict[str, Any] = there if isinstance(there, dict) else {}
+    return said == {name: one for name, one in wanted.items() if one != [] or name in said}
 
 
 def _merged(there: Any, wanted: dict[str, Any], client: Client) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class Client:
         project_file: Its config in a project, relative to the project's folder; empty where there is none.
         programs: Names under which it can be found on the PATH.
         variable: How a config refers to the key in the shell's environment; empty where it cannot.
+        reference_field: The list of variables to pass on, where the config has one.
         reference: What `--key-reference` does there, in words; empty where nothing can be referred to.
         extra: Further fields of the entry.
     """
@@ -64,6 +65,7 @@ class Client:
     format: Format = _JSONC
     command_field: str = "command"
     variables_field: str = "env"
+    reference_field: str = ""
 
     @property
     def scopes(self) -> tuple[Scope, ...]:
@@ -77,10 +79,8 @@ class Client:
         entry = {**dict(self.extra), self.command_field: launch.command, "args": list(launch.args)}
         if key is KeyIn.VALUE:
             entry[self.variables_field] = {KEY: value}
-        elif key is KeyIn.REFERENCE and self.name == "codex":
-            entry["env_vars"] = [KEY]
-        elif key is KeyIn.REFERENCE and self.name == "goose":
-            entry["env_keys"] = [KEY]
+        elif key is KeyIn.REFERENCE and self.reference_field:
+            entry[self.reference_field] = [KEY]
         elif key is KeyIn.REFERENCE:
             entry[self.variables_field] = {KEY: self.variable}
         return entry
@@ -168,6 +168,7 @@ _ALL = (
         reference="Codex forwards the key from your shell",
         after="Start Codex again; /mcp lists the server.",
         format=Toml(),
+        reference_field="env_vars",
     ),
     Client(
         name="gemini-cli",
@@ -200,6 +201,7 @@ _ALL = (
         format=Yaml(),
         command_field="cmd",
         variables_field="envs",
+        reference_field="env_keys",
     ),
 )
 CLIENTS = {client.name: client for client in _ALL}

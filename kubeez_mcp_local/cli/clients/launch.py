@@ -56,7 +56,6 @@ class Machine:
 
     @property
     def roaming(self) -> Path:
-        """Windows' folder for settings."""
         return self.folder("APPDATA", self.home / "AppData" / "Roaming")
 
     @property

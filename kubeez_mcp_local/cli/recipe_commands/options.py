@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kubeez_mcp_local.cli.terminal import plain, shown
+from kubeez_mcp_local.cli.terminal import shown
 from kubeez_mcp_local.cookbook.format import limits_in_words
 from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -82,12 +83,12 @@ class RecipeOptions:
 
 def described(argument: Argument) -> str:
     """An argument's description, with everything that limits its values."""
-    return plain("; ".join([argument.description.rstrip("."), *_limits(argument)]) + ".")
+    return visible("; ".join([argument.description.rstrip("."), *_limits(argument)]) + ".")
 
 
 def shown_value(value: Any) -> str:
     """A default or choice as one types it."""
-    return plain(str(value).lower() if isinstance(value, bool) else str(value))
+    return visible(str(value).lower() if isinstance(value, bool) else str(value))
 
 
 def _limits(argument: Argument) -> Iterator[str]:
@@ -250,7 +251,7 @@ class RecipeCommand(click.Command):
         if chosen is not None:
             formatter.write_paragraph()
             with formatter.indentation():
-                formatter.write_text(plain(f"{chosen.recipe.title}: {chosen.recipe.description}"))
+                formatter.write_text(visible(f"{chosen.recipe.title}: {chosen.recipe.description}"))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if _CHOSEN not in ctx.meta:

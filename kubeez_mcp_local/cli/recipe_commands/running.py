@@ -14,7 +14,7 @@ import anyio.to_thread
 import click
 
 from kubeez_mcp_local.cli.recipe_commands.options import Asked, RecipeCommand, settings_for, shown_value, where
-from kubeez_mcp_local.cli.terminal import can_ask, plain, print_json, remarks, results, shown, table
+from kubeez_mcp_local.cli.terminal import can_ask, print_json, remarks, results, shown, table
 from kubeez_mcp_local.cli.terminal import run as run_async
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.settings import SettingsError
@@ -76,14 +76,14 @@ def show_report(report: RunReport) -> None:
     if report.files:
         terminal.print()
     for path in report.files[:_MOST_FILES]:
-        terminal.print(plain(shown(path)), soft_wrap=True)
+        terminal.print(shown(path), soft_wrap=True)
     if len(report.files) > _MOST_FILES:
         folder = shown(Path(report.files[-1]).parent)
         terminal.print(f"… and {len(report.files) - _MOST_FILES} more in {folder}", soft_wrap=True)
     terminal.print()
     lines = report.summary().splitlines()
     for line in lines if report.status == "completed" else lines[:-1]:  # the last one says how to go on, for tools
-        terminal.print(plain(line), soft_wrap=True)
+        terminal.print(line, soft_wrap=True)
 
 
 def _costs(report: RunReport) -> None:
@@ -174,7 +174,7 @@ def price_table(prices: PriceList) -> Table:
     for step in prices.steps:
         if step.tool in PAID_TOOLS:
             cost = [_priced_at(step.credits), *spread(step.low, step.high)]
-            rows.add_row(step.id, step.tool, plain(step.model), str(step.calls), *cost, plain(step.note))
+            rows.add_row(step.id, step.tool, step.model, str(step.calls), *cost, step.note)
         else:
             rows.add_row(step.id, step.tool, "", "", "free")
     if len(prices.steps) > 1:
@@ -349,7 +349,7 @@ async def _rehearsed(settings: Settings, asked: Asked, folder: Path, outputs: Pa
     taken = {name: value for name, value in given.items() if value != asked.given.get(name)}
     if taken:  # in the form of options to change
         options = " ".join(f"--{name.replace('_', '-')} {_quoted(value)}" for name, value in taken.items())
-        remarks().print(f"With example values: {plain(options)}", soft_wrap=True)
+        remarks().print(f"With example values: {options}", soft_wrap=True)
     async with rehearsal(settings, KubeezServer, folder, recipe=recipe.name, outputs=outputs) as (bridge, client):
         prepared = await prepare_run(bridge, recipe, given, client)
         with progress(recipe.name, prepared.paid_calls) as told:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,8 +16,9 @@ import anyio.to_thread
 import click
 
 from kubeez_mcp_local.cli.recipe_commands.options import RecipeOptions, is_path, library_of, reference
-from kubeez_mcp_local.cli.terminal import plain, print_json, remarks, results, run, run_with_bridge, shown, table
+from kubeez_mcp_local.cli.terminal import print_json, remarks, results, run, run_with_bridge, shown, table
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
+from kubeez_mcp_local.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -54,11 +54,15 @@ def check(context: click.Context, targets: tuple[str, ...], rehearsal: bool, as_
     Prints FILE:LINE: level: field: what is wrong. By default all recipes that are not of the pack, and without any,
     the pack. Exit code 1 on any error, 0 otherwise.
     """
-    options: Options = context.obj
-    settings = options.settings(mode="sandbox")
+    from rich.text import Text
+
+    settings = context.obj.settings(mode="sandbox")
     chosen = list(_chosen(settings, targets))
-    with _counter(len(chosen)) as now:
-        checked = [_check(settings, one, rehearsal=rehearsal, now=now) for one in chosen]
+    checked = []
+    with remarks().status("") as status:
+        for place, one in enumerate(chosen, 1):
+            status.update(Text(f"{Path(one.file).stem} ({place} of {len(chosen)})"))
+            checked.append(_check(settings, one, rehearsal=rehearsal))
     levels = Counter(finding.level for one in checked for finding in one.findings)
     errors, warnings = levels["error"], levels.total() - levels["error"]
     if as_json:
@@ -118,14 +122,13 @@ def _tried(read: Callable[[], Recipe]) -> Recipe | RecipeError:
         return error
 
 
-def _check(settings: Settings, one: Recipe | RecipeError, *, rehearsal: bool, now: Callable[[str], None]) -> Checked:
+def _check(settings: Settings, one: Recipe | RecipeError, *, rehearsal: bool) -> Checked:
     from kubeez_mcp_local.cookbook.check import check_recipe
     from kubeez_mcp_local.cookbook.format import RecipeError
     from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 
     if isinstance(one, RecipeError):
         return Checked(Path(one.file).stem, shown(one.file), _findings([_as_finding(one)]))
-    now(one.name)
     checked = Checked(one.name, shown(one.file), _findings(check_recipe(one, [spec.name for spec in ALL_TOOLS])))
     if not rehearsal or not one.steps or any(finding.level == "error" for finding in checked.findings):
         return checked
@@ -171,21 +174,7 @@ def _as_finding(error: KubeezError, recipe: Recipe | None = None) -> Finding:
 
 def _findings(found: Iterable[Finding]) -> tuple[Finding, ...]:
     """The same findings, with paths as one would type them and without what steers a terminal."""
-    return tuple(replace(one, file=shown(one.file), message=plain(one.message)) for one in found)
-
-
-@contextmanager
-def _counter(total: int) -> Iterator[Callable[[str], None]]:
-    """Names on stderr what is being checked, where there is a terminal to show it."""
-    from rich.text import Text
-
-    console = remarks()
-    if not console.is_terminal:
-        yield lambda name: None
-        return
-    with console.status("") as status:
-        done = iter(range(1, total + 1))
-        yield lambda name: status.update(Text(f"{name} ({next(done, total)} of {total})"))
+    return tuple(replace(one, file=shown(one.file), message=visible(one.message)) for one in found)
 
 
 def _row(one: Checked) -> dict[str, Any]:
@@ -332,7 +321,7 @@ def update(options: Options, slug: str, override: bool) -> None:
 def remove(options: Options, slug: str) -> None:
     """Forget what was added as SLUG. A folder itself is left alone."""
     record = _sharing(options.settings(mode="sandbox")).remove(slug)
-    results().print(f"Removed {record.slug}: {plain(record.where)}.", soft_wrap=True)
+    results().print(f"Removed {record.slug}: {record.where}.", soft_wrap=True)
 
 
 @click.command(short_help="Where recipes come from.")
@@ -367,11 +356,11 @@ def _sharing(settings: Settings) -> Sharing:
 def _tell(added: Added, done: str) -> None:
     record = added.provenance
     count = _count(len(added.recipes), "recipe")
-    results().print(f"{done} {count} from {plain(record.where)} as {record.slug}:", soft_wrap=True)
+    results().print(f"{done} {count} from {record.where} as {record.slug}:", soft_wrap=True)
     for name in added.recipes:
         results().print(f"  {name}{' (wins over another of that name)' if name in added.overrides else ''}")
     for problem in added.problems:
-        remarks().print(f"Left out: {plain(problem)}", style="yellow", soft_wrap=True)
+        remarks().print(f"Left out: {problem}", style="yellow", soft_wrap=True)
 
 
 def _table(settings: Settings, added: tuple[Provenance, ...]) -> None:
@@ -381,5 +370,5 @@ def _table(settings: Settings, added: tuple[Provenance, ...]) -> None:
         rows.add_row("folder", "", shown(folder), "")
     for record in added:
         when = f"{datetime.fromtimestamp(record.added, UTC):%Y-%m-%d %H:%M}"
-        rows.add_row(f"added {record.kind}", record.slug, plain(record.where), when)
+        rows.add_row(f"added {record.kind}", record.slug, record.where, when)
     results().print(rows)

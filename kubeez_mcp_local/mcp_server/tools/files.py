@@ -161,11 +161,10 @@ async def get_upload_session(
     call: Call, token: Annotated[str, Field(description="From get_upload_url.")]
 ) -> UploadSessionResult:
     """Files that arrived on the upload page, in order, measured. Quote by length once billing_readiness is exact."""
-    state = call.bridge.upload_sessions.state(token)
-    facts = state.fields()
-    if state.media:
+    facts = call.bridge.upload_sessions.state(token)
+    if facts["media"]:
         step = media_next_step(facts["media"])
-    elif state.expired:
+    elif facts["expired"]:
         step = "Nothing arrived in time; open another session with get_upload_url."
     else:
         step = "Nothing has arrived yet; ask again once the user or the upload is done."
