@@ -52,7 +52,7 @@ MOST_FILES = {
     "mcp_server": 17,
     "sandbox": 13,
     "web": 3,
-    "cli": 17,
+    "cli": 15,
 }
 MOST_LINES = 38_800  # issue 9 adds some; the gate is 35_500 once every area is rebuilt
 
