@@ -191,12 +191,8 @@ class _Walk:
                 yield from self.files(folder / entry.name, ("**", *rest))
 
     def _visible(self, folder: Path) -> list[os.DirEntry[str]]:
-        """The folder's entries without hidden ones; a folder that cannot be listed has none."""
-        try:
-            with os.scandir(folder) as entries:
-                found = list(entries)
-        except OSError:
-            return []
+        """The folder's entries without hidden ones."""
+        found = _entries(folder, self.left + 1)
         self.left -= len(found)
         if self.left < 0:
             raise ScanLimitError
@@ -380,14 +376,19 @@ def _not_opened(argument: str, path: Path, error: OSError) -> InvalidArgumentErr
     return unreadable(argument, path, error.strerror or type(error).__name__)
 
 
-def _names_in(folder: Path) -> list[str]:
-    """Names of the visible files in `folder`; empty when it cannot be listed."""
+def _entries(folder: Path, most: int) -> list[os.DirEntry[str]]:
+    """What lies in `folder`, looked at up to `most`; nothing when it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
-            visible = (entry for entry in entries if not entry.name.startswith("."))
-            return [entry.name for entry in islice(visible, _NAMES_LOOKED_AT) if not is_folder(entry)]
+            return list(islice(entries, most))
     except OSError:
         return []
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Names of the visible files in `folder`."""
+    entries = _entries(folder, _NAMES_LOOKED_AT)
+    return [entry.name for entry in entries if not entry.name.startswith(".") and not is_folder(entry)]
 
 
 def _near(path: Path) -> list[str]:

@@ -85,13 +85,13 @@ def upright(image: Image.Image, max_edge: int) -> Image.Image:
 
 def has_holes(image: Image.Image) -> bool:
     """Whether any pixel is really see-through."""
-    if image.mode != "RGBA":
-        return False
-    return any(image.getchannel("A").histogram()[:255])
+    return image.mode == "RGBA" and any(image.getchannel("A").histogram()[:255])
 
 
-def on_checkerboard(image: Image.Image) -> Image.Image:
-    """Flatten, with the usual grey squares where one can see through."""
+def flattened(image: Image.Image) -> Image.Image:
+    """The picture in RGB, with the usual grey squares where one can see through."""
+    if not has_holes(image):
+        return image.convert("RGB")
     square = max(8, max(image.size) // 64)
     tile = Image.new("RGB", (square * 2, square * 2), (255, 255, 255))
     grey = (204, 204, 204)
@@ -185,7 +185,7 @@ def _encoded(image: Image.Image, budget: int, what: str) -> Preview:
         note = f"Preview, see-through parts kept ({what})."
         if kept := _as_png(image, budget, _SMALLEST_SEE_THROUGH, note):
             return kept
-    flat = on_checkerboard(image) if see_through else image.convert("RGB")
+    flat = flattened(image)
     if not see_through and (lossless := _as_png(flat, budget, max(flat.size), f"Preview ({what}).")):
         return lossless
     grey = " See-through parts are shown as a checkerboard." if see_through else ""

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from kubeez_mcp_local.disk import give_free_name, open_exactly, part_beside
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.media.lettering import Block, block
-from kubeez_mcp_local.media.picture import decoded, has_holes, on_checkerboard, upright
+from kubeez_mcp_local.media.picture import decoded, flattened, upright
 from kubeez_mcp_local.media.sniff import sniff_file
 
 if TYPE_CHECKING:
@@ -124,8 +124,7 @@ def _picture(item: SheetItem) -> Image.Image:
             if kind == "audio":
                 return _placeholder("sound")
             with decoded(file) as image:
-                shown = upright(image, _TALLEST * 2)
-                return on_checkerboard(shown) if has_holes(shown) else shown.convert("RGB")
+                return flattened(upright(image, _TALLEST * 2))
     except (KubeezError, OSError) as error:
         return _placeholder(getattr(error, "message", "") or "not readable")
 

@@ -23,7 +23,6 @@ from kubeez_mcp_local.media.video import BrokenMediaError, load_av, open_media, 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from threading import Event as StopFlag
 
     from kubeez_mcp_local.media.inputs import LocalInput
 
@@ -245,7 +244,7 @@ class _Job:
     end_s: float
     clock: Callable[[], float]
     max_work_s: float
-    stop: StopFlag
+    stop: threading.Event
 
     def run(self) -> Trimmed:
         began = self.clock()

@@ -29,7 +29,6 @@ from kubeez_mcp_local.settings import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
-    from urllib.parse import SplitResult
 
     from kubeez_mcp_local.rest.pools import Pools
 
@@ -139,7 +138,14 @@ class Downloader:
         raise DownloadFailedError(f"{_place(url)} redirects in circles.", next_step="Report the URL to Kubeez.")
 
     def _check(self, url: str) -> None:
-        parts = _parts(url)
+        try:
+            parts = urlsplit(url)
+            _ = parts.port
+        except ValueError:
+            raise DownloadFailedError(
+                "The address of the file is malformed.",
+                next_step="The job is done; look for the file on kubeez.com.",
+            ) from None
         host = parts.hostname or ""
         if self._is_local(url):
             allowed = parts.scheme in ("http", "https")
@@ -147,10 +153,7 @@ class Downloader:
             named_local = host.rstrip(".").endswith("localhost")
             allowed = parts.scheme == "https" and bool(host) and not named_local and not _is_private(host)
         if not allowed:
-            raise DownloadFailedError(
-                f"{_place(url)} is not a public https address, so nothing is fetched from there.",
-                next_step="Only https files of public servers are downloaded.",
-            )
+            raise _off_limits(url, "is not a public https address")
 
     async def _check_public(self, url: str) -> None:
         """Refuse a host whose name leads into a private network."""
@@ -162,7 +165,7 @@ class Downloader:
         except (OSError, UnicodeError):
             return  # A proxy may know the name; if nobody does, connecting fails.
         if any(_is_private(address[4][0]) for address in found):
-            raise _private(url)
+            raise _off_limits(url, "lies in a private network")
 
     async def _from_public(self, response: httpx.Response) -> httpx.Response:
         """The answer, unless it comes from a private address after all; a proxy's own address says nothing."""
@@ -171,7 +174,7 @@ class Downloader:
         peer = stream.get_extra_info("server_addr") if stream else None
         if peer and not self._is_local(url) and not is_proxied(url) and _is_private(peer[0]):
             await response.aclose()
-            raise _private(url)
+            raise _off_limits(url, "lies in a private network")
         return response
 
     def _is_local(self, url: str) -> bool:
@@ -241,17 +244,6 @@ def _ipv4_within(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None
     return None
 
 
-def _parts(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        raise DownloadFailedError(
-            "The address of the file is malformed.", next_step="The job is done; look for the file on kubeez.com."
-        ) from None
-    return parts
-
-
 def _place(url: str) -> str:
     """Scheme and host of a URL; paths and queries may hold secrets."""
     parts = urlsplit(url)
@@ -260,11 +252,9 @@ def _place(url: str) -> str:
     return f"a {parts.scheme[:20]}: URL" if parts.scheme else "the URL"
 
 
-def _private(url: str) -> DownloadFailedError:
-    return DownloadFailedError(
-        f"{_place(url)} lies in a private network, so nothing is fetched from there.",
-        next_step="Only https files of public servers are downloaded.",
-    )
+def _off_limits(url: str, why: str) -> DownloadFailedError:
+    message = f"{_place(url)} {why}, so nothing is fetched from there."
+    return DownloadFailedError(message, next_step="Only https files of public servers are downloaded.")
 
 
 def _exists(target: Path) -> DownloadFailedError:
