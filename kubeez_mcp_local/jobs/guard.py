@@ -337,7 +337,8 @@ def _words(per_minute: int, bucket: str) -> str:
 
 
 REPEAT_SECONDS = 600.0
-"""How long after a job is done the same call counts as a repeat and not as a new wish."""
+"""How long after a job is done the same call counts as a repeat and not as a new wish; no clock that somebody sets
+decides it, so after a restart of the machine it is counted from the first such call."""
 
 _ENDED = "The process ended before the answer came."
 _VANISHED = "The lock file of the process that was sending it is gone, and whether it still runs cannot be told."
@@ -456,8 +457,7 @@ def _existing(tx: Transaction, order: Order) -> Claim:
         (tx.account, order.digest),
     )
     for job in done:
-        # One that was done in the future is from before the clock was set back.
-        if order.run or job.state is not State.COMPLETED or tx.now - (job.settled_at or 0.0) < REPEAT_SECONDS:
+        if order.run or job.state is not State.COMPLETED or _watched_for(tx, job.id) < REPEAT_SECONDS:
             return Claim(job, repeated=True)
     alike = tx.jobs(
         f"SELECT * FROM {OPEN_JOBS} AND account = ? AND state = 'unknown' AND (digest = ? OR "
@@ -465,6 +465,17 @@ def _existing(tx: Transaction, order: Order) -> Claim:
         (tx.account, order.digest, order.prompt, order.model, order.prompt, order.route),
     )
     return Claim(None, blocked_by=next((job for job in alike if job.prompt or _same_inputs(job, order)), None))
+
+
+def _watched_for(tx: Transaction, job_id: str) -> float:
+    """Seconds since the watch over this job began in this boot; it begins now where it has not yet."""
+    tx.execute(
+        "INSERT INTO watches (job, boot, since) VALUES (?, ?, ?) "
+        "ON CONFLICT (job, boot) DO UPDATE SET since = excluded.since WHERE watches.since > excluded.since",
+        (job_id, tx.moment.boot, tx.moment.at),
+    )
+    since = tx.execute("SELECT since FROM watches WHERE job = ? AND boot = ?", (job_id, tx.moment.boot)).fetchone()[0]
+    return tx.moment.at - float(since)
 
 
 def _same_inputs(job: Job, order: Order) -> bool:

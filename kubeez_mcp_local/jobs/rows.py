@@ -353,6 +353,8 @@ def settled(
             (state, micro, to_json([dict(result) for result in results]), code, error, tx.owner, tx.now, job_id, count),
         ).rowcount
     )
+    if ours:
+        restart_watch(tx, job_id)
     return tx.job(job_id), ours
 
 
@@ -381,6 +383,8 @@ def finished_late(
             (words, error, tx.owner, tx.now, micro, tx.most, job.id, job.settled_at),
         ).rowcount
     )
+    if ours:
+        restart_watch(tx, job.id)
     return tx.job(job.id), ours
 
 
@@ -469,7 +473,7 @@ def note_sent(tx: Transaction, job_id: str) -> None:
 
 
 def restart_watch(tx: Transaction, job_id: str) -> None:
-    """The request may have left as late as now."""
+    """What is counted from the last event of this job (it may have left as late as now; it is done) begins anew."""
     tx.execute("DELETE FROM watches WHERE job = ?", (job_id,))
     tx.execute("INSERT INTO watches (job, boot, since) VALUES (?, ?, ?)", (job_id, tx.moment.boot, tx.moment.at))
 
@@ -506,7 +510,6 @@ def note_read(
             for row in {row.id: row for row in rows}.values()
         ],
     )
-
     known = evidence(tx, arrival_seconds)
     _tidy(tx, known)
     return known
@@ -518,12 +521,8 @@ def evidence(tx: Transaction, arrival_seconds: float) -> Evidence:
         Read(row["number"], row["boot"], row["began"], frozenset(json.loads(row["ids"])))
         for row in tx.execute("SELECT * FROM history_reads WHERE account = ? ORDER BY number", (tx.account,))
     ]
-    rows = {
-        row["id"]: Row(
-            row["id"], row["prompt"], row["model"], row["generation_type"], row["created_at"], row["credits"]
-        )
-        for row in tx.execute("SELECT * FROM history_rows WHERE account = ?", (tx.account,))
-    }
+    told = "SELECT id, prompt, model, generation_type, created_at, credits FROM history_rows WHERE account = ?"
+    rows = {row["id"]: Row(*row) for row in tx.execute(told, (tx.account,))}
     return Evidence(
         unknown=_sent(tx, "state = 'unknown'"),
         sending=_sent(tx, "state = 'sending' AND sent_at IS NOT NULL"),

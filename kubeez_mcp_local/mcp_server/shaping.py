@@ -185,8 +185,8 @@ def _next_step(
         return f"Nothing new was made. Another take: regenerate(id='{ids[0]}'), or this call with another seed."
     if status == "completed" and repeats:
         return (
-            "Nothing new was made. Another take: this call with something changed, or the same call "
-            f"{REPEAT_SECONDS / 60:.0f} minutes after that job was done."
+            "Nothing new was made. Another take: this call with something changed, or the same call again in "
+            f"{REPEAT_SECONDS / 60:.0f} minutes."
         )
     if status == "completed":
         return "Done; tell the user where the files are." if saved else "Done; view_media shows an output."

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,10 +13,6 @@ from kubeez_mcp_local.jobs.errors import ApprovalError, CeilingError, UnusableQu
 from kubeez_mcp_local.jobs.guard import Approval, Limits
 from kubeez_mcp_local.jobs.job import Job, Order, RunCall, State
 from kubeez_mcp_local.jobs.ledger import LedgerFile
-
-if TYPE_CHECKING:
-    from types import SimpleNamespace
-
 
 Orders = Callable[..., Order]
 Opener = Callable[..., LedgerFile]
@@ -76,11 +73,42 @@ def test_a_finished_job_may_be_ordered_again_after_ten_minutes(
     assert not ledger_file.claim([order()]).claims[0].repeated
 
 
-def test_a_clock_set_back_makes_no_new_wish_of_a_repeat(
+@pytest.mark.parametrize("set_by", [86_400, -90_000])
+def test_a_clock_that_is_set_makes_no_new_wish_of_a_repeat(
+    open_file: Opener, order: Orders, clock: SimpleNamespace, set_by: float
+) -> None:
+    steady = SimpleNamespace(now=500.0)
+    file = open_file(steady=lambda: steady.now)
+    file.settled(accepted(file, order()).id, State.COMPLETED, 14, [])
+    clock.now += set_by
+    steady.now += 599
+    assert file.look([order()]).claims[0].repeated
+    assert file.claim([order()]).claims[0].repeated
+    steady.now += 1
+    assert not file.claim([order()]).claims[0].repeated
+
+
+def test_after_a_restart_of_the_machine_a_repeat_is_counted_from_the_first_one(
+    open_file: Opener, order: Orders, clock: SimpleNamespace
+) -> None:
+    before = open_file()
+    before.settled(accepted(before, order()).id, State.COMPLETED, 14, [])
+    clock.now += 86_400
+    after = open_file(boot="the next", steady=lambda: clock.now - 100_000)
+    assert after.claim([order()]).claims[0].repeated
+    clock.now += 599
+    assert after.claim([order()]).claims[0].repeated
+    clock.now += 1
+    assert not after.claim([order()]).claims[0].repeated
+
+
+def test_a_result_that_comes_late_is_done_from_then_on(
     ledger_file: LedgerFile, order: Orders, clock: SimpleNamespace
 ) -> None:
-    ledger_file.settled(accepted(ledger_file, order()).id, State.COMPLETED, 14, [])
-    clock.now -= 90_000
+    job, _ = ledger_file.settled(accepted(ledger_file, order()).id, State.FAILED, 0, [], "moderation")
+    clock.now += 3600
+    ledger_file.finished_late(job, 14, [{"id": "gen-1"}])
+    clock.now += 599
     assert ledger_file.claim([order()]).claims[0].repeated
 
 
