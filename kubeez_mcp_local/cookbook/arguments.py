@@ -36,21 +36,6 @@ class UnfitValueError(Exception):
     """Why a value cannot be used, such as text that is no table; becomes an error that names its argument."""
 
 
-def read_csv(path: Path) -> Table:
-    """Rows of a CSV file (at most 4 MB, UTF-8) that the caller has allowed already (see `media.path_guard`)."""
-    try:
-        with open_exactly(path) as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UnfitValueError(f"{path} cannot be read: {error.strerror}") from None
-    if len(data) > MAX_BYTES:
-        raise UnfitValueError(f"{path.name} is larger than {MAX_BYTES // 1024 // 1024} MB")
-    try:
-        return parse_csv(data.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise UnfitValueError(f"{path.name} is not UTF-8 text; save it as CSV UTF-8") from None
-
-
 def parse_csv(text: str) -> Table:
     """Rows of CSV text by column name; commas, semicolons or tabs; empty lines are left out."""
     first = text.lstrip().split("\n", 1)[0]
@@ -74,13 +59,6 @@ def parse_csv(text: str) -> Table:
     return _within_limits(rows)
 
 
-def rows_of(value: Any) -> Table:
-    """Rows given as a list of objects."""
-    if not isinstance(value, list) or not value or not all(isinstance(row, dict) for row in value):
-        raise UnfitValueError("must be CSV text, the path of a CSV file, or a list of objects")
-    return _within_limits([{_column(str(key)): str(cell) for key, cell in row.items()} for row in value])
-
-
 def _column(name: str) -> str:
     """A column's name as templates use it: `Brand voice` becomes `brand_voice`."""
     return "_".join("".join(char if char.isalnum() else " " for char in name.lower()).split())
@@ -99,7 +77,7 @@ def _within_limits(rows: Table) -> Table:
 
 
 def table_reader(folders: Sequence[Path]) -> Callable[[str, str], Table]:
-    """Reads CSV files that lie in `folders`; blocking.
+    """Reads CSV files (at most 4 MB, UTF-8) that lie in `folders`; blocking.
 
     It raises `UnfitValueError` or, for a path that is not allowed, `InvalidArgumentError`.
     """
@@ -107,8 +85,19 @@ def table_reader(folders: Sequence[Path]) -> Callable[[str, str], Table]:
 
     guard = PathGuard(folders)
 
-    def read(argument: str, path: str) -> Table:
-        return read_csv(guard.check(path, argument=argument))
+    def read(argument: str, given: str) -> Table:
+        path = guard.check(given, argument=argument)
+        try:
+            with open_exactly(path) as file:
+                data = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise UnfitValueError(f"{path} cannot be read: {error.strerror}") from None
+        if len(data) > MAX_BYTES:
+            raise UnfitValueError(f"{path.name} is larger than {MAX_BYTES // 1024 // 1024} MB")
+        try:
+            return parse_csv(data.decode("utf-8-sig"))
+        except UnicodeDecodeError:
+            raise UnfitValueError(f"{path.name} is not UTF-8 text; save it as CSV UTF-8") from None
 
     return read
 
@@ -274,8 +263,10 @@ def _entries(argument: Argument, value: Any) -> list[str]:
 
 
 def _table(name: str, argument: Argument, value: Any, read_table: Callable[[str, str], Table] | None) -> Table:
-    if not isinstance(value, str):
-        rows = rows_of(value)
+    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        rows = _within_limits([{_column(str(key)): str(cell) for key, cell in row.items()} for row in value])
+    elif not isinstance(value, str):
+        raise UnfitValueError("must be CSV text, the path of a CSV file, or a list of objects")
     elif "\n" in value.strip():
         rows = parse_csv(value)
     elif read_table is None:

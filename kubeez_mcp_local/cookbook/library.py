@@ -119,12 +119,6 @@ Stamps = frozenset[tuple[str, Stamp]]
 """Recipe files with when they were changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    stamp: Stamp
-    result: Entry | RecipeError
-
-
 def pack_folder() -> Path:
     """The folder of the recipes that come with the package: inside it in a wheel, beside it in a checkout."""
     packaged = Path(str(files("kubeez_mcp_local") / "recipes"))
@@ -142,7 +136,7 @@ class Library:
 
     sources: Callable[[], Sequence[Source]]
     cache: Path | None = None
-    _seen: dict[str, _Seen] = field(default_factory=dict)
+    _seen: dict[str, tuple[Stamp, Entry | RecipeError]] = field(default_factory=dict)
     _kept: Known | None = None
 
     @classmethod
@@ -165,22 +159,25 @@ class Library:
         """All recipes as they are on disk now. Blocking; milliseconds."""
         found: dict[str, Entry] = {}
         problems: list[RecipeError] = []
-        seen: dict[str, _Seen] = {}
+        seen: dict[str, tuple[Stamp, Entry | RecipeError]] = {}
         if self._kept is None:
             self._kept = _load(self.cache) if self.cache is not None else {}
         for source in self.sources():
             for path, stamp in _recipe_files(source, problems):
                 known = self._seen.get(path)
-                if known is None or known.stamp != stamp:
+                if known is None or known[0] != stamp:
                     origin = Origin(source.kind, source.where, Path(path))
                     kept, summary = self._kept.get(path, (None, None))
                     recalled = Entry(summary, origin) if summary and kept == stamp else None
-                    known = _Seen(stamp, recalled or _read_entry(Path(path), origin))
+                    known = stamp, recalled or _read_entry(Path(path), origin)
                 seen[path] = known
-                if isinstance(known.result, RecipeError):
-                    problems.append(known.result)
-                else:
-                    _put(found, known.result)
+                entry = known[1]
+                if isinstance(entry, RecipeError):
+                    problems.append(entry)
+                    continue
+                if hidden := found.get(entry.name):
+                    entry = replace(entry, overrides=(*hidden.overrides, hidden.origin.where))
+                found[entry.name] = entry
         self._seen = seen
         return Index(dict(sorted(found.items())), tuple(problems))
 
@@ -190,9 +187,7 @@ class Library:
         A folder that cannot be written to only costs time.
         """
         known = {
-            path: (seen.stamp, seen.result.summary)
-            for path, seen in self._seen.items()
-            if isinstance(seen.result, Entry)
+            path: (stamp, entry.summary) for path, (stamp, entry) in self._seen.items() if isinstance(entry, Entry)
         }
         if self.cache is None or known == self._kept:
             return
@@ -207,7 +202,7 @@ class Library:
     @property
     def listed(self) -> Stamps:
         """The files of the last list; differs from `stamps` as soon as one has come, gone or changed."""
-        return frozenset((path, seen.stamp) for path, seen in self._seen.items())
+        return frozenset((path, stamp) for path, (stamp, _) in self._seen.items())
 
     def stamps(self) -> Stamps:
         """The files there are now. Blocking; reads none of them."""
@@ -261,13 +256,6 @@ def read_recipe(path: Path, origin: Origin | None = None) -> Recipe:
 
     text = _read(path, path.parent if origin else None)
     return parse_recipe(decode(text, str(path)), origin or Origin("folder", str(path.parent), path))
-
-
-def _put(found: dict[str, Entry], entry: Entry) -> None:
-    hidden = found.get(entry.name)
-    if hidden is not None:
-        entry = replace(entry, overrides=(*hidden.overrides, hidden.origin.where))
-    found[entry.name] = entry
 
 
 def _read_entry(path: Path, origin: Origin) -> Entry | RecipeError:

@@ -11,17 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
-from yaml.events import (
-    AliasEvent,
-    DocumentEndEvent,
-    DocumentStartEvent,
-    MappingEndEvent,
-    MappingStartEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    StreamEndEvent,
-    StreamStartEvent,
-)
+from yaml import events
 
 from kubeez_mcp_local.cookbook.arguments import misfit
 from kubeez_mcp_local.cookbook.format import (
@@ -85,15 +75,15 @@ class _Reader:
 
     def document(self) -> Any:
         event = self.next()
-        while isinstance(event, (StreamStartEvent, DocumentStartEvent)):
+        while isinstance(event, (events.StreamStartEvent, events.DocumentStartEvent)):
             event = self.next()
-        if isinstance(event, StreamEndEvent):
+        if isinstance(event, events.StreamEndEvent):
             return None
         value = self.value(event, ())
         event = self.next()
-        if isinstance(event, DocumentEndEvent):
+        if isinstance(event, events.DocumentEndEvent):
             event = self.next()
-        if not isinstance(event, StreamEndEvent):
+        if not isinstance(event, events.StreamEndEvent):
             raise self.error(event, (), "the front matter holds more than one YAML document")
         return value
 
@@ -102,21 +92,21 @@ class _Reader:
         if self.values > MAX_VALUES:
             raise self.error(event, path, f"more than {MAX_VALUES:,} values")
         kind = type(event)
-        if kind is AliasEvent or event.anchor is not None:
+        if kind is events.AliasEvent or event.anchor is not None:
             raise self.error(event, path, "YAML anchors (&) and aliases (*) are not allowed; write it out")
         if event.tag is not None:
             raise self.error(event, path, f"YAML tags such as {event.tag!r} are not allowed")
-        if kind is ScalarEvent:
+        if kind is events.ScalarEvent:
             self.check_characters(event, path)
             return _plain(event.value) if event.implicit[0] else event.value
         if len(path) >= MAX_DEPTH:
             raise self.error(event, path, f"nested more than {MAX_DEPTH} levels deep")
-        return self.mapping(path) if kind is MappingStartEvent else self.sequence(path)
+        return self.mapping(path) if kind is events.MappingStartEvent else self.sequence(path)
 
     def mapping(self, path: FieldPath) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        while type(event := self.next()) is not MappingEndEvent:
-            if type(event) is not ScalarEvent or event.anchor is not None or event.tag is not None:
+        while type(event := self.next()) is not events.MappingEndEvent:
+            if type(event) is not events.ScalarEvent or event.anchor is not None or event.tag is not None:
                 raise self.error(event, path, "every key must be plain text")
             self.check_characters(event, path)
             key = event.value
@@ -133,7 +123,7 @@ class _Reader:
 
     def sequence(self, path: FieldPath) -> list[Any]:
         found: list[Any] = []
-        while type(event := self.next()) is not SequenceEndEvent:
+        while type(event := self.next()) is not events.SequenceEndEvent:
             inner = (*path, len(found))
             self.lines[inner] = self.line(event)
             found.append(self.value(event, inner))

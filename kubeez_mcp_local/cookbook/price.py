@@ -37,7 +37,7 @@ MAX_COMBINATIONS = 32
 _EXAMPLE = "https://media.kubeez.com/images/example.png"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PricedStep:
     """The price of one step in credits, of all its `calls`, with the arguments given and the defaults.
 
@@ -47,11 +47,11 @@ class PricedStep:
 
     id: str
     tool: str
-    model: str
-    calls: int
-    credits: float | None
-    low: float | None
-    high: float | None
+    model: str = ""
+    calls: int = 0
+    credits: float | None = 0.0
+    low: float | None = None
+    high: float | None = None
     note: str = ""
 
 
@@ -96,15 +96,6 @@ class Quotes:
         return self._known[key]
 
 
-@dataclass(slots=True)
-class _Sum:
-    tool: str
-    model: str = ""
-    calls: int = 0
-    credits: float | None = 0.0
-    note: str = ""
-
-
 async def price_recipe(
     recipe: Recipe,
     arguments: Mapping[str, Any],
@@ -129,20 +120,20 @@ async def price_recipe(
     for open_ in _open_choices(recipe, left_open):
         with contextlib.suppress(KubeezError):  # a choice for which nothing fits has no price
             others.append(await _priced(recipe, {**arguments, **open_}, call, quotes))
-    steps = []
-    for name, found in chosen.items():
-        low, high = _range([run[name].credits for run in [chosen, *others]])
-        steps.append(PricedStep(name, found.tool, found.model, found.calls, found.credits, low, high, found.note))
+    for name, step in chosen.items():
+        step.low, step.high = _range([run[name].credits for run in [chosen, *others]])
     totals = [_total(run.values()) for run in [chosen, *others]]
     low, high = _range(totals)
-    return PriceList(recipe.name, tuple(steps), totals[0], low, high, budget_of(recipe, arguments, ceiling))
+    return PriceList(recipe.name, tuple(chosen.values()), totals[0], low, high, budget_of(recipe, arguments, ceiling))
 
 
-async def _priced(recipe: Recipe, arguments: Mapping[str, Any], call: ToolCaller, quotes: Quotes) -> dict[str, _Sum]:
+async def _priced(
+    recipe: Recipe, arguments: Mapping[str, Any], call: ToolCaller, quotes: Quotes
+) -> dict[str, PricedStep]:
     results: dict[str, Any] = {}
-    sums: dict[str, _Sum] = {}
+    sums: dict[str, PricedStep] = {}
     for step in recipe.steps:
-        sums[step.id] = _Sum(step.tool)
+        sums[step.id] = PricedStep(step.id, step.tool)
         found = []
         for one in calls_of(recipe, step, scope_for(arguments, results)):
             scope = scope_for(arguments, results, one)
@@ -158,7 +149,7 @@ async def _priced(recipe: Recipe, arguments: Mapping[str, Any], call: ToolCaller
     return sums
 
 
-def _add(total: _Sum, step: Step, values: Mapping[str, Any], credits_: float | None) -> None:
+def _add(total: PricedStep, step: Step, values: Mapping[str, Any], credits_: float | None) -> None:
     total.calls += 1
     total.model = str(values.get("model") or total.model)
     if credits_ is None and step.at_most is not None:

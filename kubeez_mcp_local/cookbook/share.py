@@ -224,15 +224,15 @@ class Sharing:
         `override` allows recipes whose names are taken by others, beyond those that were taken before. Raises
         `ShareError`: no such addition, names taken, or git failed.
         """
-        chosen = self.list() if not slug else (self._find(slug),)
         updated = []
-        for record in chosen:
+        for record in (self._find(slug),) if slug else self.list():
             if record.kind == "folder":
                 updated.append(self._report(record))
             else:
-                source = GitSource(record.source, record.ref)
                 allowed = None if override else self._report(record).overrides
-                updated.append(await self._take(record.slug, source, allowed, added=record.added))
+                updated.append(
+                    await self._take(record.slug, GitSource(record.source, record.ref), allowed, added=record.added)
+                )
         return tuple(updated)
 
     def remove(self, slug: str) -> Provenance:
@@ -310,9 +310,8 @@ class Sharing:
 def _folder(source: str) -> Path:
     folder = Path(os.path.realpath(os.path.expanduser(source)))  # noqa: PTH111 - never raises
     if not folder.is_dir():
-        raise InvalidArgumentError(
-            "source", f"{source!r} is neither a folder nor a git URL such as https://host/team/recipes.git@v1"
-        )
+        reason = f"{source!r} is neither a folder nor a git URL such as https://host/team/recipes.git@v1"
+        raise InvalidArgumentError("source", reason)
     return folder
 
 

@@ -24,7 +24,6 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 from kubeez_mcp_local.cookbook.format import TemplateError, near
-from kubeez_mcp_local.text import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -161,7 +160,9 @@ def tojson(value: Any) -> str:
 
 def truncate(text: Any, length: int = 100) -> str:
     """The text cut to `length` characters, ending in … when it was longer."""
-    return cut(str(text), max(int(length), 1))
+    source = str(text)
+    length = max(int(length), 1)
+    return source if len(source) <= length else source[: length - 1].rstrip() + "…"
 
 
 def sentence(text: Any) -> str:

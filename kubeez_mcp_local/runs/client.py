@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mcp.client.session import ClientRequestContext
     from mcp.server import MCPServer
     from mcp.shared.dispatcher import ProgressFnT
-    from mcp.types import CallToolResult, ElicitRequestURLParams, RequestParamsMeta
+    from mcp.types import CallToolResult, ElicitRequestURLParams
 
     from kubeez_mcp_local.cookbook.format import Recipe
     from kubeez_mcp_local.jobs.job import RunCall
@@ -104,10 +104,9 @@ class LocalClient:
         seconds so far, expected seconds (or `None`) and a few words, if the tool reports any. Raises `ToolCallError` if
         the tool refused, with the tool's own code and next step; or if it needs a yes that nobody can give.
         """
+        meta: Any = ({RECIPE: self.recipe} if self.recipe else {}) | ({RUN: asdict(run)} if run else {})
         try:
-            answer = await self._client.call_tool(
-                tool, dict(arguments), progress_callback=progress, meta=_meta(run, self.recipe)
-            )
+            answer = await self._client.call_tool(tool, dict(arguments), progress_callback=progress, meta=meta or None)
         except MCPError as error:
             raise ToolCallError(error.message, code="tool_unknown") from None
         result = answer.structured_content or {}
@@ -142,13 +141,6 @@ def _refusal(result: Mapping[str, Any], answer: CallToolResult) -> ToolCallError
         retry_safe=bool(error.get("retry_safe")),
         retry_after=error.get("retry_after_seconds"),
     )
-
-
-def _meta(run: RunCall | None, recipe: str) -> RequestParamsMeta | None:
-    named: Any = {RECIPE: recipe} if recipe else {}
-    if run is not None:
-        named[RUN] = asdict(run)
-    return named or None
 
 
 _RATIO_TOLERANCE = 0.03

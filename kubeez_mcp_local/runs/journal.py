@@ -99,19 +99,15 @@ class Record:
         if not self.header:
             return
         words = {"recipe": "another recipe, or the recipe was edited", "arguments": "other arguments"}
+        begun, next_step = "", "Start a new run, or repeat the command exactly as it was."
         for name, said in {**words, "mode": "the other mode"}.items():
             if self.header.get(name) != run.header[name]:
-                raise KubeezError(
-                    f"The run {run.name} was begun with {said}.",
-                    next_step="Start a new run, or repeat the command exactly as it was.",
-                    code="run_mismatch",
-                )
-        if self.header.get("version") != _VERSION and self.outcome != "completed":
-            raise KubeezError(
-                f"The run {run.name} was begun by another version of this program, which kept other records.",
-                next_step="See `kubeez-mcp-local jobs list` for what it made, and start a new run for what is missing.",
-                code="run_mismatch",
-            )
+                begun = begun or f"with {said}"
+        if not begun and self.header.get("version") != _VERSION and self.outcome != "completed":
+            begun = "by another version of this program, which kept other records"
+            next_step = "See `kubeez-mcp-local jobs list` for what it made, and start a new run for what is missing."
+        if begun:
+            raise KubeezError(f"The run {run.name} was begun {begun}.", next_step=next_step, code="run_mismatch")
 
 
 class Journal:

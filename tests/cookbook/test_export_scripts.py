@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from kubeez_mcp_local.cookbook.export.runtime import is_media
 from kubeez_mcp_local.cookbook.export.to_python import NotExportableError
 from kubeez_mcp_local.cookbook.library import Library
 from kubeez_mcp_local.cookbook.steps import FILE_ARGUMENTS
+from kubeez_mcp_local.cookbook.templates import TO_EXPORT
 from kubeez_mcp_local.operations import operations, routes
 from tests.cookbook.exporting import (
     PACK,
@@ -34,6 +36,7 @@ from tests.recipe_tools import FakeTools, no_sleep, run_of
 from tests.sandbox_server import KEY, RunningSandbox
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -313,6 +316,12 @@ def test_a_script_sends_its_key_only_over_https_or_to_this_machine(plain: str, t
     command = python_command(recipe_of(plain), tmp_path, "--subject", "tea")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "KUBEEZ_BASE_URL must be https, or on this machine.\n")
+
+
+@pytest.mark.parametrize("function", TO_EXPORT, ids=lambda function: function.__name__)
+def test_a_filter_that_scripts_carry_stands_alone(function: Callable[..., Any]) -> None:
+    needed = set(inspect.getclosurevars(function).globals)
+    assert needed <= {"re"}, "a script has none of these"
 
 
 def test_a_script_carries_only_what_it_calls(plain: str) -> None:

@@ -110,9 +110,8 @@ def _check(name: str, argument: Argument) -> list[str]:
 def _option(function: str, parts: list[str]) -> str:
     """A call on one line, or on several when it is long."""
     line = f"    {function}({', '.join(parts)})"
-    return (
-        line if len(line) <= _WIDTH else f"    {function}(\n" + "".join(f"        {one},\n" for one in parts) + "    )"
-    )
+    lines = "".join(f"        {one},\n" for one in parts)
+    return line if len(line) <= _WIDTH else f"    {function}(\n{lines}    )"
 
 
 _READ_AS = {
@@ -122,6 +121,7 @@ _READ_AS = {
     "list": "type=entries",
     "table": "type=table",
 }
+_READERS = {"list": "entries", "table": "table"}
 
 
 def _kind(argument: Argument) -> list[str]:
@@ -220,7 +220,7 @@ def python_script(recipe: Recipe) -> str:
     budget = python.text(told) if isinstance(told, str) and told else repr(told) if told else 'float("inf")'
     parts = [
         _runtime_source(),
-        *_helper_sources(python.used | _readers(recipe)),
+        *_helper_sources(python.used | {_READERS.get(one.type, "") for one in recipe.arguments.values()}),
         _options_source(recipe),
         f"def run(kubeez: Kubeez, args: argparse.Namespace) -> None:\n{body}",
     ]
@@ -257,12 +257,6 @@ def _others(recipe: Recipe) -> str:
     deciding_ = deciding(recipe, dict.fromkeys(recipe.arguments))
     spared = [variable(name) for name in recipe.arguments if name not in deciding_]
     return json.dumps(["output", "poll_seconds", *spared]).replace("[", "(").replace("]", ")")
-
-
-def _readers(recipe: Recipe) -> set[str]:
-    """Helpers that turn the text of an option into a list or a table."""
-    kinds = {argument.type for argument in recipe.arguments.values()}
-    return {name for kind, name in (("list", "entries"), ("table", "table")) if kind in kinds}
 
 
 def _step(step: Step, python: ToPython) -> str:

@@ -79,11 +79,7 @@ class Kubeez:
         return self.patiently(path, lambda: self.http.get(path))
 
     def pay(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """POST a paid request; repeated only when nothing can have been accepted.
-
-        Raises:
-            Unknown: It may have been accepted.
-        """
+        """POST a paid request; repeated only when nothing can have been accepted, `Unknown` if that is unclear."""
         for attempt in range(8):
             try:
                 answer = self.http.post(path, json=body)

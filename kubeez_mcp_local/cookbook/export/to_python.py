@@ -59,6 +59,7 @@ def steps_to_export(recipe: Recipe) -> dict[str, frozenset[str]]:
 
 _OPERATORS = {
     nodes.Add: "+", nodes.Sub: "-", nodes.Mul: "*", nodes.Div: "/", nodes.FloorDiv: "//", nodes.Mod: "%",
+    nodes.And: "and", nodes.Or: "or",
 }  # fmt: skip
 _COMPARE = {
     "eq": "==", "ne": "!=", "gt": ">", "gteq": ">=", "lt": "<", "lteq": "<=", "in": "in", "notin": "not in",
@@ -126,11 +127,10 @@ class ToPython:
         pieces: list[str] = []
         for node in body:
             if isinstance(node, nodes.Output):
-                for part in node.nodes:
-                    if isinstance(part, nodes.TemplateData):
-                        pieces.append(part.data)
-                    else:
-                        pieces.append(_Slot(self._shown(part)))
+                parts = node.nodes
+                pieces += [
+                    one.data if isinstance(one, nodes.TemplateData) else _Slot(self._shown(one)) for one in parts
+                ]
             elif isinstance(node, nodes.If) and not node.elif_:
                 yes, no = self._joined(node.body), self._joined(node.else_)
                 pieces.append(_Slot(f"{yes} if {self.expression(node.test)} else {no}"))
@@ -155,11 +155,11 @@ class ToPython:
         for node in body:
             if not isinstance(node, nodes.Output):
                 raise NotExportableError("A template nests loops or conditions, which the export cannot translate.")
-            parts += [self._joined_part(part) for part in node.nodes]
+            parts += [
+                repr(part.data) if isinstance(part, nodes.TemplateData) else self._shown(part, force=True)
+                for part in node.nodes
+            ]
         return " + ".join(parts) if parts else "''"
-
-    def _joined_part(self, part: nodes.Node) -> str:
-        return repr(part.data) if isinstance(part, nodes.TemplateData) else self._shown(part, force=True)
 
     def _shown(self, node: nodes.Node, *, force: bool = False) -> str:
         source = self.expression(node)
@@ -182,16 +182,12 @@ class ToPython:
             case nodes.Getitem():
                 return f"{self.expression(node.node)}[{self.expression(node.arg)}]"
             case nodes.Slice() if node.step is None:
-                bounds = [self.expression(bound) if bound else "" for bound in (node.start, node.stop)]
-                return ":".join(bounds)
+                return ":".join(self.expression(bound) if bound else "" for bound in (node.start, node.stop))
             case nodes.List() | nodes.Tuple():
                 return "[" + ", ".join(self.expression(item) for item in node.items) + "]"
             case nodes.Dict():
                 pairs = [f"{self.expression(pair.key)}: {self.expression(pair.value)}" for pair in node.items]
                 return "{" + ", ".join(pairs) + "}"
-            case nodes.And() | nodes.Or():
-                word = "and" if isinstance(node, nodes.And) else "or"
-                return f"({self.expression(node.left)} {word} {self.expression(node.right)})"
             case nodes.Not():
                 return f"(not {self.expression(node.node)})"
             case nodes.Neg():
@@ -274,7 +270,8 @@ def _wrapped(pieces: list[str], indent: int) -> str:
     """Text and slots as f-strings of readable width, in parentheses when there are several."""
     lines: list[list[str]] = [[]]
     width = 0
-    for token in [token for piece in pieces for token in _tokens(piece)]:
+    pieces = [part for one in pieces for part in ([one] if isinstance(one, _Slot) else re.findall(r"\S+\s*|\s+", one))]
+    for token in pieces:
         if width and width + len(token) > _WIDTH:
             lines.append([])
             width = 0
@@ -282,15 +279,11 @@ def _wrapped(pieces: list[str], indent: int) -> str:
         width += len(token)
     sources = [_f_string(line) for line in lines]
     if any(source.startswith('"".join(') for source in sources):
-        return _f_string([token for line in lines for token in line])
+        return _f_string(pieces)
     if len(sources) == 1:
         return sources[0]
     pad = "\n" + " " * (indent + 4)
     return "(" + "".join(pad + source for source in sources) + "\n" + " " * indent + ")"
-
-
-def _tokens(piece: str) -> list[str]:
-    return [piece] if isinstance(piece, _Slot) else re.findall(r"\S+\s*|\s+", piece)
 
 
 def _f_string(tokens: list[str]) -> str:
@@ -298,13 +291,10 @@ def _f_string(tokens: list[str]) -> str:
     if not slots:
         return _literal("".join(tokens))
     if any('"' in slot or "\\" in slot or slot.startswith("{") for slot in slots):
-        return (
-            '"".join([' + ", ".join(f"str({one})" if isinstance(one, _Slot) else _literal(one) for one in tokens) + "])"
-        )
-    return 'f"' + "".join(_in_f_string(token) for token in tokens) + '"'
-
-
-def _in_f_string(token: str) -> str:
-    return (
-        "{" + token + "}" if isinstance(token, _Slot) else _literal(token)[1:-1].replace("{", "{{").replace("}", "}}")
-    )
+        parts = ", ".join(f"str({one})" if isinstance(one, _Slot) else _literal(one) for one in tokens)
+        return f'"".join([{parts}])'
+    texts = [
+        f"{{{one}}}" if isinstance(one, _Slot) else _literal(one)[1:-1].replace("{", "{{").replace("}", "}}")
+        for one in tokens
+    ]
+    return f'f"{"".join(texts)}"'
