@@ -21,7 +21,6 @@ from kubeez_mcp_local.sandbox.service import Service
 from kubeez_mcp_local.web.server import foreign_page, ip_address_of, is_loopback_host
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Collection
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -38,21 +37,8 @@ _ABOUT = (
 )
 
 
-def create_app(
-    books: Books,
-    knobs: Knobs | None = None,
-    *,
-    hosts: Collection[str] = (),
-    rng: random.Random | None = None,
-) -> FastAPI:
-    """Build the stand-in over `books`.
-
-    Args:
-        books: Where everything is kept.
-        knobs: How it starts; see `Knobs`.
-        hosts: Host names, besides loopback, under which it may be reached.
-        rng: Chooses seeds for requests that give none.
-    """
+def create_app(books: Books, knobs: Knobs | None = None, *, hosts: Collection[str] = ()) -> FastAPI:
+    """Build the stand-in over `books`; `hosts` are names, besides loopback, under which it may be reached."""
     panel = Panel(knobs)
     # No documentation pages: they would run a CDN's scripts on an origin that may use the controls.
     app = FastAPI(
@@ -64,13 +50,13 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
     )
     catalogue = Catalogue.shipped(assumed_jobs.MODELS, assumed_jobs.PRICES)
-    app.state.service = service = Service(books, panel, catalogue, rng=rng)
+    app.state.service = service = Service(books, panel, catalogue)
     for module in (free_routes, assumed_jobs, documented_jobs):
         app.include_router(module.router)
     app.add_exception_handler(ApiError, _refuse)
     for broken in (sqlite3.Error, OSError):
         app.add_exception_handler(broken, _name_what_is_broken)
-    app.add_middleware(FrontDoor, service=service, hosts=frozenset(hosts), assumed=assumed_jobs.PATHS)
+    app.add_middleware(FrontDoor, service=service, hosts=frozenset(hosts))
     _publish_what_is_served(app, panel)
     return app
 
@@ -125,17 +111,11 @@ _PAGE = "<!doctype html><title>{status}</title><h1>{status} Bad gateway</h1><p>A
 
 @dataclass
 class FrontDoor:
-    """ASGI middleware.
-
-    Attributes:
-        hosts: Host names, besides loopback, under which the stand-in may be reached.
-        assumed: Paths of the routes that can be switched off.
-    """
+    """ASGI middleware; `hosts` are names, besides loopback, under which the stand-in may be reached."""
 
     app: ASGIApp
     service: Service
     hosts: frozenset[str]
-    assumed: tuple[str, ...]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -160,7 +140,7 @@ class FrontDoor:
             return _detail(421, f"This sandbox does not answer for the host {host!r}")
         if path.startswith(CONTROL) and (problem := _not_in_control(scope)):
             return _detail(403, problem)
-        if not self.service.panel.knobs.assumed_routes and any(_under(path, prefix) for prefix in self.assumed):
+        if not self.service.panel.knobs.assumed_routes and any(_under(path, prefix) for prefix in assumed_jobs.PATHS):
             return _detail(404, "Not Found")
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) > MOST_UPLOAD_BYTES + _FORM_OVERHEAD:

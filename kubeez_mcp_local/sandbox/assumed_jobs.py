@@ -63,15 +63,10 @@ def _model(
     seconds: int,
     **notes: Any,
 ) -> tuple[str, Row]:
-    """A model that only the sandbox has; what begins with `_` is never served.
+    """A model that only the sandbox has, with its reference price and the usual seconds until it is done.
 
-    Args:
-        kind: Its `model_type`.
-        makes: Its generation type, such as `video-to-sound`; what stands before `-to-` is what it needs, but for text.
-        credits_: Reference price.
-        note: How it is priced.
-        seconds: Usual time until it is done.
-        notes: Further keys of the row.
+    It `makes` a generation type, such as `video-to-sound`; what stands before `-to-` is what it needs, but for text.
+    Of further `notes`, what begins with `_` is never served.
     """
     needs = [needed for needed in [makes.partition("-to-")[0]] if needed != "text"]
     limits: dict[str, Any] = {"prompt_max_chars": 2000} if kind == "sound" else {}

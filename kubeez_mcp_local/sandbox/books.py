@@ -203,10 +203,7 @@ class BalanceTooLowError(Exception):
 class Books:
     """All records of one stand-in. Blocking; safe across threads and across processes sharing the folder.
 
-    Attributes:
-        folder: Where the database and the files live; made when missing.
-        clock: Seconds since the epoch.
-        new_id: Makes ids of jobs and files.
+    The folder is made when missing; the clock tells seconds since the epoch.
     """
 
     folder: Path

@@ -42,8 +42,7 @@ class Catalogue:
         rows = [*_read(*SNAPSHOT)["models"], *extra["models"], *models.values()]
         notes = {**extra["additions"], **prices}
         merged = {row["model_id"]: {**row, **notes.get(row["model_id"], {})} for row in rows}
-        hidden = {name for name, row in merged.items() if row.get("_facts", {}).get("website_only")}
-        return cls({name: row for name, row in merged.items() if name not in hidden})
+        return cls({name: row for name, row in merged.items() if not row.get("_facts", {}).get("website_only")})
 
     def get(self, model_id: str) -> Row | None:
         """The whole row, notes included."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict, deque
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -138,14 +139,14 @@ PER_MINUTE: dict[Bucket, int] = {"media": 30, "music": 10, "dialogue": 10, "ads"
 AT_ONCE: dict[Bucket, int] = {"media": 10, "music": 5, "dialogue": 5}
 
 
+@dataclass
 class RateLimits:
     """Sliding minutes, one for each account and bucket. Kept in memory: a restart forgets them."""
 
-    def __init__(self, panel: Panel, clock: Callable[[], float]) -> None:
-        self._panel = panel
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._calls: defaultdict[tuple[str, Bucket], deque[float]] = defaultdict(deque)
+    panel: Panel
+    clock: Callable[[], float]
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _calls: defaultdict[tuple[str, Bucket], deque[float]] = field(default_factory=lambda: defaultdict(deque))
 
     def count(self, account: str, bucket: Bucket) -> None:
         """Note one request.
@@ -153,11 +154,11 @@ class RateLimits:
         Raises:
             ApiError: 429 when the minute's number is used up.
         """
-        knobs = self._panel.knobs
+        knobs = self.panel.knobs
         if knobs.rate_limits == "off":
             return
         minute = 60 / knobs.speed if knobs.rate_limits == "scaled" else 60.0
-        now = self._clock()
+        now = self.clock()
         with self._lock:
             calls = self._calls[account, bucket]
             while calls and calls[0] <= now - minute:

@@ -118,14 +118,14 @@ _MODERATED = "The request was rejected by the content policy."
 class Service:
     """One stand-in's parts, and the only way into its job list. Blocking; safe across threads."""
 
-    def __init__(self, books: Books, panel: Panel, catalogue: Catalogue, *, rng: random.Random | None = None) -> None:
+    def __init__(self, books: Books, panel: Panel, catalogue: Catalogue) -> None:
         self.books = books
         self.panel = panel
         self.catalogue = catalogue
         self.studio = Studio(books, panel)
         self.limits = RateLimits(panel, books.clock)
         self.calls = Calls()
-        self._seeds = rng or random.Random()  # noqa: S311 - picks pictures, guards nothing
+        self._seeds = random.Random()  # noqa: S311 - picks pictures, guards nothing
         self._luck = random.Random(panel.knobs.fail_seed)  # noqa: S311 - a rehearsed failure rate
 
     def row(self, model: str) -> Row:

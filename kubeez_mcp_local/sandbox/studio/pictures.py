@@ -181,15 +181,12 @@ def _sky(rng: random.Random, mood: Mood, size: tuple[int, int]) -> Image.Image:
     vignette = ImageChops.offset(corner, -shift[0], -shift[1]).crop((0, 0, *size)).point(lambda value: value * 2 // 5)
     sky = Image.composite(Image.new("RGB", size, mood.dark), sky, vignette.filter(ImageFilter.GaussianBlur(24)))
     for _ in range(4):
-        _glow(sky, rng, rng.choice((mood.light, mood.sun, mood.middle)))
+        colour = rng.choice((mood.light, mood.sun, mood.middle))
+        radius = rng.uniform(0.12, 0.4) * min(size)
+        x, y = rng.uniform(0.1, 0.9) * size[0], rng.uniform(0.1, 0.5) * size[1]
+        _disc(sky, colour, x, y, radius, 80, radius * 0.6)
     _sun(sky, rng, mood)
     return sky
-
-
-def _glow(sky: Image.Image, rng: random.Random, colour: Colour) -> None:
-    width, height = sky.size
-    radius = rng.uniform(0.12, 0.4) * min(width, height)
-    _disc(sky, colour, rng.uniform(0.1, 0.9) * width, rng.uniform(0.1, 0.5) * height, radius, 80, radius * 0.6)
 
 
 def _sun(sky: Image.Image, rng: random.Random, mood: Mood) -> None:
@@ -304,12 +301,8 @@ def render(work: Work, inputs: list[Path], target: Path, *, plain: bool = False)
     picture = _flat(work) if plain else compose(work, inputs)
     if work.kind == "thumbnail":
         picture.thumbnail((THUMBNAIL_LONG_SIDE, THUMBNAIL_LONG_SIDE), Image.Resampling.LANCZOS)
-    save(picture, work.extension, target)
-
-
-def save(picture: Image.Image, extension: str, target: Path) -> None:
-    """Write it as PNG or JPEG, quickly rather than small."""
-    if extension == "jpg":
+    # Quickly rather than small.
+    if work.extension == "jpg":
         picture.convert("RGB").save(target, "JPEG", quality=88)
     else:
         picture.save(target, "PNG", compress_level=3)
@@ -336,7 +329,7 @@ def _flat(work: Work) -> Image.Image:
 def open_picture(path: Path) -> Image.Image | None:
     """A picture, or the first frame of a clip where a decoder is installed; None when it is neither."""
     if path.suffix in (".mp4", ".mov", ".webm", ".mkv"):
-        return first_frame(path)
+        return next(frames_of(path, None, 1, 1), None)
     try:
         with Image.open(path) as picture:
             return ImageOps.exif_transpose(picture).convert("RGB")
@@ -374,11 +367,6 @@ def _subject_mask(picture: Image.Image) -> Image.Image:
     box = (width * 0.14, height * 0.08, width * 0.86, height * 0.92)
     ImageDraw.Draw(mask).ellipse(box, fill=255)
     return mask.filter(ImageFilter.GaussianBlur(soft * 2))
-
-
-def first_frame(path: Path) -> Image.Image | None:
-    """The clip's first picture, or None when it cannot be had."""
-    return next(frames_of(path, None, 1, 1), None)
 
 
 def frames_of(path: Path, size: tuple[int, int] | None, fps: int, count: int) -> Iterator[Image.Image]:
