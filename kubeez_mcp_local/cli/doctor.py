@@ -10,6 +10,7 @@ import stat
 import sys
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,8 +57,8 @@ class Level(StrEnum):
 class Finding:
     """What was looked at, how it is, and what to do about it; a key in the words is cut out."""
 
-    check: str
     level: Level
+    check: str
     detail: str
     next_step: str = ""
 
@@ -66,18 +67,7 @@ class Finding:
         object.__setattr__(self, "next_step", without_keys(self.next_step))
 
 
-def ok(check: str, detail: str) -> Finding:
-    return Finding(check, Level.OK, detail)
-
-
-def warning(check: str, detail: str, next_step: str = "") -> Finding:
-    return Finding(check, Level.WARNING, detail, next_step)
-
-
-def problem(check: str, detail: str, next_step: str = "") -> Finding:
-    return Finding(check, Level.PROBLEM, detail, next_step)
-
-
+ok, warning, problem = (partial(Finding, level) for level in Level)
 _PACKAGES = ("mcp", "httpx", "pydantic", "pillow")
 
 

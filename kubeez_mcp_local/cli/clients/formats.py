@@ -12,7 +12,7 @@ import re
 import tomllib
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from yaml.nodes import MappingNode, Node
+
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
@@ -239,8 +241,11 @@ def _cut_with_comma(text: str, start: int, end: int) -> str:
 
 
 def _item_named(container: _Container, name: str | int) -> _Item | None:
-    """The item of that name. One that is there twice means something else to each program that reads it."""
-    found = [item for item in container.items if item.name == name]
+    return _only([item for item in container.items if item.name == name], name)
+
+
+def _only(found: list[T], name: str | int) -> T | None:
+    """What is of that name. One that is there twice means something else to each program that reads it."""
     if len(found) > 1:
         raise EditError(f"{name} is there twice")
     return found[0] if found else None
@@ -429,7 +434,6 @@ class Yaml:
         return f"{rest[:colon]} {{}}{rest[colon:]}"  # not null: the client wants a mapping there
 
     def snippet(self, path: Sequence[str | int], value: Any) -> str:
-        """A whole file that holds only `value`."""
         outer, name = path
         return _lines({outer: {name: value}}, 0, "\n").rstrip("\n")
 
@@ -459,11 +463,7 @@ def _find(root: MappingNode | None, name: str | int) -> tuple[Node, Node] | None
 
 
 def _pair(mapping: MappingNode, name: str | int) -> tuple[Node, Node] | None:
-    """Key and value of that name. One that is there twice means something else to each program that reads it."""
-    found = [(key, value) for key, value in mapping.value if key.value == name]
-    if len(found) > 1:
-        raise EditError(f"{name} is there twice")
-    return found[0] if found else None
+    return _only([(key, value) for key, value in mapping.value if key.value == name], name)
 
 
 def _filled(text: str, key: Node, holder: Node, entry: dict[Any, Any], newline: str) -> str:

@@ -12,7 +12,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,7 +22,7 @@ from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from kubeez_mcp_local.cli.main import Options
     from kubeez_mcp_local.cookbook.format import Argument, Recipe
@@ -165,14 +165,8 @@ def reference(settings: Settings, path: Path, name: str) -> str:
     return name if place and os.path.realpath(place) == os.path.realpath(path) else shown(path)
 
 
-F = TypeVar("F", bound="Callable[..., Any]")
-
-
-def where(command: F) -> F:
-    """Give a command the options `--sandbox` and `--live`, as the parameter `mode`."""
-    live = click.option("--live", "mode", flag_value="live", help="Against your account; needs a key.")
-    sandbox = click.option("--sandbox", "mode", flag_value="sandbox", help="Against the sandbox; free.")
-    return sandbox(live(command))
+live = click.option("--live", "mode", flag_value="live", help="Against your account; needs a key.")
+sandbox = click.option("--sandbox", "mode", flag_value="sandbox", help="Against the sandbox; free.")
 
 
 def settings_for(options: Options, mode: str | None) -> Settings:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import click
 
-from kubeez_mcp_local.cli.recipe_commands.options import Asked, RecipeCommand, settings_for, shown_value, where
+from kubeez_mcp_local.cli.recipe_commands.options import Asked, RecipeCommand, live, sandbox, settings_for, shown_value
 from kubeez_mcp_local.cli.terminal import can_ask, print_json, remarks, results, shown, table
 from kubeez_mcp_local.cli.terminal import run as run_async
 from kubeez_mcp_local.errors import KubeezError
@@ -122,7 +122,8 @@ async def _recipe_client(
 
 
 @click.command(cls=RecipeCommand, short_help="What each step costs, and whether it fits the budget.")
-@where
+@sandbox
+@live
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.pass_context
 def price(context: click.Context, asked: Asked, mode: str | None, as_json: bool) -> None:
@@ -212,7 +213,8 @@ def _spread(low: float | None, high: float | None) -> str:
 
 
 @click.command(cls=RecipeCommand, short_help="Carry out the steps, after one yes.")
-@where
+@sandbox
+@live
 @click.option("--run-id", default="", help="Name of the run; by default one made from recipe and arguments.")
 @click.option("--new", "anew", is_flag=True, help="Begin another run, even if this one was begun or is complete.")
 @click.option("--parallel", default=4, show_default=True, type=click.IntRange(1, 64), help="Most calls at once.")
