@@ -54,7 +54,7 @@ MOST_FILES = {
     "web": 3,
     "cli": 15,
 }
-MOST_LINES = 35_800  # the gate is 35_500
+MOST_LINES = 35_500
 
 
 def _imports(path: Path, *, top_level_only: bool = False) -> set[str]:
