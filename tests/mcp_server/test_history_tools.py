@@ -55,6 +55,20 @@ async def test_a_failed_job_that_the_api_has_finished_after_all_is_noticed_whoev
             assert await anyio.Path(done["files"][0]["path"]).exists()
 
 
+async def test_a_job_of_unknown_fate_points_to_the_question_about_it(connected: Client, tmp_path: Path) -> None:
+    async with connected as client:
+        await made(client, "generate_media", prompt="a kite out of sight", model="z-image")
+        with closing(sqlite3.connect(tmp_path / "state" / "ledger.db")) as ledger, ledger:
+            ledger.execute("UPDATE jobs SET state = 'unknown', model = 'Z'")  # so that the history names it otherwise
+            ledger.execute("DELETE FROM generations")
+            (job_id,) = ledger.execute("SELECT id FROM jobs").fetchone()
+        seen = await call(client, "get_status", id=job_id)
+    assert seen["status"] == "unknown"
+    assert "jobs reconcile, " in seen["next_step"]
+    assert "--mine ROW" in seen["next_step"]
+    assert "--not-paid" not in seen["next_step"]
+
+
 @pytest.mark.parametrize(
     "filters", [{"status": "Completed"}, {"generation_type": "text_to_image"}, {"model": " z-image "}]
 )
