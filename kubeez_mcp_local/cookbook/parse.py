@@ -280,13 +280,8 @@ def _check_steps(front: FrontMatter, file: str, lines: dict[FieldPath, int]) -> 
 
 
 def _allowed_keys(path: FieldPath) -> list[str]:
-    model: type[BaseModel] = FrontMatter
-    if path[:1] == ("arguments",) and len(path) >= 2:
-        model = Argument
-    elif path[:1] == ("steps",) and len(path) >= 2:
-        model = Step
-    elif path[:1] == ("expect",):
-        model = Expect
+    inner: dict[Any, type[BaseModel]] = {"arguments": Argument, "steps": Step, "expect": Expect}
+    model = inner.get(path[0], FrontMatter) if path else FrontMatter
     return [field.alias or name for name, field in model.model_fields.items()]
 
 

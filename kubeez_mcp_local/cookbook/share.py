@@ -180,12 +180,9 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """Adds, updates and removes recipes.
+    """Adds, updates and removes recipes, with a record of what was added in `state_dir`.
 
-    Attributes:
-        state_dir: Where the record of what was added is kept.
-        folders: The recipe folders of the settings, to tell what an addition would hide.
-        clock: Seconds since 1970.
+    `folders` are the recipe folders of the settings, to tell what an addition would hide. `clock`: seconds since 1970.
     """
 
     state_dir: Path

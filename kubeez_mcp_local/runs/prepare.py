@@ -48,10 +48,8 @@ def runs_folder(bridge: Bridge) -> Path:
 class Begun:
     """What earlier attempts at a run came to; empty for a new run.
 
-    Attributes:
-        spend: What the ledger says of it. Its quotes are the part of the price that needs no further yes.
-        outcome: How the last attempt ended; `None` when it was cut off, or when there was none.
-        taken: Whether somebody is carrying it out right now.
+    The quotes of what the ledger calls its `spend` are the part of the price that needs no further yes. `outcome` is
+    how the last attempt ended: `None` when it was cut off, or there was none. `taken`: somebody carries it out now.
     """
 
     spend: RunSpend

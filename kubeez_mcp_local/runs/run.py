@@ -42,15 +42,11 @@ CallStatus = Literal["completed", "failed", "skipped", "stopped", "parked"]
 
 @dataclass(frozen=True, slots=True)
 class CallReport:
-    """One call of a run.
+    """One call of a run: its step's id, with `[index]` in a loop, and the `credits` charged for it.
 
-    Attributes:
-        key: The step's id, with `[index]` in a loop.
-        status: `completed`; `failed`; `skipped` (by `when`, or as it needs what failed); `stopped` (by a limit);
-            `parked` (its fate is not known yet, and it may have been paid).
-        credits: Credits charged.
-        reason: Why it did not complete.
-        resumed: Whether the result comes from an earlier attempt at the same run.
+    It is `completed`; `failed`; `skipped` (by `when`, or as it needs what failed); `stopped` (by a limit); or `parked`
+    (its fate is not known yet, and it may have been paid). `reason` tells why it did not complete. It is `resumed` when
+    the result comes from an earlier attempt at the same run.
     """
 
     key: str
