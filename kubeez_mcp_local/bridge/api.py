@@ -129,11 +129,7 @@ class Api:
             await self._embedded.stop()
 
     async def status(self, kind: JobKind, job_id: str) -> Generation:
-        """A job as it stands.
-
-        Raises:
-            NotOfferedError: The API publishes no way to read jobs of this kind.
-        """
+        """A job as it stands. Raises `NotOfferedError`: the API publishes no way to read jobs of this kind."""
         route = routes().get(f"{kind}_status")
         if route is not None and route.evidence == "assumed" and route.name not in self._located:
             (await self.client()).adopt(await self.locate(route))

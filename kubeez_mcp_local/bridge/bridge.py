@@ -30,7 +30,7 @@ from kubeez_mcp_local.jobs.spender import Asking, Spender
 from kubeez_mcp_local.media.inputs import Inputs, Uploads
 from kubeez_mcp_local.media.library import Library
 from kubeez_mcp_local.media.path_guard import PathGuard
-from kubeez_mcp_local.operations import Sources, runs
+from kubeez_mcp_local.operations import Sources
 from kubeez_mcp_local.rest.errors import UnauthorizedError
 from kubeez_mcp_local.settings import Mode
 
@@ -68,10 +68,9 @@ class Today:
 
 
 class Bridge:
-    """The product's parts, built lazily. Use as an async context manager: leaving it ends background work promptly.
+    """The product's parts, built lazily from the settings alone, as an async context manager.
 
-    Args:
-        settings: Decide everything; nothing else is read.
+    Leaving it ends background work promptly.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -192,7 +191,7 @@ class Bridge:
 
     @cached_property
     def sources(self) -> Sources:
-        return Sources(self.catalogue, self.inputs, self.library, self.lengths.of, self.contract, runs)
+        return Sources(self.catalogue, self.inputs, self.library, self.lengths.of, self.contract)
 
     @cached_property
     def trimming(self) -> Trimming:

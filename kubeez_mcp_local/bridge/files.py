@@ -236,11 +236,7 @@ class UploadSessions:
         return await self._page.open_session(model_id, kinds, most)
 
     def state(self, token: str) -> dict[str, Any]:
-        """What has arrived so far.
-
-        Raises:
-            UploadError: No session has this token.
-        """
+        """What has arrived so far. Raises `UploadError`: no session has this token."""
         state = self._page.session(token.strip())
         for medium in state["media"]:
             self.lengths.note(medium["url"], medium.get("duration_seconds"))

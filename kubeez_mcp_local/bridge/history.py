@@ -56,11 +56,7 @@ class History:
     pace: float = _POLL_SECONDS
 
     async def status(self, job_id: str, kind: JobKind | None) -> Seen:
-        """The job as it stands now.
-
-        Raises:
-            UnknownJobError: Neither the ledger nor the API knows it.
-        """
+        """The job as it stands now. Raises `UnknownJobError`: neither the ledger nor the API knows it."""
         job = await self._known(job_id)
         if job is None:
             return await self._foreign(job_id, kind)

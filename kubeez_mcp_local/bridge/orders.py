@@ -162,13 +162,7 @@ class _Original:
 
 @dataclass(frozen=True)
 class Regenerating:
-    """Repeats jobs on purpose.
-
-    Attributes:
-        ledger: The jobs this machine paid for, with all their settings.
-        api: The jobs of other programs, with what its history tells of them.
-        sources: What a draft is made from.
-    """
+    """Repeats jobs on purpose: those of the ledger, and those of other programs as far as the history tells."""
 
     ledger: Ledger
     api: Api

@@ -22,23 +22,6 @@ _SHOWN = 12
 _TYPES = ("image", "video", "music", "speech")
 
 
-class UnknownModelError(InvalidArgumentError):
-    """There is no such model; `near` holds the ids that may have been meant."""
-
-    code = "unknown_model"
-
-    def __init__(self, model_id: str, near: tuple[str, ...], *, container: bool = False) -> None:
-        shown = repr(cut(model_id, LONGEST_NAME))
-        if container:
-            message = f"{shown} is a family, not a model id; its ids are {_listed(near)}."
-        elif near:
-            message = f"there is no model {shown}. Did you mean {_listed(near, 'or')}?"
-        else:
-            message = f"there is no model {shown}."
-        super().__init__("model", message, next_step="Use an id from get_models, or let pick_model choose one.")
-        self.near = near
-
-
 @dataclass(frozen=True)
 class Listing:
     """The catalogue at one moment.
@@ -76,15 +59,19 @@ class Listing:
         """The model with this id, the case of letters aside.
 
         Raises:
-            UnknownModelError: There is none; the error names near matches, or the ids behind a family name.
+            InvalidArgumentError: `unknown_model`; the message names near matches, or the ids behind a family name.
         """
         found = self.find(model_id)
         if found:
             return found
-        members = self.members(model_id)
-        if members:
-            raise UnknownModelError(model_id, members, container=True)
-        raise UnknownModelError(model_id, self.near(model_id))
+        shown = repr(cut(model_id, LONGEST_NAME))
+        if members := self.members(model_id):
+            message = f"{shown} is a family, not a model id; its ids are {_listed(members)}."
+        else:
+            near = self.near(model_id)
+            message = f"there is no model {shown}." + (f" Did you mean {_listed(near, 'or')}?" if near else "")
+        next_step = "Use an id from get_models, or let pick_model choose one."
+        raise InvalidArgumentError("model", message, next_step=next_step, code="unknown_model")
 
     def members(self, container: str) -> tuple[str, ...]:
         """The concrete ids behind a family name such as `flux-2` or `veo3-1`; empty if it is no such name."""

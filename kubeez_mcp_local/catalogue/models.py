@@ -132,11 +132,7 @@ def parse_rows(rows: Iterable[object]) -> tuple[tuple[Model, ...], tuple[str, ..
 
 
 def parse_row(row: object) -> Model:
-    """One row as a model.
-
-    Raises:
-        RowError: The row is no object, or an essential field has the wrong type.
-    """
+    """One row as a model. Raises `RowError`: the row is no object, or an essential field has the wrong type."""
     if not isinstance(row, dict):
         raise RowError(f"expected an object, got {type(row).__name__}")
     model_id = _first(row, "model_id", "id", "model")

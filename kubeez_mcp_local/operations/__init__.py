@@ -95,7 +95,6 @@ class Sources:
         library: The user's own files and characters.
         seconds: How long an input is; `None` when that cannot be known without fetching it.
         contract: Knows what the API publishes.
-        runs: The name of the operation that runs a model; empty if none does.
     """
 
     catalogue: Catalogue
@@ -103,7 +102,6 @@ class Sources:
     library: Library
     seconds: Callable[[Input], Awaitable[float | None]]
     contract: Contract
-    runs: Callable[[Model], str]
 
     async def file(self, value: str, argument: str, kinds: Sequence[str]) -> tuple[Input, float | None]:
         """The input behind a local path, URL or library name, and its length in seconds if it has one that is known.
@@ -214,18 +212,8 @@ def by_model(model: Model) -> Operation | None:
     return by_id(model.id) or next(of_type, None)
 
 
-def runs(model: Model) -> str:
-    """The name of the operation that runs `model`; empty if none does."""
-    operation = by_model(model)
-    return operation.name if operation else ""
-
-
 def accepted(listing: Listing, model_id: str) -> tuple[tuple[InputKind, ...], int]:
-    """Which kinds of files a model takes, and how many of them.
-
-    Raises:
-        UnknownModelError: There is no such model.
-    """
+    """Which kinds of files a model takes, and how many of them. Raises `InvalidArgumentError`: `unknown_model`."""
     operation = by_id(model_id) or by_model(listing.get(model_id))
     return operation.takes(listing, model_id) if operation else ((), 0)
 

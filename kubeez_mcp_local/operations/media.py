@@ -20,7 +20,7 @@ from kubeez_mcp_local.catalogue.prices import (
 from kubeez_mcp_local.catalogue.voices import omni_voice
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.media.library import NotInLibraryError
-from kubeez_mcp_local.operations import Described, Draft, Operation, Sources
+from kubeez_mcp_local.operations import Described, Draft, Operation, Sources, by_model
 from kubeez_mcp_local.operations import parameters as p
 from kubeez_mcp_local.operations.media_check import ARGUMENT, MediaRequest, check_media, sending_model
 from kubeez_mcp_local.rest.routes import Request, Route
@@ -102,7 +102,7 @@ async def drafted(sources: Sources, request: MediaRequest, files: Sequence[str],
     verify_variant_count(count, MAX_VARIANTS)
     listing = await sources.catalogue.listing()
     model = listing.get(request.model)
-    verify_made_here(model, sources.runs(model))
+    verify_made_here(model)
     request, files = await with_characters(sources, request, files)
     found = await sources.inputs.resolve_all(files, argument=ARGUMENT)
     checked = check_media(model, listing, replace(request, inputs=tuple(item.kind for item in found)))
@@ -131,13 +131,14 @@ async def _total(sources: Sources, files: Sequence[Input], kind: InputKind) -> f
     return sum(known) if lengths and len(known) == len(lengths) else None
 
 
-def verify_made_here(model: Model, operation: str) -> None:
+def verify_made_here(model: Model) -> None:
     """Refuse a model that another operation runs."""
-    if operation != ROUTE.name:
+    operation = by_model(model)
+    if operation is not OPERATION:
         raise InvalidArgumentError(
             "model",
             f"generate_media does not run {model.id}, which makes no pictures or clips from a prompt.",
-            next_step=f"Use {operation or 'another tool'}.",
+            next_step=f"Use {operation.name if operation else 'another tool'}.",
         )
 
 

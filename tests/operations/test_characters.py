@@ -12,7 +12,7 @@ from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.media.inputs import Inputs
 from kubeez_mcp_local.media.library import Library
 from kubeez_mcp_local.media.path_guard import PathGuard
-from kubeez_mcp_local.operations import Sources, runs
+from kubeez_mcp_local.operations import Sources
 from kubeez_mcp_local.operations.media import with_characters
 from kubeez_mcp_local.operations.media_check import MediaRequest
 from kubeez_mcp_local.rest.contract import Contract
@@ -42,7 +42,7 @@ def sources_of(folder: Path, *published: str) -> Sources:
     library = Library(folder / "library")
     inputs = Inputs(PathGuard((folder,)), library)
     catalogue = Catalogue(no_rows, folder / "catalogue.json")
-    return Sources(catalogue, inputs, library, seconds, Contract(fetch, folder / "openapi.json"), runs)
+    return Sources(catalogue, inputs, library, seconds, Contract(fetch, folder / "openapi.json"))
 
 
 async def no_rows() -> list[object]:

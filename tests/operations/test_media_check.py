@@ -10,7 +10,7 @@ import pytest
 from kubeez_mcp_local.catalogue.checks import verify_variant_count
 from kubeez_mcp_local.catalogue.store import snapshot_listing
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.operations import runs
+from kubeez_mcp_local.operations import by_model, media
 from kubeez_mcp_local.operations.media import verify_made_here
 from kubeez_mcp_local.operations.media_check import MediaRequest, check_media
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.catalogue.models import InputKind, Model
 
-MEDIA_IDS = [model.id for model in snapshot_listing().models if runs(model) == "generate_media"]
-OTHER_IDS = [model.id for model in snapshot_listing().models if runs(model) != "generate_media"]
+MEDIA_IDS = [model.id for model in snapshot_listing().models if by_model(model) is media.OPERATION]
+OTHER_IDS = [model.id for model in snapshot_listing().models if by_model(model) is not media.OPERATION]
 
 
 def checked(listing: Listing, model_id: str, **fields: Any) -> MediaRequest:
@@ -86,7 +86,7 @@ def test_every_model_refuses_what_its_row_rules_out(
 def test_models_of_other_tools_are_sent_there(listing: Listing, model_id: str) -> None:
     model = listing.get(model_id)
     with pytest.raises(InvalidArgumentError, match="does not run") as caught:
-        verify_made_here(model, runs(model))
+        verify_made_here(model)
     assert caught.value.argument == "model"
     assert caught.value.next_step.startswith("Use generate_")
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import kubeez_mcp_local
-from kubeez_mcp_local.catalogue.listing import UnknownModelError
 from kubeez_mcp_local.cookbook.steps import FILE_ARGUMENTS, PAID_TOOLS
+from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.operations import accepted, kinds, operations, routes
 from kubeez_mcp_local.rest.routes import SCOPES, Route
 
@@ -50,7 +50,7 @@ def test_a_text_only_model_takes_what_its_edit_twin_takes(listing: Listing) -> N
 
 
 def test_an_unknown_model_is_refused(listing: Listing) -> None:
-    with pytest.raises(UnknownModelError):
+    with pytest.raises(InvalidArgumentError, match="no model"):
         accepted(listing, "nano-banan")
 
 
