@@ -37,10 +37,8 @@ class Caller:
     """Who asks for a paid job.
 
     Attributes:
-        consent: Puts questions to the user.
         approval: The code of an earlier quote that the user has agreed to; empty without one.
         client: Name of the program, for the ledger.
-        recipe: The recipe on whose behalf it asks.
         run: The call of a run that it is: another of the same name gets the job of the first, however late.
     """
 
@@ -153,11 +151,8 @@ _NESTED = ("params", "parameters", "settings", "request", "input")
 _SEARCHED_ROWS = 100
 
 
-@dataclass(frozen=True)
-class _Original:
-    id: str
-    settings: Mapping[str, Any]
-    note: str = ""
+_Original = tuple[str, "Mapping[str, Any]", str]
+"""The id of a job, its settings, and what must be said about them."""
 
 
 @dataclass(frozen=True)
@@ -177,17 +172,15 @@ class Regenerating:
             UnknownJobError: There is no such job.
             InvalidArgumentError: It is no image or video job, or a change does not fit its model.
         """
-        original = await self._original(job_id.strip())
-        settings = original.settings
+        original, settings, note = await self._original(job_id.strip())
         kept: dict[str, Any] = {n: settings[n] for n in _TAKEN_OVER if settings.get(n) is not None}
         changed = {name: value for name, value in changes.items() if value not in (None, "")}
         request = replace(MediaRequest(prompt=str(settings["prompt"]), model=str(settings["model"]), **kept), **changed)
         request = replace(request, character_ids=tuple(settings.get("character_ids") or ()))
-        if original.note:
-            request = request.noting(original.note)
+        request = request.noting(note) if note else request
         sources = settings.get("source_media_urls") or []
         draft = await media.drafted(self.sources, request, sources, count=count)
-        return replace(draft, tool="regenerate", repeat=f"again {original.id}")
+        return replace(draft, tool="regenerate", repeat=f"again {original}")
 
     async def _original(self, job_id: str) -> _Original:
         try:
@@ -200,7 +193,7 @@ class Regenerating:
                 f"{job_id} is a job of {job.tool}, not an image or video job.",
                 next_step=f"Call {job.tool} again.",
             )
-        return _Original(job.id, job.arguments)
+        return job.id, job.arguments, ""
 
     async def _of_other_program(self, job_id: str) -> _Original:
         """What the API's history tells; how much that is, is not documented."""
@@ -222,7 +215,7 @@ class Regenerating:
         if row.generation_type:
             settings["generation_type"] = row.generation_type
         told = ", ".join(sorted(settings))
-        return _Original(row.id, settings, f"The job was started elsewhere; its history tells {told}, nothing more.")
+        return row.id, settings, f"The job was started elsewhere; its history tells {told}, nothing more."
 
 
 def _told(raw: Mapping[str, Any]) -> dict[str, Any]:

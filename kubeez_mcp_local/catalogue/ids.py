@@ -65,13 +65,10 @@ def wanted_tier(resolution: str | None) -> str | None:
     return "1K" if tier == "standard" else tier or None
 
 
-def has_audio_suffix(model_id: str) -> bool:
-    """Whether the id is the sounding variant of another (`…-audio`)."""
-    return model_id.lower().endswith("-audio")
-
-
 def tier_siblings(model_id: str, wanted: str) -> tuple[str, ...]:
     """Ids that the same model would have at the tier `wanted`, most likely first. They need not exist."""
+    if wanted.lower() not in _TIERS:
+        return ()
     if tier(model_id) is None:
         return (f"{model_id}-{wanted}",)
     swapped = _TIER.sub(lambda found: found.group(0).replace(found.group(1), wanted), model_id)
@@ -114,8 +111,3 @@ def container_prefix(name: str) -> str:
     """The start of the concrete ids behind a container name such as `flux-2` or `seedream-v5-lite`, lower-case."""
     cleaned = re.sub(r"[\s_.]+", "-", name.strip().lower())
     return CONTAINERS.get(cleaned, cleaned)
-
-
-def is_tier(text: str) -> bool:
-    """Whether `text` names a resolution tier, in any case."""
-    return text.strip().lower() in _TIERS

@@ -295,7 +295,7 @@ def _qualities(model_id: str, abilities: Mapping[str, Any], facts: Mapping[str, 
 def _sound(model_id: str, model_type: str, abilities: Mapping[str, Any]) -> Sound:
     how = _cosmetic(abilities, "video_audio").lower()
     possible = _flag(abilities, "supports_sound")
-    if how == "included" or ids.has_audio_suffix(model_id):
+    if how == "included" or model_id.lower().endswith("-audio"):
         return "included"  # an `-audio` id must never be combined with a second switch
     if how == "toggle_via_sound_param":
         return "toggle"

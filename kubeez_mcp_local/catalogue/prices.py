@@ -122,12 +122,9 @@ def rate_quote(model: Model, each: float, *, detail: str, count: int = 1, note: 
 def length_quote(
     model: Model | None, seconds: float | None, *, least: float = 0, times: int = 1, spread: str = "", count: int = 1
 ) -> Quote:
-    """`count` times a job that is billed by the seconds of a file, where its row states a rate.
+    """`count` times a job that is billed by the seconds of what goes in or comes out, where its row states a rate.
 
-    Args:
-        seconds: Length of the file that goes in, or of the sound that comes out.
-        least: The least that is billed, in seconds.
-        times: How often the length is billed, such as once for each language; `spread` says so.
+    `least` seconds are billed at least, all of it so many `times` as `spread` says, such as once for each language.
     """
     if model is None:
         return unknown_quote(None, "the catalogue has no row for it")

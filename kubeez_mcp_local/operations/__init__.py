@@ -91,10 +91,8 @@ class Sources:
     """What an operation looks at while it drafts a request. Nothing of it costs credits.
 
     Attributes:
-        inputs: Finds local files and URLs.
         library: The user's own files and characters.
         seconds: How long an input is; `None` when that cannot be known without fetching it.
-        contract: Knows what the API publishes.
     """
 
     catalogue: Catalogue

@@ -67,11 +67,7 @@ async def draft(
 
 
 def check(listing: Listing, request: AdCopyRequest) -> AdCopyRequest:
-    """`request` as it should be sent.
-
-    Raises:
-        InvalidArgumentError: The reference is missing, or a setting is out of range.
-    """
+    """`request` as it should be sent; refused if the reference is missing or a setting is out of range."""
     if not request.reference_ad_url.strip():
         raise InvalidArgumentError("reference_ad_url", "is empty.", next_step="Give the ad that should be followed.")
     verify_text("product_text", request.product_text, MAX_PRODUCT_TEXT)

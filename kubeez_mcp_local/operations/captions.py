@@ -41,11 +41,7 @@ async def draft(
 
 
 def check(seconds: float | None, quality: str = "auto", language: str | None = None) -> tuple[str, str | None]:
-    """The quality and language to send for a video of so many seconds.
-
-    Raises:
-        InvalidArgumentError: It is longer than 30 minutes, or `best` was asked for without a language.
-    """
+    """The quality and language to send; a video of more than 30 minutes, or `best` without a language, is refused."""
     verify_length("media_url", seconds, MAX_SECONDS)
     chosen = one_of("quality", quality, QUALITIES)
     spoken = blank_to_none(language)

@@ -67,11 +67,7 @@ def check(
     cloning_strength: object = None,
     ducking: object = None,
 ) -> tuple[str, ...]:
-    """The languages to send: once each, in their usual spelling.
-
-    Raises:
-        InvalidArgumentError: None is named, the engine lacks one, or an option is the other engine's.
-    """
+    """The languages to send, once each; refused if there is none, the engine lacks one, or an option is the other's."""
     named = tuple(dict.fromkeys(language.strip().lower() for language in languages if language.strip()))
     if not named:
         raise InvalidArgumentError("languages", "is empty.", next_step="Name at least one target language.")

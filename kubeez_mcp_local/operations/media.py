@@ -94,11 +94,7 @@ async def draft(
 
 
 async def drafted(sources: Sources, request: MediaRequest, files: Sequence[str], *, count: int = 1) -> Draft:
-    """`count` runs of a request, checked against its model and priced. `files` are paths, URLs or library names.
-
-    Raises:
-        InvalidArgumentError: The model does not take this request.
-    """
+    """`count` runs of a request, checked against its model and priced. `files` are paths, URLs or library names."""
     verify_variant_count(count, MAX_VARIANTS)
     listing = await sources.catalogue.listing()
     model = listing.get(request.model)
@@ -149,9 +145,7 @@ async def with_characters(
 
     Saved characters of kubeez.com have no public API. A local one is sent as what it consists of: its picture as one
     more input, its description in the prompt, its voice where the model takes one. Any other id is passed on as it is.
-
-    Raises:
-        InvalidArgumentError: `invalid_voice_id`.
+    An unknown voice is refused as `invalid_voice_id`.
     """
     if request.voice_id:
         request = replace(request, voice_id=omni_voice(request.voice_id).id)
@@ -198,12 +192,7 @@ def price(
     reference_video_seconds: float | None = None,
     reference_audio_seconds: float | None = None,
 ) -> Quote:
-    """The price of `count` runs of a request that `check_media` has returned.
-
-    Args:
-        reference_video_seconds: Length of all attached videos together.
-        reference_audio_seconds: Length of all attached audio files together.
-    """
+    """The price of `count` runs of what `check_media` has returned; lengths are of all such files together."""
     why = _doubt(model, request)
     if not why and not depends_on_length(model):
         return flat_quote(model, count=count)

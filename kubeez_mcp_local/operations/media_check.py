@@ -110,8 +110,6 @@ def _tier_id(model: Model, listing: Listing, request: MediaRequest) -> Model:
     wanted = ids.wanted_tier(request.resolution)
     if not wanted or model.tier == wanted or (model.tier is None and wanted in model.resolutions):
         return model
-    if not ids.is_tier(wanted):
-        return model
     return listing.first_of(ids.tier_siblings(model.id, wanted)) or model
 
 
@@ -148,11 +146,7 @@ _OMNI_SLOTS = 7
 
 
 def settled_generation_type(request: MediaRequest, model: Model, *, asked: Model) -> MediaRequest:
-    """The request with a generation type that `model` offers, inferred from the inputs if it was left out.
-
-    Raises:
-        InvalidArgumentError: The model does not offer the one that was given.
-    """
+    """The request with a generation type that `model` offers, inferred from the inputs if it was left out."""
     given = request.generation_type and request.generation_type.strip().lower().replace("_", "-")
     offered = model.generation_types
     moved_on = model.id != asked.id and given in asked.generation_types
@@ -167,17 +161,13 @@ def settled_generation_type(request: MediaRequest, model: Model, *, asked: Model
 
 
 def verify_inputs(request: MediaRequest, model: Model, listing: Listing) -> None:
-    """Hold the attached inputs against the row and against what is known of its family.
-
-    Raises:
-        InvalidArgumentError: There are too few, too many, or they are of the wrong kind or in the wrong order.
-    """
+    """Hold number, kinds and order of the inputs against the row and against what is known of its family."""
     inputs = request.inputs
     if not inputs:
         _verify_none_needed(request, model, listing)
         return
     for kind in KINDS:
-        _verify_count(kind, inputs.count(kind), model, listing, inputs)
+        _verify_count(kind, inputs, model, listing)
     limits = [model.limit(kind) for kind in KINDS]
     total = sum(limit for limit in limits if limit is not None)
     if None not in limits and len(inputs) > total:
@@ -209,10 +199,8 @@ def wanted_inputs(model: Model) -> str:
     return f"at least one {kinds}"
 
 
-def _verify_count(
-    kind: InputKind, given: int, model: Model, listing: Listing, inputs: Sequence[InputKind | None]
-) -> None:
-    limit = model.limit(kind)
+def _verify_count(kind: InputKind, inputs: Sequence[InputKind | None], model: Model, listing: Listing) -> None:
+    given, limit = inputs.count(kind), model.limit(kind)
     if limit is None or given <= limit:
         return
     if limit:
@@ -398,7 +386,7 @@ def settled_sound(request: MediaRequest, model: Model, listing: Listing) -> Medi
         )
     if request.sound is not False or model.sound != "included":
         return replace(request, sound=None)
-    silent = listing.find(model.id[: -len("-audio")]) if ids.has_audio_suffix(model.id) else None
+    silent = listing.find(model.id[: -len("-audio")]) if model.id.lower().endswith("-audio") else None
     if silent:
         raise InvalidArgumentError(
             "sound", f"false contradicts {model.id}, whose id includes sound.", next_step=f"Use {silent.id}."

@@ -121,11 +121,7 @@ def music_engines(listing: Listing) -> tuple[Model, ...]:
 
 
 def check(listing: Listing, request: MusicRequest) -> MusicRequest:
-    """`request` as it should be sent.
-
-    Raises:
-        InvalidArgumentError: The mode is mixed, a text is missing or too long, or the engine does not exist.
-    """
+    """`request` as it should be sent; refused if modes mix, a text is missing or too long, or there is no engine."""
     names = ("prompt", "model", "title", "style", "vocal_gender", "song_description", "lyrics", "negative_tags")
     texts: dict[str, Any] = {name: blank_to_none(getattr(request, name)) for name in names}
     cleaned = replace(request, **texts)

@@ -90,11 +90,7 @@ async def draft(
 
 
 def check(request: SoundRequest, *, has_video: bool, video_seconds: float | None = None) -> SoundRequest:
-    """`request` as it should be sent, its length filled in.
-
-    Raises:
-        InvalidArgumentError: The model, the texts, the length and the video do not go together.
-    """
+    """`request` with its length filled in; refused if the model, texts, length and video do not go together."""
     model = _known(one_of("model", request.model, [model.id for model in MODELS])) or MODELS[0]
     names = ("prompt", "music_prompt", "sfx_prompt")
     texts: dict[str, Any] = {name: blank_to_none(getattr(request, name)) for name in names}

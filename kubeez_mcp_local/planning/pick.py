@@ -84,11 +84,7 @@ class Candidate:
 
 
 def settled_needs(needs: Needs) -> Needs:
-    """The needs with their words in one spelling.
-
-    Raises:
-        InvalidArgumentError: The task does not exist, or a number is out of range.
-    """
+    """The needs with their words in one spelling; an unknown task or a number out of range is refused."""
     task = needs.task.strip().lower().replace("_", "-")
     if task in ("image", "video"):
         task = f"{'image' if needs.inputs else 'text'}-to-{task}"
