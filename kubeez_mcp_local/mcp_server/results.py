@@ -206,7 +206,7 @@ class UploadPageResult(Result, published=("url", "direct_upload_url", "token"), 
 
 
 class UploadSessionResult(Result, published=("count", "media_urls", "billing_readiness"), extra="allow"):
-    """What arrived in an upload session; further fields as in `web.sessions.SessionState`."""
+    """What arrived in an upload session; further fields as in `web.sessions.Session.facts`."""
 
     count: int
     media_urls: list[str]
