@@ -49,7 +49,7 @@ def create_app(books: Books, knobs: Knobs | None = None, *, hosts: Collection[st
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
-    catalogue = Catalogue.shipped(assumed_jobs.MODELS, assumed_jobs.PRICES)
+    catalogue = Catalogue(assumed_jobs.MODELS, assumed_jobs.PRICES)
     app.state.service = service = Service(books, panel, catalogue)
     for module in (free_routes, assumed_jobs, documented_jobs):
         app.include_router(module.router)
@@ -102,7 +102,6 @@ def _publish_what_is_served(app: FastAPI, panel: Panel) -> None:
 
 CONTROL = "/_sandbox/"
 CONTROL_HEADER = "X-Kubeez-Sandbox"
-MOST_UPLOAD_BYTES = 500 * 1024 * 1024
 _FORM_OVERHEAD = 64 * 1024
 _EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - names such a binding, makes none
 _USUAL = {429: "Too many requests", 500: "Internal Server Error", 502: "Bad gateway", 503: "Service unavailable"}
@@ -143,7 +142,7 @@ class FrontDoor:
         if not self.service.panel.knobs.assumed_routes and any(_under(path, prefix) for prefix in assumed_jobs.PATHS):
             return _detail(404, "Not Found")
         length = headers.get("content-length", "")
-        if length.isdigit() and int(length) > MOST_UPLOAD_BYTES + _FORM_OVERHEAD:
+        if length.isdigit() and int(length) > free_routes.MOST_BYTES + _FORM_OVERHEAD:
             return _detail(413, "The uploaded file is larger than 500 MB")
         return None
 

@@ -32,17 +32,13 @@ DEFAULT_MUSIC_MODEL = "V6"
 class Catalogue:
     """Rows by id. Keys that start with `_` are our own notes: used inside, never served."""
 
-    def __init__(self, rows: Mapping[str, Row]) -> None:
-        self._rows = dict(rows)
-
-    @classmethod
-    def shipped(cls, models: Mapping[str, Row], prices: Mapping[str, Row]) -> Catalogue:
+    def __init__(self, models: Mapping[str, Row], prices: Mapping[str, Row]) -> None:
         """The rows that come with the package, `models` of operations that the snapshot lacks, and what they cost."""
         extra = _read(*SANDBOX_ONLY)
         rows = [*_read(*SNAPSHOT)["models"], *extra["models"], *models.values()]
         notes = {**extra["additions"], **prices}
         merged = {row["model_id"]: {**row, **notes.get(row["model_id"], {})} for row in rows}
-        return cls({name: row for name, row in merged.items() if not row.get("_facts", {}).get("website_only")})
+        self._rows = {name: row for name, row in merged.items() if not row.get("_facts", {}).get("website_only")}
 
     def get(self, model_id: str) -> Row | None:
         """The whole row, notes included."""
@@ -54,9 +50,9 @@ class Catalogue:
 
     def family(self, prefix: str) -> list[Row]:
         """The row of that id, or every row whose id starts with the family's name."""
-        if prefix in self._rows:
-            return [_public(self._rows[prefix])]
-        return [_public(row) for name, row in self._rows.items() if name.startswith(f"{prefix}-")]
+        found = self._rows.get(prefix)
+        rows = [found] if found else [row for name, row in self._rows.items() if name.startswith(f"{prefix}-")]
+        return [_public(row) for row in rows]
 
 
 def _public(row: Row) -> Row:

@@ -232,7 +232,7 @@ def sandbox_change_knobs(changes: Knobs, service: TheService) -> Knobs:
     if after.speed != before:
         service.books.change_pace(after.speed / before)
     if "fail_seed" in changes.model_fields_set:
-        service.reseed_luck()
+        service.luck.seed(after.fail_seed)
     return after
 
 

@@ -126,7 +126,7 @@ class Service:
         self.limits = RateLimits(panel, books.clock)
         self.calls = Calls()
         self._seeds = random.Random()  # noqa: S311 - picks pictures, guards nothing
-        self._luck = random.Random(panel.knobs.fail_seed)  # noqa: S311 - a rehearsed failure rate
+        self.luck = random.Random(panel.knobs.fail_seed)  # noqa: S311 - a rehearsed failure rate
 
     def row(self, model: str) -> Row:
         """The model's row.
@@ -142,10 +142,6 @@ class Service:
     def seed(self, wanted: int | None) -> int:
         """The seed to work with: as asked, or a random one for None and 0."""
         return wanted or self._seeds.randrange(1, 2**31)
-
-    def reseed_luck(self) -> None:
-        """Start the sequence of rehearsed failures anew, from the knob's seed."""
-        self._luck.seed(self.panel.knobs.fail_seed)
 
     def draft(
         self,
@@ -220,7 +216,7 @@ class Service:
 
     def _failure(self, draft: JobDraft) -> str | None:
         knobs = self.panel.knobs
-        unlucky = knobs.fail_probability > 0 and self._luck.random() < knobs.fail_probability
+        unlucky = knobs.fail_probability > 0 and self.luck.random() < knobs.fail_probability
         if FAIL_WORD in draft.prompt or unlucky or self.panel.take("fail_next"):
             return knobs.failure_message
         return None

@@ -84,7 +84,7 @@ class RecordingApi:
     """
 
     def __init__(self, balance: float = 100) -> None:
-        self.rows = Catalogue.shipped(assumed_jobs.MODELS, assumed_jobs.PRICES).served()
+        self.rows = Catalogue(assumed_jobs.MODELS, assumed_jobs.PRICES).served()
         self.paid: list[tuple[str, dict[str, Any]]] = []
         self._balance = balance
 

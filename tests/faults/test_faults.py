@@ -66,11 +66,19 @@ class World:
                     raise
 
 
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[RunningSandbox]:
-    with running_sandbox(tmp_path / "api", speed=SPEED, rate_limits="off") as sandbox:
-        sandbox.control.key(KEY, credits=1000)
+@pytest.fixture(scope="module")
+def running_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
+    with running_sandbox(tmp_path_factory.mktemp("api"), speed=SPEED) as sandbox:
         yield sandbox
+
+
+@pytest.fixture
+def api(running_api: RunningSandbox) -> RunningSandbox:
+    """The module's API, as if it were new, with one account of 1,000 credits."""
+    running_api.control.reset()
+    running_api.control.knobs(speed=SPEED, rate_limits="off")
+    running_api.control.key(KEY, credits=1000)
+    return running_api
 
 
 @asynccontextmanager
