@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,6 @@ import pytest
 
 from kubeez_mcp_local.mcp_server.tools import files
 from kubeez_mcp_local.media import measure as measuring
-from kubeez_mcp_local.media import trim
 from kubeez_mcp_local.media.measure import measure
 from kubeez_mcp_local.media.video import NotInstalledError
 from tests.mcp_server.driving import call, client_of, clip, made, picture, refused, song
@@ -88,10 +88,7 @@ async def test_without_the_extra_the_cut_says_what_to_install(
     async with connected as client:
         video = await clip(client)
 
-        def missing(what: str) -> Any:
-            raise NotInstalledError(what)
-
-        monkeypatch.setattr(trim, "load_av", missing)
+        monkeypatch.setitem(sys.modules, "av", None)  # as if it were not installed
         error = await refused(client, "trim_video", source_url=video, end_s=1)
         assert error["code"] == "processor_unavailable"
         assert "kubeez-mcp-local[video]" in error["next_step"]
