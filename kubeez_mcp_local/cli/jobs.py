@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubeez_mcp_local.cli.terminal import print_json, results, run_with_bridge, table
-from kubeez_mcp_local.jobs.errors import WrongStateError
+from kubeez_mcp_local.jobs.errors import wrong_state
 from kubeez_mcp_local.jobs.job import State
 from kubeez_mcp_local.mcp_server.rows import job_details, job_row
 from kubeez_mcp_local.text import lines_of, on_one_line
@@ -222,7 +222,7 @@ def resave(options: Options, job: str, as_json: bool) -> None:
     async def work(bridge: Bridge) -> Job:
         found = await bridge.ledger.get(job)
         if found.state.value != "completed":
-            raise WrongStateError(found, "completed")
+            raise wrong_state(found, "completed")
         await bridge.follower.save_again(found)
         return await bridge.ledger.get(found.id)
 

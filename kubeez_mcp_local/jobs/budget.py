@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.errors import (
     CeilingError,
-    UnusableQuoteError,
     nothing_allowed,
     of_unbounded_price,
     over_call_ceiling,
@@ -209,14 +209,13 @@ def reservations(orders: Sequence[Order], ceilings: Ceilings, room: Room | None 
 
     Raises:
         CeilingError: The call is above the ceiling per call, or does not fit into the `room` of its run.
-        UnusableQuoteError: A quote is negative, infinite or not a number.
+        KubeezError: A quote is negative, infinite or not a number.
     """
     try:
         known = [None if order.quote.credits is None else to_micro(order.quote.credits) for order in orders]
     except ValueError as error:
-        raise UnusableQuoteError(
-            f"The quote cannot be used: {error}.", next_step="Refresh the catalogue and try again."
-        ) from None
+        step = "Refresh the catalogue and try again."
+        raise KubeezError(f"The quote cannot be used: {error}.", next_step=step, code="unusable_quote") from None
     ceiling, total = to_micro(ceilings.per_call), sum(amount or 0 for amount in known)
     unknown = sum(amount is None for amount in known)
     if total > ceiling or (unknown and ceiling == 0):

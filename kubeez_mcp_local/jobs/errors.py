@@ -8,7 +8,6 @@ from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.text import spoken
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from kubeez_mcp_local.jobs.job import Job, SpendQuestion
@@ -35,18 +34,6 @@ class UnknownJobError(KubeezError):
         super().__init__(message, next_step="Take a whole id from get_generations or `kubeez-mcp-local jobs list`.")
 
 
-class WrongStateError(KubeezError):
-    """A job is not in a state in which this can be done."""
-
-    code = "wrong_state"
-
-    def __init__(self, job: Job, wanted: str) -> None:
-        super().__init__(
-            f"Job {job.id} is {job.state}; this can be done with a job that is {wanted}.",
-            next_step=f"See it with: kubeez-mcp-local jobs show {job.id}.",
-        )
-
-
 class CeilingError(KubeezError):
     """A spending ceiling stands in the way. Nothing was sent, nothing was charged.
 
@@ -56,12 +43,6 @@ class CeilingError(KubeezError):
 
     code = "ceiling_reached"
     soon = False
-
-
-class UnusableQuoteError(KubeezError):
-    """A quote is not an amount of credits, so no ceiling can be checked against it."""
-
-    code = "unusable_quote"
 
 
 class UnsettledJobError(KubeezError):
@@ -82,44 +63,6 @@ class UnsettledJobError(KubeezError):
         self.job = job
 
 
-class NotAcceptedError(KubeezError):
-    """A request got no answer, and the API's history shows that it was never accepted. Nothing was charged."""
-
-    code = "not_accepted"
-
-    def __init__(self, job: Job) -> None:
-        super().__init__(
-            f"Job {job.id} was never accepted: the API's history proves it, or a person said so. Nothing was charged.",
-            next_step="Call again.",
-            retry_safe=True,
-        )
-        self.job = job
-
-
-class NotSentError(KubeezError):
-    """A claimed request never left. Nothing was sent, nothing was charged."""
-
-    code = "not_sent"
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, next_step="Call again.", retry_safe=True)
-
-
-class UnrecordedJobError(KubeezError):
-    """The API accepted a request, but the ledger cannot be written any more."""
-
-    code = "job_unrecorded"
-
-    def __init__(self, generation_ids: Sequence[str], cause: LedgerError) -> None:
-        super().__init__(
-            f"The API accepted the request as {', '.join(generation_ids)}, "
-            f"but the ledger {cause.path} could not note it.",
-            next_step=f"Keep the id. {cause.next_step}",
-            spent=True,
-        )
-        self.generation_ids = tuple(generation_ids)
-
-
 class ConsentRequiredError(KubeezError):
     """This spends credits and the client cannot ask; the user must say yes in the conversation."""
 
@@ -137,42 +80,32 @@ class ConsentRequiredError(KubeezError):
         self.approval = approval
 
 
-class DeclinedError(KubeezError):
-    """The user said no. Nothing was sent."""
-
-    code = "declined"
-
-
-class ConsentCancelledError(KubeezError):
-    """The user closed the question without an answer. Nothing was sent."""
-
-    code = "consent_cancelled"
+def wrong_state(job: Job, wanted: str) -> KubeezError:
+    """The error for a job that is not in the one state in which something can be done with it."""
+    return KubeezError(
+        f"Job {job.id} is {job.state}; this can be done with a job that is {wanted}.",
+        next_step=f"See it with: kubeez-mcp-local jobs show {job.id}.",
+        code="wrong_state",
+    )
 
 
-class ApprovalError(KubeezError):
-    """An approval code does not allow this call. Nothing was sent."""
-
-    code = "approval_invalid"
-
-
-class BusyError(KubeezError):
-    """The API's rate limit or concurrency cap is used up for longer than this call may wait. Nothing was sent."""
-
-    code = "busy"
-
-    def __init__(self, reason: str, seconds: float) -> None:
-        super().__init__(
-            f"{reason} Nothing was sent.",
-            next_step=f"Call again in about {max(1, round(seconds))} s.",
-            retry_safe=True,
-        )
-        self.retry_after = seconds
+def not_accepted(job: Job) -> KubeezError:
+    """The error for a request that got no answer and, as the API's history shows, was never accepted."""
+    return _failure(
+        "not_accepted",
+        f"Job {job.id} was never accepted: the API's history proves it, or a person said so. Nothing was charged.",
+    )
 
 
-class OutputFolderError(KubeezError):
-    """Outputs cannot be saved where they should go. The job itself is done; its URLs are in the ledger."""
+def not_sent(message: str) -> KubeezError:
+    """The error for a claimed request that never left, so that nothing was charged."""
+    return _failure("not_sent", message)
 
-    code = "output_folder"
+
+def busy(reason: str, seconds: float) -> KubeezError:
+    """The error where the API's rate limit or concurrency cap is used up for longer than this call may wait."""
+    step = f"Call again in about {max(1, round(seconds))} s."
+    return _failure("busy", f"{reason} Nothing was sent.", next_step=step, retry_after=seconds)
 
 
 def told(error: KubeezError) -> dict[str, Any]:
@@ -191,7 +124,7 @@ def failure_of(job: Job) -> KubeezError | None:
     if job.state == "unknown":
         return UnsettledJobError(job)
     if job.state == "not_accepted":
-        return NotAcceptedError(job)
+        return not_accepted(job)
     if job.state == "sending":
         return _failure(
             "busy",
@@ -204,7 +137,7 @@ def failure_of(job: Job) -> KubeezError | None:
         return None
     kept = dict(job.verdict or {})
     code, message = kept.pop("code", job.error_code), kept.pop("message", job.error)
-    return _failure(code or NotSentError.code, message or "It was not sent.", **kept)
+    return _failure(code or "not_sent", message or "It was not sent.", **kept)
 
 
 def _failure(

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.budget import Ceilings, budget_day, day_refusal, remember_day, reservations, room_in
-from kubeez_mcp_local.jobs.errors import ApprovalError, NotSentError
+from kubeez_mcp_local.jobs.errors import not_sent
 from kubeez_mcp_local.jobs.job import Job, State, group_digest, to_credits, to_micro
 from kubeez_mcp_local.jobs.rows import OPEN_JOBS, note_sent, restart_watch, to_json
 
@@ -71,14 +71,14 @@ def redeem(tx: Transaction, approval: Approval) -> None:
     """Use up a code that stands for a whole run.
 
     Raises:
-        ApprovalError: It does not count.
+        KubeezError: It does not count.
     """
     refusal = _redeemed(tx, approval, of_run=True)
     if refusal is not None:
         raise refusal
 
 
-def _redeemed(tx: Transaction, approval: Approval, *, of_run: bool = False) -> ApprovalError | None:
+def _redeemed(tx: Transaction, approval: Approval, *, of_run: bool = False) -> KubeezError | None:
     """Use up a code; the reason why it does not count, or `None` if it does.
 
     One for a whole run counts `of_run` as often as it comes: each call of a run is paid once anyway.
@@ -102,10 +102,11 @@ def _redeemed(tx: Transaction, approval: Approval, *, of_run: bool = False) -> A
     return None if changed else _refused("was used before; a code is good for one call")
 
 
-def _refused(why: str) -> ApprovalError:
-    return ApprovalError(
+def _refused(why: str) -> KubeezError:
+    return KubeezError(
         f"This approval code {why}. Nothing was sent.",
         next_step="Call again without `approval` to get the quote and a new code, and ask the user.",
+        code="approval_invalid",
     )
 
 
@@ -213,7 +214,7 @@ def dispatch(tx: Transaction, job: Job, limits: Limits) -> Wait | None:
     """Note that `job` leaves tx.now, if the limits allow it; else say how long to wait. Runs in a write transaction.
 
     Raises:
-        NotSentError: It is not waiting to be sent any more, so it must not leave.
+        KubeezError: It is not waiting to be sent any more, so it must not leave.
     """
     row = tx.execute("SELECT state FROM jobs WHERE id = ?", (job.id,)).fetchone()
     if row is None or row[0] != "sending":
@@ -230,9 +231,9 @@ def dispatch(tx: Transaction, job: Job, limits: Limits) -> Wait | None:
     return None
 
 
-def _taken_away(job: Job, row: Any) -> NotSentError:
+def _taken_away(job: Job, row: Any) -> KubeezError:
     state = "unheard of" if row is None else row[0]
-    return NotSentError(
+    return not_sent(
         f"Job {job.id} was about to be sent, but the ledger has it as {state}: another server of this machine took "
         "this one for ended. Nothing was sent."
     )

@@ -1,7 +1,7 @@
 """The ledger: one file shared by every server of this user. `LedgerFile` blocks; `Ledger` is for async callers.
 
-What is done in a transaction is described once, by the functions of `guard`, `rows` and `budget`; here each gets its
-place in a file and a thread.
+What is done in a transaction is described once, by the functions of `guard`, `rows`, `proof` and `budget`; here each
+gets its place in a file and a thread.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import anyio
 from anyio import CapacityLimiter, to_thread
@@ -39,29 +39,129 @@ _BUSY_SECONDS = 10.0
 _CLOSE_SECONDS = 0.1
 
 
-def _reads(work: Callable[Concatenate[Transaction, P], T]) -> Callable[Concatenate[LedgerFile, P], T]:
-    """A question as a method of `LedgerFile`."""
+class _Operation(Generic[P, T]):
+    """What can be done with the ledger: a method of `LedgerFile` that blocks, and one of `Ledger` that is awaited."""
 
-    def method(self: LedgerFile, /, *arguments: P.args, **named: P.kwargs) -> T:
-        with self.reading() as tx:
+    def __init__(self, work: Callable[Concatenate[LedgerFile, P], T]) -> None:
+        self._work = work
+
+    @overload
+    def __get__(self, place: LedgerFile, _owner: type, /) -> Callable[P, T]: ...
+    @overload
+    def __get__(self, place: Ledger, _owner: type, /) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    def __get__(self, place: LedgerFile | Ledger, _owner: type, /) -> Callable[P, T | Coroutine[Any, Any, T]]:
+        if isinstance(place, LedgerFile):
+            return partial(self._work, place)
+        return partial(self._awaited, place)
+
+    async def _awaited(self, ledger: Ledger, /, *arguments: P.args, **named: P.kwargs) -> T:
+        return await ledger.run(lambda file: self._work(file, *arguments, **named))
+
+
+def _reads(work: Callable[Concatenate[Transaction, P], T]) -> _Operation[P, T]:
+    """A question."""
+
+    def method(file: LedgerFile, /, *arguments: P.args, **named: P.kwargs) -> T:
+        with file.reading() as tx:
             return work(tx, *arguments, **named)
 
-    return method
+    return _Operation(method)
 
 
 def _writes(
     work: Callable[Concatenate[Transaction, P], T], *, durable: bool = True, owns: bool = False
-) -> Callable[Concatenate[LedgerFile, P], T]:
-    """A change as a method of `LedgerFile`; `durable` and `owns` as `LedgerFile.writing`."""
+) -> _Operation[P, T]:
+    """A change; `durable` and `owns` as in `LedgerFile.writing`."""
 
-    def method(self: LedgerFile, /, *arguments: P.args, **named: P.kwargs) -> T:
-        with self.writing(durable=durable, owns=owns) as tx:
+    def method(file: LedgerFile, /, *arguments: P.args, **named: P.kwargs) -> T:
+        with file.writing(durable=durable, owns=owns) as tx:
             return work(tx, *arguments, **named)
 
-    return method
+    return _Operation(method)
 
 
-class LedgerFile:
+def _look(file: LedgerFile, orders: Sequence[Order]) -> guard.Decision:
+    """What a claim would say, without claiming; raises as it would."""
+    return _decide(file, orders, claim=False)
+
+
+def _claim(file: LedgerFile, orders: Sequence[Order], approval: guard.Approval | None = None) -> guard.Decision:
+    """Reserve for and write down all orders of one call, or none; see `guard`.
+
+    Raises:
+        KubeezError: The call is above a ceiling, or its approval does not count. Nothing was claimed.
+    """
+    return _decide(file, orders, claim=True, approval=approval)
+
+
+def _decide(
+    file: LedgerFile, orders: Sequence[Order], *, claim: bool, approval: guard.Approval | None = None
+) -> guard.Decision:
+    with file.writing(owns=claim) as tx:
+        decision = guard.decide(tx, orders, file.ceilings, claim=claim, approval=approval)
+    if decision.refusal is not None:
+        raise decision.refusal
+    return decision
+
+
+def _take_over_saving(file: LedgerFile, job: Job) -> bool:
+    """See `rows.take_over_saving`; nothing is written where nobody needs to save."""
+    with file.reading() as tx:
+        if rows.saver_of(tx, job.id) is None:
+            return False
+    with file.writing(owns=True) as tx:
+        return rows.take_over_saving(tx, job)
+
+
+class _Operations:
+    """All of them."""
+
+    look = _Operation(_look)
+    claim = _Operation(_claim)
+    take_over_saving = _Operation(_take_over_saving)
+    recover = _writes(guard.recover)
+    kept_quote = _reads(guard.kept_quote)
+    keep_quote = _writes(guard.keep_quote, durable=False)
+    use_up_quote = _writes(guard.use_up_quote)
+    issue_approval = _writes(guard.issue_approval, durable=False)
+    redeem = _writes(guard.redeem)
+
+    dispatch = _writes(guard.dispatch)
+    take_back = _writes(guard.take_back, durable=False)
+    pause = _writes(guard.pause, durable=False)
+    take_reads = _writes(guard.take_reads, durable=False)
+
+    accepted = _writes(rows.accepted)
+    adopt = _writes(rows.adopt)
+    refused = _writes(rows.refused)
+    unknown = _writes(rows.unknown)
+    forgotten = _writes(rows.forgotten)
+    not_accepted = _writes(rows.not_accepted)
+    lost = _writes(rows.lost)
+    settle_by_hand = _writes(rows.settle_by_hand)
+    settled = _writes(rows.settled)
+    finished_late = _writes(rows.finished_late, owns=True)
+    saved = _writes(rows.saved, durable=False)
+    take_over = _writes(rows.take_over, owns=True)
+
+    begin_look = _writes(rows.begin_look, durable=False)
+    note_read = _writes(rows.note_read, durable=False)
+    evidence = _reads(rows.evidence)
+    balance_before = _reads(rows.balance_before)
+    answer = _writes(rows.answer)
+
+    get = _reads(rows.get)
+    recent = _reads(rows.recent)
+    in_state = _reads(rows.in_state)
+    unsaved = _reads(rows.unsaved)
+    known_generations = _reads(rows.known_generations)
+    today = _reads(budget.today)
+    run_spend = _reads(budget.run_spend)
+    spend_by = _reads(budget.spend_by)
+    accept_clock = _writes(budget.accept_clock)
+
+
+class LedgerFile(_Operations):
     """The ledger of one account, used by one thread at a time.
 
     Args:
@@ -175,95 +275,10 @@ class LedgerFile:
             self._owner = self._owner.successor()
             self._owner.enrol(connection, self._clock())
 
-    def look(self, orders: Sequence[Order]) -> guard.Decision:
-        """What a claim would say, without claiming.
 
-        Raises:
-            CeilingError, UnusableQuoteError: A claim would be refused.
-        """
-        return self._decide(orders, claim=False)
-
-    def claim(self, orders: Sequence[Order], approval: guard.Approval | None = None) -> guard.Decision:
-        """Reserve for and write down all orders of one call, or none; see `guard`.
-
-        Raises:
-            CeilingError, UnusableQuoteError, ApprovalError: Nothing was claimed.
-        """
-        return self._decide(orders, claim=True, approval=approval)
-
-    def _decide(
-        self, orders: Sequence[Order], *, claim: bool, approval: guard.Approval | None = None
-    ) -> guard.Decision:
-        with self.writing(owns=claim) as tx:
-            decision = guard.decide(tx, orders, self.ceilings, claim=claim, approval=approval)
-        if decision.refusal is not None:
-            raise decision.refusal
-        return decision
-
-    def take_over_saving(self, job: Job) -> bool:
-        """See `rows.take_over_saving`; nothing is written where nobody needs to save."""
-        return self._saver_of(job.id) is not None and self._take_over_saving(job)
-
-    _saver_of = _reads(rows.saver_of)
-    _take_over_saving = _writes(rows.take_over_saving, owns=True)
-
-    recover = _writes(guard.recover)
-    kept_quote = _reads(guard.kept_quote)
-    keep_quote = _writes(guard.keep_quote, durable=False)
-    use_up_quote = _writes(guard.use_up_quote)
-    issue_approval = _writes(guard.issue_approval, durable=False)
-    redeem = _writes(guard.redeem)
-
-    dispatch = _writes(guard.dispatch)
-    take_back = _writes(guard.take_back, durable=False)
-    pause = _writes(guard.pause, durable=False)
-    take_reads = _writes(guard.take_reads, durable=False)
-
-    accepted = _writes(rows.accepted)
-    adopt = _writes(rows.adopt)
-    refused = _writes(rows.refused)
-    unknown = _writes(rows.unknown)
-    forgotten = _writes(rows.forgotten)
-    not_accepted = _writes(rows.not_accepted)
-    lost = _writes(rows.lost)
-    settle_by_hand = _writes(rows.settle_by_hand)
-    settled = _writes(rows.settled)
-    finished_late = _writes(rows.finished_late, owns=True)
-    saved = _writes(rows.saved, durable=False)
-    take_over = _writes(rows.take_over, owns=True)
-
-    begin_look = _writes(rows.begin_look, durable=False)
-    note_read = _writes(rows.note_read, durable=False)
-    evidence = _reads(rows.evidence)
-    balance_before = _reads(rows.balance_before)
-    answer = _writes(rows.answer)
-
-    get = _reads(rows.get)
-    recent = _reads(rows.recent)
-    in_state = _reads(rows.in_state)
-    unsaved = _reads(rows.unsaved)
-    known_generations = _reads(rows.known_generations)
-    today = _reads(budget.today)
-    run_spend = _reads(budget.run_spend)
-    spend_by = _reads(budget.spend_by)
-    accept_clock = _writes(budget.accept_clock)
-
-
-def _awaited(
-    method: Callable[[LedgerFile], Callable[P, T]],
-) -> Callable[Concatenate[Ledger, P], Coroutine[Any, Any, T]]:
-    """A method of `LedgerFile`, in a thread."""
-
-    async def call(self: Ledger, /, *arguments: P.args, **named: P.kwargs) -> T:
-        return await self.run(lambda file: method(file)(*arguments, **named))
-
-    return call
-
-
-class Ledger:
-    """Async face of `LedgerFile`; see there for what each method does and raises.
-
-    A call that has begun is finished even if its caller is cancelled, so that what was decided is also written.
+class Ledger(_Operations):
+    """The ledger for async callers. A call that has begun is finished even if its caller is cancelled, so that what was
+    decided is also written.
 
     Args:
         open_file: Opens the ledger file; called in a thread on first use, and again after it failed.
@@ -292,46 +307,6 @@ class Ledger:
         file, self._file = self._file, None
         if file is not None:
             file.close()
-
-    look = _awaited(lambda file: file.look)
-    claim = _awaited(lambda file: file.claim)
-    recover = _awaited(lambda file: file.recover)
-    kept_quote = _awaited(lambda file: file.kept_quote)
-    keep_quote = _awaited(lambda file: file.keep_quote)
-    use_up_quote = _awaited(lambda file: file.use_up_quote)
-    issue_approval = _awaited(lambda file: file.issue_approval)
-    redeem = _awaited(lambda file: file.redeem)
-    dispatch = _awaited(lambda file: file.dispatch)
-    take_back = _awaited(lambda file: file.take_back)
-    pause = _awaited(lambda file: file.pause)
-    take_reads = _awaited(lambda file: file.take_reads)
-    accepted = _awaited(lambda file: file.accepted)
-    adopt = _awaited(lambda file: file.adopt)
-    refused = _awaited(lambda file: file.refused)
-    unknown = _awaited(lambda file: file.unknown)
-    forgotten = _awaited(lambda file: file.forgotten)
-    not_accepted = _awaited(lambda file: file.not_accepted)
-    lost = _awaited(lambda file: file.lost)
-    settle_by_hand = _awaited(lambda file: file.settle_by_hand)
-    settled = _awaited(lambda file: file.settled)
-    finished_late = _awaited(lambda file: file.finished_late)
-    saved = _awaited(lambda file: file.saved)
-    begin_look = _awaited(lambda file: file.begin_look)
-    note_read = _awaited(lambda file: file.note_read)
-    evidence = _awaited(lambda file: file.evidence)
-    balance_before = _awaited(lambda file: file.balance_before)
-    answer = _awaited(lambda file: file.answer)
-    take_over = _awaited(lambda file: file.take_over)
-    take_over_saving = _awaited(lambda file: file.take_over_saving)
-    get = _awaited(lambda file: file.get)
-    recent = _awaited(lambda file: file.recent)
-    in_state = _awaited(lambda file: file.in_state)
-    unsaved = _awaited(lambda file: file.unsaved)
-    known_generations = _awaited(lambda file: file.known_generations)
-    today = _awaited(lambda file: file.today)
-    run_spend = _awaited(lambda file: file.run_spend)
-    spend_by = _awaited(lambda file: file.spend_by)
-    accept_clock = _awaited(lambda file: file.accept_clock)
 
 
 def open_ledger(state_dir: Path, account: str, ceilings: budget.Ceilings) -> Ledger:

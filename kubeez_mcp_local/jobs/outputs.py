@@ -18,7 +18,6 @@ from anyio import to_thread
 
 from kubeez_mcp_local.disk import give_free_name, part_beside
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.errors import OutputFolderError
 from kubeez_mcp_local.jobs.job import Job, SavedFile
 from kubeez_mcp_local.text import LONGEST_IN_ROW, cut
 
@@ -164,7 +163,7 @@ class OutputStore:
         """The folder of the day of `moment` (seconds since 1970), made if need be. Blocks.
 
         Raises:
-            OutputFolderError: It cannot be made, or leads out of the output folder.
+            KubeezError: It cannot be made, or leads out of the output folder.
         """
         day = datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d")
         folder = self._root / day
@@ -174,9 +173,10 @@ class OutputStore:
         except OSError as error:
             raise _cannot_save(folder, error) from error
         if real.parent != root or not real.is_dir():
-            raise OutputFolderError(
+            raise KubeezError(
                 f"{folder} leads out of the output folder, so nothing is saved there.",
                 next_step="Remove that link, then save the job's outputs again.",
+                code="output_folder",
             )
         return real
 
@@ -343,12 +343,10 @@ def _write_sidecar(target: Path, content: dict[str, Any]) -> None:
         part.unlink(missing_ok=True)
 
 
-def _cannot_save(folder: Path, error: OSError) -> OutputFolderError:
+def _cannot_save(folder: Path, error: OSError) -> KubeezError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputFolderError(
-            f"{folder}: the disk is full.", next_step="Free some space, then save the job's outputs again."
-        )
-    return OutputFolderError(
-        f"{folder} cannot be written to: {error.strerror or type(error).__name__}.",
-        next_step="Mend its rights or choose another KUBEEZ_OUTPUT_DIR, then save the job's outputs again.",
-    )
+        message, step = f"{folder}: the disk is full.", "Free some space"
+    else:
+        message = f"{folder} cannot be written to: {error.strerror or type(error).__name__}."
+        step = "Mend its rights or choose another KUBEEZ_OUTPUT_DIR"
+    return KubeezError(message, next_step=f"{step}, then save the job's outputs again.", code="output_folder")

@@ -11,7 +11,7 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from kubeez_mcp_local.jobs.errors import UnknownJobError, WrongStateError
+from kubeez_mcp_local.jobs.errors import UnknownJobError, wrong_state
 from kubeez_mcp_local.jobs.job import Job, SavedFile, State, is_amount, to_credits, to_micro
 from kubeez_mcp_local.jobs.proof import Evidence, Read, Row, SentJob, needed_reads
 from kubeez_mcp_local.rest.wire import price_of
@@ -295,11 +295,11 @@ def settle_by_hand(tx: Transaction, job_id: str, *, paid: bool) -> Job:
     """The user says what became of an unknown job.
 
     Raises:
-        WrongStateError: It is not unknown.
+        KubeezError: It is not unknown.
     """
     job = tx.job(job_id)
     if job.state is not State.UNKNOWN:
-        raise WrongStateError(job, State.UNKNOWN)
+        raise wrong_state(job, State.UNKNOWN)
     if paid:
         return lost(tx, job_id, "Settled by hand: it was paid.")
     return not_accepted(tx, job_id, "Settled by hand: it was not paid.")

@@ -18,15 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.errors import (
-    BusyError,
-    LedgerError,
-    NotAcceptedError,
-    NotSentError,
-    UnrecordedJobError,
-    UnsettledJobError,
-    told,
-)
+from kubeez_mcp_local.jobs.errors import LedgerError, UnsettledJobError, busy, not_accepted, not_sent, told
 from kubeez_mcp_local.jobs.guard import Limits
 from kubeez_mcp_local.jobs.job import Job, State
 from kubeez_mcp_local.rest import errors as api_errors
@@ -122,13 +114,13 @@ class Pacer:
         """Return when `job` may be sent now; the ledger then says durably that it has been.
 
         Raises:
-            BusyError: That would take longer than `patience` seconds.
+            KubeezError: That would take longer than `patience` seconds.
         """
         turn = self._turns[job.bucket]
         with anyio.move_on_after(max(patience, 1.0)) as queueing:
             await turn.acquire()
         if queueing.cancelled_caught:
-            raise BusyError(f"Other {job.bucket} requests of this program are waiting for their turn.", 10)
+            raise busy(f"Other {job.bucket} requests of this program are waiting for their turn.", 10)
         try:
             await self._leave(job, patience)
         finally:
@@ -138,7 +130,7 @@ class Pacer:
         waited = 0.0
         while (wait := await self.ledger.dispatch(job, self.limits)) is not None:
             if waited + wait.seconds > patience:
-                raise BusyError(wait.reason, max(wait.seconds, 5.0))
+                raise busy(wait.reason, max(wait.seconds, 5.0))
             await self.sleep(wait.seconds)
             waited += wait.seconds
 
@@ -249,10 +241,9 @@ class Sender:
         """Build, pace and send; returns the accepted job.
 
         Raises:
-            BusyError: The API's limits are used up for longer than `patience`; nothing was sent.
             UnsettledJobError: It left, and its fate is open.
-            UnrecordedJobError: It was accepted, but the ledger cannot be written any more.
-            KubeezError: Anything else: it was not accepted.
+            KubeezError: `job_unrecorded` if it was accepted and the ledger cannot be written any more; with any other
+                code it was not accepted.
         """
         async with self._released_on_failure(job):
             request = await order.build()
@@ -318,7 +309,12 @@ class Sender:
         try:
             letter.job = await self._insist(lambda: self.ledger.accepted(letter.job.id, ids, estimate))
         except LedgerError as error:
-            letter.error = UnrecordedJobError(ids, error)
+            letter.error = KubeezError(
+                f"The API accepted the request as {', '.join(ids)}, but the ledger {error.path} could not note it.",
+                next_step=f"Keep the id. {error.next_step}",
+                spent=True,
+                code="job_unrecorded",
+            )
             return
         self.on_accepted(letter.job)
 
@@ -349,7 +345,7 @@ class Sender:
             self._keep_at_it()
 
     async def _refuse(self, job: Job, error: BaseException) -> Job:
-        known = error if isinstance(error, KubeezError) else NotSentError(_words(error))
+        known = error if isinstance(error, KubeezError) else not_sent(_words(error))
         return await self._insist(lambda: self.ledger.refused(job.id, known.code, known.message, told(known)))
 
     async def _settled_soon(self, job: Job, error: KubeezError) -> Job:
@@ -362,7 +358,7 @@ class Sender:
         if job.generation_ids:
             return job
         if job.state is State.NOT_ACCEPTED:
-            raise NotAcceptedError(job) from error
+            raise not_accepted(job) from error
         raise UnsettledJobError(job, await self.reconciler.how_it_stands(job)) from error
 
     def _keep_at_it(self) -> None:

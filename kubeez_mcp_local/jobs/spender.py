@@ -18,9 +18,7 @@ import anyio
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.errors import (
     CeilingError,
-    ConsentCancelledError,
     ConsentRequiredError,
-    DeclinedError,
     LedgerError,
     UnsettledJobError,
     failure_of,
@@ -161,7 +159,8 @@ class Asking:
         """The yes to `question`: an approval code that is still to be redeemed, or `None` after the user said yes.
 
         Raises:
-            ConsentRequiredError, DeclinedError, ConsentCancelledError: There was no yes.
+            ConsentRequiredError: There is nobody to ask here.
+            KubeezError: There was no yes.
         """
         if approval is not None:
             return Approval(approval, self.account, question.digest, question.credits)
@@ -169,17 +168,15 @@ class Asking:
         if answer == "accept":
             return None
         if answer == "decline":
-            raise DeclinedError("The user said no. Nothing was sent.", next_step="Ask what to change.")
+            raise KubeezError("The user said no. Nothing was sent.", next_step="Ask what to change.", code="declined")
         if answer == "cancel":
-            raise ConsentCancelledError(
-                "The question was closed without an answer. Nothing was sent.", next_step="Ask again when wanted."
-            )
+            words, step = "The question was closed without an answer. Nothing was sent.", "Ask again when wanted."
+            raise KubeezError(words, next_step=step, code="consent_cancelled")
         code = await self.ledger.issue_approval(question.digest, question.credits)
         required = ConsentRequiredError(question, code, VALID_SECONDS)
         if answer in _NO_ANSWER:
-            raise ConsentCancelledError(
-                f"{_NO_ANSWER[answer]} Nothing was sent. {required.message}", next_step=required.next_step
-            )
+            words = f"{_NO_ANSWER[answer]} Nothing was sent. {required.message}"
+            raise KubeezError(words, next_step=required.next_step, code="consent_cancelled")
         raise required
 
     async def _balance_now(self) -> float | None:
@@ -252,12 +249,12 @@ class Spender:
             approval: The code that came with an earlier `ConsentRequiredError`.
 
         Raises:
-            CeilingError, UnusableQuoteError: The guard does not let it through.
-            ConsentRequiredError, DeclinedError, ConsentCancelledError, ApprovalError: There was no yes.
+            CeilingError: The guard does not let it through.
+            ConsentRequiredError: There must be a yes, and there is nobody to ask here.
             UnsettledJobError: This, or something like it, may have been paid already.
-            BusyError: The API's limits are used up.
             LedgerError: The ledger cannot be written, so nothing was sent.
-            KubeezError: Building or sending failed; `spent` says what that means for the credits.
+            KubeezError: There was no yes, the API's limits are used up, or building or sending failed; `spent` says
+                what that means for the credits.
         """
         submission = (await self.submit_all([order], consent, approval))[0]
         if submission.error is not None:

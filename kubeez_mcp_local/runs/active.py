@@ -82,8 +82,9 @@ class ActiveRuns:
         `run_id` names another run of the same; a rehearsal runs in a sandbox of its own, free.
 
         Raises:
-            InvalidArgumentError, RecipeError, KubeezError: It cannot be prepared, see `prepare`.
-            ConsentRequiredError, DeclinedError, ConsentCancelledError, ApprovalError: There was no yes.
+            InvalidArgumentError, RecipeError: It cannot be prepared, see `prepare`.
+            ConsentRequiredError: There must be a yes, and there is nobody to ask here.
+            KubeezError: There was no yes, or it cannot be prepared.
         """
         from kubeez_mcp_local.cookbook.check import Samples, with_examples
         from kubeez_mcp_local.runs.prepare import prepare_run

@@ -182,3 +182,16 @@ async def test_a_thousand_image_jobs_keep_the_rate_and_use_it(
     assert api.turned_away == 0
     assert len(jobs) == JOBS
     assert took <= 1.05 * allowed
+
+
+async def test_a_read_costs_next_to_nothing(report: Report, tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path, "live-1", Ceilings(500, 2000))
+    pacer = Pacer(ledger, Limits(per_minute={"read": 10_000_000}))
+    await pacer.read()
+    started = time.perf_counter()
+    for _ in range(400):
+        await pacer.read()
+    each = (time.perf_counter() - started) / 400
+    await ledger.aclose()
+    report.add("permission to read, each of many", f"{each * 1e6:.0f} us", "<= 300 us")
+    assert each <= 0.0003

@@ -11,6 +11,9 @@ import httpx
 import pytest
 
 from tests.bench.measuring import BASELINE, OURS, Lines, balance_api, start_once
+from tests.e2e.server import DeafClient
+from tests.sandbox_server import KEY as SANDBOX_KEY
+from tests.sandbox_server import running_sandbox
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +71,21 @@ def test_parallel_calls(report: Report, tmp_path: Path) -> None:
         took = time.perf_counter() - began
     report.add("32 parallel calls to a route of 1 s", f"{took:.2f} s", "<= 1.1 s")
     assert took <= 1.1
+
+
+def test_leaving_a_client_that_reads_no_more(report: Report, tmp_path: Path) -> None:
+    with running_sandbox(tmp_path / "api") as api:
+        api.control.fault("POST /v1/generate/media", "slow_answer", seconds=20)
+        client = DeafClient(tmp_path, api_key=SANDBOX_KEY, base_url=api.url, ask_above=100)
+        client.initialize()
+        call = {"name": "generate_media", "arguments": {"prompt": "a slow picture", "model": "nano-banana-2"}}
+        client.send("tools/call", 2, **call)
+        until = time.monotonic() + 20
+        while not api.control.account()["jobs"] and time.monotonic() < until:
+            time.sleep(0.02)
+        took = client.stop_reading()
+    report.add("exit after the first write that fails, a paid call in flight", f"{took:.2f} s", "<= 2 s")
+    assert took <= 2
 
 
 @pytest.mark.parametrize(("toolsets", "limit"), [("all", 40_000), ("core", 15_000)])

@@ -194,6 +194,47 @@ class Server:
             assert self.secret.encode() not in b"".join(self.stdout)
 
 
+class DeafClient:
+    """A client that keeps stdin open and may stop reading stdout."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        ends, wire = os.pipe()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "kubeez_mcp_local"],
+            stdin=subprocess.PIPE,
+            stdout=wire,
+            stderr=subprocess.PIPE,
+            env=environment(folder, **settings),
+            cwd=folder,
+        )
+        os.close(wire)
+        self._stdout = os.fdopen(ends, "rb")
+
+    def send(self, method: str, number: int | None = None, **params: Any) -> None:
+        message = {"jsonrpc": "2.0", "method": method, "params": params}
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(message if number is None else message | {"id": number}).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def answer(self, number: int) -> dict[str, Any]:
+        answer: dict[str, Any] = next(m for m in map(json.loads, self._stdout) if m.get("id") == number)
+        return answer
+
+    def initialize(self) -> None:
+        who = {"name": "deaf", "version": "1"}
+        self.send("initialize", 1, protocolVersion="2025-11-25", capabilities={}, clientInfo=who)
+        self.answer(1)
+        self.send("notifications/initialized")
+
+    def stop_reading(self) -> float:
+        """Close stdout and make the server write; returns how many seconds it took to leave."""
+        self._stdout.close()
+        self.send("tools/list", 99)
+        began = time.monotonic()
+        self.process.wait(20)
+        return time.monotonic() - began
+
+
 def modern(capabilities: dict[str, Any] | None = None, **params: Any) -> dict[str, Any]:
     """Parameters of a request in the 2026-07-28 era, which says with each request who is asking."""
     meta = {

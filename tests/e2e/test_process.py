@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.conftest import KEY
-from tests.e2e.server import Server, environment
+from tests.e2e.server import DeafClient, Server, environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from tests.sandbox_server import RunningSandbox
 
 WORDS = {"prompt": "a slow picture", "model": "nano-banana-2"}
-TRIES = 3
+LEFT = 10.0
+"""Tells a process that leaves from one that hangs, on the busiest machine; how fast it is, the benches measure."""
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 SAYS_WHEN_CLOSED = """
@@ -79,41 +80,27 @@ def with_a_wait_in_flight(server: Server) -> None:
 
 @pytest.mark.parametrize("busy", [idle, with_the_sandbox_running, with_a_job_running, with_a_wait_in_flight])
 def test_hanging_up_ends_the_process_at_once(tmp_path: Path, busy: Callable[[Server], None]) -> None:
-    took = []
-    for number in range(TRIES):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        with Server(folder, program=("-c", SAYS_WHEN_CLOSED), sandbox_speed=1) as server:
-            server.initialize()
-            busy(server)
-            took.append(server.close_stdin())
-            assert server.process.returncode == 0
-        assert "connections are closed" in server.stderr
-        assert "Traceback" not in server.stderr
-        if took[-1] < 0.3:
-            return
-    pytest.fail(f"seconds until exit, of {TRIES} tries: {took}")
+    with Server(tmp_path, program=("-c", SAYS_WHEN_CLOSED), sandbox_speed=1) as server:
+        server.initialize()
+        busy(server)
+        assert server.close_stdin() < LEFT
+        assert server.process.returncode == 0
+    assert "connections are closed" in server.stderr
+    assert "Traceback" not in server.stderr
 
 
 def test_hanging_up_does_not_wait_for_an_api_that_hangs(
     tmp_path: Path, api: RunningSandbox, live: dict[str, Any]
 ) -> None:
-    took = []
-    for number in range(TRIES):
-        api.control.fault("GET /v1/balance", "slow", seconds=20)
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        with Server(folder, **live) as server:
-            server.initialize()
-            server.send("tools/call", {"name": "get_balance", "arguments": {}})
-            asked = time.monotonic() + 20
-            while "GET /v1/balance" not in api.control.books()["calls"] and time.monotonic() < asked:
-                time.sleep(0.02)
-            took.append(server.close_stdin())
-            assert server.process.returncode == 0
-        if took[-1] < 0.3:
-            return
-    pytest.fail(f"seconds until exit, of {TRIES} tries: {took}")
+    api.control.fault("GET /v1/balance", "slow", seconds=20)
+    with Server(tmp_path, **live) as server:
+        server.initialize()
+        server.send("tools/call", {"name": "get_balance", "arguments": {}})
+        asked = time.monotonic() + 20
+        while "GET /v1/balance" not in api.control.books()["calls"] and time.monotonic() < asked:
+            time.sleep(0.02)
+        assert server.close_stdin() < LEFT
+        assert server.process.returncode == 0
 
 
 @needs_signals
@@ -125,7 +112,7 @@ def test_a_signal_ends_the_process_cleanly(
     with Server(tmp_path, program=("-c", SAYS_WHEN_CLOSED), sandbox_speed=1) as server:
         server.initialize()
         busy(server)
-        assert server.signal(signum) < 2.0
+        assert server.signal(signum) < LEFT
         assert server.process.returncode == code
     assert "connections are closed" in server.stderr
     assert "Traceback" not in server.stderr
@@ -239,50 +226,9 @@ def test_a_client_that_reads_no_more_answers_ends_the_process_quietly(tmp_path: 
     assert b"Traceback" not in errors
 
 
-class DeafClient:
-    """A client that keeps stdin open and may stop reading stdout."""
-
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        ends, wire = os.pipe()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "kubeez_mcp_local"],
-            stdin=subprocess.PIPE,
-            stdout=wire,
-            stderr=subprocess.PIPE,
-            env=environment(folder, **settings),
-            cwd=folder,
-        )
-        os.close(wire)
-        self._stdout = os.fdopen(ends, "rb")
-
-    def send(self, method: str, number: int | None = None, **params: Any) -> None:
-        message = {"jsonrpc": "2.0", "method": method, "params": params}
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(message if number is None else message | {"id": number}).encode() + b"\n")
-        self.process.stdin.flush()
-
-    def answer(self, number: int) -> dict[str, Any]:
-        answer: dict[str, Any] = next(m for m in map(json.loads, self._stdout) if m.get("id") == number)
-        return answer
-
-    def initialize(self) -> None:
-        who = {"name": "deaf", "version": "1"}
-        self.send("initialize", 1, protocolVersion="2025-11-25", capabilities={}, clientInfo=who)
-        self.answer(1)
-        self.send("notifications/initialized")
-
-    def stop_reading(self) -> float:
-        """Close stdout and make the server write; returns how many seconds it took to leave."""
-        self._stdout.close()
-        self.send("tools/list", 99)
-        began = time.monotonic()
-        self.process.wait(20)
-        return time.monotonic() - began
-
-
 @needs_signals
 @pytest.mark.parametrize("busy", ["a paid call in flight", "a wait in flight"])
-def test_a_client_that_reads_no_more_answers_is_left_within_two_seconds_and_its_job_is_found_again(
+def test_a_client_that_reads_no_more_answers_is_left_and_its_job_is_found_again(
     tmp_path: Path, api: RunningSandbox, live: dict[str, Any], busy: str
 ) -> None:
     post = "POST /v1/generate/media"
@@ -300,7 +246,7 @@ def test_a_client_that_reads_no_more_answers_is_left_within_two_seconds_and_its_
     else:
         job = client.answer(2)["result"]["structuredContent"]["generation_id"]
         client.send("tools/call", 3, name="wait_for_generation", arguments={"id": job})
-    assert client.stop_reading() < 2.0
+    assert client.stop_reading() < LEFT
     assert client.process.stdin is not None
     client.process.stdin.close()
     assert client.process.stderr is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -95,19 +94,15 @@ async def test_a_video(tmp_path: Path, mode: str) -> None:
 
 
 async def test_waiting_reports_progress_that_grows(tmp_path: Path, mode: str) -> None:
-    heard: list[tuple[float, float]] = []
+    amounts: list[float] = []
 
     async def on_progress(progress: float, total: float | None, message: str | None) -> None:
-        heard.append((time.monotonic(), progress))
+        amounts.append(progress)
 
     async with client(tmp_path, mode, sandbox_speed=8) as server:
         started = await server.call_tool("generate_media", {"prompt": "slow", "model": "nano-banana-2"})
-        began = time.monotonic()
         await finished(server, facts_of(started)["generation_id"], on_progress=on_progress)
-        moments = [began, *(moment for moment, _ in heard), time.monotonic()]
-        amounts = [amount for _, amount in heard]
-    assert len(heard) >= 2
-    assert all(later - earlier < 5 for earlier, later in itertools.pairwise(moments))
+    assert len(amounts) >= 2
     assert all(later > earlier for earlier, later in itertools.pairwise(amounts))
 
 

@@ -51,6 +51,11 @@ class Quoted:
     seconds: int | None = 30
 
 
+def coded(code: str) -> Callable[[KubeezError], bool]:
+    """For `pytest.raises(…, check=…)`: whether an error has this code."""
+    return lambda error: error.code == code
+
+
 async def _nothing_to_send() -> Any:
     raise AssertionError("this order is never built")
 

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -34,7 +35,7 @@ from kubeez_mcp_local.rest.wire import Accepted, Generation
 from tests.requests import sent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.jobs.proof import OpenQuestion
@@ -258,6 +259,14 @@ def order(prompt: str) -> Order:
     )
 
 
+class InThisThread(Ledger):
+    """A ledger whose work is done at once: a story has some 250 steps, and handing them to a thread costs the most."""
+
+    async def run(self, work: Callable[[LedgerFile], Any]) -> Any:
+        await anyio.lowlevel.checkpoint()
+        return work(self._opened())
+
+
 @asynccontextmanager
 async def process(account: Account, folder: Path, boot: str) -> AsyncIterator[SimpleNamespace]:
     """One process, up to its end; what it has not written by then is lost with it."""
@@ -268,7 +277,7 @@ async def process(account: Account, folder: Path, boot: str) -> AsyncIterator[Si
     file = LedgerFile(
         folder, "live-1", Ceilings(500, 2000), clock=lambda: account.wall, steady=lambda: account.steady, boot=boot
     )
-    ledger = Ledger(lambda: file)
+    ledger = InThisThread(lambda: file)
     api: Any = account
     try:
         async with Background() as background:

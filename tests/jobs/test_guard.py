@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.budget import Ceilings, RunSpend
-from kubeez_mcp_local.jobs.errors import ApprovalError, CeilingError, UnusableQuoteError
+from kubeez_mcp_local.jobs.errors import CeilingError
 from kubeez_mcp_local.jobs.guard import Approval, Limits
 from kubeez_mcp_local.jobs.job import Job, Order, RunCall, State
 from kubeez_mcp_local.jobs.ledger import LedgerFile
+from tests.jobs.conftest import coded
 
 Orders = Callable[..., Order]
 Opener = Callable[..., LedgerFile]
@@ -248,7 +250,7 @@ def test_the_smallest_price_is_more_than_nothing(open_file: Opener, order: Order
 
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), 1e300])
 def test_a_quote_that_is_no_amount_is_refused(ledger_file: LedgerFile, order: Orders, value: float) -> None:
-    with pytest.raises(UnusableQuoteError):
+    with pytest.raises(KubeezError, check=coded("unusable_quote")):
         ledger_file.claim([order(price=value)])
 
 
@@ -369,7 +371,7 @@ def test_a_code_lets_its_call_through_once(ledger_file: LedgerFile, order: Order
     job = ledger_file.claim([order()], approval(code)).claims[0].job
     assert job is not None
     ledger_file.refused(job.id, "refused", "no")
-    with pytest.raises(ApprovalError, match="used before"):
+    with pytest.raises(KubeezError, check=coded("approval_invalid"), match="used before"):
         ledger_file.claim([order()], approval(code))
 
 
@@ -395,7 +397,7 @@ def test_a_code_counts_for_nothing_else(
 ) -> None:
     code = ledger_file.issue_approval("digest-1", 14)
     fields: dict[str, object] = {"account": "live-1", "digest": "digest-1", "quote": 14.0} | given
-    with pytest.raises(ApprovalError, match=why):
+    with pytest.raises(KubeezError, check=coded("approval_invalid"), match=why):
         ledger_file.claim([order()], Approval(code, **fields))  # type: ignore[arg-type]  # parametrised by name
     assert ledger_file.recent() == []
     assert ledger_file.claim([order()], approval(code)).claims[0].job
@@ -403,7 +405,7 @@ def test_a_code_counts_for_nothing_else(
 
 @pytest.mark.parametrize("invented", ["", "ok", "ok-AAAA-AAAA-AAAA-AAAA-AAAA-AAAA", "yes", "' OR 1=1 --"])
 def test_an_invented_code_is_refused(ledger_file: LedgerFile, order: Orders, invented: str) -> None:
-    with pytest.raises(ApprovalError, match="not one that this server gave out"):
+    with pytest.raises(KubeezError, check=coded("approval_invalid"), match="not one that this server gave out"):
         ledger_file.claim([order()], approval(invented))
 
 
@@ -413,7 +415,7 @@ def test_a_code_is_valid_for_ten_minutes_and_not_in_a_past_that_never_was(
 ) -> None:
     code = ledger_file.issue_approval("digest-1", 14)
     clock.now += later
-    with pytest.raises(ApprovalError, match="expired"):
+    with pytest.raises(KubeezError, check=coded("approval_invalid"), match="expired"):
         ledger_file.claim([order()], approval(code))
 
 
@@ -425,7 +427,7 @@ def test_a_code_from_a_clock_that_ran_ahead_does_not_come_to_life_when_its_time_
     clock.now -= 86_400
     ledger_file.issue_approval("digest-2", 14)
     clock.now += 86_400
-    with pytest.raises(ApprovalError, match="not one that this server gave out"):
+    with pytest.raises(KubeezError, check=coded("approval_invalid"), match="not one that this server gave out"):
         ledger_file.claim([order()], approval(early))
 
 

@@ -20,8 +20,9 @@ from hypothesis.stateful import (
     rule,
 )
 
+from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.budget import Ceilings, reservations
-from kubeez_mcp_local.jobs.errors import CeilingError, NotSentError
+from kubeez_mcp_local.jobs.errors import CeilingError
 from kubeez_mcp_local.jobs.guard import Limits
 from kubeez_mcp_local.jobs.job import Job, Order, State
 from kubeez_mcp_local.jobs.ledger import LedgerFile
@@ -145,7 +146,9 @@ class Guard(RuleBasedStateMachine):
         """Whether its request may be sent; not after its process was found ended."""
         try:
             return self.files[process].dispatch(job, NO_LIMITS) is None
-        except NotSentError:
+        except KubeezError as error:
+            if error.code != "not_sent":
+                raise
             return False
 
     @rule(job=unknown, process=st.integers(0, 2))
@@ -297,7 +300,9 @@ class Wire(RuleBasedStateMachine):
         job = running.waiting.pop()
         try:
             running.file.dispatch(job, NO_LIMITS)
-        except NotSentError:
+        except KubeezError as error:
+            if error.code != "not_sent":
+                raise
             running.file.refused(job.id, "not_sent", "It did not leave.")
         else:
             self.may_be_paid.setdefault(job.digest, set()).add(job.id)

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.database import APPLICATION_ID, MIGRATIONS, VERSION, Database, inspect_ledger
 from kubeez_mcp_local.jobs.errors import (
     LedgerError,
-    NotSentError,
     UnknownJobError,
-    WrongStateError,
 )
 from kubeez_mcp_local.jobs.guard import Limits
 from kubeez_mcp_local.jobs.job import Job, Order, RunCall, SavedFile, State
 from kubeez_mcp_local.jobs.ledger import LedgerFile
+from tests.jobs.conftest import coded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -236,7 +236,7 @@ def test_the_user_can_settle_an_unknown_job(
 ) -> None:
     job = ledger_file.claim([order()]).claims[0].job
     assert job is not None
-    with pytest.raises(WrongStateError):
+    with pytest.raises(KubeezError, check=coded("wrong_state")):
         ledger_file.settle_by_hand(job.id, paid=paid)
     ledger_file.unknown(job.id, "ambiguous", "cut")
     assert ledger_file.settle_by_hand(job.id, paid=paid).state is state
@@ -356,7 +356,7 @@ def test_a_request_leaves_only_while_its_job_waits_to_be_sent(ledger_file: Ledge
             assert ledger_file.dispatch(job, Limits()) is None
             assert ledger_file.take_back(job.id)
         else:
-            with pytest.raises(NotSentError, match=f"has it as {state}"):
+            with pytest.raises(KubeezError, check=coded("not_sent"), match=f"has it as {state}"):
                 ledger_file.dispatch(job, Limits())
             assert not ledger_file.take_back(job.id)
             assert ledger_file.get(job.id).sent_at is None

@@ -15,12 +15,13 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from kubeez_mcp_local.jobs.errors import NotSentError
+from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.guard import Limits
 from kubeez_mcp_local.jobs.job import Job, Order, State
 from kubeez_mcp_local.jobs.ledger import LedgerFile
 from kubeez_mcp_local.jobs.ownership import Process
 from kubeez_mcp_local.rest.errors import RateLimitedError
+from tests.jobs.conftest import coded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -189,7 +190,7 @@ def test_a_missing_lock_file_alone_proves_nothing(
     assert second.claim([order("a")]).blocked_by is not None
     assert not any(ended for _, ended in owners(second))
     # The first one lives after all: it sends no more, and what the API says to it is written down.
-    with pytest.raises(NotSentError, match="has it as unknown"):
+    with pytest.raises(KubeezError, check=coded("not_sent"), match="has it as unknown"):
         first.dispatch(waiting, Limits())
     assert first.refused(waiting.id, "not_sent", "It did not leave.").state is State.REFUSED
     assert first.accepted(on_its_way.id, ["gen-b"]).generation_ids == ("gen-b",)
@@ -258,7 +259,7 @@ def test_a_process_that_was_taken_for_ended_goes_on_under_another_name(open_file
     with theirs._database.write() as connection:
         connection.execute("UPDATE owners SET ended_at = 1 WHERE id = ?", (job.owner,))
     theirs.recover()
-    with pytest.raises(NotSentError, match="has it as refused"):
+    with pytest.raises(KubeezError, check=coded("not_sent"), match="has it as refused"):
         ours.dispatch(job, Limits())
     again = unsent(ours, partial(order, "b"))
     assert again.owner != job.owner
@@ -282,7 +283,7 @@ async def test_a_request_that_waits_after_a_429_does_not_leave_once_its_process_
         error.retry_after = 5.0
         api.behaviours = [error]
         on_sleep += [theirs.file.recover, remove_locks]
-        with pytest.raises(NotSentError, match="Nothing was sent"):
+        with pytest.raises(KubeezError, check=coded("not_sent"), match="Nothing was sent"):
             await ours.spender.submit(sendable(), person("accept"))
         assert api.sent == 1  # the one that was turned away
         assert (await theirs.ledger.recent())[0].state is State.REFUSED
