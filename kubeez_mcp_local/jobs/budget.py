@@ -10,7 +10,6 @@ from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.errors import (
     CeilingError,
     nothing_allowed,
-    of_unbounded_price,
     over_call_ceiling,
     over_run_ceiling,
 )
@@ -182,7 +181,11 @@ class Room:
             CeilingError: Nobody knows.
         """
         if self.unpriced is None and any(order.quote.credits is None for order in orders):
-            raise of_unbounded_price()
+            raise CeilingError(
+                "Its price is unknown, so the budget of the run cannot be kept.",
+                next_step="Give the step an `at_most` in the recipe.",
+                code="budget_reached",
+            )
         return self.unpriced or 0
 
     def refusal(self, needed: int) -> CeilingError:
@@ -240,21 +243,26 @@ def day_refusal(tx: Transaction, needed: int, ceilings: Ceilings, *, certain: bo
     spent, reserved, ceiling = to_micro(used.spent), to_micro(used.reserved), to_micro(ceilings.per_day)
     if needed == 0 or spent + reserved + needed <= ceiling:
         return None
-    holds = holds_of(tx, used.day, reserved)
+    if ceiling == 0:
+        return nothing_allowed("KUBEEZ_MAX_CREDITS_PER_DAY")
+    holds = _holds_of(tx, used.day, reserved)
     held = spent + needed <= ceiling
-    soon = sum(to_micro(hold.credits) for hold in holds if hold.soon)
-    return _over_day_ceiling(
-        to_credits(needed),
-        ceilings.per_day,
-        used,
-        holds,
-        certain=certain,
-        held=held,
-        soon=held and spent + reserved - soon + needed <= ceiling,
+    passing = sum(to_micro(hold.credits) for hold in holds if hold.soon)
+    soon = held and spent + reserved - passing + needed <= ceiling
+    message = (
+        f"This call needs {spoken(to_credits(needed))}; of the day's {spoken(ceilings.per_day)} (UTC {used.day}) "
+        f"{spoken(used.spent)} are spent and {spoken(used.reserved)} are reserved{_holders(holds)}."
     )
+    if not certain:
+        message = f"The price of this call is not known, so the whole ceiling for one call is held back. {message}"
+    if used.day != used.clock_day:
+        message += f" The clock says {used.clock_day}, but the ledger has already seen {used.day}."
+    error = CeilingError(message, next_step=_out_of_holds(holds, used, certain, soon), retry_safe=held)
+    error.soon, error.retry_after = soon, _SOON_SECONDS if soon else None
+    return error
 
 
-def holds_of(tx: Transaction, day: str, reserved: int) -> tuple[Hold, ...]:
+def _holds_of(tx: Transaction, day: str, reserved: int) -> tuple[Hold, ...]:
     """Which jobs hold back the `reserved` millionths of `day`: those under way, then ended ones without a price."""
     columns, day_of = "SELECT id, state, reserved, quote IS NOT NULL FROM", "account = ? AND day = ? AND reserved > 0"
     rows = tx.execute(f"{columns} {OPEN_JOBS} AND {day_of}", (tx.account, day)).fetchall()
@@ -262,32 +270,6 @@ def holds_of(tx: Transaction, day: str, reserved: int) -> tuple[Hold, ...]:
         ended = f"{columns} jobs WHERE {day_of} AND state NOT IN ('sending', 'accepted', 'unknown')"
         rows += tx.execute(ended, (tx.account, day)).fetchall()
     return tuple(Hold(job_id, State(state), to_credits(held), bool(priced)) for job_id, state, held, priced in rows)
-
-
-def _over_day_ceiling(
-    amount: float, ceiling: float, today: Today, holds: Sequence[Hold], *, certain: bool, held: bool, soon: bool
-) -> CeilingError:
-    """The error for a call that the day's ceiling has no room for.
-
-    Args:
-        amount: What it needs, in credits.
-        holds: What is held back of the day for other jobs.
-        certain: Whether `amount` is its price, and not what it may cost at most.
-        held: Whether there would be room without the holds.
-        soon: Whether there would be room without those that are about to be settled.
-    """
-    if ceiling == 0:
-        return nothing_allowed("KUBEEZ_MAX_CREDITS_PER_DAY")
-    message = (
-        f"This call needs {spoken(amount)}; of the day's {spoken(ceiling)} (UTC {today.day}) {spoken(today.spent)} are "
-        f"spent and {spoken(today.reserved)} are reserved{_holders(holds)}."
-    )
-    if not certain:
-        message = f"The price of this call is not known, so the whole ceiling for one call is held back. {message}"
-    error = CeilingError(_with_days(message, today), next_step=_out_of_holds(holds, today, certain, soon))
-    error.retry_safe, error.soon = held, soon
-    error.retry_after = _SOON_SECONDS if soon else None
-    return error
 
 
 def _holders(holds: Sequence[Hold]) -> str:
@@ -300,12 +282,6 @@ def _holders(holds: Sequence[Hold]) -> str:
             more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
             parts.append(f"{spoken(sum(hold.credits for hold in found))} for {words} ({ids}{more})")
     return f": {', '.join(parts)}" if parts else ""
-
-
-def _with_days(message: str, today: Today) -> str:
-    if today.day == today.clock_day:
-        return message
-    return f"{message} The clock says {today.clock_day}, but the ledger has already seen {today.day}."
 
 
 def _out_of_holds(holds: Sequence[Hold], today: Today, certain: bool, soon: bool) -> str:

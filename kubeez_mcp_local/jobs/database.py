@@ -198,10 +198,6 @@ MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4)
 
 BUSY_SECONDS = 10.0
 _PAUSE = 0.02
-_MOVE_AWAY = (
-    "Move the file away, with the -wal and -shm files beside it (keep them: they remember what you paid), "
-    "and start again."
-)
 
 
 class Database:
@@ -216,7 +212,7 @@ class Database:
         pause: Waits that many seconds between two attempts.
 
     Raises:
-        LedgerError: One of its subclasses, saying what is wrong with the file.
+        LedgerError: Its code says what is wrong with the file.
     """
 
     def __init__(
@@ -261,15 +257,9 @@ class Database:
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             if busy_seconds is not None:
                 self._connection.execute(f"PRAGMA busy_timeout = {int(busy_seconds * 1000)}")
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
+            with self._transaction("BEGIN IMMEDIATE"):
                 self._check_identity()
                 yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -278,14 +268,19 @@ class Database:
         Raises:
             LedgerError: As `write`.
         """
-        with self._lock, self._explained():
-            self._connection.execute("BEGIN")
-            try:
-                self._check_identity()
-                yield self._connection
-            finally:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+        with self._lock, self._explained(), self._transaction("BEGIN"):
+            self._check_identity()
+            yield self._connection
+
+    @contextlib.contextmanager
+    def _transaction(self, begin: str) -> Iterator[None]:
+        self._connection.execute(begin)
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     def _check_identity(self) -> None:
         """SQLite goes on for ever with a file that was removed or replaced; what it writes there is seen by nobody."""
@@ -305,9 +300,10 @@ class Database:
     def _prepare(self, opened: tuple[int, int]) -> None:
         connection = self._connection
         connection.row_factory = sqlite3.Row
-        connection.execute("BEGIN")  # one view: another process may be making the tables right now
-        self._recognise()
-        connection.execute("ROLLBACK")
+        with self._transaction("BEGIN"):  # one view: another process may be making the tables right now
+            application = connection.execute("PRAGMA application_id").fetchone()[0]
+            tables = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+            _check_format(self.path, application if application or tables else APPLICATION_ID, self._version())
         self._write_ahead()
         connection.execute("PRAGMA foreign_keys = ON")
         if self._version() < VERSION:
@@ -331,26 +327,14 @@ class Database:
                 return
         self._connection.execute("PRAGMA journal_mode = WAL")
 
-    def _recognise(self) -> None:
-        application = self._connection.execute("PRAGMA application_id").fetchone()[0]
-        tables = self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-        _check_format(self.path, application if application or tables else APPLICATION_ID, self._version())
-
     def _migrate(self) -> None:
         """Take the missing steps in one transaction; another process may have taken them meanwhile."""
-        connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction("BEGIN IMMEDIATE"):
             for step in MIGRATIONS[self._version() :]:
                 for statement in _statements(step):
-                    connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {VERSION}")
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+                    self._connection.execute(statement)
+            self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            self._connection.execute(f"PRAGMA user_version = {VERSION}")
 
     def _version(self) -> int:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
@@ -384,28 +368,44 @@ def _statements(script: str) -> Iterator[str]:
             statement = ""
 
 
+_MOVE_AWAY = (
+    "Move the file away, with the -wal and -shm files beside it (keep them: they remember what you paid), "
+    "and start again."
+)
+_FAILURES: tuple[tuple[tuple[int, ...], str, str, str], ...] = (
+    (
+        (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB),
+        "ledger_corrupt",
+        "is damaged or is no database",
+        _MOVE_AWAY,
+    ),
+    (
+        (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED),
+        "ledger_locked",
+        "is locked by another program",
+        "Close the program that holds it and try again.",
+    ),
+    (
+        (sqlite3.SQLITE_FULL,),
+        "ledger_unwritable",
+        "cannot grow: the disk is full",
+        "Free some space and try again.",
+    ),
+    (
+        (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR),
+        "ledger_unwritable",
+        "cannot be written ({error})",
+        "Make the folder writable, or set KUBEEZ_STATE_DIR to another one.",
+    ),
+)
+"""What SQLite's primary result codes mean for the ledger: code, message, next step."""
+
+
 def _explain(path: Path, error: sqlite3.DatabaseError) -> LedgerError | None:
     primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return LedgerError(path, "is damaged or is no database", next_step=_MOVE_AWAY, code="ledger_corrupt")
-    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return LedgerError(
-            path,
-            "is locked by another program",
-            next_step="Close the program that holds it and try again.",
-            code="ledger_locked",
-        )
-    if primary == sqlite3.SQLITE_FULL:
-        return LedgerError(
-            path, "cannot grow: the disk is full", next_step="Free some space and try again.", code="ledger_unwritable"
-        )
-    if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR):
-        return LedgerError(
-            path,
-            f"cannot be written ({error})",
-            next_step="Make the folder writable, or set KUBEEZ_STATE_DIR to another one.",
-            code="ledger_unwritable",
-        )
+    for results, code, message, next_step in _FAILURES:
+        if primary in results:
+            return LedgerError(path, message.format(error=error), next_step=next_step, code=code)
     return None
 
 

@@ -191,15 +191,6 @@ def over_run_ceiling(
     )
 
 
-def of_unbounded_price() -> CeilingError:
-    """The error for a call of a run whose price nobody can bound."""
-    return CeilingError(
-        "Its price is unknown, so the budget of the run cannot be kept.",
-        next_step="Give the step an `at_most` in the recipe.",
-        code="budget_reached",
-    )
-
-
 def nothing_allowed(setting: str) -> CeilingError:
     """The error for a ceiling of 0."""
     return CeilingError(

@@ -20,7 +20,7 @@ from kubeez_mcp_local.rest.wire import price_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kubeez_mcp_local.jobs.job import Job, JobsApi
+    from kubeez_mcp_local.jobs.job import JobsApi
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.jobs.outputs import OutputStore
     from kubeez_mcp_local.jobs.sending import Background
@@ -70,21 +70,15 @@ class Watch:
     """One generation being watched.
 
     Attributes:
-        api: Where to look.
+        follower: Where, how often and by which clock to look.
         job: Whose generation it is.
         generation_id: The API's id.
-        before_read: Awaited before each request, to keep the read limit.
         say: Called with a few words whenever there is something new to tell.
     """
 
-    api: JobsApi
+    follower: Follower
     job: Job
     generation_id: str
-    _: KW_ONLY
-    rhythm: Rhythm
-    speed: float
-    sleep: Callable[[float], Awaitable[None]]
-    before_read: Callable[[], Awaitable[None]]
     say: Callable[[str], None]
     _streaming: bool = field(init=False, default=True)
     _result: Generation | None = field(init=False, default=None)
@@ -96,43 +90,34 @@ class Watch:
         Raises:
             GaveUpError: There is no such job any more.
         """
-        lost: list[GaveUpError] = []
-
-        async def poll() -> None:
-            try:
-                await self._poll()
-            except GaveUpError as error:
-                lost.append(error)
-                self._found.set()
-
         async with anyio.create_task_group() as group:
             group.start_soon(self._stream)
-            group.start_soon(poll)
+            group.start_soon(self._poll)
             await self._found.wait()
             group.cancel_scope.cancel()
         if self._result is None:
-            raise lost[0]
+            raise GaveUpError
         return self._result
 
-    def _settle(self, generation: Generation) -> None:
+    def _end(self, generation: Generation | None) -> None:
         self._result = generation
         self._found.set()
 
     async def _wait(self, seconds: float) -> None:
-        await self.sleep(seconds / self.speed)
+        await self.follower.sleep(seconds / self.follower.speed)
 
     async def _stream(self) -> None:
-        for _ in range(self.rhythm.stream_tries):
+        for _ in range(self.follower.rhythm.stream_tries):
             try:
-                await self.before_read()
-                async with aclosing(self.api.events(self.job.kind, self.generation_id)) as events:
+                await self.follower.before_read()
+                async with aclosing(self.follower.api.events(self.job.kind, self.generation_id)) as events:
                     async for generation in events:
                         self.say(generation.status)
                         if generation.settled:
-                            self._settle(generation)
+                            self._end(generation)
                             return
             except NotFoundError:
-                await self._wait(self.rhythm.every / 2)
+                await self._wait(self.follower.rhythm.every / 2)
                 continue
             except KubeezError as error:
                 log.info("no event stream for a job: %s", error.code)
@@ -140,18 +125,19 @@ class Watch:
         self._streaming = False
 
     async def _poll(self) -> None:
-        rhythm = self.rhythm
+        rhythm = self.follower.rhythm
         waited, heard_of = rhythm.first(self.job), 0.0
         await self._wait(waited)
         failures, since_completed = 0, 0.0
         while True:
             try:
-                await self.before_read()
-                generation = await self.api.status(self.job.kind, self.generation_id)
+                await self.follower.before_read()
+                generation = await self.follower.api.status(self.job.kind, self.generation_id)
             except KubeezError as error:
                 missing = isinstance(error, NotFoundError)
                 if missing and waited - heard_of > rhythm.forgotten:
-                    raise GaveUpError from error
+                    self._end(None)
+                    return
                 if not missing:
                     failures += 1
                     self.say(f"cannot be read at the moment ({error.code})")
@@ -160,7 +146,7 @@ class Watch:
                 failures, heard_of = 0, waited
                 self.say(generation.status)
                 if generation.settled or (generation.status == "completed" and since_completed >= rhythm.missing_urls):
-                    self._settle(generation)
+                    self._end(generation)
                     return
                 pause = rhythm.beside_stream if self._streaming else rhythm.every
                 if generation.status == "completed":
@@ -194,15 +180,9 @@ class Follower:
     """Follows accepted jobs, settles them in the ledger and saves their outputs.
 
     Attributes:
-        api: Where jobs are read.
-        ledger: Where they are settled.
-        outputs: Where files go.
         background: Where following goes on while nobody waits.
         speed: How many times faster than life the API's clock runs; 1 except in the sandbox.
         before_read: Awaited before each read, to keep the API's read limit (`Pacer.read`).
-        rhythm: When to look.
-        clock: Seconds since 1970.
-        sleep: Waits that many seconds.
     """
 
     api: JobsApi
@@ -360,16 +340,7 @@ class Follower:
 
         async def watch(generation_id: str) -> None:
             try:
-                found[generation_id] = await Watch(
-                    self.api,
-                    job,
-                    generation_id,
-                    rhythm=self.rhythm,
-                    speed=self.speed,
-                    sleep=self.sleep,
-                    before_read=self.before_read,
-                    say=say,
-                ).result()
+                found[generation_id] = await Watch(self, job, generation_id, say).result()
             except GaveUpError:
                 log.warning("the API does not know generation %s any more", generation_id)
 

@@ -25,7 +25,7 @@ from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.budget import Ceilings, budget_day, day_refusal, remember_day, reservations, room_in
 from kubeez_mcp_local.jobs.errors import not_sent
 from kubeez_mcp_local.jobs.job import Job, State, group_digest, to_credits, to_micro
-from kubeez_mcp_local.jobs.rows import OPEN_JOBS, note_sent, restart_watch, to_json
+from kubeez_mcp_local.jobs.rows import OPEN_JOBS, insert, note_sent, restart_watch, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 VALID_SECONDS = 600.0
 _CLOCK_TOLERANCE = 60.0
 _ENTROPY_BYTES = 15
+_QUOTE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,6 @@ def _micro(quote: float | None) -> int | None:
     return None if quote is None else to_micro(quote)
 
 
-_QUOTE_SECONDS = 600.0
-
-
 @dataclass(frozen=True)
 class KeptQuote:
     """What one call was quoted at when it was first asked about, in credits; `balance` is the account's then.
@@ -181,7 +179,7 @@ class Limits:
     The transaction that notes "this request leaves now" checks them against the ledger's own rows. A request counts
     from when its answer came, not from when it left: the API counted it in between, so the next never arrives early.
 
-    Args:
+    Attributes:
         per_minute: Requests a minute by bucket; a bucket that is missing is not limited.
         at_once: Running jobs by bucket.
         speed: How many times faster than life the API's clock runs; 1 except in the sandbox.
@@ -244,11 +242,8 @@ def take_back(tx: Transaction, job_id: str) -> bool:
 
     False if the job is not being sent any more; then it must not be sent again.
     """
-    return bool(
-        tx.execute(
-            "UPDATE jobs SET sent_at = NULL, paced_at = NULL WHERE id = ? AND state = 'sending'", (job_id,)
-        ).rowcount
-    )
+    query = "UPDATE jobs SET sent_at = NULL, paced_at = NULL WHERE id = ? AND state = 'sending'"
+    return bool(tx.execute(query, (job_id,)).rowcount)
 
 
 def pause(tx: Transaction, bucket: str, seconds: float) -> None:
@@ -296,14 +291,7 @@ def _rate(tx: Transaction, bucket: str, limits: Limits) -> Wait | None:
     allowed = limits.per_minute.get(bucket)
     if allowed is None:
         return None
-    room = (
-        allowed
-        - tx.execute(
-            f"SELECT COUNT(*) FROM {OPEN_JOBS} AND account = ? AND bucket = ? AND state = 'sending' "
-            "AND ABS(? - sent_at) < ?",
-            (tx.account, bucket, tx.now, _STALE_SECONDS),
-        ).fetchone()[0]
-    )
+    room = allowed - _under_way(tx, bucket, "'sending'")
     if room <= 0:
         return Wait(1.0 / limits.speed, _words(allowed, bucket))
     rows = tx.execute(
@@ -322,15 +310,17 @@ def _running(tx: Transaction, bucket: str, limits: Limits) -> Wait | None:
     allowed = limits.at_once.get(bucket)
     if allowed is None:
         return None
-    running = tx.execute(
-        f"SELECT COUNT(*) FROM {OPEN_JOBS} AND account = ? AND bucket = ? "
-        "AND state IN ('sending', 'accepted') "
-        "AND sent_at IS NOT NULL AND ABS(? - sent_at) < ?",
-        (tx.account, bucket, tx.now, _STALE_SECONDS),
-    ).fetchone()[0]
+    running = _under_way(tx, bucket, "'sending', 'accepted'")
     if running < allowed:
         return None
     return Wait(1.0 / limits.speed, f"{running} {bucket} jobs are running; the API allows {allowed} at once.")
+
+
+def _under_way(tx: Transaction, bucket: str, states: str) -> int:
+    """How many have been sent, and lately."""
+    query = f"SELECT COUNT(*) FROM {OPEN_JOBS} AND account = ? AND bucket = ? AND state IN ({states})"
+    values = (tx.account, bucket, tx.now, _STALE_SECONDS)
+    return int(tx.execute(f"{query} AND ABS(? - sent_at) < ?", values).fetchone()[0])
 
 
 def _words(per_minute: int, bucket: str) -> str:
@@ -352,7 +342,6 @@ class Claim:
 
     Attributes:
         job: The new job, or the one that this order repeats; `None` for an order that was only looked at.
-        repeated: Whether `job` was there before.
         blocked_by: A job alike that is `unknown`; nothing was claimed.
     """
 
@@ -514,6 +503,5 @@ def _insert(tx: Transaction, order: Order, reserved: int, day: str) -> Claim:
         "reserved": reserved,
         "created_at": tx.now,
     }
-    places = ", ".join("?" * len(values))
-    tx.execute(f"INSERT INTO jobs ({', '.join(values)}) VALUES ({places})", tuple(values.values()))
+    insert(tx.connection, "jobs", values)
     return Claim(tx.job(job_id))

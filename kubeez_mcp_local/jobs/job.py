@@ -25,19 +25,15 @@ if TYPE_CHECKING:
 
 
 class Priced(Protocol):
-    """What the ledger needs of a quote."""
+    """What the ledger needs of a quote: the expected price (`None` without evidence), where it comes from (`catalogue`,
+    `rate` or `unknown`), and the expected processing time."""
 
     @property
-    def credits(self) -> float | None:
-        """Expected price; `None` when there is no evidence."""
-
+    def credits(self) -> float | None: ...
     @property
-    def basis(self) -> str:
-        """Where the price comes from: `catalogue`, `rate` or `unknown`."""
-
+    def basis(self) -> str: ...
     @property
-    def seconds(self) -> int | None:
-        """Expected processing time."""
+    def seconds(self) -> int | None: ...
 
 
 @dataclass(frozen=True)
@@ -72,17 +68,12 @@ class Order:
 
     Attributes:
         tool: The tool or command that asked for it.
-        route: Name of the API route it goes to.
-        bucket: The API's rate bucket.
         kind: Which status route follows it.
-        model: Catalogue id.
         prompt: What the user asked for; empty for work without a prompt.
         digest: Identifies the intention, see `digest_of`; equal digests are paid once.
-        quote: Expected price.
-        arguments: Everything needed to show or repeat the request, JSON types only; never the key.
         build: Uploads what must be uploaded and makes the request; runs after consent, before sending.
+        arguments: Everything needed to show or repeat the request, JSON types only; never the key.
         generation_type: As the API's history names it.
-        recipe: The recipe it belongs to.
         client: Name of the MCP client or command that asked.
         notes: What differs from what the user asked for, in words for the question.
         run: The call of a run that it is, if it is one. Then an equal digest means the same however late it comes.
@@ -113,10 +104,7 @@ class SpendQuestion:
     Attributes:
         count: How many paid requests the call sends.
         credits: Price of all of them together; `None` when there is no evidence.
-        basis: Where the price comes from: `catalogue`, `rate` or `unknown`.
         balance_after: Credits left afterwards, where the balance and the price were known.
-        text: The question in words.
-        digest: Identifies the call.
         quoted_at: When it was quoted; tells this question from one about the same call after it has been paid for.
     """
 
@@ -150,15 +138,8 @@ UNSETTLED = (State.SENDING, State.ACCEPTED, State.UNKNOWN)
 
 @dataclass(frozen=True)
 class SavedFile:
-    """An output on this machine's disk.
-
-    Attributes:
-        path: Absolute path.
-        url: Where it came from.
-        media_type: MIME type by content.
-        size: Bytes.
-        output_id: The API's id of this output, if it has one.
-    """
+    """An output on this machine's disk: absolute path, where it came from, MIME type by content, size in bytes, and the
+    API's id of it, if it has one."""
 
     path: str
     url: str
@@ -177,7 +158,7 @@ class Job:
         charged: What it really cost; `None` while that is not known.
         results: The API's final answers, one for each generation id.
         files: Outputs saved so far.
-        verdict: Why it was refused, as its caller was told; see `failures.told`.
+        verdict: Why it was refused, as its caller was told; see `errors.told`.
         answered_at: When its answer came, or when waiting for it was given up.
         save_error: Why outputs could not be saved, if so. The URLs in `results` remain.
     """
@@ -243,8 +224,6 @@ def digest_of(
     """A digest that is equal for every replay of one intention and for nothing else.
 
     Args:
-        account: Who pays.
-        route: Name of the API route.
         body: The request's fields after normalisation. `None` counts as absent, so that spelling out a default that
             is "absent" changes nothing; the order of keys does not matter, the order of lists does.
         inputs: For every value in `body` that stands for a local file, the hash of the file's content. An upload URL
@@ -325,11 +304,8 @@ def _short(text: str) -> str:
 class JobsApi(Protocol):
     """Starts, reads and fetches jobs; raises the errors of `rest.errors`."""
 
-    async def start(self, request: Request) -> Accepted:
-        """Send a paid request."""
-
-    async def status(self, kind: JobKind, job_id: str) -> Generation:
-        """A job as it stands."""
+    async def start(self, request: Request) -> Accepted: ...
+    async def status(self, kind: JobKind, job_id: str) -> Generation: ...
 
     def events(self, kind: JobKind, job_id: str) -> AsyncGenerator[Generation, None]:
         """The job once it ends; ends without a word when the stream breaks."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar,
 import anyio
 from anyio import CapacityLimiter, to_thread
 
-from kubeez_mcp_local.jobs import budget, guard, rows
+from kubeez_mcp_local.jobs import budget, guard, proof, rows
 from kubeez_mcp_local.jobs.errors import LedgerError
 from kubeez_mcp_local.jobs.job import to_micro
 from kubeez_mcp_local.jobs.rows import Moment, Transaction
@@ -114,8 +114,6 @@ def _take_over_saving(file: LedgerFile, job: Job) -> bool:
 
 
 class _Operations:
-    """All of them."""
-
     look = _Operation(_look)
     claim = _Operation(_claim)
     take_over_saving = _Operation(_take_over_saving)
@@ -144,11 +142,11 @@ class _Operations:
     saved = _writes(rows.saved, durable=False)
     take_over = _writes(rows.take_over, owns=True)
 
-    begin_look = _writes(rows.begin_look, durable=False)
-    note_read = _writes(rows.note_read, durable=False)
-    evidence = _reads(rows.evidence)
-    balance_before = _reads(rows.balance_before)
-    answer = _writes(rows.answer)
+    begin_look = _writes(proof.begin_look, durable=False)
+    note_read = _writes(proof.note_read, durable=False)
+    evidence = _reads(proof.evidence)
+    balance_before = _reads(proof.balance_before)
+    answer = _writes(proof.answer)
 
     get = _reads(rows.get)
     recent = _reads(rows.recent)
@@ -167,11 +165,8 @@ class LedgerFile(_Operations):
     Args:
         state_dir: Folder of the file, `ledger.db`, and of the owners' lock files.
         account: Whose rows this object sees and writes, see `account_of`.
-        ceilings: What may be spent; from settings only.
-        clock: Seconds since 1970.
         steady: Seconds of a clock that nobody sets, equal in all processes since this machine was started.
         boot: Names that start; by default as the system does.
-        random_bytes: Source of approval codes.
         busy_seconds: How long to wait for other processes.
         process: What the ledger knows this process by; by default what the system says of it.
         start_of: When the process with a given id began; by default `ownership.start_of_process`.

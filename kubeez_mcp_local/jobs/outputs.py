@@ -9,7 +9,7 @@ import mimetypes
 import os
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -90,27 +90,26 @@ class Source:
     label: str = ""
 
 
+@dataclass
 class OutputStore:
     """Puts outputs at `<output folder>/<UTC day>/<words of the prompt>-<short id>[-n].<extension>`.
 
-    Args:
+    Attributes:
         output_dir: The folder; made when first needed. May itself be a link, nothing inside it may lead out.
         save_sidecars: Whether a JSON file with prompt, settings, credits and ids goes beside each output.
         download: Fetches a URL to a path.
         max_bytes: Largest output.
     """
 
-    def __init__(
-        self, output_dir: Path, *, save_sidecars: bool, download: Download, max_bytes: int = LARGEST_OUTPUT
-    ) -> None:
-        self._root = output_dir
-        self._save_sidecars = save_sidecars
-        self._download = download
-        self._max_bytes = max_bytes
+    output_dir: Path
+    _: KW_ONLY
+    save_sidecars: bool
+    download: Download
+    max_bytes: int = LARGEST_OUTPUT
 
     async def save(self, job: Job, generations: Sequence[Generation]) -> Saved:
         """Save every output of `job` that is not on the disk yet. What goes wrong is in `Saved.error`, never raised."""
-        present = await to_thread.run_sync(_still_there, job)
+        present = await to_thread.run_sync(lambda: [file for file in job.files if Path(file.path).is_file()])
         files, errors = list(present), []
         urls = {file.url for file in present}
         for generation in generations:
@@ -150,10 +149,16 @@ class OutputStore:
             return None
 
         try:
-            downloaded = await self._download(source.url, part, max_bytes=self._max_bytes, accept=accept)
-            return await to_thread.run_sync(
-                self._publish, job, generation, source, part, downloaded, stem, found[0], others
-            )
+            downloaded = await self.download(source.url, part, max_bytes=self.max_bytes, accept=accept)
+
+            def publish() -> SavedFile:
+                target = give_free_name(part, stem, found[0].extension, others=others)
+                file = SavedFile(str(target), source.url, found[0].mime, downloaded.size, source.output_id)
+                if self.save_sidecars:
+                    _write_sidecar(target, sidecar(job, generation, file))
+                return file
+
+            return await to_thread.run_sync(publish)
         except OSError as error:
             raise _cannot_save(folder, error) from error
         finally:
@@ -166,10 +171,10 @@ class OutputStore:
             KubeezError: It cannot be made, or leads out of the output folder.
         """
         day = datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d")
-        folder = self._root / day
+        folder = self.output_dir / day
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            root, real = Path(os.path.realpath(self._root)), Path(os.path.realpath(folder))
+            root, real = Path(os.path.realpath(self.output_dir)), Path(os.path.realpath(folder))
         except OSError as error:
             raise _cannot_save(folder, error) from error
         if real.parent != root or not real.is_dir():
@@ -179,29 +184,6 @@ class OutputStore:
                 code="output_folder",
             )
         return real
-
-    def _publish(
-        self,
-        job: Job,
-        generation: Generation,
-        source: Source,
-        part: Path,
-        downloaded: Downloaded,
-        stem: str,
-        kind: MediaType | Other,
-        others: Collection[Path],
-    ) -> SavedFile:
-        target = give_free_name(part, stem, kind.extension, others=others)
-        file = SavedFile(
-            path=str(target),
-            url=source.url,
-            media_type=kind.mime,
-            size=downloaded.size,
-            output_id=source.output_id,
-        )
-        if self._save_sidecars:
-            _write_sidecar(target, sidecar(job, generation, file))
-        return file
 
 
 def sources_of(generation: Generation, asked: str | None = None) -> list[Source]:
@@ -250,10 +232,6 @@ def sidecar(job: Job, generation: Generation, file: SavedFile) -> dict[str, Any]
     }
 
 
-def _still_there(job: Job) -> list[SavedFile]:
-    return [file for file in job.files if Path(file.path).is_file()]
-
-
 @dataclass(frozen=True)
 class Other:
     """An output of a type that this program does not know as an input, by what it is or what the server says."""
@@ -271,16 +249,8 @@ class NotAnOutputError(Exception):
 
 
 _PROGRAMS = (
-    *(
-        b"MZ",
-        b"\x7fELF",
-        b"#!",
-        b"dex\n",
-        b"\xfe\xed\xfa",
-        b"\xce\xfa\xed\xfe",
-        b"\xcf\xfa\xed\xfe",
-        b"\xca\xfe\xba\xbe",
-    ),
+    *(b"MZ", b"\x7fELF", b"#!", b"dex\n"),
+    *(b"\xfe\xed\xfa", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe"),
 )
 """How programs for Windows, Linux, shells, Android and macOS begin."""
 _NEVER = ("text/html", "application/pdf", "application/zip")
@@ -307,7 +277,7 @@ def what_it_is(path: Path, said: str | None, kinds: frozenset[str]) -> MediaType
     else:
         if _fits(media_type.kind, kinds):
             return media_type
-        raise NotAnOutputError(f"it is {media_type.mime}, not {_listed(kinds)}", media_type.extension)
+        raise NotAnOutputError(f"it is {media_type.mime}, not {' or '.join(sorted(kinds))}", media_type.extension)
     if found == "text" and "text" in kinds:
         return Other(said if said and said.startswith("text/") and said != "text/html" else "text/plain", ".txt")
     if found in _NEVER or found == "text":
@@ -325,10 +295,6 @@ _MEDIA = frozenset({"image", "video", "audio"})
 def _fits(kind: str, kinds: frozenset[str]) -> bool:
     """Sound may come as a film: containers of both are told apart by their tracks, and not every one says."""
     return not kinds or kind in kinds or (kind == "video" and "audio" in kinds)
-
-
-def _listed(kinds: frozenset[str]) -> str:
-    return " or ".join(sorted(kinds))
 
 
 def _write_sidecar(target: Path, content: dict[str, Any]) -> None:

@@ -18,11 +18,13 @@ import socket
 import sys
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
+
+from kubeez_mcp_local.jobs.rows import insert
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,7 +194,7 @@ class Owner:
         self._start_of = start_of
         self._lock = FileLock(self._path(self.id), thread_local=False, fallback_to_soft=False)
         self._file: tuple[int, int] | None = None
-        self._enrolled = False
+        self.enrolled = False  # whether the ledger may know it
         self._found_ended: list[str] = []
         try:
             self._lock.acquire(timeout=0)
@@ -208,23 +210,11 @@ class Owner:
 
     def enrol(self, connection: Connection, now: float) -> bool:
         """Write this owner down before the first job of its own; false if the ledger says that it has ended."""
-        process, (device, inode) = self._here(), self._file or (None, None)
-        connection.execute(
-            "INSERT INTO owners (id, host, boot, space, pid, started, lock_device, lock_inode, registered_at) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (
-                self.id,
-                process.host,
-                process.boot,
-                process.space,
-                process.pid,
-                process.started,
-                None if device is None else str(device),
-                None if inode is None else str(inode),
-                now,
-            ),
-        )
-        self._enrolled = True
+        device, inode = map(str, self._file) if self._file else (None, None)
+        lock = {"lock_device": device, "lock_inode": inode}
+        values = {"id": self.id, "registered_at": now} | lock | asdict(self._here())
+        insert(connection, "owners", values, "ON CONFLICT DO NOTHING")
+        self.enrolled = True
         return not has_ended(connection, self.id)
 
     def fate_of(self, connection: Connection, owner_id: str, now: float) -> Fate:
@@ -252,11 +242,6 @@ class Owner:
         """Write down that this owner sends nothing more."""
         connection.execute("UPDATE owners SET ended_at = ? WHERE id = ? AND ended_at IS NULL", (now, self.id))
 
-    @property
-    def enrolled(self) -> bool:
-        """Whether the ledger may know it."""
-        return self._enrolled
-
     def close(self, *, noted: bool = True) -> None:
         """Let go, as the end of the process would. Where the ledger could not note the end, the file stays as proof."""
         with contextlib.suppress(OSError):
@@ -281,7 +266,7 @@ class Owner:
     def _process_ended(self, row: Any) -> bool | None:
         if row is None:
             return None
-        process = Process(row["host"], row["boot"], row["space"], row["pid"], row["started"])
+        process = Process(*(row[each.name] for each in fields(Process)))
         return process.has_ended(self._here(), self._start_of)
 
     def _is_locked(self, owner_id: str, recorded: tuple[str | None, str | None] | None) -> bool | None:

@@ -1,4 +1,6 @@
-"""What the API's history proves about requests whose answer never came. Pure: reads, jobs and rows in, verdicts out.
+"""What the API's history proves about requests whose answer never came, and what the ledger keeps of it for that.
+
+Judging is pure: reads, jobs and rows in, verdicts out.
 
 A row of the history is *known* once a read has shown it. The history shows only its newest rows, in whatever order, so
 if two reads share a row, no row that became visible between them was missed: it is newer than the shared one, and so
@@ -15,11 +17,14 @@ from __future__ import annotations
 
 import hashlib
 import html
+import json
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
+from kubeez_mcp_local.jobs.job import State
+from kubeez_mcp_local.jobs.rows import OPEN_JOBS, adopt, known_generations, not_accepted
 from kubeez_mcp_local.rest.wire import moment
 from kubeez_mcp_local.text import on_one_line, quoted
 
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from kubeez_mcp_local.jobs.job import Job
+    from kubeez_mcp_local.jobs.rows import Moment, Transaction
 
 ARRIVAL_SECONDS = 900.0
 """The longest that arriving and being listed take together, in the API's own time."""
@@ -93,9 +99,7 @@ class Evidence:
         unknown: Jobs to be judged, oldest first.
         sending: Jobs whose answer may still come.
         reads: In the order of their numbers.
-        rows: What the reads told of each row.
         owners: The rows that belong to jobs of the ledger.
-        arrival_seconds: How long arriving and being listed take at most.
     """
 
     unknown: Sequence[SentJob]
@@ -398,10 +402,128 @@ def doubles(rows: Iterable[Row], jobs: Sequence[Job]) -> list[tuple[Row, Job]]:
 
 def told(rows: Iterable[Row]) -> list[str]:
     """Rows as evidence for a person: the start of the prompt, model, time and credits, one line each."""
-    return [_told(row) for row in rows]
+    return [
+        ", ".join(
+            (
+                quoted(row.prompt, _TOLD) if row.prompt else "no prompt shown",
+                on_one_line(row.model or "no model shown", _TOLD),
+                on_one_line(row.created_at or "no time", 40),
+                f"{row.credits:g} credits" if row.credits is not None else "credits not shown",
+            )
+        )
+        for row in rows
+    ]
 
 
-def _told(row: Row) -> str:
-    prompt = quoted(row.prompt, _TOLD) if row.prompt else "no prompt shown"
-    facts = [prompt, on_one_line(row.model or "no model shown", _TOLD), on_one_line(row.created_at or "no time", 40)]
-    return ", ".join([*facts, f"{row.credits:g} credits" if row.credits is not None else "credits not shown"])
+# What the ledger keeps of it
+
+_SHOWN = tuple(each.name for each in fields(Row))
+
+
+def begin_look(tx: Transaction) -> Moment:
+    """A read begins. For unknown jobs that this boot has never looked for, observed time begins with it."""
+    tx.execute(
+        "INSERT INTO watches (job, boot, since) "
+        f"SELECT id, ?, ? FROM {OPEN_JOBS} AND account = ? AND state = 'unknown' "
+        "ON CONFLICT (job, boot) DO UPDATE SET since = excluded.since WHERE watches.since > excluded.since",
+        (tx.moment.boot, tx.moment.at, tx.account),
+    )
+    return tx.moment
+
+
+def note_read(
+    tx: Transaction, began: Moment, rows: Sequence[Row], arrival_seconds: float, balance: float | None = None
+) -> Evidence:
+    """A read has ended, and showed `rows`. What a row does not show any more is remembered as it was shown before."""
+    tx.execute(
+        "INSERT INTO history_reads (account, boot, began, ids, balance) VALUES (?, ?, ?, ?, ?)",
+        (tx.account, began.boot, began.at, json.dumps(sorted({row.id for row in rows})), balance),
+    )
+    tx.connection.executemany(
+        f"INSERT INTO history_rows (account, {', '.join(_SHOWN)}) VALUES (?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (account, id) DO UPDATE SET "
+        + ", ".join(f"{name} = COALESCE(excluded.{name}, history_rows.{name})" for name in _SHOWN[1:]),
+        [(tx.account, *astuple(row)) for row in {row.id: row for row in rows}.values()],
+    )
+    known = evidence(tx, arrival_seconds)
+    _tidy(tx, known)
+    return known
+
+
+def evidence(tx: Transaction, arrival_seconds: float) -> Evidence:
+    """Everything that is known about the jobs whose fate is open."""
+    reads = [
+        Read(row["number"], row["boot"], row["began"], frozenset(json.loads(row["ids"])))
+        for row in tx.execute("SELECT * FROM history_reads WHERE account = ? ORDER BY number", (tx.account,))
+    ]
+    shown = f"SELECT {', '.join(_SHOWN)} FROM history_rows WHERE account = ?"
+    rows = {row["id"]: Row(*row) for row in tx.execute(shown, (tx.account,))}
+    return Evidence(
+        unknown=_sent(tx, "state = 'unknown'"),
+        sending=_sent(tx, "state = 'sending' AND sent_at IS NOT NULL"),
+        reads=reads,
+        rows=rows,
+        owners=known_generations(tx, list(rows)),
+        arrival_seconds=arrival_seconds,
+    )
+
+
+def _tidy(tx: Transaction, found: Evidence) -> None:
+    """Forget the reads that no judgement needs any more, and the rows that only they showed."""
+    needed = needed_reads(found)
+    unneeded = [read.number for read in found.reads if read.number not in needed]
+    if not unneeded:
+        return
+    shown = {name for read in found.reads if read.number in needed for name in read.ids}
+    tx.connection.executemany("DELETE FROM history_reads WHERE number = ?", [(number,) for number in unneeded])
+    tx.connection.executemany(
+        "DELETE FROM history_rows WHERE account = ? AND id = ?",
+        [(tx.account, name) for name in found.rows if name not in shown],
+    )
+
+
+def balance_before(tx: Transaction, reads_before: int) -> float | None:
+    """Credits in the account when the history was last read before a send, if they were looked up with it."""
+    row = tx.execute(
+        "SELECT balance FROM history_reads WHERE account = ? AND number <= ? AND balance IS NOT NULL "
+        "ORDER BY number DESC LIMIT 1",
+        (tx.account, reads_before),
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def _sent(tx: Transaction, condition: str) -> list[SentJob]:
+    found = tx.execute(f"SELECT * FROM {OPEN_JOBS} AND account = ? AND {condition} ORDER BY seq", (tx.account,))
+    watches, denied = "SELECT boot, since FROM watches", "SELECT generation_id FROM denied_rows"
+    return [
+        SentJob(
+            tx.job_in(row),
+            row["reads_before"],
+            dict(tx.execute(f"{watches} WHERE job = ?", (row["id"],)).fetchall()),
+            frozenset(name for (name,) in tx.execute(f"{denied} WHERE job = ?", (row["id"],))),
+        )
+        for row in found.fetchall()
+    ]
+
+
+def answer(
+    tx: Transaction, accepted: Mapping[str, str], absent: Sequence[str], denied: Sequence[str], asked: Sequence[str]
+) -> list[Job]:
+    """What a person said of unknown jobs, all of it or nothing.
+
+    Args:
+        accepted: The job of each row that is one.
+        absent: Jobs that are none of the rows.
+        denied: Rows that are none of the jobs `asked` about.
+        asked: All jobs that the person was told of.
+
+    Returns:
+        The jobs that it settled; those that found their fate meanwhile keep it.
+    """
+    tx.connection.executemany(
+        "INSERT INTO denied_rows (job, generation_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        [(job, row) for job in asked for row in denied],
+    )
+    settled = [tx.job(job) for row, job in accepted.items() if adopt(tx, job, row)]
+    message = "A person said that the history's rows are not it."
+    return settled + [not_accepted(tx, job, message) for job in absent if tx.job(job).state is State.UNKNOWN]

@@ -54,8 +54,17 @@ class AccountLook:
     others: int
 
 
-async def _unknown_balance() -> float | None:
+async def unknown_balance() -> float | None:
     return None
+
+
+async def told_balance(balance: Callable[[], Awaitable[float | None]]) -> float | None:
+    """What `balance` says, or nothing where it cannot: the balance helps a person to decide, and decides nothing."""
+    try:
+        return await balance()
+    except KubeezError as error:
+        log.info("the balance is left out: %s", error.code)
+        return None
 
 
 @dataclass(eq=False)
@@ -63,12 +72,10 @@ class Reconciler:
     """Settles unknown jobs.
 
     Attributes:
-        api: Whose history is read.
-        ledger: Whose unknown jobs are settled; its steady clock says how long they have been looked for.
+        ledger: Its steady clock says how long they have been looked for.
         speed: How many times faster than life the API's clock runs; 1 except in the sandbox.
         on_accepted: Called with every job that turns out to have been accepted.
         balance: Credits in the account, as evidence; `None` or a `KubeezError` leaves it out.
-        sleep: Waits that many seconds.
     """
 
     api: JobsApi
@@ -76,7 +83,7 @@ class Reconciler:
     _: KW_ONLY
     speed: float = 1.0
     on_accepted: Callable[[Job], None] = lambda _job: None
-    balance: Callable[[], Awaitable[float | None]] = _unknown_balance
+    balance: Callable[[], Awaitable[float | None]] = unknown_balance
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     _one_pass: anyio.Lock = field(init=False, default_factory=anyio.Lock)
     _keeping_at_it: bool = field(init=False, default=False)
@@ -100,7 +107,7 @@ class Reconciler:
                 if self._last_read is not None and 0 <= began.at - self._last_read < _FRESH_SECONDS:
                     return
                 try:
-                    balance = await self._credits()
+                    balance = await told_balance(self.balance)
                     rows = await self._history()
                 except KubeezError as error:
                     log.info("the history cannot be read before paying: %s", error.code)
@@ -300,20 +307,10 @@ class Reconciler:
 
     async def _balances(self, undecided: Sequence[proof.Verdict]) -> list[str]:
         before = await self.ledger.balance_before(min(verdict.sent.reads_before for verdict in undecided))
-        try:
-            now = await self._credits()
-        except KubeezError:
-            now = None
+        now = await told_balance(self.balance)
         told = [f"{spoken(before)} before"] if before is not None else []
         told += [f"{spoken(now)} now"] if now is not None else []
         return [f"Balance: {', '.join(told)}."] if told else []
-
-    async def _credits(self) -> float | None:
-        try:
-            return await self.balance()
-        except KubeezError as error:
-            log.info("the balance is left out of the evidence: %s", error.code)
-            return None
 
 
 def _row(row: Generation) -> proof.Row:

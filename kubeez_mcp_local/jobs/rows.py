@@ -1,4 +1,4 @@
-"""The rows of the ledger: reading jobs, every change of a job's state, and what the API's history has shown.
+"""The rows of the ledger: reading jobs, and every change of a job's state.
 
 Each change is a guarded update. A job that has moved on is left alone, with one exception: an id that the API gave is
 recorded whatever state the job is in, since somebody paid for it.
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kubeez_mcp_local.jobs.errors import UnknownJobError, wrong_state
 from kubeez_mcp_local.jobs.job import Job, SavedFile, State, is_amount, to_credits, to_micro
-from kubeez_mcp_local.jobs.proof import Evidence, Read, Row, SentJob, needed_reads
 from kubeez_mcp_local.rest.wire import price_of
 
 if TYPE_CHECKING:
@@ -208,8 +207,7 @@ def accepted(tx: Transaction, job_id: str, generation_ids: Sequence[str], estima
     holder = None if new else _holder(tx, job_id, generation_ids)
     if holder is not None:
         message = f"The API answered with what it had made for job {holder}; nothing new was made."
-        for state in (State.SENDING, State.UNKNOWN):
-            _end(tx, job_id, State.REFUSED, state, "same_generation", message)
+        _end(tx, job_id, State.REFUSED, "same_generation", message)
         return tx.job(holder)
     if not _believe(tx, job_id, known) and new:
         _reopen(tx, job_id, known)
@@ -269,25 +267,19 @@ def adopt(tx: Transaction, job_id: str, generation_id: str) -> bool:
 def refused(tx: Transaction, job_id: str, code: str, message: str, verdict: Mapping[str, Any] | None = None) -> Job:
     """Proven not accepted, by the answer or because it never left: the reservation is released. `verdict` is what its
     caller is told. Its sender knows that better than a process that took the sender for ended meanwhile."""
-    words = None if verdict is None else to_json(verdict)
-    for before in (State.SENDING, State.UNKNOWN):
-        _end(tx, job_id, State.REFUSED, before, code, message, verdict=words)
+    _end(tx, job_id, State.REFUSED, code, message, verdict=None if verdict is None else to_json(verdict))
     return _moved(tx, job_id, State.REFUSED)
 
 
 def not_accepted(tx: Transaction, job_id: str, message: str) -> Job:
     """An unknown job that provably never arrived: the reservation is released."""
-    _never_arrived(tx, job_id, message)
+    _end(tx, job_id, State.NOT_ACCEPTED, "not_accepted", message)
     return _moved(tx, job_id, State.NOT_ACCEPTED)
-
-
-def _never_arrived(tx: Transaction, job_id: str, message: str) -> bool:
-    return _end(tx, job_id, State.NOT_ACCEPTED, State.UNKNOWN, "not_accepted", message)
 
 
 def lost(tx: Transaction, job_id: str, message: str) -> Job:
     """An unknown job of which nothing will come, and which counts as paid."""
-    _end(tx, job_id, State.LOST, State.UNKNOWN, "lost", message, charged=to_micro(tx.job(job_id).reserved))
+    _end(tx, job_id, State.LOST, "lost", message, charged=to_micro(tx.job(job_id).reserved))
     return _moved(tx, job_id, State.LOST)
 
 
@@ -389,25 +381,18 @@ def finished_late(
 
 
 def _end(
-    tx: Transaction,
-    job_id: str,
-    state: State,
-    before: State,
-    code: str,
-    message: str,
-    *,
-    charged: int = 0,
-    verdict: str | None = None,
-) -> bool:
-    """A refusal counts for the API's rate limit from when it was answered; an unknown job has been counted before."""
-    return bool(
-        tx.execute(
-            "UPDATE jobs SET state = ?, reserved = 0, charged = ?, settled_at = ?, error_code = ?, error = ?, "
-            "verdict = ?, "
-            "paced_at = CASE WHEN sent_at IS NULL THEN NULL WHEN state = 'sending' THEN ? ELSE paced_at END "
-            "WHERE id = ? AND state = ?",
-            (state, charged, tx.now, code, message, verdict, tx.now, job_id, before),
-        ).rowcount
+    tx: Transaction, job_id: str, state: State, code: str, message: str, *, charged: int = 0, verdict: str | None = None
+) -> None:
+    """The end of an unknown job, or by a refusal of one that is being sent.
+
+    A refusal counts for the API's rate limit from when it was answered; an unknown job has been counted before.
+    """
+    tx.execute(
+        "UPDATE jobs SET state = ?1, reserved = 0, charged = ?2, settled_at = ?3, error_code = ?4, error = ?5, "
+        "verdict = ?6, "
+        "paced_at = CASE WHEN sent_at IS NULL THEN NULL WHEN state = 'sending' THEN ?3 ELSE paced_at END "
+        "WHERE id = ?7 AND (state = 'unknown' OR (state = 'sending' AND ?1 = 'refused'))",
+        (state, charged, tx.now, code, message, verdict, job_id),
     )
 
 
@@ -459,7 +444,7 @@ def _exchange(tx: Transaction, column: str, job_id: str, before: str) -> bool:
     return changed.rowcount > 0
 
 
-# What the API's history has shown
+# When it was sent, as the API's history is looked through
 
 
 def note_sent(tx: Transaction, job_id: str) -> None:
@@ -478,121 +463,7 @@ def restart_watch(tx: Transaction, job_id: str) -> None:
     tx.execute("INSERT INTO watches (job, boot, since) VALUES (?, ?, ?)", (job_id, tx.moment.boot, tx.moment.at))
 
 
-def begin_look(tx: Transaction) -> Moment:
-    """A read begins. For unknown jobs that this boot has never looked for, observed time begins with it."""
-    tx.execute(
-        "INSERT INTO watches (job, boot, since) "
-        f"SELECT id, ?, ? FROM {OPEN_JOBS} AND account = ? AND state = 'unknown' "
-        "ON CONFLICT (job, boot) DO UPDATE SET since = excluded.since WHERE watches.since > excluded.since",
-        (tx.moment.boot, tx.moment.at, tx.account),
-    )
-    return tx.moment
-
-
-def note_read(
-    tx: Transaction, began: Moment, rows: Sequence[Row], arrival_seconds: float, balance: float | None = None
-) -> Evidence:
-    """A read has ended, and showed `rows`. What a row does not show any more is remembered as it was shown before."""
-    tx.execute(
-        "INSERT INTO history_reads (account, boot, began, ids, balance) VALUES (?, ?, ?, ?, ?)",
-        (tx.account, began.boot, began.at, json.dumps(sorted({row.id for row in rows})), balance),
-    )
-    tx.connection.executemany(
-        "INSERT INTO history_rows (account, id, prompt, model, generation_type, created_at, credits) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (account, id) DO UPDATE SET "
-        "prompt = COALESCE(excluded.prompt, history_rows.prompt), "
-        "model = COALESCE(excluded.model, history_rows.model), "
-        "generation_type = COALESCE(excluded.generation_type, history_rows.generation_type), "
-        "created_at = COALESCE(excluded.created_at, history_rows.created_at), "
-        "credits = COALESCE(excluded.credits, history_rows.credits)",
-        [
-            (tx.account, row.id, row.prompt, row.model, row.generation_type, row.created_at, row.credits)
-            for row in {row.id: row for row in rows}.values()
-        ],
-    )
-    known = evidence(tx, arrival_seconds)
-    _tidy(tx, known)
-    return known
-
-
-def evidence(tx: Transaction, arrival_seconds: float) -> Evidence:
-    """Everything that is known about the jobs whose fate is open."""
-    reads = [
-        Read(row["number"], row["boot"], row["began"], frozenset(json.loads(row["ids"])))
-        for row in tx.execute("SELECT * FROM history_reads WHERE account = ? ORDER BY number", (tx.account,))
-    ]
-    told = "SELECT id, prompt, model, generation_type, created_at, credits FROM history_rows WHERE account = ?"
-    rows = {row["id"]: Row(*row) for row in tx.execute(told, (tx.account,))}
-    return Evidence(
-        unknown=_sent(tx, "state = 'unknown'"),
-        sending=_sent(tx, "state = 'sending' AND sent_at IS NOT NULL"),
-        reads=reads,
-        rows=rows,
-        owners=known_generations(tx, list(rows)),
-        arrival_seconds=arrival_seconds,
-    )
-
-
-def _tidy(tx: Transaction, found: Evidence) -> None:
-    """Forget the reads that no judgement needs any more, and the rows that only they showed."""
-    needed = needed_reads(found)
-    unneeded = [read.number for read in found.reads if read.number not in needed]
-    if not unneeded:
-        return
-    shown = {name for read in found.reads if read.number in needed for name in read.ids}
-    tx.connection.executemany("DELETE FROM history_reads WHERE number = ?", [(number,) for number in unneeded])
-    tx.connection.executemany(
-        "DELETE FROM history_rows WHERE account = ? AND id = ?",
-        [(tx.account, name) for name in found.rows if name not in shown],
-    )
-
-
-def balance_before(tx: Transaction, reads_before: int) -> float | None:
-    """Credits in the account when the history was last read before a send, if they were looked up with it."""
-    row = tx.execute(
-        "SELECT balance FROM history_reads WHERE account = ? AND number <= ? AND balance IS NOT NULL "
-        "ORDER BY number DESC LIMIT 1",
-        (tx.account, reads_before),
-    ).fetchone()
-    return None if row is None else row[0]
-
-
-def _sent(tx: Transaction, condition: str) -> list[SentJob]:
-    found = tx.execute(f"SELECT * FROM {OPEN_JOBS} AND account = ? AND {condition} ORDER BY seq", (tx.account,))
-    return [
-        SentJob(
-            tx.job_in(row),
-            row["reads_before"],
-            _pairs(tx, "SELECT boot, since FROM watches WHERE job = ?", row["id"]),
-            frozenset(_pairs(tx, "SELECT generation_id, 1 FROM denied_rows WHERE job = ?", row["id"])),
-        )
-        for row in found.fetchall()
-    ]
-
-
-def _pairs(tx: Transaction, query: str, job_id: str) -> Mapping[str, Any]:
-    return {row[0]: row[1] for row in tx.execute(query, (job_id,))}
-
-
-def answer(
-    tx: Transaction, accepted: Mapping[str, str], absent: Sequence[str], denied: Sequence[str], asked: Sequence[str]
-) -> list[Job]:
-    """What a person said of unknown jobs, all of it or nothing.
-
-    Args:
-        accepted: The job of each row that is one.
-        absent: Jobs that are none of the rows.
-        denied: Rows that are none of the jobs `asked` about.
-        asked: All jobs that the person was told of.
-
-    Returns:
-        The jobs that it settled; those that found their fate meanwhile keep it.
-    """
-    tx.connection.executemany(
-        "INSERT INTO denied_rows (job, generation_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
-        [(job, row) for job in asked for row in denied],
-    )
-    settled = [job for row, job in accepted.items() if adopt(tx, job, row)]
-    message = "A person said that the history's rows are not it."
-    settled += [job for job in absent if _never_arrived(tx, job, message)]
-    return [tx.job(job) for job in settled]
+def insert(connection: Connection, table: str, values: Mapping[str, Any], ending: str = "") -> None:
+    """A new row of `table`, its columns by their names."""
+    places = ", ".join("?" * len(values))
+    connection.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places}) {ending}", tuple(values.values()))

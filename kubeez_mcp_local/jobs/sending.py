@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections import defaultdict
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from kubeez_mcp_local.jobs.job import Job, JobsApi, Order
+    from kubeez_mcp_local.jobs.job import JobsApi, Order
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.jobs.reconcile import Reconciler
     from kubeez_mcp_local.rest.routes import Request
@@ -91,12 +91,6 @@ class Pacer:
     """Lets paid requests and reads through at the rate the API allows, in order, together with every other process.
 
     No limiter library has a place for pauses after a 429 and caps on running jobs; the ledger holds all of that.
-
-    Attributes:
-        ledger: Shared by all processes.
-        limits: The API's limits, and how fast its clock runs.
-        clock: Seconds since 1970.
-        sleep: Waits that many seconds.
     """
 
     ledger: Ledger
@@ -213,10 +207,6 @@ class Sender:
     """Sends claimed jobs.
 
     Attributes:
-        api: Where paid requests go.
-        ledger: Where their fate is written down.
-        pacer: Keeps the API's limits.
-        reconciler: Looks for a job whose answer never came.
         background: Where a request lives on when its caller is cancelled.
         on_accepted: Called with every job the API took.
         patience: Longest wait for the API's limits, in seconds.
@@ -321,18 +311,12 @@ class Sender:
     async def _turned_down(self, letter: _Letter, error: KubeezError) -> None:
         letter.error = error
         if isinstance(error, api_errors.RateLimitedError):
-            seconds = await self._pause(letter.job, error.retry_after)
-            if seconds is not None and not letter.abandoned and letter.tries_left > 0:
-                letter.retry_seconds = seconds
-                return
+            with suppress(LedgerError):  # where it would not take the pause, the job must be let go
+                seconds = await self.pacer.turned_away(letter.job, error.retry_after)
+                if not letter.abandoned and letter.tries_left > 0:
+                    letter.retry_seconds = seconds
+                    return
         letter.job = await self._refuse(letter.job, error)
-
-    async def _pause(self, job: Job, retry_after: float | None) -> float | None:
-        """For how long nobody sends now; `None` if the ledger would not take that, so that the job must be let go."""
-        try:
-            return await self.pacer.turned_away(job, retry_after)
-        except LedgerError:
-            return None
 
     async def _in_doubt(self, letter: _Letter, error: BaseException) -> None:
         letter.error = error if isinstance(error, KubeezError) else api_errors.AmbiguousError(_words(error))

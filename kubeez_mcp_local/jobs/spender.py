@@ -8,7 +8,6 @@ always a ledger row, and a row that says "sent" is on the disk before the first 
 
 from __future__ import annotations
 
-import logging
 from dataclasses import KW_ONLY, dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
@@ -25,6 +24,7 @@ from kubeez_mcp_local.jobs.errors import (
 )
 from kubeez_mcp_local.jobs.guard import VALID_SECONDS, Approval, KeptQuote
 from kubeez_mcp_local.jobs.job import SpendQuestion, State, group_digest
+from kubeez_mcp_local.jobs.reconcile import told_balance, unknown_balance
 from kubeez_mcp_local.text import LONGEST_MESSAGE, on_one_line, quoted, spoken
 
 if TYPE_CHECKING:
@@ -114,8 +114,6 @@ def _subject(order: Order) -> list[str]:
     return [f"Of: {quoted(source, _PROMPT_SHOWN)}." for source in sources[:1]]
 
 
-log = logging.getLogger(__name__)
-
 _NO_ANSWER: Mapping[Answer, str] = MappingProxyType(
     {
         "unseen": "The client closed the question before anybody could read it.",
@@ -125,17 +123,11 @@ _NO_ANSWER: Mapping[Answer, str] = MappingProxyType(
 """What is said where the client asked in a way that nobody could answer; then the user is asked in words."""
 
 
-async def _unknown_balance() -> float | None:
-    return None
-
-
 @dataclass(eq=False)
 class Asking:
     """Asks the user before credits are spent.
 
     Attributes:
-        ledger: Keeps quotes and approval codes.
-        account: Whose credits they are.
         asks_above: Quotes above this many credits need a yes; infinite where nobody is asked.
         balance: Credits left in the account, for the question; `None` or a `KubeezError` leaves it out.
     """
@@ -144,7 +136,7 @@ class Asking:
     _: KW_ONLY
     account: str
     asks_above: float
-    balance: Callable[[], Awaitable[float | None]] = _unknown_balance
+    balance: Callable[[], Awaitable[float | None]] = unknown_balance
 
     async def quote(self, digest: str, price: float | None, basis: str) -> KeptQuote | None:
         """The quote to ask about, the same for ten minutes; `None` if nobody needs to be asked."""
@@ -152,7 +144,7 @@ class Asking:
             return None
         kept = await self.ledger.kept_quote(digest, price)
         if kept is None:
-            kept = await self.ledger.keep_quote(digest, KeptQuote(price, basis, await self._balance_now()))
+            kept = await self.ledger.keep_quote(digest, KeptQuote(price, basis, await told_balance(self.balance)))
         return kept
 
     async def permission(self, question: SpendQuestion, consent: Consent, approval: str | None) -> Approval | None:
@@ -179,13 +171,6 @@ class Asking:
             raise KubeezError(words, next_step=required.next_step, code="consent_cancelled")
         raise required
 
-    async def _balance_now(self) -> float | None:
-        try:
-            return await self.balance()
-        except KubeezError as error:
-            log.info("the balance is left out of the question: %s", error.code)
-            return None
-
 
 _LOOK_EVERY = 0.05
 _LOOK_AT_HOLDS_EVERY = 0.25
@@ -197,8 +182,7 @@ class Submission:
     """What became of one order.
 
     Attributes:
-        job: The job as the ledger has it.
-        repeated: Whether it was there before, so that nothing was sent or paid now.
+        repeated: Whether the job was there before, so that nothing was sent or paid now.
         error: Why it was not accepted; only among the answers of `submit_all`. Who repeats a request that is on its way
             gets the same as its first caller.
     """
@@ -220,13 +204,8 @@ class Spender:
     """Submits orders.
 
     Attributes:
-        sender: Sends what was claimed.
-        ledger: What was paid.
-        reconciler: Settles jobs whose fate is unknown.
-        asking: Gets the user's yes.
         settling: Longest wait for an unknown job to be settled before giving up on a call, in seconds.
         holding: Longest wait of one call for what is held back for others to be released, in seconds.
-        sleep: Waits that many seconds.
         longest_wait: Longest wait for the answer to a request that another call has sent, in seconds.
     """
 
@@ -244,9 +223,7 @@ class Spender:
     async def submit(self, order: Order, consent: Consent, approval: str | None = None) -> Submission:
         """Pay for one order, once.
 
-        Args:
-            consent: Asks the user, if the quote must be asked about.
-            approval: The code that came with an earlier `ConsentRequiredError`.
+        `approval` is the code that came with an earlier `ConsentRequiredError`.
 
         Raises:
             CeilingError: The guard does not let it through.
@@ -286,7 +263,8 @@ class Spender:
         self, orders: Sequence[Order], consent: Consent, approval: str | None, patience: _Patience
     ) -> list[Submission]:
         """Ask about orders that were not there before, and pay for them; for nothing that was not asked about."""
-        permission = await self._permission(orders, consent, approval)
+        question = await self.question(orders)
+        permission = None if question is None else await self.asking.permission(question, consent, approval)
         await self.reconciler.look_before_paying()
         decision = await self._behind_holds(lambda: self.ledger.claim(orders, permission), patience)
         if decision.blocked_by is not None:
@@ -330,12 +308,15 @@ class Spender:
         return None if quote is None else question_for(orders, quote, digest)
 
     async def _unblocked(self, orders: Sequence[Order], consent: Consent, patience: _Patience) -> Decision:
-        decision = await self._behind_holds(lambda: self.ledger.look(orders), patience)
+        async def look() -> Decision:
+            return await self._behind_holds(lambda: self.ledger.look(orders), patience)
+
+        decision = await look()
         if decision.blocked_by is not None:
             await self.reconciler.settle(decision.blocked_by, patience=self.settling)
-            decision = await self._behind_holds(lambda: self.ledger.look(orders), patience)
+            decision = await look()
         if decision.blocked_by is not None and await self._person_decides(consent):
-            decision = await self._behind_holds(lambda: self.ledger.look(orders), patience)
+            decision = await look()
         if decision.blocked_by is not None:
             raise await self._unsettled(decision.blocked_by)
         return decision
@@ -368,10 +349,6 @@ class Spender:
     async def _unsettled(self, job: Job) -> UnsettledJobError:
         return UnsettledJobError(job, await self.reconciler.how_it_stands(job))
 
-    async def _permission(self, orders: Sequence[Order], consent: Consent, approval: str | None) -> Approval | None:
-        question = await self.question(orders)
-        return None if question is None else await self.asking.permission(question, consent, approval)
-
     async def _send_all(self, orders: Sequence[Order], decision: Decision) -> list[Submission]:
         answers: dict[str, Submission] = {}
 
@@ -382,24 +359,17 @@ class Spender:
             except KubeezError as error:
                 answers[order.digest] = Submission(await self._as_it_stands(job), error=error)
 
-        fresh = [
-            (order, claim.job)
-            for order, claim in zip(orders, decision.claims, strict=True)
-            if claim.job and not claim.repeated
-        ]
+        claimed = [(order, claim) for order, claim in zip(orders, decision.claims, strict=True)]
+        fresh = [(order, claim.job) for order, claim in claimed if claim.job and not claim.repeated]
         if len(fresh) == 1:
             await send(*fresh[0])
         else:
             async with anyio.create_task_group() as group:
                 for order, job in fresh:
                     group.start_soon(send, order, job)
-        return [
-            answers.get(order.digest) or Submission(_certain(claim.job), repeated=True)
-            for order, claim in zip(orders, decision.claims, strict=True)
-        ]
-
-
-def _certain(job: Job | None) -> Job:
-    if job is None:
-        raise RuntimeError("the guard gave neither a job nor a reason")
-    return job
+        answers |= {
+            order.digest: Submission(claim.job, repeated=True)
+            for order, claim in claimed
+            if claim.job and claim.repeated
+        }
+        return [answers[order.digest] for order in orders]
