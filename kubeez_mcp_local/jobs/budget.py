@@ -124,11 +124,8 @@ class RunSpend:
     """What the ledger says of one run of a recipe, in credits, parts of earlier attempts included.
 
     Attributes:
-        charged: Of finished jobs.
-        reserved: Held back for the others.
         passing: The part of `reserved` that is settled as soon as the jobs under way are done.
         quoted: Quotes of all its jobs that have been sent, as far as they were known.
-        jobs: How many there are.
     """
 
     charged: float = 0.0
@@ -175,11 +172,7 @@ class Room:
         return max(self.limit - self.used, 0)
 
     def at_most(self, orders: Sequence[Order]) -> int:
-        """What one of `orders` of unknown price has to leave room for.
-
-        Raises:
-            CeilingError: Nobody knows.
-        """
+        """What one of `orders` of unknown price has to leave room for; a `CeilingError` if nobody knows."""
         if self.unpriced is None and any(order.quote.credits is None for order in orders):
             raise CeilingError(
                 "Its price is unknown, so the budget of the run cannot be kept.",

@@ -263,11 +263,7 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """One consistent view for reading; does not wait for writers.
-
-        Raises:
-            LedgerError: As `write`.
-        """
+        """One consistent view for reading; does not wait for writers. Raises as `write`."""
         with self._lock, self._explained(), self._transaction("BEGIN"):
             self._check_identity()
             yield self._connection
@@ -441,8 +437,6 @@ class LedgerFacts:
     """What a ledger holds, over all accounts.
 
     Attributes:
-        version: Of its tables.
-        jobs: How many there are.
         unknown: Jobs whose request was sent and whose fate is not known.
         unfinished: Jobs that were accepted and had not ended when they were last looked at.
     """
@@ -466,7 +460,10 @@ def inspect_ledger(path: Path) -> LedgerFacts | None:
     address = f"{path.absolute().as_uri()}?mode=ro{'' if logged else '&immutable=1'}"
     try:
         with closing(sqlite3.connect(address, uri=True, timeout=1.0)) as connection:
-            return _facts(path, connection)
+            application = connection.execute("PRAGMA application_id").fetchone()[0]
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            _check_format(path, application, version)
+            states = dict(connection.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state").fetchall())
     except sqlite3.Error as error:
         raise LedgerError(
             path,
@@ -474,12 +471,5 @@ def inspect_ledger(path: Path) -> LedgerFacts | None:
             next_step="Close other programs that use it; if that does not help, move it away (keep it).",
             code="ledger_corrupt",
         ) from None
-
-
-def _facts(path: Path, connection: sqlite3.Connection) -> LedgerFacts:
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    _check_format(path, application, version)
-    states = dict(connection.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state").fetchall())
     unfinished = states.get("sending", 0) + states.get("accepted", 0)
     return LedgerFacts(version, sum(states.values()), states.get("unknown", 0), unfinished)

@@ -27,10 +27,8 @@ class UnknownJobError(KubeezError):
     code = "unknown_job"
 
     def __init__(self, wanted: str, *, ambiguous: int = 0) -> None:
-        if ambiguous:
-            message = f"{wanted!r} is the beginning of {ambiguous} job ids."
-        else:
-            message = f"No job has the id {wanted!r} in this account."
+        none = f"No job has the id {wanted!r} in this account."
+        message = f"{wanted!r} is the beginning of {ambiguous} job ids." if ambiguous else none
         super().__init__(message, next_step="Take a whole id from get_generations or `kubeez-mcp-local jobs list`.")
 
 
@@ -110,13 +108,7 @@ def busy(reason: str, seconds: float) -> KubeezError:
 
 def told(error: KubeezError) -> dict[str, Any]:
     """What the caller of a refused job is told, to be kept for those who wait for the same job."""
-    return {
-        "code": error.code,
-        "message": error.message,
-        "next_step": error.next_step,
-        "retry_safe": error.retry_safe,
-        "retry_after": error.retry_after,
-    }
+    return {name: getattr(error, name) for name in ("code", "message", "next_step", "retry_safe", "retry_after")}
 
 
 def failure_of(job: Job) -> KubeezError | None:
@@ -140,18 +132,9 @@ def failure_of(job: Job) -> KubeezError | None:
     return _failure(code or "not_sent", message or "It was not sent.", **kept)
 
 
-def _failure(
-    code: str,
-    message: str,
-    *,
-    next_step: str = "Call again.",
-    spent: bool | None = False,
-    retry_safe: bool = True,
-    retry_after: float | None = None,
-) -> KubeezError:
-    return KubeezError(
-        message, code=code, next_step=next_step, spent=spent, retry_safe=retry_safe, retry_after=retry_after
-    )
+def _failure(code: str, message: str, **more: Any) -> KubeezError:
+    usual: dict[str, Any] = {"next_step": "Call again.", "retry_safe": True}
+    return KubeezError(message, code=code, **usual | more)
 
 
 def over_call_ceiling(amount: float, ceiling: float) -> CeilingError:

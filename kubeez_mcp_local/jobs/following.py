@@ -244,11 +244,9 @@ class Follower:
         found: dict[str, Generation] = {}
         with anyio.move_on_after(_LOOK_AGAIN_SECONDS):
             for generation_id in job.generation_ids:
-                try:
-                    await self.before_read()
-                    found[generation_id] = await self.api.status(job.kind, generation_id)
-                except KubeezError as error:
-                    log.info("generation %s cannot be looked at again: %s", generation_id, error.code)
+                generation = await self._as_told_now(job, generation_id)
+                if generation is not None:
+                    found[generation_id] = generation
         if not any(found[each].settled and not found[each].failed for each in unfinished & found.keys()):
             return job
         return await self._finish_late(job, found)
@@ -290,12 +288,15 @@ class Follower:
         """A generation that named no file that can be fetched, as the API tells it now."""
         if generation.failed or any(source.url not in generation.refused_urls for source in sources_of(generation)):
             return generation
+        return await self._as_told_now(job, generation.id) or generation
+
+    async def _as_told_now(self, job: Job, generation_id: str) -> Generation | None:
         try:
             await self.before_read()
-            return await self.api.status(job.kind, generation.id)
+            return await self.api.status(job.kind, generation_id)
         except KubeezError as error:
-            log.info("generation %s cannot be looked at again: %s", generation.id, error.code)
-            return generation
+            log.info("generation %s cannot be looked at again: %s", generation_id, error.code)
+            return None
 
     async def _wait_for_news(self, job: Job, on_progress: OnProgress | None) -> None:
         """Return when the job's follower is done, or when it is time to look at the ledger again."""

@@ -61,19 +61,13 @@ def issue_approval(tx: Transaction, digest: str, quote: float | None) -> str:
     )
     letters = base64.b32encode(tx.random_bytes(_ENTROPY_BYTES)).decode()
     code = "ok-" + "-".join(letters[start : start + 4] for start in range(0, len(letters), 4))
-    tx.execute(
-        "INSERT INTO approvals (code_hash, account, digest, quote, issued_at) VALUES (?, ?, ?, ?, ?)",
-        (_hash(code), tx.account, digest, _micro(quote), tx.now),
-    )
+    kept = {"code_hash": _hash(code), "digest": digest, "quote": _micro(quote)}
+    insert(tx.connection, "approvals", kept | {"account": tx.account, "issued_at": tx.now})
     return code
 
 
 def redeem(tx: Transaction, approval: Approval) -> None:
-    """Use up a code that stands for a whole run.
-
-    Raises:
-        KubeezError: It does not count.
-    """
+    """Use up a code that stands for a whole run, or raise why it does not count."""
     refusal = _redeemed(tx, approval, of_run=True)
     if refusal is not None:
         raise refusal
@@ -97,10 +91,9 @@ def _redeemed(tx: Transaction, approval: Approval, *, of_run: bool = False) -> K
         return _refused("was given for another price")
     if row["used_at"] is not None:
         return None
-    changed = tx.execute(
-        "UPDATE approvals SET used_at = ? WHERE code_hash = ? AND used_at IS NULL", (tx.now, row["code_hash"])
-    ).rowcount
-    return None if changed else _refused("was used before; a code is good for one call")
+    query = "UPDATE approvals SET used_at = ? WHERE code_hash = ? AND used_at IS NULL"
+    used = tx.change(query, (tx.now, row["code_hash"]))
+    return None if used else _refused("was used before; a code is good for one call")
 
 
 def _refused(why: str) -> KubeezError:
@@ -209,21 +202,16 @@ class Wait:
 
 
 def dispatch(tx: Transaction, job: Job, limits: Limits) -> Wait | None:
-    """Note that `job` leaves tx.now, if the limits allow it; else say how long to wait. Runs in a write transaction.
-
-    Raises:
-        KubeezError: It is not waiting to be sent any more, so it must not leave.
-    """
+    """Note that `job` leaves now, if the limits allow it; else say how long to wait. One that is not waiting to be sent
+    any more must not leave: `not_sent`."""
     row = tx.execute("SELECT state FROM jobs WHERE id = ?", (job.id,)).fetchone()
     if row is None or row[0] != "sending":
         raise _taken_away(job, row)
     wait = _paused(tx, job.bucket) or _rate(tx, job.bucket, limits) or _running(tx, job.bucket, limits)
     if wait is not None:
         return wait
-    changed = tx.execute(
-        "UPDATE jobs SET sent_at = ?, paced_at = ? WHERE id = ? AND state = 'sending'", (tx.now, tx.now, job.id)
-    ).rowcount
-    if not changed:
+    query = "UPDATE jobs SET sent_at = ?, paced_at = ? WHERE id = ? AND state = 'sending'"
+    if not tx.change(query, (tx.now, tx.now, job.id)):
         raise _taken_away(job, row)
     note_sent(tx, job.id)
     return None
@@ -243,7 +231,7 @@ def take_back(tx: Transaction, job_id: str) -> bool:
     False if the job is not being sent any more; then it must not be sent again.
     """
     query = "UPDATE jobs SET sent_at = NULL, paced_at = NULL WHERE id = ? AND state = 'sending'"
-    return bool(tx.execute(query, (job_id,)).rowcount)
+    return tx.change(query, (job_id,))
 
 
 def pause(tx: Transaction, bucket: str, seconds: float) -> None:
@@ -286,7 +274,7 @@ def _paused(tx: Transaction, bucket: str) -> Wait | None:
 
 
 def _rate(tx: Transaction, bucket: str, limits: Limits) -> Wait | None:
-    """Requests on their way count as if they arrived tx.now, however long they have been; those from a future that the
+    """Requests on their way count as if they arrived now, however long they have been; those from a future that the
     clock has been set back from do not count."""
     allowed = limits.per_minute.get(bucket)
     if allowed is None:
@@ -477,24 +465,18 @@ def _same_inputs(job: Job, order: Order) -> bool:
     return job.digest == order.digest or named[0] == named[1]
 
 
+_AS_ORDERED = ("digest", "tool", "route", "bucket", "kind", "model", "prompt", "generation_type", "client")
+
+
 def _insert(tx: Transaction, order: Order, reserved: int, day: str) -> Claim:
     job_id = uuid.uuid4().hex
     values = {
         "id": job_id,
         "account": tx.account,
         "state": State.SENDING,
-        "digest": order.digest,
-        "tool": order.tool,
-        "route": order.route,
-        "bucket": order.bucket,
-        "kind": order.kind,
-        "model": order.model,
-        "prompt": order.prompt,
-        "generation_type": order.generation_type,
         "arguments": to_json(order.arguments),
         "recipe": order.recipe or "",
         "run": order.run.run if order.run else "",
-        "client": order.client,
         "owner": tx.owner,
         "day": day,
         "quote": _micro(order.quote.credits),
@@ -503,5 +485,5 @@ def _insert(tx: Transaction, order: Order, reserved: int, day: str) -> Claim:
         "reserved": reserved,
         "created_at": tx.now,
     }
-    insert(tx.connection, "jobs", values)
+    insert(tx.connection, "jobs", {name: getattr(order, name) for name in _AS_ORDERED} | values)
     return Claim(tx.job(job_id))

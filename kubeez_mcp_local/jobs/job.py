@@ -260,11 +260,8 @@ MICRO = 1_000_000
 
 
 def to_micro(amount: float) -> int:
-    """Credits as a whole number of millionths; whatever costs anything costs at least one of them.
-
-    Raises:
-        ValueError: `amount` is negative, not a number, or more than anything costs.
-    """
+    """Credits as a whole number of millionths; whatever costs anything costs at least one of them. A `ValueError` if
+    `amount` is negative, not a number, or more than anything costs."""
     if not is_amount(amount):
         raise ValueError(f"{amount!r} is not an amount of credits")
     return max(round(amount * MICRO), int(amount > 0))

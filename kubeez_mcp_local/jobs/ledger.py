@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import time
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
@@ -82,21 +83,17 @@ def _writes(
 
 def _look(file: LedgerFile, orders: Sequence[Order]) -> guard.Decision:
     """What a claim would say, without claiming; raises as it would."""
-    return _decide(file, orders, claim=False)
+    return _claim(file, orders, claim=False)
 
 
-def _claim(file: LedgerFile, orders: Sequence[Order], approval: guard.Approval | None = None) -> guard.Decision:
+def _claim(
+    file: LedgerFile, orders: Sequence[Order], approval: guard.Approval | None = None, *, claim: bool = True
+) -> guard.Decision:
     """Reserve for and write down all orders of one call, or none; see `guard`.
 
     Raises:
         KubeezError: The call is above a ceiling, or its approval does not count. Nothing was claimed.
     """
-    return _decide(file, orders, claim=True, approval=approval)
-
-
-def _decide(
-    file: LedgerFile, orders: Sequence[Order], *, claim: bool, approval: guard.Approval | None = None
-) -> guard.Decision:
     with file.writing(owns=claim) as tx:
         decision = guard.decide(tx, orders, file.ceilings, claim=claim, approval=approval)
     if decision.refusal is not None:
@@ -159,10 +156,11 @@ class _Operations:
     accept_clock = _writes(budget.accept_clock)
 
 
+@dataclass(eq=False)
 class LedgerFile(_Operations):
     """The ledger of one account, used by one thread at a time.
 
-    Args:
+    Attributes:
         state_dir: Folder of the file, `ledger.db`, and of the owners' lock files.
         account: Whose rows this object sees and writes, see `account_of`.
         steady: Seconds of a clock that nobody sets, equal in all processes since this machine was started.
@@ -175,34 +173,28 @@ class LedgerFile(_Operations):
         LedgerError: From here and from every method: the file cannot be used.
     """
 
-    def __init__(
-        self,
-        state_dir: Path,
-        account: str,
-        ceilings: budget.Ceilings,
-        *,
-        clock: Callable[[], float] = time.time,
-        steady: Callable[[], float] = time.monotonic,
-        boot: str | None = None,
-        random_bytes: Callable[[int], bytes] = os.urandom,
-        busy_seconds: float = _BUSY_SECONDS,
-        process: Process | None = None,
-        start_of: Callable[[int], str | None] | None = None,
-    ) -> None:
+    state_dir: Path
+    account: str
+    ceilings: budget.Ceilings
+    _: KW_ONLY
+    clock: Callable[[], float] = time.time
+    steady: Callable[[], float] = time.monotonic
+    boot: str = ""
+    random_bytes: Callable[[int], bytes] = os.urandom
+    busy_seconds: float = _BUSY_SECONDS
+    process: Process | None = None
+    start_of: Callable[[int], str | None] | None = None
+    _closed: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
         from kubeez_mcp_local.jobs.database import Database
         from kubeez_mcp_local.jobs.ownership import Owner, start_of_process, this_boot
 
-        self.path = state_dir / FILE_NAME
-        self.account = account
-        self.ceilings = ceilings
-        self._clock = clock
-        self._steady = steady
-        self._boot = this_boot() if boot is None else boot
-        self._random_bytes = random_bytes
-        self._closed = False
-        self._database = Database(self.path, busy_seconds=busy_seconds)
+        self.path = self.state_dir / FILE_NAME
+        self.boot = self.boot or this_boot()
+        self._database = Database(self.path, busy_seconds=self.busy_seconds)
         try:
-            self._owner = Owner(state_dir / "owners", process, start_of=start_of or start_of_process)
+            self._owner = Owner(self.state_dir / "owners", self.process, start_of=self.start_of or start_of_process)
         except OSError as error:
             self._database.close()
             raise LedgerError(
@@ -225,7 +217,7 @@ class LedgerFile(_Operations):
             return True
         try:
             with self._database.write(durable=False, busy_seconds=_CLOSE_SECONDS) as connection:
-                self._owner.end(connection, self._clock())
+                self._owner.end(connection, self.clock())
         except LedgerError as error:
             log.info("the end of this process is not noted in the ledger: %s", error.code)
             return False
@@ -256,19 +248,19 @@ class LedgerFile(_Operations):
             connection,
             self.account,
             self._owner.id,
-            self._clock(),
-            Moment(self._boot, self._steady()),
+            self.clock(),
+            Moment(self.boot, self.steady()),
             to_micro(self.ceilings.per_call),
-            partial(self._owner.fate_of, connection, now=self._clock()),
-            self._random_bytes,
+            partial(self._owner.fate_of, connection, now=self.clock()),
+            self.random_bytes,
         )
 
     def _enrol(self, connection: Connection) -> None:
         """Write this process down before its first job. One that was taken for ended goes on as another owner."""
-        if not self._owner.enrol(connection, self._clock()):
+        if not self._owner.enrol(connection, self.clock()):
             log.warning("another process took this one for ended; it goes on under another name")
             self._owner = self._owner.successor()
-            self._owner.enrol(connection, self._clock())
+            self._owner.enrol(connection, self.clock())
 
 
 class Ledger(_Operations):

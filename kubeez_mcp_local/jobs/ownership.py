@@ -37,11 +37,7 @@ _NO_LOCKS_HERE = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 def identity(path: Path) -> tuple[int, int]:
-    """Which file this is, whatever its name: device and inode.
-
-    Raises:
-        OSError: There is none.
-    """
+    """Which file this is, whatever its name: device and inode; an `OSError` if there is none."""
     found = path.stat()
     return found.st_dev, found.st_ino
 

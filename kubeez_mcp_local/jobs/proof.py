@@ -509,16 +509,12 @@ def _sent(tx: Transaction, condition: str) -> list[SentJob]:
 def answer(
     tx: Transaction, accepted: Mapping[str, str], absent: Sequence[str], denied: Sequence[str], asked: Sequence[str]
 ) -> list[Job]:
-    """What a person said of unknown jobs, all of it or nothing.
+    """What a person said of unknown jobs, all of it or nothing; returns the jobs that it settled.
 
     Args:
         accepted: The job of each row that is one.
-        absent: Jobs that are none of the rows.
+        absent: Jobs that are none of the rows; those that found their fate meanwhile keep it.
         denied: Rows that are none of the jobs `asked` about.
-        asked: All jobs that the person was told of.
-
-    Returns:
-        The jobs that it settled; those that found their fate meanwhile keep it.
     """
     tx.connection.executemany(
         "INSERT INTO denied_rows (job, generation_id) VALUES (?, ?) ON CONFLICT DO NOTHING",

@@ -69,7 +69,7 @@ async def told_balance(balance: Callable[[], Awaitable[float | None]]) -> float 
 
 @dataclass(eq=False)
 class Reconciler:
-    """Settles unknown jobs.
+    """Settles unknown jobs. Raises the errors of the ledger, and of the API where it is read for its own sake.
 
     Attributes:
         ledger: Its steady clock says how long they have been looked for.
@@ -96,11 +96,7 @@ class Reconciler:
         return proof.ARRIVAL_SECONDS / self.speed
 
     async def look_before_paying(self) -> None:
-        """See to it that there is a row known before the send. Without one, absence can only be said by a person.
-
-        Raises:
-            LedgerError: The ledger cannot be written.
-        """
+        """See to it that there is a row known before the send. Without one, absence can only be said by a person."""
         with anyio.move_on_after(_BEFORE_PAYING_SECONDS):
             async with self._one_pass:
                 began = await self.ledger.begin_look()
@@ -123,11 +119,7 @@ class Reconciler:
         return await self.ledger.get(job.id)
 
     async def settle_all(self) -> None:
-        """Look now, and less and less often for as long as any job is unknown. Returns at once if that goes on already.
-
-        Raises:
-            LedgerError: The ledger cannot be read.
-        """
+        """Look now, and less and less often for as long as any job is unknown. Returns at once if it is at it."""
         if self._keeping_at_it:
             return
         self._keeping_at_it = True
@@ -161,11 +153,7 @@ class Reconciler:
             waited += pause
 
     async def reconcile(self) -> list[Job]:
-        """One look at the history; returns the jobs that it settled.
-
-        Raises:
-            KubeezError: The history or the ledger cannot be read.
-        """
+        """One look at the history; returns the jobs that it settled."""
         async with self._one_pass:
             await self.ledger.recover()
             if not await self.ledger.in_state(State.UNKNOWN):
@@ -212,14 +200,7 @@ class Reconciler:
         return await self._doubles([row for row in evidence.rows.values() if row.id not in evidence.owners])
 
     async def look_at_account(self, since: datetime | None) -> AccountLook:
-        """What the account's history shows now, as far back as it goes.
-
-        Args:
-            since: Rows that say they are older than this are left out.
-
-        Raises:
-            KubeezError: The history or the ledger cannot be read.
-        """
+        """What the account's history shows now, as far back as it goes, without rows that say they are older."""
         rows = [_row(row) for row in await self.api.generations() if row.id]
         times = [at for row in rows if (at := moment(row.created_at)) is not None]
         owned = await self.ledger.known_generations([row.id for row in rows])
@@ -234,11 +215,7 @@ class Reconciler:
         return proof.doubles(rows, jobs)
 
     async def question(self) -> proof.OpenQuestion | None:
-        """The one question about all jobs that reads cannot decide any more; `None` while there is nothing to decide.
-
-        Raises:
-            LedgerError: The ledger cannot be read.
-        """
+        """The one question about all jobs that reads cannot decide any more; `None` while there is none."""
         verdicts = proof.judge(await self.ledger.evidence(self.arrival_seconds))
         undecided = [verdict for verdict in verdicts if verdict.outcome == "person" and not verdict.job.generation_ids]
         if not undecided:

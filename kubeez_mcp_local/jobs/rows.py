@@ -84,16 +84,16 @@ class Transaction:
     def execute(self, statement: str, values: Sequence[Any] = ()) -> Found:
         return self.connection.execute(statement, values)
 
+    def change(self, statement: str, values: Sequence[Any]) -> bool:
+        """Whether it has changed anything; in a guarded write, nothing changed means stop."""
+        return self.execute(statement, values).rowcount > 0
+
     def jobs(self, query: str, values: Sequence[Any]) -> list[Job]:
         """The jobs that `query` finds, in its order."""
         return [self.job_in(row) for row in self.execute(query, values).fetchall()]
 
     def job(self, job_id: str) -> Job:
-        """The job with the ledger id `job_id`.
-
-        Raises:
-            UnknownJobError: There is none.
-        """
+        """The job with this ledger id, or `UnknownJobError`."""
         found = self.jobs("SELECT * FROM jobs WHERE id = ?", (job_id,))
         if not found:
             raise UnknownJobError(job_id)
@@ -148,11 +148,8 @@ def unsaved(tx: Transaction, within_seconds: float) -> list[Job]:
 
 
 def get(tx: Transaction, wanted: str) -> Job:
-    """The job with this ledger id, generation id, or unambiguous beginning (4 characters or more) of either.
-
-    Raises:
-        UnknownJobError: There is none, or more than one.
-    """
+    """The job with this ledger id, generation id, or unambiguous beginning (4 characters or more) of either; an
+    `UnknownJobError` if there is none, or more than one."""
     found = tx.jobs(
         "SELECT * FROM jobs WHERE account = ?1 AND id = ?2 UNION ALL SELECT jobs.* FROM generations "
         "JOIN jobs ON jobs.id = generations.job WHERE generations.account = ?1 AND generation_id = ?2 LIMIT 1",
@@ -216,17 +213,15 @@ def accepted(tx: Transaction, job_id: str, generation_ids: Sequence[str], estima
 
 def _believe(tx: Transaction, job_id: str, known: int | None) -> bool:
     """From a state in which nobody knew of an acceptance."""
-    return bool(
-        tx.execute(
-            "UPDATE jobs SET state = 'accepted', accepted_at = ?1, paced_at = ?1, settled_at = NULL, "
-            "error_code = NULL, error = NULL, verdict = NULL, charged = NULL, "
-            "reserved = COALESCE(?2, NULLIF(reserved, 0), CASE WHEN state = 'lost' THEN charged END, quote, ?4), "
-            "quote_basis = CASE WHEN quote IS NULL AND ?2 IS NOT NULL THEN 'estimate' ELSE quote_basis END, "
-            "quote = COALESCE(quote, ?2) "
-            "WHERE id = ?3 AND (state IN ('sending', 'unknown', 'not_accepted') OR "
-            "(state IN ('refused', 'lost') AND EXISTS (SELECT 1 FROM generations WHERE job = ?3)))",
-            (tx.now, known, job_id, tx.most),
-        ).rowcount
+    return tx.change(
+        "UPDATE jobs SET state = 'accepted', accepted_at = ?1, paced_at = ?1, settled_at = NULL, "
+        "error_code = NULL, error = NULL, verdict = NULL, charged = NULL, "
+        "reserved = COALESCE(?2, NULLIF(reserved, 0), CASE WHEN state = 'lost' THEN charged END, quote, ?4), "
+        "quote_basis = CASE WHEN quote IS NULL AND ?2 IS NOT NULL THEN 'estimate' ELSE quote_basis END, "
+        "quote = COALESCE(quote, ?2) "
+        "WHERE id = ?3 AND (state IN ('sending', 'unknown', 'not_accepted') OR "
+        "(state IN ('refused', 'lost') AND EXISTS (SELECT 1 FROM generations WHERE job = ?3)))",
+        (tx.now, known, job_id, tx.most),
     )
 
 
@@ -256,12 +251,12 @@ def _holder(tx: Transaction, job_id: str, generation_ids: Sequence[str]) -> str 
 
 def adopt(tx: Transaction, job_id: str, generation_id: str) -> bool:
     """An unknown job turned up in the API's history. Only if nobody else has taken that id."""
-    taken = tx.execute(
+    taken = tx.change(
         "INSERT INTO generations (account, generation_id, job, position) SELECT account, ?, id, 0 FROM jobs "
         "WHERE id = ? AND state IN ('unknown', 'not_accepted') ON CONFLICT DO NOTHING",
         (generation_id, job_id),
-    ).rowcount
-    return bool(taken) and _believe(tx, job_id, None)
+    )
+    return taken and _believe(tx, job_id, None)
 
 
 def refused(tx: Transaction, job_id: str, code: str, message: str, verdict: Mapping[str, Any] | None = None) -> Job:
@@ -284,11 +279,7 @@ def lost(tx: Transaction, job_id: str, message: str) -> Job:
 
 
 def settle_by_hand(tx: Transaction, job_id: str, *, paid: bool) -> Job:
-    """The user says what became of an unknown job.
-
-    Raises:
-        KubeezError: It is not unknown.
-    """
+    """The user says what became of an unknown job, and of no other."""
     job = tx.job(job_id)
     if job.state is not State.UNKNOWN:
         raise wrong_state(job, State.UNKNOWN)
@@ -335,15 +326,13 @@ def settled(
     """
     micro = to_micro(charged) if charged is not None and is_amount(charged) else None
     code, count = "generation_failed" if state in (State.FAILED, State.REFUNDED) else None, len(results)
-    ours = bool(
-        tx.execute(
-            "UPDATE jobs SET state = ?1, charged = COALESCE(?2, CASE WHEN state = 'lost' THEN charged END), "
-            "reserved = CASE WHEN ?2 IS NULL THEN reserved ELSE 0 END, "
-            "results = ?3, error_code = ?4, error = ?5, saver = ?6, settled_at = ?7, verdict = NULL "
-            "WHERE id = ?8 AND state IN ('accepted', 'unknown', 'lost') "
-            "AND (?9 = 0 OR ?9 >= (SELECT COUNT(*) FROM generations WHERE job = jobs.id))",
-            (state, micro, to_json([dict(result) for result in results]), code, error, tx.owner, tx.now, job_id, count),
-        ).rowcount
+    ours = tx.change(
+        "UPDATE jobs SET state = ?1, charged = COALESCE(?2, CASE WHEN state = 'lost' THEN charged END), "
+        "reserved = CASE WHEN ?2 IS NULL THEN reserved ELSE 0 END, "
+        "results = ?3, error_code = ?4, error = ?5, saver = ?6, settled_at = ?7, verdict = NULL "
+        "WHERE id = ?8 AND state IN ('accepted', 'unknown', 'lost') "
+        "AND (?9 = 0 OR ?9 >= (SELECT COUNT(*) FROM generations WHERE job = jobs.id))",
+        (state, micro, to_json([dict(result) for result in results]), code, error, tx.owner, tx.now, job_id, count),
     )
     if ours:
         restart_watch(tx, job_id)
@@ -364,16 +353,14 @@ def finished_late(
     """
     micro = to_micro(charged) if charged is not None and is_amount(charged) else None
     words = to_json([dict(result) for result in results])
-    ours = bool(
-        tx.execute(
-            "UPDATE jobs SET state = 'completed', results = ?1, error_code = NULL, error = ?2, saver = ?3, "
-            "settled_at = ?4, saved_at = NULL, save_error = NULL, verdict = NULL, "
-            "charged = COALESCE(?5, NULLIF(charged, 0), quote), "
-            "reserved = CASE WHEN COALESCE(?5, NULLIF(charged, 0), quote) IS NULL THEN ?6 ELSE 0 END "
-            "WHERE id = ?7 AND state IN ('completed', 'failed', 'refunded', 'lost') "
-            "AND settled_at IS ?8 AND results <> ?1",
-            (words, error, tx.owner, tx.now, micro, tx.most, job.id, job.settled_at),
-        ).rowcount
+    ours = tx.change(
+        "UPDATE jobs SET state = 'completed', results = ?1, error_code = NULL, error = ?2, saver = ?3, "
+        "settled_at = ?4, saved_at = NULL, save_error = NULL, verdict = NULL, "
+        "charged = COALESCE(?5, NULLIF(charged, 0), quote), "
+        "reserved = CASE WHEN COALESCE(?5, NULLIF(charged, 0), quote) IS NULL THEN ?6 ELSE 0 END "
+        "WHERE id = ?7 AND state IN ('completed', 'failed', 'refunded', 'lost') "
+        "AND settled_at IS ?8 AND results <> ?1",
+        (words, error, tx.owner, tx.now, micro, tx.most, job.id, job.settled_at),
     )
     if ours:
         restart_watch(tx, job.id)
@@ -440,8 +427,7 @@ def take_over_saving(tx: Transaction, job: Job) -> bool:
 
 
 def _exchange(tx: Transaction, column: str, job_id: str, before: str) -> bool:
-    changed = tx.execute(f"UPDATE jobs SET {column} = ? WHERE id = ? AND {column} = ?", (tx.owner, job_id, before))
-    return changed.rowcount > 0
+    return tx.change(f"UPDATE jobs SET {column} = ? WHERE id = ? AND {column} = ?", (tx.owner, job_id, before))
 
 
 # When it was sent, as the API's history is looked through

@@ -116,17 +116,14 @@ class Pacer:
         if queueing.cancelled_caught:
             raise busy(f"Other {job.bucket} requests of this program are waiting for their turn.", 10)
         try:
-            await self._leave(job, patience)
+            waited = 0.0
+            while (wait := await self.ledger.dispatch(job, self.limits)) is not None:
+                if waited + wait.seconds > patience:
+                    raise busy(wait.reason, max(wait.seconds, 5.0))
+                await self.sleep(wait.seconds)
+                waited += wait.seconds
         finally:
             turn.release()
-
-    async def _leave(self, job: Job, patience: float) -> None:
-        waited = 0.0
-        while (wait := await self.ledger.dispatch(job, self.limits)) is not None:
-            if waited + wait.seconds > patience:
-                raise busy(wait.reason, max(wait.seconds, 5.0))
-            await self.sleep(wait.seconds)
-            waited += wait.seconds
 
     async def turned_away(self, job: Job, retry_after: float | None) -> float:
         """The API said 429: nobody sends to this bucket for a while. Returns for how many seconds.
@@ -280,12 +277,12 @@ class Sender:
         """Send, and write the answer down, whatever it is."""
         try:
             accepted = await self.api.start(letter.request)
-        except _NOTHING_ACCEPTED as error:
-            with anyio.CancelScope(shield=True):
-                await self._turned_down(letter, error)
         except BaseException as error:
             with anyio.CancelScope(shield=True):
-                await self._in_doubt(letter, error)
+                if isinstance(error, _NOTHING_ACCEPTED):
+                    await self._turned_down(letter, error)
+                else:
+                    await self._in_doubt(letter, error)
             if not isinstance(error, Exception):
                 raise
         else:
@@ -364,11 +361,7 @@ class Sender:
             raise
 
     async def write_what_is_unwritten(self) -> None:
-        """Catch up on what the ledger would not take before.
-
-        Raises:
-            LedgerError: It still does not.
-        """
+        """Catch up on what the ledger would not take before, or raise what it says now."""
         async with self._catching_up:  # else two callers would write one record, and strike out two
             while self._unwritten:
                 await self._unwritten[0]()

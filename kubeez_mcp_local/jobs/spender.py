@@ -8,6 +8,7 @@ always a ledger row, and a row that says "sent" is on the disk before the first 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
@@ -92,26 +93,14 @@ def question_for(orders: Sequence[Order], quote: KeptQuote, digest: str) -> Spen
         parts.append(f"Balance afterwards: {spoken(after)}.")
     elif quote.balance is not None:
         parts.append(f"Balance now: {spoken(quote.balance)}.")
-    parts += _subject(first)
-    return SpendQuestion(
-        first.tool,
-        first.model,
-        count,
-        quote.credits,
-        quote.basis,
-        after,
-        on_one_line(" ".join(parts), LONGEST_MESSAGE),
-        digest,
-        quote.quoted_at,
-    )
-
-
-def _subject(order: Order) -> list[str]:
-    """What the job is about: its prompt, or the file or URL that it works on."""
-    if order.prompt:
-        return [f"Prompt: {quoted(order.prompt, _PROMPT_SHOWN)}."]
-    sources = [value for name, value in order.arguments.items() if name.endswith("_url") and isinstance(value, str)]
-    return [f"Of: {quoted(source, _PROMPT_SHOWN)}." for source in sources[:1]]
+    sources = [value for name, value in first.arguments.items() if name.endswith("_url") and isinstance(value, str)]
+    if first.prompt:
+        parts.append(f"Prompt: {quoted(first.prompt, _PROMPT_SHOWN)}.")
+    elif sources:
+        parts.append(f"Of: {quoted(sources[0], _PROMPT_SHOWN)}.")
+    text = on_one_line(" ".join(parts), LONGEST_MESSAGE)
+    price_and_basis = (quote.credits, quote.basis)
+    return SpendQuestion(first.tool, first.model, count, *price_and_basis, after, text, digest, quote.quoted_at)
 
 
 _NO_ANSWER: Mapping[Answer, str] = MappingProxyType(
@@ -294,13 +283,6 @@ class Spender:
                 job = await self.ledger.get(job.id)
         return job
 
-    async def _as_it_stands(self, job: Job) -> Job:
-        """What the ledger says of a job now, or said last: an error that has more to tell is on its way."""
-        try:
-            return await self.ledger.get(job.id)
-        except LedgerError:
-            return job
-
     async def question(self, orders: Sequence[Order]) -> SpendQuestion | None:
         """What `submit_all` would ask about these orders, or `None` if it would not; the same for ten minutes."""
         digest = group_digest([order.digest for order in orders])
@@ -357,7 +339,9 @@ class Spender:
                 sent = await self.sender.send(order, job)
                 answers[order.digest] = Submission(sent, repeated=sent.id != job.id)
             except KubeezError as error:
-                answers[order.digest] = Submission(await self._as_it_stands(job), error=error)
+                with suppress(LedgerError):  # then what it said last: the error has more to tell
+                    job = await self.ledger.get(job.id)
+                answers[order.digest] = Submission(job, error=error)
 
         claimed = [(order, claim) for order, claim in zip(orders, decision.claims, strict=True)]
         fresh = [(order, claim.job) for order, claim in claimed if claim.job and not claim.repeated]
