@@ -163,13 +163,14 @@ class Library:
         if self._kept is None:
             self._kept = _load(self.cache) if self.cache is not None else {}
         for source in self.sources():
+            folder = _itself(source.folder)
             for path, stamp in _recipe_files(source, problems):
                 known = self._seen.get(path)
                 if known is None or known[0] != stamp:
                     origin = Origin(source.kind, source.where, Path(path))
                     kept, summary = self._kept.get(path, (None, None))
                     recalled = Entry(summary, origin) if summary and kept == stamp else None
-                    known = stamp, recalled or _read_entry(Path(path), origin)
+                    known = stamp, recalled or _read_entry(Path(path), folder, origin)
                 seen[path] = known
                 entry = known[1]
                 if isinstance(entry, RecipeError):
@@ -254,29 +255,37 @@ def read_recipe(path: Path, origin: Origin | None = None) -> Recipe:
     """Read one recipe file in full."""
     from kubeez_mcp_local.cookbook.parse import decode, parse_recipe  # the YAML reader costs more than most lists need
 
-    text = _read(path, path.parent if origin else None)
+    text = _read(path, _itself(path.parent) if origin else None)
     return parse_recipe(decode(text, str(path)), origin or Origin("folder", str(path.parent), path))
 
 
-def _read_entry(path: Path, origin: Origin) -> Entry | RecipeError:
+def _read_entry(path: Path, folder: Path, origin: Origin) -> Entry | RecipeError:
     from kubeez_mcp_local.cookbook.parse import decode, parse_summary  # the YAML reader costs more than most lists need
 
     try:
-        return Entry(parse_summary(decode(_read(path, path.parent), str(path)), origin), origin)
+        return Entry(parse_summary(decode(_read(path, folder), str(path)), origin), origin)
     except RecipeError as error:
         return error
 
 
 def _read(path: Path, folder: Path | None) -> bytes:
-    """What the file itself holds that `path` leads to, in `folder` if one is given: both may change once looked at."""
+    """What the file itself holds that `path` leads to, in `folder` (links resolved) if one is given.
+
+    Both may change once looked at, so what is opened is what was found.
+    """
     try:
-        itself = os.path.realpath(path, strict=True)
-        if folder is not None and not Path(itself).is_relative_to(os.path.realpath(folder)):
+        named = folder / path.name if folder and not path.is_symlink() else None
+        itself = named or Path(os.path.realpath(path, strict=True))
+        if folder is not None and not itself.is_relative_to(folder):
             raise RecipeError(str(path), 0, "", "is a link that leaves its folder")
-        with open_exactly(Path(itself)) as file:
+        with open_exactly(itself) as file:
             return file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise RecipeError(str(path), 0, "", f"cannot be read: {error.strerror}") from None
+
+
+def _itself(folder: Path) -> Path:
+    return Path(os.path.realpath(folder))
 
 
 def _recipe_files(source: Source, problems: list[RecipeError]) -> Iterator[tuple[str, Stamp]]:
@@ -307,7 +316,7 @@ def _looks_like_a_recipe(entry: os.DirEntry[str]) -> bool:
     if not entry.is_file(follow_symlinks=False):
         return False
     try:
-        text = _read(Path(entry.path), Path(entry.path).parent)
+        text = _read(Path(entry.path), _itself(Path(entry.path).parent))
     except RecipeError:
         return False
     return text.startswith(b"---") and b"\nname:" in text and b"\ntools:" in text
