@@ -7,7 +7,6 @@ no connection was made, or the API said 429.
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import time
 from contextlib import aclosing
@@ -177,10 +176,6 @@ async def with_retries(call: Callable[[], Awaitable[T]], patience: Patience, *, 
                 raise first
             return await call()
     raise first  # pragma: no cover - stamina lets the last error through
-
-
-# Ids are opaque (rest-api.md); what could change the path of a URL is in none.
-_JOB_ID = re.compile(r"(?!\.+\Z)[^\s/\\?#%\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 
 
 class RestClient:
@@ -421,7 +416,7 @@ class RestClient:
         )
 
     def _job_path(self, route: Route, job_id: str) -> str:
-        if not _JOB_ID.fullmatch(job_id):
+        if not wire.is_job_id(job_id):
             raise NotFoundError(f"{job_id!r} is not the id of a job.", next_step="Take an id from the history.")
         head, _, tail = route.path.partition("{")
         return head + quote(job_id, safe="") + tail.partition("}")[2]

@@ -258,6 +258,9 @@ def moment(text: str | None) -> datetime | None:
 
 _ID = ("generation_id", "id", "separation_id", "job_id", "task_id")
 _ID_LISTS = ("generation_ids", "ids", "generations", "jobs", "variants", "results")
+_LISTS_OF_IDS = ("generation_ids", "ids")
+_LONGEST_ID = 1000
+_UNFIT_FOR_A_PATH = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]|(^|[/\\])\.{1,2}($|[/\\])")
 _OUTPUT_URL = ("url", "media_url", "public_url", "file_url", "audio_url", "video_url", "image_url")
 _UPLOAD_URL = ("url", "media_url", "public_url", "file_url", "uploaded_url")
 _UPLOAD_LISTS = ("urls", "media_urls", "files")
@@ -338,13 +341,25 @@ def read_generation(payload: object, media_origin: str = MEDIA_ORIGIN, *, job_id
 
 
 def read_accepted(payload: object) -> Accepted:
+    """The ids of what was started. What else an answer lists (names, addresses, outputs) is none, and an answer whose
+    jobs cannot be followed is as good as no answer: the history has to tell what became of the request."""
     row = _unwrapped(payload, *_ID, *_ID_LISTS)
     ids = [found] if (found := _id_of(row)) else []
     for name in _ID_LISTS:
-        ids += [text for item in _list(row.get(name)) if (text := _id_of(item))]
+        for item in _list(row.get(name)):
+            is_job = not first(item, *_OUTPUT_URL) if isinstance(item, dict) else name in _LISTS_OF_IDS
+            ids += [text] if is_job and (text := _id_of(item)) else []
     if not ids:
         raise ParseError("it holds no generation id")
+    if not all(map(is_job_id, ids)):
+        raise ParseError("it holds a generation id that cannot be asked for")
     return Accepted.model_validate({**row, "generation_ids": list(dict.fromkeys(ids)), "raw": row})
+
+
+def is_job_id(text: str) -> bool:
+    """Whether a job of this id can be asked for. Ids are opaque (rest-api.md §2); percent-encoded they can stand in a
+    path, unless servers take them for steps in it."""
+    return 0 < len(text.strip()) <= len(text) <= _LONGEST_ID and not _UNFIT_FOR_A_PATH.search(text)
 
 
 def read_uploaded(payload: object, media_origin: str = MEDIA_ORIGIN) -> Uploaded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -199,10 +200,23 @@ async def test_an_unknown_job_is_not_found() -> None:
         await answering(httpx.Response(404, json={"detail": "Not found"})).status("media", "x")
 
 
-@pytest.mark.parametrize("job_id", ["", " ", ".", "..", "a/b", "http://", "a?b", "a#b", "%2e", "\ud800", "x" * 201])
+@pytest.mark.parametrize("job_id", ["", " ", ".", "..", "a/../b", "..\\b", "./b", "a\nb", "\ud800", "x" * 1001])
 async def test_an_id_that_would_change_the_path_is_no_id(job_id: str) -> None:
     with pytest.raises(NotFoundError):
         await answering(httpx.Response(200, json={"status": "pending"})).status("media", job_id)
+
+
+@pytest.mark.parametrize("job_id", ["a/b", "http://", "a?b", "a#b", "%2e", "a b", "Ä", "gen:1", "x" * 300])
+async def test_an_id_is_opaque_and_percent_encoded(job_id: str) -> None:
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.raw_path.decode())
+        return httpx.Response(200, json={"status": "pending"})
+
+    client = RestClient("https://api.kubeez.com", KEY, transport=httpx.MockTransport(answer))
+    assert (await client.status("media", job_id)).id == job_id
+    assert asked == ["/v1/generate/media/" + quote(job_id, safe="")]
 
 
 async def test_a_server_that_fails_is_unavailable() -> None:

@@ -58,6 +58,9 @@ def test_a_balance_without_a_number_is_no_balance(payload: object) -> None:
         ({"generation_id": "a", "generation_ids": ["a", "b", "c"]}, ["a", "b", "c"]),
         ({"jobs": [{"generation_id": "a"}, {"id": "b"}]}, ["a", "b"]),
         ({"generations": [{"id": "a"}]}, ["a"]),
+        ({"generation_id": "a", "results": ["https://media.kubeez.com/a.png"], "variants": ["fast", "large"]}, ["a"]),
+        ({"generation_id": "a", "results": [{"id": "output-1", "url": CDN}]}, ["a"]),
+        ({"generation_id": "tasks/7 b"}, ["tasks/7 b"]),
     ],
 )
 def test_the_ids_of_started_jobs_are_found(payload: dict[str, Any], ids: list[str]) -> None:
@@ -66,7 +69,13 @@ def test_the_ids_of_started_jobs_are_found(payload: dict[str, Any], ids: list[st
     assert accepted.generation_id == ids[0]
 
 
-@pytest.mark.parametrize("payload", [{}, {"status": "pending"}, {"generation_id": ""}, {"id": None}, [], "a"])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        *({}, {"status": "pending"}, {"generation_id": ""}, {"id": None}, [], "a", {"results": ["a"]}),
+        *({"generation_id": name} for name in ("..", "a/../b", "a\x00b", "x" * 1001)),
+    ],
+)
 def test_an_acceptance_without_an_id_is_none(payload: object) -> None:
     with pytest.raises(ParseError):
         read_accepted(payload)
