@@ -101,7 +101,7 @@ def resume(options: Options, timeout: float, as_json: bool) -> None:
     "--mine", multiple=True, metavar="ROW", help="Answer the question: this row is one of the jobs. Repeatable."
 )
 @click.option("--none", is_flag=True, help="Answer the question: none of the rows is one of the jobs.")
-@click.option("--question", "code", metavar="CODE", help="With --mine or --none: only if this is still the question.")
+@click.option("--question", "code", metavar="CODE", help="With --mine or --none: the question as it was shown.")
 @click.option("--account", is_flag=True, help="Compare the account's whole history with this ledger.")
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="With --account: first UTC day, as 2026-11-23.")
 @_json
@@ -120,7 +120,7 @@ def reconcile(
     """Find out what became of jobs whose fate is unknown, from the account's history; or settle one by hand.
 
     What the history cannot prove is one question: which of its rows, if any, are those jobs. Answer it here, or with
-    --mine ROW or --none; an answer settles all the jobs in the question.
+    --question CODE --mine ROW or --none; an answer settles all the jobs in the question.
     """
     if paid is not None and job is None:
         raise click.UsageError("--paid and --not-paid settle one job; name it.")
@@ -140,10 +140,12 @@ def reconcile(
             return found, await bridge.reconciler.question()
         settled = await bridge.reconciler.reconcile()
         question = await bridge.reconciler.question()
-        if question is not None and code not in (None, question.code):
+        answered = bool(mine or none or code)
+        if question is not None and answered and code != question.code:
             _print_question(question)
+            why = "The question has changed" if code else "An answer is to the question that was shown"
             raise click.UsageError(
-                f"The question has changed; it is {question.code} now, see above. Nothing was decided."
+                f"{why}; see above, and answer it with --question {question.code}. Nothing was decided."
             )
         answer = _answer(question, mine, none=none, ask=not as_json and sys.stdin.isatty())
         if question is not None and answer is not None:

@@ -148,14 +148,20 @@ def test_the_one_question_is_answered_on_the_command_line(
     assert "No answer ever came for 1 paid request" in shown
     assert "may have been missed" in shown
     assert "“a kite”, z-image" in shown
-    refused = CliRunner().invoke(cli, ["jobs", "reconcile", "--mine", "nothing"], env=variables)
+    code = re.search(r"--question (\S+) --none", shown)
+    assert code
+    for answer in (["--none"], ["--mine", "nothing"]):
+        unseen = CliRunner().invoke(cli, ["jobs", "reconcile", *answer], env=variables)
+        assert unseen.exit_code == 2
+        assert "“a kite”, z-image" in unseen.stdout
+        assert f"--question {code[1]}" in unseen.stderr
+    answer = ["--question", code[1], "--mine", "nothing"]
+    refused = CliRunner().invoke(cli, ["jobs", "reconcile", *answer], env=variables)
     assert refused.exit_code == 2
     assert "'nothing' is none of the rows in question" in refused.stderr
     stale = CliRunner().invoke(cli, ["jobs", "reconcile", "--question", "of-before", "--none"], env=variables)
     assert stale.exit_code == 2
     assert "The question has changed" in stale.stderr
-    code = re.search(r"--question (\S+) --none", shown)
-    assert code
     (settled,) = json.loads(output_of(variables, "jobs", "reconcile", "--question", code[1], "--none", "--json"))
     assert (settled["job"], settled["state"]) == (unknown, "not_accepted")
     assert CliRunner().invoke(cli, ["jobs", "reconcile", "--none"], env=variables).exit_code == 2
@@ -166,7 +172,10 @@ def test_a_row_that_a_person_points_at_is_the_job(variables: dict[str, str], unk
     output_of(variables, "jobs", "reconcile", "--json")
     shown = output_of(variables, "jobs", "reconcile")
     row = next(line.split()[1] for line in shown.splitlines() if line.startswith("  1)"))
-    (settled,) = json.loads(output_of(variables, "jobs", "reconcile", "--mine", row, "--json"))
+    code = re.search(r"--question (\S+) --none", shown)
+    assert code
+    answer = ("--question", code[1], "--mine", row, "--json")
+    (settled,) = json.loads(output_of(variables, "jobs", "reconcile", *answer))
     assert (settled["job"], settled["state"]) == (unknown, "accepted")
 
 
