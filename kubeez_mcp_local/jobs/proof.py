@@ -24,7 +24,7 @@ from dataclasses import astuple, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from kubeez_mcp_local.jobs.job import State
-from kubeez_mcp_local.jobs.rows import OPEN_JOBS, adopt, known_generations, not_accepted
+from kubeez_mcp_local.jobs.rows import OPEN_JOBS, accepted, adopt, known_generations, not_accepted
 from kubeez_mcp_local.rest.wire import moment
 from kubeez_mcp_local.text import on_one_line, quoted
 
@@ -189,17 +189,20 @@ def needed_reads(evidence: Evidence) -> set[int]:
 
 
 def assign(jobs: Sequence[SentJob], rows: Sequence[Row]) -> dict[str, str]:
-    """Job ids by row id, for rows of which a person said that they are these jobs; the likest first."""
+    """Job ids by row id, for rows of which a person said that they are these jobs; the likest first, and each job gets
+    one before any gets more. A further row is one more output of the job that it is like, or was charged twice for."""
     likeness = {"same": 0, "possible": 1, "other": 2}
     pairs = sorted(
         (likeness[kinship(sent.job, row)], place, sent.job.id, row.id)
         for place, sent in enumerate(jobs)
         for row in rows
     )
+    alike = [pair for pair in pairs if pair[0] < likeness["other"]]
     assigned: dict[str, str] = {}
-    for _, _, job, row_id in pairs:
-        if row_id not in assigned and job not in assigned.values():
-            assigned[row_id] = job
+    for several, looked_at in ((False, alike), (True, alike), (False, pairs), (True, pairs)):
+        for _, _, job, row_id in looked_at:
+            if row_id not in assigned and (several or job not in assigned.values()):
+                assigned[row_id] = job
     return assigned
 
 
@@ -507,12 +510,12 @@ def _sent(tx: Transaction, condition: str) -> list[SentJob]:
 
 
 def answer(
-    tx: Transaction, accepted: Mapping[str, str], absent: Sequence[str], denied: Sequence[str], asked: Sequence[str]
+    tx: Transaction, accepts: Mapping[str, str], absent: Sequence[str], denied: Sequence[str], asked: Sequence[str]
 ) -> list[Job]:
     """What a person said of unknown jobs, all of it or nothing; returns the jobs that it settled.
 
     Args:
-        accepted: The job of each row that is one.
+        accepts: The job of each row that is one; a further row of the same job is further work, and held back for.
         absent: Jobs that are none of the rows; those that found their fate meanwhile keep it.
         denied: Rows that are none of the jobs `asked` about.
     """
@@ -520,6 +523,12 @@ def answer(
         "INSERT INTO denied_rows (job, generation_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
         [(job, row) for job in asked for row in denied],
     )
-    settled = [tx.job(job) for row, job in accepted.items() if adopt(tx, job, row)]
+    ours: list[str] = []
+    for row, job in accepts.items():
+        if job in ours:
+            accepted(tx, job, [row])
+        elif adopt(tx, job, row):
+            ours.append(job)
+    settled = [tx.job(job) for job in ours]
     message = "A person said that the history's rows are not it."
     return settled + [not_accepted(tx, job, message) for job in absent if tx.job(job).state is State.UNKNOWN]

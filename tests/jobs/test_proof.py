@@ -166,6 +166,14 @@ def test_what_a_person_points_at_goes_to_the_likest_job(job: Callable[..., Job])
     assert kinship(job(), row("y", FOX)) == "same"
 
 
+def test_rows_more_than_there_are_jobs_go_to_the_job_they_are_like(job: Callable[..., Job]) -> None:
+    jobs = [lost(job("wolf", "a wolf")), lost(job("fox"))]
+    rows = [row("x", FOX), row("y", FOX), row("z", "a wolf")]
+    assert assign(jobs, rows) == {"x": "fox", "y": "fox", "z": "wolf"}
+    assert assign(jobs, rows[:2]) == {"x": "fox", "y": "fox"}
+    assert assign(jobs[:1], rows[:2]) == {"x": "wolf", "y": "wolf"}
+
+
 def test_reads_are_kept_as_long_as_a_judgement_may_need_them(job: Callable[..., Job], own: list[Job]) -> None:
     reads = [read(number, 900 + 100 * number, "x") for number in range(1, 101)]
     sent = lost(job(), reads_before=40, since={"b": 4950.0})

@@ -278,6 +278,28 @@ async def test_the_one_question_comes_up_in_the_repeated_call(
     assert api.sent == 2 + paid
 
 
+async def test_every_row_that_a_person_ticks_is_followed_and_counted(
+    assemble: Any, sendable: Any, api: Any, clock: SimpleNamespace
+) -> None:
+    """The API delivered one request twice, or made several outputs of it."""
+    async with assemble(settling=2.0, follow=True) as bridge:
+        witness = Witness({"one", "two"})
+        api.behaviours = [AmbiguousError("cut")]
+        with pytest.raises(UnsettledJobError):
+            await bridge.spender.submit(sendable(), witness)
+        for name in ("one", "two"):
+            history(api, name, prompt="a fox, digest-1")
+        clock.now += 900
+        submission = await bridge.spender.submit(sendable(), witness)
+        assert submission.job.generation_ids == ("one", "two")
+        assert submission.job.reserved == 28
+        for name in ("one", "two"):
+            api.finish(name)
+        done = await bridge.follower.wait(submission.job, timeout=60)
+        assert (done.charged, done.reserved, len(done.files)) == (28, 0, 2)
+    assert api.sent == 1
+
+
 async def test_calls_side_by_side_ask_the_question_once(
     assemble: Any, sendable: Any, api: Any, clock: SimpleNamespace
 ) -> None:
