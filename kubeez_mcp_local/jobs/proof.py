@@ -29,7 +29,7 @@ from kubeez_mcp_local.rest.wire import moment
 from kubeez_mcp_local.text import on_one_line, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.jobs.rows import Moment, Transaction
@@ -39,6 +39,7 @@ ARRIVAL_SECONDS = 900.0
 
 _COMPARED = 40
 _ENOUGH_OWN_ROWS = 2
+_LONG_BEGINNING = 16
 _SHORTEST_TEXT = 8
 _READS_BEFORE = 5
 _TOLD = 60
@@ -322,19 +323,34 @@ def kinship(job: Job, row: Row) -> Kinship:
 
 
 def _is_stranger(job: Job, row: Row, own: Sequence[tuple[Row, Job]]) -> bool:
-    """Whether `row` is proven not to be `job`; `own` are the rows of this route whose jobs are known."""
+    """Whether `row` is proven not to be `job`; `own` are the rows of this route whose jobs are known.
+
+    How a history tells prompts may depend on the model and on their length: only own rows of the same model prove
+    anything, if they show as much of their prompt, as it was sent, as this job's can be compared by. What begins like
+    a text of this job and goes on in other words may be that text, shortened or rewritten.
+    """
     told = fold(row.prompt)
     texts = _texts(job)
     if told and texts:
-        pairs = [(fold(mine.prompt), _texts(other)) for mine, other in own]
-        shown = [any(_agree(begins, text) for text in sent) for begins, sent in pairs if begins and sent]
-        proven = len(shown) >= _ENOUGH_OWN_ROWS and all(shown)
-        return proven and not any(_agree(told, text) for text in texts)
+        pairs = [(fold(mine.prompt), _texts(other), other) for mine, other in own]
+        pairs = [(begins, sent, other) for begins, sent, other in pairs if begins and sent]
+        as_sent = all(any(_agree(begins, text) for text in sent) for begins, sent, _ in pairs)
+        needed = min(max(map(len, _titles(job) or texts)), _COMPARED)
+        alike = [(begins, sent) for begins, sent, other in pairs if _model_of(other) == _model_of(job)]
+        shown = [begins for begins, sent in alike if _in_common(begins, sent) >= needed]
+        begins_alike = _in_common(told, texts) >= _LONG_BEGINNING or any(_agree(told, text) for text in texts)
+        return len(shown) >= _ENOUGH_OWN_ROWS and as_sent and not begins_alike
     if not (_differ(_model_of(job), row.model) and _differ(job.generation_type, row.generation_type)):
         return False
-    alike = [mine for mine, other in own if (other.model, other.generation_type) == (job.model, job.generation_type)]
-    as_sent = [(mine.model, mine.generation_type) == (job.model, job.generation_type) for mine in alike]
-    return len(as_sent) >= _ENOUGH_OWN_ROWS and all(as_sent)
+    named = [mine for mine, other in own if (other.model, other.generation_type) == (job.model, job.generation_type)]
+    as_sent = all((mine.model, mine.generation_type) == (job.model, job.generation_type) for mine in named)
+    return len(named) >= _ENOUGH_OWN_ROWS and as_sent
+
+
+def _in_common(told: str, texts: Collection[str]) -> int:
+    """The length of the longest beginning that `told` shares with one of the texts, over as much as is compared."""
+    lengths = range(min(len(told), _COMPARED) + 1)
+    return max((n for n in lengths if any(text.startswith(told[:n]) for text in texts)), default=0)
 
 
 def _own_rows(route: str, evidence: Evidence) -> list[tuple[Row, Job]]:

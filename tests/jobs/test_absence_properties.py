@@ -297,7 +297,7 @@ async def first_call(account: Account, folder: Path) -> None:
     story = account.story
     async with process(account, folder, "boot 0") as here:
         for number in range(story.own_jobs):
-            await here.spender.submit(order(f"own picture number {number}"), account)
+            await here.spender.submit(order(f"own picture number {number}, on a white table in the light of a morning"), account)
             account.pass_time(40)
         account.silent = True
         if not story.killed:

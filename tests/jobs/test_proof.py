@@ -53,7 +53,10 @@ def evidence(sent: SentJob, own: Iterable[Job], reads: list[Read], *rows: Row, *
 
 @pytest.fixture
 def own(job: Callable[..., Job]) -> list[Job]:
-    return [job("1", "a wolf at night"), job("2", "a bear")]
+    return [
+        job("1", "a wolf at night, in fresh snow under a birch, seen from afar"),
+        job("2", "a bear that stands in a river and waits for the salmon to jump"),
+    ]
 
 
 STEADY = [read(1, 900, "own-1", "own-2"), read(2, 1500, "own-1", "own-2", "x"), read(3, 1900, "own-2", "x")]
@@ -115,6 +118,32 @@ def test_a_stranger_is_proven_by_two_own_rows_that_are_told_as_they_were_sent(
     told = evidence(lost(job()), own, STEADY, stranger)
     rewritten = {**told.rows, "own-2": row("own-2", "An enhanced bear")}
     assert judge(replace(told, rows=rewritten))[0].suspects == (stranger,)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"prompt": "a bear"}, id="a short prompt, while ours may be shortened"),
+        pytest.param({"model": "z-image"}, id="another model, while ours may have its prompts rewritten"),
+    ],
+)
+def test_own_rows_of_other_models_and_of_shorter_prompts_prove_no_stranger(
+    job: Callable[..., Job], own: list[Job], changes: dict[str, Any]
+) -> None:
+    stranger = row("x", "Photo… more")
+    assert judge(evidence(lost(job()), own, STEADY, stranger))[0].outcome == "absent"
+    unlike = [own[0], job("2", **({"prompt": own[1].prompt} | changes))]
+    assert judge(evidence(lost(job()), unlike, STEADY, stranger))[0].suspects == (stranger,)
+    short = lost(job(prompt="a fox"))
+    assert judge(evidence(short, [own[0], job("2", "a bear")], STEADY, stranger))[0].outcome == "absent"
+
+
+def test_what_begins_like_our_text_and_ends_in_other_words_is_no_stranger(
+    job: Callable[..., Job], own: list[Job]
+) -> None:
+    shortened = row("x", f"{FOX[:20]}… more")
+    assert judge(evidence(lost(job()), own, STEADY, shortened))[0].suspects == (shortened,)
+    assert judge(evidence(lost(job()), own, STEADY, row("x", f"{FOX[:12]} of a wolf")))[0].outcome == "absent"
 
 
 def test_without_a_prompt_type_and_model_tell_a_stranger_where_they_are_told_as_sent(
