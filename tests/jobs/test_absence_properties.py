@@ -63,7 +63,8 @@ class Story:
     """How one account's history is told, and what happens to the request in question.
 
     The wall clock may be wrong from the start, and be set once more after the send. A process may be `stopped` (Ctrl-Z,
-    a busy machine) between writing down that the request leaves and its leaving.
+    a busy machine) between writing down that the request leaves and its leaving. The history may begin to rewrite
+    prompts with a certain row, and the steady clock of each further boot may be ahead of the one before.
     """
 
     seed: int
@@ -90,6 +91,8 @@ class Story:
     busy: frozenset[int]
     reboots: bool
     person: bool
+    rewritten_from: float = inf
+    boots_ahead_by: float = 0.0
 
     @property
     def must_end_without_a_person(self) -> bool:
@@ -223,7 +226,8 @@ class Account:
         told = {name: value for name, value in row.items() if name not in self.story.dropped or lot.random() < 0.5}
         if self.story.renamed:
             told |= {name: NAMES.get(told[name], told[name]) for name in ("model", "generation_type") if name in told}
-        if self.story.rewritten and "prompt" in told:
+        late_enough = int(str(row["id"]).rpartition("-")[2]) >= self.story.rewritten_from
+        if (self.story.rewritten or late_enough) and "prompt" in told:
             told["prompt"] = f"Enhanced: {told['prompt']}"
         if self.story.cut is not None and "prompt" in told and lot.random() < 0.7:
             told["prompt"] = told["prompt"][: self.story.cut] + lot.choice(["", "…", "..."])
@@ -268,14 +272,17 @@ class InThisThread(Ledger):
 
 
 @asynccontextmanager
-async def process(account: Account, folder: Path, boot: str) -> AsyncIterator[SimpleNamespace]:
+async def process(account: Account, folder: Path, boot: int) -> AsyncIterator[SimpleNamespace]:
     """One process, up to its end; what it has not written by then is lost with it."""
 
     async def never(_: float) -> None:
         await anyio.sleep_forever()  # the story says when the history is read
 
+    def steady() -> float:
+        return account.steady + boot * account.story.boots_ahead_by
+
     file = LedgerFile(
-        folder, "live-1", Ceilings(500, 2000), clock=lambda: account.wall, steady=lambda: account.steady, boot=boot
+        *(folder, "live-1", Ceilings(500, 2000)), clock=lambda: account.wall, steady=steady, boot=f"boot {boot}"
     )
     ledger = InThisThread(lambda: file)
     api: Any = account
@@ -295,9 +302,11 @@ async def process(account: Account, folder: Path, boot: str) -> AsyncIterator[Si
 async def first_call(account: Account, folder: Path) -> None:
     """Own jobs, and then the request whose answer never comes; its process may be killed while it waits."""
     story = account.story
-    async with process(account, folder, "boot 0") as here:
+    async with process(account, folder, 0) as here:
         for number in range(story.own_jobs):
-            await here.spender.submit(order(f"own picture number {number}, on a white table in the light of a morning"), account)
+            await here.spender.submit(
+                order(f"own picture number {number}, on a white table in the light of a morning"), account
+            )
             account.pass_time(40)
         account.silent = True
         if not story.killed:
@@ -316,7 +325,7 @@ async def repeated_calls(account: Account, folder: Path) -> None:
     story, boot = account.story, 0
     gaps = list(enumerate(story.gaps))
     while gaps:
-        async with process(account, folder, f"boot {boot}") as here:
+        async with process(account, folder, boot) as here:
             while gaps:
                 number, gap = gaps.pop(0)
                 account.pass_time(gap)
@@ -390,6 +399,10 @@ PLAIN = Story(
 """Each story that is made of it pays twice as soon as one part of the rule is left out."""
 
 
+@example(replace(PLAIN, late=inf, own_jobs=0, strangers_an_hour=0))  # such jobs are never listed
+@example(replace(PLAIN, late=700.0, gaps=(60.0,) * 20, reboots=True, restarts=frozenset({0}), boots_ahead_by=1e5))
+@example(replace(PLAIN, late=0.0, strangers_an_hour=0, rewritten_from=5))  # with the last own row
+@example(replace(PLAIN, late=0.0, strangers_an_hour=0))  # seen in the first read after the send
 @example(replace(PLAIN, strangers_an_hour=100, gaps=(40_000.0, 60.0, 60.0)))  # it went by between two reads
 @example(replace(PLAIN, late=0.0, rewritten=True))  # seen at once, and not recognised
 @example(replace(PLAIN, wall_clock_set_by=1200.0, gaps=(60.0, 60.0, 400.0)))
