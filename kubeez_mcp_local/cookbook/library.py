@@ -127,11 +127,9 @@ def pack_folder() -> Path:
 
 @dataclass
 class Library:
-    """Recipes of several folders as one.
+    """Recipes of several folders as one: of those that `sources` tells there are now, a later one wins over an earlier.
 
-    Attributes:
-        sources: Tells the folders there are now; a later one wins over an earlier one.
-        cache: A file that spares the next process from reading what this one has read.
+    `cache` is a file that spares the next process from reading what this one has read.
     """
 
     sources: Callable[[], Sequence[Source]]

@@ -41,43 +41,37 @@ def too_costly(reason: str) -> TemplateError:
     return TemplateError(reason, code="template_too_costly")
 
 
+_MOST = {"rounds": 20_000, "characters": 5_000_000, "entries": 500_000}
+_SECONDS = 2.0
+_TOO_MUCH = {
+    "rounds": "The template loops too often; 20,000 rounds are allowed in all.",
+    "characters": "The template builds too much text.",
+    "entries": "The template builds lists that are too long or nested too often.",
+}
+
+
 @dataclass(slots=True)
 class Allowance:
-    """What one rendering may still use: rounds of loops, characters built, seconds."""
+    """What one rendering may still use: rounds of loops, characters built, entries of lists, and time."""
 
     clock: Callable[[], float] = time.monotonic
-    rounds: int = 20_000
-    characters: int = 5_000_000
-    entries: int = 500_000
-    seconds: float = 2.0
-    _deadline: float = field(init=False)
+    left: dict[str, int] = field(default_factory=_MOST.copy)
+    deadline: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self._deadline = self.clock() + self.seconds
+        self.deadline = self.clock() + _SECONDS
 
-    def round(self) -> None:
-        self.rounds -= 1
-        if self.rounds < 0:
-            raise too_costly("The template loops too often; 20,000 rounds are allowed in all.")
-        self.check_time()
+    def use(self, what: str, amount: int) -> None:
+        self.left[what] -= amount
+        if self.left[what] < 0:
+            raise too_costly(_TOO_MUCH[what])
+        if self.clock() > self.deadline:
+            raise too_costly(f"The template took longer than {_SECONDS:g} s.")
 
     def text(self, length: int) -> None:
         if length > MAX_TEXT:
             raise too_costly(f"The template builds a text of {length:,} characters; {MAX_TEXT:,} are allowed.")
-        self.characters -= length
-        if self.characters < 0:
-            raise too_costly("The template builds too much text.")
-        self.check_time()
-
-    def list(self, length: int) -> None:
-        self.entries -= length
-        if self.entries < 0:
-            raise too_costly("The template builds lists that are too long or nested too often.")
-        self.check_time()
-
-    def check_time(self) -> None:
-        if self.clock() > self._deadline:
-            raise too_costly(f"The template took longer than {self.seconds:g} s.")
+        self.use("characters", length)
 
 
 _current: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
@@ -91,7 +85,7 @@ def allowance() -> Allowance:
 def counted(values: Any) -> Iterator[Any]:
     """`values`, each round of the loop over them charged."""
     for value in values:
-        allowance().round()
+        allowance().use("rounds", 1)
         yield value
 
 
@@ -112,7 +106,7 @@ def _weigh_nested(value: Any) -> None:
     waiting = [value]
     while waiting:
         entries = waiting.pop()
-        charge.list(len(entries) + 1)
+        charge.use("entries", len(entries) + 1)
         inner = entries.values() if isinstance(entries, dict) else entries
         waiting.extend(entry for entry in inner if isinstance(entry, (list, tuple, dict)))
 

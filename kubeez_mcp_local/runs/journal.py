@@ -62,12 +62,9 @@ class RunId:
 
 @dataclass(slots=True)
 class Record:
-    """What the record of a run says.
+    """What the record of a run says: its `header`, empty while there is none, and what finished calls came to, by key.
 
-    Attributes:
-        header: Which run it is of; empty while there is no record.
-        results: What finished calls came to, by their keys.
-        outcome: How the last attempt ended; `None` when it was cut off.
+    `outcome` is how the last attempt ended; `None` when it was cut off.
     """
 
     header: dict[str, Any] = field(default_factory=dict)
