@@ -148,7 +148,6 @@ def rounded(value: Any, digits: int = 0) -> float | int:
 
 
 def tojson(value: Any) -> str:
-    """The value as JSON."""
     return json.dumps(value, ensure_ascii=False, default=str)
 
 

@@ -59,7 +59,6 @@ class Work:
     sound: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """For the books."""
         return {**asdict(self), "media_type": MEDIA_TYPES[self.extension]}
 
     @classmethod
@@ -342,7 +341,6 @@ class Books:
                 db.execute("UPDATE jobs SET settled = 1 WHERE id = ?", (row["id"],))
 
     def job(self, account: str, job_id: str) -> Job | None:
-        """One job of that account."""
         self.settle()
         row = self._row("SELECT * FROM jobs WHERE id = ? AND account = ?", job_id, account)
         return _job(row) if row else None
@@ -403,7 +401,6 @@ class Books:
         return _file(row) if row else None
 
     def file_with_id(self, file_id: str) -> File | None:
-        """One file by its id."""
         row = self._row("SELECT * FROM files WHERE id = ?", file_id)
         return _file(row) if row else None
 

@@ -195,7 +195,6 @@ class Calls:
             self._counter[f"{method} {path}"] += 1
 
     def so_far(self) -> dict[str, int]:
-        """The counts."""
         with self._lock:
             return dict(self._counter)
 

@@ -72,7 +72,6 @@ class Client:
         return ("user", "project") if self.project_file else ("user",)
 
     def file(self, machine: Machine, scope: Scope) -> Path:
-        """Its config on `machine`."""
         return machine.project / self.project_file if scope == "project" else self.user_file(machine)
 
     def entry(self, launch: Launch, key: KeyIn = KeyIn.NOTHING, value: str = "") -> dict[str, Any]:

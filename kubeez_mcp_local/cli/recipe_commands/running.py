@@ -63,7 +63,6 @@ _MOST_FILES = 20
 
 
 def run_row(report: RunReport) -> dict[str, Any]:
-    """A run for JSON."""
     rows = [{**asdict(replace(call, result=None)), "files": list(call.files)} for call in report.calls]
     calls = [{name: value for name, value in row.items() if name != "result"} for row in rows]
     return {**asdict(replace(report, calls=())), "calls": calls, "files": list(report.files)}

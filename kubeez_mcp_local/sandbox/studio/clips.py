@@ -123,7 +123,6 @@ _NEST = (b"moov", b"trak", b"mdia")
 
 
 def file_name(ratio: str) -> str:
-    """The clip of a ratio."""
     return f"sandbox-{ratio.replace(':', 'x')}.mp4"
 
 
