@@ -60,3 +60,11 @@ class InvalidArgumentError(KubeezError):
     def __init__(self, argument: str, message: str, *, next_step: str = "", code: str | None = None) -> None:
         super().__init__(f"{argument}: {message}", next_step=next_step or "Correct it and try again.", code=code)
         self.argument = argument
+
+
+def first_error_in(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first exception inside nested groups: the one that the caller should see."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -12,6 +12,7 @@ import anyio
 from rich.console import Console
 from rich.text import Text
 
+from kubeez_mcp_local.errors import first_error_in
 from kubeez_mcp_local.logs import configure_logging
 from kubeez_mcp_local.text import LONGEST_VALUE, cut_and_counted, escaped_json, visible
 
@@ -98,7 +99,7 @@ def run(settings: Settings, work: Callable[[], Awaitable[T]]) -> T:
     try:
         return anyio.run(work)
     except BaseExceptionGroup as group:
-        raise first_of(group) from None
+        raise first_error_in(group) from None
 
 
 def run_with_bridge(settings: Settings, work: Callable[[Bridge], Awaitable[T]]) -> T:
@@ -110,11 +111,3 @@ def run_with_bridge(settings: Settings, work: Callable[[Bridge], Awaitable[T]]) 
             return await work(bridge)
 
     return run(settings, inside)
-
-
-def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first exception inside nested groups."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 import anyio.to_thread
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from kubeez_mcp_local.disk import open_exactly, replace_file, replacing
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
@@ -72,11 +72,7 @@ VERSION = 1
 _LOCK_SECONDS = 10
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Stored(_Frozen):
+class Stored(BaseModel, frozen=True):
     """Media the library holds: a copy of its own, or a URL.
 
     Attributes:
@@ -93,7 +89,7 @@ class Stored(_Frozen):
     url: str | None = None
 
 
-class _Entry(_Frozen):
+class _Entry(BaseModel, frozen=True):
     """What has a name. `created_at` is in seconds since the epoch."""
 
     id: str

@@ -19,7 +19,7 @@ from kubeez_mcp_local.disk import replace_file
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.rest.errors import NotFoundError, NotOfferedError, UnexpectedAnswerError
 from kubeez_mcp_local.rest.routes import Request, Route
-from kubeez_mcp_local.rest.wire import number_of
+from kubeez_mcp_local.rest.wire import list_of, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -84,7 +84,7 @@ def operations(document: Mapping[str, Any]) -> tuple[PublishedOperation, ...]:
 
 def _query(document: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, PublishedField]:
     fields = {}
-    for raw in _items(entry.get("parameters")):
+    for raw in list_of(entry.get("parameters")):
         parameter = _resolved(document, raw)
         if parameter.get("in") == "query" and isinstance(parameter.get("name"), str):
             name = parameter["name"]
@@ -106,13 +106,13 @@ def _members(document: Mapping[str, Any], schema: object, depth: int) -> tuple[d
     """The properties of an object schema and which are required, through references and compositions."""
     resolved = _resolved(document, schema)
     properties = dict(_mapping(resolved.get("properties")))
-    required = {str(name) for name in _items(resolved.get("required"))}
+    required = {str(name) for name in list_of(resolved.get("required"))}
     if depth > 0:
-        for part in _items(resolved.get("allOf")):
+        for part in list_of(resolved.get("allOf")):
             more, also = _members(document, part, depth - 1)
             properties, required = {**more, **properties}, required | also
         choices = [
-            _members(document, part, depth - 1) for key in ("anyOf", "oneOf") for part in _items(resolved.get(key))
+            _members(document, part, depth - 1) for key in ("anyOf", "oneOf") for part in list_of(resolved.get(key))
         ]
         for more, _ in choices:
             properties = {**more, **properties}
@@ -131,10 +131,10 @@ def _values(document: Mapping[str, Any], schema: object, depth: int) -> tuple[se
     resolved = _resolved(document, schema)
     kind = resolved.get("type")
     types = {kind} if isinstance(kind, str) else {str(item) for item in kind} if isinstance(kind, list) else set()
-    allowed = [resolved["const"]] if "const" in resolved else list(_items(resolved.get("enum")))
+    allowed = [resolved["const"]] if "const" in resolved else list(list_of(resolved.get("enum")))
     if depth > 0:
         for key in ("anyOf", "oneOf", "allOf"):
-            for part in _items(resolved.get(key)):
+            for part in list_of(resolved.get(key)):
                 more_types, more_allowed = _values(document, part, depth - 1)
                 types |= more_types
                 allowed += more_allowed
@@ -153,10 +153,6 @@ def _resolved(document: Mapping[str, Any], schema: object) -> dict[str, Any]:
         for step in reference.removeprefix("#/").split("/"):
             schema = _mapping(schema).get(step.replace("~1", "/").replace("~0", "~"))
     return {}
-
-
-def _items(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -322,10 +322,10 @@ def read_generation(payload: object, media_origin: str = MEDIA_ORIGIN, *, job_id
     found = _id_of(row) or job_id
     if found is None or not ("status" in row or "outputs" in row or "songs" in row):
         raise ParseError("it holds no job")
-    outputs = [_output(item) for item in _list(row.get("outputs"))]
+    outputs = [_output(item) for item in list_of(row.get("outputs"))]
     if not outputs and (url := row.get("result_url")):
         outputs = [{"url": url}]
-    songs = [_song(item) for item in _list(row.get("songs"))]
+    songs = [_song(item) for item in list_of(row.get("songs"))]
     addresses = [each["url"] for each in outputs] + [each["audio_url"] for each in songs]
     addresses += [row.get("vocals_url"), row.get("instrumental_url")]
     known = {
@@ -346,7 +346,7 @@ def read_accepted(payload: object) -> Accepted:
     row = _unwrapped(payload, *_ID, *_ID_LISTS)
     ids = [found] if (found := _id_of(row)) else []
     for name in _ID_LISTS:
-        for item in _list(row.get(name)):
+        for item in list_of(row.get(name)):
             is_job = not first(item, *_OUTPUT_URL) if isinstance(item, dict) else name in _LISTS_OF_IDS
             ids += [text] if is_job and (text := _id_of(item)) else []
     if not ids:
@@ -366,7 +366,7 @@ def read_uploaded(payload: object, media_origin: str = MEDIA_ORIGIN) -> Uploaded
     row = _unwrapped(payload, *_UPLOAD_URL, *_UPLOAD_LISTS)
     candidate = first(row, *_UPLOAD_URL)
     if candidate is None:
-        items = [item for name in _UPLOAD_LISTS for item in _list(row.get(name))]
+        items = [item for name in _UPLOAD_LISTS for item in list_of(row.get(name))]
         head = items[0] if items else None
         candidate = first(head, *_UPLOAD_URL) if isinstance(head, dict) else head
     url = resolve_url(candidate, media_origin)
@@ -402,7 +402,7 @@ def _id_of(item: object) -> str | None:
     return str(item).strip() or None
 
 
-def _list(value: object) -> list[Any]:
+def list_of(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 

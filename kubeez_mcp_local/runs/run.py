@@ -24,7 +24,7 @@ from kubeez_mcp_local.cookbook.steps import (
     scope_for,
     wanted,
 )
-from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.errors import KubeezError, first_error_in
 from kubeez_mcp_local.runs.journal import Journal, JournalError, RunTakenError
 from kubeez_mcp_local.runs.payments import BUDGET_REACHED, Payer, charged
 
@@ -180,7 +180,7 @@ class Run:
             await runner.run()
             await payer.write(journal.over, runner.status)
         except BaseExceptionGroup as group:
-            raise _first(group) from None
+            raise first_error_in(group) from None
         finally:
             await anyio.to_thread.run_sync(journal.close)
         notes = tuple(note for note in (self.budget.note, payer.stopped) if note)
@@ -323,11 +323,3 @@ def _nothing(status: str) -> dict[str, Any]:
 def _place(key: str, steps: Mapping[str, int]) -> tuple[int, int]:
     name, _, index = key.partition("[")
     return steps.get(name, 0), int(index.rstrip("]") or 0)
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one exception of nested task groups that the caller should see."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

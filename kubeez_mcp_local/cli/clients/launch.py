@@ -19,8 +19,7 @@ from urllib.request import url2pathname
 
 import anyio
 
-from kubeez_mcp_local.cli.terminal import first_of
-from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.errors import KubeezError, first_error_in
 from kubeez_mcp_local.logs import redact
 from kubeez_mcp_local.settings import APP
 
@@ -251,7 +250,7 @@ async def try_server(launch: Launch, era: Era, *, variables: Mapping[str, str], 
         except OSError as error:
             raise _did_not(launch, f"cannot be started: {error.strerror or error}", errors) from None
         except Exception as error:  # noqa: BLE001 - whatever a broken server makes the client raise is the finding
-            cause = first_of(error) if isinstance(error, BaseExceptionGroup) else error
+            cause = first_error_in(error) if isinstance(error, BaseExceptionGroup) else error
             raise _did_not(launch, f"does not speak MCP ({type(cause).__name__}: {cause})", errors) from None
     if strays:
         raise NoCommandError(f"`{launch}` writes other things than MCP messages to its output.")

@@ -14,6 +14,7 @@ from kubeez_mcp_local.cookbook.export.to_python import (
     ToPython,
     rest_call,
     steps_to_export,
+    text_literal,
     variable,
 )
 from kubeez_mcp_local.cookbook.format import limits_in_words
@@ -63,12 +64,13 @@ def _options_source(recipe: Recipe) -> str:
     """The function `read_arguments`: an option for each argument of the recipe, and two for the script itself."""
     lines = [
         "def read_arguments() -> argparse.Namespace:",
-        _option("parser = argparse.ArgumentParser", [f"description={_text(recipe.description)}"]),
+        _option("parser = argparse.ArgumentParser", [f"description={text_literal(recipe.description)}"]),
     ]
     for name, argument in recipe.arguments.items():
         option = _option_of(name)
         dest = [] if variable(name) == option.strip("-").replace("-", "_") else [f'dest="{variable(name)}"']
-        parts = [f'"{option}"', *dest, *_kind(argument), f"help={_text(argument.description.replace('%', '%%'))}"]
+        told = text_literal(argument.description.replace("%", "%%"))
+        parts = [f'"{option}"', *dest, *_kind(argument), f"help={told}"]
         lines.append(_option("parser.add_argument", parts))
     output = f'Path("{recipe.name}-files")'
     lines.append(f'    parser.add_argument("--output", type=Path, default={output}, help="Folder for the files")')
@@ -134,14 +136,10 @@ def _kind(argument: Argument) -> list[str]:
         parts.append("required=True")
     elif argument.default not in (None, ""):
         default = argument.default if argument.type in ("integer", "number", "boolean") else str(argument.default)
-        parts.append(f"default={_text(default) if isinstance(default, str) else repr(default)}")
+        parts.append(f"default={text_literal(default) if isinstance(default, str) else repr(default)}")
     elif argument.type in ("list", "table"):
         parts.append("default=[]")
     return parts
-
-
-def _text(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
 
 
 _HEAD = '''#!/usr/bin/env python3

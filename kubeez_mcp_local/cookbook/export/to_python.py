@@ -102,7 +102,7 @@ class ToPython:
         if isinstance(value, str):
             return self.text(value, indent)
         if isinstance(value, dict):
-            lines = [f"{pad}{_literal(key)}: {self.value(inner, indent + 4)},\n" for key, inner in value.items()]
+            lines = [f"{pad}{text_literal(key)}: {self.value(inner, indent + 4)},\n" for key, inner in value.items()]
             return "{\n" + "".join(lines) + " " * indent + "}" if lines else "{}"
         if isinstance(value, (list, tuple)):
             lines = [f"{pad}{self.value(inner, indent + 4)},\n" for inner in value]
@@ -115,7 +115,7 @@ class ToPython:
             return _wrapped([source], indent)
         tree = syntax_tree(source.strip() if source.strip().startswith("{{") else source)
         if (only := only_part(tree)) is not None:
-            return self.expression(only) if not isinstance(only, nodes.TemplateData) else _literal(only.data)
+            return self.expression(only) if not isinstance(only, nodes.TemplateData) else text_literal(only.data)
         return _wrapped(self._pieces(tree.body), indent)
 
     def condition(self, source: str | bool) -> str:
@@ -261,7 +261,7 @@ class _Slot(str):
     __slots__ = ()
 
 
-def _literal(text: str) -> str:
+def text_literal(text: str) -> str:
     """A double-quoted Python literal."""
     return json.dumps(text, ensure_ascii=False)
 
@@ -289,12 +289,12 @@ def _wrapped(pieces: list[str], indent: int) -> str:
 def _f_string(tokens: list[str]) -> str:
     slots = [token for token in tokens if isinstance(token, _Slot)]
     if not slots:
-        return _literal("".join(tokens))
+        return text_literal("".join(tokens))
     if any('"' in slot or "\\" in slot or slot.startswith("{") for slot in slots):
-        parts = ", ".join(f"str({one})" if isinstance(one, _Slot) else _literal(one) for one in tokens)
+        parts = ", ".join(f"str({one})" if isinstance(one, _Slot) else text_literal(one) for one in tokens)
         return f'"".join([{parts}])'
     texts = [
-        f"{{{one}}}" if isinstance(one, _Slot) else _literal(one)[1:-1].replace("{", "{{").replace("}", "}}")
+        f"{{{one}}}" if isinstance(one, _Slot) else text_literal(one)[1:-1].replace("{", "{{").replace("}", "}}")
         for one in tokens
     ]
     return f'f"{"".join(texts)}"'
