@@ -35,7 +35,7 @@ class BrokenMediaError(KubeezError):
 
 
 def load_av(what: str) -> Any:
-    """The `av` module, imported now. `what` names the wish for the message.
+    """The `av` module, imported now. `what` is what it is needed for, in words for the message.
 
     Raises:
         NotInstalledError: The extra is not installed.

@@ -23,7 +23,7 @@ _WAIT = "wait_for_generation(id): the finished files are saved and their paths r
 _CONFIRM = "Tell the user the price and wait for a yes."
 
 
-def making_steps(best: Candidate, needs: Needs, ratio: str | None) -> tuple[str, ...]:
+def generation_steps(best: Candidate, needs: Needs, ratio: str | None) -> tuple[str, ...]:
     """Steps to make `needs.count` results with the model of `best`."""
     operation = tasks()[needs.task]
     variants = needs.count if 1 < needs.count <= MAX_VARIANTS and operation.core else None
@@ -153,7 +153,9 @@ def plan(intent: str, listing: Listing, *, has_local_files: bool = False, has_vi
         understood = replace(understood, job="video", named=True)
     if understood.job in ("image", "video", "music", "speech"):
         inputs = _inputs(understood, has_local_files, has_video_reference)
-        return _making(understood, _named(intent, understood, listing), inputs, exactly_named(intent, listing.models))
+        return _generation_plan(
+            understood, _named(intent, understood, listing), inputs, exactly_named(intent, listing.models)
+        )
     if understood.job == "trim":
         return replace(_TRIM, count=understood.count)
     return _file_job(understood, listing, has_file=has_local_files or has_video_reference)
@@ -176,7 +178,7 @@ def _inputs(intent: Intent, has_local_files: bool, has_video_reference: bool) ->
     return (*files, "audio") if to_sound else tuple(files)
 
 
-def _making(intent: Intent, listing: Listing, inputs: tuple[InputKind, ...], named: Model | None) -> Plan:
+def _generation_plan(intent: Intent, listing: Listing, inputs: tuple[InputKind, ...], named: Model | None) -> Plan:
     seen = intent.job in ("image", "video")
     needs = Needs(
         task=intent.job,
@@ -205,7 +207,7 @@ def _making(intent: Intent, listing: Listing, inputs: tuple[InputKind, ...], nam
         estimated_seconds=best.quote.seconds if best else None,
         requires_upload=bool(choice.needs.inputs),
         suggested_aspect_ratio=ratio,
-        workflow_steps=making_steps(best, choice.needs, ratio) if best else nothing_fits_steps(choice),
+        workflow_steps=generation_steps(best, choice.needs, ratio) if best else nothing_fits_steps(choice),
         skills_to_fetch=_skills(bool(choice.needs.inputs)),
         task=choice.needs.task,
         count=intent.count,

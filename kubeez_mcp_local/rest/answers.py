@@ -46,7 +46,7 @@ _UNDECIDED = {300, 302, 303, 304, 408, 499}
 
 
 @dataclass(frozen=True)
-class Said:
+class ErrorWords:
     """What an error answer says in words: the API's own code and explanation, redacted and shortened."""
 
     code: str | None
@@ -84,7 +84,7 @@ class Interpreter:
 
     def unusable(self, response: httpx.Response, route: Route, why: str) -> ApiError | AmbiguousError:
         """The error for a 2xx answer that cannot be used because of `why`."""
-        said = self.listen(response)
+        said = self.error_words(response)
         what = self._html(response) if said.html else f"The API answered {response.status_code}, but {why}."
         what += said.quoted
         if route.spends:
@@ -93,13 +93,13 @@ class Interpreter:
 
     def failure(self, response: httpx.Response, route: Route) -> ApiError | AmbiguousError:
         """The error that a non-2xx answer stands for."""
-        status, said = response.status_code, self.listen(response)
+        status, said = response.status_code, self.error_words(response)
         if route.spends and (status >= 500 or status in _UNDECIDED):
             detail = f": {said.words}" if said.words else ""
             return AmbiguousError(f"The request was sent, and the answer was HTTP {status}{detail}.", status=status)
         return _filled(self._explain(response, route, said), response, said)
 
-    def _explain(self, response: httpx.Response, route: Route, said: Said) -> ApiError:
+    def _explain(self, response: httpx.Response, route: Route, said: ErrorWords) -> ApiError:
         status, words = response.status_code, said.quoted
         if 300 <= status < 400:
             place = urlsplit(response.headers.get("location", "")).hostname or "another path"
@@ -128,7 +128,7 @@ class Interpreter:
             return UnexpectedAnswerError(self._html(response), next_step=self._check_origin())
         return self._client_error(status, route, said, words)
 
-    def _client_error(self, status: int, route: Route, said: Said, words: str) -> ApiError:
+    def _client_error(self, status: int, route: Route, said: ErrorWords, words: str) -> ApiError:
         if status == 402 or _BROKE.search(f"{said.code or ''} {said.words}"):
             return InsufficientCreditsError(
                 f"The account has too few credits for this.{words}", next_step=f"Top up at {BILLING_PAGE}."
@@ -172,13 +172,13 @@ class Interpreter:
                 return None
         return None if math.isnan(delay) else min(max(delay, 0.0), LONGEST_RETRY_AFTER)
 
-    def listen(self, response: httpx.Response) -> Said:
+    def error_words(self, response: httpx.Response) -> ErrorWords:
         """What the body says, in whichever of the known shapes it says it."""
         text = response.text
         if _is_html(response, text):
-            return Said(None, "", html=True)
+            return ErrorWords(None, "", html=True)
         code, words = _read(text)
-        return Said(code, self.redact(words), html=False)
+        return ErrorWords(code, self.redact(words), html=False)
 
     def words_of(self, text: str) -> str:
         """What an error text says, be it JSON or plain; redacted and shortened."""
@@ -202,7 +202,7 @@ class Interpreter:
         return f"Check KUBEEZ_BASE_URL (now {self.origin}) and any proxy in between."
 
 
-def _missing_scope(route: Route, said: Said, words: str) -> MissingScopeError:
+def _missing_scope(route: Route, said: ErrorWords, words: str) -> MissingScopeError:
     named = _SCOPE.search(said.words)
     scope = named.group() if named else route.scope
     lacks = f"lacks the scope `{scope}`" if scope else "is not allowed to do this"
@@ -214,7 +214,7 @@ def _missing_scope(route: Route, said: Said, words: str) -> MissingScopeError:
     return error
 
 
-def _filled(error: E, response: httpx.Response, said: Said) -> E:
+def _filled(error: E, response: httpx.Response, said: ErrorWords) -> E:
     error.status, error.api_code = response.status_code, said.code
     return error
 

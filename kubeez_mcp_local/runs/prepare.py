@@ -45,7 +45,7 @@ def runs_folder(bridge: Bridge) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class EarlierAttempts:
     """What earlier attempts at a run came to; empty for a new run.
 
     The quotes of what the ledger calls its `spend` are the part of the price that needs no further yes. `outcome` is
@@ -63,7 +63,7 @@ class Prepared:
 
     run: Run
     prices: PriceList | None
-    begun: Begun
+    earlier: EarlierAttempts
 
     @property
     def recipe(self) -> Recipe:
@@ -72,16 +72,16 @@ class Prepared:
     @property
     def complete(self) -> bool:
         """Whether everything is made already, so that the run only reports."""
-        return self.begun.outcome == "completed"
+        return self.earlier.outcome == "completed"
 
     @property
     def due(self) -> float | None:
         """Credits that are still to be paid, as far as is known; `None` when the price is unknown."""
-        if self.prices is None or self.begun.taken:
+        if self.prices is None or self.earlier.taken:
             return 0.0
         if self.prices.credits is None:
             return None
-        return max(self.prices.credits - self.begun.spend.quoted, 0.0)
+        return max(self.prices.credits - self.earlier.spend.quoted, 0.0)
 
     @property
     def paid_calls(self) -> int:
@@ -91,7 +91,7 @@ class Prepared:
     @property
     def identity(self) -> str:
         """Names exactly this run in its present state, for the yes that is given to it."""
-        spend = self.begun.spend
+        spend = self.earlier.spend
         state = [self.run.id.header, dict(self.run.arguments), spend.charged, spend.reserved, spend.quoted]
         return digest(json.dumps(state, sort_keys=True, default=str))
 
@@ -106,11 +106,11 @@ class Prepared:
         """What is about to happen, in one sentence for whoever has to agree to it."""
         if self.complete:
             return f"The run {self.run.id.name} is complete; nothing more is paid."
-        if self.begun.taken:
+        if self.earlier.taken:
             return f"The run {self.run.id.name} is being carried out already."
         due = "a price that is not known in advance" if self.due is None else f"about {number(self.due)} credits"
         calls = f"{self.paid_calls} paid call{'' if self.paid_calls == 1 else 's'}"
-        spent, most = self.begun.spend.charged, number(self.run.budget.credits)
+        spent, most = self.earlier.spend.charged, number(self.run.budget.credits)
         earlier = f", {number(spent)} of them spent before" if spent else ""
         return f"Recipe {self.recipe.name}: {calls} for {due}, at most {most} in all{earlier}."
 
@@ -185,7 +185,9 @@ async def prepare(
     budget = budget_of(recipe, arguments, min(left_today + before, ceiling))
     over = record.outcome == "completed"
     prices = None if over else await price_recipe(recipe, arguments, call, ceiling=budget.credits)
-    prepared = Prepared(Run(recipe, arguments, run, folder, budget), prices, Begun(spend, record.outcome, taken))
+    prepared = Prepared(
+        Run(recipe, arguments, run, folder, budget), prices, EarlierAttempts(spend, record.outcome, taken)
+    )
     if prepared.due and before + prepared.due > ceiling:
         raise over_run_ceiling(prepared.due, max(ceiling - before, 0.0), ceiling, own=False, spare=False, whole=True)
     return prepared

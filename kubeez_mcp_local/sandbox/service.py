@@ -64,9 +64,9 @@ class Studio:
     books: Books
     panel: Panel
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _making: defaultdict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
+    _render_locks: defaultdict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
     # Pictures are large in memory while they are made; more at once would not be done sooner.
-    _easels: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(2))
+    _render_slots: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(2))
 
     def ready(self, file: File) -> File:
         """The same file with its bytes on disk and its measures known."""
@@ -74,8 +74,8 @@ class Studio:
         if file.size is not None and path.is_file():
             return file
         with self._lock:
-            making = self._making[file.id]
-        with making:
+            rendering = self._render_locks[file.id]
+        with rendering:
             known = self.books.file_named(file.path)
             if known and known.size is not None and path.is_file():
                 return known
@@ -86,7 +86,7 @@ class Studio:
         work = Work.from_dict(file.work)
         rough = path.with_name(f".{path.name}")
         inputs = [self.books.folder / "files" / name for name in work.inputs]
-        with self._easels:
+        with self._render_slots:
             render(work, inputs, rough, plain=self.panel.knobs.drawing == "plain")
         rough.replace(path)
         # Measured, not copied from the work: without an encoder a clip may be one of the ready ones.

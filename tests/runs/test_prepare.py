@@ -71,7 +71,7 @@ async def test_a_complete_run_has_nothing_left_to_pay(plain: str, tools: Any, tm
 
     again = await ready(plain, tools, tmp_path, left_today=0)
 
-    assert (again.complete, again.due, again.begun.spend.charged) == (True, 0, 14)
+    assert (again.complete, again.due, again.earlier.spend.charged) == (True, 0, 14)
     assert "nothing more is paid" in again.summary()
     another = await ready(plain, tools, tmp_path, anew=True)
     assert (another.run.id.name, another.complete) == (f"{again.run.id.name}-2", False)
@@ -97,7 +97,7 @@ async def test_what_a_run_has_spent_today_does_not_count_against_it_twice(
 
     again = await ready(two, tools, tmp_path, left_today=14)  # of 28 a day 14 are spent
 
-    assert (again.begun.spend.charged, again.due, again.run.budget.credits) == (14, 14, 28)
+    assert (again.earlier.spend.charged, again.due, again.run.budget.credits) == (14, 14, 28)
     assert "14 of them spent before" in again.summary()
     assert await carried_out(again, tools) == "completed"
 
@@ -109,10 +109,10 @@ async def test_a_yes_is_needed_for_what_the_ledger_does_not_have_yet(plain: str,
     first = await ready(two, tools, tmp_path)
     await tools("generate_media", {"model": "nano-banana-2"}, run=RunCall(first.run.id.in_ledger, "first", 60))
     accepted = await ready(two, tools, tmp_path)
-    assert (accepted.begun.spend.reserved, first.due, accepted.due) == (14, 28, 14)
+    assert (accepted.earlier.spend.reserved, first.due, accepted.due) == (14, 28, 14)
     tools.jobs["job-1"] |= {"price": 30, "over": True}
     finished = await ready(two, tools, tmp_path)
-    assert (finished.begun.spend.charged, finished.run.budget.credits) == (30, 60)
+    assert (finished.earlier.spend.charged, finished.run.budget.credits) == (30, 60)
     assert len({first.identity, accepted.identity, finished.identity}) == 3
 
 
@@ -132,9 +132,9 @@ async def test_a_run_that_somebody_carries_out_is_not_asked_about(plain: str, to
     journal = Journal(tmp_path, (await ready(plain, tools, tmp_path)).run.id)
     taken = await ready(plain, tools, tmp_path)
     journal.close()
-    assert (taken.begun.taken, taken.due) == (True, 0)
+    assert (taken.earlier.taken, taken.due) == (True, 0)
     assert "carried out already" in taken.summary()
-    assert not (await ready(plain, tools, tmp_path)).begun.taken
+    assert not (await ready(plain, tools, tmp_path)).earlier.taken
 
 
 async def test_a_run_that_another_version_left_unfinished_is_not_gone_on_with(

@@ -53,7 +53,7 @@ async def run_result(call: Call, run: ActiveRun) -> RunResult:
             recipe=ready.recipe.name,
             status="running",
             summary=f"{ready.recipe.name}: running; {run.news()}.",
-            cost=await _cost(call, run, run.latest.spent if run.latest else ready.begun.spend.charged),
+            cost=await _cost(call, run, run.latest.spent if run.latest else ready.earlier.spend.charged),
             budget=ready.run.budget.credits,
             next_step="Call run_recipe again with the same arguments to go on waiting; nothing is started twice.",
         )
