@@ -187,7 +187,7 @@ _RECORD_DELAYS = (0.1, 0.3, 0.9)
 
 
 @dataclass
-class _Letter:
+class _OutgoingRequest:
     """A request on its way: the answer is awaited by its caller, who may leave before it comes."""
 
     job: Job
@@ -236,19 +236,19 @@ class Sender:
             request = await order.build()
         patience = self.patience
         for tries_left in reversed(range(_TRIES)):
-            letter = _Letter(job, request, tries_left=tries_left)
+            outgoing = _OutgoingRequest(job, request, tries_left=tries_left)
             async with self._released_on_failure(job):
                 await self.pacer.leave(job, patience=patience)
-                self.background.start(self._deliver, letter)
-            await self._answer(letter)
-            if letter.retry_seconds is None:
+                self.background.start(self._deliver, outgoing)
+            await self._answer(outgoing)
+            if outgoing.retry_seconds is None:
                 break
-            patience -= letter.retry_seconds
-        if letter.error is None:
-            return letter.job
-        if letter.job.state is State.UNKNOWN:
-            return await self._settled_soon(letter.job, letter.error)
-        raise letter.error
+            patience -= outgoing.retry_seconds
+        if outgoing.error is None:
+            return outgoing.job
+        if outgoing.job.state is State.UNKNOWN:
+            return await self._settled_soon(outgoing.job, outgoing.error)
+        raise outgoing.error
 
     @asynccontextmanager
     async def _released_on_failure(self, job: Job) -> AsyncIterator[None]:
@@ -260,69 +260,69 @@ class Sender:
                 await self._refuse(job, error)
             raise
 
-    async def _answer(self, letter: _Letter) -> None:
+    async def _answer(self, outgoing: _OutgoingRequest) -> None:
         """Wait for the answer. A caller who leaves takes nothing back: the request lives on in the background."""
         try:
-            await letter.answered.wait()
+            await outgoing.answered.wait()
         except BaseException as error:
-            letter.abandoned = True
-            if letter.job.state is State.UNKNOWN:
+            outgoing.abandoned = True
+            if outgoing.job.state is State.UNKNOWN:
                 self._keep_at_it()
-            if letter.retry_seconds is not None:
+            if outgoing.retry_seconds is not None:
                 with anyio.CancelScope(shield=True):
-                    await self._refuse(letter.job, error)
+                    await self._refuse(outgoing.job, error)
             raise
 
-    async def _deliver(self, letter: _Letter) -> None:
+    async def _deliver(self, outgoing: _OutgoingRequest) -> None:
         """Send, and write the answer down, whatever it is."""
         try:
-            accepted = await self.api.start(letter.request)
+            accepted = await self.api.start(outgoing.request)
         except BaseException as error:
             with anyio.CancelScope(shield=True):
                 if isinstance(error, _NOTHING_ACCEPTED):
-                    await self._turned_down(letter, error)
+                    await self._turned_down(outgoing, error)
                 else:
-                    await self._in_doubt(letter, error)
+                    await self._in_doubt(outgoing, error)
             if not isinstance(error, Exception):
                 raise
         else:
             with anyio.CancelScope(shield=True):
-                await self._taken(letter, accepted)
+                await self._taken(outgoing, accepted)
         finally:
-            letter.answered.set()
+            outgoing.answered.set()
 
-    async def _taken(self, letter: _Letter, accepted: Accepted) -> None:
+    async def _taken(self, outgoing: _OutgoingRequest, accepted: Accepted) -> None:
         ids, estimate = accepted.generation_ids, accepted.estimated_cost_credits
         try:
-            letter.job = await self._insist(lambda: self.ledger.accepted(letter.job.id, ids, estimate))
+            outgoing.job = await self._insist(lambda: self.ledger.accepted(outgoing.job.id, ids, estimate))
         except LedgerError as error:
-            letter.error = KubeezError(
+            outgoing.error = KubeezError(
                 f"The API accepted the request as {', '.join(ids)}, but the ledger {error.path} could not note it.",
                 next_step=f"Keep the id. {error.next_step}",
                 spent=True,
                 code="job_unrecorded",
             )
             return
-        self.on_accepted(letter.job)
+        self.on_accepted(outgoing.job)
 
-    async def _turned_down(self, letter: _Letter, error: KubeezError) -> None:
-        letter.error = error
+    async def _turned_down(self, outgoing: _OutgoingRequest, error: KubeezError) -> None:
+        outgoing.error = error
         if isinstance(error, api_errors.RateLimitedError):
             with suppress(LedgerError):  # where it would not take the pause, the job must be let go
-                seconds = await self.pacer.turned_away(letter.job, error.retry_after)
-                if not letter.abandoned and letter.tries_left > 0:
-                    letter.retry_seconds = seconds
+                seconds = await self.pacer.turned_away(outgoing.job, error.retry_after)
+                if not outgoing.abandoned and outgoing.tries_left > 0:
+                    outgoing.retry_seconds = seconds
                     return
-        letter.job = await self._refuse(letter.job, error)
+        outgoing.job = await self._refuse(outgoing.job, error)
 
-    async def _in_doubt(self, letter: _Letter, error: BaseException) -> None:
-        letter.error = error if isinstance(error, KubeezError) else api_errors.AmbiguousError(_words(error))
-        code, message = letter.error.code, letter.error.message
-        letter.job = await self._insist(lambda: self.ledger.unknown(letter.job.id, code, message))
-        if letter.job.generation_ids and letter.job.state is not State.UNKNOWN:
-            letter.error = None  # somebody has found it meanwhile
-            self.on_accepted(letter.job)
-        elif letter.abandoned:
+    async def _in_doubt(self, outgoing: _OutgoingRequest, error: BaseException) -> None:
+        outgoing.error = error if isinstance(error, KubeezError) else api_errors.AmbiguousError(_words(error))
+        code, message = outgoing.error.code, outgoing.error.message
+        outgoing.job = await self._insist(lambda: self.ledger.unknown(outgoing.job.id, code, message))
+        if outgoing.job.generation_ids and outgoing.job.state is not State.UNKNOWN:
+            outgoing.error = None  # somebody has found it meanwhile
+            self.on_accepted(outgoing.job)
+        elif outgoing.abandoned:
             self._keep_at_it()
 
     async def _refuse(self, job: Job, error: BaseException) -> Job:
