@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,10 +52,8 @@ _OF_THE_NETWORK = re.compile(r"GIT_(?:SSH|SSL|HTTP|PROXY)|GIT_CONFIG_(?:GLOBAL|S
 """Variables of git that say how this machine reaches others; all others are left out."""
 
 
-class ShareError(KubeezError):
-    """Recipes could not be added, updated or removed; what was there before is still there."""
-
-    code = "recipes_not_shared"
+_not_shared = partial(KubeezError, code="recipes_not_shared")
+"""Recipes could not be added, updated or removed; what was there before is still there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +163,8 @@ async def _git(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
     return bytes(done.stdout)
 
 
-def _git_failed(message: str, *, next_step: str = "", retry_safe: bool = False) -> ShareError:
-    return ShareError(message, next_step=next_step, retry_safe=retry_safe, code="git_failed")
+def _git_failed(message: str, *, next_step: str = "", retry_safe: bool = False) -> KubeezError:
+    return KubeezError(message, next_step=next_step, retry_safe=retry_safe, code="git_failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +203,7 @@ class Sharing:
 
         Raises:
             InvalidArgumentError: Neither a folder nor a git URL.
-            ShareError: Added before, no recipes in it, names taken, or git failed.
+            KubeezError: Added before, no recipes in it, names taken, or git failed.
         """
         if looks_like_git(source):
             wanted = GitSource.parse(source)
@@ -219,7 +218,7 @@ class Sharing:
         """Fetch what was added from git again: one addition, or all of them.
 
         `override` allows recipes whose names are taken by others, beyond those that were taken before. Raises
-        `ShareError`: no such addition, names taken, or git failed.
+        `KubeezError`: no such addition, names taken, or git failed.
         """
         updated = []
         for record in (self._find(slug),) if slug else self.list():
@@ -262,10 +261,10 @@ class Sharing:
             report = self._report(record, fresh if copies is not None else None)
             if not report.recipes:
                 problems = "; ".join(report.problems[:3])
-                raise ShareError(f"There is no usable recipe in {record.where}. {problems}".strip())
+                raise _not_shared(f"There is no usable recipe in {record.where}. {problems}".strip())
             taken = [] if allowed is None else [name for name in report.overrides if name not in allowed]
             if taken:
-                raise ShareError(
+                raise _not_shared(
                     f"These recipes are there already: {', '.join(taken)}.",
                     next_step="Do it again with --override to let the new ones win.",
                 )
@@ -292,13 +291,13 @@ class Sharing:
         known = {record.slug: record for record in self.list()}
         if slug not in known:
             names = ", ".join(known) or "nothing"
-            raise ShareError(f"Nothing was added as {slug!r}; added so far: {names}.{near(slug, known)}")
+            raise _not_shared(f"Nothing was added as {slug!r}; added so far: {names}.{near(slug, known)}")
         return known[slug]
 
     def _refuse_twice(self, source: str, ref: str) -> None:
         for record in self.list():
             if (record.source, record.ref) == (source, ref):
-                raise ShareError(
+                raise _not_shared(
                     f"{record.where} was added before, as {record.slug!r}.",
                     next_step=f"Use `kubeez-mcp-local recipes update {record.slug}`.",
                 )

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kubeez_mcp_local.cookbook.library import Library
-from kubeez_mcp_local.cookbook.share import GitSource, ShareError, Sharing, variables_for_git
-from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.cookbook.share import GitSource, Sharing, variables_for_git
+from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,7 +111,7 @@ async def test_what_was_added_can_be_removed(team: Team) -> None:
     team.sharing.remove(slug)
     assert "team-recipe" not in team.library().index().entries
     assert team.sharing.list() == ()
-    with pytest.raises(ShareError, match="added so far: nothing"):
+    with pytest.raises(KubeezError, match="added so far: nothing"):
         team.sharing.remove(slug)
 
 
@@ -127,7 +127,7 @@ async def test_a_folder_is_used_where_it_lies(team: Team, tmp_path: Path) -> Non
 async def test_hiding_another_recipe_must_be_wanted(team: Team) -> None:
     team.write("three-ad-variants", "Not the pack's")
     team.commit("second")
-    with pytest.raises(ShareError, match="there already: three-ad-variants") as caught:
+    with pytest.raises(KubeezError, match="there already: three-ad-variants") as caught:
         await team.sharing.add(team.url)
     assert "--override" in caught.value.next_step
     assert team.sharing.list() == ()
@@ -142,7 +142,7 @@ async def test_an_update_that_begins_to_hide_another_recipe_must_be_wanted_too(t
     slug = (await team.sharing.add(team.url)).provenance.slug
     team.write("three-ad-variants", "Not the pack's")
     team.commit("second")
-    with pytest.raises(ShareError, match="there already: three-ad-variants"):
+    with pytest.raises(KubeezError, match="there already: three-ad-variants"):
         await team.sharing.update(slug)
     assert team.library().index().entries["three-ad-variants"].overrides == ()
 
@@ -181,7 +181,7 @@ async def test_broken_recipes_are_named_and_the_others_arrive(team: Team) -> Non
 
 async def test_adding_twice_is_refused(team: Team) -> None:
     await team.sharing.add(team.url)
-    with pytest.raises(ShareError, match="added before"):
+    with pytest.raises(KubeezError, match="added before"):
         await team.sharing.add(team.url)
 
 
@@ -190,16 +190,16 @@ async def test_a_failed_update_keeps_what_was_there(team: Team) -> None:
     (team.repository / "team-recipe.md").unlink()
     (team.repository / "notes.txt").write_text("nothing here", encoding="utf-8")
     team.commit("second")
-    with pytest.raises(ShareError, match="no usable recipe"):
+    with pytest.raises(KubeezError, match="no usable recipe"):
         await team.sharing.update(slug)
     assert "team-recipe" in team.library().index().entries
 
 
 async def test_a_repository_that_is_not_there_is_explained(team: Team, tmp_path: Path) -> None:
-    with pytest.raises(ShareError, match=r"git fetch failed: fatal: .*nowhere") as failed:
+    with pytest.raises(KubeezError, match=r"git fetch failed: fatal: .*nowhere") as failed:
         await team.sharing.add((tmp_path / "nowhere").as_uri())
     assert failed.value.code == "git_failed"
-    with pytest.raises(ShareError, match="git fetch failed"):
+    with pytest.raises(KubeezError, match="git fetch failed"):
         await team.sharing.add(f"{team.url}@no-such-branch")
     with pytest.raises(InvalidArgumentError, match="neither a folder nor a git URL"):
         await team.sharing.add(str(tmp_path / "nowhere"))
