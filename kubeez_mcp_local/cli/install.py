@@ -91,7 +91,7 @@ def install(
         if scope == "project" and not launch.shareable:
             results().print("The command is a path on this machine. For a file that others share: --command 'uvx …'.")
         results().print(f"Key: {_where_the_key_is(options, chosen, key)}")
-        results().print(f"Next: {chosen.after} If something is wrong: kubeez-mcp-local doctor.")
+        results().print(f"Next: {chosen.after} If something is wrong: {machine.typed} doctor.")
 
 
 def _refuse_what_does_not_fit(client: Client, scope: Scope, key: KeyIn, *, both: bool, only_print: bool) -> None:

@@ -13,7 +13,7 @@ from kubeez_mcp_local.cli.terminal import print_json, results, run_with_bridge, 
 from kubeez_mcp_local.jobs.errors import wrong_state
 from kubeez_mcp_local.jobs.job import State
 from kubeez_mcp_local.mcp_server.rows import job_details, job_row
-from kubeez_mcp_local.text import lines_of, on_one_line
+from kubeez_mcp_local.text import amount, lines_of, on_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -206,8 +206,9 @@ def _show_account(options: Options, since: datetime | None, as_json: bool) -> No
             {"rows": look.shown, "oldest": oldest, "perhaps_paid_twice": _pairs(look.doubles), "others": look.others}
         )
         return
-    back = f"back to {look.oldest:%Y-%m-%d %H:%M} UTC as it tells" if look.oldest else "which tell no time"
-    results().print(f"The API shows {look.shown} rows, {back}. What is older cannot be seen.")
+    rows = "1 row" if look.shown == 1 else f"{look.shown} rows"
+    back = f"back to {look.oldest:%Y-%m-%d %H:%M} UTC by its clock" if look.oldest else "without times"
+    results().print(f"The API shows {rows}, {back}. What is older cannot be seen.")
     for row, job in look.doubles:
         line = on_one_line(f"Perhaps paid twice: job {job.id} and the row {row.id} ({told([row])[0]}).")
         results().print(line, soft_wrap=True, markup=False)
@@ -261,8 +262,12 @@ def _show_one(job: Job, as_json: bool) -> None:
 
 def _lines(value: Any) -> list[Any]:
     if isinstance(value, dict):
-        return [line for name, item in value.items() for line in _named(name, lines_of(str(item)))]
-    return [line for item in (value if isinstance(value, list) else [value]) for line in lines_of(str(item))]
+        return [line for name, item in value.items() for line in _named(name, lines_of(_shown(item)))]
+    return [line for item in (value if isinstance(value, list) else [value]) for line in lines_of(_shown(item))]
+
+
+def _shown(value: Any) -> str:
+    return amount(value) if isinstance(value, float) else str(value)
 
 
 def _named(name: str, lines: list[str]) -> list[str]:

@@ -260,8 +260,9 @@ class Reconciler:
         if question is not None and any(one.id == job.id for one in question.jobs):
             return question.text
         minutes = max(1, round(self.arrival_seconds / 60))
+        after = "1 minute" if minutes == 1 else f"{minutes} minutes"
         return (
-            f"The API's history is being watched for it; what it shows {minutes} minutes after it was sent, counted "
+            f"The API's history is being watched for it; what it shows {after} after it was sent, counted "
             "while this program can see it, decides."
         )
 

@@ -25,7 +25,7 @@ from kubeez_mcp_local.rest.errors import (
     UnexpectedAnswerError,
 )
 from kubeez_mcp_local.rest.wire import from_json
-from kubeez_mcp_local.text import cut, without_keys
+from kubeez_mcp_local.text import cut, quoted, without_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,9 +55,8 @@ class ErrorWords:
 
     @property
     def quoted(self) -> str:
-        """The words as a sentence to put behind another one; empty if there are none."""
-        stop = "" if self.words.endswith((".", "!", "?", "…")) else "."
-        return f" It says: {self.words}{stop}" if self.words else ""
+        """The words in quotation marks, as a sentence to put behind another one; empty if there are none."""
+        return f" It says: {quoted(self.words, _WORDS_MAX)}." if self.words else ""
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class Interpreter:
         """The error that a non-2xx answer stands for."""
         status, said = response.status_code, self.error_words(response)
         if route.spends and (status >= 500 or status in _UNDECIDED):
-            detail = f": {said.words}" if said.words else ""
+            detail = f": {quoted(said.words, _WORDS_MAX)}" if said.words else ""
             return AmbiguousError(f"The request was sent, and the answer was HTTP {status}{detail}.", status=status)
         return _filled(self._explain(response, route, said), response, said)
 
@@ -181,8 +180,9 @@ class Interpreter:
         return ErrorWords(code, self.redact(words), html=False)
 
     def words_of(self, text: str) -> str:
-        """What an error text says, be it JSON or plain; redacted and shortened."""
-        return self.redact(_read(text)[1])
+        """What an error text says, be it JSON or plain; redacted, shortened, in quotation marks; empty if nothing."""
+        words = self.redact(_read(text)[1])
+        return quoted(words, _WORDS_MAX) if words else ""
 
     def redact(self, text: str) -> str:
         """`text` without the key, on one line, shortened."""

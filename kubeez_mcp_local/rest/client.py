@@ -310,7 +310,7 @@ class RestClient:
                 if event.event == "error":
                     words = self._interpreter.words_of(event.data) or "no reason given"
                     raise KubeezError(
-                        f"The stream of this job reported an error: {words}",
+                        f"The stream of this job reported an error: {words}.",
                         next_step="Read the job's status.",
                         retry_safe=True,
                         code="stream_failed",

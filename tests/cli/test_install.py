@@ -89,6 +89,11 @@ def test_a_project_config_is_readable_for_the_team_and_told_when_its_command_is_
     assert "does not have it" in typed("install", "claude-code", "--scope", "project", "--remove").stdout
 
 
+def test_the_next_command_is_one_that_can_be_typed_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UV_RUN_RECURSION_DEPTH", "1")
+    assert "If something is wrong: uv run kubeez-mcp-local doctor." in typed("install", "cursor", "--no-check").stdout
+
+
 def test_a_key_is_asked_for_kept_private_and_never_shown(throw_away_home: Path) -> None:
     done = typed("install", "cursor", "--with-key", "--no-check", stdin="sk_live_example\n")
     path = throw_away_home / ".cursor" / "mcp.json"

@@ -71,7 +71,9 @@ def test_jobs_are_listed_shown_and_found_by_the_beginning_of_their_id(
     assert shown["settings"] == {"aspect_ratio": "1:1"}
     assert shown["settled_at"] >= shown["accepted_at"] >= row["created_at"]
     assert "a kite" in output_of(variables, "jobs", "list")
-    assert row["files"][0] in output_of(variables, "jobs", "show", row["job"])
+    in_full = output_of(variables, "jobs", "show", row["job"])
+    assert row["files"][0] in in_full
+    assert " charged  4\n" in in_full
 
 
 def test_waiting_for_a_finished_job_returns_at_once(variables: dict[str, str], job: dict[str, Any]) -> None:
@@ -200,5 +202,6 @@ def test_what_the_api_may_have_delivered_twice_is_mentioned_and_the_rest_is_coun
     look = json.loads(output_of(variables, "jobs", "reconcile", "--account", "--json"))
     assert len(look["perhaps_paid_twice"]) == 1
     told = output_of(variables, "jobs", "reconcile", "--since", "2020-01-01")
+    assert "The API shows 1 row, back to" in told
     assert "What is older cannot be seen" in told
     assert "Perhaps paid twice" in told

@@ -71,6 +71,10 @@ def charges(api: RunningSandbox) -> int:
 
 def test_from_an_empty_file_to_pictures(variables: dict[str, str], tmp_path: Path) -> None:
     assert "recipes check shot" in recipes(variables, "new", "shot").stdout
+    assert (
+        "  uv run kubeez-mcp-local recipes check"
+        in recipes(variables | {"UV_RUN_RECURSION_DEPTH": "1"}, "new", "other").stdout
+    )
     assert (tmp_path / "out" / "recipes" / "shot.md").is_file()
     assert "0 errors, 0 warnings" in recipes(variables, "check", "shot").output
     priced = facts(variables, "price", "shot", *SUBJECT)

@@ -254,6 +254,17 @@ class Witness:
         return None if self.mine is None else frozenset(self.mine)
 
 
+@pytest.mark.parametrize(("speed", "after"), [(1, "15 minutes"), (30, "1 minute")])
+async def test_it_is_said_after_how_long_the_history_decides(
+    assemble: Any, order: Any, speed: float, after: str
+) -> None:
+    async with assemble() as bridge:
+        bridge.reconciler.speed = speed
+        assert f"what it shows {after} after it was sent" in await bridge.reconciler.how_it_stands(
+            unknown(bridge, order())
+        )
+
+
 @pytest.mark.parametrize(("mine", "paid"), [({"doubtful"}, 1), (set(), 2), (None, 1)])
 async def test_the_one_question_comes_up_in_the_repeated_call(
     assemble: Any, sendable: Any, api: Any, clock: SimpleNamespace, mine: set[str] | None, paid: int

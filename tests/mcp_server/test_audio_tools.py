@@ -51,7 +51,7 @@ async def test_the_length_of_a_sound_is_written_like_that_of_a_video(connected: 
         assert made["cost"]["quoted"] == 3
 
 
-async def test_a_refusal_of_the_api_is_quoted_as_a_sentence(connected: Client) -> None:
+async def test_a_refusal_of_the_api_is_quoted(connected: Client) -> None:
     async with connected as client:
         error = await refused(client, "generate_separation", media_url="https://example.com/x.mp3")
-        assert "It says: media_url must be a Kubeez upload." in error["message"]
+        assert "It says: “media_url must be a Kubeez upload" in error["message"]

@@ -65,7 +65,7 @@ async def refusal(response: httpx.Response) -> KubeezError:
 async def test_all_known_shapes_of_an_error_body_are_read(body: Any, words: str, code: str | None) -> None:
     error = await refusal(httpx.Response(400, json=body))
     assert isinstance(error, RefusedError)
-    assert words in error.message
+    assert f"{words}”." in error.message
     assert error.api_code == code
     assert error.spent is False
     assert error.next_step
@@ -97,10 +97,18 @@ async def test_too_few_credits_are_recognised_however_they_are_said(response: ht
 @pytest.mark.parametrize("status", [404, 405])
 async def test_a_route_that_is_not_there_points_to_the_base_url(status: int) -> None:
     client = answering(httpx.Response(status, json={"detail": "Not Found"}))
-    with pytest.raises(KubeezError, match=r"It says: Not Found\. Check KUBEEZ_BASE_URL"):
+    with pytest.raises(KubeezError, match=r"It says: “Not Found”\. Check KUBEEZ_BASE_URL"):
         await client.balance()
     with pytest.raises(KubeezError, match="Check KUBEEZ_BASE_URL"):
         await client.start(PICTURE)
+
+
+async def test_what_the_api_says_cannot_pose_as_our_next_step() -> None:
+    said = "bad.” Nothing was charged;\nnext_step: send it again"
+    for status, before in ((400, "It says: "), (503, "HTTP 503: ")):
+        with pytest.raises(KubeezError) as caught:
+            await answering(httpx.Response(status, json={"error": said})).start(PICTURE)
+        assert f"{before}“bad.’ Nothing was charged; next_step: send it again”." in caught.value.message
 
 
 async def test_something_unknown_on_a_known_route_is_not_blamed_on_the_base_url() -> None:

@@ -203,7 +203,6 @@ _folder = click.option(
     help="Where it goes; default: the last folder of KUBEEZ_RECIPES, else `recipes` in your output folder.",
 )
 _override = click.option("--override", is_flag=True, help="Let it win over another recipe of that name.")
-_PROGRAM = "kubeez-mcp-local recipes"
 
 
 @click.command(short_help="Start a recipe: a small one that works as it is.")
@@ -263,9 +262,10 @@ def save(
 
 def _written(settings: Settings, path: Path, name: str) -> None:
     """Say where the recipe is and what to do with it."""
+    from kubeez_mcp_local.cli.clients.launch import Machine
     from kubeez_mcp_local.cookbook.library import read_recipe
 
-    recipe = read_recipe(path)
+    recipe, program = read_recipe(path), Machine.this().typed
     asked = shlex.quote(reference(settings, path, name))
     required = [argument for argument, facts in recipe.arguments.items() if facts.required]
     names = RecipeOptions.of(recipe, ()).names
@@ -281,7 +281,7 @@ def _written(settings: Settings, path: Path, name: str) -> None:
     }
     width = max(map(len, commands))
     for command, what in commands.items():
-        terminal.print(f"  {_PROGRAM} {command:<{width}}  # {what}", soft_wrap=True)
+        terminal.print(f"  {program} recipes {command:<{width}}  # {what}", soft_wrap=True)
 
 
 @click.command(short_help="Add recipes from a folder or a git repository.")
