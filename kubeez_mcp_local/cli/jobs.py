@@ -196,7 +196,7 @@ def _print_question(question: OpenQuestion) -> None:
 
 
 def _show_account(options: Options, since: datetime | None, as_json: bool) -> None:
-    from kubeez_mcp_local.jobs.proof import told
+    from kubeez_mcp_local.jobs.proof import in_lines
 
     start = None if since is None else since.replace(tzinfo=UTC)
     look = run_with_bridge(options.settings(), lambda bridge: bridge.reconciler.look_at_account(start))
@@ -210,7 +210,7 @@ def _show_account(options: Options, since: datetime | None, as_json: bool) -> No
     back = f"back to {look.oldest:%Y-%m-%d %H:%M} UTC by its clock" if look.oldest else "without times"
     results().print(f"The API shows {rows}, {back}. What is older cannot be seen.")
     for row, job in look.doubles:
-        line = on_one_line(f"Perhaps paid twice: job {job.id} and the row {row.id} ({told([row])[0]}).")
+        line = on_one_line(f"Perhaps paid twice: job {job.id} and the row {row.id} ({in_lines([row])[0]}).")
         results().print(line, soft_wrap=True, markup=False)
     results().print(f"{look.others} more belong to no job of this ledger: other programs or machines made them.")
 
@@ -284,7 +284,7 @@ def _named(name: str, lines: list[str]) -> list[str]:
 @click.pass_obj
 def spend(options: Options, by: SpendKey, since: datetime | None, accept_clock: bool, as_json: bool) -> None:
     """What was spent, and what today's ceiling leaves. Credits; days are UTC."""
-    from kubeez_mcp_local.jobs.proof import told
+    from kubeez_mcp_local.jobs.proof import in_lines
 
     settings = options.settings()
     since_day = since.strftime("%Y-%m-%d") if since else ""
@@ -308,7 +308,9 @@ def spend(options: Options, by: SpendKey, since: datetime | None, accept_clock: 
         f"of {settings.max_credits_per_day:g}."
     )
     for row, job in doubles:
-        line = f"The history has one more row like job {job.id[:8]}: {row.id} ({told([row])[0]}). Was it paid twice?"
+        line = (
+            f"The history has one more row like job {job.id[:8]}: {row.id} ({in_lines([row])[0]}). Was it paid twice?"
+        )
         results().print(line, soft_wrap=True, markup=False)
     if unsettled:
         results().print(f"Perhaps paid, nobody knows yet: {', '.join(unsettled)}. See: kubeez-mcp-local jobs reconcile")

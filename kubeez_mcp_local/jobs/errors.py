@@ -106,12 +106,12 @@ def busy(reason: str, seconds: float) -> KubeezError:
     return _failure("busy", f"{reason} Nothing was sent.", next_step=step, retry_after=seconds)
 
 
-def told(error: KubeezError) -> dict[str, Any]:
+def verdict_of(error: KubeezError) -> dict[str, Any]:
     """What the caller of a refused job is told, to be kept for those who wait for the same job."""
     return {name: getattr(error, name) for name in ("code", "message", "next_step", "retry_safe", "retry_after")}
 
 
-def failure_of(job: Job) -> KubeezError | None:
+def error_of(job: Job) -> KubeezError | None:
     """Why a request has come to nothing, or to nothing yet, as its first caller was told; `None` if it was accepted."""
     if job.state == "unknown":
         return UnsettledJobError(job)

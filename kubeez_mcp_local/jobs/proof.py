@@ -156,7 +156,7 @@ class OpenQuestion:
     @property
     def lines(self) -> list[str]:
         """Each row in a line, in the order of `rows`."""
-        return told(self.rows)
+        return in_lines(self.rows)
 
     @property
     def code(self) -> str:
@@ -419,7 +419,7 @@ def doubles(rows: Iterable[Row], jobs: Sequence[Job]) -> list[tuple[Row, Job]]:
     return found
 
 
-def told(rows: Iterable[Row]) -> list[str]:
+def in_lines(rows: Iterable[Row]) -> list[str]:
     """Rows as evidence for a person: the start of the prompt, model, time and credits, one line each."""
     return [
         ", ".join(

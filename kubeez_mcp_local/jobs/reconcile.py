@@ -271,7 +271,7 @@ class Reconciler:
         jobs = "; ".join([_told(job) for job in open_jobs[:_NAMED]] + _and_more(len(open_jobs)))
         parts = [f"No answer ever came for {len(open_jobs)} paid request{'s' * (len(open_jobs) > 1)}: {jobs}."]
         if rows:
-            lines = [f"{place}) {line}" for place, line in enumerate(proof.told(rows[:_NAMED]), 1)]
+            lines = [f"{place}) {line}" for place, line in enumerate(proof.in_lines(rows[:_NAMED]), 1)]
             parts.append(
                 f"Which of these rows of the account's history are they? {'; '.join(lines + _and_more(len(rows)))}."
             )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.errors import LedgerError, UnsettledJobError, busy, not_accepted, not_sent, told
+from kubeez_mcp_local.jobs.errors import LedgerError, UnsettledJobError, busy, not_accepted, not_sent, verdict_of
 from kubeez_mcp_local.jobs.guard import Limits
 from kubeez_mcp_local.jobs.job import Job, State
 from kubeez_mcp_local.rest import errors as api_errors
@@ -327,7 +327,7 @@ class Sender:
 
     async def _refuse(self, job: Job, error: BaseException) -> Job:
         known = error if isinstance(error, KubeezError) else not_sent(_words(error))
-        return await self._insist(lambda: self.ledger.refused(job.id, known.code, known.message, told(known)))
+        return await self._insist(lambda: self.ledger.refused(job.id, known.code, known.message, verdict_of(known)))
 
     async def _settled_soon(self, job: Job, error: KubeezError) -> Job:
         """The answer is missing; perhaps the API's history already knows."""

@@ -21,7 +21,7 @@ from kubeez_mcp_local.jobs.errors import (
     ConsentRequiredError,
     LedgerError,
     UnsettledJobError,
-    failure_of,
+    error_of,
 )
 from kubeez_mcp_local.jobs.guard import VALID_SECONDS, Approval, KeptQuote
 from kubeez_mcp_local.jobs.job import SpendQuestion, State, group_digest
@@ -268,7 +268,7 @@ class Spender:
         job = await self._answer_to(job)
         if job.state is State.UNKNOWN:
             job = await self.reconciler.settle(job, patience=self.settling)
-        error = await self._unsettled(job) if job.state is State.UNKNOWN else failure_of(job)
+        error = await self._unsettled(job) if job.state is State.UNKNOWN else error_of(job)
         return replace(submission, job=job, error=error)
 
     async def _answer_to(self, job: Job) -> Job:

@@ -97,7 +97,7 @@ class Recipes:
         )
         return await anyio.to_thread.run_sync(render_prompt, recipe, values, facts)
 
-    async def told(self, bridge: Bridge, name: str, given: Mapping[str, Any]) -> RecipeResult:
+    async def details(self, bridge: Bridge, name: str, given: Mapping[str, Any]) -> RecipeResult:
         """Everything about one recipe; rendered once its required arguments are given. Raises as `get`, `rendered`."""
         recipe = await self.get(name)
         required = [name for name, argument in recipe.arguments.items() if argument.required]

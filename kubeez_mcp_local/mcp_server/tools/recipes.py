@@ -175,7 +175,7 @@ async def get_recipe(call: Call, name: RecipeName, arguments: Arguments = {}) ->
 
     The instructions state budget, balance and when to ask. Recipes with steps can be run by run_recipe instead.
     """
-    return await call.recipes.told(call.bridge, name, arguments)
+    return await call.recipes.details(call.bridge, name, arguments)
 
 
 @tool(title="Run a recipe", family="recipes", result=RunResult, effect="spend")
