@@ -21,6 +21,7 @@ import json
 import re
 import unicodedata
 from dataclasses import astuple, dataclass, field, fields
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from kubeez_mcp_local.jobs.job import State
@@ -398,6 +399,7 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(item)
 
 
+@lru_cache(maxsize=4096)  # one look compares each row with each job
 def fold(text: str | None) -> str:
     """Letters and digits only, without case, accents, spaces and signs; a prompt that is cut folds to a beginning."""
     plain = unicodedata.normalize("NFKD", html.unescape(text or "")).casefold()
