@@ -38,23 +38,9 @@ APART = {
 }
 HEAVY = ("PIL", "fastapi", "jinja2", "httpx", "sqlite3", "yaml", "av", "stamina", "truststore")
 
-# Files of more than 8 lines, and lines of all files. A change that makes room lowers the number; none raises it.
-MOST_FILES = {
-    "rest": 8,
-    "catalogue": 7,
-    "operations": 12,
-    "media": 10,
-    "jobs": 14,
-    "bridge": 7,
-    "planning": 3,
-    "cookbook": 16,
-    "runs": 6,
-    "mcp_server": 17,
-    "sandbox": 13,
-    "web": 3,
-    "cli": 15,
-}
-MOST_LINES = 35_500
+# A new operation, command or tool may raise the first two, in its own commit; what is only moved about may not.
+MOST_FILES, MOST_LINES = 140, 35_500
+MOST_IN_A_FOLDER, LONGEST_FILE = 20, 600
 
 
 def _imports(path: Path, *, top_level_only: bool = False) -> set[str]:
@@ -105,15 +91,14 @@ def _files_imported(path: Path, files: Mapping[str, Path]) -> set[str]:
     return found & files.keys()
 
 
-def test_the_house_only_gets_smaller() -> None:
+def test_the_house_stays_small() -> None:
     lines = {path: len(path.read_text("utf-8").splitlines()) for path in ROOT.rglob("*.py")}
-    sizes = Counter(_layer(path) for path, count in lines.items() if count > 8)
-    folders = Counter(path.parent.relative_to(ROOT).as_posix() for path, count in lines.items() if count > 8)
-    total = sum(lines.values())
-    assert {name: count for name, count in sizes.items() if count > MOST_FILES.get(name, 1)} == {}
-    assert {name: count for name, count in folders.items() if count > 20} == {}
-    assert [str(path) for path, count in lines.items() if count > 600] == []
-    assert total <= MOST_LINES
+    rooms = [path for path, count in lines.items() if count > 8]
+    folders = Counter(path.parent.relative_to(ROOT).as_posix() for path in rooms)
+    assert len(rooms) <= MOST_FILES
+    assert sum(lines.values()) <= MOST_LINES
+    assert {name: count for name, count in folders.items() if count > MOST_IN_A_FOLDER} == {}
+    assert [str(path) for path, count in lines.items() if count > LONGEST_FILE] == []
 
 
 def test_the_sandbox_and_the_pages_stand_apart() -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "serve": "Serve MCP over stdio (what an IDE starts; the default).",
     "demo": "Make three ad variants in the sandbox: pictures, a comparison sheet, a table of credits.",
-    "install": "Add this server to a client: Claude, Cursor, VS Code, Codex, Gemini CLI, Zed, Goose.",
+    "install": "Add this server to a client; alone it lists the clients it knows.",
     "doctor": "Check what makes people fail: settings, key, network, folders, ledger, clients.",
     "jobs": "List, follow and settle the jobs this machine paid for.",
     "spend": "What was spent, by day, model, tool or recipe.",

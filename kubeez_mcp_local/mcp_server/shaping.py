@@ -194,7 +194,7 @@ def _next_step(
         return (
             "Nobody knows yet whether this was paid. Do not repeat it; ask get_status again in a minute. If it stays "
             "so, have the user run kubeez-mcp-local jobs reconcile, which shows the rows of the account that may be "
-            "it and asks which are theirs (--mine ROW, or --none if it was never accepted)."
+            "it, and the command with which the user answers."
         )
     if kept is None:
         gone = "The API does not say whether credits were kept"

@@ -65,8 +65,7 @@ async def test_a_job_of_unknown_fate_points_to_the_question_about_it(connected: 
         seen = await call(client, "get_status", id=job_id)
     assert seen["status"] == "unknown"
     assert "jobs reconcile, " in seen["next_step"]
-    assert "--mine ROW" in seen["next_step"]
-    assert "--not-paid" not in seen["next_step"]
+    assert "--" not in seen["next_step"]  # the answer depends on what is shown
 
 
 @pytest.mark.parametrize(
