@@ -111,8 +111,11 @@ class Payer:
                 await self.sleep(pause)
 
     async def _followed(self, started: Mapping[str, Any]) -> dict[str, Any]:
-        """The finished result of everything that a paid tool has started."""
-        if started.get("status") in _OVER:
+        """The finished result of everything that a paid tool has started, its files saved.
+
+        A job of an earlier attempt may be completed and not saved, if that one was killed in between; waiting saves it.
+        """
+        if started.get("status") == "failed" or started.get("files") or not _job_ids(started):
             return dict(started)
         deadline = self.clock() + MAX_JOB_SECONDS
         results = []

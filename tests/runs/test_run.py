@@ -246,6 +246,17 @@ async def test_a_run_that_was_cut_off_after_acceptance_follows_the_job(tools: An
     assert (report.status, report.spent) == ("completed", 14.0)
 
 
+async def test_a_job_that_an_earlier_attempt_left_completed_and_unsaved_is_saved(tools: Any, tmp_path: Path) -> None:
+    async def killed_before_saving(name: str, arguments: Any, **more: Any) -> Any:
+        result = await tools(name, arguments, **more)
+        if name != "generate_media":
+            return result
+        return {**result, "status": "completed", "files": [], "next_step": "Nothing new was made."}
+
+    report = await run(recipe_of(HERO), killed_before_saving, tmp_path, books=tools)
+    assert (report.status, report.files) == ("completed", ("/out/job-1.png",))
+
+
 async def test_a_call_that_is_made_again_has_the_same_name_and_another_run_has_others(
     tools: Any, tmp_path: Path
 ) -> None:
