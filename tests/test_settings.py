@@ -266,7 +266,7 @@ def test_system_folders_are_known_by_name_on_every_system() -> None:
     usual: list[PurePath] = [
         PurePosixPath(each)
         for each in (
-            *("/home/ann", "/home/ann/etc", "/root", "/srv/site", "/work/etc", "/opt/shop", "/var/www/site/img"),
+            *("/home/ann", "/home/ann/etc", "/root", "/srv/site", "/data/etc", "/opt/shop", "/var/www/site/img"),
             *(
                 "/Users/ann/Library/x",
                 "/Volumes/Stick",

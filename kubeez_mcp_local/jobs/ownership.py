@@ -90,7 +90,7 @@ def _boot() -> str:
 def _boot_on_windows() -> str:
     """Windows counts its starts; the count means something only together with the machine's own id."""
     if sys.platform != "win32":
-        raise NotImplementedError
+        return ""
     import winreg
 
     starts = r"SYSTEM\CurrentControlSet\Control\Session Manager\Memory Management\PrefetchParameters"
@@ -113,7 +113,7 @@ def _space() -> str:
 def _start_on_windows(pid: int) -> str | None:
     """Windows keeps the exact creation time; `os.kill` would end the process there."""
     if sys.platform != "win32":
-        raise NotImplementedError
+        return ""
     kernel = ctypes.WinDLL("kernel32", use_last_error=True)
     kernel.OpenProcess.restype = ctypes.c_void_p
     query_limited_information, invalid_parameter, still_active = 0x1000, 87, 259
