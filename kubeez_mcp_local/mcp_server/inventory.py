@@ -140,11 +140,12 @@ class BoundTool:
             description=self.spec.description,
             input_schema=input_schema(self._arguments),
             output_schema=output_schema(self.spec.result, self.spec.result.published),
+            # What the protocol takes for granted need not be paid for: reading destroys nothing and can be repeated,
+            # nothing else is idempotent, the world is open.
             annotations=ToolAnnotations(
                 read_only_hint=effect == "read",
-                destructive_hint=effect == "delete",
-                idempotent_hint=effect == "read" or None,  # false is the default and need not be paid for
-                open_world_hint=self.spec.remote,
+                destructive_hint=None if effect == "read" else effect == "delete",
+                open_world_hint=None if self.spec.remote else False,
             ),
         )
 
@@ -314,5 +315,5 @@ def _outline(node: dict[str, Any]) -> dict[str, Any]:
     kind = node.get("type")
     if kind == "array":
         items = node.get("items", {}).get("type")
-        return {"type": "array", "items": {"type": items}} if items else {"type": "array"}
+        return {"type": "array", "items": {"type": items}} if items not in (None, "object") else {"type": "array"}
     return {"type": kind} if kind else {}
