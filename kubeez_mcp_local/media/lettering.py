@@ -57,7 +57,7 @@ class Block:
 
 def block(text: str, size: int, ink: str, *, width: int, most: int) -> Block:
     """Break `text` into at most `most` lines that are `width` pixels wide."""
-    cleaned = " ".join(text.split())
+    cleaned = " ".join("".join(letter for letter in text if not _unseen(letter)).split())
     font = _font_for(cleaned, size)
     rest = "".join(_writable(letter, font) for letter in cleaned)
     lines: list[str] = []
@@ -70,7 +70,7 @@ def block(text: str, size: int, ink: str, *, width: int, most: int) -> Block:
 
 def _font_for(text: str, size: int) -> Font:
     """Pillow's own font where it suffices, else the first that has every letter, else the one that has most."""
-    letters = sorted({letter for letter in text if letter != " "})
+    letters = sorted({letter for letter in text if letter != " " and unicodedata.category(letter) != "So"})
     own = ImageFont.load_default(size)
     missing = _missing(letters, own)
     if not missing:
@@ -105,11 +105,17 @@ def _has(letter: str, font: Font) -> bool:
     return bytes(font.getmask(letter)) != bytes(font.getmask(_NO_SUCH_LETTER))
 
 
+def _unseen(letter: str) -> bool:
+    """What steers or joins other letters, and what chooses the look of an emoji: nothing of it is drawn by itself."""
+    return unicodedata.category(letter) in ("Cf", "Cs", "Co", "Cn") or "\ufe00" <= letter <= "\ufe0f"
+
+
 def _writable(letter: str, font: Font) -> str:
+    """The letter, or what comes nearest to it in this font: nothing for a mere sign, such as an emoji."""
     if letter == " " or _has(letter, font):
         return letter
     plain = unicodedata.normalize("NFKD", letter.translate(_PLAIN)).encode("ascii", "ignore").decode()
-    return plain or "?"
+    return plain or ("" if unicodedata.category(letter)[0] in "SMC" else "?")
 
 
 def _first_line(text: str, font: Font, width: int) -> str:

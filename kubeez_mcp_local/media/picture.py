@@ -21,7 +21,7 @@ from kubeez_mcp_local.media.sniff import sniff_file
 from kubeez_mcp_local.media.video import BrokenMediaError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from kubeez_mcp_local.media.inputs import LocalInput
@@ -162,13 +162,13 @@ def _shown(file: BinaryIO, media_type: MediaType, budget: int, at_s: float | Non
         from kubeez_mcp_local.media.video import poster_frame
 
         poster = poster_frame(file, at_s, MAX_EDGE)
-        return _encoded(poster.image, budget, f"frame at {poster.at_s:.1f} s of {_length(poster.length_s)}")
+        return encoded(poster.image, budget, f"frame at {poster.at_s:.1f} s of {_length(poster.length_s)}")
     with decoded(file) as image:
         frames = getattr(image, "n_frames", 1)
         what = f"{image.format} of {image.width}x{image.height}, {_size(size)}"
         if frames > 1:
             what = f"first of {frames} frames, {what}"
-        return _encoded(upright(image, MAX_EDGE), budget, what)
+        return encoded(upright(image, MAX_EDGE), budget, what)
 
 
 def _sound(file: BinaryIO, size: int, media_type: MediaType, budget: int) -> Preview:
@@ -179,17 +179,18 @@ def _sound(file: BinaryIO, size: int, media_type: MediaType, budget: int) -> Pre
     return Preview(file.read(budget), media_type.mime, None, None, f"The whole file, {_size(size)}.")
 
 
-def _encoded(image: Image.Image, budget: int, what: str) -> Preview:
+def encoded(image: Image.Image, budget: int, what: str, *, edges: Sequence[int] = _EDGES) -> Preview:
+    """`image` in at most `budget` bytes, its longer side one of `edges` (falling) in pixels; `what` it is, in words."""
     see_through = has_holes(image)
     if see_through:
         note = f"Preview, see-through parts kept ({what})."
-        if kept := _as_png(image, budget, _SMALLEST_SEE_THROUGH, note):
+        if kept := _as_png(image, budget, _SMALLEST_SEE_THROUGH, note, edges):
             return kept
     flat = flattened(image)
-    if not see_through and (lossless := _as_png(flat, budget, max(flat.size), f"Preview ({what}).")):
+    if not see_through and (lossless := _as_png(flat, budget, max(flat.size), f"Preview ({what}).", edges)):
         return lossless
     grey = " See-through parts are shown as a checkerboard." if see_through else ""
-    for edge in _EDGES:
+    for edge in edges:
         scaled = _scaled(flat, edge)
         for quality in _QUALITIES:
             if len(data := _saved(scaled, "JPEG", quality=quality)) <= budget:
@@ -198,9 +199,9 @@ def _encoded(image: Image.Image, budget: int, what: str) -> Preview:
     return Preview(None, "image/jpeg", None, None, note)
 
 
-def _as_png(image: Image.Image, budget: int, smallest: int, note: str) -> Preview | None:
+def _as_png(image: Image.Image, budget: int, smallest: int, note: str, edges: Sequence[int]) -> Preview | None:
     """The largest PNG within the budget whose longer side is not scaled below `smallest`."""
-    sides = dict.fromkeys(min(edge, max(image.size)) for edge in _EDGES if edge >= min(smallest, max(_EDGES)))
+    sides = dict.fromkeys(min(edge, max(image.size)) for edge in edges if edge >= min(smallest, max(edges)))
     for edge in sides:
         scaled = _scaled(image, edge)
         if len(data := _saved(scaled, "PNG")) <= budget:

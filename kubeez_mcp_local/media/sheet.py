@@ -1,4 +1,4 @@
-"""A comparison sheet: several pictures side by side on one PNG, each with its caption.
+"""Several pictures side by side on one, each with its caption: a comparison sheet on disk, a contact sheet to look at.
 
 Imports Pillow; import this module on first use.
 """
@@ -8,25 +8,34 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 from PIL import Image, ImageDraw
 
-from kubeez_mcp_local.disk import give_free_name, open_exactly, part_beside
+from kubeez_mcp_local.disk import give_free_name, part_beside
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
+from kubeez_mcp_local.media.inputs import opened
 from kubeez_mcp_local.media.lettering import Block, block
-from kubeez_mcp_local.media.picture import decoded, flattened, upright
+from kubeez_mcp_local.media.picture import Preview, decoded, encoded, flattened, upright
 from kubeez_mcp_local.media.sniff import sniff_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from kubeez_mcp_local.media.inputs import LocalInput
+
+MOST_ON_SHEET = 24
+"""Pictures that can still be told apart on one sheet."""
 _MARGIN, _GAP, _ROW_GAP = 56, 28, 44
 _WIDTH = 1760
 _TALLEST, _NARROWEST = 760, 240
-_PER_ROW = 4
+_PER_ROW, _PER_FULL_ROW = 4, 6
+_FEW = 12
+_EDGES = (1568, 1280, 1024, 768, 512)
+"""Longer side of a contact sheet in pixels: what models see of a picture at most; less where the budget is small."""
 _RADIUS = 14
 _PAPER, _INK, _FAINT, _LINE, _EMPTY = "#faf9f7", "#1c1b19", "#6f6b64", "#dcd8d1", "#ece9e3"
 _HEADING_SIZE, _TITLE_SIZE, _DETAIL_SIZE = 40, 25, 20
@@ -37,14 +46,16 @@ class SheetItem:
     """One picture on the sheet.
 
     Attributes:
-        path: A picture, or a video (shown by one frame where the extra `video` is installed).
+        source: A picture, or a video (shown by one frame where the extra `video` is installed).
         title: What this one is, such as the angle of the advertisement.
         detail: Smaller print: model, credits.
+        at_s: Which frame of a video, in seconds; by default one a tenth into it.
     """
 
-    path: Path
+    source: Path | LocalInput
     title: str
     detail: str = ""
+    at_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,7 @@ class _Card:
 
 
 async def comparison_sheet(items: Sequence[SheetItem], target: Path, *, heading: str) -> Path:
-    """Draw `items` in rows of equal height, none cropped, and save the sheet as a PNG.
+    """Draw `items` (see `MOST_ON_SHEET`) in rows of equal height, none cropped, and save the sheet as a PNG.
 
     A file that cannot be shown keeps its place with the reason on it. An existing `target` is not overwritten: a
     number is added to the name. Returns the path that was written.
@@ -64,12 +75,26 @@ async def comparison_sheet(items: Sequence[SheetItem], target: Path, *, heading:
         InvalidArgumentError: There are no items.
         KubeezError: The folder cannot be written.
     """
+    return await anyio.to_thread.run_sync(lambda: _save(_drawn(tuple(items), heading), target))
+
+
+async def contact_sheet(items: Sequence[SheetItem], *, heading: str = "", max_bytes: int) -> Preview:
+    """The same to be shown in a conversation: its base64 form has at most `max_bytes` characters.
+
+    Raises:
+        InvalidArgumentError: There are no items.
+    """
+
+    def show() -> Preview:
+        sheet = _drawn(tuple(items), heading)
+        return encoded(sheet, max_bytes // 4 * 3, f"contact sheet of {len(items)}", edges=_EDGES)
+
+    return await anyio.to_thread.run_sync(show)
+
+
+def _drawn(items: tuple[SheetItem, ...], heading: str) -> Image.Image:
     if not items:
-        raise InvalidArgumentError("items", "a comparison sheet needs at least one picture.")
-    return await anyio.to_thread.run_sync(_draw, tuple(items), target, heading)
-
-
-def _draw(items: tuple[SheetItem, ...], target: Path, heading: str) -> Path:
+        raise InvalidArgumentError("items", "a sheet needs at least one picture.")
     rows = [_cards(row) for row in _in_rows(items)]
     content = max(_row_width(row) for row in rows)
     title = block(heading, _HEADING_SIZE, _INK, width=content, most=2)
@@ -82,12 +107,12 @@ def _draw(items: tuple[SheetItem, ...], target: Path, heading: str) -> Path:
     for row in rows:
         _place(sheet, pen, row, top)
         top += _row_height(row) + _ROW_GAP
-    return _save(sheet, target)
+    return sheet
 
 
 def _in_rows(items: tuple[SheetItem, ...]) -> list[tuple[SheetItem, ...]]:
-    """Rows of at most `_PER_ROW`, as equal in number as possible."""
-    rows = -(-len(items) // _PER_ROW)
+    """Rows as equal in number as possible."""
+    rows = -(-len(items) // (_PER_ROW if len(items) <= _FEW else _PER_FULL_ROW))
     each, more = divmod(len(items), rows)
     bounds = [row * each + min(row, more) for row in range(rows + 1)]
     return [items[start:end] for start, end in pairwise(bounds)]
@@ -115,12 +140,12 @@ def _card(item: SheetItem, image: Image.Image, height: int) -> _Card:
 
 def _picture(item: SheetItem) -> Image.Image:
     try:
-        with open_exactly(item.path) as file:
-            kind = sniff_file(file, item.path.name).kind
+        with opened(item.source) as file:
+            kind = sniff_file(file, PurePath(file.name).name).kind
             if kind == "video":
                 from kubeez_mcp_local.media.video import poster_frame
 
-                return _with_play_mark(poster_frame(file, None, _TALLEST * 2).image)
+                return _with_play_mark(poster_frame(file, item.at_s, _TALLEST * 2).image)
             if kind == "audio":
                 return _placeholder("sound")
             with decoded(file) as image:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.media import lettering
 from kubeez_mcp_local.media.lettering import block
-from kubeez_mcp_local.media.sheet import SheetItem, comparison_sheet
+from kubeez_mcp_local.media.sheet import MOST_ON_SHEET, SheetItem, comparison_sheet, contact_sheet
 from tests.refusals import refused
 
 if TYPE_CHECKING:
@@ -79,6 +80,23 @@ async def test_very_wide_and_very_tall_pictures(make_image: Callable[..., Path],
         assert height <= 1200
 
 
+async def test_a_contact_sheet_fits_its_budget_and_stays_readable(
+    make_image: Callable[..., Path], make_video: MakeVideo, tmp_path: Path
+) -> None:
+    pictures = [make_image(tmp_path / f"{number}.png", (900, 600)) for number in range(MOST_ON_SHEET - 1)]
+    film = make_video(tmp_path / "film.mp4", seconds=1.0)
+    items = [SheetItem(path, path.name, "14 credits") for path in pictures] + [SheetItem(film, "0.5 s", at_s=0.5)]
+    for most in (200_000, 60_000):
+        sheet = await contact_sheet(items, heading="All", max_bytes=most)
+        assert sheet.data is not None
+        assert len(sheet.data) * 4 / 3 <= most
+        with Image.open(BytesIO(sheet.data)) as image:
+            assert image.size == (sheet.width, sheet.height)
+    assert max(sheet.width or 0, sheet.height or 0) >= 768
+    with pytest.raises(InvalidArgumentError):
+        await contact_sheet([], max_bytes=200_000)
+
+
 async def test_nothing_to_compare(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgumentError):
         await comparison_sheet([], tmp_path / "sheet.png", heading="Nothing")
@@ -108,6 +126,12 @@ def test_letters_that_no_font_has_are_simplified(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(lettering, "_SYSTEM_FONTS", ())
     text = block("Grüße – “3 × 4”", 20, "black", width=1000, most=1)
     assert text.lines == ("Grusse - “3 x 4”",)
+
+
+def test_what_steers_hides_or_is_a_mere_sign_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lettering, "_SYSTEM_FONTS", ())
+    text = block("a\u202eb\u200bc 🦊\ufe0f 👩\u200d🚀 d\ud800", 20, "black", width=1000, most=1)
+    assert [" ".join(line.split()) for line in text.lines] == ["abc d"]
 
 
 def listing(folder: Path) -> list[Path]:
