@@ -1,6 +1,7 @@
 """Is this image or video request one that its model accepts? If so, in exactly which spelling?
 
-Rules: API reference §2.5 and §4.4. Nothing is refused for want of a row's evidence; the API has the last word then.
+Rules: API reference §2.5 and §4.4. Nothing but a resolution is refused for want of a row's evidence; the API has the
+last word then.
 A checked request passes the check again unchanged.
 """
 
@@ -14,6 +15,7 @@ from kubeez_mcp_local.catalogue import ids
 from kubeez_mcp_local.catalogue.checks import blank_to_none, parse_seconds, read_ratio
 from kubeez_mcp_local.catalogue.models import KINDS
 from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.text import spoken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -263,6 +265,12 @@ def _count(number: int, kind: str) -> str:
     return f"{number} {kind}" if number == 1 else f"{number} {kind}s"
 
 
+# Families that take `resolution` (API reference §2.5, hosted tool reference §1.3).
+_K = ("1K", "2K", "4K")
+_TAKE_RESOLUTION: tuple[tuple[str, tuple[str, ...]], ...] = (
+    *(("gpt-image-2", _K), ("nano-banana-2", _K), ("nano-banana-pro", _K), ("flux-3-klein", _K)),
+    *(("flux-2", ("1K", "2K")), ("seedream-5-5", ("1.5K", "2K"))),
+)
 MAX_SEED = 2**32 - 1
 _USUAL_SECONDS = 5
 
@@ -328,7 +336,8 @@ def _wrong_length(wanted: int | None, model: Model, listing: Listing, why: str) 
 def settled_resolution(request: MediaRequest, model: Model, listing: Listing) -> MediaRequest:
     """The request with a resolution in the API's spelling; none where the id encodes it.
 
-    The id for the wanted tier has been chosen before; what is left over is refused or sent.
+    The id for the wanted tier has been chosen before. What neither the row nor the documentation offers is refused,
+    else somebody would be asked to pay a price that nobody knows.
     """
     if request.resolution is None:
         return request
@@ -345,19 +354,45 @@ def settled_resolution(request: MediaRequest, model: Model, listing: Listing) ->
             f"{wanted} contradicts {model.id}, whose id fixes {model.tier}.",
             next_step="Leave it out or change the model.",
         )
-    if model.resolutions and wanted not in model.resolutions:
-        raise InvalidArgumentError(
-            "resolution", f"{wanted} is not offered by {model.id}; it offers {', '.join(model.resolutions)}."
-        )
+    offered = model.resolutions or _documented_resolutions(model)
     siblings = [
         other for other in listing.models if other.tier and other.id.lower() == f"{model.id}-{other.tier}".lower()
     ]
-    if not siblings or model.resolutions:
+    if siblings and not model.resolutions:
+        if wanted == "1K":
+            return replace(request, resolution=None)
+        tiers = ", ".join(f"{other.tier} ({other.id})" for other in siblings)
+        raise InvalidArgumentError("resolution", f"{wanted} is not offered; there are 1K ({model.id}), {tiers}.")
+    if wanted in offered or (wanted == "1K" and not offered and model.type == "image"):
         return replace(request, resolution=wanted)
-    if wanted == "1K":
-        return replace(request, resolution=None)
-    tiers = ", ".join(f"{other.tier} ({other.id})" for other in siblings)
-    raise InvalidArgumentError("resolution", f"{wanted} is not offered; there are 1K ({model.id}), {tiers}.")
+    offers = f"it offers {', '.join(offered)}" if offered else "its row offers no choice of resolution"
+    making = [f"{other.id} ({spoken(other.credits or 0)})" for other in _models_making(wanted, request, model, listing)]
+    raise InvalidArgumentError(
+        "resolution",
+        f"{wanted} is not offered by {model.id}; {offers}.",
+        next_step=(f"Use {' or '.join(making)}, or leave" if making else "Leave") + " resolution out.",
+    )
+
+
+def _documented_resolutions(model: Model) -> tuple[str, ...]:
+    """Of families that take `resolution` by the documentation, whether or not the row lists it."""
+    name = model.id.lower()
+    return next((tiers for start, tiers in _TAKE_RESOLUTION if name == start or name.startswith(f"{start}-")), ())
+
+
+def _models_making(wanted: str, request: MediaRequest, model: Model, listing: Listing) -> list[Model]:
+    """The cheapest three of this resolution that take the same inputs."""
+    fitting = [
+        other
+        for other in listing.models
+        if other.type == model.type
+        and wanted in (other.tier, *other.resolutions)
+        and request.generation_type in other.generation_types
+        and other.credits is not None
+        and not other.website_only
+        and all(request.inputs.count(kind) <= (other.limit(kind) or 0) for kind in KINDS)
+    ]
+    return sorted(fitting, key=lambda other: (other.credits or 0, other.id))[:3]
 
 
 def settled_quality(request: MediaRequest, model: Model) -> MediaRequest:

@@ -234,8 +234,24 @@ def test_a_resolution_is_sent_where_the_row_offers_it(listing: Listing, make_mod
         check_media(model, listing, MediaRequest("x", model.id, resolution="4K"))
 
 
-def test_a_resolution_is_sent_where_nothing_is_recorded(listing: Listing) -> None:
-    assert checked(listing, "seedream-v4", resolution="4k").resolution == "4K"
+def test_a_resolution_that_nobody_offers_is_refused_with_the_models_that_do(listing: Listing) -> None:
+    refused = refusal(listing, "z-image", resolution="4K")
+    assert refused.message == "resolution: 4K is not offered by z-image; its row offers no choice of resolution."
+    assert refused.next_step.startswith("Use nano-banana-2-4K (25 credits) or nano-banana-pro-4K (41 credits)")
+    edited = refusal(listing, "p-image-edit", resolution="2K", inputs=("image",) * 8)
+    assert edited.next_step.startswith("Use flux-2-edit-2K (13 credits)")
+    assert "p-image-edit" not in edited.next_step
+    assert refusal(listing, "kling-3-0-std", resolution="8K").next_step == "Leave resolution out."
+
+
+@pytest.mark.parametrize("model_id", ["gpt-image-2-5-flare", "nano-banana-2-1", "flux-3-klein"])
+def test_a_documented_resolution_is_sent_though_the_row_is_silent(
+    listing: Listing, make_model: Callable[..., Model], model_id: str
+) -> None:
+    model = make_model(model_id, model_type="image")
+    assert check_media(model, listing, MediaRequest("x", model.id, resolution="4k")).resolution == "4K"
+    with pytest.raises(InvalidArgumentError, match="it offers 1K, 2K, 4K"):
+        check_media(model, listing, MediaRequest("x", model.id, resolution="8K"))
 
 
 def test_a_resolution_that_no_tier_has_is_refused(listing: Listing) -> None:

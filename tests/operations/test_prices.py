@@ -71,7 +71,6 @@ def test_a_lower_list_price_brings_the_audited_rate_forward(listing: Listing, ma
     [
         ("wan-2-5", {}, "depends on the length"),
         ("kling-3-0-std", {"sound": True}, "sound may cost extra"),
-        ("seedream-v4", {"resolution": "4K"}, "price at 4K"),
         ("imagen-4", {"quality": "ultra"}, "price at quality ultra"),
         ("kling-2-6-motion-control-720p", {"inputs": ("image", "video")}, "depends on the length"),
     ],
