@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -10,18 +9,15 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import anyio
 from pydantic import SecretStr
 
-from kubeez_mcp_local.catalogue.prices import QuoteLine, rounded
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.operations import routes
 from kubeez_mcp_local.operations.music import PERSONA
 from kubeez_mcp_local.rest.errors import NotFoundError, UnexpectedAnswerError, UnreachableError
-from kubeez_mcp_local.rest.routes import ROUTES, Request
-from kubeez_mcp_local.rest.wire import price_of
+from kubeez_mcp_local.rest.routes import Request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 
-    from kubeez_mcp_local.operations import Described
     from kubeez_mcp_local.rest.client import RestClient
     from kubeez_mcp_local.rest.contract import Contract
     from kubeez_mcp_local.rest.routes import JobKind, Route
@@ -149,35 +145,6 @@ def _build(base_url: str, key: SecretStr) -> RestClient:
 
     # Paid requests are paced, and repeated after a 429, by the sender, which tells the other processes too.
     return RestClient(base_url, key, paid_patience=Patience(attempts=1))
-
-
-log = logging.getLogger(__name__)
-# How its answer is spelled is not documented (API reference §2.13); the name of a start's answer comes first.
-_TOTALS = ("estimated_cost_credits", "estimated_credits", "total_credits", "credits", "cost_credits", "total")
-
-
-async def told_price(api: Api, contract: Contract, job: Described) -> QuoteLine | None:
-    """The API's own price of `job`, all of it together; `None` where it cannot be asked or does not say. Free."""
-    said = {
-        **{name: getattr(job, name) for name in ("model", "generation_type", "duration", "resolution", "quality")},
-        "sound": job.sound,
-        "reference_video_seconds": job.video_seconds,
-        "reference_audio_seconds": job.audio_seconds,
-    }
-    body = {name: value for name, value in said.items() if value is not None}
-    try:
-        answer = await api.call(await contract.prepare(Request(ROUTES["estimate"], body)))
-    except KubeezError as error:
-        log.info("the API names no price: %s", error.code)
-        return None
-    each = total_of(answer)
-    return None if each is None else QuoteLine(job.model, rounded(each * job.count), "as the API estimates it")
-
-
-def total_of(answer: Mapping[str, Any]) -> float | None:
-    """The price that an answer names, in credits; `None` if it names none that can be true."""
-    amounts = (price_of(answer.get(name)) for name in _TOTALS)
-    return next((amount for amount in amounts if amount is not None), None)
 
 
 async def keep_persona(

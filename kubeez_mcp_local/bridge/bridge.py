@@ -15,6 +15,7 @@ from kubeez_mcp_local.bridge.api import Api
 from kubeez_mcp_local.bridge.files import Lengths, SharedWork, Uploading
 from kubeez_mcp_local.bridge.history import History
 from kubeez_mcp_local.bridge.orders import Orders
+from kubeez_mcp_local.bridge.pricing import Pricing
 from kubeez_mcp_local.bridge.viewing import Viewing
 from kubeez_mcp_local.catalogue.store import Catalogue
 from kubeez_mcp_local.errors import KubeezError
@@ -187,7 +188,11 @@ class Bridge:
 
     @cached_property
     def orders(self) -> Orders:
-        return Orders(self.account, self.uploads, self.contract, self.spender)
+        return Orders(self.account, self.uploads, self.contract, self.pricing, self.spender)
+
+    @cached_property
+    def pricing(self) -> Pricing:
+        return Pricing(self.api, self.contract)
 
     @cached_property
     def sources(self) -> Sources:

@@ -12,7 +12,7 @@ import anyio.to_thread
 
 from kubeez_mcp_local.catalogue.models import KINDS
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
-from kubeez_mcp_local.media.inputs import LocalInput, RemoteInput, describe
+from kubeez_mcp_local.media.inputs import ComingInput, LocalInput, RemoteInput, describe
 from kubeez_mcp_local.media.measure import measure
 from kubeez_mcp_local.operations import accepted
 
@@ -107,6 +107,8 @@ class Lengths:
         """Length of one input in seconds; `None` when it cannot be known without fetching it."""
         if isinstance(item, LocalInput):
             return (await measure(item)).seconds
+        if isinstance(item, ComingInput):
+            return item.seconds
         if item.url not in self._known:
             self.note(item.url, await self._of_output(item.url))
         return self._known.get(item.url)

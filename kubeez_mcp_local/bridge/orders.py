@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.errors import InvalidArgumentError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from kubeez_mcp_local.bridge.api import Api
+    from kubeez_mcp_local.bridge.pricing import Pricing
     from kubeez_mcp_local.jobs.job import RunCall
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.jobs.spender import Consent, Spender, Submission
@@ -30,6 +31,22 @@ SPEND = "spend"
 """The field of the question about credits; its tick is the yes."""
 RUN = "com.kubeez/run"
 """In a call's `_meta`: the call of a run that it is, with the fields of `RunCall`. It can only lower ceilings."""
+QUOTE = "com.kubeez/quote"
+"""In a call's `_meta`, as `true`: the call of a paid tool is checked and priced, and ends there.
+
+Everything up to the question happens as always: inputs are found and measured, the request is checked against the
+model and the API's document, the price is finished by `Pricing`; errors come as themselves. Nothing is uploaded,
+claimed, written down or asked. The answer is an `EstimateResult` with `status: "quoted"`: `credits` for all `count`
+jobs together (absent where unknown; `lacks_length` where only a length is missing), `basis`, `breakdown`, `model` and
+`arguments` as they would be sent, and in `notes` what the check changed and how sure the price is.
+"""
+COMING = "com.kubeez/coming"
+"""In the `_meta` of such a call: what earlier steps of a recipe will have made by then.
+
+An object from the text that stands for it in the arguments to `{"kind": "image" | "video" | "audio"}`, with
+`"seconds"` where its length is known beforehand; what is left out is unknown, as for any URL that nobody has looked at.
+For `regenerate`, from the id to `{"tool": …, "arguments": …}`: those that the quote of the earlier step answered.
+"""
 
 
 @dataclass(frozen=True)
@@ -59,12 +76,26 @@ class Started:
 
 @dataclass(frozen=True)
 class Orders:
-    """Orders what is drafted, on the account that pays."""
+    """Prices what is drafted, and orders it on the account that pays."""
 
     account: str
     uploads: Uploads
     contract: Contract
+    pricing: Pricing
     spender: Spender
+
+    async def priced(self, drafting: Awaitable[Draft]) -> Draft:
+        """A draft that the API takes, with its price finished (see `Pricing.finished`). Free; nothing is kept.
+
+        Every price that is said, asked about or held back comes from here.
+
+        Raises:
+            NotOfferedError: The API has no such operation.
+            KubeezError: As the draft.
+        """
+        draft = await drafting
+        await self.contract.prepare(_sent(draft, _name))
+        return replace(draft, quote=await self.pricing.finished(draft.quote, draft.described))
 
     async def submit(self, drafting: Awaitable[Draft], caller: Caller) -> Started:
         """Order a draft as often as it says and submit the orders together: one question, one check of ceilings.
@@ -73,8 +104,7 @@ class Orders:
             NotOfferedError: The API has no such operation; found out before anybody is asked.
             KubeezError: As `Spender.submit_all`.
         """
-        draft = await drafting
-        await self.contract.prepare(_sent(draft, _name))
+        draft = await self.priced(drafting)
         orders = [self._order(draft, caller, variant) for variant in range(draft.count)]
         submissions = await self.spender.submit_all(orders, caller.consent, caller.approval or None)
         if len(submissions) == 1 and submissions[0].error is not None:
@@ -82,7 +112,7 @@ class Orders:
         return Started(draft, submissions)
 
     def _order(self, draft: Draft, caller: Caller, variant: int) -> Order:
-        arguments = dict(_sent(draft, _name).body)
+        arguments = sent_arguments(draft)
         route = draft.route
 
         async def build() -> Request:
@@ -122,6 +152,11 @@ class Orders:
         return await self.uploads.url_for(item) if isinstance(item, LocalInput) else item.url
 
 
+def sent_arguments(draft: Draft) -> dict[str, Any]:
+    """What would be sent, with each input under the name that the user gave it."""
+    return dict(_sent(draft, _name).body)
+
+
 def _sent(draft: Draft, url: Callable[[Input], str]) -> Request:
     """The request with each input under the name that `url` gives it, and without what was not said."""
 
@@ -157,11 +192,16 @@ _Original = tuple[str, "Mapping[str, Any]", str]
 
 @dataclass(frozen=True)
 class Regenerating:
-    """Repeats jobs on purpose: those of the ledger, and those of other programs as far as the history tells."""
+    """Repeats jobs on purpose: those of the ledger, and those of other programs as far as the history tells.
+
+    Attributes:
+        coming: The tool and arguments of jobs that are still to be made, by what stands for their ids; see `COMING`.
+    """
 
     ledger: Ledger
     api: Api
     sources: Sources
+    coming: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
 
     async def again(self, job_id: str, changes: Mapping[str, Any], *, count: int) -> Draft:
         """The job once more; settings in `changes` replace the original's.
@@ -183,17 +223,14 @@ class Regenerating:
         return replace(draft, tool="regenerate", repeat=f"again {original}")
 
     async def _original(self, job_id: str) -> _Original:
+        if job_id in self.coming:
+            tool, arguments = self.coming[job_id]
+            return _repeatable(job_id, tool, arguments, again=tool in (media.ROUTE.name, "regenerate"))
         try:
             job = await self.ledger.get(job_id)
         except UnknownJobError:
             return await self._of_other_program(job_id)
-        if job.route != media.ROUTE.name:
-            raise InvalidArgumentError(
-                "id",
-                f"{job_id} is a job of {job.tool}, not an image or video job.",
-                next_step=f"Call {job.tool} again.",
-            )
-        return job.id, job.arguments, ""
+        return _repeatable(job.id, job.tool, job.arguments, again=job.route == media.ROUTE.name)
 
     async def _of_other_program(self, job_id: str) -> _Original:
         """What the API's history tells; how much that is, is not documented."""
@@ -216,6 +253,14 @@ class Regenerating:
             settings["generation_type"] = row.generation_type
         told = ", ".join(sorted(settings))
         return row.id, settings, f"The job was started elsewhere; its history tells {told}, nothing more."
+
+
+def _repeatable(job_id: str, tool: str, arguments: Mapping[str, Any], *, again: bool) -> _Original:
+    if not again:
+        raise InvalidArgumentError(
+            "id", f"{job_id} is a job of {tool}, not an image or video job.", next_step=f"Call {tool} again."
+        )
+    return job_id, arguments, ""
 
 
 def _told(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _MAX_NESTING = 100
 _LONGEST_SECONDS = 3600
+MOST_FILE_SECONDS = 86_400
+"""A day: no file that a model takes lasts longer."""
 
 
 def blank_to_none(text: str | None) -> str | None:

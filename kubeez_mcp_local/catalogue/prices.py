@@ -72,7 +72,7 @@ def depends_on_length(model: Model) -> bool:
     )
 
 
-Basis = Literal["catalogue", "rate", "unknown"]
+Basis = Literal["catalogue", "rate", "api", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ class Quote:
 
     Attributes:
         credits: The sum; `None`: not known, ask the user.
-        basis: `catalogue`: the row's flat price; `rate`: computed from seconds; `unknown`: no evidence.
+        basis: `catalogue`: the row's flat price; `rate`: computed from seconds; `api`: the API's own
+            estimate; `unknown`: no evidence.
         seconds: Usual processing time of one job in seconds; `None`: not recorded.
         note: How sure this is, in words; empty for a plain catalogue price.
         lacks_length: Whether only the length of a file is missing, so that any price would be a guess.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 class Priced(Protocol):
     """What the ledger needs of a quote: the expected price (`None` without evidence), where it comes from (`catalogue`,
-    `rate` or `unknown`), and the expected processing time."""
+    `rate`, `api` or `unknown`), and the expected processing time."""
 
     @property
     def credits(self) -> float | None: ...

@@ -12,7 +12,7 @@ import math
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,22 +21,28 @@ from mcp import MCPError
 from mcp.types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequiredResult
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
-from kubeez_mcp_local.bridge.orders import RECIPE, RUN, SPEND, Caller
+from kubeez_mcp_local.bridge.orders import COMING, QUOTE, RECIPE, RUN, SPEND, Caller
+from kubeez_mcp_local.catalogue.checks import MOST_FILE_SECONDS
+from kubeez_mcp_local.catalogue.models import KINDS
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.job import RunCall
+from kubeez_mcp_local.media.inputs import ComingInput
+from kubeez_mcp_local.rest.wire import number_of
 from kubeez_mcp_local.text import LONGEST_NAME, on_one_line, presentable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from mcp.server.mcpserver import Context
     from mcp.types import ContentBlock
 
     from kubeez_mcp_local.bridge import Bridge
+    from kubeez_mcp_local.bridge.orders import Regenerating
     from kubeez_mcp_local.jobs.job import SpendQuestion
     from kubeez_mcp_local.jobs.proof import OpenQuestion
     from kubeez_mcp_local.jobs.spender import Answer
     from kubeez_mcp_local.mcp_server.prompts import Recipes
+    from kubeez_mcp_local.operations import Sources
     from kubeez_mcp_local.runs.active import ActiveRuns
 
 T = TypeVar("T")
@@ -85,7 +91,7 @@ class Call:
     def caller(self, approval: str) -> Caller:
         """Who asks for a paid job, with the approval code and the name of the call that came along, if any."""
         params = self.context.session.client_params
-        meta = self.context.request_context.meta or {}
+        meta = self._meta
         return Caller(
             self.consent,
             approval,
@@ -93,6 +99,37 @@ class Call:
             recipe=recipe if isinstance(recipe := meta.get(RECIPE), str) else "",
             run=_run(meta.get(RUN)),
         )
+
+    @cached_property
+    def quoting(self) -> bool:
+        """Whether the call of a paid tool ends with its price; see `QUOTE`."""
+        return self._meta.get(QUOTE) is True
+
+    @cached_property
+    def sources(self) -> Sources:
+        """What operations look at, with what is still to come where a price is all that is wanted."""
+        sources = self.bridge.sources
+        files = {name: said for name, value in self._coming.items() if (said := _coming_file(name, value))}
+        return sources.expecting(files) if files else sources
+
+    @property
+    def regenerating(self) -> Regenerating:
+        """As `sources`, for jobs."""
+        jobs = {
+            name: (str(value["tool"]), value["arguments"])
+            for name, value in self._coming.items()
+            if isinstance(value, dict) and "tool" in value and isinstance(value.get("arguments"), dict)
+        }
+        return replace(self.bridge.regenerating, sources=self.sources, coming=jobs)
+
+    @property
+    def _meta(self) -> Mapping[str, Any]:
+        return self.context.request_context.meta or {}
+
+    @property
+    def _coming(self) -> Mapping[str, Any]:
+        named = self._meta.get(COMING) if self.quoting else None
+        return named if isinstance(named, dict) else {}
 
     async def progress(self, done: float, total: float | None, message: str) -> None:
         """Report progress, when the client asked for it; values only ever grow, as the protocol demands."""
@@ -107,6 +144,14 @@ def _run(value: object) -> RunCall | None:
         return RunCall(**value) if isinstance(value, dict) else None
     except (TypeError, ValueError):
         return None
+
+
+def _coming_file(name: str, value: object) -> ComingInput | None:
+    if not isinstance(value, dict) or "tool" in value:
+        return None
+    kind, seconds = value.get("kind"), number_of(value.get("seconds"))
+    known = seconds is not None and 0 < seconds <= MOST_FILE_SECONDS
+    return ComingInput(name, kind if kind in KINDS else None, seconds if known else None)
 
 
 class QuestionPendingError(Exception):

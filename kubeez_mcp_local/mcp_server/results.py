@@ -42,8 +42,8 @@ class Result(BaseModel):
 class Cost(BaseModel):
     """Credits of one call: quoted before, charged after; and where that leaves the day's ceiling.
 
-    `quoted` is absent when the price is unknown; `basis` is `catalogue`, `rate` or `unknown`. `spent_today` includes
-    what is held back for jobs that are not settled.
+    `quoted` is absent when the price is unknown; `basis` is `catalogue`, `rate`, `api` or `unknown`. `spent_today`
+    includes what is held back for jobs that are not settled.
     """
 
     quoted: float | None = None
@@ -130,6 +130,10 @@ class EstimateResult(Result, published=("credits", "basis", "estimated_time_seco
     basis: str
     estimated_time_seconds: int | None = None
     breakdown: list[dict[str, Any]] = Field(default_factory=list)
+    status: str | None = None
+    count: int = 1
+    lacks_length: bool | None = None
+    arguments: dict[str, Any] | None = None
 
 
 class GenerationsResult(Result, published=("generations", "count")):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kubeez_mcp_local.bridge.orders import sent_arguments
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.errors import ConsentRequiredError
 from kubeez_mcp_local.jobs.guard import REPEAT_SECONDS
 from kubeez_mcp_local.jobs.job import State
 from kubeez_mcp_local.mcp_server.answers import link
-from kubeez_mcp_local.mcp_server.results import Cost, FileItem, JobResult
+from kubeez_mcp_local.mcp_server.results import Cost, EstimateResult, FileItem, JobResult
 from kubeez_mcp_local.rest.wire import Generation
 from kubeez_mcp_local.text import spoken
 
@@ -37,8 +39,14 @@ _TOLD = (Generation.model_fields.keys() & JobResult.model_fields.keys()) - {"id"
 """What the API tells of a job and its result repeats."""
 
 
-async def started_result(call: Call, draft: Awaitable[Draft], approval: str) -> JobResult:
-    """The jobs that a draft starts. A quote that awaits the user's yes is an answer too, not an error."""
+async def started_result(call: Call, draft: Awaitable[Draft], approval: str) -> JobResult | EstimateResult:
+    """The jobs that a draft starts. A quote that awaits the user's yes is an answer too, not an error.
+
+    A call that only wants the price (`orders.QUOTE`) ends with it.
+    """
+    if call.quoting:
+        priced = await call.bridge.orders.priced(draft)
+        return quoted_result(call, priced, status="quoted", arguments=sent_arguments(priced))
     try:
         started = await call.bridge.orders.submit(draft, call.caller(approval))
     except ConsentRequiredError as error:
@@ -70,6 +78,26 @@ async def started_result(call: Call, draft: Awaitable[Draft], approval: str) -> 
             *([started.draft.quote.note] if started.draft.quote.note else []),
         ],
         mode_note=started.draft.mode_note,
+    )
+
+
+def quoted_result(call: Call, draft: Draft, **more: Any) -> EstimateResult:
+    """The price of a draft, all its runs together."""
+    quote, lines = draft.quote, [asdict(line) for line in draft.quote.breakdown]
+    for line in lines if draft.count > 1 else ():
+        line["label"] = f"{draft.count} x {line['label']}"
+        line["credits"] = None if line["credits"] is None else round(line["credits"] * draft.count, 6)
+    return EstimateResult(
+        mode=call.mode,
+        model=draft.model,
+        credits=draft.credits,
+        basis=quote.basis,
+        estimated_time_seconds=quote.seconds,
+        breakdown=lines,
+        count=draft.count,
+        lacks_length=quote.lacks_length or None,
+        notes=[*draft.notes, *([quote.note] if quote.note else [])],
+        **more,
     )
 
 

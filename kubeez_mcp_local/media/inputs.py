@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
@@ -26,7 +26,7 @@ from kubeez_mcp_local.media.sniff import Kind, MediaType, by_extension, sniff_fi
 from kubeez_mcp_local.settings import is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
     from kubeez_mcp_local.media.path_guard import PathGuard
@@ -125,6 +125,18 @@ class RemoteInput:
     kind: Kind | None = None
 
 
+@dataclass(frozen=True)
+class ComingInput(RemoteInput):
+    """What an earlier step of a recipe will make; it can be priced and checked, and never sent.
+
+    Attributes:
+        url: The name that stands for it in a call's arguments.
+        seconds: Its length, where that is known beforehand.
+    """
+
+    seconds: float | None = None
+
+
 def _invalid_url(argument: str, message: str, next_step: str = "") -> InvalidArgumentError:
     return InvalidArgumentError(argument, message, next_step=next_step, code="invalid_url")
 
@@ -142,10 +154,12 @@ class Inputs:
     Attributes:
         guard: Decides which local files may be read.
         named: Where `library:name` is looked up; without one such names are refused.
+        coming: What stands for files that are still to be made, by name; only while prices are worked out.
     """
 
     guard: PathGuard
     named: Named | None = None
+    coming: Mapping[str, ComingInput] = field(default_factory=dict)
 
     async def resolve(self, value: str, *, argument: str) -> LocalInput | RemoteInput:
         """A local path, file:// URL, https URL or `library:name`, checked.
@@ -155,6 +169,8 @@ class Inputs:
             UnsupportedMediaError: The file's content is none of the accepted media types.
         """
         text = value.strip()
+        if text in self.coming:
+            return self.coming[text]
         scheme = _scheme(text)
         if text.lower().startswith(LIBRARY_SCHEME):
             if self.named is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.models import InputKind, Model
     from kubeez_mcp_local.catalogue.prices import Quote
     from kubeez_mcp_local.catalogue.store import Catalogue
-    from kubeez_mcp_local.media.inputs import Inputs
+    from kubeez_mcp_local.media.inputs import ComingInput, Inputs
     from kubeez_mcp_local.media.library import Library
     from kubeez_mcp_local.rest.contract import Contract
     from kubeez_mcp_local.rest.routes import Route
@@ -44,6 +44,8 @@ class Draft:
         mode_note: The one of them that the hosted server has a field for.
         count: How many runs.
         repeat: Makes a wanted repeat a new intention, such as the id of the job being repeated.
+        described: What `quote` is the price of, for the API's own estimate where the quote is unknown; `None` where
+            that could not be told all that decides the price.
     """
 
     route: Route
@@ -57,6 +59,12 @@ class Draft:
     count: int = 1
     repeat: str = ""
     tool: str = ""
+    described: Described | None = None
+
+    @property
+    def credits(self) -> float | None:
+        """The price of all runs; `None` where it is not known."""
+        return None if self.quote.credits is None else round(self.quote.credits * self.count, 6)
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,8 @@ class Described:
         duration: Of what is made, such as `5s`.
         video_seconds: Length of all attached clips together.
         audio_seconds: Length of all attached audio together.
+        languages: How many target languages, each of them billed.
+        characters: Of all that is to be spoken.
         count: How many of it.
     """
 
@@ -78,6 +88,8 @@ class Described:
     sound: bool | None = None
     video_seconds: float | None = None
     audio_seconds: float | None = None
+    languages: int = 1
+    characters: int | None = None
     count: int = 1
 
     @property
@@ -100,6 +112,10 @@ class Sources:
     library: Library
     seconds: Callable[[Input], Awaitable[float | None]]
     contract: Contract
+
+    def expecting(self, coming: Mapping[str, ComingInput]) -> Sources:
+        """The same, where arguments may also name what is still to come: these names stand for such files."""
+        return replace(self, inputs=replace(self.inputs, coming=coming))
 
     async def file(self, value: str, argument: str, kinds: Sequence[str]) -> tuple[Input, float | None]:
         """The input behind a local path, URL or library name, and its length in seconds if it has one that is known.

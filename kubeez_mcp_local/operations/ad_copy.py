@@ -11,7 +11,7 @@ from pydantic import Field
 from kubeez_mcp_local.catalogue.checks import blank_to_none, read_ratio, verify_text, verify_variant_count
 from kubeez_mcp_local.catalogue.prices import Quote, QuoteLine, flat_quote
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.operations import Draft, Operation, Sources
+from kubeez_mcp_local.operations import Described, Draft, Operation, Sources
 from kubeez_mcp_local.rest.routes import Route
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ async def draft(
         if (given := getattr(request, name))
     }
     quoted = price(listing, request.variant_count)
-    return Draft(ROUTE, {**vars(request), **files}, MODEL, quoted, request.product_text or "")
+    described = Described(MODEL, count=request.variant_count)
+    return Draft(ROUTE, {**vars(request), **files}, MODEL, quoted, request.product_text or "", described=described)
 
 
 def check(listing: Listing, request: AdCopyRequest) -> AdCopyRequest:

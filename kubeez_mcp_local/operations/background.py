@@ -12,7 +12,7 @@ from kubeez_mcp_local.catalogue.prices import Quote, depends_on_length, flat_quo
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.media.inputs import LocalInput
 from kubeez_mcp_local.media.sniff import by_extension
-from kubeez_mcp_local.operations import Draft, Operation, Sources
+from kubeez_mcp_local.operations import Described, Draft, Operation, Sources
 from kubeez_mcp_local.rest.routes import Route
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ async def draft(
     else:
         media_type = by_extension(urlsplit(image.url).path)
         check(image.kind, media_type.mime if media_type else None, None)
-    return Draft(ROUTE, {"image_url": image}, MODEL, price(await sources.catalogue.listing()))
+    quoted = price(await sources.catalogue.listing())
+    return Draft(ROUTE, {"image_url": image}, MODEL, quoted, described=Described(MODEL))
 
 
 def check(kind: str | None, mime: str | None, size: int | None) -> None:

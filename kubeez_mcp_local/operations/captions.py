@@ -9,7 +9,7 @@ from pydantic import Field
 from kubeez_mcp_local.catalogue.checks import blank_to_none, one_of, verify_length
 from kubeez_mcp_local.catalogue.prices import Quote, length_quote
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.operations import Draft, Operation, Sources
+from kubeez_mcp_local.operations import Described, Draft, Operation, Sources
 from kubeez_mcp_local.rest.routes import Route
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ async def draft(
     video, seconds = await sources.file(media_url, "media_url", OPERATION.files["media_url"])
     chosen, spoken = check(seconds, quality, language)
     body = {"media_url": video, "quality": chosen, "language": spoken}
-    return Draft(ROUTE, body, MODEL, price(await sources.catalogue.listing(), MODEL, seconds))
+    described = Described(MODEL, video_seconds=seconds)
+    return Draft(ROUTE, body, MODEL, price(await sources.catalogue.listing(), MODEL, seconds), described=described)
 
 
 def check(seconds: float | None, quality: str = "auto", language: str | None = None) -> tuple[str, str | None]:

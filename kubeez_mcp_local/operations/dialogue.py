@@ -14,7 +14,7 @@ from kubeez_mcp_local.catalogue.checks import blank_to_none, one_of, verify_numb
 from kubeez_mcp_local.catalogue.prices import Quote, flat_quote, rate_quote, unknown_quote
 from kubeez_mcp_local.catalogue.voices import dialogue_voices
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.operations import Draft, Operation, Sources
+from kubeez_mcp_local.operations import Described, Draft, Operation, Sources
 from kubeez_mcp_local.operations import parameters as p
 from kubeez_mcp_local.rest.routes import Route
 
@@ -93,6 +93,7 @@ async def draft(
         body,
         MODEL,
         price(listing, request),
+        described=described(request),
         prompt="\n".join(line.text for line in request.lines),
         generation_type="text-to-dialogue",
         notes=(note,) if (note := tag_note(request)) else (),
@@ -131,6 +132,12 @@ def price(listing: Listing, request: DialogueRequest, *, count: int = 1) -> Quot
     detail = f"{request.characters} characters: {thousands} x {model.credits:g} credits"
     note = "The price may be per call; per 1,000 characters is quoted, an upper bound."
     return rate_quote(model, model.credits * thousands, detail=detail, count=count, note=note)
+
+
+def described(request: DialogueRequest) -> Described | None:
+    """For the API's estimate, which is told neither the engine nor how much is spoken."""
+    usual = request.provider == "elevenlabs" and request.characters <= _BILLED_CHARACTERS
+    return Described(MODEL, characters=request.characters) if usual else None
 
 
 def tag_note(request: DialogueRequest) -> str:

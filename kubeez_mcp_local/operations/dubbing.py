@@ -56,7 +56,8 @@ async def draft(
     named = check(languages, model, **options)
     body = {"video_url": video, "languages": named, "model": model, **options}
     quoted = price(await sources.catalogue.listing(), model, seconds, languages=len(named))
-    return Draft(ROUTE, body, model, quoted)
+    described = Described(model, video_seconds=seconds, languages=len(named))
+    return Draft(ROUTE, body, model, quoted, described=described)
 
 
 def check(
@@ -93,8 +94,10 @@ def price(listing: Listing, model_id: str, seconds: float | None, *, languages: 
 
 
 def quote(listing: Listing, job: Described) -> Quote:
-    quoted = price(listing, job.model, job.file_seconds, count=job.count)
-    return quoted if quoted.credits is None else replace(quoted, note=f"{quoted.note} For one target language.")
+    quoted = price(listing, job.model, job.file_seconds, languages=job.languages, count=job.count)
+    if quoted.credits is None or job.languages > 1:
+        return quoted
+    return replace(quoted, note=f"{quoted.note} For one target language.")
 
 
 OPERATION = Operation(

@@ -51,6 +51,8 @@ ROUTE = Route(
 # Models whose sound switch is documented as free, and whose editing has an own, unrecorded price.
 _FREE_SOUND = ("seedance-2",)
 _EDITING_PRICED_APART = ("flux-3-klein",)
+_TOLD = ("generation_type", "duration", "resolution", "quality", "sound")
+"""Settings that decide the price."""
 
 
 async def draft(
@@ -103,16 +105,17 @@ async def drafted(sources: Sources, request: MediaRequest, files: Sequence[str],
     found = await sources.inputs.resolve_all(files, argument=ARGUMENT)
     checked = check_media(model, listing, replace(request, inputs=tuple(item.kind for item in found)))
     said = {name: getattr(checked, name, None) for name in ROUTE.fields}
+    described = Described(
+        **{name: getattr(checked, name) for name in ("model", *_TOLD)},
+        video_seconds=await _total(sources, found, "video"),
+        audio_seconds=await _total(sources, found, "audio"),
+    )
     return Draft(
         ROUTE,
         {**said, ARGUMENT: tuple(found) or None, "character_ids": checked.character_ids or None},
         checked.model,
-        price(
-            listing.get(checked.model),
-            checked,
-            reference_video_seconds=await _total(sources, found, "video"),
-            reference_audio_seconds=await _total(sources, found, "audio"),
-        ),
+        price(listing.get(checked.model), checked, described),
+        described=described,
         prompt=checked.prompt,
         generation_type=checked.generation_type,
         notes=checked.notes,
@@ -184,30 +187,20 @@ async def _takes_voices(sources: Sources) -> bool:
     return True
 
 
-def price(
-    model: Model,
-    request: MediaRequest,
-    *,
-    count: int = 1,
-    reference_video_seconds: float | None = None,
-    reference_audio_seconds: float | None = None,
-) -> Quote:
-    """The price of `count` runs of what `check_media` has returned; lengths are of all such files together."""
+def price(model: Model, request: MediaRequest, lengths: Described | None = None, *, count: int = 1) -> Quote:
+    """The price of `count` runs of what `check_media` has returned, whose files have these `lengths` together."""
+    lengths = lengths or Described(model.id)
     why = _doubt(model, request)
     if not why and not depends_on_length(model):
         return flat_quote(model, count=count)
     rate = rate_of(model)
     if not why and rate is None:
         why = "its price depends on the length, and the rate is not recorded"
-    seconds = None if why else _billed_seconds(model, request, reference_video_seconds, reference_audio_seconds)
+    lacking = _lacks_length(model, request, lengths)
+    seconds = None if why or lacking else _billed_seconds(model, request, lengths)
     if rate is None or seconds is None:
-        # Models that follow a clip are billed by its length, whatever else is in doubt.
-        name = model.id.lower()
-        follows = name.endswith("-video-ref") or "motion-control" in name
-        return replace(
-            unknown_quote(model, why or "its price depends on a length that is not known yet"),
-            lacks_length=follows and reference_video_seconds is None and reference_audio_seconds is None,
-        )
+        why = why or "its price depends on a length that is not known yet"
+        return replace(unknown_quote(model, why), lacks_length=lacking)
     detail = f"{amount(seconds)} s at {amount(rate.per_second)} credits/s"
     if seconds * rate.per_second < rate.minimum:
         detail += f", at least the list price of {amount(rate.minimum)}"
@@ -229,37 +222,46 @@ def _doubt(model: Model, request: MediaRequest) -> str:
     return ""
 
 
-def _billed_seconds(
-    model: Model, request: MediaRequest, video_seconds: float | None, audio_seconds: float | None
-) -> float | None:
+def _follows(model: Model) -> bool:
+    """Whether it works on a clip, and is billed by its length."""
+    name = model.id.lower()
+    return name.endswith("-video-ref") or "motion-control" in name
+
+
+def _lacks_length(model: Model, request: MediaRequest, lengths: Described) -> bool:
+    """Whether a file that is billed by its length is, or may be, there without a known length."""
+    sound = "audio" in request.inputs and model.id.lower() == "p-video"
+    if lengths.video_seconds is None and ("video" in request.inputs or _follows(model)):
+        return True
+    if lengths.audio_seconds is None and sound:
+        return True
+    unlooked = None in request.inputs and model.type == "video"
+    return unlooked and any(model.limit(kind) != 0 for kind in ("video", "audio"))
+
+
+def _billed_seconds(model: Model, request: MediaRequest, lengths: Described) -> float | None:
     clip = model.fixed_seconds or parse_seconds(request.duration)
     if model.id.lower() == "p-video" and "audio" in request.inputs:
-        return audio_seconds
-    if "video" not in request.inputs:
+        return lengths.audio_seconds
+    if "video" not in request.inputs or lengths.video_seconds is None:
         return clip
-    if video_seconds is None:
-        return None
-    return video_seconds if "motion-control" in model.id.lower() or clip is None else video_seconds + clip
+    if clip is None or "motion-control" in model.id.lower():
+        return lengths.video_seconds
+    return lengths.video_seconds + clip
 
 
 def quote(listing: Listing, job: Described) -> Quote:
     """The price with the likeliest inputs that make the model accept it."""
     model = listing.get(job.model)
     refusal: InvalidArgumentError | None = None
-    said = {name: getattr(job, name) for name in ("generation_type", "duration", "resolution", "quality", "sound")}
+    said = {name: getattr(job, name) for name in _TOLD}
     for inputs in _likely_inputs(model, job):
         try:
             checked = check_media(model, listing, MediaRequest("x", model.id, inputs=inputs, **said))
         except InvalidArgumentError as error:
             refusal = refusal if refusal and refusal.argument != "source_media_urls" else error
             continue
-        return price(
-            listing.get(checked.model),
-            checked,
-            count=job.count,
-            reference_video_seconds=job.video_seconds,
-            reference_audio_seconds=job.audio_seconds,
-        )
+        return price(listing.get(checked.model), checked, job, count=job.count)
     assert refusal is not None
     raise refusal
 

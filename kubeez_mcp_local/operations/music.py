@@ -11,7 +11,7 @@ from pydantic import Field
 from kubeez_mcp_local.catalogue.checks import blank_to_none, one_of, verify_number, verify_text
 from kubeez_mcp_local.catalogue.prices import Quote, flat_quote, unknown_quote
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.operations import Draft, Operation, Sources
+from kubeez_mcp_local.operations import Described, Draft, Operation, Sources
 from kubeez_mcp_local.rest.routes import Route
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ async def draft(
         {name: getattr(request, name) for name in ROUTE.fields},
         request.model or "newest engine",
         price(listing, request),
+        described=Described(request.model) if request.model else None,
         prompt=request.prompt or request.song_description or request.title or "",
         notes=request.notes,
         mode_note=MODE_NOTE if MODE_NOTE in request.notes else None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from kubeez_mcp_local.catalogue.prices import Quote, length_quote, rate_of, rate_quote
-from kubeez_mcp_local.operations import Draft, Operation, Sources
+from kubeez_mcp_local.operations import Described, Draft, Operation, Sources
 from kubeez_mcp_local.rest.routes import Route
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ async def draft(
         await sources.contract.locate(STATUS)
     except NotOfferedError as error:  # then it must not be paid for
         raise NotOfferedError(ROUTE, f"its result could not be read: {error.reason}") from None
-    return Draft(ROUTE, {"media_url": song}, MODEL, price(await sources.catalogue.listing(), MODEL, seconds))
+    quoted = price(await sources.catalogue.listing(), MODEL, seconds)
+    described = Described(MODEL, audio_seconds=seconds)
+    return Draft(ROUTE, {"media_url": song}, MODEL, quoted, described=described)
 
 
 def price(listing: Listing, model_id: str, seconds: float | None, count: int = 1) -> Quote:

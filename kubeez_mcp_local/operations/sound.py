@@ -86,7 +86,9 @@ async def draft(
     request = check(wanted, has_video=clip is not None, video_seconds=seconds)
     quoted = price(await sources.catalogue.listing(), request.model, seconds if clip else request.duration)
     words = request.prompt or request.music_prompt or request.sfx_prompt or ""
-    return Draft(ROUTE, {**vars(request), "video_url": clip}, request.model, quoted, words)
+    asked = None if request.duration is None else f"{request.duration}s"
+    described = Described(request.model, duration=asked, video_seconds=seconds)
+    return Draft(ROUTE, {**vars(request), "video_url": clip}, request.model, quoted, words, described=described)
 
 
 def check(request: SoundRequest, *, has_video: bool, video_seconds: float | None = None) -> SoundRequest:

@@ -16,7 +16,7 @@ from mcp.types import ElicitRequestFormParams, ElicitResult, Implementation
 
 from kubeez_mcp_local import __version__
 from kubeez_mcp_local.bridge import Bridge
-from kubeez_mcp_local.bridge.orders import RECIPE, RUN, SPEND
+from kubeez_mcp_local.bridge.orders import COMING, QUOTE, RECIPE, RUN, SPEND
 from kubeez_mcp_local.cookbook.steps import PAID_TOOLS, ToolCallError, number, scope_of
 from kubeez_mcp_local.settings import DEFAULT_BASE_URL
 
@@ -104,17 +104,36 @@ class LocalClient:
         seconds so far, expected seconds (or `None`) and a few words, if the tool reports any. Raises `ToolCallError` if
         the tool refused, with the tool's own code and next step; or if it needs a yes that nobody can give.
         """
-        meta: Any = ({RECIPE: self.recipe} if self.recipe else {}) | ({RUN: asdict(run)} if run else {})
+        result = await self._called(tool, arguments, {RUN: asdict(run)} if run else {}, progress)
+        if result.get("status") == "approval_required":
+            question = " ".join(result.get("notes") or ["This call needs a yes."])
+            raise ToolCallError(question, code="approval_required", next_step=self.cannot_ask)
+        return result
+
+    async def quote(
+        self, tool: str, arguments: Mapping[str, Any], coming: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> dict[str, Any]:
+        """What a call of a paid tool would be: checked and priced, nothing more (see `bridge.orders.QUOTE`).
+
+        `coming` says what stands for results that do not exist yet (`bridge.orders.COMING`). Raises as a call.
+        """
+        return await self._called(tool, arguments, {QUOTE: True, COMING: dict(coming or {})})
+
+    async def _called(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        meta: dict[str, Any],
+        progress: ProgressFnT | None = None,
+    ) -> dict[str, Any]:
+        said: Any = meta | ({RECIPE: self.recipe} if self.recipe else {})
         try:
-            answer = await self._client.call_tool(tool, dict(arguments), progress_callback=progress, meta=meta or None)
+            answer = await self._client.call_tool(tool, dict(arguments), progress_callback=progress, meta=said or None)
         except MCPError as error:
             raise ToolCallError(error.message, code="tool_unknown") from None
         result = answer.structured_content or {}
         if answer.is_error:
             raise _refusal(result, answer)
-        if result.get("status") == "approval_required":
-            question = " ".join(result.get("notes") or ["This call needs a yes."])
-            raise ToolCallError(question, code="approval_required", next_step=self.cannot_ask)
         return result
 
     async def _answer(

@@ -46,6 +46,11 @@ class Recorder:
 
 def client_of(api: RunningSandbox, folder: Path, *, mode: str = "auto", **variables: str) -> Client:
     """A client of a server of its own, whose API is `api` and whose files all lie in `folder`."""
+    return Client(KubeezServer(bridge_of(api, folder, **variables)), mode=mode)
+
+
+def bridge_of(api: RunningSandbox, folder: Path, **variables: str) -> Bridge:
+    """The parts of such a server."""
     environ = {
         "KUBEEZ_API_KEY": KEY,
         "KUBEEZ_BASE_URL": api.url,
@@ -58,7 +63,7 @@ def client_of(api: RunningSandbox, folder: Path, *, mode: str = "auto", **variab
         "KUBEEZ_MAX_CREDITS_PER_DAY": "5000",
         **variables,
     }
-    return Client(KubeezServer(Bridge(load_settings(environ=environ, working_dir=folder))), mode=mode)
+    return Bridge(load_settings(environ=environ, working_dir=folder))
 
 
 async def call(client: Calls, tool: str, /, **arguments: Any) -> dict[str, Any]:

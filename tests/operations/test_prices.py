@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kubeez_mcp_local.catalogue.listing import Listing
-from kubeez_mcp_local.operations import background, by_id, captions, dubbing, media, separation, sound
+from kubeez_mcp_local.operations import Described, background, by_id, captions, dubbing, media, separation, sound
 from kubeez_mcp_local.operations.media_check import MediaRequest, check_media
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def quoted(listing: Listing, model: Model, *, count: int = 1, video: float | None = None, **fields: Any) -> Quote:
     settled = check_media(model, listing, MediaRequest(**{"prompt": "x", "model": model.id, **fields}))
     target = listing.find(settled.model) or model
-    return media.price(target, settled, count=count, reference_video_seconds=video)
+    return media.price(target, settled, Described(target.id, video_seconds=video), count=count)
 
 
 def test_a_flat_price_is_the_rows(listing: Listing) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kubeez_mcp_local.bridge.api import total_of
+from kubeez_mcp_local.bridge.pricing import total_of
 from kubeez_mcp_local.catalogue.models import RowError, parse_row
 from kubeez_mcp_local.catalogue.prices import rate_of
 from kubeez_mcp_local.cookbook.export.runtime import price_told

@@ -9,7 +9,7 @@ from pydantic import Field
 from kubeez_mcp_local.bridge.api import keep_persona
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import ToolSpec, described, tool
-from kubeez_mcp_local.mcp_server.results import JobResult, PersonaResult
+from kubeez_mcp_local.mcp_server.results import EstimateResult, JobResult, PersonaResult
 from kubeez_mcp_local.mcp_server.shaping import started_result
 from kubeez_mcp_local.operations import media, operations
 from kubeez_mcp_local.operations import parameters as p
@@ -24,8 +24,8 @@ def paid_tools() -> tuple[ToolSpec, ...]:
 
 
 def _tool(operation: Operation) -> ToolSpec:
-    async def start(call: Call, approval: p.Approval = "", **arguments: Any) -> JobResult:
-        return await started_result(call, operation.draft(call.bridge.sources, **arguments), approval)
+    async def start(call: Call, approval: p.Approval = "", **arguments: Any) -> JobResult | EstimateResult:
+        return await started_result(call, operation.draft(call.sources, **arguments), approval)
 
     return ToolSpec(
         name=operation.name,
@@ -51,13 +51,13 @@ async def regenerate(
     negative_prompt: p.NegativePrompt = "",
     variant_count: p.VariantCount = 1,
     approval: p.Approval = "",
-) -> JobResult:
+) -> JobResult | EstimateResult:
     """Run an earlier image or video job again, with changes. Costs the same as a new job: quote and ask first.
 
     The wanted repeat that generate_media refuses to be. To repeat once more, give the id of the newest job.
     """
     changes = {"prompt": prompt, "seed": seed, "aspect_ratio": aspect_ratio, "negative_prompt": negative_prompt}
-    draft = call.bridge.regenerating.again(id, changes, count=variant_count)
+    draft = call.regenerating.again(id, changes, count=variant_count)
     return await started_result(call, draft, approval)
 
 

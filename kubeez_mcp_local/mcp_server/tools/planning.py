@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kubeez_mcp_local.bridge.api import told_price
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
 from kubeez_mcp_local.mcp_server.resources import skill_text
@@ -198,16 +197,12 @@ async def estimate(
         count=variant_count,
     )
     quote = price(await call.bridge.catalogue.listing(), described)
-    if quote.credits is None and not quote.lacks_length:
-        told = await told_price(call.bridge.api, call.bridge.contract, described)
-        quote = (
-            replace(quote, credits=told.credits, breakdown=(told,), note="The API's own estimate.") if told else quote
-        )
+    quote = await call.bridge.pricing.finished(quote, described)
     return EstimateResult(
         mode=call.mode,
         model=model,
         credits=quote.credits,
-        basis="api" if quote.basis == "unknown" and quote.credits is not None else quote.basis,
+        basis=quote.basis,
         estimated_time_seconds=quote.seconds,
         breakdown=[asdict(line) for line in quote.breakdown],
         notes=[quote.note] if quote.note else [],

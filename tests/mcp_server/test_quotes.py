@@ -1,0 +1,149 @@
+"""One price: the API's own estimate counts wherever a price is said, and a paid call can end with its price."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from mcp import Client
+from mcp.types import ElicitRequestFormParams, ElicitResult, ErrorData
+
+from kubeez_mcp_local.bridge.orders import COMING, QUOTE
+from kubeez_mcp_local.mcp_server.server import KubeezServer
+from tests.mcp_server.driving import bridge_of, call, client_of, picture, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from mcp.types import ElicitRequestParams
+
+    from tests.sandbox_server import RunningSandbox
+
+pytestmark = pytest.mark.anyio
+SHARP = {"model": "gpt-image-2", "resolution": "2K", "quality": "high"}
+"""A job whose price only the API tells."""
+
+
+async def quoted(client: Client, tool: str, coming: Mapping[str, Any] | None = None, /, **arguments: Any) -> Any:
+    """The answer, or the error, of a call that ends with its price."""
+    meta: Any = {QUOTE: True, COMING: coming or {}}
+    answer = await client.call_tool(tool, arguments, meta=meta)
+    assert answer.structured_content is not None
+    return answer.structured_content.get("error") or answer.structured_content
+
+
+def calls(api: RunningSandbox, name: str) -> int:
+    counts: dict[str, int] = api.control.books()["calls"]
+    return counts.get(name, 0)
+
+
+async def sharp_price(client: Client) -> float:
+    estimated = await call(client, "estimate", **SHARP)
+    assert estimated["basis"] == "api"
+    price: float = estimated["credits"]
+    return price
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_the_api_s_own_estimate_is_asked_about_and_held_back(
+    mode: str, api: RunningSandbox, tmp_path: Path
+) -> None:
+    questions = []
+
+    async def answer(context: Any, params: ElicitRequestParams) -> ElicitResult | ErrorData:
+        assert isinstance(params, ElicitRequestFormParams)
+        questions.append(params.message)
+        return ElicitResult(action="accept", content={"spend": True})
+
+    bridge = bridge_of(api, tmp_path, KUBEEZ_MODE="live")
+    async with Client(KubeezServer(bridge), mode=mode, elicitation_callback=answer) as client:
+        price = await sharp_price(client)
+        before = calls(api, "POST /v1/estimate")
+        started = await call(client, "generate_media", prompt="a kite", aspect_ratio="16:9", **SHARP)
+        (job,) = await bridge.ledger.recent(1)
+    assert len(questions) == 1
+    assert f"for {price:g} credits." in questions[0]
+    assert (started["cost"]["quoted"], started["cost"]["basis"]) == (price, "api")
+    assert (job.quote_credits, job.quote_basis) == (price, "api")
+    assert api.control.account()["entries"][-1]["credits"] == -price
+    assert calls(api, "POST /v1/estimate") == before + 1, "asked once for the question and the claim"
+
+
+async def test_a_ceiling_stands_before_a_price_that_only_the_api_tells(api: RunningSandbox, tmp_path: Path) -> None:
+    async with client_of(api, tmp_path, KUBEEZ_MAX_CREDITS_PER_CALL="5") as client:
+        error = await refused(client, "generate_media", prompt="a kite", aspect_ratio="16:9", **SHARP)
+    assert error["code"] == "ceiling_reached"
+    assert "5 credits" in error["message"]
+
+
+@pytest.mark.parametrize(("status", "body"), [(403, None), (200, {"estimated_cost_credits": 0}), (200, {"ok": True})])
+async def test_zero_is_no_price_and_silence_is_none_either(
+    api: RunningSandbox, tmp_path: Path, status: int, body: dict[str, Any] | None
+) -> None:
+    api.control.fault("POST /v1/estimate", "status", times=20, status=status, body=body)
+    async with client_of(api, tmp_path) as client:
+        assert "credits" not in await call(client, "estimate", **SHARP)
+        assert "credits" not in await quoted(client, "generate_media", prompt="a kite", aspect_ratio="16:9", **SHARP)
+    api.control.knobs(faults=[])
+
+
+async def test_a_paid_call_can_end_with_its_price(connected: Client, api: RunningSandbox, tmp_path: Path) -> None:
+    before = api.control.books()["calls"]
+    async with connected as client:
+        answer = await quoted(
+            client,
+            "generate_media",
+            prompt="a kite",
+            model="nano-banana-2",
+            source_media_urls=[picture(tmp_path)],
+            variant_count=3,
+        )
+        assert (answer["status"], answer["credits"], answer["basis"], answer["count"]) == ("quoted", 42, "catalogue", 3)
+        assert answer["arguments"]["source_media_urls"] == [picture(tmp_path)]
+        assert answer["breakdown"] == [{"label": "3 x nano-banana-2", "credits": 42, "detail": "14 credits each"}]
+    posts = {name: count for name, count in api.control.books()["calls"].items() if name.startswith("POST /v1")}
+    assert posts == {name: count for name, count in before.items() if name.startswith("POST /v1")}
+
+
+async def test_its_errors_are_those_of_the_call(connected: Client, tmp_path: Path) -> None:
+    wrong: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("generate_media", {"prompt": "a kite", "model": "nano-banana-2", "aspect_ratio": "7:3"}),
+        ("generate_media", {"prompt": "a kite", "model": "nano-bananna-2"}),
+        ("generate_captions", {"media_url": picture(tmp_path)}),
+        ("regenerate", {"id": "nobody"}),
+    )
+    async with connected as client:
+        for tool, arguments in wrong:
+            assert await quoted(client, tool, **arguments) == await refused(client, tool, **arguments)
+
+
+async def test_what_is_still_to_come_is_checked_and_priced(connected: Client) -> None:
+    async with connected as client:
+        clip = {"the clip": {"kind": "video", "seconds": 12}}
+        assert (await quoted(client, "generate_captions", clip, media_url="the clip"))["credits"] == 6
+        wrong = await quoted(client, "generate_captions", {"x": {"kind": "image"}}, media_url="x")
+        assert wrong["code"] == "invalid_argument"
+        open_ = await quoted(client, "generate_captions", {"x": {"kind": "video"}}, media_url="x")
+        assert "credits" not in open_
+        assert open_["lacks_length"] is True
+        for nonsense in (-1, 1e308, "soon", None, float("nan")):
+            strange = {"x": {"kind": "film", "seconds": nonsense}}
+            assert "credits" not in await quoted(client, "generate_captions", strange, media_url="x")
+
+
+async def test_a_job_that_is_still_to_come_can_be_made_again(connected: Client) -> None:
+    async with connected as client:
+        first = await quoted(client, "generate_media", prompt="a kite", model="nano-banana-2")
+        coming = {"job-1": {"tool": "generate_media", "arguments": first["arguments"]}}
+        again = await quoted(client, "regenerate", coming, id="job-1", aspect_ratio="16:9")
+        assert (again["credits"], again["arguments"]["aspect_ratio"]) == (14, "16:9")
+        coming["job-1"]["tool"] = "generate_music"
+        assert "generate_music" in (await quoted(client, "regenerate", coming, id="job-1"))["message"]
+
+
+async def test_nothing_is_still_to_come_in_a_call_that_pays(connected: Client) -> None:
+    async with connected as client:
+        coming: Any = {COMING: {"the clip": {"kind": "video", "seconds": 12}}}
+        answer = await client.call_tool("generate_captions", {"media_url": "the clip"}, meta=coming)
+        assert answer.is_error
