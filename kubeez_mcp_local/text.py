@@ -117,6 +117,24 @@ def spoken(credits_: float) -> str:
     return amount(credits_) + (" credit" if credits_ == 1 else " credits")
 
 
+def extent(
+    *,
+    width: int | None = None,
+    height: int | None = None,
+    seconds: float | None = None,
+    sound: bool | None = None,
+    size: int | None = None,
+) -> str:
+    """A file for people, as far as it is known: pixels, `62.4 s, silent, 3.4 MB`."""
+    parts = [
+        f"{width}×{height}" if width and height else "",
+        f"{amount(round(seconds, 1))} s" if seconds else "",
+        "" if sound is None else "with sound" if sound else "silent",
+        "" if not size else f"{max(round(size / 1000), 1)} KB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
 def _escape(found: re.Match[str]) -> str:
     code = ord(found.group())
     if code < 256:

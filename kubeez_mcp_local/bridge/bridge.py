@@ -188,7 +188,7 @@ class Bridge:
 
     @cached_property
     def orders(self) -> Orders:
-        return Orders(self.account, self.uploads, self.contract, self.pricing, self.spender)
+        return Orders(self.account, self.uploads, self.contract, self.pricing, self.spender, self.lengths.in_words)
 
     @cached_property
     def pricing(self) -> Pricing:

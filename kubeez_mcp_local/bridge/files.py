@@ -15,6 +15,7 @@ from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.media.inputs import ComingInput, LocalInput, RemoteInput, describe
 from kubeez_mcp_local.media.measure import measure
 from kubeez_mcp_local.operations import accepted
+from kubeez_mcp_local.text import LONGEST_IN_ROW, LONGEST_NAME, extent, on_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -112,6 +113,18 @@ class Lengths:
         if item.url not in self._known:
             self.note(item.url, await self._of_output(item.url))
         return self._known.get(item.url)
+
+    async def in_words(self, item: Input) -> str:
+        """An input for people: `/home/ada/talk.mp4 (62.4 s, 8.1 MB)`, as far as it is known."""
+        if isinstance(item, LocalInput):
+            measured = await measure(item)
+            name = item.reference or str(item.path)
+            said = extent(width=measured.width, height=measured.height, seconds=await self.of(item), size=item.size)
+        else:
+            name, said = item.url.partition("?")[0], extent(seconds=await self.of(item))
+        name = on_one_line(name, LONGEST_IN_ROW)
+        name = name if len(name) <= LONGEST_NAME else f"…{name[-LONGEST_NAME + 1 :]}"
+        return f"{name} ({said})" if said else name
 
     async def _of_output(self, url: str) -> float | None:
         try:

@@ -9,7 +9,7 @@ from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.jobs.errors import UnknownJobError
 from kubeez_mcp_local.jobs.job import Order, digest_of
 from kubeez_mcp_local.media.inputs import LocalInput, RemoteInput
-from kubeez_mcp_local.operations import Input, media
+from kubeez_mcp_local.operations import Input, media, operations
 from kubeez_mcp_local.operations.media_check import MediaRequest
 from kubeez_mcp_local.rest.routes import Request
 
@@ -76,13 +76,18 @@ class Started:
 
 @dataclass(frozen=True)
 class Orders:
-    """Prices what is drafted, and orders it on the account that pays."""
+    """Prices what is drafted, and orders it on the account that pays.
+
+    Attributes:
+        in_words: An input for people: name, length, size.
+    """
 
     account: str
     uploads: Uploads
     contract: Contract
     pricing: Pricing
     spender: Spender
+    in_words: Callable[[Input], Awaitable[str]]
 
     async def priced(self, drafting: Awaitable[Draft]) -> Draft:
         """A draft that the API takes, with its price finished (see `Pricing.finished`). Free; nothing is kept.
@@ -105,13 +110,14 @@ class Orders:
             KubeezError: As `Spender.submit_all`.
         """
         draft = await self.priced(drafting)
-        orders = [self._order(draft, caller, variant) for variant in range(draft.count)]
+        inputs = tuple([await self.in_words(item) for item in _inputs(draft.body)])
+        orders = [self._order(draft, caller, variant, inputs) for variant in range(draft.count)]
         submissions = await self.spender.submit_all(orders, caller.consent, caller.approval or None)
         if len(submissions) == 1 and submissions[0].error is not None:
             raise submissions[0].error
         return Started(draft, submissions)
 
-    def _order(self, draft: Draft, caller: Caller, variant: int) -> Order:
+    def _order(self, draft: Draft, caller: Caller, variant: int, inputs: tuple[str, ...]) -> Order:
         arguments = sent_arguments(draft)
         route = draft.route
 
@@ -135,6 +141,8 @@ class Orders:
             client=caller.client or None,
             notes=draft.notes,
             run=caller.run,
+            title=operations()[route.name].title,
+            inputs=inputs,
         )
 
     def _digest(self, draft: Draft, body: Mapping[str, Any], run: RunCall | None, variant: int) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kubeez_mcp_local.rest.wire import MOST
 from kubeez_mcp_local.settings import Mode
+from kubeez_mcp_local.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -76,6 +78,8 @@ class Order:
         generation_type: As the API's history names it.
         client: Name of the MCP client or command that asked.
         notes: What differs from what the user asked for, in words for the question.
+        title: What it does, for people, such as `Make an image or video`.
+        inputs: Its files for people: name, length, size.
         run: The call of a run that it is, if it is one. Then an equal digest means the same however late it comes.
     """
 
@@ -94,6 +98,44 @@ class Order:
     client: str | None = None
     notes: tuple[str, ...] = ()
     run: RunCall | None = None
+    title: str = ""
+    inputs: tuple[str, ...] = ()
+
+
+_WORDS_SHOWN = 200
+_PLAIN_WORD = re.compile(r"[\w.:+-]{1,40}\Z")
+_SAID_APART = ("prompt", "model", "generation_type", "variant_count")
+_SPEAK_FOR_THEMSELVES = ("aspect_ratio", "resolution", "generation_type")
+
+
+def settings_words(arguments: Mapping[str, Any], *, prompt: str = "", files: Collection[str] = ()) -> list[str]:
+    """What a request says beside its prompt, model and files, each in a few words: `16:9`, `languages de, fr`.
+
+    Whatever its arguments are: a new operation is covered by itself. `files` are the values that name files.
+    """
+    apart = {prompt, "", *files}
+    found = []
+    for name, value in arguments.items():
+        spoken_name = name.replace("_", " ")
+        if isinstance(value, bool):
+            found.append(spoken_name if value else f"no {spoken_name}")
+        elif name not in _SAID_APART and (words := _words_of(value, apart)):
+            found.append(words if name in _SPEAK_FOR_THEMSELVES else f"{spoken_name} {words}")
+    return found
+
+
+def _words_of(value: Any, apart: Collection[str]) -> str:
+    """A value in words; nothing for what is said apart."""
+    if isinstance(value, str):
+        if value in apart or "://" in value:
+            return ""
+        more = f" ({len(value):,} characters)" if len(value) > _WORDS_SHOWN else ""
+        return value if _PLAIN_WORD.match(value) else quoted(value, _WORDS_SHOWN) + more
+    if isinstance(value, Mapping):  # a line of a dialogue: who says what
+        return ": ".join(words for item in reversed([*value.values()]) if (words := _words_of(item, apart)))
+    if isinstance(value, Sequence):
+        return ", ".join(words for item in value if (words := _words_of(item, apart)))
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ always a ledger row, and a row that says "sent" is on the disk before the first 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from types import MappingProxyType
@@ -24,12 +25,12 @@ from kubeez_mcp_local.jobs.errors import (
     error_of,
 )
 from kubeez_mcp_local.jobs.guard import VALID_SECONDS, Approval, KeptQuote
-from kubeez_mcp_local.jobs.job import SpendQuestion, State, group_digest
+from kubeez_mcp_local.jobs.job import SpendQuestion, State, group_digest, settings_words
 from kubeez_mcp_local.jobs.reconcile import told_balance, unknown_balance
 from kubeez_mcp_local.text import LONGEST_MESSAGE, on_one_line, quoted, spoken
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from kubeez_mcp_local.jobs.guard import Decision
     from kubeez_mcp_local.jobs.job import Job, Order
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 Answer = Literal["accept", "decline", "unticked", "cancel", "unseen", "cannot_ask"]
 _PROMPT_SHOWN = 200
+_INEXACT = ("rate", "api")
+"""Bases of prices that may turn out otherwise."""
 
 
 class Consent(Protocol):
@@ -80,27 +83,45 @@ def total_quote(orders: Sequence[Order]) -> tuple[float | None, str]:
 
 
 def question_for(orders: Sequence[Order], quote: KeptQuote, digest: str) -> SpendQuestion:
-    """The question about `orders`, which belong to one call."""
+    """The question about `orders`, which belong to one call: all that decides, the money first."""
     first, count = orders[0], len(orders)
     after = None if quote.balance is None or quote.credits is None else round(quote.balance - quote.credits, 6)
     made = sum(int(order.arguments.get("variant_count") or 1) for order in orders)
     times = f"{made} × " if made > 1 else ""
     price = "a price that is not known in advance" if quote.credits is None else spoken(quote.credits)
-    parts = [f"{first.tool}: {times}{first.model} for {price}.", *first.notes]
-    if quote.basis == "rate":
-        parts.append("The price is worked out from a rate and may differ a little.")
+    about = "about " if quote.basis in _INEXACT and quote.credits is not None else ""
+    parts = [f"{first.title or first.tool}: {times}{first.model} for {about}{price}."]
     if after is not None:
-        parts.append(f"Balance afterwards: {spoken(after)}.")
+        parts.append(f"Balance afterwards: {about}{spoken(after)}.")
     elif quote.balance is not None:
         parts.append(f"Balance now: {spoken(quote.balance)}.")
-    sources = [value for name, value in first.arguments.items() if name.endswith("_url") and isinstance(value, str)]
-    if first.prompt:
+    files = _file_values(first)
+    lines = settings_words(first.arguments, files=files)
+    settings = [*filter(None, [first.generation_type]), *lines]
+    if settings:
+        parts.append(f"Settings: {'; '.join(settings)}.")
+    if first.inputs or files:
+        parts.append(f"From: {'; '.join(first.inputs or [quoted(file, _PROMPT_SHOWN) for file in files])}.")
+    parts += first.notes
+    if first.prompt and not _said_already(first):
         parts.append(f"Prompt: {quoted(first.prompt, _PROMPT_SHOWN)}.")
-    elif sources:
-        parts.append(f"Of: {quoted(sources[0], _PROMPT_SHOWN)}.")
     text = on_one_line(" ".join(parts), LONGEST_MESSAGE)
     price_and_basis = (quote.credits, quote.basis)
     return SpendQuestion(first.tool, first.model, count, *price_and_basis, after, text, digest, quote.quoted_at)
+
+
+def _file_values(order: Order) -> list[str]:
+    """The values of a request's arguments that name files."""
+    named = [value for name, value in order.arguments.items() if name.endswith(("_url", "_urls"))]
+    several = [value if isinstance(value, list | tuple) else [value] for value in named]
+    return [file for files in several for file in files if isinstance(file, str)]
+
+
+def _said_already(order: Order) -> bool:
+    """Whether what the user asked for stands among the settings: a title, or lines with who speaks them."""
+    others = [value for name, value in order.arguments.items() if name != "prompt"]
+    lines = (value for value in others if value and isinstance(value, list | tuple))
+    return order.prompt in others or any(all(isinstance(line, Mapping) for line in value) for value in lines)
 
 
 _NO_ANSWER: Mapping[Answer, str] = MappingProxyType(

@@ -28,7 +28,7 @@ from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.job import RunCall
 from kubeez_mcp_local.media.inputs import ComingInput
 from kubeez_mcp_local.rest.wire import number_of
-from kubeez_mcp_local.text import LONGEST_NAME, on_one_line, presentable
+from kubeez_mcp_local.text import LONGEST_NAME, on_one_line, presentable, spoken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -53,13 +53,6 @@ _NONE = "none_of_these"
 UNSEEN_SECONDS = 0.5
 """Nobody reads a question and closes it faster. Some clients close what they cannot show (Codex outside a turn)."""
 
-_TICK = {
-    "type": "boolean",
-    "title": "Spend the credits",
-    "description": "Tick to pay. Without the tick nothing is sent.",
-}
-_FORM = {"type": "object", "properties": {SPEND: _TICK}, "required": [SPEND]}
-"""The form shown to the person. Nothing is ticked beforehand: the tick is the yes."""
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +173,7 @@ class ClientConsent:
             QuestionPendingError: The client has to bring the answer in its next call.
         """
         words = f"{question.digest}\n{question.quoted_at!r}\n{question.text}"
-        given, asked_at = await self._given(SPEND, question.text, _FORM, words)
+        given, asked_at = await self._given(SPEND, question.text, _spend_form(question), words)
         return "cannot_ask" if given is None else self._verdict(given, asked_at)
 
     async def which_are_mine(self, question: OpenQuestion) -> frozenset[str] | None:
@@ -243,6 +236,17 @@ class ClientConsent:
         if given.action == "cancel" and 0 <= self.clock() - asked_at < UNSEEN_SECONDS:
             return "unseen"
         return given.action
+
+
+def _spend_form(question: SpendQuestion) -> dict[str, Any]:
+    """The form shown to the person. Nothing is ticked beforehand: the tick is the yes."""
+    price = "whatever it costs" if question.credits is None else spoken(question.credits)
+    tick = {
+        "type": "boolean",
+        "title": f"Yes, pay {price}",
+        "description": "Tick this to go ahead. Without the tick nothing is sent and nothing is paid.",
+    }
+    return {"type": "object", "properties": {SPEND: tick}, "required": [SPEND]}
 
 
 def _rows_form(question: OpenQuestion) -> dict[str, Any]:

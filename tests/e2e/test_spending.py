@@ -50,7 +50,7 @@ async def test_a_yes_pays_once_and_a_repeat_is_the_same_job(
         facts = facts_of(started)
         assert facts["mode"] == "live"
         (question,) = person.questions
-        for said in ("generate_media", "nano-banana-2", "14 credits", "986 credits", "a red shoe"):
+        for said in ("Make an image or video", "nano-banana-2", "14 credits", "986 credits", "a red shoe"):
             assert said in question
         done = facts_of(await finished(server, facts["generation_id"]))
         assert done["cost"] == {

