@@ -206,10 +206,10 @@ def export(options: Options, asked: Asked, form: str, output: str, overwrite: bo
 
 def _arguments(settings: Settings, asked: Asked, form: str) -> dict[str, Any]:
     """The checked arguments that a form is written for; none where it keeps them open."""
-    from kubeez_mcp_local.cookbook.arguments import check_arguments, table_reader
+    from kubeez_mcp_local.cookbook.arguments import TextFiles, check_arguments
 
     if form == "curl":
-        return check_arguments(asked.recipe.front, asked.given, read_table=table_reader(settings.input_dirs))
+        return check_arguments(asked.recipe.front, asked.given, read=TextFiles(settings.input_dirs))
     for name in asked.given:
         raise InvalidArgumentError(name, f"the form {form} keeps the arguments open; only curl is written for values.")
     return {}

@@ -110,8 +110,11 @@ def one_line(text: str, limit: int = MAX_DESCRIPTION) -> str:
 
 
 MAX_FILE_BYTES = 64 * 1024
-ArgumentType = Literal["string", "integer", "number", "boolean", "model", "ratio", "voice", "path", "list", "table"]
-ARGUMENT_TYPES: tuple[str, ...] = get_args(ArgumentType)
+ValueType = Literal["string", "integer", "number", "boolean", "model", "ratio", "voice", "path"]
+ArgumentType = ValueType | Literal["text", "script", "list", "table"]
+MediaKind = Literal["image", "video", "audio"]
+VALUE_TYPES: tuple[str, ...] = get_args(ValueType)
+ARGUMENT_TYPES: tuple[str, ...] = (*VALUE_TYPES, "text", "script", "list", "table")
 RESERVED_NAMES = frozenset({"args", "steps", "item", "index", "loop", "recipe", "range", "true", "false", "none"})
 
 Line = Annotated[StrictStr, AfterValidator(partial(one_line, limit=MAX_DESCRIPTION))]
@@ -129,21 +132,47 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
-class Argument(_Strict):
+class _Value(_Strict):
+    """What limits a value."""
+
+    required: bool = Field(False, description="Whether the recipe cannot work without it.")
+    choices: tuple[Scalar, ...] = Field((), max_length=100, description="The only values allowed.")
+    minimum: float | None = Field(
+        None, description="Smallest number allowed, or fewest entries of a list, rows of a table, speakers of a script."
+    )
+    maximum: float | None = Field(
+        None, description="Largest number allowed, or most entries of a list, rows of a table, speakers of a script."
+    )
+    max_length: int | None = Field(
+        None, ge=1, le=20_000, description="Most characters allowed; by default 4,000, and 20,000 of a text or script."
+    )
+    kinds: tuple[MediaKind, ...] = Field((), max_length=3, description="What a `path` may lead to; all when left out.")
+
+
+class Column(_Value):
+    """One column of a table; a cell is checked like an argument. A cell that may be empty comes to nothing."""
+
+    description: Line = Field("", description="What stands in it, in one sentence of at most 200 characters.")
+    type: ValueType = Field("string", description="What a cell holds; `path` is a local file or an https URL.")
+
+
+class Argument(_Value):
     """One argument of a recipe: it becomes an MCP prompt argument, a command-line option and a template name."""
 
     description: Line = Field(description="What to give, in one sentence of at most 200 characters.")
     type: ArgumentType = Field(
         "string",
-        description="`list` is text with commas or lines between the entries; `table` is a CSV file or CSV text; "
+        description="`text` and `script` are long texts, or the path of a text file; each line of a script is "
+        "`name: words`. `list` is text with commas or lines between the entries. `table` is a CSV file or CSV text. "
         "`path` is a local file or an https URL.",
     )
-    required: bool = Field(False, description="Whether the recipe cannot work without it.")
+    of: ValueType = Field(
+        "string", description="What the entries of a `list` are; patterns such as `shots/*.png` stand for `path`s."
+    )
+    columns: dict[ArgumentName, Column] = Field(
+        default_factory=dict, max_length=100, description="The columns of a `table` by name; others are left aside."
+    )
     default: Scalar | None = Field(None, description="Used when it is not given; not for `path` and `table`.")
-    choices: tuple[Scalar, ...] = Field((), max_length=100, description="The only values allowed.")
-    minimum: float | None = Field(None, description="Smallest number allowed, or fewest entries of a list or table.")
-    maximum: float | None = Field(None, description="Largest number allowed, or most entries of a list or table.")
-    max_length: int | None = Field(None, ge=1, le=20_000, description="Most characters allowed; 4,000 by default.")
 
 
 class Step(_Strict):
@@ -279,15 +308,21 @@ class Recipe:
         return RecipeError(self.file, self.body_line + max(error.line - 1, 0), "", error.reason)
 
 
+COUNTED = {"list": " entries", "table": " rows", "script": " speakers"}
+"""What `minimum` and `maximum` of a type count, if not its value."""
+
+
 def limits_in_words(argument: Argument) -> str:
     """Its range or longest text, such as `1 to 200`, `at most 12 entries` or `at most 400 characters`; else nothing.
 
-    A list's or table's range counts its entries or rows.
+    The range of a list, table or script counts its entries, rows or speakers.
     """
     low, high = argument.minimum, argument.maximum
     if low is None and high is None:
         return f"at most {argument.max_length:,} characters" if argument.max_length else ""
-    unit = {"list": " entries", "table": " rows"}.get(argument.type, "")
+    unit = COUNTED.get(argument.type, "")
+    if low == high and unit:
+        return f"{high:,.15g}{unit}"
     if low is None:
         return f"at most {high:,.15g}{unit}"
     return f"at least {low:,.15g}{unit}" if high is None else f"{low:,.15g} to {high:,.15g}{unit}"

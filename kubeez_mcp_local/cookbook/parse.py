@@ -7,7 +7,7 @@ a small file cannot grow large. Plain scalars follow the YAML 1.2 core schema: `
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import yaml
 from pydantic import ValidationError
@@ -17,9 +17,12 @@ from kubeez_mcp_local.cookbook.arguments import misfit
 from kubeez_mcp_local.cookbook.format import (
     ARGUMENT_TYPES,
     MAX_FILE_BYTES,
+    VALUE_TYPES,
     Argument,
+    Column,
     Expect,
     FrontMatter,
+    MediaKind,
     Recipe,
     RecipeError,
     Step,
@@ -237,6 +240,10 @@ def _cross_check(front: Summary, file: str, lines: dict[FieldPath, int], origin:
         if fault := _fault_of(argument):
             field, reason = fault
             raise _error(file, lines, ("arguments", name, field), reason)
+        for column, declared in argument.columns.items():
+            if fault := _fault_of(declared):
+                field, reason = fault
+                raise _error(file, lines, ("arguments", name, "columns", column, field), reason)
     _check_steps(front, file, lines)
 
 
@@ -244,22 +251,30 @@ def _error(file: str, lines: dict[FieldPath, int], field: FieldPath, reason: str
     return RecipeError(file, lines.get(nearest(field, lines), 1), dotted(field), reason)
 
 
-def _fault_of(argument: Argument) -> tuple[str, str] | None:
-    """What contradicts itself in one argument, as field and reason."""
-    if argument.default is None and not argument.choices and argument.minimum is None:
-        return None
-    if argument.required and argument.default is not None:
-        return "default", "a required argument has no default"
-    if argument.type in ("path", "table") and argument.default not in (None, ""):
-        return "default", f"a {argument.type} has no default: only whoever runs the recipe may name a file"
+def _fault_of(argument: Argument | Column) -> tuple[str, str] | None:
+    """What contradicts itself in one argument or column, as field and reason."""
     if argument.minimum is not None and argument.maximum is not None and argument.minimum > argument.maximum:
         return "minimum", f"{argument.minimum:g} is above the maximum {argument.maximum:g}"
     for choice in argument.choices:
         if reason := misfit(argument.model_copy(update={"choices": ()}), choice):
             return "choices", reason
-    if argument.default not in (None, "") and (reason := misfit(argument, argument.default)):
-        return "default", reason
-    return None
+    if not isinstance(argument, Argument):
+        return ("kinds", "only a path has kinds") if argument.kinds and argument.type != "path" else None
+    entries = argument.of if argument.type == "list" else argument.type
+    if argument.kinds and entries != "path":
+        return "kinds", "only a path has kinds"
+    if argument.columns and argument.type != "table":
+        return "columns", f"only a table has columns, not a {argument.type}"
+    if argument.of != "string" and argument.type != "list":
+        return "of", f"only a list is of something, not a {argument.type}"
+    if argument.default in (None, ""):
+        return None
+    if argument.required:
+        return "default", "a required argument has no default"
+    if entries in ("path", "table"):
+        return "default", f"a {entries} has no default: only whoever runs the recipe may name a file"
+    reason = misfit(argument, argument.default)
+    return ("default", reason) if reason else None
 
 
 def _check_steps(front: FrontMatter, file: str, lines: dict[FieldPath, int]) -> None:
@@ -282,6 +297,7 @@ def _check_steps(front: FrontMatter, file: str, lines: dict[FieldPath, int]) -> 
 def _allowed_keys(path: FieldPath) -> list[str]:
     inner: dict[Any, type[BaseModel]] = {"arguments": Argument, "steps": Step, "expect": Expect}
     model = inner.get(path[0], FrontMatter) if path else FrontMatter
+    model = Column if "columns" in path else model
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
@@ -311,11 +327,17 @@ def _reason(first: Any, told: Sequence[Any]) -> str:
     if kind in _KINDS:
         return f"must be {' or '.join(dict.fromkeys(_KINDS[one['type']] for one in told))}, not {shown}"
     if kind == "literal_error":
-        return f"is {shown}; allowed: {', '.join(ARGUMENT_TYPES)}.{near(str(value), ARGUMENT_TYPES)}"
+        allowed = _KINDS_OF_MEDIA if "kinds" in finding["loc"] else _types_at(finding["loc"])
+        return f"is {shown}; allowed: {', '.join(allowed)}.{near(str(value), allowed)}"
     if kind == "string_pattern_mismatch":
         return f"is {shown}; use lower-case letters, digits and {_SEPARATOR.get(finding['loc'][-1], '_')}"
     message = str(finding["msg"]).removeprefix("Value error, ")
     return f"is {shown}: {message[:1].lower()}{message[1:]}"
+
+
+def _types_at(place: Sequence[Any]) -> tuple[str, ...]:
+    """The types that may be named at a place: a column and the entries of a list are single values."""
+    return VALUE_TYPES if "columns" in place or "of" in place else ARGUMENT_TYPES
 
 
 def _shown(value: Any) -> str:
@@ -326,6 +348,7 @@ def _shown(value: Any) -> str:
 
 
 _SEPARATOR = {"name": "-"}
+_KINDS_OF_MEDIA = get_args(MediaKind)
 _WHOLE, _NUMBER, _FIELDS = "a whole number", "a number", "fields such as `name: value`"
 _KINDS = {
     "string_type": "text", "bool_type": "true or false", "bool_parsing": "true or false", "list_type": "a list",

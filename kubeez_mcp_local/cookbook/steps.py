@@ -12,6 +12,7 @@ from kubeez_mcp_local.cookbook.format import TemplateError
 from kubeez_mcp_local.cookbook.templates import condition, evaluate, evaluate_all, in_braces, syntax_tree
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.operations import operations
+from kubeez_mcp_local.text import cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -101,11 +102,12 @@ def _budget_asked(recipe: Recipe, arguments: Mapping[str, Any]) -> float | None:
         return budget
     try:
         value = evaluate(budget, scope_of(arguments))
-        credits_ = float(value)
     except TemplateError as error:
         raise recipe.error(error.message, "budget") from None
+    try:
+        credits_ = float(value)
     except (TypeError, ValueError):
-        raise recipe.error(f"must come to a number of credits, not {budget!r}", "budget") from None
+        raise recipe.error(f"must come to a number of credits, not {cut(repr(value), 60)}", "budget") from None
     if not math.isfinite(credits_) or credits_ < 0:
         raise recipe.error(f"comes to {value!r}; it must be a number from 0 up", "budget")
     return credits_

@@ -24,6 +24,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 from kubeez_mcp_local.cookbook.format import TemplateError, near
+from kubeez_mcp_local.text import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -209,23 +210,32 @@ def script(text: Any, voices: Any) -> list[dict[str, str]]:
     chosen = [str(voice) for voice in voices if voice]
     spoken: list[dict[str, str]] = []
     names: list[str] = []
-    for line in str(text).splitlines():
-        name, colon, said = line.partition(":")
-        if not colon or not said.strip():
-            name, said = (names[-1] if names else ""), line
-        if not said.strip():
+    for number, line in enumerate(str(text).splitlines(), start=1):
+        name, colon, said = (part.strip() for part in line.partition(":"))
+        if not line.strip():
             continue
-        if name.strip() not in names:
-            names.append(name.strip())
-        spoken.append({"text": said.strip(), "voice": chosen[names.index(name.strip()) % len(chosen)]})
+        if not (name and colon and said):
+            raise ValueError(f"line {number} of the script is not a name, a colon and words")
+        if name not in names:
+            names.append(name)
+        if len(names) > len(chosen):
+            raise ValueError(f"the script has {len(names)} speakers or more, and there are {len(chosen)} voices")
+        spoken.append({"text": said, "voice": chosen[names.index(name)]})
     return spoken
+
+
+def _cast(text: Any, voices: Any) -> list[dict[str, str]]:
+    try:
+        return script(text, voices)
+    except ValueError as error:  # in words of our own
+        raise TemplateError(str(error)) from None
 
 
 # These stand alone: exported scripts carry their source.
 TO_EXPORT: tuple[Callable[..., Any], ...] = (words, lines, sentence, slug, pairs, outputs, truncate, script)
 _OWN: dict[str, Callable[..., Any]] = {function.__name__: function for function in TO_EXPORT}
 _OWN |= {"length": length, "count": length, "join": join, "replace": replace, "round": rounded}
-_OWN |= {"tojson": tojson, "zip": zipped, "pluck": pluck}
+_OWN |= {"script": _cast, "tojson": tojson, "zip": zipped, "pluck": pluck}
 
 
 def _weighed(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -289,8 +299,28 @@ class _Guard(NodeTransformer):
         return nodes.Filter(parts, "_concat", [], [], None, None, lineno=node.lineno)
 
 
+class _NotAllowedError(TemplateSyntaxError):
+    """Syntax that recipes cannot use, in words of our own."""
+
+
 def _refuse(node: nodes.Node, reason: str) -> None:
-    raise TemplateSyntaxError(reason, node.lineno)
+    raise _NotAllowedError(reason, node.lineno)
+
+
+class _Missing(StrictUndefined):
+    """What a template asks for and does not get, in words of our own."""
+
+    __slots__ = ()
+
+    @property
+    def _undefined_message(self) -> str:
+        name, around = self._undefined_name, self._undefined_obj
+        if isinstance(name, int):
+            return f"there is no entry {name + 1}"
+        told = f"there is no `{name}`"
+        if isinstance(around, Mapping) and around:
+            return cut(f"{told}; there is {', '.join(map(str, around))}", 200)
+        return told
 
 
 def _concat(parts: list[Any]) -> str:
@@ -357,7 +387,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 def environment() -> _Sandbox:
     """The one sandbox of this process."""
     sandbox = _Sandbox(
-        undefined=StrictUndefined,
+        undefined=_Missing,
         finalize=shown,
         optimized=False,  # constants are computed when rendered, on the allowance, not while compiling
         trim_blocks=True,
@@ -469,18 +499,30 @@ def _guarded(run: Callable[[], _Result]) -> _Result:
     try:
         return run()
     except TemplateSyntaxError as error:
-        reason = error.message or "cannot be read"
-        hint = near(reason.split("'")[1], environment().filters) if "No filter named" in reason else ""
-        raise TemplateError(f"{reason}{hint}", line=error.lineno or 0) from None
+        raise TemplateError(_syntax_fault(error), line=error.lineno or 0) from None
     except UndefinedError as error:
-        reason = f"The template uses something that is not there: {error.message}."
-        raise TemplateError(reason, line=_line(error)) from None
+        raise TemplateError(f"{error.message}.", line=_line(error)) from None
     except (TemplateRuntimeError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-        raise TemplateError(f"The template cannot be rendered: {error}", line=_line(error)) from None
+        reason = "something cannot be computed with these values, such as a sum of text and a number."
+        raise TemplateError(reason, line=_line(error)) from None
     except (RecursionError, MemoryError, SyntaxError):
         raise too_costly("The template is nested too deeply.") from None
     finally:
         _current.reset(token)
+
+
+_NAMED = re.compile(r"(?:No (filter|test) named|unknown (tag)) '([^']{1,40})'")
+
+
+def _syntax_fault(error: TemplateSyntaxError) -> str:
+    """What is wrong with a template, in words of our own; the parser's are for programmers."""
+    reason = error.message or ""
+    if isinstance(error, _NotAllowedError):
+        return reason
+    if found := _NAMED.search(reason):
+        kind, name = found[1] or found[2], found[3]
+        return f"there is no {kind} {name!r}.{near(name, environment().filters) if kind == 'filter' else ''}"
+    return "this cannot be read: a brace, bracket, quotation mark or word such as `endif` is missing or misplaced"
 
 
 def _line(error: Exception) -> int:

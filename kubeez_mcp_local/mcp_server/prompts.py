@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -81,11 +81,10 @@ class Recipes:
             RecipeError: It cannot be rendered.
             LedgerError: What was spent today cannot be read.
         """
-        from kubeez_mcp_local.cookbook.arguments import check_arguments, table_reader
         from kubeez_mcp_local.cookbook.render import PromptFacts, render_prompt
+        from kubeez_mcp_local.runs.prepare import checked_arguments
 
-        check = partial(check_arguments, read_table=table_reader(bridge.settings.input_dirs))
-        values = await anyio.to_thread.run_sync(check, recipe.front, given)
+        values = (await checked_arguments(bridge, recipe, given)).values
         settings = bridge.settings
         facts = PromptFacts(
             mode=bridge.mode.value,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.models import Model
-    from kubeez_mcp_local.cookbook.format import Argument
+    from kubeez_mcp_local.cookbook.format import Argument, Column
     from kubeez_mcp_local.cookbook.library import Entry
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.media.library import Asset, Character
@@ -151,5 +151,22 @@ def argument_row(name: str, argument: Argument) -> dict[str, Any]:
         description=argument.description,
         required=argument.required or None,
         choices=list(argument.choices),
+        of=argument.of if argument.of != "string" else None,
+        kinds=list(argument.kinds),
+        columns=[column_row(name, column) for name, column in argument.columns.items()],
+        **limits,
+    )
+
+
+def column_row(name: str, column: Column) -> dict[str, Any]:
+    """One column of a table with what is allowed; what is as usual is left out."""
+    limits = {limit: getattr(column, limit) for limit in ("minimum", "maximum", "max_length")}
+    return known(
+        name=name,
+        type=column.type if column.type != "string" else None,
+        description=column.description or None,
+        required=column.required or None,
+        choices=list(column.choices),
+        kinds=list(column.kinds),
         **limits,
     )

@@ -14,23 +14,39 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
-from kubeez_mcp_local.cookbook.arguments import check_arguments, table_reader
-from kubeez_mcp_local.cookbook.format import RecipeError
+from kubeez_mcp_local.catalogue.checks import verify_media_kind
+from kubeez_mcp_local.catalogue.models import KINDS
+from kubeez_mcp_local.catalogue.voices import OMNI_VOICES, dialogue_voices
+from kubeez_mcp_local.cookbook.arguments import (
+    MAX_ENTRIES,
+    TextFiles,
+    UnfitValueError,
+    all_at_once,
+    numbered,
+    read_arguments,
+)
+from kubeez_mcp_local.cookbook.format import RecipeError, near
 from kubeez_mcp_local.cookbook.price import PriceList, price_recipe
 from kubeez_mcp_local.cookbook.steps import PAID_TOOLS, Budget, budget_of, deciding, number
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.jobs.errors import over_run_ceiling
+from kubeez_mcp_local.media.inputs import LocalInput
+from kubeez_mcp_local.operations import dialogue
 from kubeez_mcp_local.runs.journal import Record, RunId, digest, file_of, is_taken
 from kubeez_mcp_local.runs.run import Run
+from kubeez_mcp_local.text import cut
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from kubeez_mcp_local.bridge import Bridge
-    from kubeez_mcp_local.cookbook.format import Recipe
+    from kubeez_mcp_local.catalogue.listing import Listing
+    from kubeez_mcp_local.cookbook.format import Argument, Column, Recipe
     from kubeez_mcp_local.cookbook.steps import ToolCaller
     from kubeez_mcp_local.jobs.budget import RunSpend
+    from kubeez_mcp_local.media.inputs import Inputs
+    from kubeez_mcp_local.operations import Input
     from kubeez_mcp_local.runs.journal import Outcome
     from kubeez_mcp_local.runs.payments import Books
 
@@ -115,17 +131,138 @@ class Prepared:
         return f"Recipe {self.recipe.name}: {calls} for {due}, at most {most} in all{earlier}."
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Arguments of a recipe, with everything found that they name; `notes` says what was read, one sentence each."""
+
+    values: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+async def checked_arguments(bridge: Bridge, recipe: Recipe, given: Mapping[str, Any]) -> Checked:
+    """The arguments `given` for a recipe: typed, text files read, files found, patterns expanded, ids known.
+
+    Every use of a recipe begins here, so that what does not fit is told the same way, all at once, and before
+    anything is priced. Raises `InvalidArgumentError`, `InvalidArgumentsError` for several.
+    """
+    texts = TextFiles(bridge.settings.input_dirs)
+    values, faults = await anyio.to_thread.run_sync(lambda: read_arguments(recipe.front, given, read=texts))
+    finder = _Finder(bridge.sources.inputs, await bridge.catalogue.listing(), _voices_known(recipe))
+    for name, argument in recipe.arguments.items():
+        if name in values:
+            try:
+                values[name] = await finder.found(name, argument, values[name])
+            except UnfitValueError as unfit:
+                faults += [InvalidArgumentError(name, reason) for reason in unfit.reasons]
+            except InvalidArgumentError as error:
+                faults.append(error)
+    places = {name: place for place, name in enumerate(recipe.arguments)}
+    all_at_once(sorted(faults, key=lambda fault: places.get(fault.argument, -1)))
+    return Checked(values, tuple(texts.read))
+
+
+def _voices_known(recipe: Recipe) -> bool:
+    """Whether its voices are those of the catalogue: those of another speech engine are not listed anywhere."""
+    return not any("provider" in step.with_ for step in recipe.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class _Finder:
+    """Finds what values name: files, models, voices."""
+
+    inputs: Inputs
+    listing: Listing
+    voices_known: bool
+
+    async def found(self, name: str, argument: Argument, value: Any) -> Any:
+        if value in (None, "", []):
+            return value
+        if argument.type == "list":
+            return await self._entries(name, argument, value)
+        if argument.type == "table":
+            return await self._rows(name, argument, value)
+        return (await self._one(name, argument.type, argument, value))[0]
+
+    async def _one(self, name: str, kind: str, declared: Argument | Column, value: Any, most: int = 1) -> list[Any]:
+        if kind == "path":
+            return await self._files(name, declared, value, most)
+        try:
+            if kind == "model":
+                return [self.listing.get(value).id]
+        except InvalidArgumentError as error:
+            reason = error.message.removeprefix("model: ")
+            raise InvalidArgumentError(name, reason, next_step=error.next_step, code=error.code) from None
+        if kind == "voice" and self.voices_known:
+            _verify_voice(name, value, self.listing)
+        return [value]
+
+    async def _files(self, name: str, declared: Argument | Column, value: str, most: int) -> list[str]:
+        if most == 1:
+            items = [await self.inputs.resolve(value, argument=name)]
+        else:
+            items = await self.inputs.expand(value, argument=name, limit=most)
+        for item in items:
+            verify_media_kind(name, item.kind, declared.kinds or KINDS)
+        return [value] if len(items) == 1 and not any(char in value for char in "*?[") else list(map(_named, items))
+
+    async def _entries(self, name: str, argument: Argument, value: Sequence[Any]) -> list[Any]:
+        most = int(argument.maximum or MAX_ENTRIES)
+        found: list[Any] = []
+        wrong: list[str] = []
+        for number_, entry in enumerate(value, start=1):
+            try:
+                found += await self._one(name, argument.of, argument, entry, max(most, 2))
+            except InvalidArgumentError as error:
+                reason = error.message.removeprefix(f"{name}: ")
+                if len(value) == 1:
+                    raise
+                wrong.append(f"entry {number_}: {reason}")
+        if wrong:
+            raise UnfitValueError(*wrong)
+        found = list(dict.fromkeys(found)) if argument.of == "path" and len(found) > len(value) else found
+        if len(found) > most:
+            raise UnfitValueError(f"stands for {len(found)} entries; at most {most} are allowed")
+        return found
+
+    async def _rows(self, name: str, argument: Argument, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        found = [dict(row) for row in rows]
+        wrong: dict[str, list[int]] = {}
+        for column, declared in argument.columns.items():
+            for number_, row in enumerate(found, start=1):
+                if row[column] is None:
+                    continue
+                try:
+                    row[column] = (await self._one(column, declared.type, declared, row[column]))[0]
+                except InvalidArgumentError as error:
+                    reason = error.message.removeprefix(f"{column}: ")
+                    wrong.setdefault(f"{column}: {reason}", []).append(number_)
+        if wrong:
+            raise UnfitValueError(*(f"{numbered('row', rows_)}: {reason}" for reason, rows_ in wrong.items()))
+        return found
+
+
+def _named(item: Input) -> str:
+    return str(item.path) if isinstance(item, LocalInput) else item.url
+
+
+def _verify_voice(name: str, value: str, listing: Listing) -> None:
+    voices = dialogue_voices(listing.find(dialogue.MODEL))
+    known = {voice.lower() for voice in (*voices, *(omni.id for omni in OMNI_VOICES))}
+    if voices and value.strip().lower() not in known:
+        hint = near(value.strip().capitalize(), voices)
+        told = f"there is no voice {cut(value, 40)!r}.{hint} Voices: {', '.join(voices)}."
+        raise InvalidArgumentError(name, told, code="invalid_voice_id")
+
+
 async def prepare_run(
     bridge: Bridge, recipe: Recipe, given: Mapping[str, Any], call: ToolCaller, *, run_id: str = "", anew: bool = False
 ) -> Prepared:
     """A run of `recipe` on this bridge, ready to start; raises as `prepare`."""
     settings = bridge.settings
-    arguments = await anyio.to_thread.run_sync(
-        lambda: check_arguments(recipe.front, given, read_table=table_reader(settings.input_dirs))
-    )
+    checked = await checked_arguments(bridge, recipe, given)
     return await prepare(
         recipe,
-        arguments,
+        checked.values,
         call,
         bridge.ledger,
         left_today=(await bridge.today()).left,

@@ -44,7 +44,7 @@ def test_every_recipe_of_the_pack_is_sound(name: str) -> None:
             "{{ sujet }} in",
             "error: the text uses 'sujet', which is no argument. Did you mean subject?",
         ),
-        ("{{ subject }} in", "{{ subject in", "error: expected token"),
+        ("{{ subject }} in", "{{ subject in", "error: this cannot be read: a brace, bracket"),
         ("of {{ args.subject }}", "of {{ args.sujet }}", "error: steps[0]: uses 'sujet'"),
         ("of {{ args.subject }}", "of {{ item }}", "error: steps[0]: uses `item` or `index` without `for_each`"),
         ("of {{ args.subject }}", "of {{ steps.later.x }}", "error: steps[0]: uses steps.later"),

@@ -58,6 +58,28 @@ def test_an_unknown_field_is_refused_with_its_line_the_allowed_fields_and_a_near
         ("  subject:", "  steps:", "arguments", "cannot be an argument's name"),
         ("budget:", "budget: 5\nbudget:", "budget", "given twice"),
         ("tags: [image]", "tags: &a [image]", "tags", "anchors"),
+        ("max_length: 100}", "columns: {name: {}}}", "arguments.subject.columns", "only a table has columns"),
+        ("max_length: 100}", "of: model}", "arguments.subject.of", "only a list is of something"),
+        ("max_length: 100}", "kinds: [image]}", "arguments.subject.kinds", "only a path has kinds"),
+        ("max_length: 100}", "type: path, kinds: [images]}", "arguments.subject.kinds[0]", "Did you mean image"),
+        (
+            "max_length: 100}",
+            "type: table, columns: {name: {type: table}}}",
+            "arguments.subject.columns.name.type",
+            "allowed: string, integer, number, boolean, model, ratio, voice, path.",
+        ),
+        (
+            "max_length: 100}",
+            "type: table, columns: {name: {needed: true}}}",
+            "arguments.subject.columns.name.needed",
+            "unknown field; allowed: required",
+        ),
+        (
+            "max_length: 100}",
+            "type: table, columns: {n: {type: integer, minimum: 3, maximum: 2}}}",
+            "arguments.subject.columns.n.minimum",
+            "above the maximum",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused_where_it_stands(plain: str, line: str, broken: str, field: str, words: str) -> None:
@@ -67,7 +89,7 @@ def test_a_wrong_value_is_refused_where_it_stands(plain: str, line: str, broken:
     assert error.field == field
     assert words in error.reason
     assert error.line > 0
-    key = field.split(".")[-1]
+    key = field.split(".")[-1].split("[")[0]
     assert key in text.splitlines()[error.line - 1]
 
 

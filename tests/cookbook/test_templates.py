@@ -130,3 +130,33 @@ def test_a_template_that_asks_for_too_much_stops_soon(source: str) -> None:
     with pytest.raises(TemplateError):
         render(source, VALUES)
     assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("{{ row.name }}", "there is no `row`."),
+        ("{{ args.title }}", "there is no `title`; there is names, n, items."),
+        ("{{ args.names[4] }}", "there is no entry 5."),
+        ("{{ name + 1 }}", "something cannot be computed with these values"),
+        ("{{ 'a' | int(x=1) }}", "something cannot be computed with these values"),
+        ("{{ none.x }}", "there is no `x`."),
+        ("{{ 1 / 0 }}", "something cannot be computed with these values"),
+        ("{{ name", "a brace, bracket, quotation mark"),
+        ("{% if name %}", "a brace, bracket, quotation mark or word such as `endif`"),
+        ("{% fi %}", "there is no tag 'fi'."),
+        ("{{ name | uper }}", "there is no filter 'uper'. Did you mean upper"),
+        ("{{ name is odder }}", "there is no test 'odder'."),
+        (
+            "{{ 'Ann: a' | script(['x', 'y']) }}{{ 'B: a\nC: b' | script(['x']) }}",
+            "2 speakers or more, and there are 1",
+        ),
+        ("{{ 'Ann: a\nand more' | script(['x']) }}", "line 2 of the script is not a name, a colon and words"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words_of_our_own(source: str, words: str) -> None:
+    with pytest.raises(TemplateError) as caught:
+        render(source, VALUES)
+    assert words in str(caught.value)
+    for foreign in ("object", "undefined", "token", "expected", "operand", "Jinja", "NoneType", "{{", "{%"):
+        assert foreign not in str(caught.value)

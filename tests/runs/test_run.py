@@ -360,7 +360,7 @@ async def test_files_named_by_the_user_are_passed_on(tools: Any, tmp_path: Path)
             HERO.replace("A {{ args.subject }}", "{{ steps.later.x }}") + HERO.replace("hero", "later"),
             "no earlier step",
         ),
-        (HERO.replace("A {{ args.subject }}", "{{ args.subject"), "template"),
+        (HERO.replace("A {{ args.subject }}", "{{ args.subject"), "missing or misplaced"),
     ],
 )
 async def test_steps_that_refer_to_what_is_not_there_are_refused_before_anything_runs(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubeez_mcp_local.cli.terminal import shown
+from kubeez_mcp_local.cookbook.arguments import InvalidArgumentsError
 from kubeez_mcp_local.cookbook.format import limits_in_words
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.text import visible
@@ -127,7 +128,15 @@ def _heading(option: str, argument: Argument) -> str:
     return f"{option} {_METAVARS.get(argument.type, argument.type.upper())}"
 
 
-_METAVARS = {"string": "TEXT", "list": "A,B,…", "table": "FILE.csv", "path": "FILE|URL", "ratio": "W:H"}
+_METAVARS = {
+    "string": "TEXT",
+    "list": "A,B,…",
+    "table": "FILE.csv",
+    "text": "TEXT|FILE",
+    "script": "TEXT|FILE",
+    "path": "FILE|URL",
+    "ratio": "W:H",
+}
 
 
 def _parameter(name: str, argument: Argument, option: str) -> click.Option:
@@ -282,11 +291,13 @@ class RecipeCommand(click.Command):
 
 def _as_option(error: InvalidArgumentError, chosen: RecipeOptions) -> InvalidArgumentError:
     """The same refusal, with the option's name in place of the argument's."""
+    if isinstance(error, InvalidArgumentsError):
+        return InvalidArgumentsError([_as_option(fault, chosen) for fault in error.faults])
     option = chosen.names.get(error.argument)
     if option is None:
         return error
     reason = error.message.removeprefix(f"{error.argument}: ")
-    return InvalidArgumentError(option, reason, next_step=error.next_step)
+    return InvalidArgumentError(option, reason, next_step=error.next_step, code=error.code)
 
 
 def _read_arguments(source: str) -> dict[str, Any]:

@@ -141,16 +141,16 @@ def price(context: click.Context, asked: Asked, mode: str | None, as_json: bool)
 
 
 async def _price_list(settings: Settings, asked: Asked) -> PriceList:
-    from kubeez_mcp_local.cookbook.arguments import check_arguments, table_reader
     from kubeez_mcp_local.cookbook.format import RecipeError
     from kubeez_mcp_local.cookbook.price import price_recipe
+    from kubeez_mcp_local.runs.prepare import checked_arguments
 
     recipe = asked.recipe
     if not recipe.steps:
         reason = "this recipe has no steps, so it has no price of its own"
         raise RecipeError(recipe.file, 0, "steps", reason, next_step="Use it as a prompt: `recipes show … --prompt`.")
     async with _recipe_client(settings, recipe) as (bridge, client):
-        values = check_arguments(recipe.front, asked.given, read_table=table_reader(bridge.settings.input_dirs))
+        values = (await checked_arguments(bridge, recipe, asked.given)).values
         left_open = [name for name in recipe.arguments if asked.given.get(name) in (None, "", [])]
         today = await bridge.today()
         return await price_recipe(recipe, values, client, ceiling=today.left, left_open=left_open)

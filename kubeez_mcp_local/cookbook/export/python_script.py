@@ -36,7 +36,16 @@ _SOURCES = {
     "entries": '''def entries(value: str) -> list[str]:
     """A list given as text with commas, semicolons or lines between the entries."""
     return [part.strip() for part in re.split(r"[,;\\n]", value) if part.strip()]''',
-    "table": '''def table(value: str) -> list[dict[str, str]]:
+    "long_text": '''def long_text(value: str) -> str:
+    """Words, or what the text file holds that they name."""
+    try:
+        path = Path(value).expanduser()
+        return path.read_text(encoding="utf-8-sig").strip() if "\\n" not in value and path.is_file() else value
+    except UnicodeDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{value} is not UTF-8 text") from error
+    except (OSError, RuntimeError, ValueError):
+        return value''',
+    "table": '''def table(value: str, required: Any = (), others: Any = ()) -> list[dict[str, str]]:
     """Rows of a CSV file, or of CSV text, by column name."""
     try:
         data = value if "\\n" in value.strip() else Path(value).expanduser().read_text(encoding="utf-8-sig")
@@ -47,7 +56,13 @@ _SOURCES = {
     if len(rows) < 2:
         raise argparse.ArgumentTypeError("has no rows below the column names")
     names = ["_".join(re.findall(r"\\w+", name.lower())) for name in rows[0]]
-    return [dict(zip(names, [cell.strip() for cell in row] + [""] * len(names))) for row in rows[1:]]''',
+    if lacking := [name for name in required if name not in names]:
+        raise argparse.ArgumentTypeError(f"has no column {', '.join(lacking)}")
+    cells = [dict(zip(names, [cell.strip() for cell in row] + [""] * len(names))) for row in rows[1:]]
+    for number, row in enumerate(cells, start=1):
+        if empty := [name for name in required if not row[name]]:
+            raise argparse.ArgumentTypeError(f"row {number}: {', '.join(empty)} is empty")
+    return [{**dict.fromkeys(others, ""), **row} for row in cells]''',
 }
 
 
@@ -89,6 +104,13 @@ def _option_of(name: str) -> str:
 def _check(name: str, argument: Argument) -> list[str]:
     """Lines that refuse a value outside the argument's limits before anything is sent."""
     limits = limits_in_words(argument)
+    if argument.type == "script":
+        return [
+            "    try:",
+            f'        script(args.{variable(name)} or "", ["a voice"] * {int(argument.maximum or 100)})',
+            "    except ValueError as error:",
+            f'        parser.error(f"{_option_of(name)}: {{error}}")',
+        ]
     if not limits:
         return []
     value, low, high = f"args.{variable(name)}", argument.minimum, argument.maximum
@@ -122,12 +144,23 @@ _READ_AS = {
     "number": "type=float",
     "list": "type=entries",
     "table": "type=table",
+    "text": "type=long_text",
+    "script": "type=long_text",
 }
-_READERS = {"list": "entries", "table": "table"}
+_READERS = {"list": ["entries"], "table": ["table"], "text": ["long_text"], "script": ["long_text", "script"]}
+
+
+def _names(names: tuple[str, ...]) -> str:
+    """A tuple of names as Python that a formatter leaves alone."""
+    return repr(names).replace("'", '"')
 
 
 def _kind(argument: Argument) -> list[str]:
     parts = [_READ_AS[argument.type]] if argument.type in _READ_AS else []
+    if argument.columns:
+        required = tuple(name for name, column in argument.columns.items() if column.required)
+        others = tuple(name for name, column in argument.columns.items() if not column.required)
+        parts = [f"type=lambda value: table(value, {_names(required)}, {_names(others)})"]
     if argument.choices and argument.type not in ("boolean", "list"):
         numbers = argument.type in ("integer", "number")
         typed = list(argument.choices) if numbers else [str(one) for one in argument.choices]
@@ -218,7 +251,7 @@ def python_script(recipe: Recipe) -> str:
     budget = python.text(told) if isinstance(told, str) and told else repr(told) if told else 'float("inf")'
     parts = [
         _runtime_source(),
-        *_helper_sources(python.used | {_READERS.get(one.type, "") for one in recipe.arguments.values()}),
+        *_helper_sources(python.used.union(*(_READERS.get(one.type, ()) for one in recipe.arguments.values()))),
         _options_source(recipe),
         f"def run(kubeez: Kubeez, args: argparse.Namespace) -> None:\n{body}",
     ]

@@ -77,7 +77,21 @@ _TEXTS = frozenset({"sentence", "slug", "truncate"})
 _WIDTH = 88
 # What a script calls its own things.
 _TAKEN = frozenset(
-    {*HELPERS, "text", "entries", "table", "args", "kubeez", "item", "index", "main", "run", "read_arguments", "output"}
+    {
+        *HELPERS,
+        "text",
+        "entries",
+        "table",
+        "long_text",
+        "args",
+        "kubeez",
+        "item",
+        "index",
+        "main",
+        "run",
+        "read_arguments",
+        "output",
+    }
     | {"poll_seconds", "argparse", "csv", "io", "mimetypes", "os", "random", "re", "sys", "time", "httpx", "range"}
     | {"str", "int", "float", "len", "list", "dict", "sorted", "sum", "min", "max", "abs", "zip", "round", "enumerate"}
     | {"print", "parsed", "pause", "file_urls", "urljoin", "hashlib", "json", "fits", "record_name", "Callable"}
