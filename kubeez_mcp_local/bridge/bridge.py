@@ -188,7 +188,8 @@ class Bridge:
 
     @cached_property
     def orders(self) -> Orders:
-        return Orders(self.account, self.uploads, self.contract, self.pricing, self.spender, self.lengths.in_words)
+        words, ledger = self.lengths.in_words, self.ledger
+        return Orders(self.account, self.uploads, self.contract, self.pricing, self.spender, words, ledger)
 
     @cached_property
     def pricing(self) -> Pricing:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.jobs.errors import UnknownJobError
 from kubeez_mcp_local.jobs.job import Order, digest_of
+from kubeez_mcp_local.jobs.naming import given_name, labels_for, own_name
 from kubeez_mcp_local.media.inputs import LocalInput, RemoteInput
 from kubeez_mcp_local.operations import Input, media, operations
 from kubeez_mcp_local.operations.media_check import MediaRequest
@@ -18,13 +20,14 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.bridge.api import Api
     from kubeez_mcp_local.bridge.pricing import Pricing
-    from kubeez_mcp_local.jobs.job import RunCall
+    from kubeez_mcp_local.jobs.job import Labels, RunCall
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.jobs.spender import Consent, Spender, Submission
     from kubeez_mcp_local.media.inputs import Uploads
     from kubeez_mcp_local.operations import Draft, Sources
     from kubeez_mcp_local.rest.contract import Contract
 
+_SEARCHED_JOBS = 200
 RECIPE = "com.kubeez/recipe"
 """In a call's `_meta`: the recipe on whose behalf it comes, for the ledger."""
 SPEND = "spend"
@@ -57,6 +60,7 @@ class Caller:
         approval: The code of an earlier quote that the user has agreed to; empty without one.
         client: Name of the program, for the ledger.
         run: The call of a run that it is: another of the same name gets the job of the first, however late.
+        name: What the outputs are to be called; empty for a name made of what the job is about.
     """
 
     consent: Consent
@@ -64,6 +68,7 @@ class Caller:
     client: str = ""
     recipe: str = ""
     run: RunCall | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ class Orders:
     pricing: Pricing
     spender: Spender
     in_words: Callable[[Input], Awaitable[str]]
+    ledger: Ledger
 
     async def priced(self, drafting: Awaitable[Draft]) -> Draft:
         """A draft that the API takes, with its price finished (see `Pricing.finished`). Free; nothing is kept.
@@ -106,18 +112,42 @@ class Orders:
         """Order a draft as often as it says and submit the orders together: one question, one check of ceilings.
 
         Raises:
+            InvalidArgumentError: Nothing of the name can be a file's.
             NotOfferedError: The API has no such operation; found out before anybody is asked.
             KubeezError: As `Spender.submit_all`.
         """
         draft = await self.priced(drafting)
         inputs = tuple([await self.in_words(item) for item in _inputs(draft.body)])
-        orders = [self._order(draft, caller, variant, inputs) for variant in range(draft.count)]
+        labels = await self._labels(draft, caller)
+        orders = [self._order(draft, caller, variant, inputs, each) for variant, each in enumerate(labels)]
         submissions = await self.spender.submit_all(orders, caller.consent, caller.approval or None)
         if len(submissions) == 1 and submissions[0].error is not None:
             raise submissions[0].error
         return Started(draft, submissions)
 
-    def _order(self, draft: Draft, caller: Caller, variant: int, inputs: tuple[str, ...]) -> Order:
+    async def _labels(self, draft: Draft, caller: Caller) -> list[Labels]:
+        inputs = _inputs(draft.body)
+        return labels_for(
+            draft,
+            account=self.account,
+            name=given_name(caller.name) if caller.name.strip() else "",
+            run=caller.run,
+            inputs=[_name(item) for item in inputs],
+            source=await self._own_name(inputs[0]) if inputs else "",
+        )
+
+    async def _own_name(self, item: Input) -> str:
+        """What the file is called: by its path, by the job that made it, or by its URL; empty where nothing tells."""
+        if isinstance(item, LocalInput):
+            return own_name(item.reference or str(item.path))
+        for job in await self.ledger.recent(_SEARCHED_JOBS):
+            found = [file.path for file in job.files if file.url == item.url]
+            made = any(output.get("url") == item.url for result in job.results for output in result.get("outputs", ()))
+            if found or (made and job.place):
+                return own_name(found[0] if found else PurePosixPath(job.place).name)
+        return own_name(item.url)
+
+    def _order(self, draft: Draft, caller: Caller, variant: int, inputs: tuple[str, ...], labels: Labels) -> Order:
         arguments = sent_arguments(draft)
         route = draft.route
 
@@ -143,6 +173,7 @@ class Orders:
             run=caller.run,
             title=operations()[route.name].title,
             inputs=inputs,
+            labels=labels,
         )
 
     def _digest(self, draft: Draft, body: Mapping[str, Any], run: RunCall | None, variant: int) -> str:
@@ -194,8 +225,8 @@ _NESTED = ("params", "parameters", "settings", "request", "input")
 _SEARCHED_ROWS = 100
 
 
-_Original = tuple[str, "Mapping[str, Any]", str]
-"""The id of a job, its settings, and what must be said about them."""
+_Original = tuple[str, "Mapping[str, Any]", str, str]
+"""The id of a job, its settings, what must be said about them, and what its files are called."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +251,7 @@ class Regenerating:
             UnknownJobError: There is no such job.
             InvalidArgumentError: It is no image or video job, or a change does not fit its model.
         """
-        original, settings, note = await self._original(job_id.strip())
+        original, settings, note, called = await self._original(job_id.strip())
         kept: dict[str, Any] = {n: settings[n] for n in _TAKEN_OVER if settings.get(n) is not None}
         changed = {name: value for name, value in changes.items() if value not in (None, "")}
         request = replace(MediaRequest(prompt=str(settings["prompt"]), model=str(settings["model"]), **kept), **changed)
@@ -228,7 +259,7 @@ class Regenerating:
         request = request.noting(note) if note else request
         sources = settings.get("source_media_urls") or []
         draft = await media.drafted(self.sources, request, sources, count=count)
-        return replace(draft, tool="regenerate", repeat=f"again {original}")
+        return replace(draft, tool="regenerate", repeat=f"again {original}", called=called)
 
     async def _original(self, job_id: str) -> _Original:
         if job_id in self.coming:
@@ -238,7 +269,8 @@ class Regenerating:
             job = await self.ledger.get(job_id)
         except UnknownJobError:
             return await self._of_other_program(job_id)
-        return _repeatable(job.id, job.tool, job.arguments, again=job.route == media.ROUTE.name)
+        found = _repeatable(job.id, job.tool, job.arguments, again=job.route == media.ROUTE.name)
+        return (*found[:3], job.labels.name)
 
     async def _of_other_program(self, job_id: str) -> _Original:
         """What the API's history tells; how much that is, is not documented."""
@@ -260,7 +292,7 @@ class Regenerating:
         if row.generation_type:
             settings["generation_type"] = row.generation_type
         told = ", ".join(sorted(settings))
-        return row.id, settings, f"The job was started elsewhere; its history tells {told}, nothing more."
+        return row.id, settings, f"The job was started elsewhere; its history tells {told}, nothing more.", ""
 
 
 def _repeatable(job_id: str, tool: str, arguments: Mapping[str, Any], *, again: bool) -> _Original:
@@ -268,7 +300,7 @@ def _repeatable(job_id: str, tool: str, arguments: Mapping[str, Any], *, again: 
         raise InvalidArgumentError(
             "id", f"{job_id} is a job of {tool}, not an image or video job.", next_step=f"Call {tool} again."
         )
-    return job_id, arguments, ""
+    return job_id, arguments, "", ""
 
 
 def _told(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import anyio.to_thread
 from kubeez_mcp_local.catalogue.checks import verify_media_kind
 from kubeez_mcp_local.disk import give_free_name, part_beside
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.outputs import slug
+from kubeez_mcp_local.jobs.naming import portable
 from kubeez_mcp_local.media.inputs import LocalInput, describe
 from kubeez_mcp_local.media.path_guard import FileTooLargeError
 from kubeez_mcp_local.media.trim import (
@@ -130,11 +130,11 @@ class Trimming:
             raise source_not_opened(error.message) from None
 
     async def _cut(self, source: Path | LocalInput, stem: str, start_s: float, end_s: float, short: str) -> Cut:
-        folder = await anyio.to_thread.run_sync(self.outputs.folder_for, self.clock())
+        folder = await anyio.to_thread.run_sync(self.outputs.folder_of, self.clock())
         part = part_beside(folder / "x")
         try:
             trimmed = await trim(source, part, start_s, end_s)
-            name = f"{slug(stem) or 'video'}-cut-{short}"
+            name = f"{portable(stem) or 'video'}-cut-{short}"
             path = await anyio.to_thread.run_sync(give_free_name, part, name, ".mp4", ())
         finally:
             part.unlink(missing_ok=True)

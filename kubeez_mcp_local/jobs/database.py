@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 APPLICATION_ID = 0x4B425A4C
-VERSION = 4
+VERSION = 5
 
 _V1 = """
 CREATE TABLE jobs (
@@ -192,7 +192,13 @@ CREATE TABLE denied_rows (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4)
+_V5 = """
+ALTER TABLE jobs ADD COLUMN place TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN labels TEXT NOT NULL DEFAULT '{}';
+CREATE INDEX jobs_placed ON jobs (account, place) WHERE place <> '';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5)
 """`MIGRATIONS[n]` leads from version n to n + 1. Released steps are never edited; new ones are appended."""
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import uuid
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -25,6 +26,7 @@ from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.budget import Ceilings, budget_day, day_refusal, remember_day, reservations, room_in
 from kubeez_mcp_local.jobs.errors import not_sent
 from kubeez_mcp_local.jobs.job import Job, State, group_digest, to_credits, to_micro
+from kubeez_mcp_local.jobs.naming import Named, places
 from kubeez_mcp_local.jobs.rows import OPEN_JOBS, insert, note_sent, restart_watch, to_json
 
 if TYPE_CHECKING:
@@ -465,6 +467,30 @@ def _same_inputs(job: Job, order: Order) -> bool:
     return job.digest == order.digest or named[0] == named[1]
 
 
+_PLACED = "account = ? AND place <> '' AND state NOT IN ('failed', 'refunded', 'refused', 'not_accepted')"
+_LAST = "\U0010ffff"
+"""Comes behind whatever a name may go on with."""
+
+
+def _free_place(tx: Transaction, order: Order, day: str) -> str:
+    """Where its outputs go: the name that was decided on, or with more in it where that is another job's already."""
+    if not order.labels.name:
+        return ""
+    folder = order.labels.folder or day
+    job = Named("", order.model, order.prompt, order.arguments)
+    wanted = next(places(order.labels, folder, job, ()))
+    if not tx.execute(f"SELECT 1 FROM jobs WHERE {_PLACED} AND place = ?", (tx.account, wanted)).fetchone():
+        return wanted
+    start = f"{folder}/{order.labels.name}"
+    rows = tx.execute(
+        f"SELECT place, model, prompt, arguments FROM jobs WHERE {_PLACED} AND place >= ? AND place < ?",
+        (tx.account, start, start + _LAST),
+    ).fetchall()
+    others = [Named(row["place"], row["model"], row["prompt"], json.loads(row["arguments"])) for row in rows]
+    taken = {other.place for other in others}
+    return next(place for place in places(order.labels, folder, job, others) if place not in taken)
+
+
 _AS_ORDERED = ("digest", "tool", "route", "bucket", "kind", "model", "prompt", "generation_type", "client")
 
 
@@ -484,6 +510,8 @@ def _insert(tx: Transaction, order: Order, reserved: int, day: str) -> Claim:
         "expected_seconds": order.quote.seconds,
         "reserved": reserved,
         "created_at": tx.now,
+        "place": _free_place(tx, order, day),
+        "labels": to_json(order.labels.told()),
     }
     insert(tx.connection, "jobs", {name: getattr(order, name) for name in _AS_ORDERED} | values)
     return Claim(tx.job(job_id))

@@ -48,6 +48,8 @@ class RunCall:
         budget: Credits that the whole run may cost; can only lower the ceiling for one run.
         at_most: What the call costs at most, as far as its recipe knows; room for it must be left where its price is
             unknown, and without it such a call is refused.
+        item: What the call is about, in words, where its step makes several; only names its files.
+        part: Which of several it is, such as `2-of-3`, where the item does not tell; only names its files.
 
     Raises:
         TypeError, ValueError: Something is missing, or no amount of credits.
@@ -57,11 +59,50 @@ class RunCall:
     call: str
     budget: float
     at_most: float | None = None
+    item: str = ""
+    part: str = ""
 
     def __post_init__(self) -> None:
         named = isinstance(self.run, str) and isinstance(self.call, str) and self.run and self.call
-        if not named or not is_amount(self.budget) or not (self.at_most is None or is_amount(self.at_most)):
+        told = isinstance(self.item, str) and isinstance(self.part, str)
+        if not named or not told or not is_amount(self.budget) or not (self.at_most is None or is_amount(self.at_most)):
             raise ValueError(f"{self!r} is no call of a run")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What tells the outputs of a job from those of others; settled when it is ordered, and no part of the request.
+
+    Attributes:
+        name: What its files are called, without extension; empty where nobody has said.
+        part: Which of several of one call it is, such as `1-of-3`.
+        folder: Where they lie below the output folder, such as that of a run; by default the one of the day.
+        call: The call of a run that it is, such as `variants[0]`.
+        item: What that call is about, in words.
+        language: What is spoken or written in it, if that was asked for.
+        inputs: The files that go in, as they can be named again.
+        batch: Names the one call that ordered it together with others.
+    """
+
+    name: str = ""
+    part: str = ""
+    folder: str = ""
+    call: str = ""
+    item: str = ""
+    language: str = ""
+    inputs: tuple[str, ...] = ()
+    batch: str = ""
+
+    def told(self) -> dict[str, Any]:
+        """As the ledger keeps them: what is said, as JSON types."""
+        default = Labels()
+        return {name: value for name, value in vars(self).items() if value != getattr(default, name)}
+
+    @classmethod
+    def of_told(cls, told: Mapping[str, Any]) -> Labels:
+        """Back from the ledger; what other versions have told besides is left out."""
+        known = {name: value for name, value in told.items() if name in cls.__dataclass_fields__}
+        return cls(**{**known, "inputs": tuple(told.get("inputs", ()))})
 
 
 @dataclass(frozen=True)
@@ -81,6 +122,7 @@ class Order:
         title: What it does, for people, such as `Make an image or video`.
         inputs: Its files for people: name, length, size.
         run: The call of a run that it is, if it is one. Then an equal digest means the same however late it comes.
+        labels: What its outputs are called and told apart by.
     """
 
     tool: str
@@ -100,6 +142,7 @@ class Order:
     run: RunCall | None = None
     title: str = ""
     inputs: tuple[str, ...] = ()
+    labels: Labels = field(default_factory=Labels, compare=False)
 
 
 _WORDS_SHOWN = 200
@@ -181,13 +224,20 @@ UNSETTLED = (State.SENDING, State.ACCEPTED, State.UNKNOWN)
 @dataclass(frozen=True)
 class SavedFile:
     """An output on this machine's disk: absolute path, where it came from, MIME type by content, size in bytes, and the
-    API's id of it, if it has one."""
+    API's id of it, if it has one.
+
+    Attributes:
+        label: What tells it from other outputs of its job: a language, `vocals`, `1-of-2`.
+        doubt: Why `label` may be wrong, in a few words; empty where it is known.
+    """
 
     path: str
     url: str
     media_type: str
     size: int
     output_id: str | None = None
+    label: str = ""
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -203,6 +253,9 @@ class Job:
         verdict: Why it was refused, as its caller was told; see `errors.told`.
         answered_at: When its answer came, or when waiting for it was given up.
         save_error: Why outputs could not be saved, if so. The URLs in `results` remain.
+        run: The run of a recipe that it belongs to, as the ledger calls it; empty for none.
+        place: Where its outputs lie below the output folder, without what tells several apart and without extension,
+            such as `2026-11-29/fox`; empty for jobs of older versions.
     """
 
     id: str
@@ -237,6 +290,9 @@ class Job:
     accepted_at: float | None
     settled_at: float | None
     verdict: Mapping[str, Any] | None = None
+    run: str = ""
+    place: str = ""
+    labels: Labels = field(default_factory=Labels)
 
     @property
     def generation_id(self) -> str | None:

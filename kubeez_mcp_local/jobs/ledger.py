@@ -149,6 +149,7 @@ class _Operations:
     recent = _reads(rows.recent)
     in_state = _reads(rows.in_state)
     unsaved = _reads(rows.unsaved)
+    of_run = _reads(rows.of_run)
     known_generations = _reads(rows.known_generations)
     today = _reads(budget.today)
     run_spend = _reads(budget.run_spend)

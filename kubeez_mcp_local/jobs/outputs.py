@@ -7,9 +7,7 @@ import json
 import logging
 import mimetypes
 import os
-import re
-import unicodedata
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,7 +16,8 @@ from anyio import to_thread
 
 from kubeez_mcp_local.disk import give_free_name, part_beside
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.job import Job, SavedFile
+from kubeez_mcp_local.jobs.job import SANDBOX, Job, SavedFile
+from kubeez_mcp_local.jobs.naming import joined, matched, portable, telling
 from kubeez_mcp_local.text import LONGEST_IN_ROW, cut
 
 if TYPE_CHECKING:
@@ -27,33 +26,6 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.media.sniff import MediaType
     from kubeez_mcp_local.rest.downloading import Accept, Downloaded
     from kubeez_mcp_local.rest.wire import Generation
-
-
-_SLUG_LENGTH = 48
-_ID_LENGTH = 8
-
-
-def stem_for(prompt: str, model: str, job_id: str) -> str:
-    """A file name without extension: a few words of the prompt (or the model) and a short id.
-
-    Only `a-z`, `0-9` and `-`, so nothing can be a path, a hidden file or an option; the id at the end keeps it from
-    being a name that Windows reserves, such as `con`.
-    """
-    return f"{slug(prompt) or slug(model) or 'output'}-{_short(job_id)}"
-
-
-def slug(text: str) -> str:
-    """`A red fox, 35 mm` becomes `a-red-fox-35-mm`; cut at a word where possible, empty if nothing is left."""
-    plain = unicodedata.normalize("NFKD", text[:400]).encode("ascii", "ignore").decode().lower()
-    whole = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-    if len(whole) <= _SLUG_LENGTH:
-        return whole
-    cut = whole[: _SLUG_LENGTH + 1]
-    return (cut.rpartition("-")[0] or cut[:_SLUG_LENGTH]).strip("-")
-
-
-def _short(job_id: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", job_id.lower())[:_ID_LENGTH] or "x"
 
 
 log = logging.getLogger(__name__)
@@ -82,17 +54,19 @@ class Source:
     Attributes:
         kinds: What it may be, as asked for and as the API says: `image`, `video`, `audio`, `text`; empty for anything.
         label: Tells several of one job apart.
+        doubt: Why the label may be wrong, in a few words.
     """
 
     url: str
     output_id: str | None
     kinds: frozenset[str] = frozenset()
     label: str = ""
+    doubt: str = ""
 
 
 @dataclass
 class OutputStore:
-    """Puts outputs at `<output folder>/<UTC day>/<words of the prompt>-<short id>[-n].<extension>`.
+    """Puts outputs at `<output folder>/<place of the job>[-label].<extension>`, see `Job.place`.
 
     Attributes:
         output_dir: The folder; made when first needed. May itself be a link, nothing inside it may lead out.
@@ -112,17 +86,15 @@ class OutputStore:
         present = await to_thread.run_sync(lambda: [file for file in job.files if Path(file.path).is_file()])
         files, errors = list(present), []
         urls = {file.url for file in present}
-        for generation in generations:
-            sources = sources_of(generation, job.generation_type)
-            if not sources and generation.status == "completed":
-                errors.append("The API says that it is completed, and names no file.")
-            for source in sources:
-                if source.url in urls:
-                    continue
-                try:
-                    files.append(await self._save_one(job, generation, source, {Path(file.path) for file in files}))
-                except KubeezError as error:
-                    errors.append(f"{str(error).rstrip()} ({cut(source.url, LONGEST_IN_ROW)})")
+        if any(row.status == "completed" and not sources_of(row, job.generation_type) for row in generations):
+            errors.append("The API says that it is completed, and names no file.")
+        for generation, source in labelled(job, generations):
+            if source.url in urls:
+                continue
+            try:
+                files.append(await self._save_one(job, generation, source, {Path(file.path) for file in files}))
+            except KubeezError as error:
+                errors.append(f"{str(error).rstrip()} ({cut(source.url, LONGEST_IN_ROW)})")
         return Saved(tuple(files), "; ".join(dict.fromkeys(errors)) or None)
 
     @staticmethod
@@ -133,9 +105,10 @@ class OutputStore:
         return [Generation.model_validate(result) for result in job.results]
 
     async def _save_one(self, job: Job, generation: Generation, source: Source, others: Collection[Path]) -> SavedFile:
-        folder = await to_thread.run_sync(self.folder_for, job.settled_at or job.created_at)
+        place, _, name = place_of(job).rpartition("/")
+        folder = await to_thread.run_sync(self.folder, place)
         part = part_beside(folder / "x")
-        stem = stem_for(job.prompt, job.model, job.id) + (f"-{source.label}" if source.label else "")
+        stem = f"{name}-{source.label}" if source.label else name
         found: list[MediaType | Other] = []
 
         def accept(fetched: Path, said: str | None) -> str | None:
@@ -153,7 +126,8 @@ class OutputStore:
 
             def publish() -> SavedFile:
                 target = give_free_name(part, stem, found[0].extension, others=others)
-                file = SavedFile(str(target), source.url, found[0].mime, downloaded.size, source.output_id)
+                told = (source.output_id, source.label, source.doubt)
+                file = SavedFile(str(target), source.url, found[0].mime, downloaded.size, *told)
                 if self.save_sidecars:
                     _write_sidecar(target, sidecar(job, generation, file))
                 return file
@@ -164,26 +138,77 @@ class OutputStore:
         finally:
             part.unlink(missing_ok=True)
 
-    def folder_for(self, moment: float) -> Path:
-        """The folder of the day of `moment` (seconds since 1970), made if need be. Blocks.
+    def folder_of(self, moment: float) -> Path:
+        """As `folder`, that of the day of `moment` (seconds since 1970)."""
+        return self.folder(_day(moment))
+
+    def folder(self, place: str) -> Path:
+        """A folder below the output folder, such as `2026-11-29`, made if need be. Blocks.
 
         Raises:
             KubeezError: It cannot be made, or leads out of the output folder.
         """
-        day = datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d")
-        folder = self.output_dir / day
+        folder = self.output_dir.joinpath(*place.split("/"))
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            root, real = Path(os.path.realpath(self.output_dir)), Path(os.path.realpath(folder))
+            self.output_dir.mkdir(parents=True, exist_ok=True)
+            expected = Path(os.path.realpath(self.output_dir))
+            for part in place.split("/"):
+                expected /= part
+                expected.mkdir(exist_ok=True)
+                if os.path.normcase(os.path.realpath(expected)) != os.path.normcase(expected):
+                    raise _leads_out(folder)
         except OSError as error:
             raise _cannot_save(folder, error) from error
-        if real.parent != root or not real.is_dir():
-            raise KubeezError(
-                f"{folder} leads out of the output folder, so nothing is saved there.",
-                next_step="Remove that link, then save the job's outputs again.",
-                code="output_folder",
-            )
-        return real
+        return expected
+
+
+def _leads_out(folder: Path) -> KubeezError:
+    return KubeezError(
+        f"{folder} leads out of the output folder, so nothing is saved there.",
+        next_step="Remove that link, then save the job's outputs again.",
+        code="output_folder",
+    )
+
+
+def _day(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d")
+
+
+def place_of(job: Job) -> str:
+    """Where the outputs of `job` lie below the output folder, without label and extension."""
+    if job.place:
+        return job.place
+    words = joined(telling(job.prompt)) or portable(job.model) or "output"
+    return f"{_day(job.created_at)}/{words}-{portable(job.id)[:8]}"  # jobs of older versions have no name
+
+
+def labelled(job: Job, generations: Sequence[Generation]) -> list[tuple[Generation, Source]]:
+    """Everything there is to fetch of a job, each with what tells it from the others.
+
+    The languages of a dubbing are matched by what the API says of each; where it says nothing they are taken in the
+    order in which they were asked for, and that is doubted.
+    """
+    found = [(row, source) for row in generations for source in sources_of(row, job.generation_type)]
+    if len(found) < 2:
+        return found
+    labels = [source.label for _, source in found]
+    if len(set(labels)) < len(labels):
+        labels = [f"{label}{'-' if label else ''}{at}-of-{len(found)}" for at, label in enumerate(labels, 1)]
+    doubt = ""
+    languages = [str(language) for language in job.arguments.get("languages") or ()]
+    if len(languages) == len(found):
+        known = matched(languages, [_told_language(row, source) for row, source in found])
+        labels, doubt = (known, "") if known else (languages, "as ordered, unverified")
+    return [
+        (row, replace(source, label=portable(label), doubt=doubt))
+        for (row, source), label in zip(found, labels, strict=True)
+    ]
+
+
+def _told_language(generation: Generation, source: Source) -> str:
+    """The language of an output by the API's own field, else what its file is called."""
+    told = next((each.language for each in generation.outputs if each.url == source.url and each.language), None)
+    return told or source.url.partition("?")[0].rpartition("/")[2]
 
 
 def sources_of(generation: Generation, asked: str | None = None) -> list[Source]:
@@ -212,18 +237,31 @@ def _kinds(asked: frozenset[str], said: str | None) -> frozenset[str]:
 
 
 def sidecar(job: Job, generation: Generation, file: SavedFile) -> dict[str, Any]:
-    """What is worth knowing about an output later: how it was made, and what it cost."""
+    """What is worth knowing about an output later: what it is, how it was made, and what it cost."""
+    labels = job.labels
+    languages = job.arguments.get("languages")
+    of_output = file.label if languages else ""
+    told = {
+        "run": job.run.partition("/")[0],
+        "call": labels.call,
+        "item": labels.item,
+        "language": of_output or labels.language,
+        "language_doubt": file.doubt if of_output else "",
+        "label": "" if of_output else "-".join(part for part in (labels.part, file.label) if part),
+        "inputs": list(labels.inputs),
+    }
     return {
         "job": job.id,
         "generation_id": generation.id,
         "output_id": file.output_id,
-        "mode": "sandbox" if job.account.startswith("sandbox") else "live",
+        "mode": "sandbox" if job.account.startswith(SANDBOX) else "live",
         "tool": job.tool,
         "model": job.model,
         "prompt": job.prompt,
         "generation_type": job.generation_type,
         "settings": dict(job.arguments),
         "recipe": job.recipe,
+        **{name: value for name, value in told.items() if value},
         "credits": {"quoted": job.quote_credits, "basis": job.quote_basis, "charged": job.charged},
         "url": file.url,
         "media_type": file.media_type,

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kubeez_mcp_local.jobs.errors import UnknownJobError, wrong_state
-from kubeez_mcp_local.jobs.job import Job, SavedFile, State, is_amount, to_credits, to_micro
+from kubeez_mcp_local.jobs.job import Job, Labels, SavedFile, State, is_amount, to_credits, to_micro
 from kubeez_mcp_local.rest.wire import price_of
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _AS_THEY_ARE = (
     *("id", "account", "digest", "tool", "route", "bucket", "kind", "model", "prompt", "generation_type", "client"),
     *("owner", "quote_basis", "expected_seconds", "error_code", "error", "save_error", "created_at", "sent_at"),
     *("accepted_at", "settled_at"),
+    *("run", "place"),
 )
 
 
@@ -115,6 +116,7 @@ class Transaction:
             files=tuple(SavedFile(**file) for file in json.loads(row["files"])),
             answered_at=row["paced_at"],
             verdict=None if row["verdict"] is None else json.loads(row["verdict"]),
+            labels=Labels.of_told(json.loads(row["labels"])),
         )
 
 
@@ -145,6 +147,11 @@ def unsaved(tx: Transaction, within_seconds: float) -> list[Job]:
         "ORDER BY settled_at",
         (tx.account, tx.now - within_seconds),
     )
+
+
+def of_run(tx: Transaction, run: str) -> list[Job]:
+    """The jobs of a run of a recipe (`Job.run`), oldest first."""
+    return tx.jobs("SELECT * FROM jobs WHERE account = ? AND run = ? AND run <> '' ORDER BY seq", (tx.account, run))
 
 
 def get(tx: Transaction, wanted: str) -> Job:

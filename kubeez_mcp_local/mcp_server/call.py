@@ -81,8 +81,9 @@ class Call:
     def consent(self) -> ClientConsent:
         return ClientConsent(self.context)
 
-    def caller(self, approval: str) -> Caller:
-        """Who asks for a paid job, with the approval code and the name of the call that came along, if any."""
+    def caller(self, approval: str, name: str = "") -> Caller:
+        """Who asks for a paid job, with the approval code, what its files shall be called, and the call of a run that
+        came along, if any."""
         params = self.context.session.client_params
         meta = self._meta
         return Caller(
@@ -91,6 +92,7 @@ class Call:
             client=on_one_line(params.client_info.name, LONGEST_NAME) if params else "",
             recipe=recipe if isinstance(recipe := meta.get(RECIPE), str) else "",
             run=_run(meta.get(RUN)),
+            name=name,
         )
 
     @cached_property

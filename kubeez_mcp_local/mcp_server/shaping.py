@@ -39,16 +39,19 @@ _TOLD = (Generation.model_fields.keys() & JobResult.model_fields.keys()) - {"id"
 """What the API tells of a job and its result repeats."""
 
 
-async def started_result(call: Call, draft: Awaitable[Draft], approval: str) -> JobResult | EstimateResult:
+async def started_result(
+    call: Call, draft: Awaitable[Draft], approval: str, name: str = ""
+) -> JobResult | EstimateResult:
     """The jobs that a draft starts. A quote that awaits the user's yes is an answer too, not an error.
 
-    A call that only wants the price (`orders.QUOTE`) ends with it.
+    `name` is what their files shall be called, if that was said. A call that only wants the price (`orders.QUOTE`) ends
+    with it.
     """
     if call.quoting:
         priced = await call.bridge.orders.priced(draft)
         return quoted_result(call, priced, status="quoted", arguments=sent_arguments(priced))
     try:
-        started = await call.bridge.orders.submit(draft, call.caller(approval))
+        started = await call.bridge.orders.submit(draft, call.caller(approval, name))
     except ConsentRequiredError as error:
         question = error.question
         return JobResult(

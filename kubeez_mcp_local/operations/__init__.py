@@ -46,6 +46,7 @@ class Draft:
         repeat: Makes a wanted repeat a new intention, such as the id of the job being repeated.
         described: What `quote` is the price of, for the API's own estimate where the quote is unknown; `None` where
             that could not be told all that decides the price.
+        called: What its files are called, where that does not follow from what it makes.
     """
 
     route: Route
@@ -60,6 +61,7 @@ class Draft:
     repeat: str = ""
     tool: str = ""
     described: Described | None = None
+    called: str = ""
 
     @property
     def credits(self) -> float | None:
@@ -153,6 +155,7 @@ class Operation:
         unfit: Why a model does not do what is wished for, given kinds of inputs and a length; empty if it does.
         also: Routes that belong to it, such as the one on which its jobs are followed.
         script: How exported scripts build its body.
+        makes: What its files are called beside the name of the file they are made of, such as `cutout`.
     """
 
     route: Route
@@ -175,6 +178,7 @@ class Operation:
     unfit: Callable[[str, Sequence[InputKind], int | None], str] = lambda _model, _inputs, _seconds: ""
     also: tuple[Route, ...] = ()
     script: str = "plain"
+    makes: str = ""
 
     @property
     def name(self) -> str:

@@ -116,4 +116,5 @@ OPERATION = Operation(
     ids=f"{MODEL}.*",
     files={"reference_ad_url": ("image", "video"), "product_image_url": ("image",)},
     names="reference_ad_url",
+    makes="ad",
 )

@@ -72,4 +72,5 @@ OPERATION = Operation(
     tasks=(MODEL,),
     files={"image_url": ("image",)},
     names="image_url",
+    makes="cutout",
 )

@@ -68,4 +68,5 @@ OPERATION = Operation(
     files={"media_url": ("video",)},
     names="media_url",
     by_length=True,
+    makes="captioned",
 )

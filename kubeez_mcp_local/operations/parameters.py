@@ -78,6 +78,7 @@ Seed = Annotated[
 NegativePrompt = Annotated[str, Field(description="What to avoid, on models that take it.")]
 VariantCount = Annotated[int, Field(description="1 to 4 jobs of the same request; each is paid.", ge=1, le=4)]
 Approval = Annotated[str, Field(description="Code of a quote the user has agreed to.")]
+FileName = Annotated[str, Field(description="Name for the files.", max_length=200)]
 JobId = Annotated[
     str, Field(description="generation_id (or separation_id) from a generate call.", min_length=1, max_length=200)
 ]

@@ -172,4 +172,5 @@ OPERATION = Operation(
     by_length=True,
     accepts=accepts,
     unfit=unfit,
+    makes="sound",
 )

@@ -154,6 +154,7 @@ class Output(Wire):
     duration: Number = None
     format: Text = None
     file_size: Whole = None
+    language: Text = None
     optimization_status: Text = None
     cdn_ready: Flag = None
 
@@ -262,6 +263,7 @@ _LISTS_OF_IDS = ("generation_ids", "ids")
 _LONGEST_ID = 1000
 _UNFIT_FOR_A_PATH = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]|(^|[/\\])\.{1,2}($|[/\\])")
 _OUTPUT_URL = ("url", "media_url", "public_url", "file_url", "audio_url", "video_url", "image_url")
+_LANGUAGE = ("language", "language_code", "target_language")
 _UPLOAD_URL = ("url", "media_url", "public_url", "file_url", "uploaded_url")
 _UPLOAD_LISTS = ("urls", "media_urls", "files")
 
@@ -377,7 +379,7 @@ def read_uploaded(payload: object, media_origin: str = MEDIA_ORIGIN) -> Uploaded
 
 def _output(item: object) -> dict[str, Any]:
     row = item if isinstance(item, dict) else {"url": item}
-    return {**row, "url": first(row, *_OUTPUT_URL)}
+    return {**row, "url": first(row, *_OUTPUT_URL), "language": first(row, *_LANGUAGE)}
 
 
 def _song(item: object) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from kubeez_mcp_local.jobs.job import Job, State
-from kubeez_mcp_local.jobs.outputs import NotAnOutputError, OutputStore, slug, stem_for, what_it_is
+from kubeez_mcp_local.jobs.job import Job, Labels, State
+from kubeez_mcp_local.jobs.outputs import NotAnOutputError, OutputStore, sidecar, what_it_is
 from kubeez_mcp_local.rest.wire import Generation, Output, Song, read_generation
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ MEDIA = "https://media.kubeez.com"
 
 @pytest.fixture
 def job(ledger_file: Any, order: Any) -> Job:
-    made = ledger_file.claim([order(prompt="A red fox, 35 mm")]).claims[0].job
+    made = ledger_file.claim([order(prompt="A red fox, 35 mm", labels=Labels("red-fox"))]).claims[0].job
     assert isinstance(made, Job)
     return replace(made, state=State.COMPLETED, charged=14.0)
 
@@ -52,17 +53,65 @@ def names_in(folder: Path) -> list[str]:
 async def test_a_name_says_what_it_is(store: OutputStore, job: Job, image: Any) -> None:
     saved = await store.save(job, [image("x.png")])
     path = Path(saved.files[0].path)
-    assert path.name == f"a-red-fox-35-mm-{job.id[:8]}.png"
+    assert path.name == "red-fox.png"
     assert path.parent.name == "2027-01-15"
-    assert names_in(path.parent) == [f"a-red-fox-35-mm-{job.id[:8]}.json", path.name]
+    assert names_in(path.parent) == ["red-fox.json", path.name]
+
+
+async def test_a_job_of_an_older_version_is_called_by_prompt_and_id(store: OutputStore, job: Job, image: Any) -> None:
+    saved = await store.save(replace(job, place=""), [image("x.png")])
+    assert Path(saved.files[0].path).name == f"red-fox-35-mm-{job.id[:8]}.png"
+
+
+async def test_the_name_is_that_of_the_order_however_late_it_is_saved(store: OutputStore, job: Job, image: Any) -> None:
+    late = replace(job, settled_at=job.created_at + 3 * 86_400)
+    path = Path((await store.save(late, [image("x.png")])).files[0].path)
+    assert (path.parent.name, path.name) == ("2027-01-15", "red-fox.png")
+
+
+async def test_a_sidecar_says_what_it_is(store: OutputStore, job: Job, image: Any) -> None:
+    labels = Labels("ads-de", "1-of-2", "runs/ads", call="ads[0]", item="Berlin", language="de", inputs=("/tmp/a.png",))
+    part = replace(job, labels=labels, run="ads-1f0c/5d", recipe="ads", place="runs/ads/ads-de")
+    (file,) = (await store.save(part, [image("x.png")])).files
+    told = json.loads(await anyio.Path(file.path).with_suffix(".json").read_text("utf-8"))
+    wanted = {"recipe": "ads", "run": "ads-1f0c", "call": "ads[0]", "item": "Berlin", "language": "de"}
+    assert {name: told[name] for name in wanted} == wanted
+    assert (told["label"], told["inputs"]) == ("1-of-2", ["/tmp/a.png"])
+    plain = sidecar(job, image("x.png"), file)
+    assert not {"run", "call", "item", "language", "language_doubt"} & plain.keys()
+
+
+@pytest.mark.parametrize(
+    ("told", "names", "doubt"),
+    [
+        ([{"language": "de"}, {"language_code": "pt-BR"}], ["talk-de", "talk-pt-br"], ""),
+        ([{"file": "x.pt_br"}, {"file": "x.de"}], ["talk-pt-br", "talk-de"], ""),
+        ([{}, {}], ["talk-de", "talk-pt-br"], "as ordered, unverified"),
+        ([{"language": "de"}, {"language": "de"}], ["talk-de", "talk-pt-br"], "as ordered, unverified"),
+        ([{}, {}, {}], ["talk-1-of-3", "talk-2-of-3", "talk-3-of-3"], ""),
+    ],
+)
+async def test_a_dubbing_is_matched_by_what_is_said_of_it_or_doubted(
+    store: OutputStore, job: Job, api: Any, told: list[dict[str, str]], names: list[str], doubt: str
+) -> None:
+    outputs: list[dict[str, str]] = []
+    for number, one in enumerate(told):
+        url = f"{MEDIA}/{one.get('file', f'{number}0')}.mp4"
+        api.files[url] = b"\x00\x00\x00\x18ftypisom\0\0\0\0isomavc1" + bytes([number])
+        outputs.append({"id": str(number), "url": url, **one})
+    dubbing = replace(job, generation_type=None, arguments={"languages": ["de", "pt_br"]}, place="2027-01-15/talk")
+    generation = read_generation({"id": "g", "status": "completed", "outputs": outputs})
+    kept = Generation.model_validate(generation.model_dump(mode="json", exclude={"raw"}))  # as the ledger does
+    files = (await store.save(dubbing, [kept])).files
+    assert [Path(file.path).stem for file in files] == names
+    assert {file.doubt for file in files} == {doubt}
+    sidecar_ = json.loads(await anyio.Path(files[0].path).with_suffix(".json").read_text("utf-8"))
+    assert sidecar_.get("language_doubt", "") == doubt
 
 
 async def test_several_outputs_are_numbered(store: OutputStore, job: Job, image: Any, tmp_path: Path) -> None:
     saved = await store.save(job, [image("x.png", "y.png")])
-    assert [Path(file.path).stem.removeprefix("a-red-fox-35-mm-") for file in saved.files] == [
-        job.id[:8],
-        f"{job.id[:8]}-2",
-    ]
+    assert [Path(file.path).stem for file in saved.files] == ["red-fox-1-of-2", "red-fox-2-of-2"]
     assert len(names_in(tmp_path / "out")) == 4
 
 
@@ -243,41 +292,3 @@ async def test_without_hard_links_files_are_still_never_overwritten(
     await anyio.Path(first.path).write_text("edited by hand")
     second = (await store.save(job, [image("x.png")])).files[0]
     assert first.path != second.path
-
-
-@pytest.mark.parametrize(
-    "hostile",
-    [
-        "../../etc/passwd",
-        "/etc/passwd",
-        "C:\\Windows\\system32",
-        "con",
-        "nul.png",
-        "..",
-        "",
-        "\x00\n\t",
-        "🦊",
-        "-rf",
-        "a" * 9999,
-    ],
-)
-def test_no_prompt_and_no_id_can_choose_a_path(hostile: str) -> None:
-    for stem in (stem_for(hostile, "m", "abc"), stem_for("fox", hostile, "abc"), stem_for("fox", "m", hostile)):
-        assert set(stem) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
-        assert 3 <= len(stem) <= 60
-        assert not stem.startswith("-")
-        assert "-" in stem
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("A red fox, 35 mm", "a-red-fox-35-mm"),
-        ("Größe & Füße", "groe-fue"),
-        ("北京", ""),
-        ("one two three four five six seven eight nine ten", "one-two-three-four-five-six-seven-eight-nine-ten"),
-        ("one two three four five six seven eight nine tenth", "one-two-three-four-five-six-seven-eight-nine"),
-    ],
-)
-def test_slugs(text: str, expected: str) -> None:
-    assert slug(text) == expected

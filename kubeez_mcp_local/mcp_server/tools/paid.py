@@ -24,8 +24,10 @@ def paid_tools() -> tuple[ToolSpec, ...]:
 
 
 def _tool(operation: Operation) -> ToolSpec:
-    async def start(call: Call, approval: p.Approval = "", **arguments: Any) -> JobResult | EstimateResult:
-        return await started_result(call, operation.draft(call.sources, **arguments), approval)
+    async def start(
+        call: Call, name: p.FileName = "", approval: p.Approval = "", **arguments: Any
+    ) -> JobResult | EstimateResult:
+        return await started_result(call, operation.draft(call.sources, **arguments), approval, name)
 
     return ToolSpec(
         name=operation.name,
@@ -50,6 +52,7 @@ async def regenerate(
     aspect_ratio: p.AspectRatio = "",
     negative_prompt: p.NegativePrompt = "",
     variant_count: p.VariantCount = 1,
+    name: p.FileName = "",
     approval: p.Approval = "",
 ) -> JobResult | EstimateResult:
     """Run an earlier image or video job again, with changes. Costs the same as a new job: quote and ask first.
@@ -58,7 +61,7 @@ async def regenerate(
     """
     changes = {"prompt": prompt, "seed": seed, "aspect_ratio": aspect_ratio, "negative_prompt": negative_prompt}
     draft = call.regenerating.again(id, changes, count=variant_count)
-    return await started_result(call, draft, approval)
+    return await started_result(call, draft, approval, name)
 
 
 @tool(title="Keep a song's voice", family="audio", result=PersonaResult, effect="write", route="generate_music_persona")
