@@ -5,9 +5,11 @@ Shapes and status codes of errors: public client code and documentation; which r
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from pydantic import BaseModel
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, model_validator
 
 
 class Accepted(BaseModel):
@@ -135,6 +137,69 @@ class Estimate(BaseModel):
 
 class Health(BaseModel):
     status: str
+
+
+class Body(BaseModel):
+    """What a request says, in JSON. That has no NaN, infinity or half a character, which Python's parser lets in."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _can_be_said(cls, said: object) -> object:
+        for name, value in said.items() if isinstance(said, dict) else ():
+            try:
+                json.dumps([name, value], allow_nan=False, ensure_ascii=False, default=repr).encode()
+            except (ValueError, RecursionError):
+                raise ValueError(f"{name!a:.60} holds what JSON cannot say") from None
+        return said
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events."""
+
+    media_type = "text/event-stream"
+
+
+class Refusal(BaseModel):
+    """Why a request was not carried out; nothing was charged."""
+
+    detail: str
+
+
+class CodedRefusal(BaseModel):
+    """The same with a code to act upon."""
+
+    error: str
+    message: str | None = None
+    purchase_url: str | None = None
+
+
+_REFUSALS: dict[int, tuple[str, Any]] = {
+    400: ("The request contradicts the model's row, cannot be read, or is refused", Refusal | CodedRefusal),
+    401: ("The key is missing, unknown or revoked", Refusal),
+    402: ("The balance does not suffice", CodedRefusal),
+    403: ("The key lacks the scope", Refusal),
+    404: ("There is no such thing, or it is not to be seen yet", Refusal),
+    413: ("The body is too large", Refusal),
+    421: ("This server does not answer for that host", Refusal),
+    424: ("The sandbox's own books or files cannot be used", CodedRefusal),
+    429: ("Too many requests, or too many jobs at once", Refusal),
+}
+Responses = dict[int | str, dict[str, Any]]
+
+
+def refusals(*statuses: int, taken: type[BaseModel] | None = None) -> Responses:
+    """What an operation's entry in the OpenAPI document says of these; jobs may also be `taken` on with 202."""
+    said: Responses = {202: {"model": taken, "description": "Accepted"}} if taken else {}
+    for status in statuses:
+        description, model = _REFUSALS[status]
+        said[status] = {"description": description, "model": model}
+    return said
+
+
+NO_JOB = (400, 401, 402, 403, 413, 429)
+"""How the start of a job is refused, beside 422."""
+NO_STATE = (401, 403, 404, 429)
+"""How a look at one is."""
 
 
 class ApiError(Exception):

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import anyio
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.datastructures import Headers
 
 from kubeez_mcp_local.sandbox import assumed_jobs, documented_jobs, free_routes
-from kubeez_mcp_local.sandbox.answers import ApiError
+from kubeez_mcp_local.sandbox.answers import ApiError, refusals
 from kubeez_mcp_local.sandbox.catalogue import Catalogue
 from kubeez_mcp_local.sandbox.knobs import Panel
 from kubeez_mcp_local.sandbox.service import Service
@@ -48,12 +49,14 @@ def create_app(books: Books, knobs: Knobs | None = None, *, hosts: Collection[st
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
+        responses=refusals(421, 424),
     )
     catalogue = Catalogue(assumed_jobs.MODELS, assumed_jobs.PRICES)
     app.state.service = service = Service(books, panel, catalogue)
     for module in (free_routes, assumed_jobs, documented_jobs):
         app.include_router(module.router)
     app.add_exception_handler(ApiError, _refuse)
+    app.add_exception_handler(RequestValidationError, _name_what_does_not_fit)
     for broken in (sqlite3.Error, OSError):
         app.add_exception_handler(broken, _name_what_is_broken)
     app.add_middleware(FrontDoor, service=service, hosts=frozenset(hosts))
@@ -65,6 +68,21 @@ async def _refuse(request: Request, refusal: Exception) -> JSONResponse:
     if not isinstance(refusal, ApiError):
         raise refusal
     return JSONResponse(refusal.body, refusal.status)
+
+
+async def _name_what_does_not_fit(request: Request, error: Exception) -> JSONResponse:
+    """FastAPI's 422 without what was sent: it may hold what no JSON can say, such as NaN or half a character."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    found = [
+        {"type": each["type"], "loc": [_sayable(part) for part in each["loc"]], "msg": _sayable(each["msg"])}
+        for each in error.errors()
+    ]
+    return JSONResponse({"detail": found}, 422)
+
+
+def _sayable(part: str | int) -> str | int:
+    return part if isinstance(part, int) else part.encode("utf-8", "replace").decode()
 
 
 async def _name_what_is_broken(request: Request, error: Exception) -> JSONResponse:
@@ -94,15 +112,25 @@ def _publish_what_is_served(app: FastAPI, panel: Panel) -> None:
                 if not path.startswith(CONTROL):
                     operation["x-kubeez-evidence"] = "assumed" if assumed else "documented"
                 if panel.knobs.assumed_routes or not assumed:
+                    _refuse_in_json(operation)
                     paths.setdefault(path, {})[method] = operation
         return {**document, "paths": paths}
 
     app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI documents for changing the document
 
 
+def _refuse_in_json(operation: dict[str, Any]) -> None:
+    """Refusals are JSON also where success is a stream or text, whose media type FastAPI declares for all answers."""
+    for status, answer in operation["responses"].items():
+        if status >= "400":
+            answer["content"] = {"application/json": next(iter(answer["content"].values()))}
+
+
 CONTROL = "/_sandbox/"
 CONTROL_HEADER = "X-Kubeez-Sandbox"
 _FORM_OVERHEAD = 64 * 1024
+_MOST_JSON_BYTES = 2 * 1024 * 1024  # assumed: some 25 times the longest prompt
+_UPLOADS = "/v1/upload/"
 _EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - names such a binding, makes none
 _USUAL = {429: "Too many requests", 500: "Internal Server Error", 502: "Bad gateway", 503: "Service unavailable"}
 _PAGE = "<!doctype html><title>{status}</title><h1>{status} Bad gateway</h1><p>A proxy speaks here, not the API.</p>"
@@ -128,13 +156,16 @@ class FrontDoor:
         self.service.calls.count(call)
         fault = None if path.startswith(CONTROL) else self.service.panel.take_fault(call)
         if fault is None:
-            await self.app(scope, receive, send)
+            await self.app(scope, _up_to(_most_bytes(path), receive), send)
         else:
             await self._play(fault, scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers, path = Headers(scope=scope), scope["path"]
-        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+        try:
+            host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+        except ValueError:  # such as `[::1`
+            return _detail(400, "The Host header names no host")
         if not is_loopback_host(host) and (path.startswith(CONTROL) or not self._answers_for(host)):
             return _detail(421, f"This sandbox does not answer for the host {host!r}")
         if path.startswith(CONTROL) and (problem := _not_in_control(scope)):
@@ -142,8 +173,8 @@ class FrontDoor:
         if not self.service.panel.knobs.assumed_routes and any(_under(path, prefix) for prefix in assumed_jobs.PATHS):
             return _detail(404, "Not Found")
         length = headers.get("content-length", "")
-        if length.isdigit() and int(length) > free_routes.MOST_BYTES + _FORM_OVERHEAD:
-            return _detail(413, "The uploaded file is larger than 500 MB")
+        if length.isdigit() and int(length) > _most_bytes(path):
+            return _detail(413, _too_large(_most_bytes(path)))
         return None
 
     def _answers_for(self, host: str) -> bool:
@@ -181,6 +212,29 @@ class FrontDoor:
             await self.app(scope, receive, first_block_only)
 
 
+def _most_bytes(path: str) -> int:
+    return free_routes.MOST_BYTES + _FORM_OVERHEAD if path.startswith(_UPLOADS) else _MOST_JSON_BYTES
+
+
+def _too_large(most: int) -> str:
+    return f"The body is larger than {most // 1024**2} MB"
+
+
+def _up_to(most: int, receive: Receive) -> Receive:
+    """`receive`, for bodies that do not say how long they are."""
+    taken = 0
+
+    async def receive_some() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > most:
+            raise HTTPException(413, _too_large(most))
+        return message
+
+    return receive_some
+
+
 def _detail(status: int, detail: str) -> JSONResponse:
     return JSONResponse({"detail": detail}, status)
 
@@ -191,6 +245,8 @@ def _wrong_answer(fault: Fault) -> Response:
     if fault.kind == "not_json":
         return Response(b'{"status": "compl', media_type="application/json")
     headers = None if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
+    if fault.status in (204, 304):
+        return Response(status_code=fault.status)
     body = fault.body or {"detail": _USUAL.get(fault.status, "Rehearsed fault")}
     return JSONResponse(body, fault.status, headers)
 

@@ -4,15 +4,19 @@ Known from the hosted MCP server's tools of the same names. Everything about one
 their invented prices, its request, its rules, its route, and the files that it makes.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from kubeez_mcp_local.sandbox.answers import (
+    NO_JOB,
+    NO_STATE,
     Accepted,
+    Body,
     Estimate,
     EstimateLine,
     Persona,
@@ -20,20 +24,21 @@ from kubeez_mcp_local.sandbox.answers import (
     SeparationAccepted,
     invalid,
     not_found,
+    refusals,
 )
 from kubeez_mcp_local.sandbox.books import Placed, Work, WorkKind
 from kubeez_mcp_local.sandbox.catalogue import (
     ASSUMED_SECONDS,
     Row,
     Source,
+    billed_seconds,
     check_duration,
     check_prompt,
     clip_size,
     look_up,
     price,
-    seconds_in_life,
 )
-from kubeez_mcp_local.sandbox.documented_jobs import MediaRequest, media_job
+from kubeez_mcp_local.sandbox.documented_jobs import MediaRequest, Seed, media_job
 from kubeez_mcp_local.sandbox.service import (
     AnyCaller,
     HistoryCaller,
@@ -115,14 +120,14 @@ _CAPTIONS_PRICE = {
 }
 
 
-class CaptionsRequest(BaseModel):
+class CaptionsRequest(Body):
     media_url: str
     quality: Literal["auto", "best"] = "auto"
     language: str | None = Field(None, description="ISO 639-1 code; needed for quality `best`.")
     style: str | None = None
 
 
-@router.post("/generate/captions", response_model=Accepted)
+@router.post("/generate/captions", response_model=Accepted, responses=refusals(*NO_JOB, taken=Accepted))
 def generate_captions(body: CaptionsRequest, service: TheService, caller: MediaCaller) -> JSONResponse:
     """Burn captions into a video; poll the media route."""
     if body.quality == "best" and not body.language:
@@ -156,7 +161,7 @@ _DUBBING = [
 ]  # fmt: skip
 
 
-class DubbingRequest(BaseModel):
+class DubbingRequest(Body):
     video_url: str
     languages: list[str]
     model: Literal["sonilo-dubbing", "elevenlabs-dubbing"] = "sonilo-dubbing"
@@ -165,7 +170,7 @@ class DubbingRequest(BaseModel):
     ducking: bool | None = None
 
 
-@router.post("/generate/dubbing", response_model=Accepted)
+@router.post("/generate/dubbing", response_model=Accepted, responses=refusals(*NO_JOB, taken=Accepted))
 def generate_dubbing(body: DubbingRequest, service: TheService, caller: SpeechCaller) -> JSONResponse:
     """Translate a video's speech, one MP4 for each language; poll the media route."""
     row = service.row(body.model)
@@ -173,6 +178,8 @@ def generate_dubbing(body: DubbingRequest, service: TheService, caller: SpeechCa
     if not body.languages:
         raise invalid("languages must name at least one target language")
     for language in body.languages:
+        if not re.fullmatch("[a-z]{2,3}([_-][A-Za-z0-9]{2,8})?", language):
+            raise invalid(f"languages must be codes such as de or pt_br, got {language!r:.40}")
         if allowed and language not in allowed:
             raise invalid(f"Invalid language '{language}' for {body.model}. Allowed: {', '.join(allowed)}")
     foreign = ("source_language", "cloning_strength") if body.model == "sonilo-dubbing" else ("ducking",)
@@ -218,17 +225,17 @@ _SOUND += [
 ]  # fmt: skip
 
 
-class SoundRequest(BaseModel):
+class SoundRequest(Body):
     model: str = "sonilo-text-to-sfx"
     prompt: str | None = None
     music_prompt: str | None = None
     sfx_prompt: str | None = None
     video_url: str | None = None
     duration: Annotated[float, Field(gt=0)] | None = Field(None, description="Seconds, for text models.")
-    seed: Annotated[int, Field(ge=0)] | None = None
+    seed: Seed | None = None
 
 
-@router.post("/generate/sound", response_model=Accepted)
+@router.post("/generate/sound", response_model=Accepted, responses=refusals(*NO_JOB, taken=Accepted))
 def generate_sound(body: SoundRequest, service: TheService, caller: MediaCaller) -> JSONResponse:
     """Make sound effects or instrumental music; poll the media route."""
     row = service.row(body.model)
@@ -283,11 +290,11 @@ _BACKGROUND = _model(
 )  # fmt: skip
 
 
-class RemoveBackgroundRequest(BaseModel):
+class RemoveBackgroundRequest(Body):
     image_url: str
 
 
-@router.post("/generate/remove-background", response_model=Accepted)
+@router.post("/generate/remove-background", response_model=Accepted, responses=refusals(*NO_JOB, taken=Accepted))
 def remove_background(body: RemoveBackgroundRequest, service: TheService, caller: MediaCaller) -> JSONResponse:
     """Cut the subject of a picture out, as a PNG with alpha; poll the media route."""
     request = MediaRequest(
@@ -305,11 +312,13 @@ _SEPARATION_PRICE = {
 _STEM_SECONDS_MOST = 30.0
 
 
-class SeparationRequest(BaseModel):
+class SeparationRequest(Body):
     media_url: str
 
 
-@router.post("/generate/separation", response_model=SeparationAccepted)
+@router.post(
+    "/generate/separation", response_model=SeparationAccepted, responses=refusals(*NO_JOB, taken=SeparationAccepted)
+)
 def generate_separation(body: SeparationRequest, service: TheService, caller: MediaCaller) -> JSONResponse:
     """Split a recording into vocals and the rest; poll the separation route."""
     row = service.row("mvsep-40")
@@ -332,7 +341,7 @@ def generate_separation(body: SeparationRequest, service: TheService, caller: Me
     return JSONResponse(answer.model_dump(), service.panel.knobs.success_code)
 
 
-@router.get("/generate/separation/{separation_id}")
+@router.get("/generate/separation/{separation_id}", responses=refusals(*NO_STATE))
 def get_separation(separation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> Separation:
     """State of a separation."""
     return viewer.status(caller, separation_id, "separation", Separation)
@@ -341,14 +350,14 @@ def get_separation(separation_id: JobId, viewer: TheViewer, caller: HistoryCalle
 # Free of charge: personas and estimates
 
 
-class PersonaRequest(BaseModel):
+class PersonaRequest(Body):
     song_id: str
     name: Annotated[str, Field(min_length=1, max_length=80)]
     description: Annotated[str, Field(min_length=1, max_length=500)]
     style: str | None = None
 
 
-@router.post("/generate/music/persona")
+@router.post("/generate/music/persona", responses=refusals(400, 413, *NO_STATE))
 def generate_music_persona(body: PersonaRequest, service: TheService, caller: MusicCaller) -> Persona:
     """Keep the voice of a finished song; free."""
     song = service.books.file_with_id(body.song_id)
@@ -357,32 +366,36 @@ def generate_music_persona(body: PersonaRequest, service: TheService, caller: Mu
     return Persona(persona_id=f"persona-{song.id}", name=body.name)
 
 
-class EstimateRequest(BaseModel):
+ReferenceSeconds = Annotated[float, Field(ge=0, le=86_400)]
+
+
+class EstimateRequest(Body):
     model: str
     generation_type: str | None = None
     duration: str | None = None
     quality: str | None = None
     resolution: str | None = None
     sound: bool | None = None
-    reference_video_seconds: Annotated[float, Field(ge=0)] | None = None
-    reference_audio_seconds: Annotated[float, Field(ge=0)] | None = None
+    reference_video_seconds: ReferenceSeconds | None = None
+    reference_audio_seconds: ReferenceSeconds | None = None
     count: Annotated[int, Field(ge=1, le=100)] = 1
 
 
-@router.post("/estimate")
+@router.post("/estimate", responses=refusals(400, 401, 413, 429))
 def estimate(body: EstimateRequest, service: TheService, caller: AnyCaller) -> Estimate:
     """Price a job; nothing is charged."""
     row = service.row(body.model)
-    reference = (body.reference_video_seconds or 0) + (body.reference_audio_seconds or 0)
-    duration = check_duration(row, body.duration)
-    seconds = reference + (duration or 0) if reference or duration else None
+    if row["_facts"].get("no_route"):
+        raise invalid(f"{body.model} is listed, but no route of this API runs it")
+    video, audio = body.reference_video_seconds or 0, body.reference_audio_seconds or 0
+    seconds = billed_seconds(row, check_duration(row, body.duration), video=video, audio=audio)
     each = price(row, seconds=seconds, resolution=body.resolution)
     label = row["display_name"] if body.count == 1 else f"{row['display_name']} x {body.count}"
     cost = round(each * body.count, 2)
     return Estimate(
         model=body.model,
         estimated_cost_credits=cost,
-        estimated_time_seconds=seconds_in_life(row),
+        estimated_time_seconds=float(row["estimated_time_seconds"]),
         breakdown=[EstimateLine(label=label, credits=cost)],
     )
 

@@ -37,7 +37,10 @@ class Catalogue:
         extra = _read(*SANDBOX_ONLY)
         rows = [*_read(*SNAPSHOT)["models"], *extra["models"], *models.values()]
         notes = {**extra["additions"], **prices}
-        merged = {row["model_id"]: {**row, **notes.get(row["model_id"], {})} for row in rows}
+        merged: dict[str, Row] = {}
+        for row in rows:
+            alike = merged.get(row.get("_like", ""), {})
+            merged[row["model_id"]] = _with_time({**alike, **row, **notes.get(row["model_id"], {})})
         self._rows = {name: row for name, row in merged.items() if not row.get("_facts", {}).get("website_only")}
 
     def get(self, model_id: str) -> Row | None:
@@ -53,6 +56,17 @@ class Catalogue:
         found = self._rows.get(prefix)
         rows = [found] if found else [row for name, row in self._rows.items() if name.startswith(f"{prefix}-")]
         return [_public(row) for row in rows]
+
+
+_BY_TYPE = {"image": 20, "video": 90, "music": 60, "speech": 15, "separation": 40, "other": 60}
+
+
+def _with_time(row: Row) -> Row:
+    """The API always sends an estimate; where none was recorded, a usual one for the type stands in, and says so."""
+    if row["estimated_time_seconds"] is not None:
+        return row
+    seconds = _BY_TYPE.get(row["model_type"], 30)
+    return {**row, "estimated_time_seconds": seconds, "estimated_time_note": "Assumed by the sandbox."}
 
 
 def _public(row: Row) -> Row:
@@ -83,11 +97,21 @@ def check_ratio(row: Row, ratio: str | None) -> str:
     """The ratio to use: as asked, else `1:1` or the row's first; rows without ratios ignore it."""
     offered = row["capabilities"].get("aspect_ratio_options") or []
     if not offered:
-        return ratio or "1:1" if row["model_type"] == "image" else "auto"
+        return "auto"
     if ratio is None:
         return "1:1" if "1:1" in offered else str(offered[0])
     check_one_of(row, "aspect_ratio", ratio, offered)
     return ratio
+
+
+def check_resolution(row: Row, resolution: str | None, ratio: str | None) -> None:
+    """A tier that the row offers, with a ratio where it needs one; ignored where the id encodes it, and for clips."""
+    if resolution is None or row["model_type"] != "image" or _NAMED_TIER.search(row["model_id"]):
+        return
+    tier = "1K" if resolution.lower() == "standard" else resolution.upper()
+    check_one_of(row, "resolution", tier, row["capabilities"].get("resolution") or list(_TIERS))
+    if row.get("_large_needs_ratio") and tier != "1K" and ratio in (None, "1:1", "auto"):
+        raise invalid(f"{row['model_id']} at {tier} needs an aspect_ratio other than 1:1")
 
 
 def check_duration(row: Row, duration: str | None) -> int | None:
@@ -101,6 +125,16 @@ def check_duration(row: Row, duration: str | None) -> int | None:
     if fixed:
         return int(fixed)
     return 5 if "5s" in offered else int(offered[0].removesuffix("s")) if offered else None
+
+
+def billed_seconds(row: Row, clip: int | None, *, video: float, audio: float) -> float | None:
+    """What a length-billed model is billed for: the clip and the videos it refers to, or the sound that it follows.
+
+    Without a clip's length, what goes in counts; None when that has none either.
+    """
+    if row.get("_follows_audio") and audio:
+        return audio
+    return video + audio or None if clip is None else video + clip
 
 
 def check_sources(row: Row, generation_type: str, sources: Sequence[Source]) -> None:
@@ -120,6 +154,8 @@ def check_sources(row: Row, generation_type: str, sources: Sequence[Source]) -> 
         raise invalid(f"{name} takes at most {total} input(s), got {len(sources)}")
     if "first-and-last-frames" in name and len(sources) != 2:
         raise invalid(f"{name} needs exactly 2 images: first frame, last frame")
+    if name.endswith("-video-ref") and not counted["video"] and None not in [source.kind for source in sources]:
+        raise invalid(f"{name} needs a video")
     if "motion-control" in name and [source.kind or want for source, want in zip(sources, _MOTION, strict=False)] != [
         *_MOTION
     ]:
@@ -160,7 +196,10 @@ def look_up(books: Books, url: str) -> Source:
     Raises:
         ApiError: 400 when it is neither an https URL nor a file of this stand-in.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # such as `https://[::1`
+        raise invalid(f"Source media URLs must be https URLs: {url}") from None
     if is_loopback_host(parts.hostname):
         name = unquote(parts.path).removeprefix("/files/")
         file = books.file_named(name) if parts.path.startswith("/files/") else None
@@ -203,20 +242,13 @@ def price(row: Row, *, seconds: float | None = None, resolution: str | None = No
     return round(float(each) * pieces, 2)
 
 
-_BY_TYPE = {"image": 20.0, "video": 90.0, "music": 60.0, "speech": 15.0, "separation": 40.0, "other": 60.0}
-
-
-def seconds_in_life(row: Row) -> float:
-    """The row's own estimate, else a usual length for its type."""
-    return float(row.get("estimated_time_seconds") or _BY_TYPE.get(row["model_type"], 30.0))
-
-
 def times(row: Row, speed: float) -> tuple[float, float]:
     """Real seconds from acceptance until the job starts, and until it is done."""
-    whole = seconds_in_life(row)
+    whole = float(row["estimated_time_seconds"])
     return min(3.0, whole / 5) / speed, whole / speed
 
 
+_NAMED_TIER = re.compile(r"-(1K|2K|4K)$")
 _TIERS = {"1K": 1024, "1.5K": 1536, "2K": 2048, "3K": 3072, "4K": 3840}
 CLIP_LONG_SIDE = 640
 
@@ -233,7 +265,7 @@ def clip_size(ratio: str, natural: tuple[int, int] | None = None) -> tuple[int, 
 
 def tier_of(model: str, resolution: str | None, quality: str | None) -> str:
     """The resolution tier a request means: in the model's id, in `resolution`, or in `quality`."""
-    named = re.search(r"-(1K|2K|4K)$", model)
+    named = _NAMED_TIER.search(model)
     if named:
         return named[1]
     if resolution and resolution.upper() in _TIERS:

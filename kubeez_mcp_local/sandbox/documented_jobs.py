@@ -4,26 +4,40 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, Field
+from fastapi.responses import JSONResponse
+from pydantic import Field
 
-from kubeez_mcp_local.sandbox.answers import Accepted, Generation, MusicGeneration, invalid
+from kubeez_mcp_local.sandbox.answers import (
+    NO_JOB,
+    NO_STATE,
+    Accepted,
+    Body,
+    EventStream,
+    Generation,
+    MusicGeneration,
+    invalid,
+    refusals,
+)
 from kubeez_mcp_local.sandbox.books import Account, JobDraft, Placed, Work
 from kubeez_mcp_local.sandbox.catalogue import (
+    ASSUMED_SECONDS,
     DEFAULT_MUSIC_MODEL,
     Row,
     Source,
+    billed_seconds,
     check_duration,
     check_generation_type,
     check_one_of,
     check_prompt,
     check_ratio,
+    check_resolution,
     check_sources,
     clip_size,
     look_up_all,
     picture_size,
     tier_of,
 )
+from kubeez_mcp_local.sandbox.knobs import LARGEST
 from kubeez_mcp_local.sandbox.service import (
     AdsCaller,
     HistoryCaller,
@@ -40,6 +54,7 @@ from kubeez_mcp_local.sandbox.studio.sounds import sound_extension, speech_secon
 
 router = APIRouter(prefix="/v1/generate")
 
+Seed = Annotated[int, Field(ge=0, le=LARGEST)]
 Weight = Annotated[float, Field(ge=0, le=1)]
 
 # Images and videos
@@ -47,7 +62,7 @@ Weight = Annotated[float, Field(ge=0, le=1)]
 CLIP_SECONDS = 5.0
 
 
-class MediaRequest(BaseModel):
+class MediaRequest(Body):
     prompt: str
     model: str
     generation_type: str = "text-to-image"
@@ -58,26 +73,28 @@ class MediaRequest(BaseModel):
     quality: str | None = None
     resolution: str | None = None
     sound: bool | None = None
-    seed: Annotated[int, Field(ge=0)] | None = None
+    seed: Seed | None = None
     fixed_lens: bool | None = Field(None, description="Fixed camera (assumed; has no effect here).")
     voice_id: str | None = Field(None, description="Gemini Omni voice (assumed; has no effect here).")
     character_ids: list[str] | None = Field(None, description="Gemini Omni characters (assumed; no effect here).")
 
 
-@router.post("/media", tags=["Media"], response_model=Accepted)
+@router.post("/media", tags=["Media"], response_model=Accepted, responses=refusals(*NO_JOB, taken=Accepted))
 def generate_media(body: MediaRequest, service: TheService, caller: MediaCaller) -> JSONResponse:
     """Start an image or video job."""
     return service.take_on(media_job(service, caller, body))
 
 
-@router.get("/media/{generation_id}", tags=["Media"])
+@router.get("/media/{generation_id}", tags=["Media"], responses=refusals(*NO_STATE))
 def get_media_generation(generation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> Generation:
     """State of a media, speech or ad job."""
     return viewer.status(caller, generation_id, "media", Generation)
 
 
-@router.get("/media/{generation_id}/stream", tags=["Streaming"], response_class=StreamingResponse)
-def stream_media_generation(generation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> StreamingResponse:
+@router.get(
+    "/media/{generation_id}/stream", tags=["Streaming"], response_class=EventStream, responses=refusals(*NO_STATE)
+)
+def stream_media_generation(generation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> EventStream:
     """The same as events: heartbeats, then `result`."""
     return viewer.events(caller, generation_id, "media")
 
@@ -96,11 +113,17 @@ def media_job(service: Service, caller: Account, body: MediaRequest) -> JobDraft
     sources = look_up_all(service.books, body.source_media_urls)
     check_sources(row, body.generation_type, sources)
     ratio = check_ratio(row, body.aspect_ratio)
+    check_resolution(row, body.resolution, body.aspect_ratio)
     seconds = check_duration(row, body.duration)
     works = with_thumbnail(_media_work(service, row, body, sources, ratio, seconds))
+    billed = billed_seconds(row, seconds, video=_total(sources, "video"), audio=_total(sources, "audio"))
     return service.draft(
-        caller, row, body, body.generation_type, works, prompt=body.prompt, seconds=seconds, resolution=body.resolution
+        caller, row, body, body.generation_type, works, prompt=body.prompt, seconds=billed, resolution=body.resolution
     )
+
+
+def _total(sources: Sequence[Source], kind: str) -> float:
+    return sum(source.seconds or ASSUMED_SECONDS for source in sources if source.kind == kind)
 
 
 def _media_work(
@@ -133,7 +156,7 @@ SONG_SECONDS = 14.0
 SIMPLE_PROMPT_MAX = 400
 
 
-class MusicRequest(BaseModel):
+class MusicRequest(Body):
     """Start a music job: `prompt` alone, or `title` and `style` with lyrics or a description."""
 
     prompt: str | None = None
@@ -151,11 +174,11 @@ class MusicRequest(BaseModel):
     persona_id: str | None = None
 
 
-@router.post("/music", tags=["Music"], response_model=Accepted)
+@router.post("/music", tags=["Music"], response_model=Accepted, responses=refusals(*NO_JOB, taken=Accepted))
 def generate_music(body: MusicRequest, service: TheService, caller: MusicCaller) -> JSONResponse:
     """Start a music job of two songs. An unknown engine is silently the default one, as the API does it."""
     row = service.catalogue.get(body.model or "")
-    if row is None or row["model_type"] != "music":
+    if row is None or row["model_type"] != "music" or row["_facts"].get("no_route"):
         row = service.row(DEFAULT_MUSIC_MODEL)
     prompt = _music_text(body)
     title, seed, model = body.title or prompt[:40].title(), service.seed(None), row["model_id"]
@@ -169,14 +192,16 @@ def generate_music(body: MusicRequest, service: TheService, caller: MusicCaller)
     )
 
 
-@router.get("/music/{generation_id}", tags=["Music"])
+@router.get("/music/{generation_id}", tags=["Music"], responses=refusals(*NO_STATE))
 def get_music_generation(generation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> MusicGeneration:
     """State of a music job, with its songs."""
     return viewer.status(caller, generation_id, "music", MusicGeneration)
 
 
-@router.get("/music/{generation_id}/stream", tags=["Streaming"], response_class=StreamingResponse)
-def stream_music_generation(generation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> StreamingResponse:
+@router.get(
+    "/music/{generation_id}/stream", tags=["Streaming"], response_class=EventStream, responses=refusals(*NO_STATE)
+)
+def stream_music_generation(generation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> EventStream:
     """The same as events: heartbeats, then `result`."""
     return viewer.events(caller, generation_id, "music")
 
@@ -203,12 +228,12 @@ def _music_text(body: MusicRequest) -> str:
 # Speech
 
 
-class Line(BaseModel):
+class Line(Body):
     text: str
     voice: str | None = None
 
 
-class DialogueRequest(BaseModel):
+class DialogueRequest(Body):
     dialogue: list[Line]
     stability: Weight = 0.5
     language_code: str = "auto"
@@ -217,7 +242,7 @@ class DialogueRequest(BaseModel):
     )
 
 
-@router.post("/dialogue", tags=["Speech"], response_model=Accepted)
+@router.post("/dialogue", tags=["Speech"], response_model=Accepted, responses=refusals(*NO_JOB, taken=Accepted))
 def generate_dialogue(body: DialogueRequest, service: TheService, caller: SpeechCaller) -> JSONResponse:
     """Start a speech job, each line a turn of its voice; poll the media route."""
     row = service.row("text-to-dialogue-v3")
@@ -237,7 +262,10 @@ def generate_dialogue(body: DialogueRequest, service: TheService, caller: Speech
 # Ads
 
 
-class AdCopyRequest(BaseModel):
+AD_RATIOS = ("9:16", "16:9", "1:1", "4:5", "5:4", "3:4", "4:3", "2:3", "3:2", "21:9")  # assumed
+
+
+class AdCopyRequest(Body):
     reference_ad_url: str
     product_image_url: str | None = None
     product_text: str | None = None
@@ -246,10 +274,11 @@ class AdCopyRequest(BaseModel):
     aspect_ratio: str = "9:16"
 
 
-@router.post("/ad-copy", tags=["Ads"], response_model=Accepted)
+@router.post("/ad-copy", tags=["Ads"], response_model=Accepted, responses=refusals(*NO_JOB, taken=Accepted))
 def generate_ad_copy(body: AdCopyRequest, service: TheService, caller: AdsCaller) -> JSONResponse:
     """Start ad creatives, one job for each variant; poll the media route."""
     row = service.row("ad-copy")
+    check_one_of(row, "aspect_ratio", body.aspect_ratio, AD_RATIOS)
     urls = [body.reference_ad_url, *([body.product_image_url] if body.product_image_url else [])]
     names = tuple(source.name for source in look_up_all(service.books, urls) if source.name)
     width, height = picture_size(body.aspect_ratio)

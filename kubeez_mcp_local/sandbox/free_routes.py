@@ -1,6 +1,7 @@
 """What costs nothing: documents, catalogue, balance and history, uploads, files, and the controls of the stand-in."""
 
 import shutil
+import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, UploadFile
@@ -12,12 +13,14 @@ from kubeez_mcp_local.media.sniff import UnsupportedMediaError, sniff
 from kubeez_mcp_local.sandbox.answers import (
     ApiError,
     Balance,
+    Body,
     Generations,
     Health,
     Models,
     Uploaded,
     invalid,
     not_found,
+    refusals,
 )
 from kubeez_mcp_local.sandbox.books import SCOPES
 from kubeez_mcp_local.sandbox.knobs import Knobs
@@ -73,7 +76,7 @@ def list_public_models(service: TheService) -> Models:
     return _models(service.catalogue.served())
 
 
-@router.get("/docs/models/{model_id}.json", tags=["Discovery"])
+@router.get("/docs/models/{model_id}.json", tags=["Discovery"], responses=refusals(404))
 def get_public_model(model_id: str, service: TheService) -> dict[str, Any]:
     """One row, or every variant of a family."""
     rows = service.catalogue.family(model_id)
@@ -82,7 +85,7 @@ def get_public_model(model_id: str, service: TheService) -> dict[str, Any]:
     return rows[0] if service.catalogue.get(model_id) else _models(rows).model_dump()
 
 
-@router.get("/v1/models", tags=["Discovery"])
+@router.get("/v1/models", tags=["Discovery"], responses=refusals(401, 429))
 def list_models(service: TheService, caller: AnyCaller, model_type: str | None = None) -> Models:
     """The catalogue for this account."""
     return _models(service.catalogue.served(model_type))
@@ -96,9 +99,10 @@ def _models(rows: list[dict[str, Any]]) -> Models:
 
 
 MOST_ROWS = 25
+_SECONDS_TO_MAKE = 2.0  # what one look at the history may spend on files that nobody has looked at before
 
 
-@router.get("/v1/balance", tags=["Account"])
+@router.get("/v1/balance", tags=["Account"], responses=refusals(401, 403, 429))
 def get_balance(service: TheService, caller: BalanceCaller) -> Balance:
     """Credits left."""
     left = service.books.balance(caller.id)
@@ -106,7 +110,7 @@ def get_balance(service: TheService, caller: BalanceCaller) -> Balance:
     return Balance(credits=left, message=message, purchase_url=PURCHASE_URL)
 
 
-@router.get("/v1/generations", tags=["Account"])
+@router.get("/v1/generations", tags=["Account"], responses=refusals(401, 403, 429))
 def list_generations(
     service: TheService,
     viewer: TheViewer,
@@ -127,7 +131,9 @@ def list_generations(
         and generation_type in (None, job.generation_type)
         and (not hidden or job.reads >= hidden)
     ]
-    return Generations(generations=[viewer.show(job) for job in rows[: min(max(limit, 1), MOST_ROWS)]])
+    enough = time.monotonic() + _SECONDS_TO_MAKE
+    shown = [viewer.show(job, make=time.monotonic() < enough) for job in rows[: min(max(limit, 1), MOST_ROWS)]]
+    return Generations(generations=[row for row in shown if status in (None, row.status)])
 
 
 # Uploads, and files as a CDN would serve them: no key, ranges allowed
@@ -136,7 +142,7 @@ def list_generations(
 MOST_BYTES = 500 * 1024 * 1024
 
 
-@router.post("/v1/upload/media", tags=["Uploads"])
+@router.post("/v1/upload/media", tags=["Uploads"], responses=refusals(400, 401, 403, 413, 429))
 def upload_media(
     file: UploadFile,
     service: TheService,
@@ -189,13 +195,13 @@ def file(name: Annotated[str, Path(max_length=200)], service: TheService) -> Fil
 # Controls of the stand-in itself: knobs, keys and the books. Loopback only, no key needed
 
 
-class KeyChanges(BaseModel):
+class KeyChanges(Body):
     """Open or change a key. What is left out keeps its value."""
 
     key: str = Field(min_length=1, max_length=500)
     account: str | None = Field(None, description="Account it stands for; one of its own by default.")
     scopes: list[str] | None = Field(None, description=f"Some of {', '.join(SCOPES)}; all by default.")
-    credits: float | None = Field(None, ge=0, description="Sets the account's balance.")
+    credits: float | None = Field(None, ge=0, le=1e9, description="Sets the account's balance.")
     revoked: bool | None = None
 
 
@@ -218,13 +224,13 @@ class Ledger(BaseModel):
     calls: dict[str, int]
 
 
-@router.get("/_sandbox/knobs", tags=["Sandbox control"])
+@router.get("/_sandbox/knobs", tags=["Sandbox control"], responses=refusals(403))
 def sandbox_get_knobs(service: TheService) -> Knobs:
     """The knobs as they are, faults with the calls they have left."""
     return service.panel.knobs
 
 
-@router.post("/_sandbox/knobs", tags=["Sandbox control"])
+@router.post("/_sandbox/knobs", tags=["Sandbox control"], responses=refusals(400, 403, 413))
 def sandbox_change_knobs(changes: Knobs, service: TheService) -> Knobs:
     """Turn some knobs; the others stay."""
     before = service.panel.knobs.speed
@@ -236,7 +242,7 @@ def sandbox_change_knobs(changes: Knobs, service: TheService) -> Knobs:
     return after
 
 
-@router.post("/_sandbox/keys", tags=["Sandbox control"])
+@router.post("/_sandbox/keys", tags=["Sandbox control"], responses=refusals(400, 403, 413))
 def sandbox_change_key(changes: KeyChanges, service: TheService) -> KeyState:
     """Register a key with other rights or credits than the usual ones, or revoke it."""
     unknown = [scope for scope in changes.scopes or () if scope not in SCOPES]
@@ -247,7 +253,7 @@ def sandbox_change_key(changes: KeyChanges, service: TheService) -> KeyState:
     return KeyState(account=account.id, scopes=list(account.scopes), revoked=account.revoked, credits=left)
 
 
-@router.get("/_sandbox/books", tags=["Sandbox control"])
+@router.get("/_sandbox/books", tags=["Sandbox control"], responses=refusals(403))
 def sandbox_get_books(service: TheService) -> Ledger:
     """All jobs, uploads and movements of credits, so that a test can prove what was paid, and how often."""
     books = service.books
@@ -271,7 +277,7 @@ def sandbox_get_books(service: TheService) -> Ledger:
     return Ledger(accounts=accounts, calls=service.calls.so_far())
 
 
-@router.post("/_sandbox/reset", tags=["Sandbox control"])
+@router.post("/_sandbox/reset", tags=["Sandbox control"], responses=refusals(403))
 def sandbox_reset(service: TheService) -> Knobs:
     """Forget all accounts, jobs, files and faults. The speed and the drawing stay."""
     service.books.empty()

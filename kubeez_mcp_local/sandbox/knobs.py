@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from kubeez_mcp_local.sandbox.answers import ApiError
+from kubeez_mcp_local.sandbox.answers import ApiError, Body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,11 @@ FaultKind = Literal[
 ]
 
 
-class Fault(BaseModel):
+Count = Annotated[int, Field(ge=0, le=1_000_000)]
+LARGEST = 2**63 - 1
+
+
+class Fault(Body):
     """Something that goes wrong for the next calls of a route."""
 
     model_config = ConfigDict(extra="forbid")
@@ -40,22 +44,24 @@ class Fault(BaseModel):
             "`drop_stream`: end the event stream after its first heartbeat."
         )
     )
-    times: Annotated[int, Field(ge=0)] = Field(1, description="How many calls; counts down.")
-    skip: Annotated[int, Field(ge=0)] = Field(0, description="How many matching calls pass unharmed first.")
+    times: Count = Field(1, description="How many calls; counts down.")
+    skip: Count = Field(0, description="How many matching calls pass unharmed first.")
     status: Annotated[int, Field(ge=200, le=599)] = Field(500, description="HTTP status of `status` and `html`.")
     body: dict[str, object] | None = Field(None, description="JSON body of `status`; a fitting one by default.")
-    retry_after: float | None = Field(None, description="Seconds for a `Retry-After` header; none by default.")
+    retry_after: Annotated[float, Field(ge=0, le=86_400)] | None = Field(
+        None, description="Seconds for a `Retry-After` header; none by default."
+    )
     seconds: Annotated[float, Field(ge=0, le=600)] = Field(
         1.0, description="Real seconds that `slow` and `slow_answer` wait."
     )
 
 
-class Knobs(BaseModel):
+class Knobs(Body):
     """The knobs. Fields that a request leaves out keep their value."""
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
-    speed: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] = Field(
+    speed: Annotated[float, Field(ge=0.001, le=1_000_000)] = Field(
         30, description="How many times faster than life jobs run; a change also applies to the running ones."
     )
     rate_limits: Literal["on", "off", "scaled"] = Field(
@@ -65,19 +71,19 @@ class Knobs(BaseModel):
     assumed_routes: bool = Field(True, description="Serve the routes that the real API is only assumed to have.")
     success_code: Literal[200, 202] = Field(200, description="HTTP status of an accepted generation.")
     no_credits_as: Literal[400, 402] = Field(400, description="HTTP status when the balance does not suffice.")
-    early_404: Annotated[int, Field(ge=0)] = Field(0, description="The first N status reads of each new job: 404.")
-    null_urls: Annotated[int, Field(ge=0)] = Field(
-        0, description="The first N status reads of each completed job show null URLs."
-    )
-    cdn_404: Annotated[int, Field(ge=0)] = Field(0, description="The first N downloads of each file: 404.")
+    early_404: Count = Field(0, description="The first N status reads of each new job: 404.")
+    null_urls: Count = Field(0, description="The first N status reads of each completed job show null URLs.")
+    cdn_404: Count = Field(0, description="The first N downloads of each file: 404.")
     music_streaming: bool = Field(
         False, description="Music shows the status `streaming` with `stream_url` only, before it is completed."
     )
-    fail_next: Annotated[int, Field(ge=0)] = Field(0, description="The next N accepted jobs will fail; counts down.")
+    fail_next: Count = Field(0, description="The next N accepted jobs will fail; counts down.")
     fail_probability: Annotated[float, Field(ge=0, le=1)] = Field(0, description="Chance that an accepted job fails.")
-    fail_seed: int = Field(0, description="Seed of that chance: the same seed fails the same jobs in sequence.")
+    fail_seed: Annotated[int, Field(ge=-LARGEST, le=LARGEST)] = Field(
+        0, description="Seed of that chance: the same seed fails the same jobs in sequence."
+    )
     failure_message: str = Field("The provider could not finish this job.", description="Their `error_message`.")
-    refuse_next: Annotated[int, Field(ge=0)] = Field(0, description="The next N jobs meet moderation; counts down.")
+    refuse_next: Count = Field(0, description="The next N jobs meet moderation; counts down.")
     moderation: Literal["job", "request"] = Field(
         "job", description="Moderation fails the job (and refunds it), or refuses the request with 400."
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import anyio
 from anyio.to_thread import run_sync
 from fastapi import Depends, Path, Request
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 from fastapi.security import APIKeyHeader, HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
 
@@ -23,6 +23,7 @@ from kubeez_mcp_local.sandbox.answers import (
     Accepted,
     AnyGeneration,
     ApiError,
+    EventStream,
     Generation,
     MusicGeneration,
     Output,
@@ -257,15 +258,17 @@ class Viewer:
             return None
         return self._shown(job, status, hide_urls=job.finished_reads < knobs.null_urls)
 
-    def show(self, job: Job) -> AnyGeneration:
-        """The job as it is now; files that were never wanted so far are not made for this."""
-        return self._shown(job, job.status(self.service.books.clock()), make=False)
+    def show(self, job: Job, *, make: bool = True) -> AnyGeneration:
+        """The job as it is now; unless its files may be made for this, it is still processing without them."""
+        return self._shown(job, job.status(self.service.books.clock()), make=make)
 
     def _shown(self, job: Job, status: str, *, hide_urls: bool = False, make: bool = True) -> AnyGeneration:
-        over = status in ("completed", "failed")
         files = self.service.books.files(job.id) if status == "completed" or job.kind == "music" else []
-        if make and status == "completed":
+        if not make and status == "completed" and any(file.size is None for file in files if file.role == "output"):
+            status, files = "processing", []
+        if status == "completed":
             files = [self.service.studio.ready(file) if file.role == "output" else file for file in files]
+        over = status in ("completed", "failed")
         state: dict[str, Any] = {
             "status": status,
             "credits_deducted": _deducted(job, status),
@@ -331,7 +334,7 @@ class Viewer:
             if file.role == "song"
         ]
 
-    def events(self, caller: Account, job_id: str, kind: JobKind) -> StreamingResponse:
+    def events(self, caller: Account, job_id: str, kind: JobKind) -> EventStream:
         """Events of a job: heartbeats, then the result.
 
         Raises:
@@ -343,7 +346,7 @@ class Viewer:
             if job is not None:
                 books.count_read(job.id, finished=False)
             raise not_found("Generation not found")
-        return StreamingResponse(job_events(self.service, self, caller.id, job.id), media_type="text/event-stream")
+        return EventStream(job_events(self.service, self, caller.id, job.id))
 
     def url(self, file: File) -> str:
         """Where `file` can be downloaded, without a key."""

@@ -55,6 +55,34 @@ def test_invented_prices_say_so(http: httpx.Client) -> None:
     assert "invented" in row["cost_note"]
 
 
+def test_every_row_has_an_estimate_and_says_which_are_assumed(http: httpx.Client) -> None:
+    rows = {row["model_id"]: row for row in http.get("/v1/models").json()["models"]}
+    assert not [name for name, row in rows.items() if not row["estimated_time_seconds"]]
+    assert "estimated_time_note" not in rows["nano-banana-2"]
+    assert "Assumed" in rows["kling-3-0-std"]["estimated_time_note"]
+
+
+def test_music_rows_have_no_capabilities(http: httpx.Client) -> None:
+    rows = http.get("/v1/models", params={"model_type": "music"}).json()["models"]
+    assert [row["capabilities"] for row in rows] == [{}] * len(rows)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *("seedance-2-mini", "seedance-2-480p", "seedance-2-fast-480p", "kling-3-0-turbo", "p-video", "gpt-image-2"),
+        *(f"seedance-2-{tier}-video-ref" for tier in ("480p", "720p", "fast-480p", "fast-720p")),
+    ],
+)
+def test_models_of_the_official_skill_are_there_with_prices_that_say_they_are_assumed(
+    http: httpx.Client, model: str
+) -> None:
+    row = http.get(f"/docs/models/{model}.json").json()
+    assert row["cost_per_generation"] > 0
+    assert "Sandbox price" in row["cost_note"]
+    assert row["capabilities"]["prompt_max_chars"] >= 2000
+
+
 def test_the_listing_can_be_narrowed_to_a_type(http: httpx.Client) -> None:
     rows = http.get("/v1/models", params={"model_type": "music"}).json()["models"]
     assert {row["model_type"] for row in rows} == {"music"}
@@ -77,6 +105,35 @@ def test_the_openapi_document_marks_every_operation_with_its_evidence(http: http
     assert {name for name, evidence in operations.items() if evidence == "assumed"} == ASSUMED
     public = {name: evidence for name, evidence in operations.items() if not name.startswith("sandbox_")}
     assert set(public.values()) == {"assumed", "documented"}
+
+
+def test_the_openapi_document_declares_every_refusal_with_its_body(http: httpx.Client) -> None:
+    document = http.get("/openapi.json").json()
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            declared = operation["responses"]
+            wanted = {"421", "424"}
+            if operation.get("security"):
+                wanted |= {"401", "429"}
+            if operation.get("requestBody"):
+                wanted |= {"400", "413", "422"}
+            if path.startswith("/v1/generate/") and method == "post":
+                wanted |= {"403"} | (set() if path.endswith("/persona") else {"202", "402"})
+            if "{" in path:
+                wanted |= {"404", "422"}
+            assert wanted <= declared.keys(), (method, path, wanted - declared.keys())
+            for status in wanted:
+                schema = declared[status]["content"]["application/json"]["schema"]
+                parts = schema.get("anyOf", [schema])
+                assert all(part["$ref"].startswith("#/components/schemas/") for part in parts)
+
+
+def test_streams_are_declared_as_event_streams(http: httpx.Client) -> None:
+    paths = http.get("/openapi.json").json()["paths"]
+    for kind in ("media", "music"):
+        answers = paths[f"/v1/generate/{kind}/{{generation_id}}/stream"]["get"]["responses"]
+        assert list(answers["200"]["content"]) == ["text/event-stream"]
+        assert list(answers["404"]["content"]) == ["application/json"]
 
 
 @pytest.mark.parametrize("path", ["/v1/generate/captions", "/v1/estimate", "/v1/generate/separation"])

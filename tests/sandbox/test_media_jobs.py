@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
 
+from kubeez_mcp_local.sandbox import free_routes
 from tests.sandbox.jobs import PICTURE, finish, start, upload
 
 if TYPE_CHECKING:
@@ -158,6 +160,36 @@ def test_history_is_newest_first_filtered_and_at_most_25(http: httpx.Client) -> 
     assert len(http.get("/v1/generations?limit=2").json()["generations"]) == 2
 
 
+def _let_them_end(sandbox: RunningSandbox) -> None:
+    """Wait until all jobs are over, with no look at any."""
+    deadline = time.monotonic() + 20
+    while any(job["status"] != "completed" for job in sandbox.control.account()["jobs"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_history_knows_the_size_of_files_that_nobody_has_looked_at(sandbox: RunningSandbox, http: httpx.Client) -> None:
+    start(http)
+    _let_them_end(sandbox)
+    (row,) = http.get("/v1/generations").json()["generations"]
+    (output,) = row["outputs"]
+    assert output["file_size"] == len(http.get(output["url"]).content)
+
+
+def test_history_spends_little_time_on_files_that_are_not_made_yet(
+    sandbox: RunningSandbox, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(free_routes, "_SECONDS_TO_MAKE", 0)
+    job = start(http)
+    _let_them_end(sandbox)
+    (row,) = http.get("/v1/generations").json()["generations"]
+    assert (row["status"], row["completed_at"], row["outputs"]) == ("processing", None, [])
+    assert http.get("/v1/generations", params={"status": "completed"}).json()["generations"] == []
+    finish(http, job)
+    (row,) = http.get("/v1/generations", params={"status": "completed"}).json()["generations"]
+    assert row["outputs"][0]["file_size"]
+
+
 def test_jobs_of_another_account_are_not_to_be_seen(sandbox: RunningSandbox, http: httpx.Client) -> None:
     job = start(http)
     with sandbox.client("sk_live_other") as other:
@@ -183,6 +215,12 @@ def test_jobs_of_another_account_are_not_to_be_seen(sandbox: RunningSandbox, htt
         ({"source_media_urls": ["https://example.com/a.mp4"]}, "video"),
         ({"source_media_urls": [f"https://example.com/{n}.png" for n in range(9)]}, "at most 8"),
         ({"model": "nano-banana", "source_media_urls": "https://example.com/a.png"}, "at most 0"),
+        ({"resolution": "8K"}, "4K"),
+        ({"model": "imagen-4", "resolution": "huge"}, "4K"),
+        ({"model": "gpt-image-2", "resolution": "8K", "aspect_ratio": "16:9"}, "1K, 2K, 4K"),
+        ({"model": "gpt-image-2", "resolution": "2K"}, "aspect_ratio other than 1:1"),
+        ({"model": "gpt-image-2", "resolution": "4k", "aspect_ratio": "1:1"}, "aspect_ratio other than 1:1"),
+        ({"model": "gpt-image-2", "resolution": "2K", "aspect_ratio": "auto"}, "aspect_ratio other than 1:1"),
     ],
 )
 def test_what_does_not_fit_the_row_is_refused_before_billing(
@@ -198,6 +236,7 @@ def test_what_does_not_fit_the_row_is_refused_before_billing(
     ("model", "change", "says"),
     [
         ("kling-3-0-std", {"duration": "20s"}, "15s"),
+        ("seedance-2-480p-video-ref", {"source_media_urls": ["https://example.com/a.png"]}, "needs a video"),
         ("veo3-1-first-and-last-frames", {"source_media_urls": ["https://example.com/a.png"]}, "exactly 2"),
         ("kling-2-6-motion-control-720p", {"source_media_urls": ["https://example.com/a.png"]}, "then 1 video"),
         (
@@ -211,6 +250,35 @@ def test_video_rules_are_kept(http: httpx.Client, model: str, change: dict[str, 
     kind = "text-to-video" if model == "kling-3-0-std" else "image-to-video"
     answer = http.post("/v1/generate/media", json={"prompt": "a", "model": model, "generation_type": kind, **change})
     assert (answer.status_code, says in answer.text) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "cost"),
+    [
+        ({"resolution": "2K"}, 17),
+        ({"resolution": "standard"}, 14),
+        ({"model": "flux-2-1K", "resolution": "2K"}, 10),
+        ({"model": "gpt-image-2"}, 20),
+        ({"model": "gpt-image-2", "resolution": "2k", "aspect_ratio": "16:9"}, 30),
+    ],
+)
+def test_each_tier_has_a_price_of_its_own(http: httpx.Client, change: dict[str, Any], cost: float) -> None:
+    assert http.post("/v1/generate/media", json={**PICTURE, **change}).json()["estimated_cost_credits"] == cost
+
+
+def test_videos_that_go_in_are_billed_with_the_clip_and_sound_instead_of_it(http: httpx.Client) -> None:
+    clip = {"prompt": "a", "model": "kling-3-0-std", "generation_type": "text-to-video", "duration": "3s"}
+    video = finish(http, start(http, **clip))["outputs"][0]["url"]
+    speech = finish(http, start(http, "/v1/generate/dialogue", dialogue=[{"text": "Good morning to you"}]))
+    sound = speech["outputs"][0]
+    request = {"prompt": "a", "generation_type": "image-to-video", "duration": "5s"}
+    costs = [
+        http.post("/v1/generate/media", json={**request, "model": model, "source_media_urls": [url]})
+        for model, url in (("seedance-2-480p-video-ref", video), ("p-video", sound["url"]))
+    ]
+    assert [answer.json()["estimated_cost_credits"] for answer in costs] == pytest.approx(
+        [20 * (3 + 5), 6 * sound["duration"]], abs=0.01
+    )
 
 
 @pytest.mark.parametrize("body", [{}, {"prompt": "a"}, {"prompt": 5, "model": "z-image"}, {**PICTURE, "seed": "many"}])

@@ -61,6 +61,22 @@ def test_an_unknown_engine_is_silently_the_default_one(http: httpx.Client) -> No
     assert http.post("/v1/generate/music", json={"prompt": "a", "model": "V5"}).json()["model"] == "V5"
 
 
+def test_lyrics_are_listed_but_no_route_runs_them(http: httpx.Client) -> None:
+    listed = http.get("/v1/models", params={"model_type": "music"}).json()["models"]
+    assert "suno-lyrics-generation" in {row["model_id"] for row in listed}
+    started = http.post("/v1/generate/music", json={"prompt": "a", "model": "suno-lyrics-generation"}).json()
+    assert (started["model"], started["estimated_cost_credits"]) == ("V6", 19)
+    assert http.post("/v1/estimate", json={"model": "suno-lyrics-generation"}).status_code == 400
+
+
+@pytest.mark.parametrize("ratio", ["7:3", "wide", "", "1:0", "9" * 5000 + ":1"])
+def test_ads_come_in_known_ratios_only(sandbox: RunningSandbox, http: httpx.Client, ratio: str) -> None:
+    body = {"reference_ad_url": "https://example.com/ad.png", "aspect_ratio": ratio}
+    answer = http.post("/v1/generate/ad-copy", json=body)
+    assert (answer.status_code, "9:16" in answer.json()["detail"]) == (400, True)
+    assert http.get("/v1/balance").json()["credits"] == 10_000
+
+
 @pytest.mark.parametrize(
     "body",
     [
