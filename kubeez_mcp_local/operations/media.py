@@ -22,7 +22,13 @@ from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.media.library import NotInLibraryError
 from kubeez_mcp_local.operations import Described, Draft, Operation, Sources, by_model
 from kubeez_mcp_local.operations import parameters as p
-from kubeez_mcp_local.operations.media_check import ARGUMENT, MediaRequest, check_media, sending_model
+from kubeez_mcp_local.operations.media_check import (
+    ARGUMENT,
+    MediaRequest,
+    check_media,
+    sending_model,
+    verify_ratio_for_tier,
+)
 from kubeez_mcp_local.rest.routes import Request, Route
 from kubeez_mcp_local.text import amount
 
@@ -104,6 +110,7 @@ async def drafted(sources: Sources, request: MediaRequest, files: Sequence[str],
     request, files = await with_characters(sources, request, files)
     found = await sources.inputs.resolve_all(files, argument=ARGUMENT)
     checked = check_media(model, listing, replace(request, inputs=tuple(item.kind for item in found)))
+    verify_ratio_for_tier(checked, listing.get(checked.model))
     said = {name: getattr(checked, name, None) for name in ROUTE.fields}
     described = Described(
         **{name: getattr(checked, name) for name in ("model", *_TOLD)},

@@ -298,6 +298,22 @@ def settled_ratio(request: MediaRequest, model: Model) -> MediaRequest:
     return replace(request, aspect_ratio=spelled[wanted])
 
 
+def verify_ratio_for_tier(request: MediaRequest, model: Model) -> None:
+    """Hold a checked request against the one model that makes large pictures only in a ratio said outright.
+
+    By the official skill (API reference §8). Not part of `check_media`, so that a job without a ratio can be priced.
+    """
+    fitting = [ratio for ratio in model.ratios if ratio not in ("1:1", "auto")]
+    if model.id.lower() != "gpt-image-2" or request.resolution in (None, "1K") or not fitting:
+        return
+    if request.aspect_ratio not in fitting:
+        raise InvalidArgumentError(
+            "aspect_ratio",
+            f"{model.id} at {request.resolution} needs one, and not 1:1; it offers {', '.join(fitting)}.",
+            next_step="Choose one of these, or leave resolution out.",
+        )
+
+
 def settled_duration(request: MediaRequest, model: Model, listing: Listing) -> MediaRequest:
     """The request with a length as the row spells it; none where the id or the model fixes it.
 

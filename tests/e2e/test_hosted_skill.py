@@ -33,7 +33,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("curl") is None, reason="the skill uploads with curl, which is not installed"),
 ]
 
-IMAGE_MODEL, VIDEO_MODEL = "gpt-image-2", "seedance-2-720p"
+IMAGE_MODEL, VIDEO_MODEL = "gpt-image-2", "seedance-2-480p"
 SCENES = {"farm": 11, "kitchen": 27}
 """Each with a seed, so that their colours stay apart however often the test runs."""
 

@@ -117,6 +117,17 @@ async def test_a_price_that_only_the_api_knows_is_asked_for(api: RunningSandbox,
         assert "credits" not in await call(client, "estimate", model="gemini-omni-video-hd-8s-video-ref")
 
 
+async def test_a_large_picture_without_its_ratio_is_refused_before_anybody_is_asked(
+    api: RunningSandbox, connected: Client
+) -> None:
+    async with connected as client:
+        job = {"prompt": "a kite", "model": "gpt-image-2", "resolution": "4k"}
+        error = await refused(client, "generate_media", **job)
+    assert error["code"] == "invalid_argument"
+    assert error["message"].startswith("aspect_ratio: gpt-image-2 at 4K needs one, and not 1:1")
+    assert not [job for account in api.control.books()["accounts"] for job in account["jobs"]]
+
+
 async def test_without_that_operation_the_price_stays_unknown(api: RunningSandbox, connected: Client) -> None:
     api.control.knobs(assumed_routes=False)
     async with connected as client:

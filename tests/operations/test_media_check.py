@@ -12,7 +12,7 @@ from kubeez_mcp_local.catalogue.store import snapshot_listing
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.operations import by_model, media
 from kubeez_mcp_local.operations.media import verify_made_here
-from kubeez_mcp_local.operations.media_check import MediaRequest, check_media
+from kubeez_mcp_local.operations.media_check import MediaRequest, check_media, verify_ratio_for_tier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -232,6 +232,19 @@ def test_a_resolution_is_sent_where_the_row_offers_it(listing: Listing, make_mod
     assert check_media(model, listing, MediaRequest("x", model.id, resolution="2k")).resolution == "2K"
     with pytest.raises(InvalidArgumentError, match="1K, 2K"):
         check_media(model, listing, MediaRequest("x", model.id, resolution="4K"))
+
+
+@pytest.mark.parametrize("ratio", [None, "1:1", "auto"])
+def test_large_pictures_of_the_one_model_need_a_ratio_said_outright(
+    make_model: Callable[..., Model], ratio: str | None
+) -> None:
+    model = make_model("gpt-image-2", model_type="image", aspect_ratio_options=["1:1", "16:9", "auto"])
+    request = MediaRequest("x", model.id, aspect_ratio=ratio, resolution="2K")
+    with pytest.raises(InvalidArgumentError, match="not 1:1; it offers 16:9"):
+        verify_ratio_for_tier(request, model)
+    for fine in (replace(request, aspect_ratio="16:9"), replace(request, resolution="1K")):
+        verify_ratio_for_tier(fine, model)
+    verify_ratio_for_tier(request, make_model("gpt-image-2", model_type="image"))  # its row offers no ratio
 
 
 def test_a_resolution_that_nobody_offers_is_refused_with_the_models_that_do(listing: Listing) -> None:
