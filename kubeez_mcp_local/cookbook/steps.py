@@ -11,6 +11,7 @@ from jinja2 import nodes
 from kubeez_mcp_local.cookbook.format import TemplateError
 from kubeez_mcp_local.cookbook.templates import condition, evaluate, evaluate_all, in_braces, syntax_tree
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs.naming import told_apart
 from kubeez_mcp_local.operations import operations
 from kubeez_mcp_local.text import cut
 
@@ -123,12 +124,17 @@ MAX_CALLS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a step: `key` is its id, or `id[index]` in a loop."""
+    """One call of a step: `key` is its id, or `id[index]` in a loop.
+
+    There, `label` says what its item is about, in words, and `part` which of how many it is where they do not tell.
+    """
 
     key: str
     step: Step
     item: Any = None
     index: int = 0
+    label: str = ""
+    part: str = ""
 
 
 def texts_of(step: Step) -> Iterator[str]:
@@ -215,7 +221,10 @@ def calls_of(recipe: Recipe, step: Step, scope: Mapping[str, Any]) -> list[Call]
         raise recipe.error(f"must come to a list, not {type(items).__name__}", *field)
     if len(items) > MAX_CALLS:
         raise recipe.error(f"has {len(items):,} entries; at most {MAX_CALLS:,} are allowed", *field)
-    return [Call(f"{step.id}[{index}]", step, item, index) for index, item in enumerate(items)]
+    return [
+        Call(f"{step.id}[{index}]", step, item, index, *labels)
+        for index, (item, labels) in enumerate(zip(items, told_apart(items), strict=True))
+    ]
 
 
 def scope_for(arguments: Mapping[str, Any], results: Mapping[str, Any], call: Call | None = None) -> dict[str, Any]:

@@ -163,8 +163,9 @@ def labels_for(
         parts = [name]
     elif run is not None:
         step = portable(run.call.partition("[")[0])
-        repeats = makes and source and step in (makes, f"{makes}s")
-        parts = ["" if repeats else step, portable(run.item, 48) or (source if makes else ""), makes if source else ""]
+        subject = portable(run.item, 48) or (source if makes and not run.part else "")
+        repeats = makes and subject and step in (makes, f"{makes}s")
+        parts = ["" if repeats else step, subject, makes if source and subject else ""]
         parts = [*parts, language]
     elif draft.called:
         parts = [draft.called]
@@ -200,6 +201,35 @@ def _language(body: Mapping[str, Any]) -> str:
     several = list(body.get("languages") or ())
     one = body.get("language_code") or body.get("language") or (several[0] if len(several) == 1 else "")
     return "" if str(one).lower() == "auto" else portable(str(one), 16)
+
+
+_TELLING_FIELDS = ("name", "title", "label", "language", "lang", "ratio", "aspect_ratio", "model", "id")
+_SHORT = 60
+_LIKE_A_FILE = re.compile(r"[a-z][a-z0-9+.-]+://|library:|~?/|\.{1,2}/|[a-z]:\\", re.I)
+
+
+def item_words(item: Any) -> str:
+    """What an entry of a list is about, in a few words: itself, its name or first short field; empty if none tells."""
+    if isinstance(item, dict):
+        if "outputs" in item or "url" in item:  # what an earlier step has made
+            return ""
+        fields = [item.get(name) for name in _TELLING_FIELDS] + list(item.values())
+        texts = (str(value).strip() for value in fields if isinstance(value, str | int | float))
+        return next((text for text in texts if 0 < len(text) <= _SHORT), "")
+    if isinstance(item, bool) or not isinstance(item, str | int | float):
+        return ""
+    text = str(item).strip()
+    if _LIKE_A_FILE.match(text) or _EXTENSION.search(text):
+        return own_name(text)
+    return text if len(text) <= _SHORT else " ".join(telling(text, 4))
+
+
+def told_apart(items: Sequence[Any]) -> list[tuple[str, str]]:
+    """For each of the items of a loop its words, and which of how many it is where the words do not tell."""
+    words = [item_words(item) for item in items]
+    names = [portable(each, 48) for each in words]
+    tell = all(names) and len(set(names)) == len(names)
+    return [(each, "" if tell else f"{at}-of-{len(items)}") for at, each in enumerate(words, 1)]
 
 
 @dataclass(frozen=True)

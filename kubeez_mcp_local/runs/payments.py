@@ -77,7 +77,7 @@ class Payer:
         at_most = call.step.at_most
         if at_most is None and hints:
             at_most = await self.quotes.of(call.step.tool, arguments, hints)
-        named = RunCall(self.run, call.key, self.budget, at_most)
+        named = RunCall(self.run, call.key, self.budget, at_most, call.label, call.part)
         try:
             started = await self._in_turn(call, arguments, named)
         except KubeezError as error:

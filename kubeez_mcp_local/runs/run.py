@@ -46,7 +46,7 @@ class CallReport:
 
     It is `completed`; `failed`; `skipped` (by `when`, or as it needs what failed); `stopped` (by a limit); or `parked`
     (its fate is not known yet, and it may have been paid). `reason` tells why it did not complete. It is `resumed` when
-    the result comes from an earlier attempt at the same run.
+    the result comes from an earlier attempt at the same run. `label` says in words what it is about, in a loop.
     """
 
     key: str
@@ -56,6 +56,7 @@ class CallReport:
     result: dict[str, Any] | None = None
     reason: str = ""
     resumed: bool = False
+    label: str = ""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -300,7 +301,7 @@ class _Runner:
         resumed: bool = False,
     ) -> None:
         cost = charged(result) if result and call.step.tool in PAID_TOOLS else 0.0
-        self.reports[call.key] = CallReport(call.key, call.step.tool, status, cost, result, reason, resumed)
+        self.reports[call.key] = CallReport(call.key, call.step.tool, status, cost, result, reason, resumed, call.label)
         self._tell(status, call, reason)
 
     def _tell(self, kind: Literal["started"] | CallStatus, call: Call, message: str = "") -> None:

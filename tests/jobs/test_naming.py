@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from kubeez_mcp_local.catalogue.prices import Quote
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.jobs.job import Labels, RunCall, State
-from kubeez_mcp_local.jobs.naming import LONGEST, given_name, labels_for, matched, own_name, portable, telling
+from kubeez_mcp_local.jobs.naming import (
+    LONGEST,
+    given_name,
+    labels_for,
+    matched,
+    own_name,
+    portable,
+    telling,
+    told_apart,
+)
 from kubeez_mcp_local.operations import Draft, operations
 
 if TYPE_CHECKING:
@@ -148,7 +157,8 @@ def test_a_chosen_name_is_the_name() -> None:
         ("generate_media", "motif", "", "", "", "motif"),
         ("generate_media", "shots[2]", "flat lay", "", "mug", "shots-flat-lay"),
         ("generate_media", "social[1]", "16:9", "", "", "social-16x9"),
-        ("generate_media", "clips[1]", "", "2-of-3", "", "clips-2-of-3"),
+        ("generate_media", "clips[1]", "", "2-of-3", "first", "clips-2-of-3"),
+        ("generate_media", "clips[1]", "Oslo", "", "first", "oslo-clip"),
         ("remove_background", "cutouts[0]", "mug", "", "mug", "mug-cutout"),
         ("remove_background", "clean[0]", "mug", "", "mug", "clean-mug-cutout"),
         ("generate_captions", "captioned", "", "", "talk", "talk-captioned"),
@@ -156,7 +166,27 @@ def test_a_chosen_name_is_the_name() -> None:
 )
 def test_names_of_calls_of_a_run(tool: str, call: str, item: str, part: str, source: str, name: str) -> None:
     run = RunCall("ads-1f0c/5d", call, 100, item=item, part=part)
-    assert named(draft(tool, prompt=FOX), source, run=run) == [f"runs/ads-1f0c/{name}"]
+    kind = "image-to-video" if source == "first" else None
+    assert named(draft(tool, prompt=FOX, generation_type=kind), source, run=run) == [f"runs/ads-1f0c/{name}"]
+
+
+@pytest.mark.parametrize(
+    ("items", "labels"),
+    [
+        ([{"direction": "x" * 99, "name": "hero"}, {"name": "use"}], ["hero", "use"]),
+        ([{"city": "Oslo", "idea": "a wool mitten"}, {"city": "Rom", "idea": "an oven"}], ["Oslo", "Rom"]),
+        (["16:9", "1:1"], ["16:9", "1:1"]),
+        (["/a/Red Mug.png", "https://x.example/Blue.png"], ["red-mug", "blue"]),
+        (["/a/mug.png", "/b/mug.png"], ["mug 1-of-2", "mug 2-of-2"]),
+        ([{"outputs": []}, {"url": "https://x.example/y.png"}], [" 1-of-2", " 2-of-2"]),
+        ([["a", "b"], ["b", "c"], 7], [" 1-of-3", " 2-of-3", "7 3-of-3"]),
+        (["A photo of a red fox who runs through the deep snow of a long winter"], ["red fox runs deep"]),
+        (["🦊", ".."], ["🦊 1-of-2", ".. 2-of-2"]),
+        ([], []),
+    ],
+)
+def test_what_tells_the_items_of_a_loop_apart(items: list[Any], labels: list[str]) -> None:
+    assert [f"{words} {part}".rstrip() if part else words for words, part in told_apart(items)] == labels
 
 
 def test_a_rehearsal_does_not_lie_among_what_is_real() -> None:

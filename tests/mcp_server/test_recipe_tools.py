@@ -68,6 +68,12 @@ async def test_a_run_ends_with_files_and_is_never_paid_twice(connected: Client, 
         run = await call(client, "run_recipe", name="three-ad-variants", arguments=BRIEF)
         assert (run["status"], run["mode"], len(run["files"])) == ("completed", "sandbox", 3)
         assert on_disk(run)
+        names = ["variants-product-as-hero.png", "variants-the-moment-of-use.png", "variants-one-bold-idea.png"]
+        assert [Path(file["path"]).name for file in run["files"]] == names
+        assert [(one["label"], one["paths"]) for one in run["calls"]] == [
+            (label, [file["path"]])
+            for label, file in zip(("product as hero", "the moment of use", "one bold idea"), run["files"], strict=True)
+        ]
         assert run["cost"]["charged"] == run["cost"]["quoted"] == run["cost"]["spent_today"] == 42
         again = await call(client, "run_recipe", name="three-ad-variants", arguments=BRIEF)
         assert (again["run_id"], again["files"]) == (run["run_id"], run["files"])

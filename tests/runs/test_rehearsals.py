@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +22,6 @@ from tests.sandbox_server import RunningSandbox, running_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from kubeez_mcp_local.cookbook.format import Recipe
     from kubeez_mcp_local.runs.run import RunReport
@@ -71,6 +71,12 @@ async def test_the_pack_is_rehearsed(name: str, settings: Settings, tmp_path: Pa
     assert report.status == "completed"
     assert prices.fits
     assert report.spent <= prices.budget.credits
+    paths = [Path(path) for path in report.files]
+    assert {path.parent for path in paths} <= {tmp_path / "out" / "runs" / "first-sandbox"}
+    steps = tuple(step.id.replace("_", "-") for step in recipe.steps)
+    said = ("-cutout", "-captioned", "-dubbed", "-clip")
+    assert [path.name for path in paths if not path.name.startswith(steps) and not path.stem.endswith(said)] == []
+    assert len({path.stem.lower() for path in paths}) == len(paths)
 
 
 async def test_a_run_id_never_pays_twice_however_often_it_is_used(

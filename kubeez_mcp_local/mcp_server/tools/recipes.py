@@ -108,9 +108,11 @@ def _call_row(one: CallReport) -> dict[str, Any]:
     result = one.result or {}
     return known(
         step=one.key,
+        label=one.label or None,
         tool=one.tool,
         status=one.status,
         credits=one.credits,
+        paths=list(one.files) or None,
         generation_id=result.get("generation_id"),
         url=next((output.get("url") for output in result.get("outputs") or [] if output.get("url")), None),
         reason=one.reason,
