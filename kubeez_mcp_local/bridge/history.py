@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.jobs.errors import UnknownJobError
 from kubeez_mcp_local.jobs.job import State
 from kubeez_mcp_local.operations import kinds, routes
@@ -85,6 +85,42 @@ class History:
             with anyio.move_on_after(_LOOK_SECONDS):
                 return await self.status(job.id, None)
         return Seen(job.kind, job.results, job)
+
+    async def wait_for_all(self, job_ids: Sequence[str], timeout: float, progress: Progress) -> list[Seen]:
+        """`wait` for several jobs at once; more than one have to be of this machine.
+
+        Raises:
+            UnknownJobError: Of one of them nobody knows.
+            InvalidArgumentError: One of several was started elsewhere.
+        """
+        if len(job_ids) == 1:
+            return [await self.wait(job_ids[0], timeout, progress)]
+        jobs = {}
+        for job_id in job_ids:
+            job = await self._known(job_id)
+            if job is None:
+                await self._foreign(job_id, None)
+                step = "Wait for it in a call of its own."
+                raise InvalidArgumentError("id", f"{job_id} was not started on this machine.", next_step=step)
+            jobs[job.id] = job
+        seen: dict[str, Seen] = {}
+        errors: list[KubeezError] = []
+
+        async def one(job_id: str) -> None:
+            try:
+                seen[job_id] = await self.wait(job_id, timeout, told)
+            except KubeezError as error:
+                errors.append(error)
+
+        async def told(done: float, total: float | None, words: str) -> None:
+            await progress(done, total, f"{len(seen)} of {len(jobs)} done, {words}")
+
+        async with anyio.create_task_group() as group:
+            for job_id in jobs:
+                group.start_soon(one, job_id)
+        if errors:
+            raise errors[0]
+        return [seen[job_id] for job_id in jobs]
 
     async def _looked_for(self, job: Job, timeout: float, progress: Progress) -> Job:
         """A job of unknown fate, looked for in the account's history again and again."""

@@ -145,24 +145,28 @@ class Order:
     labels: Labels = field(default_factory=Labels, compare=False)
 
 
+NAMES_FILES = ("_url", "_urls")
+"""How arguments end whose values are files."""
 _WORDS_SHOWN = 200
 _PLAIN_WORD = re.compile(r"[\w.:+-]{1,40}\Z")
 _SAID_APART = ("prompt", "model", "generation_type", "variant_count")
 _SPEAK_FOR_THEMSELVES = ("aspect_ratio", "resolution", "generation_type")
 
 
-def settings_words(arguments: Mapping[str, Any], *, prompt: str = "", files: Collection[str] = ()) -> list[str]:
+def settings_words(arguments: Mapping[str, Any], *, prompt: str = "") -> list[str]:
     """What a request says beside its prompt, model and files, each in a few words: `16:9`, `languages de, fr`.
 
-    Whatever its arguments are: a new operation is covered by itself. `files` are the values that name files.
+    Whatever its arguments are: a new operation is covered by itself.
     """
-    apart = {prompt, "", *files}
+    apart = {prompt, ""}
     found = []
     for name, value in arguments.items():
         spoken_name = name.replace("_", " ")
+        if name in _SAID_APART or name.endswith(NAMES_FILES):
+            continue
         if isinstance(value, bool):
-            found.append(spoken_name if value else f"no {spoken_name}")
-        elif name not in _SAID_APART and (words := _words_of(value, apart)):
+            found.append(spoken_name if value else f"{spoken_name}: no")
+        elif words := _words_of(value, apart):
             found.append(words if name in _SPEAK_FOR_THEMSELVES else f"{spoken_name} {words}")
     return found
 
@@ -170,7 +174,7 @@ def settings_words(arguments: Mapping[str, Any], *, prompt: str = "", files: Col
 def _words_of(value: Any, apart: Collection[str]) -> str:
     """A value in words; nothing for what is said apart."""
     if isinstance(value, str):
-        if value in apart or "://" in value:
+        if value in apart:
             return ""
         more = f" ({len(value):,} characters)" if len(value) > _WORDS_SHOWN else ""
         return value if _PLAIN_WORD.match(value) else quoted(value, _WORDS_SHOWN) + more

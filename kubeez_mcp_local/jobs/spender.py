@@ -25,7 +25,7 @@ from kubeez_mcp_local.jobs.errors import (
     error_of,
 )
 from kubeez_mcp_local.jobs.guard import VALID_SECONDS, Approval, KeptQuote
-from kubeez_mcp_local.jobs.job import SpendQuestion, State, group_digest, settings_words
+from kubeez_mcp_local.jobs.job import NAMES_FILES, SpendQuestion, State, group_digest, settings_words
 from kubeez_mcp_local.jobs.reconcile import told_balance, unknown_balance
 from kubeez_mcp_local.text import LONGEST_MESSAGE, on_one_line, quoted, spoken
 
@@ -96,7 +96,7 @@ def question_for(orders: Sequence[Order], quote: KeptQuote, digest: str) -> Spen
     elif quote.balance is not None:
         parts.append(f"Balance now: {spoken(quote.balance)}.")
     files = _file_values(first)
-    lines = settings_words(first.arguments, files=files)
+    lines = settings_words(first.arguments)
     settings = [*filter(None, [first.generation_type]), *lines]
     if settings:
         parts.append(f"Settings: {'; '.join(settings)}.")
@@ -112,7 +112,7 @@ def question_for(orders: Sequence[Order], quote: KeptQuote, digest: str) -> Spen
 
 def _file_values(order: Order) -> list[str]:
     """The values of a request's arguments that name files."""
-    named = [value for name, value in order.arguments.items() if name.endswith(("_url", "_urls"))]
+    named = [value for name, value in order.arguments.items() if name.endswith(NAMES_FILES)]
     several = [value if isinstance(value, list | tuple) else [value] for value in named]
     return [file for files in several for file in files if isinstance(file, str)]
 

@@ -47,7 +47,7 @@ _LEAST_KEPT, _MOST_KEPT = 0.05, 0.95
 def answer(result: Result, blocks: Sequence[ContentBlock] = ()) -> CallToolResult:
     """A successful answer. `blocks` (links, previews) follow the text."""
     structured = bounded(result.structured())
-    text = TextContent(type="text", text=text_of(structured))
+    text = TextContent(type="text", text=text_of(result.glance(structured)))
     return CallToolResult(content=[text, *blocks[:MOST_LINKS]], structured_content=structured)
 
 

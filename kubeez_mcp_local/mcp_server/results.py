@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kubeez_mcp_local.mcp_server import glance
 from kubeez_mcp_local.rest.wire import Output, Song
 
 _OMITTED_EMPTY = ("notes", "songs", "files", "breakdown", "rejected", "problems", "overrides", "missing", "calls")
@@ -32,6 +33,11 @@ class Result(BaseModel):
     def __init_subclass__(cls, *, published: tuple[str, ...] = (), **options: Any) -> None:
         super().__init_subclass__(**options)
         cls.published = published
+
+    @staticmethod
+    def glance(told: dict[str, Any]) -> dict[str, Any]:
+        """The fields of the text that goes beside `told`, the structured content: the most important first."""
+        return told
 
     def structured(self) -> dict[str, Any]:
         """The JSON form: absent values and empty notes left out."""
@@ -65,10 +71,24 @@ class SongItem(Song):
 
 
 class FileItem(BaseModel):
+    """A saved file, and what tells it from others. Pixels and seconds as the API says, else as measured.
+
+    `part` is the stem of a separated song, `variant` is like `1 of 3`.
+    """
+
     path: str
     media_type: str
     size_bytes: int
     output_id: str | None = None
+    url: str | None = None
+    generation_id: str | None = None
+    width: int | None = None
+    height: int | None = None
+    duration: float | None = None
+    sound: bool | None = None
+    title: str | None = None
+    part: str | None = None
+    variant: str | None = None
 
 
 class JobResult(Result, published=("generation_id", "status", "outputs", "files", "cost", "next_step")):
@@ -90,6 +110,7 @@ class JobResult(Result, published=("generation_id", "status", "outputs", "files"
     estimated_time_seconds: int | None = None
     error_message: str | None = None
     params: dict[str, Any] | None = Field(None, description="Settings it was started with.")
+    settings: str | None = Field(None, description="The same in a few words.")
     outputs: list[OutputItem] = Field(default_factory=list)
     songs: list[SongItem] = Field(default_factory=list)
     separation_id: str | None = None
@@ -100,6 +121,10 @@ class JobResult(Result, published=("generation_id", "status", "outputs", "files"
     mode_note: str | None = None
     repeated: bool | None = Field(None, description="This call repeated an earlier one; nothing was paid again.")
     approval: str | None = Field(None, description="Code to pass back once the user has agreed to the quote.")
+
+    @staticmethod
+    def glance(told: dict[str, Any]) -> dict[str, Any]:
+        return glance.of_job(told)
 
 
 class ModelsResult(Result, published=("models", "matching_count", "source")):

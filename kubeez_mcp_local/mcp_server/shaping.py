@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,10 @@ from kubeez_mcp_local.bridge.orders import sent_arguments
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.errors import ConsentRequiredError
 from kubeez_mcp_local.jobs.guard import REPEAT_SECONDS
-from kubeez_mcp_local.jobs.job import State
+from kubeez_mcp_local.jobs.job import State, settings_words
 from kubeez_mcp_local.mcp_server.answers import link
 from kubeez_mcp_local.mcp_server.results import Cost, EstimateResult, FileItem, JobResult
+from kubeez_mcp_local.media.measure import measure
 from kubeez_mcp_local.rest.wire import Generation
 from kubeez_mcp_local.text import spoken
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
     from kubeez_mcp_local.bridge.history import Seen
-    from kubeez_mcp_local.jobs.job import Job
+    from kubeez_mcp_local.jobs.job import Job, SavedFile
     from kubeez_mcp_local.mcp_server.call import Call
     from kubeez_mcp_local.operations import Draft
 
@@ -104,10 +106,13 @@ def quoted_result(call: Call, draft: Draft, **more: Any) -> EstimateResult:
     )
 
 
-async def job_result(call: Call, seen: Seen) -> JobResult:
-    """The answer to a call that looks at a job."""
-    if seen.job is not None:
-        return await _result(call, [seen.job], answers=seen.answers, kind=seen.kind)
+async def job_result(call: Call, *looks: Seen) -> JobResult:
+    """The answer to a call that looks at a job, or at several of this machine."""
+    jobs = list({seen.job.id: seen.job for seen in looks if seen.job is not None}.values())
+    seen = looks[0]
+    if jobs:
+        answers = {str(answer.get("id")): answer for seen in looks for answer in seen.answers}
+        return await _result(call, jobs, answers=answers.values(), kind=seen.kind)
     job_id, status, kept = (seen.answers[0].get(name) for name in ("id", "status", "credits_deducted"))
     return JobResult(
         mode=call.mode,
@@ -129,10 +134,10 @@ async def _result(
     notes: Sequence[str] = (),
     mode_note: str | None = None,
 ) -> JobResult:
-    first = jobs[0]
+    first, answers = jobs[0], list(answers)
     ids = [generation_id for job in jobs for generation_id in job.generation_ids]
     files = [file for job in jobs for file in job.files]
-    facts = _facts(list(answers), kind or first.kind)
+    facts = _facts(answers, kind or first.kind)
     facts["status"] = _status(jobs, facts.get("status"))
     for file in files:
         call.blocks.append(link(Path(file.path).as_uri(), Path(file.path).name, file.media_type, file.size))
@@ -151,10 +156,8 @@ async def _result(
         generation_ids=ids or [job.id for job in jobs],
         estimated_cost_credits=quoted,
         estimated_time_seconds=first.expected_seconds,
-        files=[
-            FileItem(path=file.path, media_type=file.media_type, size_bytes=file.size, output_id=file.output_id)
-            for file in files
-        ],
+        settings="; ".join(settings_words(first.arguments, prompt=first.prompt)) or None,
+        files=[item for job in jobs for item in await _files_of(job, answers)],
         cost=await cost_of(call, quoted=quoted, basis=first.quote_basis, charged=sum(charges) if charges else None),
         repeated=repeated,
         mode_note=mode_note,
@@ -168,6 +171,41 @@ async def _result(
             repeats=first.route if repeated else None,
         ),
         notes=[*notes, *(f"Saving failed: {job.save_error}" for job in jobs if job.save_error)],
+        **facts,
+    )
+
+
+async def _files_of(job: Job, answers: Sequence[Mapping[str, Any]]) -> list[FileItem]:
+    """The saved files of a job with what the API says of each; what it does not say is measured, if it can be."""
+    described: dict[str, dict[str, Any]] = {}
+    for answer in answers:
+        rows = [
+            *answer.get("outputs", ()),
+            *({**song, "url": song.get("audio_url")} for song in answer.get("songs", ())),
+        ]
+        rows += [{"url": answer.get(f"{part}_url"), "part": part} for part in ("vocals", "instrumental")]
+        for row in rows:
+            described[str(row.get("url"))] = {**row, "generation_id": answer.get("id")}
+    ids = [str(answer.get("id")) for answer in answers]
+    for row in described.values():
+        if len(ids) > 1:
+            row["variant"] = f"{ids.index(str(row['generation_id'])) + 1} of {len(ids)}"
+    return [await _file_item(file, described.get(file.url, {})) for file in job.files]
+
+
+async def _file_item(file: SavedFile, said: Mapping[str, Any]) -> FileItem:
+    names = ("generation_id", "width", "height", "duration", "title", "part", "variant")
+    facts = {name: said[name] for name in names if said.get(name) is not None}
+    if not {"width", "duration"} & facts.keys():
+        with suppress(KubeezError, OSError):
+            found = await measure(Path(file.path))
+            facts |= {"width": found.width, "height": found.height, "duration": found.seconds}
+    return FileItem(
+        path=file.path,
+        media_type=file.media_type,
+        size_bytes=file.size,
+        output_id=file.output_id,
+        url=file.url,
         **facts,
     )
 
@@ -208,8 +246,7 @@ def _next_step(
 ) -> str:
     """What to do now; `repeats` is the route of a job that was there before the call."""
     if status in ("pending", "processing"):
-        each = ", once for each of generation_ids," if len(ids) > 1 else ""
-        return f"wait_for_generation(id='{ids[0]}'){each} returns the finished files; call it again while it runs."
+        return f"wait_for_generation(id='{','.join(ids)}') returns the finished files; call it again while it runs."
     if status == "completed" and failed_to_save:
         return f"Done, but not all could be saved; mend that, then wait_for_generation(id='{ids[0]}') saves the rest."
     if status == "completed" and repeats == "generate_media":

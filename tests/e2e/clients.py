@@ -104,20 +104,28 @@ def facts_of(result: CallToolResult) -> dict[str, Any]:
 
 
 def assert_complete(result: CallToolResult) -> None:
-    """Whoever reads only the words misses nothing of the structured part."""
+    """Whoever reads only the words misses nothing of the structured part that a next step needs."""
     assert not result.is_error, text_of(result)
     text = text_of(result)
-    missing = [value for value in _leaves(facts_of(result)) if value not in text]
+    missing = [value for value in _needed(facts_of(result)) if value not in text]
     assert missing == [], text
 
 
-def _leaves(value: Any) -> Iterator[str]:
+_NEEDED = (
+    *("mode", "status", "next_step", "model", "path", "generation_id", "generation_ids", "approval", "error_message"),
+    *("charged", "left_today", "credits", "model_id", "preview", "notes", "count", "spent_today"),
+)
+
+
+def _needed(value: Any, name: str = "") -> Iterator[str]:
     if isinstance(value, dict):
-        for item in value.values():
-            yield from _leaves(item)
+        for key, item in value.items():
+            yield from _needed(item, key)
     elif isinstance(value, list):
         for item in value:
-            yield from _leaves(item)
+            yield from _needed(item, name)
+    elif name not in _NEEDED:
+        return
     elif isinstance(value, float):
         yield f"{value:g}" if value.is_integer() and value < 1e6 else str(value)
     elif not isinstance(value, bool):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
-from tests.mcp_server.driving import call, client_of, clip, made, picture, song
+from tests.mcp_server.driving import call, client_of, clip, made, picture, refused, song
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,7 @@ async def paid_calls(client: Client, folder: Path) -> list[tuple[str, dict[str, 
         (
             "generate_media",
             {"prompt": "waves", "model": "kling-2-6-text-to-video-5s", "sound": False},
-            ["no sound", "text-to-video", "5s", "waves"],
+            ["sound: no", "text-to-video", "5s", "waves"],
         ),
         ("regenerate", {"id": fox["generation_id"], "aspect_ratio": "9:16"}, ["z-image", "9:16", "a fox"]),
         ("remove_background", {"image_url": image}, ["teal.png (320×240, 1 KB)"]),
@@ -95,3 +95,17 @@ async def test_the_question_before_paying_names_all_that_decides(
                 assert named in question, (tool, question)
             again = await call(client, tool, **arguments)
             assert again["notes"] == asked["notes"]
+
+
+async def test_several_jobs_are_waited_for_in_one_call(connected: Client) -> None:
+    async with connected as client:
+        started = await call(client, "generate_media", prompt="a kite", model="z-image", variant_count=3)
+        assert f"id='{','.join(started['generation_ids'])}'" in started["next_step"]
+        done = await call(client, "wait_for_generation", id=", ".join(started["generation_ids"]))
+        assert done["status"] == "completed"
+        assert [file["variant"] for file in done["files"]] == ["1 of 3", "2 of 3", "3 of 3"]
+        assert {file["generation_id"] for file in done["files"]} == set(started["generation_ids"])
+        again = await call(client, "wait_for_generation", id=f"{done['generation_id']},{done['generation_id']}")
+        assert again["generation_ids"] == [done["generation_id"]]
+        error = await refused(client, "wait_for_generation", id=f"{done['generation_id']},nobody")
+        assert error["code"] == "unknown_job"

@@ -46,7 +46,12 @@ async def get_status(call: Call, id: JobId, kind: Kind = "") -> JobResult:  # no
 @tool(title="Wait for a job", family="media", result=JobResult, route="media_stream", core=True)
 async def wait_for_generation(
     call: Call,
-    id: JobId,  # noqa: A002 - as get_status
+    id: Annotated[  # noqa: A002 - as get_status
+        str,
+        Field(
+            description="generation_id (or separation_id); of several jobs with commas.", min_length=1, max_length=2000
+        ),
+    ],
     timeout_seconds: Annotated[
         int, Field(description="1 to 45 seconds; then the state so far is returned.", ge=1, le=MAX_WAIT_SECONDS)
     ] = 40,
@@ -56,7 +61,8 @@ async def wait_for_generation(
     Returns after at most 45 seconds; if the job still runs, call it again with the same id. Nothing is lost meanwhile.
     """
     seconds = min(timeout_seconds, LONGEST_WAIT)
-    return await job_result(call, await call.bridge.history.wait(id, seconds, call.progress))
+    ids = list(dict.fromkeys(filter(None, map(str.strip, id.split(",")))))
+    return await job_result(call, *await call.bridge.history.wait_for_all(ids or [id], seconds, call.progress))
 
 
 @tool(title="One job in full", family="media", result=JobResult, route="generations", core=True)
