@@ -9,9 +9,10 @@ import anyio.lowlevel
 import pytest
 
 from kubeez_mcp_local.cookbook.arguments import check_arguments
-from kubeez_mcp_local.cookbook.steps import Budget, ToolCallError, deciding, estimate_arguments
+from kubeez_mcp_local.cookbook.steps import Budget, ToolCallError, deciding
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.budget import RunSpend
+from kubeez_mcp_local.operations import operations
 from kubeez_mcp_local.runs.journal import RunId
 from kubeez_mcp_local.runs.run import Run
 
@@ -53,13 +54,16 @@ def plain() -> str:
 class FakeTools:
     """Stands in for the MCP client and for the ledger behind it: jobs that finish after a few waits, paid once a name.
 
-    `prices` are credits by model; `trouble` maps a word of the prompt to the error to raise or the status to end with.
+    `prices` are credits by model; `trouble` maps a word of the prompt to the error to raise or the status to end with,
+    `unfit` to the error with which its price is refused.
     """
 
     prices: dict[str, float | None] = field(default_factory=lambda: {"nano-banana-2": 14.0, "V5_5": 19.0})
     trouble: dict[str, KubeezError | str] = field(default_factory=dict)
     waits: int = 1
+    unfit: dict[str, KubeezError] = field(default_factory=dict)
     calls: list[tuple[str, dict[str, Any], RunCall | None]] = field(default_factory=list)
+    quoted: list[tuple[str, dict[str, Any], dict[str, Any]]] = field(default_factory=list)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     by_key: dict[str, str] = field(default_factory=dict)
     running: int = 0
@@ -69,9 +73,6 @@ class FakeTools:
         self.calls.append((tool, dict(arguments), run))
         await anyio.lowlevel.checkpoint()
         match tool:
-            case "estimate":
-                price = self.prices.get(arguments["model"])
-                return {} if price is None else {"credits": price}
             case "pick_model":
                 if arguments.get("sound"):
                     return {"summary": "Nothing fits. The nearest is z-image."}
@@ -82,6 +83,18 @@ class FakeTools:
                 return self._state(arguments["id"])
         assert run is not None
         return self._start(tool, arguments, run)
+
+    async def quote(
+        self, tool: str, arguments: Mapping[str, Any], coming: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> dict[str, Any]:
+        self.quoted.append((tool, dict(arguments), dict(coming or {})))
+        await anyio.lowlevel.checkpoint()
+        for word, trouble in self.unfit.items():
+            if word in str(arguments.get("prompt", "")):
+                raise trouble
+        price = self.prices.get(_model(tool, arguments))
+        told = {"credits": price} if price is not None else {"notes": ["The price is not recorded."]}
+        return {**told, "arguments": {"model": _model(tool, arguments), **arguments}}
 
     def made(self, tool: str = "generate_media") -> list[dict[str, Any]]:
         """The arguments of the paid calls."""
@@ -103,7 +116,7 @@ class FakeTools:
         name = f"{run.run} {run.call}"
         if name in self.by_key:
             return {"generation_id": self.by_key[name], "status": "pending", "repeated": True}
-        price = self.prices.get((estimate_arguments(tool, arguments, {}) or {}).get("model", tool))
+        price = self.prices.get(_model(tool, arguments))
         if price is None and run.at_most is None:
             raise ToolCallError("Its price is unknown.", code="budget_reached")
         left = run.budget - sum(job["price"] for job in self.jobs.values() if job["status"] != "failed")
@@ -131,6 +144,11 @@ class FakeTools:
             "files": [{"path": f"/out/{job_id}.png", "media_type": "image/png", "size_bytes": 1}],
             "cost": {"quoted": 14.0, "charged": job["price"]},
         }
+
+
+def _model(tool: str, arguments: Mapping[str, Any]) -> str:
+    operation = operations().get(tool)
+    return str(arguments.get("model") or (operation and operation.model) or tool)
 
 
 async def no_sleep(_: float) -> None:

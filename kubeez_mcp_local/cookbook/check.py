@@ -81,7 +81,7 @@ def _write_audio(path: Path, number: int) -> None:
 
 
 def _write_video(path: Path, number: int) -> None:
-    """Six seconds of a square that crosses the frame, H.264, no sound."""
+    """Six seconds of a square that crosses the frame, H.264, with a tone that tools for speech take for it."""
     try:
         import av
     except ImportError:
@@ -92,9 +92,12 @@ def _write_video(path: Path, number: int) -> None:
         ) from None
     from PIL import Image, ImageDraw
 
-    with av.open(str(path), "w") as container:
+    sound = path.with_suffix(".wav")
+    _write_audio(sound, number)
+    with av.open(str(path), "w") as container, av.open(str(sound)) as tone:
         stream = container.add_stream("libx264", rate=10)
         stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        voice = container.add_stream("aac", rate=_RATE)
         for at in range(_SECONDS * 10):
             picture = Image.new("RGB", (320, 180), (24, 28, 40))
             left = 4 * at + number
@@ -102,8 +105,13 @@ def _write_video(path: Path, number: int) -> None:
             frame: Any = av.VideoFrame
             for packet in stream.encode(frame.from_image(picture)):
                 container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
+        for heard in tone.decode(audio=0):
+            for packet in voice.encode(heard):
+                container.mux(packet)
+        for last in (stream, voice):
+            for packet in last.encode():
+                container.mux(packet)
+    sound.unlink()
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,8 @@ MAX_FILE_BYTES = 64 * 1024
 ValueType = Literal["string", "integer", "number", "boolean", "model", "ratio", "voice", "path"]
 ArgumentType = ValueType | Literal["text", "script", "list", "table"]
 MediaKind = Literal["image", "video", "audio"]
+LENGTHS: dict[str, MediaKind] = {"reference_video_seconds": "video", "reference_audio_seconds": "audio"}
+"""What a step's `quote` may declare: the length of what cannot be measured, by kind."""
 VALUE_TYPES: tuple[str, ...] = get_args(ValueType)
 ARGUMENT_TYPES: tuple[str, ...] = (*VALUE_TYPES, "text", "script", "list", "table")
 RESERVED_NAMES = frozenset({"args", "steps", "item", "index", "loop", "recipe", "range", "true", "false", "none"})
@@ -186,7 +188,9 @@ class Step(_Strict):
     )
     when: StrictStr | bool | None = Field(None, description="An expression; the call is left out when it is false.")
     quote: dict[StrictStr, Any] = Field(
-        default_factory=dict, description="What `estimate` needs beside the arguments, such as reference_video_seconds."
+        default_factory=dict,
+        description="Length of a file that cannot be measured, such as a URL: reference_video_seconds or "
+        "reference_audio_seconds.",
     )
     at_most: Credits | None = Field(None, description="Credits to reserve for one call when its price is unknown.")
 

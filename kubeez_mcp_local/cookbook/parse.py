@@ -16,6 +16,7 @@ from yaml import events
 from kubeez_mcp_local.cookbook.arguments import misfit
 from kubeez_mcp_local.cookbook.format import (
     ARGUMENT_TYPES,
+    LENGTHS,
     MAX_FILE_BYTES,
     VALUE_TYPES,
     Argument,
@@ -287,6 +288,9 @@ def _check_steps(front: FrontMatter, file: str, lines: dict[FieldPath, int]) -> 
             declared = ", ".join(front.tools) or "none"
             reason = f"{step.tool} is not declared in `tools` (declared: {declared})"
             raise _error(file, lines, (*path, "tool"), reason)
+        if strange := sorted(step.quote.keys() - LENGTHS):
+            reason = f"is no length; allowed: {', '.join(LENGTHS)}.{near(strange[0], LENGTHS)}"
+            raise _error(file, lines, (*path, "quote", strange[0]), reason)
         seen.add(step.id)
     unknown = sorted((front.expect.with_ if front.expect else {}).keys() - front.arguments.keys())
     if unknown:

@@ -1,40 +1,59 @@
-"""What a recipe costs before it runs: each step, and the range over the choices that are still open."""
+"""What a recipe costs before it runs: each step, and the range over the choices that are still open.
+
+Each paid call is drafted, checked and priced by the tool itself, which ends there: a recipe's prices and errors are
+those of its tools. What earlier steps will have made by then stands in as something to come.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import anyio
 
+from kubeez_mcp_local.catalogue.checks import parse_seconds
+from kubeez_mcp_local.cookbook.arguments import numbered
+from kubeez_mcp_local.cookbook.format import LENGTHS, RecipeError, TemplateError
 from kubeez_mcp_local.cookbook.steps import (
+    FILE_ARGUMENTS,
     PAID_TOOLS,
     READING_TOOLS,
     Budget,
+    Call,
+    ToolCallError,
     arguments_of,
     budget_of,
     calls_of,
     dependencies,
-    estimate_arguments,
     hints_of,
+    leaves,
     number,
     read,
     scope_for,
     wanted,
 )
-from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
+from kubeez_mcp_local.media.sniff import by_extension
+from kubeez_mcp_local.text import cut
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 
     from kubeez_mcp_local.cookbook.format import Recipe, Step
     from kubeez_mcp_local.cookbook.steps import ToolCaller
 
+    Measure = Callable[[str], Awaitable[float | None]]
+
 MAX_COMBINATIONS = 32
-_EXAMPLE = "https://media.kubeez.com/images/example.png"
+_COMING = "https://coming.invalid"
+"""What stands for results that do not exist yet; no host can have this name."""
+# Refusals that have nothing to do with what is asked for: they stand before every call alike.
+_OF_THE_ACCOUNT = frozenset({"unauthorized", "missing_scope", "insufficient_credits", "unreachable", "unavailable"})
 
 
 @dataclass(slots=True)
@@ -56,6 +75,16 @@ class PricedStep:
 
 
 @dataclass(frozen=True, slots=True)
+class Planned:
+    """A paid call as it will be made: its arguments, and its price in credits (`None` when unknown)."""
+
+    key: str
+    tool: str
+    arguments: Mapping[str, Any]
+    credits: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class PriceList:
     """The price of a whole recipe in credits; `None` where a step's price is unknown."""
 
@@ -65,6 +94,7 @@ class PriceList:
     low: float | None
     high: float | None
     budget: Budget
+    planned: tuple[Planned, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -72,28 +102,91 @@ class PriceList:
         return self.credits is not None and self.credits <= self.budget.credits
 
 
+@dataclass(frozen=True, slots=True)
+class Quoted:
+    """What a paid tool said a call would be: its price in credits (`None`: unknown) and the arguments as sent.
+
+    `why` says why the price is unknown; `note` what the reader must know of it.
+    """
+
+    credits: float | None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    why: str = ""
+    note: str = ""
+
+
 @dataclass
 class Quotes:
-    """Prices through the `estimate` tool, each asked for once."""
+    """Prices of calls, as the paid tools tell them, each asked for once.
+
+    `measure` tells how long a file is, in seconds, `None` where nobody knows; without it only URLs get the length that
+    was declared for them.
+    """
 
     call: ToolCaller
-    _known: dict[str, float | None] = field(default_factory=dict)
+    measure: Measure | None = None
+    _known: dict[str, Quoted] = field(default_factory=dict)
     _asking: anyio.Lock = field(default_factory=anyio.Lock)
 
-    async def of(self, tool: str, arguments: Mapping[str, Any], hints: Mapping[str, Any]) -> float | None:
-        """Credits of one call, or `None` when nobody can tell."""
-        asked = estimate_arguments(tool, arguments, hints)
-        if asked is None:
-            return None
-        key = json.dumps([tool, asked], sort_keys=True, default=str)
+    async def of(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        hints: Mapping[str, Any],
+        coming: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        loosely: bool = False,
+    ) -> Quoted:
+        """What one call would be. `hints` are lengths that were declared for files that nobody can measure.
+
+        `loosely`: a call that differs in nothing but its prompt has the same price. Raises `KubeezError` as the tool.
+        """
+        used = {text: (coming or {})[text] for text in leaves(dict(arguments)) if text in (coming or {})}
+        priced_by = {name: value for name, value in arguments.items() if name not in ("prompt", "negative_prompt")}
+        exact, loose = (json.dumps([tool, x, hints, used], sort_keys=True, default=str) for x in (arguments, priced_by))
         async with self._asking:
-            if key not in self._known:
-                try:
-                    credits_ = (await self.call("estimate", asked)).get("credits")
-                except KubeezError:
-                    return None  # may be known the next time
-                self._known[key] = float(credits_) if isinstance(credits_, (int, float)) else None
-        return self._known[key]
+            known = self._known.get(exact) or (self._known.get(loose) if loosely else None)
+            if known is None:
+                known = self._known[exact] = self._known[loose] = await self._ask(tool, arguments, hints, used)
+        return known
+
+    async def _ask(
+        self, tool: str, arguments: Mapping[str, Any], hints: Mapping[str, Any], used: dict[str, Mapping[str, Any]]
+    ) -> Quoted:
+        note = await self._lengths(arguments, hints, used) if hints else ""
+        answer = await self.call.quote(tool, arguments, used)
+        credits_ = answer.get("credits")
+        why = "" if credits_ is not None else " ".join(map(str, answer.get("notes") or ()))
+        return Quoted(
+            float(credits_) if isinstance(credits_, (int, float)) else None,
+            answer.get("arguments") or dict(arguments),
+            cut(why, 160),
+            note,
+        )
+
+    async def _lengths(
+        self, arguments: Mapping[str, Any], hints: Mapping[str, Any], used: dict[str, Mapping[str, Any]]
+    ) -> str:
+        """Put declared lengths to what cannot be measured; what differs from the measure, in words."""
+        files = [text for name in arguments if name in FILE_ARGUMENTS for text in leaves(arguments[name])]
+        told = []
+        for name, declared in hints.items():
+            kind, seconds = LENGTHS[name], float(declared)
+            open_ = []
+            for text in dict.fromkeys(files):
+                if text in used:
+                    continue
+                remote = text.startswith("https://")
+                measured = await self.measure(text) if self.measure is not None else None
+                if measured is None and remote:
+                    open_.append(text)
+                elif measured is not None and abs(measured - seconds) > 1:
+                    short = text.rpartition("/")[2]
+                    told.append(f"{cut(short, 40)} is {measured:.0f} s long, not {seconds:g} s: it is priced as it is.")
+            for text in open_:
+                by_name = by_extension(urlsplit(text).path)
+                used[text] = {"kind": by_name.kind if by_name else kind, "seconds": seconds / len(open_)}
+        return " ".join(told)
 
 
 async def price_recipe(
@@ -103,77 +196,178 @@ async def price_recipe(
     *,
     ceiling: float = float("inf"),
     left_open: Collection[str] = (),
+    measure: Measure | None = None,
 ) -> PriceList:
     """The price of a run with checked arguments, step by step. Free reading tools are really called; nothing is made.
 
     `ceiling` is what the settings leave, in credits. The range goes over the choices of the arguments that are
-    `left_open`: those that the caller did not decide.
+    `left_open`: those that the caller did not decide. `measure` as for `Quotes`.
 
     Raises:
-        RecipeError, TemplateError: The steps cannot be planned.
-        KubeezError: A reading tool refused, or no model fits.
+        RecipeError: The steps cannot be planned.
+        KubeezError: A tool refused: all calls that cannot be made as they are, at once; or no model fits.
     """
     dependencies(recipe)
-    quotes = Quotes(call)
-    chosen = await _priced(recipe, arguments, call, quotes)
+    quotes = Quotes(call, measure)
+    planning = _Planning(recipe, call, quotes)
+    chosen = await planning.priced(arguments)
     others = []
     for open_ in _open_choices(recipe, left_open):
         with contextlib.suppress(KubeezError):  # a choice for which nothing fits has no price
-            others.append(await _priced(recipe, {**arguments, **open_}, call, quotes))
+            others.append(await _Planning(recipe, call, quotes, loosely=True).priced({**arguments, **open_}))
     for name, step in chosen.items():
         step.low, step.high = _range([run[name].credits for run in [chosen, *others]])
     totals = [_total(run.values()) for run in [chosen, *others]]
     low, high = _range(totals)
-    return PriceList(recipe.name, tuple(chosen.values()), totals[0], low, high, budget_of(recipe, arguments, ceiling))
+    budget = budget_of(recipe, arguments, ceiling)
+    return PriceList(recipe.name, tuple(chosen.values()), totals[0], low, high, budget, tuple(planning.planned))
 
 
-async def _priced(
-    recipe: Recipe, arguments: Mapping[str, Any], call: ToolCaller, quotes: Quotes
-) -> dict[str, PricedStep]:
-    results: dict[str, Any] = {}
-    sums: dict[str, PricedStep] = {}
-    for step in recipe.steps:
-        sums[step.id] = PricedStep(step.id, step.tool)
-        found = []
-        for one in calls_of(recipe, step, scope_for(arguments, results)):
-            scope = scope_for(arguments, results, one)
-            if not wanted(one, scope):
-                found.append({**_example(step), "status": "skipped"})
-                continue
-            values = arguments_of(recipe, one, scope)
-            found.append(await _imagined(step, values, call))
-            if step.tool in PAID_TOOLS:
-                credits_ = await quotes.of(step.tool, values, hints_of(one, scope))
-                _add(sums[step.id], step, values, credits_)
-        results[step.id] = found if step.for_each is not None else found[0]
-    return sums
+@dataclass
+class _Planning:
+    """Goes through the steps once, in thought; `loosely` as for `Quotes.of`."""
+
+    recipe: Recipe
+    call: ToolCaller
+    quotes: Quotes
+    loosely: bool = False
+    coming: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    planned: list[Planned] = field(default_factory=list)
+    faults: list[tuple[Call, KubeezError]] = field(default_factory=list)
+
+    async def priced(self, arguments: Mapping[str, Any]) -> dict[str, PricedStep]:
+        results: dict[str, Any] = {}
+        sums: dict[str, PricedStep] = {}
+        for step in self.recipe.steps:
+            sums[step.id] = PricedStep(step.id, step.tool)
+            try:
+                calls = calls_of(self.recipe, step, scope_for(arguments, results))
+            except RecipeError:
+                if self.faults:
+                    break  # told by what it builds on
+                raise
+            found = []
+            for one in calls:
+                try:
+                    found.append(await self._one(one, scope_for(arguments, results, one), sums[step.id]))
+                except RecipeError:
+                    raise  # nothing that other arguments would mend
+                except KubeezError as error:
+                    if error.code in _OF_THE_ACCOUNT or error.retry_safe or step.tool not in PAID_TOOLS:
+                        raise
+                    self.faults.append((one, error))
+                    found.append(self._example(one, step.with_, None))
+            results[step.id] = found if step.for_each is not None else found[0]
+        if self.faults:
+            raise _all_of(self.recipe, self.faults)
+        return sums
+
+    async def _one(self, one: Call, scope: Mapping[str, Any], total: PricedStep) -> dict[str, Any]:
+        """What one call would return, its price added to the step's."""
+        step = one.step
+        if not wanted(one, scope):
+            return {**self._example(one, {}, None), "status": "skipped"}
+        values = arguments_of(self.recipe, one, scope)
+        if step.tool in READING_TOOLS and step.tool not in ("view_media", "wait_for_generation"):
+            return await read(self.call, step.tool, values)
+        quoted = None
+        if step.tool in PAID_TOOLS:
+            quoted = await self.quotes.of(step.tool, values, hints_of(one, scope), self.coming, loosely=self.loosely)
+            self.planned.append(Planned(one.key, step.tool, values, quoted.credits))
+            _add(total, step, values, quoted)
+        return self._example(one, values, quoted)
+
+    def _example(self, one: Call, values: Mapping[str, Any], quoted: Quoted | None) -> dict[str, Any]:
+        """What stands for a call's result; later calls are priced by its kind and length."""
+        place = f"{_COMING}/{re.sub(r'[^a-z0-9_]', '-', one.key).rstrip('-')}"
+        sent = quoted.arguments if quoted else values
+        kind, seconds = _what_comes(one.step.tool, {**values, **sent}, self.coming)
+        variants = values.get("variant_count")
+        many = range(1, 1 + (variants if isinstance(variants, int) else 1))
+        told = {"kind": kind, **({"seconds": seconds} if seconds else {})} if kind else {}
+        urls = [f"{place}-{position}" for position in many]
+        self.coming |= dict.fromkeys(urls, told)
+        self.coming |= {place: {"tool": one.step.tool, "arguments": dict(sent)}}
+        outputs = [
+            {"id": place, "url": url, "media_type": kind, "duration": seconds, "width": 1024, "height": 1024}
+            for url in urls
+        ]
+        sound: dict[str, Any] = {}
+        for name in ("audio_url", "stream_url", "vocals_url", "instrumental_url"):
+            sound[name] = f"{place}-{name}"
+            self.coming[sound[name]] = {"kind": "audio"}
+        song = {"id": place, "title": "to come", "cover_image_url": f"{place}-cover", **sound}
+        made = {"status": "completed", "outputs": outputs, "songs": [song, song], "files": []}
+        return {"generation_id": place, "url": urls[0], **made, **sound}
 
 
-def _add(total: PricedStep, step: Step, values: Mapping[str, Any], credits_: float | None) -> None:
+_MAKES = {"generate_music": "audio", "generate_dialogue": "audio", "generate_sound": "audio"}
+_MAKES |= {"generate_separation": "audio", "generate_captions": "video", "remove_background": "image"}
+
+
+def _what_comes(
+    tool: str, sent: Mapping[str, Any], coming: Mapping[str, Mapping[str, Any]]
+) -> tuple[str | None, float | None]:
+    """The kind of what a call makes and its length in seconds, as far as they are known beforehand."""
+    kind = _MAKES.get(tool)
+    if str(sent.get("generation_type") or "").endswith(("-to-image", "-to-video")):
+        kind = "video" if str(sent["generation_type"]).endswith("video") else "image"
+    seconds: float | None = None
+    if kind == "video" and sent.get("duration"):
+        with contextlib.suppress(InvalidArgumentError):
+            seconds = parse_seconds(sent["duration"])
+    if tool == "generate_captions":
+        files = [text for name in sent if name in FILE_ARGUMENTS for text in leaves(sent[name])]
+        seconds = next((coming[text].get("seconds") for text in files if text in coming), None)
+    return kind, seconds
+
+
+def _add(total: PricedStep, step: Step, values: Mapping[str, Any], quoted: Quoted) -> None:
     total.calls += 1
     total.model = str(values.get("model") or total.model)
+    credits_, why = quoted.credits, f": {quoted.why}" if quoted.why else ""
+    if quoted.note and quoted.note not in total.note:
+        total.note = f"{total.note} {quoted.note}".strip()
     if credits_ is None and step.at_most is not None:
-        credits_, total.note = step.at_most, f"price unknown; the recipe allows {number(step.at_most)} credits a call"
+        credits_ = step.at_most
+        total.note = f"price unknown{why.rstrip('.')}; the recipe allows {number(step.at_most)} credits a call"
     if credits_ is None:
-        total.credits, total.note = None, "price unknown"
+        total.credits, total.note = None, f"price unknown{why}"
     elif total.credits is not None:
-        total.credits += credits_
+        total.credits = round(total.credits + credits_, 6)
 
 
-async def _imagined(step: Step, values: Mapping[str, Any], call: ToolCaller) -> dict[str, Any]:
-    """What a step would return: really asked for when that is free, an example otherwise."""
-    if step.tool in READING_TOOLS and step.tool not in ("view_media", "wait_for_generation"):
-        return await read(call, step.tool, values)
-    return _example(step)
+_MOST_TOLD = 8
 
 
-def _example(step: Step) -> dict[str, Any]:
-    output = {"id": "example", "url": _EXAMPLE, "media_type": "image", "duration": None, "width": 1024, "height": 1024}
-    song = {"id": "example", "title": "Example"}
-    song |= dict.fromkeys(("audio_url", "stream_url", "cover_image_url"), _EXAMPLE)
-    made = {"status": "completed", "outputs": [output], "songs": [song, song], "files": []}
-    urls = dict.fromkeys(("vocals_url", "instrumental_url", "url"), _EXAMPLE)
-    return {"generation_id": f"example-{step.id}", **made, **urls}
+def _all_of(recipe: Recipe, faults: list[tuple[Call, KubeezError]]) -> KubeezError:
+    """What keeps calls from being made, alike ones together, as one error; one alone keeps its code and next step."""
+    alike: dict[str, list[Call]] = {}
+    for call, error in faults:
+        alike.setdefault(error.reason if isinstance(error, TemplateError) else error.message, []).append(call)
+    lines = [f"{_places(recipe, calls)}: {message}" for message, calls in alike.items()]
+    first = faults[0][1]
+    if len(lines) == 1:
+        return ToolCallError(lines[0], code=first.code, next_step=first.next_step)
+    shown = [f"- {cut(' '.join(line.split()), 160)}" for line in lines[:_MOST_TOLD]]
+    if len(lines) > _MOST_TOLD:
+        shown.append(f"- and {len(lines) - _MOST_TOLD} more")
+    text = "\n".join([f"{len(faults)} calls cannot be made as they are:", *shown])
+    return ToolCallError(text, code="invalid_argument", next_step="Correct them all and try again.")
+
+
+_WHOLE_ARGUMENT = re.compile(r"\{\{\s*args\.([a-z0-9_]+)\s*\}\}\Z")
+
+
+def _places(recipe: Recipe, calls: list[Call]) -> str:
+    """What was wrong, as its giver knows it: `rows: rows 2 and 5` for calls made of an argument, else the step."""
+    step = calls[0].step
+    loop = _WHOLE_ARGUMENT.match(step.for_each) if isinstance(step.for_each, str) else None
+    argument = recipe.arguments.get(loop[1]) if loop else None
+    if loop and argument and all(call.step is step for call in calls):
+        thing = "row" if argument.type == "table" else "entry"
+        return f"{loop[1]}: {numbered(thing, [call.index + 1 for call in calls])}"
+    return calls[0].key + (f" and {len(calls) - 1} more" if len(calls) > 1 else "")
 
 
 def _open_choices(recipe: Recipe, left_open: Collection[str]) -> Iterator[dict[str, Any]]:

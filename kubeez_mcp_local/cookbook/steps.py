@@ -32,8 +32,6 @@ FILE_ARGUMENTS = frozenset(
     {"source_url", "path", "paths", "file", "files", "url", "audio_url"}
     | {argument for operation in operations().values() for argument in operation.files}
 )
-# What `estimate` needs to know; everything else in a call does not move the price.
-_PRICED_BY = ("model", "generation_type", "duration", "resolution", "quality", "sound", "variant_count")
 
 
 class ToolCallError(KubeezError):
@@ -53,6 +51,14 @@ class ToolCaller(Protocol):
     ) -> Mapping[str, Any]:
         """Call `tool`; `run` names a paid call of a run: a second one of that name gets the job of the first."""
 
+    async def quote(
+        self, tool: str, arguments: Mapping[str, Any], coming: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> Mapping[str, Any]:
+        """What a call of a paid tool would be: checked and priced, nothing more.
+
+        `coming` says what stands for results that do not exist yet (see `bridge.orders.COMING`).
+        """
+
 
 async def read(call: ToolCaller, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What a free tool tells; `KubeezError` if it refused, or picked no model, which nothing can be made with."""
@@ -60,14 +66,6 @@ async def read(call: ToolCaller, tool: str, arguments: Mapping[str, Any]) -> dic
     if tool == "pick_model" and not answer.get("model"):
         raise ToolCallError(str(answer.get("summary") or "No model fits."), code="no_model_fits")
     return answer
-
-
-def estimate_arguments(tool: str, arguments: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Arguments for `estimate` that price a call of `tool`, or `None` when it cannot be priced beforehand."""
-    priced = {name: arguments[name] for name in _PRICED_BY if arguments.get(name) is not None}
-    operation = operations().get(tool)
-    model = priced.get("model") or (operation.model if operation else "")
-    return {**priced, "model": model, **hints} if model else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +139,7 @@ def texts_of(step: Step) -> Iterator[str]:
     """Every template text of a step."""
     if isinstance(step.when, str):
         yield in_braces(step.when)
-    yield from (text for text in _leaves([step.with_, step.for_each, step.quote]) if "{" in text)
+    yield from (text for text in leaves([step.with_, step.for_each, step.quote]) if "{" in text)
 
 
 def names_in(source: str) -> set[str]:
@@ -258,21 +256,24 @@ def arguments_of(recipe: Recipe, call: Call, scope: Mapping[str, Any]) -> dict[s
 
 
 def hints_of(call: Call, scope: Mapping[str, Any]) -> dict[str, Any]:
-    """What the step's `quote` adds to `estimate`; `TemplateError` if it cannot be evaluated."""
-    hints = ((name, evaluate(v, scope) if isinstance(v, str) else v) for name, v in call.step.quote.items())
-    return {name: value for name, value in hints if value is not None}
+    """The lengths that the step's `quote` declares; `TemplateError` if it cannot be evaluated."""
+    hints = {name: evaluate(v, scope) if isinstance(v, str) else v for name, v in call.step.quote.items()}
+    for name, value in hints.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise TemplateError(f"{name} must come to a number of seconds, not {cut(repr(value), 60)}.")
+    return {name: value for name, value in hints.items() if value is not None}
 
 
 def _refuse_own_files(recipe: Recipe, position: int, values: Mapping[str, Any], scope: Mapping[str, Any]) -> None:
     """A recipe may pass on files that its user named or its steps made, but never name one itself."""
-    named = {name: list(_leaves(value)) for name, value in values.items() if name in FILE_ARGUMENTS}
+    named = {name: list(leaves(value)) for name, value in values.items() if name in FILE_ARGUMENTS}
     if not any(named.values()):
         return
-    allowed: set[str] = set(_leaves(scope["steps"]))
+    allowed: set[str] = set(leaves(scope["steps"]))
     for name, argument in recipe.arguments.items():
         if argument.type in ("path", "list", "table"):
             own = str(argument.default or "").replace(",", " ").split()
-            allowed |= set(_leaves(scope["args"].get(name))) - set(own)
+            allowed |= set(leaves(scope["args"].get(name))) - set(own)
     for name, texts in named.items():
         for text in texts:
             if text not in allowed and not text.startswith("https://"):
@@ -280,12 +281,13 @@ def _refuse_own_files(recipe: Recipe, position: int, values: Mapping[str, Any], 
                 raise recipe.error(reason, "steps", position, "with", name)
 
 
-def _leaves(value: Any) -> Iterator[str]:
+def leaves(value: Any) -> Iterator[str]:
+    """All texts inside a nested value."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for inner in value.values():
-            yield from _leaves(inner)
+            yield from leaves(inner)
     elif isinstance(value, (list, tuple)):
         for inner in value:
-            yield from _leaves(inner)
+            yield from leaves(inner)

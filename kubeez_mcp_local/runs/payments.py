@@ -76,7 +76,7 @@ class Payer:
             raise ToolCallError(self.stopped, code=BUDGET_REACHED)
         at_most = call.step.at_most
         if at_most is None and hints:
-            at_most = await self.quotes.of(call.step.tool, arguments, hints)
+            at_most = (await self.quotes.of(call.step.tool, arguments, hints)).credits
         named = RunCall(self.run, call.key, self.budget, at_most, call.label, call.part)
         try:
             started = await self._in_turn(call, arguments, named)

@@ -28,10 +28,11 @@ from kubeez_mcp_local.cookbook.arguments import (
 from kubeez_mcp_local.cookbook.format import RecipeError, near
 from kubeez_mcp_local.cookbook.price import PriceList, price_recipe
 from kubeez_mcp_local.cookbook.steps import PAID_TOOLS, Budget, budget_of, deciding, number
-from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.jobs.errors import over_run_ceiling
 from kubeez_mcp_local.media.inputs import LocalInput
 from kubeez_mcp_local.operations import dialogue
+from kubeez_mcp_local.rest.errors import UnauthorizedError
 from kubeez_mcp_local.runs.journal import Record, RunId, digest, file_of, is_taken
 from kubeez_mcp_local.runs.run import Run
 from kubeez_mcp_local.text import cut
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.cookbook.format import Argument, Column, Recipe
+    from kubeez_mcp_local.cookbook.price import Measure
     from kubeez_mcp_local.cookbook.steps import ToolCaller
     from kubeez_mcp_local.jobs.budget import RunSpend
     from kubeez_mcp_local.media.inputs import Inputs
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.runs.journal import Outcome
     from kubeez_mcp_local.runs.payments import Books
 
+_KEY_SECONDS = 5.0
 RUNS = "runs"
 """Folder of the records of runs, in the state folder; it has one folder for each account."""
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
@@ -75,11 +78,15 @@ class EarlierAttempts:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run that can start. It has no `prices` when it is over and nothing is to be paid any more."""
+    """A run that can start. It has no `prices` when it is over and nothing is to be paid any more.
+
+    `read` says which text files were read for its arguments.
+    """
 
     run: Run
     prices: PriceList | None
     earlier: EarlierAttempts
+    read: tuple[str, ...] = ()
 
     @property
     def recipe(self) -> Recipe:
@@ -260,9 +267,10 @@ async def prepare_run(
     """A run of `recipe` on this bridge, ready to start; raises as `prepare`."""
     settings = bridge.settings
     checked = await checked_arguments(bridge, recipe, given)
+    await verify_key(bridge)
     return await prepare(
         recipe,
-        checked.values,
+        checked,
         call,
         bridge.ledger,
         left_today=(await bridge.today()).left,
@@ -271,12 +279,56 @@ async def prepare_run(
         mode=bridge.mode.value,
         run_id=run_id,
         anew=anew,
+        measure=measure_of(bridge),
     )
+
+
+async def price_of(
+    bridge: Bridge, recipe: Recipe, given: Mapping[str, Any], call: ToolCaller
+) -> tuple[PriceList, tuple[str, ...]]:
+    """The price of a recipe with the arguments `given`, and what was read for them; raises as `prepare_run`.
+
+    The range goes over the choices that were not given.
+    """
+    checked = await checked_arguments(bridge, recipe, given)
+    await verify_key(bridge)
+    left_open = [name for name in recipe.arguments if given.get(name) in (None, "", [])]
+    ceiling = (await bridge.today()).left
+    prices = await price_recipe(
+        recipe, checked.values, call, ceiling=ceiling, left_open=left_open, measure=measure_of(bridge)
+    )
+    return prices, checked.notes
+
+
+async def verify_key(bridge: Bridge) -> None:
+    """Raise `UnauthorizedError` where the account's key is not taken: nothing that needs it can work.
+
+    What else keeps the balance from being read says nothing of what is to be made.
+    """
+    with anyio.move_on_after(_KEY_SECONDS):
+        try:
+            await bridge.api.balance()
+        except UnauthorizedError:
+            raise
+        except KubeezError:
+            return
+
+
+def measure_of(bridge: Bridge) -> Measure:
+    """How long a file or a result of this machine is; `None` when only whoever fetches it knows."""
+
+    async def measure(text: str) -> float | None:
+        try:
+            return await bridge.sources.seconds(await bridge.sources.inputs.resolve(text, argument="file"))
+        except KubeezError:
+            return None  # the tool says what is wrong with it
+
+    return measure
 
 
 async def prepare(
     recipe: Recipe,
-    arguments: Mapping[str, Any],
+    checked: Checked,
     call: ToolCaller,
     books: Books,
     *,
@@ -286,6 +338,7 @@ async def prepare(
     mode: str,
     run_id: str = "",
     anew: bool = False,
+    measure: Measure | None = None,
 ) -> Prepared:
     """Everything that is known of a run with checked arguments before it starts. Nothing is made or paid.
 
@@ -297,6 +350,7 @@ async def prepare(
         mode: `live` or `sandbox`.
         run_id: The run; by default the one of this recipe with these arguments.
         anew: Begin another run even if this one exists.
+        measure: As for `price_recipe`.
 
     Raises:
         InvalidArgumentError: The run id does not fit.
@@ -307,6 +361,7 @@ async def prepare(
     if not recipe.steps:
         reason = "this recipe has no steps, so it cannot run by itself"
         raise RecipeError(recipe.file, 0, "steps", reason, next_step="Use it as a prompt.")
+    arguments = checked.values
     decided = deciding(recipe, arguments)
     if run_id and not _RUN_ID.match(run_id):
         raise InvalidArgumentError("run_id", f"{run_id!r}: use up to 64 letters, digits, - and _")
@@ -321,9 +376,12 @@ async def prepare(
     before = spend.charged + spend.reserved
     budget = budget_of(recipe, arguments, min(left_today + before, ceiling))
     over = record.outcome == "completed"
-    prices = None if over else await price_recipe(recipe, arguments, call, ceiling=budget.credits)
+    prices = None if over else await price_recipe(recipe, arguments, call, ceiling=budget.credits, measure=measure)
     prepared = Prepared(
-        Run(recipe, arguments, run, folder, budget), prices, EarlierAttempts(spend, record.outcome, taken)
+        Run(recipe, arguments, run, folder, budget),
+        prices,
+        EarlierAttempts(spend, record.outcome, taken),
+        checked.notes,
     )
     if prepared.due and before + prepared.due > ceiling:
         raise over_run_ceiling(prepared.due, max(ceiling - before, 0.0), ceiling, own=False, spare=False, whole=True)

@@ -14,7 +14,7 @@ from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.jobs.errors import CeilingError
 from kubeez_mcp_local.jobs.job import RunCall
 from kubeez_mcp_local.runs.journal import Journal
-from kubeez_mcp_local.runs.prepare import Prepared, prepare
+from kubeez_mcp_local.runs.prepare import Checked, Prepared, prepare
 from tests.recipe_tools import no_sleep
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def recipe_of(text: str) -> Recipe:
 async def ready(plain: str, tools: Any, folder: Path, given: Any = None, **options: Any) -> Prepared:
     recipe = recipe_of(plain)
     options = {"left_today": 1000, "ceiling": 1000, "mode": "sandbox", "folder": folder, **options}
-    return await prepare(recipe, check_arguments(recipe.front, given or GIVEN), tools, tools, **options)
+    checked = Checked(check_arguments(recipe.front, given or GIVEN))
+    return await prepare(recipe, checked, tools, tools, **options)
 
 
 async def carried_out(prepared: Prepared, tools: Any) -> str:

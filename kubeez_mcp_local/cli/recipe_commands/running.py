@@ -21,7 +21,7 @@ from kubeez_mcp_local.settings import SettingsError
 from kubeez_mcp_local.text import cut, spoken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from rich.table import Table
 
@@ -131,7 +131,8 @@ def price(context: click.Context, asked: Asked, mode: str | None, as_json: bool)
     The range goes over the choices that you leave open.
     """
     settings = settings_for(context.obj, mode)
-    prices = run_async(settings, lambda: _price_list(settings, asked))
+    prices, read = run_async(settings, lambda: _price_list(settings, asked))
+    _say(read)
     if as_json:
         print_json({**price_row(prices), "mode": settings.effective_mode.value})
     else:
@@ -140,25 +141,26 @@ def price(context: click.Context, asked: Asked, mode: str | None, as_json: bool)
     context.exit(0 if prices.fits else 1)
 
 
-async def _price_list(settings: Settings, asked: Asked) -> PriceList:
+async def _price_list(settings: Settings, asked: Asked) -> tuple[PriceList, tuple[str, ...]]:
     from kubeez_mcp_local.cookbook.format import RecipeError
-    from kubeez_mcp_local.cookbook.price import price_recipe
-    from kubeez_mcp_local.runs.prepare import checked_arguments
+    from kubeez_mcp_local.runs.prepare import price_of
 
     recipe = asked.recipe
     if not recipe.steps:
         reason = "this recipe has no steps, so it has no price of its own"
         raise RecipeError(recipe.file, 0, "steps", reason, next_step="Use it as a prompt: `recipes show … --prompt`.")
     async with _recipe_client(settings, recipe) as (bridge, client):
-        values = (await checked_arguments(bridge, recipe, asked.given)).values
-        left_open = [name for name in recipe.arguments if asked.given.get(name) in (None, "", [])]
-        today = await bridge.today()
-        return await price_recipe(recipe, values, client, ceiling=today.left, left_open=left_open)
+        return await price_of(bridge, recipe, asked.given, client)
 
 
 def price_row(prices: PriceList) -> dict[str, Any]:
     """A price list for JSON; credits, `null` where unknown."""
-    return {**asdict(prices), "budget": prices.budget.credits, "fits": prices.fits, "note": prices.budget.note}
+    return {
+        **asdict(replace(prices, planned=())),
+        "budget": prices.budget.credits,
+        "fits": prices.fits,
+        "note": prices.budget.note,
+    }
 
 
 def price_table(prices: PriceList) -> Table:
@@ -273,9 +275,16 @@ def run(
     context.exit(report.exit_code)
 
 
+def _say(notes: Sequence[str]) -> None:
+    """Remarks that stand by themselves, on stderr."""
+    for note in notes:
+        remarks().print(note, soft_wrap=True)
+
+
 def _announce(prepared: Prepared, settings: Settings) -> None:
     """Say on stderr what is about to happen and what it costs."""
     said = remarks()
+    _say(prepared.read)
     if prepared.prices is not None:
         said.print(price_table(prepared.prices))
         said.print()
