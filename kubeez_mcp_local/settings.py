@@ -18,13 +18,13 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from kubeez_mcp_local.environment import APP, variables
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.text import without_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-APP = "kubeez-mcp-local"
 DEFAULT_BASE_URL = "https://api.kubeez.com"
 TOOLSETS = ("core", "planning", "media", "audio", "ads", "uploads", "library", "links", "recipes")
 
@@ -193,6 +193,11 @@ def config_file() -> Path:
     return platformdirs.user_config_path(APP, appauthor=False) / "config.env"
 
 
+def settings_files(env_file: Path | None = None, working_dir: Path | None = None) -> list[Path]:
+    """The files that settings are read from, there or not; arguments as for `load_settings`."""
+    return [env_file or config_file(), (working_dir or Path.cwd()) / ".env"]
+
+
 @dataclass(frozen=True)
 class Given:
     """One setting that somebody gave, unchecked. `source` says where, in words; the value may be the key."""
@@ -200,11 +205,6 @@ class Given:
     name: str
     source: str
     value: Any = field(repr=False)
-
-
-def environment() -> Mapping[str, str]:
-    """The process environment, for what is no setting of ours: where other programs keep their files."""
-    return os.environ
 
 
 def settings_given(
@@ -219,7 +219,7 @@ def settings_given(
     Raises:
         SettingsError: A file is missing or cannot be read.
     """
-    environ = os.environ if environ is None else environ
+    environ = variables() if environ is None else environ
     working_dir = Path.cwd() if working_dir is None else working_dir
     if env_file is not None and not env_file.is_file():
         raise SettingsError(f"--env-file: there is no file {env_file}.", next_step="Check the path.")
@@ -230,8 +230,8 @@ def settings_given(
         ".env in the working folder": {key: _dotenv(working_dir / ".env").get(key)},
     }
     given = [Given(name, f"--{name.replace('_', '-')}", value) for name, value in (flags or {}).items()]
-    for source, variables in sources.items():
-        given += [Given(name, source, variables.get(variable(name))) for name in Settings.model_fields]
+    for source, values in sources.items():
+        given += [Given(name, source, values.get(variable(name))) for name in Settings.model_fields]
     found: dict[str, Given] = {}
     for one in given:
         if one.value not in (None, ""):
@@ -250,7 +250,7 @@ def load_settings(
 
     Args:
         flags: Values given on the command line, by field name; `None` values count as not given.
-        environ: The process environment; default `os.environ`.
+        environ: The process environment; default that of this process.
         env_file: The user's config file in dotenv form; default `config_file()` if it exists.
         working_dir: Folder whose `.env` may supply the key; default the current folder.
 

@@ -20,7 +20,7 @@ from kubeez_mcp_local.bridge.viewing import Viewing
 from kubeez_mcp_local.catalogue.store import Catalogue
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.budget import Ceilings
-from kubeez_mcp_local.jobs.following import Follower
+from kubeez_mcp_local.jobs.following import Follower, query_for_work
 from kubeez_mcp_local.jobs.guard import Limits
 from kubeez_mcp_local.jobs.job import State, account_of
 from kubeez_mcp_local.jobs.ledger import open_ledger
@@ -239,6 +239,11 @@ class Bridge:
     @cached_property
     def uploading(self) -> Uploading:
         return Uploading(self.inputs, self.uploads, self.lengths)
+
+    @property
+    def query_for_work(self) -> str:
+        """Tells whether the ledger holds jobs that `_resume` would pick up; for the front, which has only SQLite."""
+        return query_for_work(self.account, self.reconciler.arrival_seconds)
 
     async def today(self) -> Today:
         """What was spent and reserved today, over all processes, and what the day's ceiling leaves."""

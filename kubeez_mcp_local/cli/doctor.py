@@ -23,6 +23,7 @@ from kubeez_mcp_local import __version__
 from kubeez_mcp_local.cli.clients.installing import flaws_of, look_everywhere
 from kubeez_mcp_local.cli.clients.launch import Launch, NoCommandError, Running, find_launch, try_server
 from kubeez_mcp_local.cli.terminal import print_json, remarks, results, table
+from kubeez_mcp_local.environment import variables
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.settings import (
     DEFAULT_BASE_URL,
@@ -30,7 +31,6 @@ from kubeez_mcp_local.settings import (
     Settings,
     SettingsError,
     config_file,
-    environment,
     is_loopback,
     settings_given,
     variable,
@@ -112,7 +112,7 @@ def check_sources(options: Options) -> Iterator[Finding]:
     told = "; ".join(f"{', '.join(sorted(names))} from {place}" for place, names in places.items())
     absent = "" if own.is_file() else f" (there is no {own})"
     yield ok("settings", told or f"none given: defaults{absent}")
-    for place, names in (("the environment", list(environment())), (str(own), list(_lines_of(own)))):
+    for place, names in (("the environment", list(variables())), (str(own), list(_lines_of(own)))):
         yield from _misspelt(place, names)
     local = Path.cwd() / ".env"
     ignored = [name for name in _lines_of(local) if name.startswith(_PREFIX) and name != variable("api_key")]
@@ -240,7 +240,7 @@ async def _asked(client: RestClient, settings: Settings) -> AsyncIterator[Findin
 def _proxy(settings: Settings) -> str:
     if is_loopback(settings.base_url):
         return ""
-    name = next((name for name in _PROXIES if environment().get(name)), None)
+    name = next((name for name in _PROXIES if variables().get(name)), None)
     return f" (through the proxy in {name})" if name else ""
 
 

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubeez_mcp_local import __version__
+from kubeez_mcp_local.environment import Look
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.front import leave_on_signals
 from kubeez_mcp_local.text import visible, without_keys
 
 if TYPE_CHECKING:
+    from kubeez_mcp_local.front import Door
     from kubeez_mcp_local.settings import Settings
 
 COMMANDS = {
@@ -37,10 +40,15 @@ _INTERRUPTED = 130
 
 @dataclass
 class Options:
-    """Global options, kept until a command needs the settings."""
+    """Global options, kept until a command needs the settings.
+
+    Attributes:
+        door: How the process was entered; `None` where the command line is used from within another program.
+    """
 
     flags: dict[str, Any]
     env_file: Path | None
+    door: Door | None = None
 
     def settings(self, **overrides: Any) -> Settings:
         """The settings with `overrides` on top of the command line's flags."""
@@ -62,6 +70,11 @@ class Options:
 def serve(options: Options) -> None:
     """Serve MCP over stdio until stdin closes. This is what an IDE starts."""
     gc.disable()  # importing allocates a lot that lives for ever; collecting meanwhile only costs start-up time
+    leave_on_signals()  # until the server itself does it
+
+    from kubeez_mcp_local.settings import settings_files
+
+    looked_at = Look.at(settings_files(options.env_file))
     settings = options.settings()
 
     from kubeez_mcp_local.logs import configure_logging
@@ -73,11 +86,14 @@ def serve(options: Options) -> None:
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.mcp_server import stdio
     from kubeez_mcp_local.mcp_server.server import KubeezServer
+    from kubeez_mcp_local.mcp_server.snapshot import SnapshotWriter
 
     server = KubeezServer(Bridge(settings))
     gc.freeze()
     gc.enable()
-    anyio.run(stdio.serve, server)
+    door = options.door
+    writer = None if door is None else SnapshotWriter(settings, server.changes, door, looked_at)
+    anyio.run(stdio.serve, server, door.handed if door else None, writer)
 
 
 class ExplainedError(click.ClickException):
@@ -143,6 +159,6 @@ def cli(ctx: click.Context, /, env_file: Path | None, **flags: Any) -> None:
     Settings come from these options, KUBEEZ_* variables and your config file. Without a key everything runs in a
     built-in sandbox that costs nothing.
     """
-    ctx.obj = Options({name: value for name, value in flags.items() if value is not None}, env_file)
+    ctx.obj = Options({name: value for name, value in flags.items() if value is not None}, env_file, ctx.obj)
     if ctx.invoked_subcommand is None:
         ctx.invoke(_LazyCommands.get_command(cli, ctx, "serve"))  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ named under `problems`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -119,6 +120,11 @@ Stamps = frozenset[tuple[str, Stamp]]
 """Recipe files with when they were changed."""
 
 
+def digest(stamps: Stamps) -> str:
+    """Tells the files of one list from those of another."""
+    return hashlib.sha256(repr(sorted(stamps)).encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def pack_folder() -> Path:
     """The folder of the recipes that come with the package: inside it in a wheel, beside it in a checkout."""
     packaged = Path(str(files("kubeez_mcp_local") / "recipes"))
@@ -129,11 +135,15 @@ def pack_folder() -> Path:
 class Library:
     """Recipes of several folders as one: of those that `sources` tells there are now, a later one wins over an earlier.
 
-    `cache` is a file that spares the next process from reading what this one has read.
+    Attributes:
+        cache: A file that spares the next process from reading what this one has read.
+        own, added_to: Folders whose coming adds to the sources.
     """
 
     sources: Callable[[], Sequence[Source]]
     cache: Path | None = None
+    own: Path | None = None
+    added_to: Path | None = None
     _seen: dict[str, tuple[Stamp, Entry | RecipeError]] = field(default_factory=dict)
     _kept: Known | None = None
 
@@ -151,7 +161,16 @@ class Library:
                 found += added_sources(state_dir)
             return found
 
-        return cls(sources, state_dir / "cache" / "recipes.json" if state_dir is not None else None)
+        if state_dir is None:
+            return cls(sources, own=own)
+        return cls(sources, state_dir / "cache" / "recipes.json", own=own, added_to=state_dir / "recipes")
+
+    @property
+    def places(self) -> list[Path]:
+        """Every folder and file, there or not, that decides which recipes there are. Blocking."""
+        root = [self.added_to, *sorted(self.added_to.glob(f"*/{PROVENANCE}"))] if self.added_to is not None else []
+        own = [self.own] if self.own is not None else []
+        return list(dict.fromkeys([*own, *root, *(source.folder for source in self.sources())]))
 
     def index(self) -> Index:
         """All recipes as they are on disk now. Blocking; milliseconds."""

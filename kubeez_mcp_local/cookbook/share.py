@@ -28,8 +28,8 @@ from kubeez_mcp_local.cookbook.library import (
     added_sources,
     read_provenance,
 )
+from kubeez_mcp_local.environment import variables
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
-from kubeez_mcp_local.settings import environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -148,7 +148,7 @@ async def _git(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
                 ["git", *_SAFE, *arguments],
                 input=stdin,
                 cwd=folder,
-                env=variables_for_git(environment()),
+                env=variables_for_git(variables()),
                 check=False,
                 start_new_session=True,
             )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.job import Job, State
+from kubeez_mcp_local.jobs.job import SANDBOX, Job, State
 from kubeez_mcp_local.jobs.outputs import sources_of
 from kubeez_mcp_local.rest.errors import NotFoundError
 from kubeez_mcp_local.rest.wire import price_of
@@ -163,6 +163,24 @@ _LOOK_AT_LEDGER_EVERY = 0.25
 _LOOK_AGAIN_SECONDS = 3.0
 _RESAVE_WITHIN = 30 * 86_400.0
 _OTHER_SAVER_PATIENCE = 30.0
+
+
+def query_for_work(account: str, arrival_seconds: float) -> str:
+    """A query that has a row if `Follower.resume_all` or `Reconciler.settle_all` may find something to do.
+
+    Jobs that nothing but a person can settle are left out: those of which a read told that began late enough. Of live
+    accounts all count as one, since the key that decides between them may be another one when the query is used.
+    """
+    of_account = f"account = '{account}'" if account.startswith(SANDBOX) else f"account NOT LIKE '{SANDBOX}%'"
+    return f"""
+        SELECT 1 FROM jobs WHERE {of_account} AND (
+            state IN ('sending', 'accepted')
+            OR (state = 'completed' AND saved_at IS NULL AND settled_at >= strftime('%s', 'now') - {_RESAVE_WITHIN:.0f})
+            OR (state = 'unknown' AND NOT EXISTS (
+                SELECT 1 FROM watches JOIN history_reads USING (boot)
+                WHERE watches.job = jobs.id AND history_reads.account = jobs.account
+                    AND history_reads.number > jobs.reads_before
+                    AND history_reads.began - watches.since >= {arrival_seconds!r}))) LIMIT 1"""
 
 
 @dataclass

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from mcp.server import MCPServer
+import anyio.lowlevel
+from mcp.server import MCPServer, NotificationOptions
 from mcp.server.subscriptions import InMemorySubscriptionBus, PromptsListChanged, ResourcesListChanged
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from kubeez_mcp_local import __version__
+from kubeez_mcp_local.cookbook.library import digest
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import Toolbox, selected
 from kubeez_mcp_local.mcp_server.prompts import Prompts, Recipes
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from mcp.server.lowlevel.helper_types import ReadResourceContents
     from mcp.server.lowlevel.server import Server
     from mcp.server.mcpserver import Context
+    from mcp.server.models import InitializationOptions
     from mcp.server.session import ServerSession
     from mcp.types import CallToolResult, GetPromptResult, InputRequiredResult, Prompt, Resource, ResourceTemplate, Tool
     from pydantic import AnyUrl
@@ -69,9 +72,9 @@ class KubeezServer(MCPServer["Bridge"]):
     """
 
     def __init__(self, bridge: Bridge, *, opened: bool = False) -> None:
-        self._recipes = recipes = Recipes(bridge.settings)
+        self.recipes = recipes = Recipes(bridge.settings)
         self._runs = ActiveRuns(bridge, KubeezServer)
-        self._changes = ListChanges(recipes, bridge.background)
+        self.changes = ListChanges(recipes, bridge.background)
         skills = SkillsOverMcp(recipes)
         super().__init__(
             "kubeez",
@@ -81,8 +84,8 @@ class KubeezServer(MCPServer["Bridge"]):
             website_url="https://kubeez.com",
             lifespan=self._lifespan,
             extensions=[skills],
-            subscriptions=self._changes.bus,
-            middleware=[self._changes.notice],
+            subscriptions=self.changes.bus,
+            middleware=[self.changes.notice],
             log_level="WARNING",
         )
         self._bridge = bridge
@@ -96,6 +99,12 @@ class KubeezServer(MCPServer["Bridge"]):
     def lowlevel(self) -> Server[Bridge]:
         """The SDK's inner server; 2.3 has no public accessor."""
         return self._lowlevel_server
+
+    @property
+    def initialization(self) -> InitializationOptions:
+        """What clients of the handshake revisions are told; lists are said to change, as they do."""
+        changing = NotificationOptions(tools_changed=True, prompts_changed=True, resources_changed=True)
+        return self.lowlevel.create_initialization_options(changing)
 
     @asynccontextmanager
     async def _lifespan(self, _: MCPServer[Bridge]) -> AsyncIterator[Bridge]:
@@ -112,7 +121,7 @@ class KubeezServer(MCPServer["Bridge"]):
         self, name: str, arguments: dict[str, Any], context: Context[Bridge, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
         assert context is not None, "tools are called through a client"
-        call = Call(self._bridge, context, self._recipes, self._runs)
+        call = Call(self._bridge, context, self.recipes, self._runs)
         return await self._toolbox.call(call, name, arguments)
 
     async def list_prompts(self) -> list[Prompt]:
@@ -153,25 +162,36 @@ class ListChanges:
 
     Attributes:
         background: Where the watching goes on.
+        tools_listed: Whether the client has had the list of tools.
+        on_change: Awaited after clients were told.
         bus: Carries the news to clients of the 2026-07-28 protocol.
     """
 
     recipes: Recipes
     background: Background
+    tools_listed: bool = False
+    on_change: Callable[[], Awaitable[object]] = anyio.lowlevel.checkpoint
     sleep: Callable[[float], Awaitable[object]] = anyio.sleep
     bus: InMemorySubscriptionBus = field(default_factory=InMemorySubscriptionBus)
     _session: ServerSession | None = None
     _watching: bool = False
+    _known: str | None = None
+
+    def go_on(self, known: str) -> None:
+        """Take over from the front, which has shown the client lists of the recipe files that have the digest
+        `known`."""
+        self._known = known
 
     async def notice(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Middleware: remembers who has seen a list, and begins to watch."""
-        listening = ctx.method in _LISTS
+        listening = ctx.method in _LISTS or self._known is not None
         if listening and ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS:
             self._session = ctx.session
         if ctx.method == _STREAM:
             await self.recipes.index()  # its call goes on as long as the client listens
             self._begin()
         answer = await call_next(ctx)
+        self.tools_listed |= ctx.method == "tools/list"
         if listening:
             self._begin()
         return answer
@@ -182,14 +202,22 @@ class ListChanges:
             self.background.start(self._watch)
 
     async def _watch(self) -> None:
+        if self._known is not None:
+            await self.recipes.index()
         seen = await self.recipes.remember()
+        if self._known not in (None, digest(seen)):
+            await self._tell()
         while True:
             await self.sleep(LOOK_EVERY_SECONDS)
             now = await self.recipes.stamps()
             if now != seen:
                 seen = now
-                await self.bus.publish(PromptsListChanged())
-                await self.bus.publish(ResourcesListChanged())
-                if self._session is not None:
-                    await self._session.send_prompt_list_changed()
-                    await self._session.send_resource_list_changed()
+                await self._tell()
+
+    async def _tell(self) -> None:
+        await self.bus.publish(PromptsListChanged())
+        await self.bus.publish(ResourcesListChanged())
+        if self._session is not None:
+            await self._session.send_prompt_list_changed()
+            await self._session.send_resource_list_changed()
+        await self.on_change()

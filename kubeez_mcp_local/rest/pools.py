@@ -11,8 +11,9 @@ import anyio
 import httpx
 
 from kubeez_mcp_local import __version__
+from kubeez_mcp_local.environment import APP
 from kubeez_mcp_local.rest.errors import UnreachableError, UnusableUrlError
-from kubeez_mcp_local.settings import APP, is_loopback
+from kubeez_mcp_local.settings import is_loopback
 
 IDENTITY = {"User-Agent": f"{APP}/{__version__}", "X-Client": APP, "X-Client-Version": __version__}
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)

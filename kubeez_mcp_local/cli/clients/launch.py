@@ -19,9 +19,9 @@ from urllib.request import url2pathname
 
 import anyio
 
+from kubeez_mcp_local.environment import APP
 from kubeez_mcp_local.errors import KubeezError, first_error_in
 from kubeez_mcp_local.logs import redact
-from kubeez_mcp_local.settings import APP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,9 +44,9 @@ class Machine:
     @classmethod
     def this(cls) -> Machine:
         """The machine this runs on, in the working folder."""
-        from kubeez_mcp_local.settings import environment
+        from kubeez_mcp_local.environment import variables
 
-        return cls(sys.platform, Path.home(), Path.cwd(), environment())
+        return cls(sys.platform, Path.home(), Path.cwd(), variables())
 
     def folder(self, variable: str, default: Path) -> Path:
         """The folder that `variable` names, or `default`; a relative one counts as not given."""
