@@ -46,15 +46,15 @@ _LISTS = ("prompts/list", "resources/list")
 
 # What every conversation starts from. The first 512 characters stand alone, because some hosts cut there.
 _RULES = """\
-Kubeez makes images, video, music and speech for credits. {mode} Quote first: estimate, tell the user the price, and
-generate only after a yes. generate_* returns a generation_id at once; wait_for_generation(id) returns the finished
-files (at most 45 s a call; call again while it runs). Never repeat a paid call to find out what became of it: ask
-get_status. Local paths work wherever a media URL does.
+Kubeez makes images, video, music and speech for credits. {mode} {asking} generate_* returns a generation_id at once;
+wait_for_generation(id) returns the finished files (at most 45 s; call again while it runs). Never repeat a paid call to
+find out what became of it: get_status. Local paths work wherever a media URL does.
 """
 _LIMITS = """\
-Ceilings set by the user, which no argument can raise: {call} a call, {day} a day. When a tool answers
-with a quote and an approval code, show the quote to the user and pass the code back only after they agree. Files are
-saved to {folder}; view_media shows a small preview. Model ids, ratios and durations come from get_models.
+Ceilings set by the user, which no argument can raise: {call} a call, {day} a day. When a tool answers with a question
+and an approval code, show the question to the user and pass the code back only after they agree. A price is exact
+unless it says "about". Files are saved to {folder}; view_media shows a small preview. Model ids, ratios and durations
+come from get_models.
 """
 _RECIPES = " Ready workflows with budgets are the prompts of this server, and list_recipes."
 _MODES = {
@@ -146,12 +146,28 @@ class KubeezServer(MCPServer["Bridge"]):
 
 def instructions(settings: Settings) -> str:
     """The server's instructions for `settings`."""
-    rules = _RULES.format(mode=_MODES[settings.effective_mode])
+    rules = _RULES.format(mode=_MODES[settings.effective_mode], asking=asking(settings))
     limits = _LIMITS.format(
         call=spoken(settings.max_credits_per_call), day=amount(settings.max_credits_per_day), folder=settings.output_dir
     )
     recipes = _RECIPES if {"all", "recipes"} & set(settings.toolsets) else ""
     return f"{rules.replace(chr(10), ' ').strip()}\n\n{limits.replace(chr(10), ' ').strip()}{recipes}"
+
+
+def asking(settings: Settings) -> str:
+    """Who asks the user for a yes, and when: the one place that says so to models."""
+    above = settings.asks_above
+    if above == 0:
+        return (
+            "The first generate_* call is the quote: it asks the user, with the price, and pays only after a yes. So "
+            "neither ask nor estimate before it."
+        )
+    if above < float("inf"):
+        return (
+            f"Above {spoken(above)} a generate_* call asks the user itself, with the price, and pays only after a yes. "
+            "Cheaper ones pay at once: estimate, and get a yes first."
+        )
+    return "Nobody needs to be asked: prices are play money."
 
 
 @dataclass

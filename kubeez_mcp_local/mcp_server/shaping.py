@@ -268,7 +268,7 @@ def _next_step(
         gone = "The API does not say whether credits were kept"
     else:
         gone = f"{spoken(kept)} were kept" if kept else "Nothing was kept of the credits"
-    return f"{gone}; see error_message, change the request and quote it again."
+    return f"{gone}; see error_message and change the request."
 
 
 async def cost_so_far(call: Call) -> Cost | None:

@@ -51,7 +51,7 @@ async def draft(
     variant_count: Annotated[int, Field(description="1 to 10 variants; each is paid.", ge=1, le=10)] = 1,
     aspect_ratio: Annotated[str, Field(description="Such as 9:16 or 1:1.")] = "9:16",
 ) -> Draft:
-    """Start ad creatives in the manner of a reference ad. Costs credits per variant: quote and ask first."""
+    """Start ad creatives in the manner of a reference ad. Costs credits per variant; the call asks first."""
     listing = await sources.catalogue.listing()
     request = check(
         listing,

@@ -33,7 +33,7 @@ async def draft(
     sources: Sources,
     image_url: Annotated[str, Field(description="JPEG, PNG or WebP, at most 5 MB: https URL or local path.")],
 ) -> Draft:
-    """Start a job that returns a PNG of the subject with a clear background. Costs credits: quote and ask first."""
+    """Start a job that returns a PNG of the subject with a clear background. Costs credits; the call asks first."""
     image = await sources.inputs.resolve(image_url, argument="image_url")
     if isinstance(image, LocalInput):
         check(image.kind, image.media_type.mime, image.size)

@@ -33,7 +33,7 @@ async def draft(
     ] = "auto",
     language: Annotated[str, Field(description="Spoken language such as en; needed for best.")] = "",
 ) -> Draft:
-    """Start a job that burns word-timed captions into a video. Billed per second: quote and ask first."""
+    """Start a job that burns word-timed captions into a video. Billed per second; the call asks first."""
     video, seconds = await sources.file(media_url, "media_url", OPERATION.files["media_url"])
     chosen, spoken = check(seconds, quality, language)
     body = {"media_url": video, "quality": chosen, "language": spoken}

@@ -69,7 +69,7 @@ async def draft(
     language_code: Annotated[str, Field(description="auto, or such as en, de.")] = "",
     stability: Annotated[float | None, Field(description="0 to 1, ElevenLabs; default 0.5.", ge=0, le=1)] = None,
 ) -> Draft:
-    """Start a speech job from text or lines. Costs credits: quote and ask first. Voices are checked before paying.
+    """Start a speech job from text or lines. Costs credits; the call asks first. Voices are checked before paying.
 
     Returns a generation_id; then wait_for_generation.
     """

@@ -45,7 +45,7 @@ async def draft(
     cloning_strength: Annotated[float | None, Field(description="elevenlabs only, 0 to 10.", ge=0, le=10)] = None,
     ducking: Annotated[bool | None, Field(description="sonilo only: lower the original sound.")] = None,
 ) -> Draft:
-    """Start a job that speaks a video in other languages, one video each. The dearest kind: quote and ask first."""
+    """Start a job that speaks a video in other languages, one video each. The dearest kind; the call asks first."""
     video, seconds = await sources.file(video_url, "video_url", OPERATION.files["video_url"])
     verify_length("video_url", seconds, MAX_SECONDS)
     options = {

@@ -78,7 +78,7 @@ async def draft(
     character_ids: Annotated[p.Texts, Field(description="From list_gemini_omni_characters.")] = [],  # noqa: B006
     variant_count: p.VariantCount = 1,
 ) -> Draft:
-    """Start an image or video job. Costs credits: quote with estimate and get the user's yes first.
+    """Start an image or video job. Costs credits; the call asks first.
 
     Returns a generation_id at once; then call wait_for_generation. The request is checked against the model before
     anything is paid. Repeating the same call returns the same job instead of paying twice; for another take use a

@@ -82,7 +82,7 @@ async def draft(
     persona_id: Annotated[str, Field(description="A voice from an earlier song.")] = "",
     model: Annotated[str, Field(description="Engine id; leave out for the newest.")] = "",
 ) -> Draft:
-    """Start a music job; usually two songs come back. Costs credits: quote with estimate and get a yes first.
+    """Start a music job; usually two songs come back. Costs credits; the call asks first.
 
     Simple mode takes prompt alone. Advanced mode takes title and style, and either lyrics or song_description.
     """

@@ -34,7 +34,7 @@ async def draft(
     sources: Sources,
     media_url: Annotated[str, Field(description="Audio: local path, or the URL of a Kubeez upload.")],
 ) -> Draft:
-    """Start a job that splits a song into vocals and instrumental. Billed by the minute; quote and ask first."""
+    """Start a job that splits a song into vocals and instrumental. Billed by the minute; the call asks first."""
     from kubeez_mcp_local.rest.errors import NotOfferedError
 
     song, seconds = await sources.file(media_url, "media_url", OPERATION.files["media_url"])

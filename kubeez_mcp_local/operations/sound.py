@@ -80,7 +80,7 @@ async def draft(
     sfx_prompt: Annotated[str, Field(description="Effects part, for the *-sound models.")] = "",
     duration: Annotated[p.Seconds, Field(description="Seconds, text models: 1-180 effect, 5-360 music.")] = None,
 ) -> Draft:
-    """Start a sound job: effects or instrumental music, from text or for a clip. Billed per second: ask first."""
+    """Start a sound job: effects or instrumental music, from text or for a clip. Billed per second; asks first."""
     clip, seconds = await sources.file(video_url, "video_url", ("video",)) if video_url else (None, None)
     wanted = SoundRequest(model, prompt, music_prompt, sfx_prompt, duration)
     request = check(wanted, has_video=clip is not None, video_seconds=seconds)

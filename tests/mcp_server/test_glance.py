@@ -97,6 +97,22 @@ async def test_the_question_before_paying_names_all_that_decides(
             assert again["notes"] == asked["notes"]
 
 
+@pytest.mark.parametrize(
+    ("variables", "said", "next_step"),
+    [
+        ({"KUBEEZ_ASK_ABOVE": "0"}, "neither ask nor estimate before it", "do not ask before it"),
+        ({"KUBEEZ_ASK_ABOVE": "20"}, "Above 20 credits a generate_* call asks", "Tell the user the price"),
+        ({}, "prices are play money", "Tell the user the price"),
+    ],
+)
+async def test_a_yes_is_asked_for_once(
+    tmp_path: Path, api: RunningSandbox, variables: dict[str, str], said: str, next_step: str
+) -> None:
+    async with client_of(api, tmp_path, **variables) as client:
+        assert said in (client.instructions or "")[:512]
+        assert next_step in (await call(client, "estimate", model="nano-banana-2"))["next_step"]
+
+
 async def test_several_jobs_are_waited_for_in_one_call(connected: Client) -> None:
     async with connected as client:
         started = await call(client, "generate_media", prompt="a kite", model="z-image", variant_count=3)

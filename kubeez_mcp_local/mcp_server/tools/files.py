@@ -39,7 +39,7 @@ def media_next_step(media: Iterable[Mapping[str, Any]]) -> str:
         )
     if problems & {"unavailable", "unreadable"}:
         return f"A length could not be measured; {_SAFE}. Jobs billed by length cannot be quoted until then."
-    return "Pass media_urls to the tool, such as generate_media as source_media_urls; quote with estimate first."
+    return "Pass media_urls to the tool, such as generate_media as source_media_urls."
 
 
 UPLOAD_PATIENCE = 38.0

@@ -55,7 +55,7 @@ async def regenerate(
     name: p.FileName = "",
     approval: p.Approval = "",
 ) -> JobResult | EstimateResult:
-    """Run an earlier image or video job again, with changes. Costs the same as a new job: quote and ask first.
+    """Run an earlier image or video job again, with changes. Costs the same as a new job; the call asks first.
 
     The wanted repeat that generate_media refuses to be. To repeat once more, give the id of the newest job.
     """

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from kubeez_mcp_local.jobs.spender import needs_consent
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
 from kubeez_mcp_local.mcp_server.resources import skill_text
@@ -206,7 +207,14 @@ async def estimate(
         estimated_time_seconds=quote.seconds,
         breakdown=[asdict(line) for line in quote.breakdown],
         notes=[quote.note] if quote.note else [],
-        next_step="Tell the user the price; generate once they agree."
-        if quote.credits is not None
-        else "Tell the user that the price is not known, and why; generate only if they agree to that.",
+        next_step=_after_estimate(quote.credits, call.bridge.settings.asks_above),
     )
+
+
+def _after_estimate(price_: float | None, asks_above: float) -> str:
+    """What to do with a price: ask only where the paid call does not."""
+    if needs_consent(price_, asks_above):
+        return "The generate call asks the user for a yes to this itself; do not ask before it."
+    if price_ is None:
+        return "Tell the user that the price is not known, and why; generate only if they agree to that."
+    return "Tell the user the price; generate once they agree."
