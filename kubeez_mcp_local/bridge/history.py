@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -12,6 +13,7 @@ from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.jobs.errors import UnknownJobError
 from kubeez_mcp_local.jobs.job import State
 from kubeez_mcp_local.operations import kinds, routes
+from kubeez_mcp_local.rest.wire import moment
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.bridge.api import Api
@@ -43,6 +45,55 @@ class Seen:
     kind: JobKind
     answers: tuple[Mapping[str, Any], ...]
     job: Job | None = None
+
+
+SHOWN_BY_API = 25
+_SEARCHED_JOBS = 500
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
+STATUS_OF = {
+    State.SENDING: "pending",
+    State.ACCEPTED: "pending",
+    State.UNKNOWN: "unknown",
+    State.COMPLETED: "completed",
+    State.FAILED: "failed",
+    State.REFUNDED: "failed",
+    State.REFUSED: "refused",
+    State.NOT_ACCEPTED: "refused",
+    State.LOST: "failed",
+}
+"""What a job is called whose state the API did not tell."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which jobs are looked for. `model` is a part of what the API or our results call it, such as `newest engine`."""
+
+    model: str | None = None
+    status: str | None = None
+    generation_type: str | None = None
+    since: datetime | None = None
+    before: datetime | None = None
+
+    def fits(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row is one of them."""
+        model = (self.model or "").casefold()
+        created = moment(row.get("created_at"))
+        return (
+            any(model in str(row.get(name, "")).casefold() for name in ("model", "known_as", "tool"))
+            and self.status in (None, row.get("status"))
+            and self.generation_type in (None, row.get("generation_type"))
+            and (self.since is None or (created is not None and created >= self.since))
+            and (self.before is None or (created is not None and created < self.before))
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """Rows, how many there are in all, and whether the API may know older ones of other programs."""
+
+    rows: list[dict[str, Any]]
+    total: int
+    more: bool
 
 
 @dataclass(frozen=True)
@@ -132,12 +183,20 @@ class History:
                 await anyio.sleep(min(self.pace, max(ends - anyio.current_time(), 0.0)))
         return job
 
-    async def generations(
-        self, *, limit: int, model: str | None, status: str | None, generation_type: str | None
-    ) -> list[dict[str, Any]]:
-        """History rows of the account, newest first, absent fields left out."""
-        rows = await self.api.generations(limit=limit, model=model, status=status, generation_type=generation_type)
-        return [answer_of(row) for row in rows[:limit] if row.id]
+    async def generations(self, wanted: Wanted, *, limit: int) -> Found:
+        """The account's jobs, newest first: what the API's history shows, and whatever else the ledger knows."""
+        said = {"model": wanted.model, "status": wanted.status, "generation_type": wanted.generation_type}
+        shown = [row for row in await self.api.generations(limit=SHOWN_BY_API, **said) if row.id]
+        known = await self.ledger.known_generations([row.id for row in shown])
+        rows = [_row(answer_of(row), known.get(row.id)) for row in shown]
+        seen = {row.id for row in shown}
+        for job in await self.ledger.recent(_SEARCHED_JOBS):
+            answers = {str(answer.get("id")): answer for answer in job.results}
+            missing = [generation_id for generation_id in job.generation_ids or (job.id,) if generation_id not in seen]
+            rows += [_row(dict(answers.get(each, {"id": each})), job) for each in missing]
+        found = [row for row in rows if wanted.fits(row)]
+        found.sort(key=lambda row: moment(row.get("created_at")) or _LONG_AGO, reverse=True)
+        return Found(found[:limit], len(found), len(shown) >= SHOWN_BY_API)
 
     async def _known(self, job_id: str) -> Job | None:
         try:
@@ -179,6 +238,39 @@ class History:
 def answer_of(generation: Generation) -> dict[str, Any]:
     """The API's answer as a mapping without absent values."""
     return generation.model_dump(mode="json", exclude_none=True, exclude={"raw"})
+
+
+def _row(said: dict[str, Any], job: Job | None) -> dict[str, Any]:
+    """A row of the history: what the API says, completed by what the ledger knows of the job."""
+    for name in ("outputs", "songs"):
+        keep = ("id", "url", "audio_url", "title", "width", "height", "duration", "media_type")
+        said[name] = [{key: item[key] for key in keep if key in item} for item in said.get(name) or []]
+    row = {name: value for name, value in said.items() if value not in (None, [], "") and name not in _UNSAID}
+    if job is None:
+        return row
+    of_this = [file for file in job.files if len(job.generation_ids) < 2 or file.url in str(said)]
+    mine: dict[str, Any] = {
+        "status": STATUS_OF[job.state],
+        "model": job.model,
+        "prompt": job.prompt,
+        "generation_type": job.generation_type,
+        "created_at": job.created.isoformat(timespec="milliseconds"),
+        "credits_deducted": job.charged if len(job.generation_ids) < 2 else None,
+        "error_message": job.error,
+    }
+    if row.get("model") not in (None, job.model):
+        mine["known_as"] = job.model
+    return {
+        **{name: value for name, value in mine.items() if value not in (None, "")},
+        **row,
+        **({"credits_deducted": job.charged} if job.charged is not None and len(job.generation_ids) < 2 else {}),
+        "tool": job.tool,
+        **({"files": [file.path for file in of_this]} if of_this else {}),
+        **({"inputs": list(job.labels.inputs)} if job.labels.inputs else {}),
+    }
+
+
+_UNSAID = ("refused_urls", "cdn_ready")
 
 
 def _settled(seen: Seen) -> bool:

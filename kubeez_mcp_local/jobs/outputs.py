@@ -236,8 +236,8 @@ def _kinds(asked: frozenset[str], said: str | None) -> frozenset[str]:
     return asked | {word} if word in ("image", "video", "audio", "text") else asked
 
 
-def sidecar(job: Job, generation: Generation, file: SavedFile) -> dict[str, Any]:
-    """What is worth knowing about an output later: what it is, how it was made, and what it cost."""
+def told_apart(job: Job, file: SavedFile) -> dict[str, Any]:
+    """What tells an output from others, as far as it is known."""
     labels = job.labels
     languages = job.arguments.get("languages")
     of_output = file.label if languages else ""
@@ -250,6 +250,11 @@ def sidecar(job: Job, generation: Generation, file: SavedFile) -> dict[str, Any]
         "label": "" if of_output else "-".join(part for part in (labels.part, file.label) if part),
         "inputs": list(labels.inputs),
     }
+    return {name: value for name, value in told.items() if value}
+
+
+def sidecar(job: Job, generation: Generation, file: SavedFile) -> dict[str, Any]:
+    """What is worth knowing about an output later: what it is, how it was made, and what it cost."""
     return {
         "job": job.id,
         "generation_id": generation.id,
@@ -261,7 +266,7 @@ def sidecar(job: Job, generation: Generation, file: SavedFile) -> dict[str, Any]
         "generation_type": job.generation_type,
         "settings": dict(job.arguments),
         "recipe": job.recipe,
-        **{name: value for name, value in told.items() if value},
+        **told_apart(job, file),
         "credits": {"quoted": job.quote_credits, "basis": job.quote_basis, "charged": job.charged},
         "url": file.url,
         "media_type": file.media_type,

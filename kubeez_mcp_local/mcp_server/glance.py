@@ -17,7 +17,7 @@ Fields = dict[str, Any]
 
 PROMPT_SHOWN = 60
 """Characters of a prompt that are enough to know the job by."""
-_APART = ("title", "language", "part", "variant", "item", "voice", "seed")
+_APART = ("title", "item", "language", "language_doubt", "label")
 """What tells one output from another, where it is known."""
 _EXACT = "catalogue"
 
@@ -96,23 +96,31 @@ def _outputs(told: Mapping[str, Any]) -> Iterator[Fields]:
     ]
     several = len(described) > 1 or len(saved) > 1
     jobs = len(told.get("generation_ids") or []) > 1
+    models = len({file.get("model") for file in saved}) > 1
     shown = []
     for output in described:
         file = at.get(output.get("url")) or at.get(output.get("id")) or {}
         shown.append(file.get("path"))
-        yield _output({**output, **_filled(file)}, several=several, of_jobs=jobs, song="audio_url" in output)
+        yield _output(
+            {**output, **_filled(file)}, several=several, of_jobs=jobs, of_models=models, song="audio_url" in output
+        )
     for file in saved:
         if file["path"] not in shown:
-            yield _output(file, several=several, of_jobs=jobs, song=False)
+            yield _output(file, several=several, of_jobs=jobs, of_models=models)
 
 
-def _output(output: Mapping[str, Any], *, several: bool, of_jobs: bool, song: bool) -> Fields:
+def _output(
+    output: Mapping[str, Any], *, several: bool, of_jobs: bool, of_models: bool = False, song: bool = False
+) -> Fields:
     """One output. Its own id is needed where the job's does not name it, and of a song, whose voice can be kept."""
     own_id = output.get("output_id") or output.get("id")
     job = output.get("generation_id") if of_jobs else None
+    named = output.get("path") or ""
     return _said(
-        path=output.get("path"),
-        **{name: output.get(name) for name in _APART},
+        path=named,
+        # what the file's own name says need not be said again
+        **{name: output.get(name) for name in _APART if f"-{output.get(name)}." not in named},
+        model=output.get("model") if of_models else None,
         size=_extent(output),
         url=output.get("url"),
         generation_id=job,
@@ -127,6 +135,76 @@ def _extent(output: Mapping[str, Any]) -> str:
         seconds=output.get("duration"),
         sound=output.get("sound"),
         size=output.get("size_bytes") or output.get("file_size"),
+    )
+
+
+_MOST_OF_HISTORY = 3_600
+"""Bytes of the rows of a list of jobs."""
+_PROMPTS_OF_ROWS = (60, 40, 24, 0)
+_COLUMNS = " (time in UTC, credits, model, prompt or source, file, id)"
+
+
+def of_history(told: Mapping[str, Any]) -> Fields:
+    """Jobs, one line each; the more of them, the less of their prompts."""
+    folder = told["folder"].rstrip("/") + "/"
+    rows: list[str] = []
+    for longest in _PROMPTS_OF_ROWS:
+        rows = [_history_row(row, folder, longest) for row in told["generations"]]
+        if sum(len(row.encode()) + 5 for row in rows) <= _MOST_OF_HISTORY:
+            break
+    return _said(
+        mode=told["mode"],
+        count=(f"{told['count']} of {told['total']}" if told["total"] > told["count"] else str(told["count"]))
+        + _COLUMNS,
+        next_step=told.get("next_step"),
+        files_in=folder if any(row.get("files") for row in told["generations"]) else None,
+        generations=rows,
+        notes=told.get("notes"),
+    )
+
+
+def _history_row(row: Mapping[str, Any], folder: str, longest: int) -> str:
+    """One job: when, what became of it, for how much, by which model, of what; its file, and its id last."""
+    status, charged = row.get("status", ""), row.get("credits_deducted")
+    price = [] if charged is None else [f"charged {amount(charged)}" if status == "failed" else amount(charged)]
+    model = row.get("known_as") or row.get("model") or row.get("tool") or ""
+    words = row.get("prompt") or ", ".join(str(one).rpartition("/")[2] for one in row.get("inputs") or ())
+    files = [file.removeprefix(folder) for file in row.get("files") or ()]
+    error = row.get("error_message") if status == "failed" else None
+    said = [
+        str(row.get("created_at", ""))[5:16].replace("T", " "),
+        *([] if status == "completed" else [status]),
+        *price,
+        on_one_line(model, _MODEL_SHOWN),
+        *([quoted(words, longest)] if words and longest else []),
+        *([f"{quoted(error, 60)}"] if error else []),
+        *([files[0] + (f" +{len(files) - 1}" if len(files) > 1 else "")] if files else []),
+        str(row.get("id", "")),
+    ]
+    return on_one_line(" ".join(filter(None, said)), 1_000)
+
+
+_MODEL_SHOWN = 40
+
+
+def of_balance(told: Mapping[str, Any]) -> Fields:
+    """What is left, and where today's credits went."""
+    held = sum(one.get("held_back", 0) for one in told.get("spent_today_on") or ())
+    return _said(
+        credits=f"{amount(told['credits'])} ({told['mode']})",
+        spent_today=amount(told["spent_today"])
+        + (f", {amount(held)} of it held back for jobs that run" if held else ""),
+        spent_today_on=[
+            f"{on_one_line(one['model'], _MODEL_SHOWN)} {amount(one.get('credits', 0))}"
+            + (f" ({one['jobs']} jobs)" if one["jobs"] > 1 else "")
+            for one in told.get("spent_today_on") or ()
+        ],
+        left_today=told["left_today"],
+        ceilings=f"{amount(told['max_credits_per_call'])} a call, {amount(told['max_credits_per_day'])} a day",
+        message=told.get("message"),
+        purchase_url=told.get("purchase_url"),
+        next_step=told.get("next_step"),
+        notes=told.get("notes"),
     )
 
 

@@ -73,7 +73,7 @@ class SongItem(Song):
 class FileItem(BaseModel):
     """A saved file, and what tells it from others. Pixels and seconds as the API says, else as measured.
 
-    `part` is the stem of a separated song, `variant` is like `1 of 3`.
+    `label` is a stem such as `vocals`, or like `1-of-3`; `language_doubt` says why the language may be another.
     """
 
     path: str
@@ -87,8 +87,11 @@ class FileItem(BaseModel):
     duration: float | None = None
     sound: bool | None = None
     title: str | None = None
-    part: str | None = None
-    variant: str | None = None
+    model: str | None = None
+    item: str | None = None
+    language: str | None = None
+    language_doubt: str | None = None
+    label: str | None = None
 
 
 class JobResult(Result, published=("generation_id", "status", "outputs", "files", "cost", "next_step")):
@@ -145,6 +148,11 @@ class BalanceResult(Result, published=("credits", "left_today")):
     left_today: float
     max_credits_per_call: float
     max_credits_per_day: float
+    spent_today_on: list[dict[str, Any]] = Field(default_factory=list)
+
+    @staticmethod
+    def glance(told: dict[str, Any]) -> dict[str, Any]:
+        return glance.of_balance(told)
 
 
 class EstimateResult(Result, published=("credits", "basis", "estimated_time_seconds", "breakdown")):
@@ -162,8 +170,16 @@ class EstimateResult(Result, published=("credits", "basis", "estimated_time_seco
 
 
 class GenerationsResult(Result, published=("generations", "count")):
+    """Jobs of the account, newest first; `folder` is where files are saved, `total` how many fit."""
+
     generations: list[dict[str, Any]]
     count: int
+    total: int
+    folder: str
+
+    @staticmethod
+    def glance(told: dict[str, Any]) -> dict[str, Any]:
+        return glance.of_history(told)
 
 
 class ViewResult(Result, published=("url", "path", "preview")):

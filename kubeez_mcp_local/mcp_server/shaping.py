@@ -7,11 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kubeez_mcp_local.bridge.history import STATUS_OF
 from kubeez_mcp_local.bridge.orders import sent_arguments
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.errors import ConsentRequiredError
 from kubeez_mcp_local.jobs.guard import REPEAT_SECONDS
-from kubeez_mcp_local.jobs.job import State, settings_words
+from kubeez_mcp_local.jobs.job import settings_words
+from kubeez_mcp_local.jobs.outputs import told_apart
 from kubeez_mcp_local.mcp_server.answers import link
 from kubeez_mcp_local.mcp_server.results import Cost, EstimateResult, FileItem, JobResult
 from kubeez_mcp_local.media.measure import measure
@@ -26,17 +28,6 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.mcp_server.call import Call
     from kubeez_mcp_local.operations import Draft
 
-_STATUS = {
-    State.SENDING: "pending",
-    State.ACCEPTED: "pending",
-    State.UNKNOWN: "unknown",
-    State.COMPLETED: "completed",
-    State.FAILED: "failed",
-    State.REFUNDED: "failed",
-    State.REFUSED: "refused",
-    State.NOT_ACCEPTED: "refused",
-    State.LOST: "failed",
-}
 _TOLD = (Generation.model_fields.keys() & JobResult.model_fields.keys()) - {"id"}
 """What the API tells of a job and its result repeats."""
 
@@ -183,30 +174,29 @@ async def _files_of(job: Job, answers: Sequence[Mapping[str, Any]]) -> list[File
             *answer.get("outputs", ()),
             *({**song, "url": song.get("audio_url")} for song in answer.get("songs", ())),
         ]
-        rows += [{"url": answer.get(f"{part}_url"), "part": part} for part in ("vocals", "instrumental")]
+        rows += [{"url": answer.get(f"{part}_url")} for part in ("vocals", "instrumental")]
         for row in rows:
             described[str(row.get("url"))] = {**row, "generation_id": answer.get("id")}
-    ids = [str(answer.get("id")) for answer in answers]
-    for row in described.values():
-        if len(ids) > 1:
-            row["variant"] = f"{ids.index(str(row['generation_id'])) + 1} of {len(ids)}"
-    return [await _file_item(file, described.get(file.url, {})) for file in job.files]
+    return [await _file_item(job, file, described.get(file.url, {})) for file in job.files]
 
 
-async def _file_item(file: SavedFile, said: Mapping[str, Any]) -> FileItem:
-    names = ("generation_id", "width", "height", "duration", "title", "part", "variant")
+async def _file_item(job: Job, file: SavedFile, said: Mapping[str, Any]) -> FileItem:
+    names = ("generation_id", "width", "height", "duration", "title")
     facts = {name: said[name] for name in names if said.get(name) is not None}
     if not {"width", "duration"} & facts.keys():
         with suppress(KubeezError, OSError):
             found = await measure(Path(file.path))
             facts |= {"width": found.width, "height": found.height, "duration": found.seconds}
+    apart = {name: value for name, value in told_apart(job, file).items() if name in FileItem.model_fields}
     return FileItem(
         path=file.path,
         media_type=file.media_type,
         size_bytes=file.size,
         output_id=file.output_id,
         url=file.url,
+        model=job.model,
         **facts,
+        **apart,
     )
 
 
@@ -227,7 +217,7 @@ def _facts(answers: Sequence[Mapping[str, Any]], kind: str) -> dict[str, Any]:
 
 
 def _status(jobs: Sequence[Job], said: str | None) -> str:
-    states = {_STATUS[job.state] for job in jobs}
+    states = {STATUS_OF[job.state] for job in jobs}
     if states == {"pending"}:
         return said or "pending"
     if "pending" in states:

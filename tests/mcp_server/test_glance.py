@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
+from tests.e2e.clients import facts_of, text_of
 from tests.mcp_server.driving import call, client_of, clip, made, picture, refused, song
 
 if TYPE_CHECKING:
@@ -119,9 +120,56 @@ async def test_several_jobs_are_waited_for_in_one_call(connected: Client) -> Non
         assert f"id='{','.join(started['generation_ids'])}'" in started["next_step"]
         done = await call(client, "wait_for_generation", id=", ".join(started["generation_ids"]))
         assert done["status"] == "completed"
-        assert [file["variant"] for file in done["files"]] == ["1 of 3", "2 of 3", "3 of 3"]
+        assert [file["label"] for file in done["files"]] == ["1-of-3", "2-of-3", "3-of-3"]
         assert {file["generation_id"] for file in done["files"]} == set(started["generation_ids"])
         again = await call(client, "wait_for_generation", id=f"{done['generation_id']},{done['generation_id']}")
         assert again["generation_ids"] == [done["generation_id"]]
         error = await refused(client, "wait_for_generation", id=f"{done['generation_id']},nobody")
         assert error["code"] == "unknown_job"
+
+
+async def test_the_history_is_one_short_line_a_job_with_its_file(connected: Client, tmp_path: Path) -> None:
+    async with connected as client:
+        sound = song(tmp_path)
+        for number in range(28):
+            await call(
+                client, "generate_media", prompt=f"kite {number} " + "over the long grey bay " * 9, model="z-image"
+            )
+        await made(client, "generate_separation", media_url=sound)
+        await made(client, "generate_music", prompt="calm piano")
+        result = await client.call_tool("get_generations", {"since": "today"})
+        text, told = text_of(result), facts_of(result)
+        assert (told["count"], told["total"]) == (25, 30)
+        assert "5 more: the same call with before='" in told["next_step"]
+        assert len(text.encode()) <= 4_000
+        assert "6 mvsep-40 “song.wav” " in text
+        assert "19 newest engine “calm piano” " in text
+        assert all(any(row["id"] in line for line in text.splitlines()) for row in told["generations"])
+        older = await call(client, "get_generations", before=told["generations"][-1]["created_at"])
+        assert not {row["id"] for row in older["generations"]} & {row["id"] for row in told["generations"]}
+        (song_row,) = (await call(client, "get_generations", model="newest engine"))["generations"]
+        assert song_row["tool"] == "generate_music"
+        (stems,) = (await call(client, "get_generations", model="mvsep-40"))["generations"]
+        assert len(stems["files"]) == 2
+        assert (await call(client, "get_generations", since="2999-01-01"))["total"] == 0
+        assert "today, 2026-11-29 or" in (await refused(client, "get_generations", since="soon"))["message"]
+
+
+async def test_a_failed_job_says_what_was_charged(connected: Client, api: RunningSandbox) -> None:
+    async with connected as client:
+        api.control.knobs(fail_next=1)
+        started = await call(client, "generate_media", prompt="a kite", model="z-image")
+        await call(client, "wait_for_generation", id=started["generation_id"])
+        assert "failed charged 0 z-image “a kite”" in text_of(await client.call_tool("get_generations", {}))
+
+
+async def test_the_balance_says_what_was_spent_today_and_on_what(connected: Client) -> None:
+    async with connected as client:
+        await made(client, "generate_media", prompt="a kite", model="z-image", variant_count=2)
+        await made(client, "generate_music", prompt="calm piano")
+        result = await client.call_tool("get_balance", {})
+    assert facts_of(result)["spent_today_on"] == [
+        {"model": "newest engine", "jobs": 1, "credits": 19},
+        {"model": "z-image", "jobs": 2, "credits": 8},
+    ]
+    assert "spent_today_on: newest engine 19, z-image 8 (2 jobs)" in text_of(result)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from kubeez_mcp_local.bridge.history import SHOWN_BY_API, Wanted
+from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
 from kubeez_mcp_local.mcp_server.results import GenerationsResult, JobResult
 from kubeez_mcp_local.mcp_server.rows import job_params
 from kubeez_mcp_local.mcp_server.shaping import job_result
 from kubeez_mcp_local.operations.parameters import JobId
+from kubeez_mcp_local.rest.wire import moment
+from kubeez_mcp_local.text import LONGEST_NAME, cut
 
 Kind = Annotated[
     Literal["", "media", "music", "separation"],
@@ -77,22 +82,49 @@ async def get_generation(call: Call, id: JobId) -> JobResult:  # noqa: A002 - th
 async def get_generations(
     call: Call,
     limit: Annotated[int, Field(description="1 to 25 rows; more is cut to 25.", ge=1)] = 25,
-    model: Annotated[str, Field(description="Only this model id.")] = "",
+    model: Annotated[str, Field(description="Only models called like this.")] = "",
     status: Status = "",
     generation_type: Annotated[str, Field(description="Only this type, such as text-to-image.")] = "",
+    since: Annotated[str, Field(description="today, or a UTC date or time.")] = "",
+    before: Annotated[str, Field(description="Likewise; for older rows.")] = "",
 ) -> GenerationsResult:
-    """Your account's jobs, newest first, with prompts, credits and outputs. Also finds jobs of other programs."""
-    rows = await call.bridge.history.generations(
-        limit=min(limit, 25),
-        model=model.strip() or None,
-        status=status or None,
-        generation_type=generation_type.strip().lower().replace("_", "-") or None,
+    """Your account's jobs, newest first, with files, credits and prompts. Also finds jobs of other programs."""
+    wanted = Wanted(
+        model.strip() or None,
+        status or None,
+        generation_type.strip().lower().replace("_", "-") or None,
+        _moment("since", since),
+        _moment("before", before),
     )
+    found = await call.bridge.history.generations(wanted, limit=min(limit, SHOWN_BY_API))
+    more = found.total - len(found.rows)
+    steps = ["view_media(id) shows a file, get_generation(id) a whole job."]
+    if more:
+        steps.insert(0, f"{more} more: the same call with before='{found.rows[-1]['created_at']}'.")
     return GenerationsResult(
         mode=call.mode,
-        generations=rows,
-        count=len(rows),
-        next_step="view_media(output_id) shows a file, get_generation(id) a whole job."
-        if rows
-        else "No such jobs; a filter may leave out too much.",
+        generations=found.rows,
+        count=len(found.rows),
+        total=found.total,
+        folder=str(call.bridge.settings.output_dir),
+        next_step=" ".join(steps) if found.rows else "No such jobs; a filter may leave out too much.",
+        notes=[_NOT_ALL] if found.more else [],
     )
+
+
+_NOT_ALL = f"Of other programs' jobs the API shows the newest {SHOWN_BY_API} only."
+
+
+def _moment(argument: str, text: str) -> datetime | None:
+    """The time that `text` names, UTC."""
+    text = text.strip()
+    if not text:
+        return None
+    if text.lower() == "today":
+        return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    found = moment(text)
+    if found is None:
+        raise InvalidArgumentError(
+            argument, f"{cut(text, LONGEST_NAME)!r} is no time; allowed: today, 2026-11-29 or 2026-11-29T14:00:00Z."
+        )
+    return found

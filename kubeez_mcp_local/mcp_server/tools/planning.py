@@ -19,7 +19,7 @@ from kubeez_mcp_local.mcp_server.results import (
     PlanResult,
     SkillResult,
 )
-from kubeez_mcp_local.mcp_server.rows import model_row
+from kubeez_mcp_local.mcp_server.rows import known, model_row
 from kubeez_mcp_local.operations import Described
 from kubeez_mcp_local.operations import estimate as price
 from kubeez_mcp_local.operations import parameters as p
@@ -143,9 +143,10 @@ async def get_models(
 
 @tool(title="Credit balance", family="planning", result=BalanceResult, route="balance", core=True)
 async def get_balance(call: Call) -> BalanceResult:
-    """Credits left in the account, what was spent today, and what the local ceilings still allow. Free."""
+    """Credits left in the account, what was spent today on what, and what the local ceilings still allow. Free."""
     bridge, settings = call.bridge, call.bridge.settings
     balance, today = await bridge.api.balance(), await bridge.today()
+    models = await bridge.ledger.spend_by("model", today.day)
     return BalanceResult(
         mode=call.mode,
         credits=balance.credits,
@@ -155,6 +156,10 @@ async def get_balance(call: Call) -> BalanceResult:
         left_today=today.left,
         max_credits_per_call=settings.max_credits_per_call,
         max_credits_per_day=settings.max_credits_per_day,
+        spent_today_on=[
+            known(model=one.key, jobs=one.jobs, credits=one.charged, held_back=one.reserved or None) for one in models
+        ],
+        next_step="get_generations(since='today') lists the jobs." if models else None,
         notes=[f"Nobody knows yet whether job {job} was paid; get_status looks." for job in await bridge.unsettled()],
     )
 
