@@ -64,7 +64,7 @@ def scan(text: str) -> Any:
     text = text.strip(" \t\r\n")
     try:
         value, end = _scan(text, 0)
-    except StopIteration:
+    except (StopIteration, SystemError):  # before Python 3.12 it finds no words for what is wrong without `json`
         raise ValueError("not JSON") from None
     if end != len(text):
         raise ValueError("more than one value")
