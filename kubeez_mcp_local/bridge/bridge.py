@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 import anyio
 
 from kubeez_mcp_local.bridge.api import Api
-from kubeez_mcp_local.bridge.files import Lengths, SharedWork, Uploading
+from kubeez_mcp_local.bridge.files import Measurements, SharedWork, Uploading
 from kubeez_mcp_local.bridge.history import History
 from kubeez_mcp_local.bridge.orders import Orders
 from kubeez_mcp_local.bridge.pricing import Pricing
@@ -133,15 +133,15 @@ class Bridge:
 
     @cached_property
     def inputs(self) -> Inputs:
-        return Inputs(PathGuard(self.settings.input_dirs), self.library)
+        return Inputs(PathGuard(self.settings.input_dirs), self.measurements.of, self.library)
 
     @cached_property
     def library(self) -> Library:
         return Library(self.settings.state_dir / "library")
 
     @cached_property
-    def lengths(self) -> Lengths:
-        return Lengths(self.ledger)
+    def measurements(self) -> Measurements:
+        return Measurements(self.ledger)
 
     @cached_property
     def uploads(self) -> Uploads:
@@ -188,8 +188,7 @@ class Bridge:
 
     @cached_property
     def orders(self) -> Orders:
-        words, ledger = self.lengths.in_words, self.ledger
-        return Orders(self.account, self.uploads, self.contract, self.pricing, self.spender, words, ledger)
+        return Orders(self.account, self.uploads, self.contract, self.pricing, self.spender, self.ledger)
 
     @cached_property
     def pricing(self) -> Pricing:
@@ -197,7 +196,7 @@ class Bridge:
 
     @cached_property
     def sources(self) -> Sources:
-        return Sources(self.catalogue, self.inputs, self.library, self.lengths.of, self.contract)
+        return Sources(self.catalogue, self.inputs, self.library, self.contract)
 
     @cached_property
     def trimming(self) -> Trimming:
@@ -206,7 +205,7 @@ class Bridge:
         return Trimming(
             self.inputs,
             self.uploads,
-            self.lengths,
+            self.measurements,
             download=self.api.download,
             outputs=self.outputs,
             cuts=SharedWork(self.background.start, keep=True),
@@ -219,7 +218,7 @@ class Bridge:
 
         notice = "Sandbox: a free rehearsal." if self.mode is Mode.SANDBOX else ""
         return UploadSessions(
-            self.catalogue, self.uploads, self.lengths, self.background, self._cache / "inbox", notice=notice
+            self.catalogue, self.uploads, self.measurements, self.background, self._cache / "inbox", notice=notice
         )
 
     @cached_property
@@ -238,7 +237,7 @@ class Bridge:
 
     @cached_property
     def uploading(self) -> Uploading:
-        return Uploading(self.inputs, self.uploads, self.lengths)
+        return Uploading(self.inputs, self.uploads, self.measurements)
 
     @property
     def query_for_work(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +13,10 @@ import anyio.to_thread
 
 from kubeez_mcp_local.catalogue.models import KINDS
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
+from kubeez_mcp_local.media.containers import UNSEEN, Measured
 from kubeez_mcp_local.media.inputs import ComingInput, LocalInput, RemoteInput, describe
 from kubeez_mcp_local.media.measure import measure
 from kubeez_mcp_local.operations import accepted
-from kubeez_mcp_local.text import LONGEST_IN_ROW, LONGEST_NAME, extent, on_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -87,57 +88,64 @@ class SharedWork(Generic[T]):
 
 
 _SEARCHED_JOBS = 200
+_LOOKS_AT_ONCE = 2
+_REMEMBERED = 1000
 
 
 @dataclass
-class Lengths:
-    """Measures local files, and remembers or looks up the length of URLs that this machine has seen before.
+class Measurements:
+    """What is known of inputs: local files are looked at, URLs are those that this machine has seen before.
 
     Outputs of earlier jobs, which the ledger knows, often become inputs.
     """
 
     ledger: Ledger
-    _known: dict[str, float] = field(default_factory=dict)
+    _by_url: dict[str, Measured] = field(default_factory=dict)
+    _by_content: dict[tuple[str, str], Measured] = field(default_factory=dict)
 
-    def note(self, url: str, seconds: float | None) -> None:
-        """Remember how long the upload behind `url` is."""
-        if seconds is not None:
-            self._known[url] = seconds
+    @cached_property
+    def _limiter(self) -> anyio.CapacityLimiter:
+        """A large picture takes hundreds of megabytes while it is looked at."""
+        return anyio.CapacityLimiter(_LOOKS_AT_ONCE)
 
-    async def of(self, item: Input) -> float | None:
-        """Length of one input in seconds; `None` when it cannot be known without fetching it."""
+    def note(self, url: str, measured: Measured) -> None:
+        """Remember what is behind the upload `url`."""
+        self._by_url[url] = measured
+
+    async def of(self, item: Input) -> Measured:
+        """What can be known of an input without fetching it."""
         if isinstance(item, LocalInput):
-            return (await measure(item)).seconds
+            content = (item.sha256, item.media_type.mime)
+            if content not in self._by_content:
+                measured = await measure(item, limiter=self._limiter)
+                if len(self._by_content) >= _REMEMBERED:
+                    self._by_content.clear()
+                if measured == UNSEEN:  # the extra may be installed, or the machine less busy, by the next time
+                    return measured
+                self._by_content[content] = measured
+            return self._by_content[content]
         if isinstance(item, ComingInput):
-            return item.seconds
-        if item.url not in self._known:
-            self.note(item.url, await self._of_output(item.url))
-        return self._known.get(item.url)
+            return item.measured
+        if item.url not in self._by_url:
+            known = await self._of_output(item.url)
+            if known is None:
+                return UNSEEN
+            self.note(item.url, known)
+        return self._by_url[item.url]
 
-    async def in_words(self, item: Input) -> str:
-        """An input for people: `/home/ada/talk.mp4 (62.4 s, 8.1 MB)`, as far as it is known."""
-        if isinstance(item, LocalInput):
-            measured = await measure(item)
-            name = item.reference or str(item.path)
-            said = extent(width=measured.width, height=measured.height, seconds=await self.of(item), size=item.size)
-        else:
-            name, said = item.url.partition("?")[0], extent(seconds=await self.of(item))
-        name = on_one_line(name, LONGEST_IN_ROW)
-        name = name if len(name) <= LONGEST_NAME else f"…{name[-LONGEST_NAME + 1 :]}"
-        return f"{name} ({said})" if said else name
-
-    async def _of_output(self, url: str) -> float | None:
+    async def _of_output(self, url: str) -> Measured | None:
         try:
             jobs = await self.ledger.recent(_SEARCHED_JOBS)
         except KubeezError:  # without a ledger nothing can be paid anyway; the guard explains that
             return None
         for job in jobs:
-            for output in (output for result in job.results for output in result.get("outputs", ())):
-                if output.get("url") == url and output.get("duration"):
-                    return float(output["duration"])
             for file in job.files:
                 if file.url == url and await anyio.Path(file.path).is_file():
-                    return (await measure(Path(file.path))).seconds
+                    with suppress(KubeezError, OSError):
+                        return await measure(Path(file.path), limiter=self._limiter)
+            for output in (output for result in job.results for output in result.get("outputs", ())):
+                if output.get("url") == url:
+                    return Measured(seconds=float(output["duration"]) if output.get("duration") else None)
         return None
 
 
@@ -163,7 +171,7 @@ class Uploading:
 
     inputs: Inputs
     uploads: Uploads
-    lengths: Lengths
+    measurements: Measurements
 
     async def upload(
         self,
@@ -177,7 +185,7 @@ class Uploading:
         Raises:
             InvalidArgumentError: Nothing was given, too much matches, or a file may not be read.
         """
-        files = [file for path in paths for file in await self.inputs.expand(path, argument="paths", limit=MAX_FILES)]
+        files = await self.inputs.expand(paths, argument="paths", limit=MAX_FILES)
         if not files:
             raise InvalidArgumentError("paths", "is empty.", next_step="Give at least one local file.")
         if len(files) > MAX_FILES:
@@ -196,16 +204,16 @@ class Uploading:
     async def _one(self, file: LocalInput | RemoteInput) -> dict[str, Any]:
         if isinstance(file, RemoteInput):
             return {"url": file.url, "kind": file.kind}
-        measured = await measure(file)
+        measured = file.measured
         url = await self.uploads.url_for(file)
-        self.lengths.note(url, measured.seconds)
+        self.measurements.note(url, measured)
         no_length = file.kind != "image" and measured.seconds is None
         facts = {
             "url": url,
             "kind": file.kind,
             "path": str(file.path),
             "duration_seconds": measured.seconds,
-            "measurement": ("unreadable" if measured.unreadable else "unavailable") if no_length else None,
+            "measurement": "unavailable" if no_length else None,
             "width": measured.width,
             "height": measured.height,
             "mime_type": file.media_type.mime,
@@ -225,7 +233,7 @@ class UploadSessions:
 
     catalogue: Catalogue
     uploads: Uploads
-    lengths: Lengths
+    measurements: Measurements
     background: Background
     inbox: Path
     notice: str = ""
@@ -252,10 +260,10 @@ class UploadSessions:
 
     def state(self, token: str) -> dict[str, Any]:
         """What has arrived so far. Raises `UploadError`: no session has this token."""
-        state = self._page.session(token.strip())
-        for medium in state["media"]:
-            self.lengths.note(medium["url"], medium.get("duration_seconds"))
-        return state
+        return self._page.session(token.strip())
 
     async def _deliver(self, path: Path, _media_type: MediaType, _name: str) -> str:
-        return await self.uploads.url_for(await anyio.to_thread.run_sync(describe, path, "file"))
+        local = await anyio.to_thread.run_sync(describe, path, "file")
+        url = await self.uploads.url_for(local)
+        self.measurements.note(url, await self.measurements.of(local))
+        return url

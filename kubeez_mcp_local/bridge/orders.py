@@ -14,6 +14,7 @@ from kubeez_mcp_local.media.inputs import LocalInput, RemoteInput
 from kubeez_mcp_local.operations import Input, media, operations
 from kubeez_mcp_local.operations.media_check import MediaRequest
 from kubeez_mcp_local.rest.routes import Request
+from kubeez_mcp_local.text import LONGEST_IN_ROW, LONGEST_NAME, extent, on_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -81,18 +82,13 @@ class Started:
 
 @dataclass(frozen=True)
 class Orders:
-    """Prices what is drafted, and orders it on the account that pays.
-
-    Attributes:
-        in_words: An input for people: name, length, size.
-    """
+    """Prices what is drafted, and orders it on the account that pays."""
 
     account: str
     uploads: Uploads
     contract: Contract
     pricing: Pricing
     spender: Spender
-    in_words: Callable[[Input], Awaitable[str]]
     ledger: Ledger
 
     async def priced(self, drafting: Awaitable[Draft]) -> Draft:
@@ -104,7 +100,7 @@ class Orders:
             NotOfferedError: The API has no such operation.
             KubeezError: As the draft.
         """
-        draft = await drafting
+        draft = _noting_unseen(await drafting)
         await self.contract.prepare(_sent(draft, _name))
         return replace(draft, quote=await self.pricing.finished(draft.quote, draft.described))
 
@@ -117,7 +113,7 @@ class Orders:
             KubeezError: As `Spender.submit_all`.
         """
         draft = await self.priced(drafting)
-        inputs = tuple([await self.in_words(item) for item in _inputs(draft.body)])
+        inputs = tuple(_in_words(item) for item in _inputs(draft.body))
         labels = await self._labels(draft, caller)
         orders = [self._order(draft, caller, variant, inputs, each) for variant, each in enumerate(labels)]
         submissions = await self.spender.submit_all(orders, caller.consent, caller.approval or None)
@@ -210,6 +206,29 @@ def _sent(draft: Draft, url: Callable[[Input], str]) -> Request:
 def _inputs(body: Mapping[str, Any]) -> list[Input]:
     values = [value if isinstance(value, tuple) else (value,) for value in body.values()]
     return [item for several in values for item in several if isinstance(item, Input)]
+
+
+def _noting_unseen(draft: Draft) -> Draft:
+    """The draft with a note about inputs that may be damaged for all that is known here."""
+    unseen = [item for item in _inputs(draft.body) if not item.measured.looked_at]
+    if not unseen:
+        return draft
+    why = (
+        "a URL" if isinstance(item, RemoteInput) else "too large, or only the extra 'video' reads it" for item in unseen
+    )
+    names = (f"{item.name} ({reason})" for item, reason in zip(unseen, why, strict=True))
+    return replace(draft, notes=(*draft.notes, f"Not looked at: {', '.join(names)}."))
+
+
+def _in_words(item: Input) -> str:
+    """An input for people: `/home/ada/talk.mp4 (62.4 s, 8.1 MB)`, as far as it is known."""
+    known, local = item.measured, isinstance(item, LocalInput)
+    sound = known.has_sound if item.kind == "video" else None
+    size = item.size if isinstance(item, LocalInput) else None
+    said = extent(width=known.width, height=known.height, seconds=known.seconds, sound=sound, size=size)
+    name = on_one_line(_name(item) if local else _name(item).partition("?")[0], LONGEST_IN_ROW)
+    name = name if len(name) <= LONGEST_NAME else f"…{name[-LONGEST_NAME + 1 :]}"
+    return f"{name} ({said})" if said else name
 
 
 def _name(item: Input) -> str:

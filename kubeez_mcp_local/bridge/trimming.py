@@ -17,6 +17,7 @@ from kubeez_mcp_local.disk import give_free_name, part_beside
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.naming import portable
 from kubeez_mcp_local.media.inputs import LocalInput, describe
+from kubeez_mcp_local.media.measure import measure
 from kubeez_mcp_local.media.path_guard import FileTooLargeError
 from kubeez_mcp_local.media.trim import (
     MAX_SOURCE_BYTES,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from kubeez_mcp_local.bridge.files import Lengths, SharedWork
+    from kubeez_mcp_local.bridge.files import Measurements, SharedWork
     from kubeez_mcp_local.jobs.outputs import Download, OutputStore
     from kubeez_mcp_local.media.inputs import Inputs, Uploads
     from kubeez_mcp_local.media.trim import Trimmed
@@ -63,7 +64,7 @@ class Trimming:
 
     inputs: Inputs
     uploads: Uploads
-    lengths: Lengths
+    measurements: Measurements
     download: Download
     outputs: OutputStore
     cuts: SharedWork[Cut]
@@ -143,5 +144,5 @@ class Trimming:
             url = await self.uploads.url_for(await anyio.to_thread.run_sync(describe, path, "source_url"))
         except KubeezError as error:  # the cut itself is there, and a path is as good as a URL here
             return Cut(trimmed, None, str(error))
-        self.lengths.note(url, trimmed.duration_s)
+        self.measurements.note(url, await measure(path))
         return Cut(trimmed, url)

@@ -26,6 +26,7 @@ from kubeez_mcp_local.catalogue.checks import MOST_FILE_SECONDS
 from kubeez_mcp_local.catalogue.models import KINDS
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.job import RunCall
+from kubeez_mcp_local.media.containers import Measured
 from kubeez_mcp_local.media.inputs import ComingInput
 from kubeez_mcp_local.rest.wire import number_of
 from kubeez_mcp_local.text import LONGEST_NAME, on_one_line, presentable, spoken
@@ -146,7 +147,7 @@ def _coming_file(name: str, value: object) -> ComingInput | None:
         return None
     kind, seconds = value.get("kind"), number_of(value.get("seconds"))
     known = seconds is not None and 0 < seconds <= MOST_FILE_SECONDS
-    return ComingInput(name, kind if kind in KINDS else None, seconds if known else None)
+    return ComingInput(name, kind if kind in KINDS else None, Measured(seconds if known else None))
 
 
 class QuestionPendingError(Exception):

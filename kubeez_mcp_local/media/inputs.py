@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
@@ -21,8 +21,10 @@ from pydantic import BaseModel, ValidationError
 
 from kubeez_mcp_local.disk import open_exactly, replace_file
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
+from kubeez_mcp_local.media.containers import UNSEEN, Measured
 from kubeez_mcp_local.media.path_guard import unreadable
 from kubeez_mcp_local.media.sniff import Kind, MediaType, by_extension, sniff_file
+from kubeez_mcp_local.media.video import EXPORT_AGAIN
 from kubeez_mcp_local.settings import is_loopback
 
 if TYPE_CHECKING:
@@ -78,6 +80,7 @@ class LocalInput:
         size: Bytes.
         identity: Which file was hashed; only this very file is opened later.
         reference: How it can be named again where that is not its path, such as `library:hero`.
+        measured: What is known of it.
     """
 
     path: Path
@@ -86,10 +89,16 @@ class LocalInput:
     size: int
     identity: Identity
     reference: str | None = None
+    measured: Measured = field(default=UNSEEN, compare=False, repr=False)
 
     @property
     def kind(self) -> Kind:
         return self.media_type.kind
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return self.reference or self.path.name
 
     def open(self) -> BinaryIO:
         """The file that was checked, for reading.
@@ -119,10 +128,18 @@ class RemoteInput:
     Attributes:
         url: https, or http on loopback (the sandbox).
         kind: Guessed from the URL's extension; `None` when it has none.
+        measured: What is known of it; it is never fetched for that.
     """
 
     url: str
     kind: Kind | None = None
+    measured: Measured = field(default=UNSEEN, compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """For messages: without what a signed URL must not show."""
+        parts = urlsplit(self.url)
+        return f"{parts.hostname}/…/{parts.path.rpartition('/')[2]}"
 
 
 @dataclass(frozen=True)
@@ -131,10 +148,7 @@ class ComingInput(RemoteInput):
 
     Attributes:
         url: The name that stands for it in a call's arguments.
-        seconds: Its length, where that is known beforehand.
     """
-
-    seconds: float | None = None
 
 
 def _invalid_url(argument: str, message: str, next_step: str = "") -> InvalidArgumentError:
@@ -149,15 +163,17 @@ class Named(Protocol):
 
 @dataclass(frozen=True)
 class Inputs:
-    """Resolves arguments that name media.
+    """Resolves arguments that name media, and looks at what they name: nothing damaged is passed on.
 
     Attributes:
         guard: Decides which local files may be read.
+        look: Tells what can be known of an input without fetching it.
         named: Where `library:name` is looked up; without one such names are refused.
         coming: What stands for files that are still to be made, by name; only while prices are worked out.
     """
 
     guard: PathGuard
+    look: Callable[[LocalInput | RemoteInput], Awaitable[Measured]]
     named: Named | None = None
     coming: Mapping[str, ComingInput] = field(default_factory=dict)
 
@@ -166,8 +182,29 @@ class Inputs:
 
         Raises:
             InvalidArgumentError: A URL of another scheme, embedded data, or a refused path; names `argument`.
+                `damaged_file`: its content cannot be used.
             UnsupportedMediaError: The file's content is none of the accepted media types.
         """
+        return (await self.resolve_all([value], argument=argument))[0]
+
+    async def resolve_all(self, values: Sequence[str], *, argument: str) -> list[LocalInput | RemoteInput]:
+        """`resolve` for each value, order kept; all damaged files are named together."""
+        found = [await self._find(value, argument) for value in values]
+        return await self._looked_at(found, argument)
+
+    async def expand(self, patterns: Sequence[str], *, argument: str, limit: int) -> list[LocalInput | RemoteInput]:
+        """`resolve_all` for every file that patterns stand for; a URL or plain path gives one input."""
+        found: list[LocalInput | RemoteInput] = []
+        for pattern in patterns:
+            if _scheme(pattern.strip()) not in ("", "file"):
+                found.append(await self._find(pattern, argument))
+                continue
+            find = partial(self.guard.expand, pattern, argument=argument, limit=limit)
+            paths = await anyio.to_thread.run_sync(find)
+            found += [await anyio.to_thread.run_sync(describe, path, argument) for path in paths]
+        return await self._looked_at(found, argument)
+
+    async def _find(self, value: str, argument: str) -> LocalInput | RemoteInput:
         text = value.strip()
         if text in self.coming:
             return self.coming[text]
@@ -182,18 +219,14 @@ class Inputs:
             )
         return _remote(text, scheme, argument)
 
-    async def resolve_all(self, values: Sequence[str], *, argument: str) -> list[LocalInput | RemoteInput]:
-        """`resolve` for each value, order kept."""
-        return [await self.resolve(value, argument=argument) for value in values]
-
-    async def expand(self, pattern: str, *, argument: str, limit: int) -> list[LocalInput | RemoteInput]:
-        """`resolve` for every file a pattern stands for; a URL or plain path gives one input."""
-        if _scheme(pattern.strip()) not in ("", "file"):
-            return [await self.resolve(pattern, argument=argument)]
-
-        find = partial(self.guard.expand, pattern, argument=argument, limit=limit)
-        paths = await anyio.to_thread.run_sync(find)
-        return [await anyio.to_thread.run_sync(describe, path, argument) for path in paths]
+    async def _looked_at(
+        self, found: Sequence[LocalInput | RemoteInput], argument: str
+    ) -> list[LocalInput | RemoteInput]:
+        items = [replace(item, measured=await self.look(item)) for item in found]
+        if damaged := [item for item in items if item.measured.damage]:
+            what = "; ".join(f"{item.name} is damaged: {item.measured.damage}" for item in damaged)
+            raise InvalidArgumentError(argument, f"{what}.", next_step=EXPORT_AGAIN, code="damaged_file")
+        return items
 
 
 def describe(path: Path, argument: str) -> LocalInput:

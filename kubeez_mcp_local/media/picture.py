@@ -33,8 +33,18 @@ MAX_PIXELS = 80_000_000
 """Largest picture that is decoded in full (about 320 MB of memory)."""
 MAX_PIXELS_JPEG = 178_000_000
 """JPEG can be decoded at an eighth of its size, so larger ones are fine, up to what Pillow itself refuses."""
+_PHOTOS = ("JPEG", "MPO")
 _SIDEWAYS = (5, 6, 7, 8)
 _ORIENTATION = 0x0112
+
+
+class TooManyPixelsError(BrokenMediaError):
+    """The picture may be fine, but would take too much memory here; `size` is its width and height, if known."""
+
+    def __init__(self, name: str, size: tuple[int, int] | None) -> None:
+        what = f"{size[0]}x{size[1]}" if size else "its"
+        super().__init__(name, f"{what} pixels are too many to unfold safely")
+        self.size = size
 
 
 @contextmanager
@@ -42,27 +52,29 @@ def decoded(file: BinaryIO) -> Iterator[Image.Image]:
     """The picture in an open file, header read and pixels not yet.
 
     Raises:
-        BrokenMediaError: Not one of `FORMATS`, damaged, or larger than `MAX_PIXELS`.
+        TooManyPixelsError: It is larger than `MAX_PIXELS`.
+        BrokenMediaError: Not one of `FORMATS`, or damaged.
     """
     try:
         with Image.open(file, formats=FORMATS) as image:
-            limit = MAX_PIXELS_JPEG if image.format == "JPEG" else MAX_PIXELS
+            limit = MAX_PIXELS_JPEG if image.format in _PHOTOS else MAX_PIXELS
             if image.width * image.height > limit:
-                raise BrokenMediaError(file.name, f"{image.width}x{image.height} pixels are too many to unfold safely")
+                raise TooManyPixelsError(file.name, image.size)  # its orientation may be told behind the pixels
             yield image
     except Image.DecompressionBombError:
-        raise BrokenMediaError(file.name, "it has too many pixels to unfold safely") from None
+        raise TooManyPixelsError(file.name, None) from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         if isinstance(error, FileNotFoundError | PermissionError):
             raise
+        if "too large" in str(error):  # a text inside, such as a workflow that made the picture
+            raise TooManyPixelsError(file.name, None) from None
         raise BrokenMediaError(file.name, "the picture is damaged or cut off") from None
 
 
-def picture_size(file: BinaryIO) -> tuple[int, int]:
-    """Width and height as shown. Raises `BrokenMediaError` like `decoded`."""
-    with decoded(file) as image:
-        sideways = image.getexif().get(_ORIENTATION) in _SIDEWAYS
-        return (image.height, image.width) if sideways else (image.width, image.height)
+def shown_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an opened picture as it is shown."""
+    sideways = image.getexif().get(_ORIENTATION) in _SIDEWAYS
+    return (image.height, image.width) if sideways else (image.width, image.height)
 
 
 def upright(image: Image.Image, max_edge: int) -> Image.Image:

@@ -1,22 +1,20 @@
 """What a file is, read from its content. Names lie: a `.png` may be a web page, a `.mp4` only sound.
 
-Also the media types that may be sent to the API, and a light reader of the index of MP4, M4A and MOV (`read_movie`),
-whose box layout is that of ISO/IEC 14496-12: length, picture size and kinds of track, without decoding anything.
+Also the media types that may be sent to the API.
 """
 
 from __future__ import annotations
 
 import re
-import struct
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from kubeez_mcp_local.disk import open_exactly
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.media.containers import after_tags, is_iso_media, iso_brands, mp3_frame, mp3_start, read_movie
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -84,122 +82,6 @@ def by_mime(mime: str) -> MediaType | None:
     return _BY_NAME.get(essence) if "/" in essence else None
 
 
-_MAX_INDEX_BYTES = 64 * 1024 * 1024
-_MAX_TOP_LEVEL_BOXES = 10_000
-_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
-
-
-@dataclass(frozen=True)
-class Movie:
-    """What the index says.
-
-    Attributes:
-        seconds: Length; `None` when the index does not tell (fragmented files).
-        width: Pixels as shown, turned footage considered, as is `height`; `None` without a picture.
-    """
-
-    seconds: float | None
-    width: int | None
-    height: int | None
-    has_video: bool
-    has_audio: bool
-
-
-def is_iso_media(head: bytes) -> bool:
-    """Whether `head` starts like a file of this family."""
-    return len(head) >= 8 and head[4:8] in _FIRST_BOXES and struct.unpack(">I", head[:4])[0] != 0
-
-
-def iso_brands(head: bytes) -> tuple[bytes, ...]:
-    """Major brand, then compatible ones; empty for old QuickTime files, which state none."""
-    if head[4:8] != b"ftyp":
-        return ()
-    size = min(int.from_bytes(head[:4], "big"), len(head), 512)
-    return (head[8:12], *(head[at : at + 4] for at in range(16, size - 3, 4)))
-
-
-def read_movie(file: BinaryIO) -> Movie | None:
-    """Read the index of an open file; `None` when there is none or it is damaged."""
-    file.seek(0)
-    index = _find_index(file)
-    if index is None:
-        return None
-    try:
-        return _movie(index)
-    except (struct.error, IndexError):
-        return None
-
-
-def _find_index(file: BinaryIO) -> bytes | None:
-    for _ in range(_MAX_TOP_LEVEL_BOXES):
-        header = file.read(16)
-        if len(header) < 8:
-            return None
-        size, name = int.from_bytes(header[:4], "big"), header[4:8]
-        header_size = 16 if size == 1 else 8
-        if size == 1 and len(header) == 16:
-            size = int.from_bytes(header[8:16], "big")
-        if name == b"moov":
-            file.seek(header_size - len(header), 1)
-            return file.read(size - header_size) if header_size < size <= _MAX_INDEX_BYTES else None
-        if size < header_size:
-            return None
-        file.seek(size - len(header), 1)
-    return None
-
-
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 0
-    while at + 8 <= len(data):
-        size, name = struct.unpack_from(">I4s", data, at)
-        if size < 8:
-            return
-        yield name, data[at + 8 : at + size]
-        at += size
-
-
-def _movie(index: bytes) -> Movie:
-    seconds: float | None = None
-    tracks: list[tuple[bytes, int, int]] = []
-    for name, body in _boxes(index):
-        if name == b"mvhd":
-            seconds = _seconds(body)
-        elif name == b"trak":
-            tracks.append(_track(body))
-    picture = next(((width, height) for kind, width, height in tracks if kind == b"vide"), None)
-    return Movie(
-        seconds=seconds,
-        width=picture[0] if picture else None,
-        height=picture[1] if picture else None,
-        has_video=picture is not None,
-        has_audio=any(kind == b"soun" for kind, _, _ in tracks),
-    )
-
-
-def _seconds(mvhd: bytes) -> float | None:
-    scale, length = struct.unpack_from(">IQ", mvhd, 20) if mvhd[0] == 1 else struct.unpack_from(">II", mvhd, 12)
-    return length / scale if scale and length else None
-
-
-def _track(trak: bytes) -> tuple[bytes, int, int]:
-    """Handler kind, and the size in which the track is shown."""
-    kind, width, height = b"", 0, 0
-    for name, body in _boxes(trak):
-        if name == b"tkhd":
-            width, height = _shown_size(body)
-        elif name == b"mdia":
-            kind = next((part[8:12] for inner, part in _boxes(body) if inner == b"hdlr"), b"")
-    return kind, width, height
-
-
-def _shown_size(tkhd: bytes) -> tuple[int, int]:
-    matrix_at = 52 if tkhd[0] == 1 else 40
-    a, b = struct.unpack_from(">ii", tkhd, matrix_at)
-    width, height = (side >> 16 for side in struct.unpack_from(">II", tkhd, matrix_at + 36))
-    turned = a == 0 and b != 0
-    return (height, width) if turned else (width, height)
-
-
 HEAD_BYTES = 65_536
 """How much of a file is looked at; Matroska describes its tracks within this."""
 
@@ -261,11 +143,20 @@ def sniff_file(file: BinaryIO, name: str) -> MediaType:
     """`sniff` for an open file, which is left at its start; `name` is for the message."""
     file.seek(0)
     head = file.read(HEAD_BYTES)
-    found = _container(file, head) or _simple(head)
+    found = _behind_tags(file) if head.startswith(b"ID3") else _container(file, head) or _simple(head)
     file.seek(0)
     if isinstance(found, MediaType):
         return found
     raise UnsupportedMediaError(name, found)
+
+
+def _behind_tags(file: BinaryIO) -> MediaType | str:
+    """What the content behind ID3 tags is: MP3, unless it says otherwise; FLAC and AAC carry them too."""
+    file.seek(after_tags(file))
+    head = file.read(HEAD_BYTES)
+    found = _container(file, head) or _simple(head)
+    told = found not in ("text", "of an unknown kind")
+    return found if told and (isinstance(found, str) or found.kind == "audio") else MP3
 
 
 def _container(file: BinaryIO, head: bytes) -> MediaType | str | None:
@@ -276,7 +167,7 @@ def _container(file: BinaryIO, head: bytes) -> MediaType | str | None:
         return _matroska(head)
     if head.startswith(b"OggS"):
         return "video/ogg" if b"theora" in head[:512] else OGG
-    if head.startswith(b"ID3") or _is_mp3_frame(head):
+    if mp3_frame(head[:4]):
         return MP3
     if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
         return WAV
@@ -288,7 +179,7 @@ def _simple(head: bytes) -> MediaType | str:
     for start, found in _SIGNATURES:
         if re.match(start, head, re.DOTALL):
             return found
-    return _text(head)
+    return MP3 if mp3_start(head, ends=len(head) < HEAD_BYTES) is not None else _text(head)
 
 
 def _text(head: bytes) -> str:
@@ -343,11 +234,3 @@ def _matroska(head: bytes) -> MediaType | str:
     tracks = head.partition(b"\x16\x54\xae\x6b")[2].partition(b"\x1f\x43\xb6\x75")[0]
     only_sound = b"\x83\x81\x02" in tracks and b"\x83\x81\x01" not in tracks
     return WEBA if only_sound else WEBM
-
-
-def _is_mp3_frame(head: bytes) -> bool:
-    """An MPEG layer III frame header: sync, layer, and bit rate and sampling rate that exist."""
-    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
-        return False
-    version, bit_rate, sampling_rate = head[1] >> 3 & 3, head[2] >> 4, head[2] >> 2 & 3
-    return version != 1 and bit_rate not in (0, 15) and sampling_rate != 3

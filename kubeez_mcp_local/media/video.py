@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 EXTRA = 'pip install "kubeez-mcp-local[video]" (or start it as uvx --from "kubeez-mcp-local[video]" kubeez-mcp-local)'
 
 
+EXPORT_AGAIN = "Download or export it again; for video and sound plain MP4, MOV, MP3 or WAV are safest."
+
+
 class NotInstalledError(KubeezError):
     """Something needs the optional extra `video`, which is not installed."""
 
@@ -30,8 +33,9 @@ class BrokenMediaError(KubeezError):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(
             f"{PurePath(name).name} cannot be decoded: {reason}.",
-            next_step="Download or export it again; for video and sound plain MP4, MOV, MP3 or WAV are safest.",
+            next_step=EXPORT_AGAIN,
         )
+        self.reason = reason
 
 
 def load_av(what: str) -> Any:
@@ -73,7 +77,8 @@ def turned(stream: Any) -> int:
     return 0
 
 
-_MAX_PIXELS = 8192 * 8192
+MAX_PIXELS = 8192 * 8192
+"""Largest frame that is decoded."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ def poster_frame(file: BinaryIO, at_s: float | None, max_edge: int) -> Poster:
         if not container.streams.video:
             raise BrokenMediaError(file.name, "it has no picture track")
         stream = container.streams.video[0]
-        if stream.codec_context.width * stream.codec_context.height > _MAX_PIXELS:
+        if stream.codec_context.width * stream.codec_context.height > MAX_PIXELS:
             raise BrokenMediaError(file.name, "its picture is too large to unfold safely")
         length = container.duration / av.time_base if container.duration else None
         wanted = at_s if at_s is not None else (length or 0.0) / 10

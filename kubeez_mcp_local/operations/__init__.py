@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.catalogue.checks import verify_media_kind, verify_variant_count
 from kubeez_mcp_local.catalogue.prices import flat_quote
+from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.media.inputs import LocalInput, RemoteInput
 from kubeez_mcp_local.rest import routes as free
 from kubeez_mcp_local.settings import TOOLSETS
@@ -106,28 +107,39 @@ class Sources:
 
     Attributes:
         library: The user's own files and characters.
-        seconds: How long an input is; `None` when that cannot be known without fetching it.
+        inputs: Finds the files that arguments name and looks at them.
     """
 
     catalogue: Catalogue
     inputs: Inputs
     library: Library
-    seconds: Callable[[Input], Awaitable[float | None]]
     contract: Contract
 
     def expecting(self, coming: Mapping[str, ComingInput]) -> Sources:
         """The same, where arguments may also name what is still to come: these names stand for such files."""
         return replace(self, inputs=replace(self.inputs, coming=coming))
 
-    async def file(self, value: str, argument: str, kinds: Sequence[str]) -> tuple[Input, float | None]:
+    async def file(
+        self, value: str, argument: str, kinds: Sequence[str], *, sound_for: str = ""
+    ) -> tuple[Input, float | None]:
         """The input behind a local path, URL or library name, and its length in seconds if it has one that is known.
 
+        Args:
+            sound_for: What happens to its sound, such as `captions are made`; empty where it may be silent.
+
         Raises:
-            InvalidArgumentError: It may not be read, or is of none of `kinds`; names `argument`.
+            InvalidArgumentError: It may not be read, is damaged, of none of `kinds`, or silent; names `argument`.
         """
         item = await self.inputs.resolve(value, argument=argument)
         verify_media_kind(argument, item.kind, kinds)
-        return item, None if item.kind == "image" else await self.seconds(item)
+        if sound_for and item.measured.has_sound is False:
+            raise InvalidArgumentError(
+                argument,
+                f"{item.name} has no sound track, and {sound_for} from its sound.",
+                next_step="Give the version that has sound; generate_sound can put effects or music on a silent clip.",
+                code="no_sound",
+            )
+        return item, item.measured.seconds
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,9 @@ async def draft(
     language: Annotated[str, Field(description="Spoken language such as en; needed for best.")] = "",
 ) -> Draft:
     """Start a job that burns word-timed captions into a video. Billed per second; the call asks first."""
-    video, seconds = await sources.file(media_url, "media_url", OPERATION.files["media_url"])
+    video, seconds = await sources.file(
+        media_url, "media_url", OPERATION.files["media_url"], sound_for="captions are made"
+    )
     chosen, spoken = check(seconds, quality, language)
     body = {"media_url": video, "quality": chosen, "language": spoken}
     described = Described(MODEL, video_seconds=seconds)

@@ -46,7 +46,9 @@ async def draft(
     ducking: Annotated[bool | None, Field(description="sonilo only: lower the original sound.")] = None,
 ) -> Draft:
     """Start a job that speaks a video in other languages, one video each. The dearest kind; the call asks first."""
-    video, seconds = await sources.file(video_url, "video_url", OPERATION.files["video_url"])
+    video, seconds = await sources.file(
+        video_url, "video_url", OPERATION.files["video_url"], sound_for="dubbing is made"
+    )
     verify_length("video_url", seconds, MAX_SECONDS)
     options = {
         "source_language": blank_to_none(source_language),

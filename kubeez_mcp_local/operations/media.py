@@ -114,8 +114,8 @@ async def drafted(sources: Sources, request: MediaRequest, files: Sequence[str],
     said = {name: getattr(checked, name, None) for name in ROUTE.fields}
     described = Described(
         **{name: getattr(checked, name) for name in ("model", *_TOLD)},
-        video_seconds=await _total(sources, found, "video"),
-        audio_seconds=await _total(sources, found, "audio"),
+        video_seconds=_total(found, "video"),
+        audio_seconds=_total(found, "audio"),
     )
     return Draft(
         ROUTE,
@@ -130,9 +130,9 @@ async def drafted(sources: Sources, request: MediaRequest, files: Sequence[str],
     )
 
 
-async def _total(sources: Sources, files: Sequence[Input], kind: InputKind) -> float | None:
+def _total(files: Sequence[Input], kind: InputKind) -> float | None:
     """Length of all files of a kind in seconds; `None` where there is none, or any that is not known."""
-    lengths = [await sources.seconds(file) for file in files if file.kind == kind]
+    lengths = [file.measured.seconds for file in files if file.kind == kind]
     known = [length for length in lengths if length is not None]
     return sum(known) if lengths and len(known) == len(lengths) else None
 

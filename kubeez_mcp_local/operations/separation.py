@@ -37,7 +37,7 @@ async def draft(
     """Start a job that splits a song into vocals and instrumental. Billed by the minute; the call asks first."""
     from kubeez_mcp_local.rest.errors import NotOfferedError
 
-    song, seconds = await sources.file(media_url, "media_url", OPERATION.files["media_url"])
+    song, seconds = await sources.file(media_url, "media_url", OPERATION.files["media_url"], sound_for="stems are made")
     try:
         await sources.contract.locate(STATUS)
     except NotOfferedError as error:  # then it must not be paid for

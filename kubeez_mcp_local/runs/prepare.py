@@ -319,7 +319,7 @@ def measure_of(bridge: Bridge) -> Measure:
 
     async def measure(text: str) -> float | None:
         try:
-            return await bridge.sources.seconds(await bridge.sources.inputs.resolve(text, argument="file"))
+            return (await bridge.inputs.resolve(text, argument="file")).measured.seconds
         except KubeezError:
             return None  # the tool says what is wrong with it
 

@@ -47,7 +47,7 @@ class Medium:
         url: What to pass in `source_media_urls` and the like.
         mime_type: Decided by content.
         duration_seconds: Length of video or sound, when it could be measured.
-        measurement: Why there is no length: `unavailable` (nothing here can read it) or `unreadable` (damaged).
+        measurement: Why there is no length: `unavailable`, nothing here can read it.
         width: Pixels, as is `height`; when known.
     """
 
@@ -57,7 +57,7 @@ class Medium:
     file_size_bytes: int
     name: str
     duration_seconds: float | None = None
-    measurement: Literal["unavailable", "unreadable"] | None = None
+    measurement: Literal["unavailable"] | None = None
     width: int | None = None
     height: int | None = None
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from kubeez_mcp_local.media.measure import Measured
+    from kubeez_mcp_local.media.containers import Measured
     from kubeez_mcp_local.media.sniff import Kind, MediaType
     from kubeez_mcp_local.web.sessions import Session
 
@@ -289,14 +289,14 @@ class UploadPage:
         fails on its way, those before it stay in the session."""
         async with session.turn:
             session.room(len(parts))
-            types = [await self._checked(session, part) for part in parts]
+            found = [await self._checked(session, part) for part in parts]
             media = []
-            for part, content_type in zip(parts, types, strict=True):
-                media.append(await self._delivered(part, content_type))
+            for part, (content_type, measured) in zip(parts, found, strict=True):
+                media.append(await self._delivered(part, content_type, measured))
                 session.media.append(media[-1])
             return media
 
-    async def _checked(self, session: Session, part: _Part) -> MediaType:
+    async def _checked(self, session: Session, part: _Part) -> tuple[MediaType, Measured]:
         try:
             found = await anyio.to_thread.run_sync(self.sniff, part.path)
         except KubeezError as error:
@@ -315,10 +315,14 @@ class UploadPage:
                 f"{part.name!r} is {words[found.kind]}; this session takes {', '.join(session.kinds)}.",
                 next_step="Choose another file, or open a session for another model.",
             )
-        return found
-
-    async def _delivered(self, part: _Part, content_type: MediaType) -> Medium:
         measured = await self.measure(part.path)
+        if measured.damage:
+            raise UploadError(
+                "damaged_file", f"{part.name!r} is damaged: {measured.damage}.", next_step="Save or export it again."
+            )
+        return found, measured
+
+    async def _delivered(self, part: _Part, content_type: MediaType, measured: Measured) -> Medium:
         url = await self.deliver(part.path, content_type, part.name)
         no_length = content_type.kind != "image" and measured.seconds is None
         return Medium(
@@ -328,7 +332,7 @@ class UploadPage:
             file_size_bytes=part.size,
             name=part.name,
             duration_seconds=measured.seconds,
-            measurement=("unreadable" if measured.unreadable else "unavailable") if no_length else None,
+            measurement="unavailable" if no_length else None,
             width=measured.width,
             height=measured.height,
         )

@@ -95,8 +95,8 @@ async def made(client: Calls, tool: str, /, **arguments: Any) -> dict[str, Any]:
 
 
 async def clip(client: Calls) -> str:
-    """A four second video on disk."""
-    done = await made(client, "generate_media", prompt="waves", model="seedance-1-5-pro-480p-4s")
+    """A four second video with sound on disk."""
+    done = await made(client, "generate_media", prompt="waves", model="seedance-1-5-pro-480p-4s-audio")
     path: str = done["files"][0]["path"]
     return path
 

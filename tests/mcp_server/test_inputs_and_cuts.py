@@ -14,6 +14,7 @@ from kubeez_mcp_local.mcp_server.tools import files
 from kubeez_mcp_local.media import measure as measuring
 from kubeez_mcp_local.media.measure import measure
 from kubeez_mcp_local.media.video import NotInstalledError
+from tests.damaged import encoded
 from tests.mcp_server.driving import call, client_of, clip, made, picture, refused, song
 from tests.sandbox_server import KEY
 
@@ -176,28 +177,25 @@ async def test_the_next_step_after_an_upload_depends_on_its_lengths(connected: C
         waiting = await call(client, "get_upload_session", token=page["token"])
         assert (waiting["count"], waiting["billing_readiness"]) == (0, "pessimistic_fallback")
         assert "Nothing has arrived yet" in waiting["next_step"]
-        broken = (await anyio.Path(video).read_bytes())[:40] + bytes(5000)
         async with httpx.AsyncClient(trust_env=False) as http:
-            part = [("file", ("clip.mp4", broken, "video/mp4"))]
+            part = [("file", ("clip.mp4", await anyio.Path(video).read_bytes(), "video/mp4"))]
             answer = await http.post(page["direct_upload_url"], data={"token": page["token"]}, files=part)
             assert answer.status_code == 200, answer.text
-        damaged = await call(client, "get_upload_session", token=page["token"])
-        assert damaged["media"][0]["measurement"] == "unreadable"
-        assert damaged["unknown_duration_count"] == 1
-        assert "plain MP4, MOV, MP3 or WAV" in damaged["next_step"]
+        arrived = await call(client, "get_upload_session", token=page["token"])
+        assert (arrived["unknown_duration_count"], arrived["billing_readiness"]) == (0, "exact")
+        assert "Pass media_urls to the tool" in arrived["next_step"]
 
 
 async def test_a_length_that_only_the_extra_can_measure_names_the_extra(
     connected: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _without_pyav(monkeypatch)
-    song(tmp_path)
-    speech = tmp_path / "inputs" / "song.mp3"
-    await anyio.Path(speech).write_bytes(b"ID3\x04\x00\x00\x00\x00\x00\x00" + (b"\xff\xfb\x90\x00" + bytes(413)) * 20)
+    speech = tmp_path / "song.ogg"
+    await anyio.Path(speech).write_bytes(encoded("ogg", audio="libopus"))
     async with connected as client:
         page = await call(client, "get_upload_url", model_id="mvsep-40")
         async with httpx.AsyncClient(trust_env=False) as http:
-            part = [("file", ("song.mp3", await anyio.Path(speech).read_bytes(), "audio/mpeg"))]
+            part = [("file", ("song.ogg", await anyio.Path(speech).read_bytes(), "audio/ogg"))]
             await http.post(page["direct_upload_url"], data={"token": page["token"]}, files=part)
         state = await call(client, "get_upload_session", token=page["token"])
         assert (state["media"][0]["measurement"], state["billing_readiness"]) == ("unavailable", "pessimistic_fallback")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import pytest
 from PIL import Image
 
+from kubeez_mcp_local.media.containers import UNSEEN, Measured
 from kubeez_mcp_local.media.inputs import (
     Inputs,
     LocalInput,
@@ -29,9 +30,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
+async def look(item: LocalInput | RemoteInput) -> Measured:
+    return await measure(item) if isinstance(item, LocalInput) else UNSEEN
+
+
 @pytest.fixture
 def inputs(tmp_path: Path) -> Inputs:
-    return Inputs(PathGuard([tmp_path], working_dir=tmp_path))
+    return Inputs(PathGuard([tmp_path], working_dir=tmp_path), look)
 
 
 async def test_a_local_file_is_hashed_and_typed_by_content(
@@ -106,6 +111,21 @@ async def test_refused_paths_and_contents(inputs: Inputs, tmp_path: Path) -> Non
         await inputs.resolve("b.png", argument="image_url")
 
 
+async def test_all_that_is_damaged_is_named_and_said_of_the_argument(
+    inputs: Inputs, make_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    content = make_image(tmp_path / "whole.png").read_bytes()
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(content[:-4])
+    with refused("damaged_file", match=r"^source_media_urls: a\.png is damaged: .*; b\.png is damaged: ") as refusal:
+        await inputs.resolve_all(["a.png", "whole.png", "b.png"], argument="source_media_urls")
+    assert "whole.png" not in str(refusal.value)
+    with refused("damaged_file", match=r"^paths: a\.png is damaged: .*; b\.png is damaged: "):
+        await inputs.expand(["a*.png", "b*.png"], argument="paths", limit=5)
+    (found,) = await inputs.resolve_all(["whole.png"], argument="paths")
+    assert (found.measured.width, found.measured.height, found.measured.looked_at) == (64, 48, True)
+
+
 async def test_many_keep_their_order(inputs: Inputs, make_image: Callable[..., Path], tmp_path: Path) -> None:
     make_image(tmp_path / "b.png")
     make_image(tmp_path / "a.png", color="red")
@@ -120,9 +140,9 @@ async def test_a_pattern_gives_many_and_a_url_one(
 ) -> None:
     for number in (10, 9):
         make_image(tmp_path / f"{number}.png", size=(number, number))
-    found = await inputs.expand("*.png", argument="paths", limit=5)
+    found = await inputs.expand(["*.png"], argument="paths", limit=5)
     assert [each.path.name for each in found if isinstance(each, LocalInput)] == ["9.png", "10.png"]
-    assert await inputs.expand("https://example.com/*.png", argument="paths", limit=5) == [
+    assert await inputs.expand(["https://example.com/*.png"], argument="paths", limit=5) == [
         RemoteInput("https://example.com/*.png", "image")
     ]
 

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.media.containers import UNSEEN, Measured
 from kubeez_mcp_local.media.inputs import Inputs, LocalInput, RemoteInput, describe
 from kubeez_mcp_local.media.library import (
     Library,
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
+
+
+async def unseen(_: object) -> Measured:
+    return UNSEEN
 
 
 @pytest.fixture
@@ -129,7 +134,7 @@ class TestAssets:
 
     async def test_inputs_resolve_library_names(self, library: Library, picture: LocalInput, tmp_path: Path) -> None:
         await library.add("hero", picture)
-        inputs = Inputs(PathGuard([tmp_path / "elsewhere"]), library)
+        inputs = Inputs(PathGuard([tmp_path / "elsewhere"]), unseen, library)
         found = await inputs.resolve("library:hero", argument="image_url")
         assert isinstance(found, LocalInput)
         assert found.sha256 == picture.sha256

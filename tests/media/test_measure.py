@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 import importlib
+import random
+from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
 
-from kubeez_mcp_local.media.measure import Measured, measure
-from kubeez_mcp_local.media.sniff import read_movie
+from kubeez_mcp_local.media import measure as measuring
+from kubeez_mcp_local.media.containers import UNSEEN, Measured, read_movie
+from kubeez_mcp_local.media.measure import measure, measure_now
+from kubeez_mcp_local.media.sniff import UnsupportedMediaError
+from kubeez_mcp_local.media.video import NotInstalledError
+from tests.damaged import damaged_files, encoded, film, picture, png_of, wav
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +23,12 @@ if TYPE_CHECKING:
     from tests.media.conftest import MakeVideo
 
 pytestmark = pytest.mark.anyio
+
+ID3 = b"ID3\x04\0\0\0\0\0\x0a" + bytes(10)
+
+
+def missing(_what: str) -> None:
+    raise NotInstalledError("PyAV is missing.")
 
 
 @pytest.fixture
@@ -55,15 +67,7 @@ async def test_sound(make_wav: Callable[..., Path], tmp_path: Path) -> None:
 @pytest.mark.usefixtures("without_av")
 class TestWithoutTheExtra:
     async def test_sound(self, make_wav: Callable[..., Path], tmp_path: Path) -> None:
-        assert await measure(make_wav(tmp_path / "a.wav", 1.5)) == Measured(seconds=1.5)
-
-    async def test_sound_that_only_the_extra_reads_is_unknown(self, tmp_path: Path) -> None:
-        (tmp_path / "a.mp3").write_bytes(b"\xff\xfb\x90\x64" + b"\0" * 2000)
-        assert await measure(tmp_path / "a.mp3") == Measured()
-
-    async def test_a_broken_index_is_unreadable(self, tmp_path: Path) -> None:
-        (tmp_path / "a.mp4").write_bytes(b"\x00\x00\x00\x18ftypisom\0\0\0\0isomavc1")
-        assert await measure(tmp_path / "a.mp4") == Measured(unreadable=True)
+        assert await measure(make_wav(tmp_path / "a.wav", 1.5)) == Measured(seconds=1.5, has_sound=True)
 
 
 @pytest.mark.parametrize(("turn", "size"), [(0, (160, 90)), (90, (90, 160)), (180, (160, 90))])
@@ -77,17 +81,128 @@ def test_an_mp4_index_is_read_without_the_extra(
     assert (movie.has_video, movie.has_audio) == (True, True)
 
 
-async def test_damaged_files_are_unreadable(make_video: MakeVideo, tmp_path: Path) -> None:
-    whole = make_video(tmp_path / "a.mp4", seconds=1.0).read_bytes()
-    (tmp_path / "a.mp4").write_bytes(whole[: len(whole) // 2])
-    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
-    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:20])
-    assert await measure(tmp_path / "a.mp4") == Measured(unreadable=True)
-    assert await measure(tmp_path / "a.png") == Measured(unreadable=True)
-
-
 @pytest.mark.parametrize("index", [b"", b"\0" * 7, b"mvhd", b"\x00\x00\x00\x09mvhd\0", b"\x00\x00\x00\x0ctrak\0\0\0\0"])
 def test_a_damaged_index_never_crashes_the_reader(index: bytes) -> None:
     size = (8 + len(index)).to_bytes(4, "big")
     movie = read_movie(BytesIO(b"\x00\x00\x00\x10ftypisom\0\0\0\0" + size + b"moov" + index))
     assert movie is None or movie.seconds is None
+
+
+WHOLE: dict[str, tuple[Callable[[], bytes], float | None, bool | None, bool]] = {
+    "a.png": (lambda: picture("PNG"), None, None, True),
+    "animated.png": (lambda: picture("PNG", 4), None, None, True),
+    "progressive.jpg": (lambda: picture("JPEG", progressive=True), None, None, True),
+    "animated.webp": (lambda: picture("WEBP", 4), None, None, True),
+    "animated.gif": (lambda: picture("GIF", 4), None, None, True),
+    "ends-early.gif": (lambda: picture("GIF", 4)[:-1], None, None, True),
+    "photo-with-a-tail.jpg": (lambda: picture("JPEG") + b"\0" * 500, None, None, True),
+    "a.mp4": (lambda: film(audio="aac"), 2.0, True, True),
+    "silent.mov": (lambda: encoded("mov", video="libx264"), 2.0, False, True),
+    "index-first.mp4": (lambda: film(options={"movflags": "faststart"}), 2.0, False, True),
+    "with-a-tail.mp4": (lambda: film() + b"\0" * 100, 2.0, False, True),
+    "fragmented.mp4": (lambda: film(options={"movflags": "frag_keyframe+empty_moov"}), None, False, True),
+    "a.m4a": (lambda: encoded("ipod", audio="aac"), 2.0, True, True),
+    "a.wav": (wav, 1.0, True, True),
+    "streamed.wav": (lambda: wav().replace(b"data\x80\x3e\0\0", b"data\xff\xff\xff\xff"), 1.0, True, True),
+    "a.mp3": (lambda: encoded("mp3", audio="libmp3lame"), 2.0, True, True),
+    "no-table.mp3": (lambda: encoded("mp3", audio="libmp3lame", options={"write_xing": "0"}), 2.0, True, True),
+    "padded.mp3": (lambda: bytes(3000) + encoded("mp3", audio="libmp3lame"), 2.0, True, True),
+    "tagged.mp3": (
+        lambda: ID3 + bytes(900) + encoded("mp3", audio="libmp3lame") + b"TAG" + bytes(125),
+        2.0,
+        True,
+        True,
+    ),
+    "a.webm": (lambda: encoded("webm", video="libvpx", audio="libopus"), 2.0, True, False),
+    "live.webm": (lambda: encoded("webm", video="libvpx", options={"live": "1"}), 2.0, False, False),
+    "a.mkv": (lambda: encoded("matroska", video="libx264"), 2.0, False, False),
+    "a.ogg": (lambda: encoded("ogg", audio="libopus"), 2.0, True, False),
+    "a.flac": (lambda: encoded("flac", audio="flac"), 2.0, True, False),
+    "tagged.flac": (lambda: ID3 + encoded("flac", audio="flac"), 2.0, True, False),
+}
+"""File, its length, whether it has sound, and whether that is known without the extra too."""
+
+
+@pytest.mark.parametrize("name", WHOLE)
+async def test_whole_files_are_measured_and_not_called_damaged(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, seconds, has_sound, without_extra = WHOLE[name]
+    (tmp_path / name).write_bytes(make())
+    with_it = await measure(tmp_path / name)
+    assert (with_it.damage, with_it.looked_at, with_it.has_sound) == ("", True, has_sound)
+    if seconds:
+        assert with_it.seconds == pytest.approx(seconds, abs=0.1)
+    monkeypatch.setattr(measuring, "load_av", missing)
+    without_it = await measure(tmp_path / name)
+    assert (without_it.damage, without_it.looked_at) == ("", without_extra)
+    if without_extra:
+        assert without_it.has_sound == has_sound
+        assert without_it.seconds == (pytest.approx(seconds, abs=0.1) if seconds else None)
+
+
+@pytest.mark.parametrize("extra", [True, False], ids=["with the extra", "without it"])
+async def test_damage_is_known_and_never_crashes(extra: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not extra:
+        monkeypatch.setattr(measuring, "load_av", missing)
+    found = {}
+    for damaged in damaged_files():
+        path = damaged.put(tmp_path)
+        with suppress(UnsupportedMediaError):
+            found[damaged] = await measure(path)
+    assert len(found) > 25
+    for damaged, measured in found.items():
+        assert bool(measured.damage) == (extra or not damaged.only_with_extra), damaged.name
+        assert damaged.says in measured.damage or not measured.damage, damaged.name
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+async def test_a_picture_too_large_to_unfold_is_not_damaged(tmp_path: Path) -> None:
+    Image.new("1", (12_000, 9_000)).save(tmp_path / "large.png")
+    assert await measure(tmp_path / "large.png") == Measured(None, 12_000, 9_000, looked_at=False)
+    (tmp_path / "cut.png").write_bytes((tmp_path / "large.png").read_bytes()[:-100])
+    assert "cut off" in (await measure(tmp_path / "cut.png")).damage
+    (tmp_path / "huge.png").write_bytes(png_of(40_000, 40_000))
+    assert await measure(tmp_path / "huge.png") == UNSEEN
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+async def test_a_large_photo_is_looked_at(tmp_path: Path) -> None:
+    Image.new("L", (12_000, 9_000)).save(tmp_path / "large.jpg")
+    assert await measure(tmp_path / "large.jpg") == Measured(None, 12_000, 9_000)
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "large.jpg").read_bytes()[:-1000])
+    assert (await measure(tmp_path / "cut.jpg")).damage
+
+
+async def test_reading_packets_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "live.webm").write_bytes(encoded("webm", video="libvpx", options={"live": "1"}))
+    monkeypatch.setattr(measuring, "_MOST_SECONDS_OF_PACKETS", -1.0)
+    found = await measure(tmp_path / "live.webm")
+    assert (found.seconds, found.width, found.damage) == (None, 160, "")
+
+
+async def test_what_takes_too_long_counts_as_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "_PATIENCE", 0.0)
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    assert await measure(tmp_path / "a.png") == UNSEEN
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.wav", "a.mp3", "a.ogg", "a.flac", "a.png", "a.gif", "a.webp"])
+def test_no_cut_and_no_noise_crashes_it(name: str, tmp_path: Path) -> None:
+    forms: dict[str, Callable[[], bytes]] = {
+        "a.mp4": lambda: film(seconds=0.5),
+        "a.webm": lambda: encoded("webm", video="libvpx", seconds=0.5),
+        "a.wav": wav,
+        "a.mp3": lambda: encoded("mp3", audio="libmp3lame", seconds=0.5),
+        "a.ogg": lambda: encoded("ogg", audio="libopus", seconds=0.5),
+        "a.flac": lambda: encoded("flac", audio="flac", seconds=0.2),
+    }
+    whole = forms[name]() if name in forms else picture(name[2:])
+    rng = random.Random(name)
+    for _ in range(60):
+        content = bytearray(whole[: rng.choice((len(whole), rng.randrange(12, len(whole))))])
+        for _ in range(rng.choice((0, 3, 40))):
+            content[rng.randrange(8, len(content))] = rng.randrange(256)
+        (tmp_path / name).write_bytes(content)
+        with suppress(UnsupportedMediaError):
+            measure_now(tmp_path / name)

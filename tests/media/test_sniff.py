@@ -10,6 +10,7 @@ from PIL import Image
 
 from kubeez_mcp_local.media.sniff import (
     ACCEPTED,
+    FLAC,
     M4A,
     MOV,
     MP3,
@@ -171,3 +172,28 @@ def _encode(path: Path, *, video: str | None, audio: str | None) -> None:
             for part in [*resampler.resample(frame), *resampler.resample(None)]:
                 container.mux(stream.encode(part))
             container.mux(stream.encode(None))
+
+
+ID3 = b"ID3\x04\0\0\0\0\x01\x00" + bytes(128)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (ID3 + b"\xff\xfb\x90\x64" + bytes(413), MP3),
+        (ID3 + bytes(5000) + (b"\xff\xfb\x90\x64" + bytes(413)) * 4, MP3),
+        (ID3 + ID3 + b"fLaC\0\0\0\x22" + bytes(34), FLAC),
+        (b"\0" * 700 + (b"\xff\xfb\x90\x64" + bytes(413)) * 4, MP3),
+        (ID3 + b"\xff\xf1\x50\x80" + bytes(100), "audio/aac"),
+        (b"\0" * 700 + b"\xff\xfb\x90\x64" + bytes(2000), "of an unknown kind"),
+        (b"ID3\x04\0\0\x7f\x7f\x7f\x7f" + bytes(100), MP3),
+    ],
+)
+def test_tags_and_padding_before_the_sound_are_passed_over(tmp_path: Path, content: bytes, found: object) -> None:
+    (tmp_path / "song.mp3").write_bytes(content)
+    if isinstance(found, str):
+        with pytest.raises(UnsupportedMediaError) as refusal:
+            sniff(tmp_path / "song.mp3")
+        assert refusal.value.found == found
+    else:
+        assert sniff(tmp_path / "song.mp3") == found

@@ -9,6 +9,7 @@ from PIL import Image
 
 from kubeez_mcp_local.catalogue.store import Catalogue
 from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.media.containers import UNSEEN, Measured
 from kubeez_mcp_local.media.inputs import Inputs
 from kubeez_mcp_local.media.library import Library
 from kubeez_mcp_local.media.path_guard import PathGuard
@@ -36,13 +37,13 @@ def sources_of(folder: Path, *published: str) -> Sources:
     async def fetch() -> dict[str, Any]:
         return openapi(published)
 
-    async def seconds(_: object) -> float | None:
-        return None
+    async def unseen(_: object) -> Measured:
+        return UNSEEN
 
     library = Library(folder / "library")
-    inputs = Inputs(PathGuard((folder,)), library)
+    inputs = Inputs(PathGuard((folder,)), unseen, library)
     catalogue = Catalogue(no_rows, folder / "catalogue.json")
-    return Sources(catalogue, inputs, library, seconds, Contract(fetch, folder / "openapi.json"))
+    return Sources(catalogue, inputs, library, Contract(fetch, folder / "openapi.json"))
 
 
 async def no_rows() -> list[object]:

@@ -88,8 +88,10 @@ def test_without_an_encoder_a_ready_clip_has_the_ratio_and_length(
     monkeypatch.setattr(clips, "find_spec", lambda name: None)
     width, height = clip_size(ratio)
     target = tmp_path / "clip.mp4"
-    render(Work("clip", "mp4", "any", "a", 1, "", width, height, seconds), [], target)
-    found = measure_now(target)
+    for sound in (True, False):
+        render(Work("clip", "mp4", "any", "a", 1, "", width, height, seconds, sound=sound), [], target)
+        found = measure_now(target)
+        assert (found.has_sound, found.damage) == (sound, "")
     assert found.seconds == pytest.approx(seconds, abs=0.05)
     assert (found.width or 0) / (found.height or 1) == pytest.approx(width / height, rel=0.02)
 

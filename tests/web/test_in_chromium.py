@@ -14,6 +14,7 @@ from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.media.measure import measure
 from kubeez_mcp_local.media.sniff import sniff
 from kubeez_mcp_local.web.upload_page import UploadPage
+from tests.damaged import encoded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -180,8 +181,7 @@ async def test_a_refusal_is_shown_at_the_file_and_can_be_tried_again(
 async def test_a_type_the_browser_does_not_know_still_gets_a_real_one(
     page: UploadPage, kubeez: Kubeez, chromium: Chromium, tmp_path: Path
 ) -> None:
-    head = b"\x1a\x45\xdf\xa3\xa3\x42\x82\x88matroska" + b"\0" * 64
-    await anyio.Path(tmp_path / "clip.mkv").write_bytes(head)
+    await anyio.Path(tmp_path / "clip.mkv").write_bytes(encoded("matroska", video="libx264", seconds=1.0))
     session = await page.open_session("seedance-2-0", ["video"], 1)
 
     def act() -> None:
@@ -193,7 +193,7 @@ async def test_a_type_the_browser_does_not_know_still_gets_a_real_one(
 
     await using(act)
     assert kubeez.types == ["video/x-matroska"]
-    assert page.session(session.token)["media"][0]["measurement"] == "unreadable"
+    assert page.session(session.token)["media"][0]["duration_seconds"] == pytest.approx(1.0, abs=0.1)
 
 
 async def test_another_site_cannot_use_the_session(page: UploadPage, kubeez: Kubeez, chromium: Chromium) -> None:

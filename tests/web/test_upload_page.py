@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
-from kubeez_mcp_local.media.measure import Measured
+from kubeez_mcp_local.media.containers import Measured
 from kubeez_mcp_local.media.sniff import MediaType
 from kubeez_mcp_local.web.sessions import Sessions, UploadError
 from kubeez_mcp_local.web.upload_page import UploadPage, UploadSession
@@ -154,22 +154,25 @@ class TestDirectUpload:
             },
         ]
 
-    @pytest.mark.parametrize(
-        ("size", "reason"), [(Measured(), "unavailable"), (Measured(unreadable=True), "unreadable")]
-    )
+    async def test_what_is_damaged_is_refused_and_nothing_of_it_kept(
+        self, page: UploadPage, session: UploadSession, browser: httpx.AsyncClient, program: Program
+    ) -> None:
+        program.sizes = {"video": Measured(damage="it was cut off")}
+        answer = await post(browser, session, part(MP4, "b.mp4", "video/mp4"))
+        assert (answer.status_code, "'b.mp4' is damaged: it was cut off" in answer.text) == (400, True)
+        assert page.session(session.token)["media"] == []
+
     async def test_what_cannot_be_measured_is_said(
         self,
         page: UploadPage,
         session: UploadSession,
         browser: httpx.AsyncClient,
         program: Program,
-        size: Measured,
-        reason: str,
     ) -> None:
-        program.sizes = {"video": size}
+        program.sizes = {"video": Measured()}
         await post(browser, session, part(MP4, "b.mp4", "video/mp4"))
         state = page.session(session.token)
-        assert state["media"][0]["measurement"] == reason
+        assert state["media"][0]["measurement"] == "unavailable"
         assert (state["unknown_duration_count"], state["billing_readiness"]) == (1, "pessimistic_fallback")
 
     async def test_the_file_is_removed_once_it_is_handed_on(

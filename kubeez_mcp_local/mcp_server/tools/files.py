@@ -37,7 +37,7 @@ def media_next_step(media: Iterable[Mapping[str, Any]]) -> str:
             "A length could not be measured, because the extra 'video' (PyAV) is not installed: "
             f"{EXTRA}, restart the server and upload again. Jobs billed by length cannot be quoted until then."
         )
-    if problems & {"unavailable", "unreadable"}:
+    if "unavailable" in problems:
         return f"A length could not be measured; {_SAFE}. Jobs billed by length cannot be quoted until then."
     return "Pass media_urls to the tool, such as generate_media as source_media_urls."
 
@@ -98,10 +98,10 @@ async def upload_media(
         ),
     ],
 ) -> UploadResult:
-    """Upload local files and return their URLs for source_media_urls and the like. Free.
+    """Measure and upload local files; returns their URLs for source_media_urls and the like. Free.
 
-    Rarely needed: every tool that takes a media URL takes a local path too. Only files inside the allowed folders; the
-    same content is uploaded once.
+    Rarely needed: tools that take a media URL take a local path too. Only undamaged files inside the allowed folders;
+    the same content is uploaded once.
     """
     done = await call.bridge.uploading.upload(paths, call.progress, patience=UPLOAD_PATIENCE)
     uploaded = done.media

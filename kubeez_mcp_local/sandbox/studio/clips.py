@@ -33,7 +33,7 @@ _CAPTIONS = ("Captions appear here,", "word by word,", "in time with the speech.
 
 
 def render(work: Work, inputs: list[Path], target: Path, *, plain: bool = False) -> None:
-    """Make the clip of a work; if `plain` or without PyAV, one of the clips that come with the package, silent."""
+    """Make the clip of a work; if `plain` or without PyAV, one of the clips that come with the package."""
     if plain or find_spec("av") is None:
         copy_clip(work, target)
         return
@@ -101,6 +101,8 @@ def write_clip(
         video.width, video.height, video.pix_fmt = *size, "yuv420p"
         video.codec_context.thread_count = 1
         sound: Any = container.add_stream("aac", rate=RATE, layout="mono") if samples is not None else None
+        if sound is not None:
+            sound.bit_rate = 24_000
         for number, picture in enumerate(frames):
             frame = _from_image(picture)
             frame.pts, frame.time_base = number, Fraction(1, fps)
@@ -132,8 +134,21 @@ def copy_clip(work: Work, target: Path) -> None:
     nearest = min(RATIOS, key=lambda ratio: abs(_value(ratio) - wanted))
     folder = resources.files("kubeez_mcp_local").joinpath("sandbox", "studio", "ready")
     data = bytearray(folder.joinpath(file_name(nearest)).read_bytes())
+    if not work.sound:
+        silence(data)
     stretch(data, work.seconds or 5.0)
     target.write_bytes(data)
+
+
+def silence(movie: bytearray) -> None:
+    """Take the sound track out of an MP4 in place: what is called `free` is passed over."""
+    start = movie.index(b"moov") + 4
+    position, end = start, start - 8 + int.from_bytes(movie[start - 8 : start - 4], "big")
+    while position < end:
+        size = int.from_bytes(movie[position : position + 4], "big")
+        if movie[position + 4 : position + 8] == b"trak" and b"soun" in movie[position : position + size]:
+            movie[position + 4 : position + 8] = b"free"
+        position += size
 
 
 def stretch(movie: bytearray, seconds: float) -> None:
@@ -173,7 +188,9 @@ def make_ready_clips(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for seed, ratio in enumerate(RATIOS, start=11):
         width, height = clip_size(ratio)
-        work = Work("clip", "mp4", "sandbox", "A stand-in clip", seed, "", width // 2, height // 2, _READY_SECONDS)
+        work = Work(
+            "clip", "mp4", "sandbox", "A stand-in clip", seed, "", width // 2, height // 2, _READY_SECONDS, sound=True
+        )
         render(work, [], folder / file_name(ratio))
 
 
