@@ -110,6 +110,7 @@ class Settings(BaseModel):
         default_factory=lambda: Path.home() / "Kubeez", description="Where outputs and their sidecars are saved."
     )
     save_sidecars: bool = Field(True, description="Write a JSON file beside each output: prompt, model, credits, ids.")
+    sheets: bool = Field(True, description="Draw a comparison sheet of each call and run that makes several pictures.")
     input_dirs: Folders = Field(
         (),
         description="What may be read and uploaded; default: home and the working folder, hidden folders excluded, "

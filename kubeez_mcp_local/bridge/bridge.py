@@ -16,6 +16,7 @@ from kubeez_mcp_local.bridge.files import Measurements, SharedWork, Uploading
 from kubeez_mcp_local.bridge.history import History
 from kubeez_mcp_local.bridge.orders import Orders
 from kubeez_mcp_local.bridge.pricing import Pricing
+from kubeez_mcp_local.bridge.sheets import Sheets
 from kubeez_mcp_local.bridge.viewing import Viewing
 from kubeez_mcp_local.catalogue.store import Catalogue
 from kubeez_mcp_local.errors import KubeezError
@@ -162,7 +163,12 @@ class Bridge:
 
     @cached_property
     def follower(self) -> Follower:
-        return Follower(self.api, self.ledger, self.outputs, self.background, speed=self._speed)
+        told = self.sheets.saved
+        return Follower(self.api, self.ledger, self.outputs, self.background, speed=self._speed, on_saved=told)
+
+    @cached_property
+    def sheets(self) -> Sheets:
+        return Sheets(self.ledger, self.settings.sheets, self.background)
 
     @cached_property
     def outputs(self) -> OutputStore:

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import anyio
 import click
 
-from kubeez_mcp_local.cli.terminal import remarks, results, run, shown, table
+from kubeez_mcp_local.cli.terminal import results, run, shown, table
 from kubeez_mcp_local.text import spoken
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from kubeez_mcp_local.cli.main import Options
-    from kubeez_mcp_local.runs.client import LocalClient
+    from kubeez_mcp_local.runs.run import RunReport
     from kubeez_mcp_local.settings import Settings
 
-MODEL = "nano-banana-2"
+RECIPE = "three-ad-variants"
 BRIEF = "A light trail running shoe for people who start before sunrise"
-ANGLES = {
-    "Product as hero": "a trail running shoe on a wet granite ledge, first light, low angle, product photograph",
-    "The moment of use": "a runner cresting a ridge above the clouds at dawn, small in a wide landscape",
-    "The feeling afterwards": "muddy running shoes beside a steaming cup on cabin steps, morning sun",
-}
-"""Ways to advertise the brief: their titles and prompts."""
 
 
 @click.group()
@@ -95,75 +86,38 @@ def demo(options: Options, output: Path) -> None:
             toolsets="all",
             read_only=False,
         )
-        made, sheet = run(settings, lambda: _variants(settings))
-    _report(made, sheet)
+        run(settings, lambda: _variants(settings))
 
 
-async def _variants(settings: Settings) -> tuple[dict[str, dict[str, Any]], Path]:
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+async def _variants(settings: Settings) -> None:
+    from kubeez_mcp_local.cli.recipe_commands.running import recipe_client, shown_run
+    from kubeez_mcp_local.cookbook.library import Library
+    from kubeez_mcp_local.runs.prepare import prepare_run
 
-    from kubeez_mcp_local.bridge import Bridge
-    from kubeez_mcp_local.mcp_server.server import KubeezServer
-    from kubeez_mcp_local.media.sheet import SheetItem, comparison_sheet
-    from kubeez_mcp_local.runs.client import LocalClient
-
-    made: dict[str, dict[str, Any]] = {}
-    state = TextColumn("{task.fields[state]}", markup=False)
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), state)
-    with Progress(*columns, TimeElapsedColumn(), console=remarks()) as progress:
-        async with (
-            LocalClient(Bridge(settings), KubeezServer, name="kubeez-demo") as client,
-            anyio.create_task_group() as tasks,
-        ):
-            for title in ANGLES:
-                tasks.start_soon(_variant, client, title, settings.sandbox_speed, progress, made)
-    in_order = {title: made[title] for title in ANGLES}
-    charged = {title: f"{MODEL} · {spoken(one['cost']['charged'])}" for title, one in in_order.items()}
-    items = [SheetItem(_file_of(one), title, charged[title]) for title, one in in_order.items()]
-    return in_order, await comparison_sheet(items, settings.output_dir / "comparison.png", heading=BRIEF)
+    recipe = Library.of().get(RECIPE)
+    async with recipe_client(settings, recipe) as (bridge, client):
+        given = {"brief": BRIEF, "aspect_ratio": "4:5"}
+        await shown_run(bridge, client, await prepare_run(bridge, recipe, given, client, run_id="demo"), _report)
+    results().print(f"Next: {_next_command()}", style="dim")
 
 
-async def _variant(
-    client: LocalClient, title: str, speed: float, bars: Progress, made: dict[str, dict[str, Any]]
-) -> None:
-    bar = bars.add_task(f"{title:<24}", total=100, state="quoting")
-    quote = await client("estimate", {"model": MODEL})
-    bars.update(bar, state=f"{spoken(quote['credits'])}")
-    started = await client("generate_media", {"prompt": ANGLES[title], "model": MODEL, "aspect_ratio": "4:5"})
-    job = started["generation_id"]
-
-    async def moved(progress: float, total: float | None, message: str | None) -> None:
-        share = min(progress * speed / total, 0.95) if total else 0.5
-        bars.update(bar, completed=100 * share, state=message or "running")
-
-    while True:
-        result = await client("wait_for_generation", {"id": job}, progress=moved)
-        if result["status"] not in ("pending", "processing"):
-            break
-    bars.update(bar, completed=100, state=result["status"])
-    made[title] = result
-
-
-def _file_of(result: dict[str, Any]) -> Path:
-    return Path(result["files"][0]["path"])
-
-
-def _report(made: dict[str, dict[str, Any]], sheet: Path) -> None:
+def _report(report: RunReport) -> None:
     from rich.box import HEAVY_HEAD
 
     costs = table("variant", "model", "quoted", "charged", "file", right=("quoted", "charged"))
     costs.title, costs.box = "What it cost", HEAVY_HEAD
-    for title, one in made.items():
-        cost = one["cost"]
-        costs.add_row(title, MODEL, f"{cost['quoted']:g}", f"{cost['charged']:g}", shown(_file_of(one)))
+    made = [(call, (call.result or {}).get("cost") or {}) for call in report.calls]
+    for call, cost in made:
+        model = str((call.result or {}).get("model"))
+        costs.add_row(call.label, model, f"{cost['quoted']:g}", f"{call.credits:g}", shown(Path(call.files[0])))
     costs.add_section()
-    quoted, charged = (sum(one["cost"][kind] for one in made.values()) for kind in ("quoted", "charged"))
-    costs.add_row("together", "", f"{quoted:g}", f"{charged:g}", "")
+    quoted = sum(cost["quoted"] for _, cost in made)
+    costs.add_row("together", "", f"{quoted:g}", f"{report.spent:g}", "")
     console = results()
     console.print(costs)
-    console.print(f"Comparison sheet: {shown(sheet)}")
-    console.print(f"This was a rehearsal with play credits and marked pictures. Live it would cost {spoken(charged)}.")
-    console.print(f"Next: {_next_command()}", style="dim")
+    console.print(
+        f"This was a rehearsal with play credits and marked pictures. Live it would cost {spoken(report.spent)}."
+    )
 
 
 def _next_command() -> str:

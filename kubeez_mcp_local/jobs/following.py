@@ -193,6 +193,10 @@ async def _no_wait() -> None:
     return None
 
 
+def _nobody_told(_: Job) -> None:
+    return None
+
+
 @dataclass(eq=False)
 class Follower:
     """Follows accepted jobs, settles them in the ledger and saves their outputs.
@@ -201,6 +205,7 @@ class Follower:
         background: Where following goes on while nobody waits.
         speed: How many times faster than life the API's clock runs; 1 except in the sandbox.
         before_read: Awaited before each read, to keep the API's read limit (`Pacer.read`).
+        on_saved: Told of each job that has come to its end, once its outputs are on the disk.
     """
 
     api: JobsApi
@@ -210,6 +215,7 @@ class Follower:
     _: KW_ONLY
     speed: float = 1.0
     before_read: Callable[[], Awaitable[None]] = _no_wait
+    on_saved: Callable[[Job], None] = _nobody_told
     rhythm: Rhythm = field(default_factory=Rhythm)
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
@@ -235,7 +241,10 @@ class Follower:
                 if before is job.state is State.ACCEPTED and job.id not in self._followed:
                     break  # given up; following it again at once would change nothing
             await self._files_of(await self.look_again(job))
-        return await self.ledger.get(job.id)
+        job = await self.ledger.get(job.id)
+        if job.files:
+            self.on_saved(job)  # whoever saved them may have ended before it was told
+        return job
 
     async def resume_all(self) -> list[Job]:
         """Pick up what ended processes left unfinished: follow accepted jobs, save unsaved outputs.
@@ -381,13 +390,14 @@ class Follower:
                 await self.sleep(self.rhythm.every)
 
     async def _save(self, job: Job, generations: Sequence[Generation]) -> None:
-        if job.state is not State.COMPLETED:
-            return
-        saved = await self.outputs.save(job, generations)
-        try:
-            await self.ledger.saved(job.id, saved.files, saved.error)
-        except KubeezError as error:
-            log.warning("the saved files of job %s cannot be noted in the ledger: %s", job.id, error)
+        if job.state is State.COMPLETED:
+            saved = await self.outputs.save(job, generations)
+            try:
+                job = await self.ledger.saved(job.id, saved.files, saved.error)
+            except KubeezError as error:
+                log.warning("the saved files of job %s cannot be noted in the ledger: %s", job.id, error)
+                return
+        self.on_saved(job)
 
     async def _files_of(self, job: Job) -> None:
         """Wait until a completed job is saved; if whoever should have saved it has ended or failed, save it here."""

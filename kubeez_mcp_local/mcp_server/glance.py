@@ -40,6 +40,7 @@ def of_job(told: Mapping[str, Any]) -> Fields:
         status=f"{status}, {len(outputs)} outputs" if len(outputs) > 1 else status,
         error_message=told.get("error_message"),
         **(outputs[0] if len(outputs) == 1 else {"outputs": outputs}),
+        sheet=told.get("sheet"),
         cost=cost_words(told.get("cost")),
         next_step=next_step,
         takes=f"about {seconds} s" if seconds and told["status"] in ("pending", "processing") else None,

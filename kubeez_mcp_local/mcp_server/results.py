@@ -120,6 +120,7 @@ class JobResult(Result, published=("generation_id", "status", "outputs", "files"
     vocals_url: str | None = None
     instrumental_url: str | None = None
     files: list[FileItem] = Field(default_factory=list)
+    sheet: str | None = Field(None, description="Where a sheet of all pictures lies, once the last is saved.")
     cost: Cost | None = None
     mode_note: str | None = None
     repeated: bool | None = Field(None, description="This call repeated an earlier one; nothing was paid again.")
@@ -330,6 +331,7 @@ class RunResult(Result, published=("run_id", "status", "summary", "files", "cost
     summary: str
     calls: list[dict[str, Any]] = Field(default_factory=list)
     files: list[FileItem] = Field(default_factory=list)
+    sheet: str | None = Field(None, description="Where a sheet of all pictures lies, drawn once the run is over.")
     cost: Cost | None = None
     budget: float | None = None
     approval: str | None = None

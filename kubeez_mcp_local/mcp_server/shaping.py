@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.bridge.history import STATUS_OF
 from kubeez_mcp_local.bridge.orders import sent_arguments
+from kubeez_mcp_local.bridge.sheets import sheet_of_call
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.errors import ConsentRequiredError
 from kubeez_mcp_local.jobs.guard import REPEAT_SECONDS
@@ -149,6 +150,7 @@ async def _result(
         estimated_time_seconds=first.expected_seconds,
         settings="; ".join(settings_words(first.arguments, prompt=first.prompt)) or None,
         files=[item for job in jobs for item in await _files_of(job, answers)],
+        sheet=str(sheet) if call.bridge.sheets.on and (sheet := sheet_of_call(jobs)) else None,
         cost=await cost_of(call, quoted=quoted, basis=first.quote_basis, charged=sum(charges) if charges else None),
         repeated=repeated,
         mode_note=mode_note,

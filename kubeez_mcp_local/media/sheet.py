@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import PurePath
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from kubeez_mcp_local.media.picture import Preview, decoded, encoded, flattened,
 from kubeez_mcp_local.media.sniff import sniff_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from kubeez_mcp_local.media.inputs import LocalInput
@@ -78,6 +79,23 @@ async def comparison_sheet(items: Sequence[SheetItem], target: Path, *, heading:
     return await anyio.to_thread.run_sync(lambda: _save(_drawn(tuple(items), heading), target))
 
 
+async def comparison_sheets(
+    items: Sequence[SheetItem], target: Path, *, heading: str, per_row: int | None = None
+) -> list[Path]:
+    """As `comparison_sheet`, on as many sheets as it takes; `per_row` pictures in each row, where that is said.
+
+    Whoever stops waiting does not wait for the drawing. A sheet that is there already just like that is not drawn over.
+    """
+    pages = [items[start : start + MOST_ON_SHEET] for start in range(0, len(items), MOST_ON_SHEET)]
+    paths: list[Path] = []
+    for number, page in enumerate(pages, 1):
+        title = f"{heading} ({number} of {len(pages)})" if len(pages) > 1 else heading
+        draw = partial(_drawn, tuple(page), title, per_row)
+        sheet = await anyio.to_thread.run_sync(draw, abandon_on_cancel=True)
+        paths.append(await anyio.to_thread.run_sync(_save, sheet, target, paths))
+    return paths
+
+
 async def contact_sheet(items: Sequence[SheetItem], *, heading: str = "", max_bytes: int) -> Preview:
     """The same to be shown in a conversation: its base64 form has at most `max_bytes` characters.
 
@@ -92,10 +110,10 @@ async def contact_sheet(items: Sequence[SheetItem], *, heading: str = "", max_by
     return await anyio.to_thread.run_sync(show)
 
 
-def _drawn(items: tuple[SheetItem, ...], heading: str) -> Image.Image:
+def _drawn(items: tuple[SheetItem, ...], heading: str, per_row: int | None = None) -> Image.Image:
     if not items:
         raise InvalidArgumentError("items", "a sheet needs at least one picture.")
-    rows = [_cards(row) for row in _in_rows(items)]
+    rows = [_cards(row) for row in _in_rows(items, per_row)]
     content = max(_row_width(row) for row in rows)
     title = block(heading, _HEADING_SIZE, _INK, width=content, most=2)
     head = _MARGIN + (title.height + _GAP if title.lines else 0)
@@ -110,8 +128,10 @@ def _drawn(items: tuple[SheetItem, ...], heading: str) -> Image.Image:
     return sheet
 
 
-def _in_rows(items: tuple[SheetItem, ...]) -> list[tuple[SheetItem, ...]]:
-    """Rows as equal in number as possible."""
+def _in_rows(items: tuple[SheetItem, ...], per_row: int | None) -> list[tuple[SheetItem, ...]]:
+    """Rows of `per_row`, or as equal in number as possible."""
+    if per_row:
+        return [items[start : start + per_row] for start in range(0, len(items), per_row)]
     rows = -(-len(items) // (_PER_ROW if len(items) <= _FEW else _PER_FULL_ROW))
     each, more = divmod(len(items), rows)
     bounds = [row * each + min(row, more) for row in range(rows + 1)]
@@ -200,12 +220,12 @@ def _row_height(row: list[_Card]) -> int:
     return row[0].image.height + 18 + max(card.title.height + card.detail.height for card in row)
 
 
-def _save(sheet: Image.Image, target: Path) -> Path:
+def _save(sheet: Image.Image, target: Path, others: Collection[Path] | None = None) -> Path:
     part = part_beside(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(part, "PNG", optimize=True)
-        return give_free_name(part, target.stem, target.suffix)
+        return give_free_name(part, target.stem, target.suffix, others)
     except OSError as error:
         raise KubeezError(
             f"the comparison sheet {target} cannot be written: {error.strerror or type(error).__name__}.",

@@ -115,6 +115,8 @@ class ActiveRuns:
         try:
             async with tools() as (bridge, client):
                 run.report = await ready.run.carry_out(client, bridge.ledger, on_event=told)
+                run.over.set()
+                await bridge.sheets.of_run(ready.run.id.in_ledger, ready.recipe.title)
         except KubeezError as error:
             run.error = error
         finally:

@@ -25,14 +25,14 @@ def test_the_demo_ends_with_pictures_a_sheet_and_a_table(tmp_path: Path) -> None
     # A key and a base URL in the environment must not turn the demo into something that costs money.
     done = run_cli(tmp_path, "demo", KUBEEZ_API_KEY="sk_live_example", KUBEEZ_BASE_URL="https://api.kubeez.com")
     assert done.returncode == 0, done.stderr
-    pictures = sorted((tmp_path / "kubeez-demo").glob("*/*.png"))
-    assert len(pictures) == 3
+    folder = tmp_path / "kubeez-demo" / "runs" / "demo-sandbox"
+    pictures = [folder / f"variants-{angle}.png" for angle in ("product-as-hero", "the-moment-of-use", "one-bold-idea")]
     for path in pictures:
         with Image.open(path) as picture:
             width, height = picture.size
             assert abs(width / height - 4 / 5) < 0.01
         assert json.loads(path.with_suffix(".json").read_text("utf-8"))["mode"] == "sandbox"
-    with Image.open(tmp_path / "kubeez-demo" / "comparison.png") as sheet:
+    with Image.open(folder / "comparison.png") as sheet:
         assert sheet.width > sheet.height > 400
     assert "42" in done.stdout
     assert "rehearsal" in done.stdout

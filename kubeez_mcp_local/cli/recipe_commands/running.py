@@ -104,7 +104,7 @@ def _costs(report: RunReport) -> None:
 
 
 @asynccontextmanager
-async def _recipe_client(
+async def recipe_client(
     settings: Settings, recipe: Recipe, ask: Ask | None = None
 ) -> AsyncIterator[tuple[Bridge, LocalClient]]:
     """An open bridge, and a client of it that works for `recipe`."""
@@ -149,7 +149,7 @@ async def _price_list(settings: Settings, asked: Asked) -> tuple[PriceList, tupl
     if not recipe.steps:
         reason = "this recipe has no steps, so it has no price of its own"
         raise RecipeError(recipe.file, 0, "steps", reason, next_step="Use it as a prompt: `recipes show … --prompt`.")
-    async with _recipe_client(settings, recipe) as (bridge, client):
+    async with recipe_client(settings, recipe) as (bridge, client):
         return await price_of(bridge, recipe, asked.given, client)
 
 
@@ -248,7 +248,7 @@ def run(
         )
 
     async def prepare() -> Prepared:
-        async with _recipe_client(settings, asked.recipe) as (bridge, client):
+        async with recipe_client(settings, asked.recipe) as (bridge, client):
             found = await prepare_run(bridge, asked.recipe, asked.given, client, run_id=run_id, anew=anew)
         return found.lowered(max_credits)
 
@@ -261,17 +261,20 @@ def run(
     name = prepared.run.id.name
     how = f"--run-id {name} in place of --new" if anew else f"it is the run {name}"
     go_on = f"Go on with the same command ({how}); nothing is paid twice."
-    try:
-        report = run_async(settings, lambda: _carried_out(settings, prepared, parallel, agreed=agreed))
-    except KeyboardInterrupt:
-        remarks().print(f"Stopped. What was started goes on at Kubeez. {go_on}", soft_wrap=True)
-        raise
-    if as_json:
-        print_json(run_row(report))
-    else:
+
+    def show(report: RunReport) -> None:
+        if as_json:
+            print_json(run_row(report))
+            return
         show_report(report)
         again = f"Run {report.run_id} is complete: running it again pays nothing. Begin another with --new."
         results().print(again if report.status == "completed" else go_on, soft_wrap=True)
+
+    try:
+        report = run_async(settings, lambda: _carried_out(settings, prepared, parallel, show, agreed=agreed))
+    except KeyboardInterrupt:
+        remarks().print(f"Stopped. What was started goes on at Kubeez. {go_on}", soft_wrap=True)
+        raise
     context.exit(report.exit_code)
 
 
@@ -312,13 +315,27 @@ def _agreed(prepared: Prepared, settings: Settings, *, yes: bool) -> bool | None
     return True if click.confirm("Go ahead?", err=True) else None
 
 
-async def _carried_out(settings: Settings, prepared: Prepared, parallel: int, *, agreed: bool) -> RunReport:
+async def _carried_out(
+    settings: Settings, prepared: Prepared, parallel: int, show: Callable[[RunReport], None], *, agreed: bool
+) -> RunReport:
     async def answer(_: str) -> bool:
         return agreed  # one yes is for everything the run asks, and without one the answer is no
 
-    async with _recipe_client(settings, prepared.recipe, answer) as (bridge, client):
-        with progress(prepared.recipe.name, prepared.paid_calls) as told:
-            return await prepared.run.carry_out(client, bridge.ledger, parallel=parallel, on_event=told)
+    async with recipe_client(settings, prepared.recipe, answer) as (bridge, client):
+        return await shown_run(bridge, client, prepared, show, parallel=parallel)
+
+
+async def shown_run(
+    bridge: Bridge, client: LocalClient, prepared: Prepared, show: Callable[[RunReport], None], *, parallel: int = 4
+) -> RunReport:
+    """Carry out a run with a progress bar, show what it came to, and then draw its sheet and say where that is."""
+    with progress(prepared.recipe.name, prepared.paid_calls) as told:
+        report = await prepared.run.carry_out(client, bridge.ledger, parallel=parallel, on_event=told)
+    show(report)
+    sheet = await bridge.sheets.of_run(prepared.run.id.in_ledger, prepared.recipe.title)
+    if sheet is not None:
+        remarks().print(f"Comparison sheet: {shown(sheet)}", soft_wrap=True)
+    return report
 
 
 @click.command(cls=RecipeCommand, short_help="The same in a sandbox of its own: free, without a key.")
@@ -338,17 +355,27 @@ def rehearse(context: click.Context, asked: Asked, output: Path | None, parallel
     options: Options = context.obj
     outputs = (output or Path("kubeez-rehearsal") / asked.recipe.name).absolute()
     settings = options.settings(mode="sandbox")
+
+    def show(report: RunReport) -> None:
+        if as_json:
+            print_json({**run_row(report), "folder": str(outputs)})
+        else:
+            show_report(report)
+            results().print(f"A rehearsal, free, in {shown(outputs)}. Live it costs about {spoken(report.spent)}.")
+
     with TemporaryDirectory(prefix="kubeez-rehearsal-") as folder:
-        report = run_async(settings, lambda: _rehearsed(settings, asked, Path(folder), outputs, parallel))
-    if as_json:
-        print_json({**run_row(report), "folder": str(outputs)})
-    else:
-        show_report(report)
-        results().print(f"A rehearsal, free, in {shown(outputs)}. Live it costs about {spoken(report.spent)}.")
+        report = run_async(settings, lambda: _rehearsed(settings, asked, Path(folder), outputs, parallel, show))
     context.exit(report.exit_code)
 
 
-async def _rehearsed(settings: Settings, asked: Asked, folder: Path, outputs: Path, parallel: int) -> RunReport:
+async def _rehearsed(
+    settings: Settings,
+    asked: Asked,
+    folder: Path,
+    outputs: Path,
+    parallel: int,
+    show: Callable[[RunReport], None],
+) -> RunReport:
     from kubeez_mcp_local.cookbook.check import Samples, with_examples
     from kubeez_mcp_local.mcp_server.server import KubeezServer
     from kubeez_mcp_local.runs.client import rehearsal
@@ -362,8 +389,7 @@ async def _rehearsed(settings: Settings, asked: Asked, folder: Path, outputs: Pa
         remarks().print(f"With example values: {options}", soft_wrap=True)
     async with rehearsal(settings, KubeezServer, folder, recipe=recipe.name, outputs=outputs) as (bridge, client):
         prepared = await prepare_run(bridge, recipe, given, client)
-        with progress(recipe.name, prepared.paid_calls) as told:
-            return await prepared.run.carry_out(client, bridge.ledger, parallel=parallel, on_event=told)
+        return await shown_run(bridge, client, prepared, show, parallel=parallel)
 
 
 def _quoted(value: Any) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from kubeez_mcp_local.bridge.sheets import sheet_of_run
 from kubeez_mcp_local.mcp_server.answers import link
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
@@ -61,6 +62,7 @@ async def run_result(call: Call, run: ActiveRun) -> RunResult:
     for file in files[:MAX_SHOWN]:
         path = Path(str(file["path"]))
         call.blocks.append(link(path.as_uri(), path.name, file.get("media_type"), file.get("size_bytes")))
+    sheet = sheet_of_run([(str(file["path"]), str(file.get("media_type"))) for file in files])
     return RunResult(
         mode=report.mode,
         run_id=report.run_id,
@@ -69,6 +71,7 @@ async def run_result(call: Call, run: ActiveRun) -> RunResult:
         summary=report.summary().split("\n", 1)[0],
         calls=[_call_row(one) for one in _most_telling(report.calls)],
         files=[FileItem(**file) for file in files[:MAX_SHOWN]],
+        sheet=str(sheet) if sheet and call.bridge.sheets.on else None,
         cost=await _cost(call, run, report.spent),
         budget=report.budget,
         notes=[
