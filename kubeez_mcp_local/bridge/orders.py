@@ -271,13 +271,17 @@ class Regenerating:
             InvalidArgumentError: It is no image or video job, or a change does not fit its model.
         """
         original, settings, note, called = await self._original(job_id.strip())
+        changed = {name: value for name, value in changes.items() if value not in (None, "", [])}
         kept: dict[str, Any] = {n: settings[n] for n in _TAKEN_OVER if settings.get(n) is not None}
-        changed = {name: value for name, value in changes.items() if value not in (None, "")}
+        if changed.keys() & {"model", "source_media_urls"}:
+            kept.pop("generation_type", None)  # follows from these
+        sources = changed.pop("source_media_urls", None) or settings.get("source_media_urls") or []
+        characters = changed.pop("character_ids", None) or settings.get("character_ids") or ()
         request = replace(MediaRequest(prompt=str(settings["prompt"]), model=str(settings["model"]), **kept), **changed)
-        request = replace(request, character_ids=tuple(settings.get("character_ids") or ()))
+        request = replace(request, character_ids=tuple(characters))
         request = request.noting(note) if note else request
-        sources = settings.get("source_media_urls") or []
         draft = await media.drafted(self.sources, request, sources, count=count)
+        called = "" if "prompt" in changed else called
         return replace(draft, tool="regenerate", repeat=f"again {original}", called=called)
 
     async def _original(self, job_id: str) -> _Original:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from kubeez_mcp_local.mcp_server.tools.paid import _tool, regenerate
+from kubeez_mcp_local.operations import operations
 from tests.mcp_server.driving import call, made, picture, refused
 from tests.sandbox_server import KEY
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mcp import Client
 
     from tests.sandbox_server import RunningSandbox
@@ -28,6 +29,28 @@ async def test_the_original_settings_are_kept_but_not_its_seed(connected: Client
         assert again["generation_id"] != first["generation_id"]
         same_seed = await call(client, "regenerate", id=first["generation_id"], seed=7)
         assert same_seed["generation_id"] not in (first["generation_id"], again["generation_id"])
+
+
+async def test_it_takes_whatever_the_operation_takes() -> None:
+    takes = {parameter.name for parameter in regenerate.arguments()}
+    assert takes >= {parameter.name for parameter in _tool(operations()["generate_media"]).arguments()}
+
+
+async def test_what_is_given_is_changed_and_the_rest_stays(connected: Client, tmp_path: Path) -> None:
+    async with connected as client:
+        first = await made(client, "generate_media", prompt="a kite", model="nano-banana-2", aspect_ratio="16:9")
+        larger = await made(client, "regenerate", id=first["generation_id"], resolution="2K")
+        assert larger["model"] != first["model"] or larger["outputs"][0]["width"] > first["outputs"][0]["width"]
+        other = await made(client, "regenerate", id=first["generation_id"], model="z-image")
+        assert (other["model"], other["prompt"]) == ("z-image", "a kite")
+        size = other["outputs"][0]
+        assert abs(size["width"] / size["height"] - 16 / 9) < 0.02
+        edited = await made(client, "regenerate", id=first["generation_id"], source_media_urls=[picture(tmp_path)])
+        assert edited["generation_type"] == "image-to-image"
+        names = [Path(each["files"][0]["path"]).stem for each in (first, other)]
+        assert names == ["kite-16x9", "kite-16x9-z-image"]
+        renamed = await made(client, "regenerate", id=first["generation_id"], prompt="a blue boat")
+        assert Path(renamed["files"][0]["path"]).stem == "blue-boat-16x9"
 
 
 async def test_one_replay_one_payment_whichever_id_is_used(connected: Client, api: RunningSandbox) -> None:

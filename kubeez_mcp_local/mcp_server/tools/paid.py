@@ -43,23 +43,50 @@ def _tool(operation: Operation) -> ToolSpec:
     )
 
 
+_AS_BEFORE = Field(description="As for generate_media.")
+
+
 @tool(title="Make it again", family="media", result=JobResult, effect="spend", route=media.ROUTE.name)
 async def regenerate(
     call: Call,
     id: p.JobId,  # noqa: A002 - the hosted tool's name
     prompt: Annotated[str, Field(description="Instead of the original prompt.")] = "",
+    model: Annotated[str, _AS_BEFORE] = "",
+    generation_type: Annotated[str, _AS_BEFORE] = "",
+    source_media_urls: Annotated[p.Texts, _AS_BEFORE] = [],  # noqa: B006 - a pydantic default, never shared
+    aspect_ratio: Annotated[str, _AS_BEFORE] = "",
+    duration: Annotated[p.Text, _AS_BEFORE] = "",
+    quality: Annotated[str, _AS_BEFORE] = "",
+    resolution: Annotated[str, _AS_BEFORE] = "",
+    sound: Annotated[bool | None, _AS_BEFORE] = None,
     seed: p.Seed = None,
-    aspect_ratio: p.AspectRatio = "",
-    negative_prompt: p.NegativePrompt = "",
+    negative_prompt: Annotated[str, _AS_BEFORE] = "",
+    voice_id: Annotated[str, _AS_BEFORE] = "",
+    character_ids: Annotated[p.Texts, _AS_BEFORE] = [],  # noqa: B006
     variant_count: p.VariantCount = 1,
     name: p.FileName = "",
     approval: p.Approval = "",
 ) -> JobResult | EstimateResult:
-    """Run an earlier image or video job again, with changes. Costs the same as a new job; the call asks first.
+    """Make a new picture or clip with the prompt and settings of an earlier job, but for what you give here. Paid anew.
 
-    The wanted repeat that generate_media refuses to be. To repeat once more, give the id of the newest job.
+    It does not edit: to change one thing in a picture, call generate_media with that picture in source_media_urls and
+    the change as prompt. What is left out stays as it was, except the seed. Once more: give the id of the newest job.
     """
-    changes = {"prompt": prompt, "seed": seed, "aspect_ratio": aspect_ratio, "negative_prompt": negative_prompt}
+    changes = {
+        "prompt": prompt,
+        "model": model,
+        "generation_type": generation_type,
+        "source_media_urls": source_media_urls,
+        "aspect_ratio": aspect_ratio,
+        "duration": duration,
+        "quality": quality,
+        "resolution": resolution,
+        "sound": sound,
+        "seed": seed,
+        "negative_prompt": negative_prompt,
+        "voice_id": voice_id,
+        "character_ids": character_ids,
+    }
     draft = call.regenerating.again(id, changes, count=variant_count)
     return await started_result(call, draft, approval, name)
 
