@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from kubeez_mcp_local.cookbook.arguments import check_arguments
-from kubeez_mcp_local.cookbook.format import RESERVED_NAMES, WITHHELD, RecipeError, TemplateError, near
+from kubeez_mcp_local.cookbook.format import RESERVED_NAMES, WITHHELD, Argument, RecipeError, TemplateError, near
 from kubeez_mcp_local.cookbook.render import render_body
 from kubeez_mcp_local.cookbook.steps import (
     FORBIDDEN_TOOLS,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
-    from kubeez_mcp_local.cookbook.format import Expect, Recipe
+    from kubeez_mcp_local.cookbook.format import Column, Expect, Recipe
 
 
 _SECONDS = 6
@@ -134,6 +134,15 @@ def check_recipe(recipe: Recipe, tools: Collection[str] = ()) -> tuple[Finding, 
     return tuple(_Checker(recipe, frozenset(tools)).findings())
 
 
+def broken(recipe: Recipe) -> RecipeError | None:
+    """What keeps a recipe from being used at all, whatever its arguments; `None` for one that works or may."""
+    checker = _Checker(recipe, frozenset())
+    for found in (*checker._body(), *checker._steps(), *checker._budget()):
+        if found.level == "error" and not found.field.startswith("expect"):
+            return RecipeError(found.file, found.line, found.field, found.message)
+    return None
+
+
 def sample_arguments(recipe: Recipe, samples: Callable[[str], str] | None = None) -> dict[str, Any]:
     """Checked arguments of a rehearsal: those of `expect.with`, and something plausible for what they leave out.
 
@@ -155,7 +164,7 @@ def example_values(recipe: Recipe, samples: Callable[[str], str] | None = None) 
     values: dict[str, Any] = dict(recipe.front.expect.with_) if recipe.front.expect else {}
     for name, argument in recipe.arguments.items():
         if name not in values and argument.required:
-            values[name] = _plausible(argument.type, argument.choices, argument.minimum)
+            values[name] = _plausible(argument)
     if samples is not None:
         values = {name: _sampled(value, samples) for name, value in values.items()}
     return values
@@ -226,7 +235,7 @@ class _Checker:
         except RecipeError as error:
             yield _found(error)
         except InvalidArgumentError as error:
-            yield Finding("error", self.recipe.file, self.recipe.body_line, "", error.message)
+            yield self._error(error.message, "expect", "with")
 
     def _steps(self) -> Iterator[Finding]:
         try:
@@ -286,21 +295,28 @@ class _Checker:
         return _found(self.recipe.error(message, *where), "warning")
 
 
-def _plausible(kind: str, choices: tuple[Any, ...], minimum: float | None) -> Any:
-    if choices:
-        return str(choices[0])
-    examples: dict[str, Any] = {
-        "integer": int(minimum or 1),
-        "number": minimum or 1,
-        "boolean": True,
-        "model": "nano-banana-2",
-        "ratio": "1:1",
-        "voice": "Rachel",
-        "path": "https://media.kubeez.com/images/example.png",
-        "list": "first, second",
-        "table": "name\nfirst\nsecond",
-    }
-    return examples.get(kind, "a red paper boat on a calm pond")
+def _plausible(argument: Argument | Column) -> Any:
+    if argument.choices:
+        return str(argument.choices[0])
+    kind = argument.type
+    if isinstance(argument, Argument) and kind == "list":
+        return [_EXAMPLES.get(argument.of, one) for one in ("first", "second")]
+    if isinstance(argument, Argument) and kind == "table":
+        columns = {name: column for name, column in argument.columns.items() if column.required} or argument.columns
+        return [{name: str(_plausible(column)) for name, column in columns.items()} or {"name": "first"}]
+    if kind in ("integer", "number"):
+        return int(argument.minimum or 1)
+    return _EXAMPLES.get(kind, "a red paper boat on a calm pond")[: argument.max_length]
+
+
+_EXAMPLES = {
+    "boolean": "true",
+    "model": "nano-banana-2",
+    "ratio": "1:1",
+    "voice": "Rachel",
+    "path": "https://media.kubeez.com/images/example.png",
+    "script": "Ann: The boat is red.",
+}
 
 
 def _sampled(value: Any, samples: Callable[[str], str]) -> Any:

@@ -35,6 +35,7 @@ class RecipeError(KubeezError):
         line: Line in that file, counted from 1; 0 when the whole file is meant.
         field: Dotted field such as `arguments.brief.type`; empty when no single field is at fault.
         reason: What is wrong, with the value at fault and the allowed ones.
+        others: What else is wrong with the file.
     """
 
     code = "invalid_recipe"
@@ -47,6 +48,7 @@ class RecipeError(KubeezError):
         self.line = line
         self.field = field
         self.reason = reason
+        self.others: tuple[RecipeError, ...] = ()
 
 
 class TemplateError(KubeezError):
@@ -191,6 +193,9 @@ class Step(_Strict):
         default_factory=dict,
         description="Length of a file that cannot be measured, such as a URL: reference_video_seconds or "
         "reference_audio_seconds.",
+    )
+    pause: bool = Field(
+        False, description="A run ends before it, and goes on with it when it is asked for again, after another yes."
     )
     at_most: Credits | None = Field(None, description="Credits to reserve for one call when its price is unknown.")
 

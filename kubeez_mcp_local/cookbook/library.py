@@ -277,10 +277,17 @@ def read_recipe(path: Path, origin: Origin | None = None) -> Recipe:
 
 
 def _read_entry(path: Path, folder: Path, origin: Origin) -> Entry | RecipeError:
-    from kubeez_mcp_local.cookbook.parse import decode, parse_summary  # the YAML reader costs more than most lists need
+    """A recipe for the list, read once; those that nobody could use are an error, but for the pack, which CI checks."""
+    from kubeez_mcp_local.cookbook.parse import decode, parse_recipe, parse_summary  # dear, and most lists need none
 
     try:
-        return Entry(parse_summary(decode(_read(path, folder), str(path)), origin), origin)
+        text = decode(_read(path, folder), str(path))
+        if origin.kind != "pack":
+            from kubeez_mcp_local.cookbook.check import broken
+
+            if error := broken(parse_recipe(text, origin)):
+                return error
+        return Entry(parse_summary(text, origin), origin)
     except RecipeError as error:
         return error
 

@@ -66,6 +66,7 @@ except ImportError:  # PyYAML was built without libyaml: slower, otherwise the s
     from yaml import Loader as Parser  # type: ignore[assignment]
 
 MAX_VALUES = 5_000
+_KEYS = 'every key must be plain text; a value with braces needs quotation marks: "{{ args.name }}"'
 
 
 class _Reader:
@@ -111,7 +112,7 @@ class _Reader:
         found: dict[str, Any] = {}
         while type(event := self.next()) is not events.MappingEndEvent:
             if type(event) is not events.ScalarEvent or event.anchor is not None or event.tag is not None:
-                raise self.error(event, path, "every key must be plain text")
+                raise self.error(event, path, _KEYS)
             self.check_characters(event, path)
             key = event.value
             inner = (*path, key)
@@ -153,9 +154,41 @@ def read_yaml(text: str, file: str, first_line: int = 1) -> tuple[Any, dict[Fiel
         reason = " ".join(str(part) for part in (error.context, error.problem) if part)
         if mark and text.split("\n")[mark.line].startswith("\t"):
             reason = "indent with spaces; tabs are not allowed"
+        elif unquoted := _unquoted(text.split("\n"), mark.line if mark else 0):
+            at, reason = unquoted
+            raise RecipeError(file, first_line + at, "", f"not valid YAML: {reason}") from None
+        elif "quoted scalar" in reason:
+            reason = "a quotation mark is not closed"
+        elif "flow" in reason:
+            reason = "a bracket or brace is not closed, or a text between them needs quotation marks"
         raise RecipeError(file, first_line + (mark.line if mark else 0), "", f"not valid YAML: {reason}") from None
     except yaml.YAMLError as error:
         raise RecipeError(file, first_line, "", f"not valid YAML: {error}") from None
+
+
+_TEXT_VALUE = re.compile(r"(\s*(?:- )?[\w-]+:\s+|\s*- )([^\s\"'\[{|>#].*|\{\{.*|\[\[.*)\Z")
+_STARTS_BADLY = "{[*&!%@`,?|>"
+
+
+def _unquoted(lines: Sequence[str], at: int) -> tuple[int, str] | None:
+    """The line, near the one at which the reader gave up, whose text lacks quotation marks, and what to say of it."""
+    for place in (at, at - 1):
+        found = _TEXT_VALUE.match(lines[place]) if 0 <= place < len(lines) else None
+        if found is None:
+            continue
+        value = found[2].rstrip()
+        if value.startswith(("{{", "{%")):
+            return place, f"quote a value that begins with a brace: {found[1].strip()} {_in_quotes(value)}"
+        if value[0] in _STARTS_BADLY:
+            return place, f"quote a value that begins with {value[0]}: {found[1].strip()} {_in_quotes(value)}"
+        if ": " in value or value.endswith(":"):
+            return place, f"quote a value that holds a colon and a space: {found[1].strip()} {_in_quotes(value)}"
+    return None
+
+
+def _in_quotes(value: str) -> str:
+    mark = "'" if '"' in value else '"'
+    return cut(f"{mark}{value}{mark}", 80)
 
 
 _MARK = "---"
@@ -236,7 +269,7 @@ def _cross_check(front: Summary, file: str, lines: dict[FieldPath, int], origin:
         reason = f"is {front.name!r} but the file is called {origin.path.name!r}; both must agree"
         raise _error(file, lines, ("name",), reason)
     if not isinstance(front, FrontMatter):
-        return  # a list shows a recipe whose defaults contradict each other; using it says so
+        return  # whoever reads the whole file is told
     for name, argument in front.arguments.items():
         if fault := _fault_of(argument):
             field, reason = fault
@@ -306,19 +339,35 @@ def _allowed_keys(path: FieldPath) -> list[str]:
 
 
 def _explain(error: ValidationError, file: str, lines: dict[FieldPath, int]) -> RecipeError:
-    """One finding of pydantic, in plain words and with its line; a misspelt field before the one it leaves missing."""
+    """The findings of pydantic, in plain words and with their lines, one a field; a misspelt field before the one that
+    it leaves missing, which is not told again. The first is the error, and has the others."""
     findings = error.errors(include_url=False)
-    first = next((finding for finding in findings if finding["type"] == "extra_forbidden"), findings[0])
-    location: FieldPath = tuple(first["loc"])
-    if first["type"] == "extra_forbidden":
+    strange = [tuple(one["loc"]) for one in findings if one["type"] == "extra_forbidden"]
+    told: dict[FieldPath, RecipeError] = {}
+    for finding in sorted(findings, key=lambda one: one["type"] != "extra_forbidden"):
+        location: FieldPath = tuple(finding["loc"])
+        meant = [one for one in strange if one[:-1] == location[:-1] and near(str(one[-1]), [str(location[-1])])]
+        if finding["type"] == "missing" and meant:
+            continue
+        whole = location if finding["type"] in ("extra_forbidden", "missing") else nearest(location, lines) or location
+        if whole not in told:
+            told[whole] = _finding(finding, findings, file, lines)
+    first, *others = told.values()
+    first.others = tuple(others)
+    return first
+
+
+def _finding(finding: Any, findings: Sequence[Any], file: str, lines: dict[FieldPath, int]) -> RecipeError:
+    location: FieldPath = tuple(finding["loc"])
+    if finding["type"] == "extra_forbidden":
         allowed = _allowed_keys(location[:-1])
         reason = f"unknown field; allowed: {', '.join(allowed)}.{near(str(location[-1]), allowed)}"
         return _error(file, lines, location, reason)
-    if first["type"] == "missing":
+    if finding["type"] == "missing":
         return _error(file, lines, location, "is missing")
     path = nearest(location, lines)  # unions add words of their own
-    told = [finding for finding in findings if nearest(tuple(finding["loc"]), lines) == path]
-    return _error(file, lines, path or location, _reason(first, told))
+    told = [one for one in findings if nearest(tuple(one["loc"]), lines) == path]
+    return _error(file, lines, path or location, _reason(finding, told))
 
 
 def _reason(first: Any, told: Sequence[Any]) -> str:

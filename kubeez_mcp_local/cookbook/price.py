@@ -30,6 +30,7 @@ from kubeez_mcp_local.cookbook.steps import (
     budget_of,
     calls_of,
     dependencies,
+    fields_of,
     hints_of,
     leaves,
     number,
@@ -53,7 +54,9 @@ MAX_COMBINATIONS = 32
 _COMING = "https://coming.invalid"
 """What stands for results that do not exist yet; no host can have this name."""
 # Refusals that have nothing to do with what is asked for: they stand before every call alike.
-_OF_THE_ACCOUNT = frozenset({"unauthorized", "missing_scope", "insufficient_credits", "unreachable", "unavailable"})
+_SAME_FOR_ALL = frozenset(
+    {"unauthorized", "missing_scope", "insufficient_credits", "unreachable", "unavailable", "tool_unknown"}
+)
 
 
 @dataclass(slots=True)
@@ -82,6 +85,10 @@ class Planned:
     tool: str
     arguments: Mapping[str, Any]
     credits: float | None
+
+    @property
+    def step(self) -> str:
+        return self.key.partition("[")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +167,7 @@ class Quotes:
         return Quoted(
             float(credits_) if isinstance(credits_, (int, float)) else None,
             answer.get("arguments") or dict(arguments),
-            cut(why, 160),
+            cut(why.removeprefix("Price not known: "), 160),
             note,
         )
 
@@ -253,7 +260,7 @@ class _Planning:
                 except RecipeError:
                     raise  # nothing that other arguments would mend
                 except KubeezError as error:
-                    if error.code in _OF_THE_ACCOUNT or error.retry_safe or step.tool not in PAID_TOOLS:
+                    if error.code in _SAME_FOR_ALL or error.retry_safe or step.tool not in PAID_TOOLS:
                         raise
                     self.faults.append((one, error))
                     found.append(self._example(one, step.with_, None))
@@ -326,6 +333,8 @@ def _add(total: PricedStep, step: Step, values: Mapping[str, Any], quoted: Quote
     total.calls += 1
     total.model = str(values.get("model") or total.model)
     credits_, why = quoted.credits, f": {quoted.why}" if quoted.why else ""
+    if credits_ is None and (asked := _lengths_left_open(step)):
+        why = f": the length of the file is not known; give it as {asked}"
     if quoted.note and quoted.note not in total.note:
         total.note = f"{total.note} {quoted.note}".strip()
     if credits_ is None and step.at_most is not None:
@@ -335,6 +344,12 @@ def _add(total: PricedStep, step: Step, values: Mapping[str, Any], quoted: Quote
         total.credits, total.note = None, f"price unknown{why}"
     elif total.credits is not None:
         total.credits = round(total.credits + credits_, 6)
+
+
+def _lengths_left_open(step: Step) -> str:
+    """The arguments that would tell how long a file is."""
+    texts = [value for value in step.quote.values() if isinstance(value, str)]
+    return " or ".join(dict.fromkeys(name for text in texts for name in sorted(fields_of(text, "args"))))
 
 
 _MOST_TOLD = 8
@@ -359,14 +374,19 @@ def _all_of(recipe: Recipe, faults: list[tuple[Call, KubeezError]]) -> KubeezErr
 _WHOLE_ARGUMENT = re.compile(r"\{\{\s*args\.([a-z0-9_]+)\s*\}\}\Z")
 
 
+def _looped(step: Step) -> str:
+    """The argument of whose entries a step makes its calls; empty for any other loop."""
+    found = _WHOLE_ARGUMENT.match(step.for_each) if isinstance(step.for_each, str) else None
+    return found[1] if found else ""
+
+
 def _places(recipe: Recipe, calls: list[Call]) -> str:
     """What was wrong, as its giver knows it: `rows: rows 2 and 5` for calls made of an argument, else the step."""
-    step = calls[0].step
-    loop = _WHOLE_ARGUMENT.match(step.for_each) if isinstance(step.for_each, str) else None
-    argument = recipe.arguments.get(loop[1]) if loop else None
-    if loop and argument and all(call.step is step for call in calls):
+    loops = {_looped(call.step) for call in calls}
+    argument = recipe.arguments.get(name) if len(loops) == 1 and (name := loops.pop()) else None
+    if argument:
         thing = "row" if argument.type == "table" else "entry"
-        return f"{loop[1]}: {numbered(thing, [call.index + 1 for call in calls])}"
+        return f"{name}: {numbered(thing, sorted({call.index + 1 for call in calls}))}"
     return calls[0].key + (f" and {len(calls) - 1} more" if len(calls) > 1 else "")
 
 

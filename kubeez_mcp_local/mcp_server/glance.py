@@ -216,3 +216,36 @@ def _filled(fields: Mapping[str, Any]) -> Fields:
 def _said(**fields: Any) -> Fields:
     """Those of `fields` that say something."""
     return {name: value for name, value in fields.items() if value not in (None, "", [], {})}
+
+
+def of_recipe(told: Mapping[str, Any]) -> Fields:
+    """One recipe: what it asks for on a line each, then what it would send and what to do."""
+    names = ("name", "description", "source", "overrides", "next_step", "missing", "price")
+    arguments = [_asked_for(row) for row in told["arguments"]]
+    calls = [_planned(row) for row in told.get("calls") or []]
+    steps = None if calls else told["steps"]
+    last = {"calls": calls, "steps": steps, "tools": None if told.get("text") else told["tools"]}
+    return _said(**{name: told.get(name) for name in names}, arguments=arguments, **last, text=told.get("text"))
+
+
+def _asked_for(row: Mapping[str, Any]) -> str:
+    """`rows* (table: name*, idea*, ratio): CSV file …`; a star is for what is required."""
+    kind = f"{row['type']} of {row['of']}" if row.get("of") else str(row["type"])
+    columns = ", ".join(column["name"] + "*" * bool(column.get("required")) for column in row.get("columns") or [])
+    facts = [f"{kind}: {columns}" if columns else "" if kind == "string" else kind]
+    facts += [f"one of {', '.join(map(str, row['choices']))}"] if row.get("choices") else []
+    low, high = row.get("minimum"), row.get("maximum")
+    facts += [f"{low if low is not None else ''}..{high if high is not None else ''}"] if low or high else []
+    facts += [f"at most {row['max_length']} characters"] if row.get("max_length") else []
+    facts += (
+        [f"default {on_one_line(str(row['default']), PROMPT_SHOWN)}"] if row.get("default") not in (None, "") else []
+    )
+    told = "; ".join(filter(None, facts))
+    return f"{row['name']}{'*' * bool(row.get('required'))}{f' ({told})' if told else ''}: {row['description']}"
+
+
+def _planned(row: Mapping[str, Any]) -> str:
+    """A call that would be made, with the words that would be sent."""
+    price = "price unknown" if row.get("credits") is None else spoken(row["credits"])
+    model = f", {row['model']}" if row.get("model") else ""
+    return f"{row['step']} ({row['tool']}{model}, {price}): {quoted(row.get('prompt') or '', 240)}"

@@ -307,7 +307,8 @@ class RecipesResult(Result, published=("recipes", "matching_count")):
 
 
 class RecipeResult(Result, published=("name", "text", "arguments", "next_step")):
-    """One recipe. `text` is what to do, present once all required arguments are given."""
+    """One recipe. `text` is what to do, present once all required arguments are given; as are, for a recipe with steps,
+    `price` and the `calls` that would be made, with their prompts."""
 
     name: str
     title: str
@@ -319,7 +320,13 @@ class RecipeResult(Result, published=("name", "text", "arguments", "next_step"))
     tools: list[str]
     steps: list[str]
     missing: list[str] = Field(default_factory=list)
+    price: str | None = None
+    calls: list[dict[str, Any]] = Field(default_factory=list)
     text: str | None = None
+
+    @staticmethod
+    def glance(told: dict[str, Any]) -> dict[str, Any]:
+        return glance.of_recipe(told)
 
 
 class RunResult(Result, published=("run_id", "status", "summary", "files", "cost", "next_step")):

@@ -94,7 +94,7 @@ class ActiveRuns:
             given = await anyio.to_thread.run_sync(with_examples, recipe, given, samples)
         tools = self._sandbox(recipe.name) if rehearse else self._tools(recipe.name, caller.client)
         async with tools() as (bridge, client):
-            prepared = await prepare_run(bridge, recipe, given, client, run_id=run_id)
+            prepared = await prepare_run(bridge, recipe, given, client, run_id=run_id, pausing=not rehearse)
         key = (str(prepared.run.folder), prepared.run.id.name)
         async with self._starting.setdefault(key, anyio.Lock()):
             known = self._runs.get(key)
@@ -106,6 +106,15 @@ class ActiveRuns:
                 tools = self._tools(recipe.name, caller.client, agreed=True)
             self.bridge.background.start(self._carry_out, run, tools)
             return run
+
+    async def quoted(
+        self, recipe: Recipe, given: Mapping[str, Any], client: str, *, run_id: str = "", pausing: bool = True
+    ) -> Prepared:
+        """What a run would be, everything checked and priced; nothing is started or asked. Raises as `start`."""
+        from kubeez_mcp_local.runs.prepare import prepare_run
+
+        async with self._tools(recipe.name, client)() as (bridge, tools):
+            return await prepare_run(bridge, recipe, given, tools, run_id=run_id, pausing=pausing)
 
     async def _carry_out(self, run: ActiveRun, tools: Tools) -> None:
         def told(event: RunEvent) -> None:
@@ -140,7 +149,8 @@ class ActiveRuns:
             return False
         known = quote.balance is not None and quote.credits is not None
         after = round((quote.balance or 0) - (quote.credits or 0), 6) if known else None
-        text = prepared.summary() + (f" Balance afterwards: about {spoken(after)}." if after is not None else "")
+        told = " ".join([prepared.summary(), *prepared.remarks])
+        text = told + (f" Balance afterwards: about {spoken(after)}." if after is not None else "")
         question = SpendQuestion(
             "run_recipe",
             prepared.recipe.name,

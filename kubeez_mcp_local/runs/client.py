@@ -201,7 +201,7 @@ def judge(recipe: Recipe, report: RunReport, arguments: Mapping[str, Any]) -> tu
         f"{call.key} {call.status}: {call.reason}" for call in report.calls if call.status in ("failed", "stopped")
     ]
     expect = recipe.front.expect
-    if expect is None:
+    if expect is None or found:  # what failed is the reason of all the rest
         return tuple(found)
     count = sum(call.status == "completed" and call.tool in PAID_TOOLS for call in report.calls)
     if expect.files is not None and len(report.files) < expect.files:

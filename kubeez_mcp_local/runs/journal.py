@@ -17,10 +17,10 @@ from filelock import FileLock, Timeout
 from kubeez_mcp_local.errors import KubeezError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-Outcome = Literal["completed", "failed", "stopped"]
+Outcome = Literal["completed", "failed", "stopped", "paused"]
 _VERSION = 2
 """Records of version 1 also told what was sent and paid; a run that they leave unfinished cannot be gone on with."""
 
@@ -64,12 +64,13 @@ class RunId:
 class Record:
     """What the record of a run says: its `header`, empty while there is none, and what finished calls came to, by key.
 
-    `outcome` is how the last attempt ended; `None` when it was cut off.
+    `outcome` is how the last attempt ended; `None` when it was cut off. `passed` are steps before which it has paused.
     """
 
     header: dict[str, Any] = field(default_factory=dict)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     outcome: Outcome | None = None
+    passed: set[str] = field(default_factory=set)
 
     @classmethod
     def read(cls, folder: Path, run: RunId) -> Record:
@@ -85,6 +86,7 @@ class Record:
         record = cls()
         for event in map(_parsed, lines.splitlines()):
             record.outcome = event.get("outcome") if event.get("event") == "over" else None
+            record.passed.update(map(str, event.get("before") or ()))
             if event.get("event") == "run":
                 record.header = event
             elif event.get("event") == "finished":
@@ -137,9 +139,9 @@ class Journal:
         """A call is over and need not be made again."""
         self._append({"event": "finished", "key": key, "result": dict(result)})
 
-    def over(self, outcome: Outcome) -> None:
-        """This attempt at the run has ended."""
-        self._append({"event": "over", "outcome": outcome})
+    def over(self, outcome: Outcome, before: Sequence[str] = ()) -> None:
+        """This attempt at the run has ended; for now, where it has paused `before` a step."""
+        self._append({"event": "over", "outcome": outcome, **({"before": list(before)} if before else {})})
 
     def close(self) -> None:
         """Let go of the file."""

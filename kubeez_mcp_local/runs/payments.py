@@ -88,7 +88,9 @@ class Payer:
             raise ToolCallError(str(started.get("next_step") or "the tool started no job"))
         result = await self._followed(started)
         if result["status"] != "completed":
-            raise ToolCallError(str(result.get("error_message") or "the job failed"))
+            raise ToolCallError(
+                str(result.get("error_message") or "the job failed"), code="job_failed", retry_safe=True
+            )
         self.spent += charged(result)
         await self.write(self.journal.finished, call.key, result)
         return result

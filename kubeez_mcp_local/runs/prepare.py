@@ -27,7 +27,7 @@ from kubeez_mcp_local.cookbook.arguments import (
 )
 from kubeez_mcp_local.cookbook.format import RecipeError, near
 from kubeez_mcp_local.cookbook.price import PriceList, price_recipe
-from kubeez_mcp_local.cookbook.steps import PAID_TOOLS, Budget, budget_of, deciding, number
+from kubeez_mcp_local.cookbook.steps import Budget, budget_of, deciding, dependencies, fields_of, names_in, number
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.jobs.errors import over_run_ceiling
 from kubeez_mcp_local.media.inputs import LocalInput
@@ -35,7 +35,7 @@ from kubeez_mcp_local.operations import dialogue
 from kubeez_mcp_local.rest.errors import UnauthorizedError
 from kubeez_mcp_local.runs.journal import Record, RunId, digest, file_of, is_taken
 from kubeez_mcp_local.runs.run import Run
-from kubeez_mcp_local.text import cut
+from kubeez_mcp_local.text import cut, spoken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,13 +44,14 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.cookbook.format import Argument, Column, Recipe
-    from kubeez_mcp_local.cookbook.price import Measure
+    from kubeez_mcp_local.cookbook.price import Measure, Planned
     from kubeez_mcp_local.cookbook.steps import ToolCaller
     from kubeez_mcp_local.jobs.budget import RunSpend
     from kubeez_mcp_local.media.inputs import Inputs
     from kubeez_mcp_local.operations import Input
     from kubeez_mcp_local.runs.journal import Outcome
     from kubeez_mcp_local.runs.payments import Books
+    from kubeez_mcp_local.runs.run import RunReport
 
 _KEY_SECONDS = 5.0
 RUNS = "runs"
@@ -80,13 +81,15 @@ class EarlierAttempts:
 class Prepared:
     """A run that can start. It has no `prices` when it is over and nothing is to be paid any more.
 
-    `read` says which text files were read for its arguments.
+    `read` says which text files were read for its arguments. `behind` are the steps for which there must be another
+    yes, once all before them is made.
     """
 
     run: Run
     prices: PriceList | None
     earlier: EarlierAttempts
     read: tuple[str, ...] = ()
+    behind: frozenset[str] = frozenset()
 
     @property
     def recipe(self) -> Recipe:
@@ -102,14 +105,43 @@ class Prepared:
         """Credits that are still to be paid, as far as is known; `None` when the price is unknown."""
         if self.prices is None or self.earlier.taken:
             return 0.0
-        if self.prices.credits is None:
-            return None
-        return max(self.prices.credits - self.earlier.spend.quoted, 0.0)
+        now = [call.credits for call in self._planned(behind=False)]
+        known = [credits_ for credits_ in now if credits_ is not None]
+        return max(round(sum(known) - self.earlier.spend.quoted, 6), 0.0) if len(known) == len(now) else None
 
     @property
     def paid_calls(self) -> int:
-        """How many calls of the run cost credits."""
-        return sum(step.calls for step in self.prices.steps if step.tool in PAID_TOOLS) if self.prices else 0
+        """How many calls of this attempt cost credits, earlier ones included."""
+        return len(self._planned(behind=False))
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was read for the arguments, and what is to be known of the prices, one sentence each."""
+        notes = [step.note for step in self.prices.steps if step.note] if self.prices else []
+        return (*self.read, *(note if note.endswith((".", "!")) else f"{note}." for note in notes))
+
+    def _planned(self, *, behind: bool) -> list[Planned]:
+        planned = self.prices.planned if self.prices else ()
+        return [call for call in planned if (call.step in self.behind) is behind]
+
+    def way_on(self, report: RunReport, same: str) -> str:
+        """How to go on after an attempt, in a sentence or two; nothing when all is made. `same`: call or command."""
+        if report.status == "completed":
+            return ""
+        done = {call.key for call in report.calls if call.status == "completed"}
+        rest = [call for call in self.prices.planned if call.key not in done] if self.prices else []
+        costs = [call.credits for call in rest if call.credits is not None]
+        price = f", about {spoken(round(sum(costs), 6))}" if costs and len(costs) == len(rest) else ""
+        left = f"{_counted(len(rest))} left{price}"
+        if report.status == "paused":
+            return f"Show what there is so far. After a yes the {same} goes on: {left}."
+        if report.status == "stopped":
+            return f"Once that is settled, the {same} goes on and only the rest is paid: {left}."
+        refused = [call for call in report.calls if not call.again]
+        if refused and not any(call.again and call.status in ("failed", "parked") for call in report.calls):
+            return f"The {same} would be refused again: change what the reasons name. What is made stays made ({left})."
+        also = " What was refused would be refused again." if refused else ""
+        return f"The {same} tries what is missing and only the rest is paid: {left}.{also}"
 
     @property
     def identity(self) -> str:
@@ -123,7 +155,22 @@ class Prepared:
         if max_credits is None or max_credits >= self.run.budget.credits:
             return self
         budget = Budget(max_credits, f"--max-credits {number(max_credits)} holds.")
+        self.verify_budget(max_credits, "--max-credits")
         return replace(self, run=replace(self.run, budget=budget))
+
+    def verify_budget(self, budget: float, name: str) -> None:
+        """Refuse what cannot be finished within `budget` credits, which `name` can raise; nothing is spent."""
+        if self.prices is None or self.prices.credits is None or self.earlier.taken:
+            return
+        spend = self.earlier.spend
+        whole = spend.charged + spend.reserved + max(self.prices.credits - spend.quoted, 0.0)
+        if whole > budget + 1e-6:
+            raise KubeezError(
+                f"{self.recipe.name} costs {spoken(round(whole, 6))} with these arguments, and its budget is "
+                f"{spoken(budget)}: it could not be finished. Nothing was spent.",
+                next_step=f"Raise {name} to at least {number(whole)}, or choose less work or cheaper models.",
+                code="over_budget",
+            )
 
     def summary(self) -> str:
         """What is about to happen, in one sentence for whoever has to agree to it."""
@@ -132,10 +179,23 @@ class Prepared:
         if self.earlier.taken:
             return f"The run {self.run.id.name} is being carried out already."
         due = "a price that is not known in advance" if self.due is None else f"about {number(self.due)} credits"
-        calls = f"{self.paid_calls} paid call{'' if self.paid_calls == 1 else 's'}"
+        calls = _counted(self.paid_calls, "paid ")
         spent, most = self.earlier.spend.charged, number(self.run.budget.credits)
         earlier = f", {number(spent)} of them spent before" if spent else ""
-        return f"Recipe {self.recipe.name}: {calls} for {due}, at most {most} in all{earlier}."
+        return f"Recipe {self.recipe.name}: {calls} for {due}, at most {most} in all{earlier}.{self._later()}"
+
+    def _later(self) -> str:
+        """What another yes will be asked for."""
+        later = self._planned(behind=True)
+        if not later:
+            return ""
+        costs = [call.credits for call in later if call.credits is not None]
+        price = f", about {spoken(round(sum(costs), 6))}" if len(costs) == len(later) else ""
+        return f" Then it pauses before {later[0].step} ({_counted(len(later))}{price}) for another yes."
+
+
+def _counted(calls: int, kind: str = "") -> str:
+    return f"{calls} {kind}call{'' if calls == 1 else 's'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +267,7 @@ class _Finder:
         if most == 1:
             items = [await self.inputs.resolve(value, argument=name)]
         else:
-            items = await self.inputs.expand(value, argument=name, limit=most)
+            items = await self.inputs.expand([value], argument=name, limit=most)
         for item in items:
             verify_media_kind(name, item.kind, declared.kinds or KINDS)
         return [value] if len(items) == 1 and not any(char in value for char in "*?[") else list(map(_named, items))
@@ -262,7 +322,14 @@ def _verify_voice(name: str, value: str, listing: Listing) -> None:
 
 
 async def prepare_run(
-    bridge: Bridge, recipe: Recipe, given: Mapping[str, Any], call: ToolCaller, *, run_id: str = "", anew: bool = False
+    bridge: Bridge,
+    recipe: Recipe,
+    given: Mapping[str, Any],
+    call: ToolCaller,
+    *,
+    run_id: str = "",
+    anew: bool = False,
+    pausing: bool = False,
 ) -> Prepared:
     """A run of `recipe` on this bridge, ready to start; raises as `prepare`."""
     settings = bridge.settings
@@ -280,6 +347,7 @@ async def prepare_run(
         run_id=run_id,
         anew=anew,
         measure=measure_of(bridge),
+        pausing=pausing,
     )
 
 
@@ -339,6 +407,7 @@ async def prepare(
     run_id: str = "",
     anew: bool = False,
     measure: Measure | None = None,
+    pausing: bool = False,
 ) -> Prepared:
     """Everything that is known of a run with checked arguments before it starts. Nothing is made or paid.
 
@@ -351,12 +420,14 @@ async def prepare(
         run_id: The run; by default the one of this recipe with these arguments.
         anew: Begin another run even if this one exists.
         measure: As for `price_recipe`.
+        pausing: Whether it ends before steps that want another yes.
 
     Raises:
         InvalidArgumentError: The run id does not fit.
         RecipeError, TemplateError: There are no steps, or they cannot be planned.
         KubeezError: The run id belongs to something else (`run_mismatch`).
         CeilingError: It costs more than one run may.
+        KubeezError: It costs more than its own budget (`over_budget`).
     """
     if not recipe.steps:
         reason = "this recipe has no steps, so it cannot run by itself"
@@ -376,16 +447,37 @@ async def prepare(
     before = spend.charged + spend.reserved
     budget = budget_of(recipe, arguments, min(left_today + before, ceiling))
     over = record.outcome == "completed"
+    wanted = {step.id for step in recipe.steps if step.pause} if pausing else set()
+    pauses = frozenset(wanted - record.passed)
     prices = None if over else await price_recipe(recipe, arguments, call, ceiling=budget.credits, measure=measure)
     prepared = Prepared(
-        Run(recipe, arguments, run, folder, budget),
+        Run(recipe, arguments, run, folder, budget, pauses),
         prices,
         EarlierAttempts(spend, record.outcome, taken),
         checked.notes,
+        _behind(recipe, pauses),
     )
     if prepared.due and before + prepared.due > ceiling:
         raise over_run_ceiling(prepared.due, max(ceiling - before, 0.0), ceiling, own=False, spare=False, whole=True)
+    prepared.verify_budget(budget_of(recipe, arguments).credits, _budget_argument(recipe))
     return prepared
+
+
+def _behind(recipe: Recipe, pauses: frozenset[str]) -> frozenset[str]:
+    """The steps that a pause holds up: those before which it is, and what builds on them."""
+    behind: set[str] = set()
+    for step, needs in dependencies(recipe).items():
+        if step in pauses or needs & behind:
+            behind.add(step)
+    return frozenset(behind)
+
+
+def _budget_argument(recipe: Recipe) -> str:
+    """What raises a recipe's budget, in words."""
+    budget = recipe.front.budget
+    used = names_in(budget) | fields_of(budget, "args") if isinstance(budget, str) else set()
+    named = [name for name in recipe.arguments if name in used]
+    return f"its argument {named[0]}" if len(named) == 1 else "the budget in the recipe"
 
 
 def _default_name(recipe: Recipe, decided: Mapping[str, Any]) -> str:

@@ -34,19 +34,20 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.cookbook.format import Recipe, Step
     from kubeez_mcp_local.cookbook.steps import Budget, ToolCaller
-    from kubeez_mcp_local.runs.journal import RunId
+    from kubeez_mcp_local.runs.journal import Outcome, RunId
     from kubeez_mcp_local.runs.payments import Books
 
-CallStatus = Literal["completed", "failed", "skipped", "stopped", "parked"]
+CallStatus = Literal["completed", "failed", "skipped", "stopped", "parked", "paused"]
 
 
 @dataclass(frozen=True, slots=True)
 class CallReport:
     """One call of a run: its step's id, with `[index]` in a loop, and the `credits` charged for it.
 
-    It is `completed`; `failed`; `skipped` (by `when`, or as it needs what failed); `stopped` (by a limit); or `parked`
-    (its fate is not known yet, and it may have been paid). `reason` tells why it did not complete. It is `resumed` when
-    the result comes from an earlier attempt at the same run. `label` says in words what it is about, in a loop.
+    It is `completed`; `failed`; `skipped` (by `when`, or as it needs what failed); `stopped` (by a limit); `paused`
+    (until there is another yes); or `parked` (its fate is not known yet, and it may have been paid). `reason` tells why
+    it did not complete, `again` whether it may fare better another time. It is `resumed` when the result comes from an
+    earlier attempt at the same run. `label` says in words what it is about, in a loop.
     """
 
     key: str
@@ -57,6 +58,7 @@ class CallReport:
     reason: str = ""
     resumed: bool = False
     label: str = ""
+    again: bool = True
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -83,7 +85,8 @@ class RunReport:
     """A run of a recipe, over.
 
     Attributes:
-        status: `completed`, `failed` (some call failed or is parked) or `stopped` (by budget, ceiling or balance).
+        status: `completed`, `failed` (some call failed or is parked), `stopped` (by budget, ceiling or balance) or
+            `paused` (all is made that comes before a step for which there must be another yes).
         spent: Credits of all calls of this run id, earlier attempts included.
         budget: Credits it might have spent.
         notes: What the reader should know, one sentence each.
@@ -92,7 +95,7 @@ class RunReport:
     run_id: str
     recipe: str
     mode: str
-    status: Literal["completed", "failed", "stopped"]
+    status: Outcome
     calls: tuple[CallReport, ...]
     spent: float
     budget: float
@@ -104,8 +107,8 @@ class RunReport:
 
     @property
     def exit_code(self) -> int:
-        """0 when everything completed, 1 when something failed, 3 when a limit stopped it."""
-        return {"completed": 0, "failed": 1, "stopped": 3}[self.status]
+        """0 when everything completed or it paused, 1 when something failed, 3 when a limit stopped it."""
+        return {"completed": 0, "paused": 0, "failed": 1, "stopped": 3}[self.status]
 
     def _reasons(self) -> list[str]:
         """Why calls did not complete, each reason once."""
@@ -126,8 +129,6 @@ class RunReport:
         files = "1 file" if len(self.files) == 1 else f"{len(self.files)} files"
         lines = [f"{self.recipe}: {self.status} – {parts}; {spent}; {files}.", *self._reasons()[:20]]
         lines += [f"- {note}" for note in self.notes]
-        if self.status != "completed":
-            lines.append(f"Run again with the run id {self.run_id} to go on; finished work is not paid for twice.")
         return "\n".join(lines)
 
 
@@ -139,7 +140,8 @@ _TAKEN_SECONDS = 0.5
 class Run:
     """A run, with checked arguments, as it can be carried out; `folder` keeps the records of runs.
 
-    `budget` are the credits that it may cost, earlier attempts included.
+    `budget` are the credits that it may cost, earlier attempts included. `pauses` are the steps before which it ends,
+    to go on in another attempt.
     """
 
     recipe: Recipe
@@ -147,6 +149,7 @@ class Run:
     id: RunId
     folder: Path
     budget: Budget
+    pauses: frozenset[str] = frozenset()
 
     async def carry_out(
         self,
@@ -177,9 +180,9 @@ class Run:
                 call, journal, Quotes(call), self.id.in_ledger, self.budget.credits, clock, sleep, before.charged
             )
             slots = anyio.CapacityLimiter(max(parallel, 1))
-            runner = _Runner(self.recipe, self.arguments, payer, needs, on_event, slots)
+            runner = _Runner(self.recipe, self.arguments, payer, needs, on_event, slots, self.pauses)
             await runner.run()
-            await payer.write(journal.over, runner.status)
+            await payer.write(journal.over, runner.status, sorted(runner.paused))
         except BaseExceptionGroup as group:
             raise first_error_in(group) from None
         finally:
@@ -213,17 +216,19 @@ class _Runner:
     needs: Mapping[str, frozenset[str]]
     on_event: Callable[[RunEvent], None] | None
     slots: anyio.CapacityLimiter
+    pauses: frozenset[str] = frozenset()
+    paused: set[str] = field(default_factory=set)
     reports: dict[str, CallReport] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
     over: dict[str, anyio.Event] = field(default_factory=dict)
     total: int = 0
 
     @property
-    def status(self) -> Literal["completed", "failed", "stopped"]:
+    def status(self) -> Outcome:
         found = {report.status for report in self.reports.values()}
         if self.payer.stopped or "stopped" in found:
             return "stopped"
-        return "failed" if found & {"failed", "parked"} else "completed"
+        return "failed" if found & {"failed", "parked"} else "paused" if self.paused else "completed"
 
     def in_order(self) -> tuple[CallReport, ...]:
         """The reports in the order of the steps."""
@@ -239,6 +244,11 @@ class _Runner:
     async def _run_step(self, step: Step) -> None:
         for other in self.needs[step.id]:
             await self.over[other].wait()
+        if self.needs[step.id] & self.paused:
+            self.paused.add(step.id)
+            self.results[step.id] = _nothing("paused")
+            self.over[step.id].set()
+            return
         try:
             calls = calls_of(self.recipe, step, scope_for(self.arguments, self.results))
         except RecipeError as error:
@@ -247,11 +257,16 @@ class _Runner:
             self.results[step.id] = _nothing("failed")
         else:
             self.total += len(calls)
+            if step.id in self.pauses and not any(self._lacks(call) for call in calls):
+                self.paused.add(step.id)
+                for call in calls:
+                    self._end(call, "paused")
+                calls = []
             found = [_nothing("skipped") for _ in calls]
             async with anyio.create_task_group() as tasks:
                 for position, call in enumerate(calls):
                     tasks.start_soon(self._run_call, call, found, position)
-            self.results[step.id] = found[0] if step.for_each is None else found
+            self.results[step.id] = found if step.for_each is not None or not found else found[0]
         self.over[step.id].set()
 
     async def _run_call(self, call: Call, found: list[dict[str, Any]], position: int) -> None:
@@ -259,12 +274,13 @@ class _Runner:
             try:
                 found[position] = await self._made(call)
             except (TemplateError, RecipeError) as error:
-                self._end(call, "skipped" if self._lacks(call) else "failed", reason=error.message)
+                self._end(call, "skipped" if self._lacks(call) else "failed", reason=error.message, again=False)
             except JournalError:
                 raise
             except KubeezError as error:
                 found[position] = _nothing("failed")
-                self._end(call, _status_after(error), reason=str(error))
+                again = error.spent is None or error.retry_safe
+                self._end(call, _status_after(error), reason=str(error), again=again)
 
     async def _made(self, call: Call) -> dict[str, Any]:
         """Make one call and follow it to its end; its result, with empty lists when it came to nothing."""
@@ -299,9 +315,11 @@ class _Runner:
         *,
         reason: str = "",
         resumed: bool = False,
+        again: bool = True,
     ) -> None:
         cost = charged(result) if result and call.step.tool in PAID_TOOLS else 0.0
-        self.reports[call.key] = CallReport(call.key, call.step.tool, status, cost, result, reason, resumed, call.label)
+        known = (call.key, call.step.tool, status, cost, result, reason, resumed, call.label, again)
+        self.reports[call.key] = CallReport(*known)
         self._tell(status, call, reason)
 
     def _tell(self, kind: Literal["started"] | CallStatus, call: Call, message: str = "") -> None:

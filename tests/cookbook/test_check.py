@@ -117,6 +117,25 @@ def test_a_rehearsal_that_failed_says_where(plain: str) -> None:
     assert judge(recipe_of(plain), report, {}) == ("hero failed: moderated",)
 
 
+def test_one_fault_is_one_line_and_what_follows_from_it_is_not_told(plain: str) -> None:
+    recipe = recipe_of(plain.replace("tools:", "expect: {files: 2, count: 2, with: {subject: tea}}\ntools:"))
+    report = report_of(CallReport("hero", "generate_media", "failed", reason="moderated"), spent=0)
+    assert judge(recipe, report, {}) == ("hero failed: moderated",)
+
+
+def test_something_plausible_fits_every_kind_of_argument(plain: str) -> None:
+    more = """  rows:
+    {description: Rows, type: table, required: true, columns: {idea: {required: true, max_length: 9}, n: {}}}
+  pictures: {description: Pictures, type: list, of: path, required: true}
+  talk: {description: Talk, type: script, required: true, maximum: 1}
+  many: {description: Many, type: number, required: true, minimum: 2}
+budget:"""
+    arguments = sample_arguments(recipe_of(plain.replace("budget:", more)))
+    assert arguments["rows"] == [{"idea": "a red pap", "n": None}]
+    assert arguments["pictures"][0].startswith("https://")
+    assert (arguments["talk"], arguments["many"]) == ("Ann: The boat is red.", 2)
+
+
 def test_samples_are_real_files_and_each_is_another_one(tmp_path: Path) -> None:
     samples = Samples(tmp_path / "samples")
     first, second, sound = samples("image"), samples("image"), samples("audio")

@@ -211,3 +211,26 @@ def test_the_closest_recipe_comes_first(intent: str, recipe: str) -> None:
 @pytest.mark.parametrize("intent", ["", "a red kite", "a video of a boat from the harbour", "a picture for the wall"])
 def test_one_common_word_is_not_enough(intent: str) -> None:
     assert recipes_for(intent, PACK) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("{{ args.subject }}", "{{ args.subject"),
+        ("{{ args.subject }}", "{{ args.sujet }}"),
+        ("{{ args.subject }}", "{{ steps.gone.outputs }}"),
+        ("Make a picture of {{ subject }}", "Make a picture of {{ sujet }}"),
+        ("tool: generate_media", "tool: generate_music"),
+        ('budget: "{{ max_credits }}"', 'budget: "{{ subject }}"'),
+        ("steps:", "expect: {files: many}\nsteps:"),
+    ],
+)
+def test_a_recipe_that_nobody_could_use_is_a_problem_and_not_in_the_list(
+    tmp_path: Path, write: Write, plain: str, before: str, after: str
+) -> None:
+    assert before in plain
+    write(tmp_path, "broken", plain.replace(before, after, 1))
+    write(tmp_path, "sound")
+    index = library(tmp_path).index()
+    assert list(index.entries) == ["sound"]
+    assert [Path(problem.file).name for problem in index.problems] == ["broken.md"]

@@ -179,3 +179,30 @@ def test_a_billion_laughs_is_refused_at_the_first_anchor() -> None:
     with pytest.raises(RecipeError) as caught:
         read_yaml(bomb, "mine.md")
     assert (caught.value.line, caught.value.field) == (1, "a")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("prompt: {{ args.x }}\n", 'a value with braces needs quotation marks: "{{ args.name }}"'),
+        ("title: Tea: hot\n", 'quote a value that holds a colon and a space: title: "Tea: hot"'),
+        ("a: 1\nnote: @home\n", 'f:2: not valid YAML: quote a value that begins with @: note: "@home"'),
+        ('a: say "x": y\n', "quote a value that holds a colon and a space: a: 'say \"x\": y'"),
+        ("a: [1, 2\nb: 3\n", "a bracket or brace is not closed, or a text between them needs quotation marks"),
+        ("a: {description: Tea: hot}\n", "a text between them needs quotation marks"),
+        ('a: "x\nb: 3\n', "a quotation mark is not closed"),
+    ],
+)
+def test_missing_quotation_marks_are_named(text: str, words: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_yaml(text, "f")
+    assert words in str(caught.value)
+
+
+def test_all_faults_of_the_fields_are_found_at_once(plain: str) -> None:
+    text = plain.replace("version: 2", "version: two\ntags2: x").replace("title: A plain recipe\n", "")
+    text = text.replace("description: What is shown", "describtion: What is shown")
+    error = refusal(text)
+    assert all(one.line > 0 for one in error.others)
+    told = sorted(one.field for one in (error, *error.others))
+    assert told == ["arguments.subject.describtion", "tags2", "title", "version"]

@@ -105,9 +105,35 @@ async def test_tools_that_are_not_on_offer_are_not_on_offer_to_recipes_either(
     tmp_path: Path, api: RunningSandbox, mode: str
 ) -> None:
     async with client_of(api, tmp_path, mode=mode, KUBEEZ_TOOLSETS="recipes,planning") as client:
-        run = await call(client, "run_recipe", name="three-ad-variants", arguments=BRIEF)
-        assert run["status"] == "failed"
-        assert "Unknown tool: generate_media" in run["calls"][0]["reason"]
+        error = await refused(client, "run_recipe", name="three-ad-variants", arguments=BRIEF)
+        assert error["message"].startswith("Unknown tool: generate_media")
+
+
+async def test_a_quote_starts_nothing_and_shows_what_would_be_sent(connected: Client, mode: str) -> None:
+    async with connected as client:
+        given = {"story": "A fox", "frames": "it wakes\nit runs"}
+        quote = await call(client, "run_recipe", name="storyboard-to-clips", arguments=given, quote_only=True)
+        assert (quote["status"], quote["cost"]["quoted"]) == ("quoted", 28)
+        assert [row["step"] for row in quote["calls"]] == ["first", "later[0]", "clips[0]"]
+        assert "This moment: it runs." in quote["calls"][1]["prompt"]
+        assert "Then it pauses before clips (1 call, about 19 credits) for another yes." in quote["summary"]
+        assert (await call(client, "get_balance"))["spent_today"] == 0
+
+        told = await call(client, "get_recipe", name="storyboard-to-clips", arguments=given)
+        assert told["price"] == quote["summary"]
+        assert told["calls"] == quote["calls"]
+        low = await call(client, "get_recipe", name="storyboard-to-clips", arguments={**given, "max_credits": 20})
+        assert "Raise its argument max_credits to at least 47" in low["price"]
+
+
+async def test_a_run_pauses_for_its_second_yes_and_pays_only_the_rest(connected: Client, mode: str) -> None:
+    async with connected as client:
+        given = {"story": "A fox", "frames": "it wakes\nit runs"}
+        first = await call(client, "run_recipe", name="storyboard-to-clips", arguments=given)
+        assert (first["status"], first["cost"]["charged"], len(first["files"])) == ("paused", 28, 2)
+        assert first["next_step"].endswith("After a yes the same call goes on: 1 call left, about 19 credits.")
+        second = await call(client, "run_recipe", name="storyboard-to-clips", arguments=given)
+        assert (second["status"], second["cost"]["charged"], len(second["files"])) == ("completed", 47, 3)
 
 
 async def test_jobs_become_a_recipe_that_passes_its_check_and_replays(

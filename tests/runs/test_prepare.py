@@ -10,6 +10,7 @@ import pytest
 from kubeez_mcp_local.cookbook.arguments import check_arguments
 from kubeez_mcp_local.cookbook.format import Origin, Recipe, RecipeError
 from kubeez_mcp_local.cookbook.parse import parse_recipe
+from kubeez_mcp_local.cookbook.steps import ToolCallError
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.jobs.errors import CeilingError
 from kubeez_mcp_local.jobs.job import RunCall
@@ -56,7 +57,7 @@ async def test_the_same_arguments_are_the_same_run_whatever_the_budget(plain: st
     assert (await ready(plain, tools, tmp_path, {"subject": "a boat"})).run.id.name != first.run.id.name
     assert (await ready(plain.replace("A picture of", "A photo of"), tools, tmp_path)).run.id.name != first.run.id.name
     used = plain.replace("A picture of {{ args.subject }}", "{{ args.subject }} {{ args.max_credits }}")
-    one, other = [await ready(used, tools, tmp_path, {**GIVEN, "max_credits": number}) for number in (10, 20)]
+    one, other = [await ready(used, tools, tmp_path, {**GIVEN, "max_credits": number}) for number in (20, 30)]
     assert one.run.id.name != other.run.id.name
 
 
@@ -79,7 +80,7 @@ async def test_a_complete_run_has_nothing_left_to_pay(plain: str, tools: Any, tm
 
 
 async def test_a_run_that_its_budget_stopped_goes_on_with_a_larger_one(plain: str, tools: Any, tmp_path: Path) -> None:
-    assert await carried_out(await ready(plain, tools, tmp_path, {**GIVEN, "max_credits": 5}), tools) == "stopped"
+    assert await carried_out(await ready(plain, tools, tmp_path, left_today=5), tools) == "stopped"
     larger = await ready(plain, tools, tmp_path, {**GIVEN, "max_credits": 20})
     assert await carried_out(larger, tools) == "completed"
     assert len(tools.jobs) == 1
@@ -171,3 +172,104 @@ async def test_what_cannot_run_is_refused(plain: str, tools: Any, tmp_path: Path
         await ready(plain, tools, tmp_path, {"subject": "a boat"}, run_id="mine")
     with pytest.raises(KubeezError, match="the other mode"):
         await ready(plain, tools, tmp_path, run_id="mine", mode="live")
+
+
+TWO_YESES = """---
+name: two
+title: Two yeses
+description: A still, then a clip of it.
+arguments:
+  max_credits: {description: Ceiling, type: integer, default: 60}
+budget: "{{ max_credits }}"
+tools: [estimate, generate_media]
+steps:
+  - {id: still, tool: generate_media, with: {model: nano-banana-2, prompt: a fox}}
+  - id: clip
+    tool: generate_media
+    pause: true
+    with: {model: seedance, prompt: it runs, source_media_urls: ["{{ steps.still.outputs[0].url }}"]}
+  - {id: more, tool: generate_media, with: {model: nano-banana-2, prompt: "{{ steps.clip.outputs[0].url }}"}}
+---
+Text.
+"""
+BOTH = {"nano-banana-2": 14.0, "seedance": 30.0}
+
+
+async def test_a_run_pauses_before_a_step_that_wants_another_yes(tools: Any, tmp_path: Path) -> None:
+    tools.prices = dict(BOTH)
+    first = await ready(TWO_YESES, tools, tmp_path, {"max_credits": 60}, pausing=True)
+    assert (first.due, first.paid_calls) == (14, 1)
+    assert first.summary() == (
+        "Recipe two: 1 paid call for about 14 credits, at most 60 in all. "
+        "Then it pauses before clip (2 calls, about 44 credits) for another yes."
+    )
+    report = await first.run.carry_out(tools, tools, sleep=no_sleep)
+    assert (report.status, report.exit_code) == ("paused", 0)
+    assert [(call.key, call.status) for call in report.calls] == [("still", "completed"), ("clip", "paused")]
+    assert first.way_on(report, "same call") == (
+        "Show what there is so far. After a yes the same call goes on: 2 calls left, about 44 credits."
+    )
+
+    second = await ready(TWO_YESES, tools, tmp_path, {"max_credits": 60}, pausing=True)
+    assert (second.due, second.complete) == (44, False)
+    report = await second.run.carry_out(tools, tools, sleep=no_sleep)
+    assert (report.status, len(tools.made())) == ("completed", 3)
+    assert second.way_on(report, "same call") == ""
+
+
+async def test_who_does_not_pause_makes_all_at_once(tools: Any, tmp_path: Path) -> None:
+    tools.prices = dict(BOTH)
+    prepared = await ready(TWO_YESES, tools, tmp_path, {"max_credits": 60})
+    assert prepared.due == 58
+    assert await carried_out(prepared, tools) == "completed"
+
+
+async def test_what_cannot_be_finished_within_its_budget_is_refused_before_anybody_is_asked(
+    tools: Any, tmp_path: Path
+) -> None:
+    tools.prices = dict(BOTH)
+    for pausing in (True, False):
+        with pytest.raises(KubeezError) as caught:
+            await ready(TWO_YESES, tools, tmp_path, {"max_credits": 57}, pausing=pausing)
+        assert caught.value.code == "over_budget"
+        assert str(caught.value).endswith(
+            "Raise its argument max_credits to at least 58, or choose less work or cheaper models."
+        )
+    with pytest.raises(KubeezError, match="Raise --max-credits to at least 58"):
+        (await ready(TWO_YESES, tools, tmp_path, {"max_credits": 60})).lowered(20)
+
+
+async def test_a_day_that_is_nearly_spent_only_stops_a_run_which_goes_on_another_day(
+    tools: Any, tmp_path: Path
+) -> None:
+    tools.prices = dict(BOTH)
+    prepared = await ready(TWO_YESES, tools, tmp_path, {"max_credits": 60}, left_today=20)
+    report = await prepared.run.carry_out(tools, tools, sleep=no_sleep)
+    assert report.status == "stopped"
+    assert prepared.way_on(report, "same command") == (
+        "Once that is settled, the same command goes on and only the rest is paid: 2 calls left, about 44 credits."
+    )
+
+
+async def test_what_would_be_refused_again_is_not_called_a_way_on(tools: Any, tmp_path: Path) -> None:
+    tools.prices = dict(BOTH)
+    tools.trouble = {"fox": ToolCallError("prompt: is not allowed.", code="invalid_argument")}
+    prepared = await ready(TWO_YESES, tools, tmp_path, {"max_credits": 60})
+    report = await prepared.run.carry_out(tools, tools, sleep=no_sleep)
+    assert report.status == "failed"
+    assert prepared.way_on(report, "same call") == (
+        "The same call would be refused again: change what the reasons name. "
+        "What is made stays made (3 calls left, about 58 credits)."
+    )
+
+    tools.trouble = {"fox": "failed"}
+    report = await prepared.run.carry_out(tools, tools, sleep=no_sleep)
+    assert prepared.way_on(report, "same call").startswith("The same call tries what is missing and only the rest")
+
+
+async def test_what_was_read_and_measured_is_remarked(plain: str, tools: Any, tmp_path: Path) -> None:
+    checked = Checked(check_arguments(recipe_of(plain).front, GIVEN), ("subject was read from the file a.txt.",))
+    prepared = await prepare(
+        recipe_of(plain), checked, tools, tools, left_today=1000, ceiling=1000, mode="sandbox", folder=tmp_path
+    )
+    assert prepared.remarks == ("subject was read from the file a.txt.",)

@@ -80,8 +80,7 @@ def show_report(report: RunReport) -> None:
         folder = shown(Path(report.files[-1]).parent)
         terminal.print(f"… and {len(report.files) - _MOST_FILES} more in {folder}", soft_wrap=True)
     terminal.print()
-    lines = report.summary().splitlines()
-    for line in lines if report.status == "completed" else lines[:-1]:  # the last one says how to go on, for tools
+    for line in report.summary().splitlines():
         terminal.print(line, soft_wrap=True)
 
 
@@ -237,7 +236,8 @@ def run(
     """Run a recipe's steps: price first, one yes, then everything; files and costs at the end.
 
     The same recipe with the same arguments is the same run: after Ctrl-C or a crash the same command goes on where it
-    was, and nothing is paid twice. Exit code 0 when all is made, 1 when something failed, 3 when a limit stopped it.
+    was, and nothing is paid twice. Before steps that want another yes it pauses, unless --yes says all at once. Exit
+    code 0 when all is made or it paused, 1 when something failed, 3 when a limit stopped it.
     """
     from kubeez_mcp_local.runs.prepare import prepare_run
 
@@ -249,7 +249,9 @@ def run(
 
     async def prepare() -> Prepared:
         async with recipe_client(settings, asked.recipe) as (bridge, client):
-            found = await prepare_run(bridge, asked.recipe, asked.given, client, run_id=run_id, anew=anew)
+            found = await prepare_run(
+                bridge, asked.recipe, asked.given, client, run_id=run_id, anew=anew, pausing=not yes
+            )
         return found.lowered(max_credits)
 
     prepared = run_async(settings, prepare)
@@ -260,7 +262,7 @@ def run(
         context.exit(1)
     name = prepared.run.id.name
     how = f"--run-id {name} in place of --new" if anew else f"it is the run {name}"
-    go_on = f"Go on with the same command ({how}); nothing is paid twice."
+    go_on = f"Go on with the same command ({how}); nothing is paid twice."  # after Ctrl-C, when nothing was refused
 
     def show(report: RunReport) -> None:
         if as_json:
@@ -268,7 +270,7 @@ def run(
             return
         show_report(report)
         again = f"Run {report.run_id} is complete: running it again pays nothing. Begin another with --new."
-        results().print(again if report.status == "completed" else go_on, soft_wrap=True)
+        results().print(prepared.way_on(report, f"same command ({how})") or again, soft_wrap=True)
 
     try:
         report = run_async(settings, lambda: _carried_out(settings, prepared, parallel, show, agreed=agreed))

@@ -18,7 +18,7 @@ import click
 from kubeez_mcp_local.cli.recipe_commands.options import RecipeOptions, is_path, library_of, reference
 from kubeez_mcp_local.cli.terminal import print_json, remarks, results, run, run_with_bridge, shown, table
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
-from kubeez_mcp_local.text import visible
+from kubeez_mcp_local.text import on_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -128,7 +128,8 @@ def _check(settings: Settings, one: Recipe | RecipeError, *, rehearsal: bool) ->
     from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 
     if isinstance(one, RecipeError):
-        return Checked(Path(one.file).stem, shown(one.file), _findings([_as_finding(one)]))
+        found = [_as_finding(error)[0] for error in (one, *one.others)]
+        return Checked(Path(one.file).stem, shown(one.file), _findings(found))
     checked = Checked(one.name, shown(one.file), _findings(check_recipe(one, [spec.name for spec in ALL_TOOLS])))
     if not rehearsal or not one.steps or any(finding.level == "error" for finding in checked.findings):
         return checked
@@ -138,6 +139,7 @@ def _check(settings: Settings, one: Recipe | RecipeError, *, rehearsal: bool) ->
 
 async def _rehearsed(settings: Settings, recipe: Recipe) -> tuple[list[Finding], RunReport | None]:
     """What a rehearsal with the recipe's own examples finds."""
+    from kubeez_mcp_local.cookbook.arguments import InvalidArgumentsError
     from kubeez_mcp_local.cookbook.check import Finding, Samples, with_examples
     from kubeez_mcp_local.mcp_server.server import KubeezServer
     from kubeez_mcp_local.runs.client import judge, rehearsal
@@ -153,28 +155,30 @@ async def _rehearsed(settings: Settings, recipe: Recipe) -> tuple[list[Finding],
                 ready = await prepare_run(bridge, recipe, values, client)
                 report = await ready.run.carry_out(client, bridge.ledger)
         except InvalidArgumentError as error:
-            return [
-                Finding("error", recipe.file, expect, "expect.with", str(error).removeprefix("expect.with: "))
-            ], None
+            faults = error.faults if isinstance(error, InvalidArgumentsError) else (error,)
+            told = [fault.message.removeprefix("expect.with: ") for fault in faults]
+            return [Finding("error", recipe.file, expect, "expect.with", one) for one in told], None
         except KubeezError as error:
-            return [_as_finding(error, recipe)], None
+            return _as_finding(error, recipe), None
     shortfalls = judge(recipe, report, ready.run.arguments)
     return [Finding("error", recipe.file, expect, "rehearsal", one) for one in shortfalls], report
 
 
-def _as_finding(error: KubeezError, recipe: Recipe | None = None) -> Finding:
+def _as_finding(error: KubeezError, recipe: Recipe | None = None) -> list[Finding]:
+    """One finding for each thing that an error tells."""
     from kubeez_mcp_local.cookbook.check import Finding
     from kubeez_mcp_local.cookbook.format import RecipeError
 
     if isinstance(error, RecipeError):
-        return Finding("error", error.file, error.line, error.field, error.reason)
+        return [Finding("error", error.file, error.line, error.field, error.reason)]
     file, line = (recipe.file, recipe.line_of("steps")) if recipe else ("", 0)
-    return Finding("error", file, line, "rehearsal", str(error))
+    _, *faults = error.message.split("\n- ")
+    return [Finding("error", file, line, "rehearsal", one) for one in faults or [str(error)]]
 
 
 def _findings(found: Iterable[Finding]) -> tuple[Finding, ...]:
     """The same findings, with paths as one would type them and without what steers a terminal."""
-    return tuple(replace(one, file=shown(one.file), message=visible(one.message)) for one in found)
+    return tuple(replace(one, file=shown(one.file), message=on_one_line(one.message, 1_000)) for one in found)
 
 
 def _row(one: Checked) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from kubeez_mcp_local.bridge.sheets import sheet_of_run
+from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.mcp_server.answers import link
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
@@ -24,10 +25,13 @@ from kubeez_mcp_local.mcp_server.results import (
 from kubeez_mcp_local.mcp_server.rows import entry_row, known
 from kubeez_mcp_local.mcp_server.shaping import cost_of
 from kubeez_mcp_local.operations import parameters as p
+from kubeez_mcp_local.text import cut
 
 if TYPE_CHECKING:
+    from kubeez_mcp_local.cookbook.price import Planned
     from kubeez_mcp_local.jobs.errors import ConsentRequiredError
     from kubeez_mcp_local.runs.active import ActiveRun
+    from kubeez_mcp_local.runs.prepare import Prepared
     from kubeez_mcp_local.runs.run import CallReport
 
 
@@ -76,11 +80,39 @@ async def run_result(call: Call, run: ActiveRun) -> RunResult:
         budget=report.budget,
         notes=[
             *report.notes,
+            *ready.remarks,
             *([_REHEARSED] if run.rehearsal else []),
             *_cut_notes(call, len(report.calls), len(files)),
         ],
-        next_step=_next_step(report.status),
+        next_step=ready.way_on(report, "same call") or _DONE,
     )
+
+
+async def run_quote(call: Call, ready: Prepared) -> RunResult:
+    """What a run would be: its price, and the first of the calls that it would make."""
+    return RunResult(
+        mode=ready.run.id.mode,
+        run_id=ready.run.id.name,
+        recipe=ready.recipe.name,
+        status="quoted",
+        summary=ready.summary(),
+        calls=_planned_rows(ready),
+        cost=await cost_of(call, quoted=ready.due, basis="unknown" if ready.due is None else "catalogue"),
+        budget=ready.run.budget.credits,
+        notes=list(ready.remarks),
+        next_step="Nothing was started. Tell the user the price; the same call without quote_only runs it.",
+    )
+
+
+def _planned_rows(ready: Prepared) -> list[dict[str, Any]]:
+    planned = ready.prices.planned if ready.prices else ()
+    return [known(step=one.key, tool=one.tool, credits=one.credits, **_sent(one)) for one in planned[:MAX_SHOWN]]
+
+
+def _sent(one: Planned) -> dict[str, str]:
+    """The model and the words of a call that is planned."""
+    words = one.arguments.get("prompt") or one.arguments.get("text") or ""
+    return {"model": str(one.arguments.get("model") or ""), "prompt": cut(str(words), 400)}
 
 
 async def quoted_run(call: Call, name: str, error: ConsentRequiredError) -> RunResult:
@@ -129,10 +161,7 @@ def _cut_notes(call: Call, calls: int, files: int) -> list[str]:
     return [f"Of {calls} calls and {files} files the first {MAX_SHOWN} are listed; all files are in {folder}."]
 
 
-def _next_step(status: str) -> str:
-    if status == "completed":
-        return "Done; tell the user where the files are. For another run of the same, pass a new run_id."
-    return "Tell the user what failed. The same call again tries what is missing; finished work is not paid for twice."
+_DONE = "Done; tell the user where the files are. For another run of the same, pass a new run_id."
 
 
 RUN_PATIENCE = 35.0
@@ -151,7 +180,7 @@ RecipeName = Annotated[str, Field(description="Name from list_recipes.")]
 Arguments = Annotated[
     dict[str, Any],
     BeforeValidator(_as_mapping),
-    Field(description="The recipe's arguments by name; see get_recipe."),
+    Field(description="By name; see get_recipe."),
 ]
 
 
@@ -180,7 +209,14 @@ async def get_recipe(call: Call, name: RecipeName, arguments: Arguments = {}) ->
 
     The instructions state budget, balance and when to ask. Recipes with steps can be run by run_recipe instead.
     """
-    return await call.recipes.details(call.bridge, name, arguments)
+    found = await call.recipes.details(call.bridge, name, arguments)
+    if found.text is None or not found.steps:
+        return found
+    try:
+        ready = await call.runs.quoted(await call.recipes.get(name), arguments, call.caller("").client)
+    except KubeezError as error:
+        return found.model_copy(update={"price": f"Not to be had: {error}"})
+    return found.model_copy(update={"price": ready.summary(), "calls": _planned_rows(ready)})
 
 
 @tool(title="Run a recipe", family="recipes", result=RunResult, effect="spend")
@@ -188,8 +224,9 @@ async def run_recipe(
     call: Call,
     name: RecipeName,
     arguments: Arguments = {},  # noqa: B006 - a pydantic default, never shared
-    rehearse: Annotated[bool, Field(description="In the sandbox first: free, marked stand-in files.")] = False,
-    run_id: Annotated[str, Field(description="A name of your own for another run of the same arguments.")] = "",
+    rehearse: Annotated[bool, Field(description="In the sandbox: free, marked stand-ins.")] = False,
+    quote_only: Annotated[bool, Field(description="Only check and price it.")] = False,
+    run_id: Annotated[str, Field(description="Names another run of the same arguments.")] = "",
     approval: p.Approval = "",
 ) -> RunResult:
     """Run all steps of a recipe within its budget. Costs credits: priced as a whole, one yes for all of it.
@@ -200,6 +237,9 @@ async def run_recipe(
     from kubeez_mcp_local.jobs.errors import ConsentRequiredError
 
     recipe = await call.recipes.get(name)
+    if quote_only:
+        caller = call.caller(approval)
+        return await run_quote(call, await call.runs.quoted(recipe, arguments, caller.client, run_id=run_id))
     try:
         run = await call.runs.start(recipe, arguments, call.caller(approval), run_id=run_id, rehearse=rehearse)
     except ConsentRequiredError as error:
