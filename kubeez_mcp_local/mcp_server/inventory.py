@@ -55,6 +55,7 @@ class tool:  # noqa: N801 - a decorator
         route: Name of the REST route behind it, if any.
         core: Whether the `core` toolset offers it too.
         aliases: Older names of the hosted server, accepted but not listed.
+        unlisted: Names of further arguments that are accepted but not listed; the handler checks them.
     """
 
     title: str
@@ -65,6 +66,7 @@ class tool:  # noqa: N801 - a decorator
     route: str | None = None
     core: bool = False
     aliases: tuple[str, ...] = ()
+    unlisted: Callable[[], Iterable[str]] = tuple
 
     def __call__(self, handler: Handler) -> ToolSpec:
         return ToolSpec(**vars(self), name=handler.__name__, description=described(handler), handler=handler)
@@ -88,10 +90,8 @@ class ToolSpec(tool):
 
     def arguments(self) -> list[inspect.Parameter]:
         """The tool's arguments, in the order in which they are listed."""
-        own = _parameters(self.handler)
-        if self.parameters is None:
-            return own
-        return [*_parameters(self.parameters), *(one for one in own if one.kind is not one.VAR_KEYWORD)]
+        own = [one for one in _parameters(self.handler) if one.kind is not one.VAR_KEYWORD]
+        return own if self.parameters is None else [*_parameters(self.parameters), *own]
 
     @property
     def spends(self) -> bool:
@@ -127,8 +127,17 @@ class BoundTool:
     spec: ToolSpec
 
     @cached_property
-    def _arguments(self) -> type[BaseModel]:
+    def _listed(self) -> type[BaseModel]:
         return arguments_model(self.spec.arguments(), self.spec.name)
+
+    @cached_property
+    def _arguments(self) -> type[BaseModel]:
+        unlisted = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Any)
+            for name in self.spec.unlisted()
+            if name not in self._listed.model_fields
+        ]
+        return arguments_model([*self.spec.arguments(), *unlisted], self.spec.name) if unlisted else self._listed
 
     @cached_property
     def listing(self) -> Tool:
@@ -138,7 +147,7 @@ class BoundTool:
             name=self.spec.name,
             title=self.spec.title,
             description=self.spec.description,
-            input_schema=input_schema(self._arguments),
+            input_schema=input_schema(self._listed),
             output_schema=output_schema(self.spec.result, self.spec.result.published),
             # What the protocol takes for granted need not be paid for: reading destroys nothing and can be repeated,
             # nothing else is idempotent, the world is open.
@@ -212,7 +221,7 @@ class BoundTool:
         if len(first["loc"]) > 1:
             argument, unknown = str(first["loc"][0]), first["loc"][-1]
             return InvalidArgumentError(argument, f"has an entry with {unknown!r}, which nothing would come of.")
-        known = list(self._arguments.model_fields)
+        known = list(self._listed.model_fields)
         reason = f"{self.spec.name} has no such argument.{_meant(name, known)}"
         return InvalidArgumentError(name, reason, next_step=f"Allowed: {', '.join(known) or 'none'}.")
 

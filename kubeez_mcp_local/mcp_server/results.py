@@ -165,7 +165,7 @@ class EstimateResult(Result, published=("credits", "basis", "estimated_time_seco
     estimated_time_seconds: int | None = None
     breakdown: list[dict[str, Any]] = Field(default_factory=list)
     status: str | None = None
-    count: int = 1
+    count: int | None = None
     lacks_length: bool | None = None
     arguments: dict[str, Any] | None = None
 

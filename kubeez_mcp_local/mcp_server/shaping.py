@@ -91,7 +91,7 @@ def quoted_result(call: Call, draft: Draft, **more: Any) -> EstimateResult:
         basis=quote.basis,
         estimated_time_seconds=quote.seconds,
         breakdown=lines,
-        count=draft.count,
+        count=draft.count if draft.count > 1 or call.quoting else None,
         lacks_length=quote.lacks_length or None,
         notes=[*draft.notes, *([quote.note] if quote.note else [])],
         **more,

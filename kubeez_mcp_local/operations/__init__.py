@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -10,23 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.catalogue.checks import verify_media_kind, verify_variant_count
-from kubeez_mcp_local.catalogue.prices import flat_quote
+from kubeez_mcp_local.catalogue.prices import Quote, flat_quote
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.media.inputs import LocalInput, RemoteInput
 from kubeez_mcp_local.rest import routes as free
 from kubeez_mcp_local.settings import TOOLSETS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.catalogue.models import InputKind, Model
-    from kubeez_mcp_local.catalogue.prices import Quote
     from kubeez_mcp_local.catalogue.store import Catalogue
     from kubeez_mcp_local.media.inputs import ComingInput, Inputs
     from kubeez_mcp_local.media.library import Library
     from kubeez_mcp_local.rest.contract import Contract
     from kubeez_mcp_local.rest.routes import Route
+
+    Files = Mapping[str, tuple[InputKind, ...]]
 
 Input = LocalInput | RemoteInput
 
@@ -163,6 +165,9 @@ class Operation:
         names: The arguments that plans name, as the tool takes them.
         by_length: Whether it is billed by the length of a file.
         core: Whether the `core` toolset offers it too.
+        stand_ins: For a model and the tool's arguments as given: those that a price needs and that are missing, with
+            likely values; and what must be said about them.
+        likely: For a described job, the files that it may have, the likeliest first: their kinds, by argument.
         accepts: Which kinds of files a model takes and how many, where `files` does not say.
         unfit: Why a model does not do what is wished for, given kinds of inputs and a length; empty if it does.
         also: Routes that belong to it, such as the one on which its jobs are followed.
@@ -186,6 +191,8 @@ class Operation:
     names: str = ""
     by_length: bool = False
     core: bool = False
+    stand_ins: Callable[[Model, Mapping[str, Any]], tuple[Mapping[str, Any], str]] = lambda model, given: ({}, "")
+    likely: Callable[[Model, Described], Iterable[Files]] | None = None
     accepts: Callable[[Listing, str], tuple[tuple[InputKind, ...], int]] | None = None
     unfit: Callable[[str, Sequence[InputKind], int | None], str] = lambda _model, _inputs, _seconds: ""
     also: tuple[Route, ...] = ()
@@ -196,6 +203,18 @@ class Operation:
     def name(self) -> str:
         """The tool's name."""
         return self.route.name
+
+    @property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """The tool's own, by name."""
+        return dict(list(inspect.signature(self.draft).parameters.items())[1:])
+
+    def likely_files(self, model: Model, job: Described) -> Iterable[Files]:
+        """As `likely`; where nothing is said, a file for each argument that may not be left out."""
+        if self.likely is not None:
+            return self.likely(model, job)
+        empty, parameters = inspect.Parameter.empty, self.parameters
+        return [{name: kinds[:1] for name, kinds in self.files.items() if parameters[name].default is empty}]
 
     def claims(self, model_id: str) -> bool:
         """Whether the id is one of its models'."""
@@ -257,4 +276,28 @@ def estimate(listing: Listing, job: Described) -> Quote:
     verify_variant_count(job.count)
     model = listing.get(job.model)
     operation = by_model(model)
-    return operation.quote(listing, job) if operation else flat_quote(model, count=job.count)
+    return operation.quote(listing, job) if operation else unpriced(model)
+
+
+def unpriced(model: Model) -> Quote:
+    """The price of what nothing here can make: none. The website has models that no endpoint takes."""
+    why = "the API has no endpoint that takes it, so no tool runs it"
+    return Quote(None, "unknown", note=f"{model.id} has no price: {why}.")
+
+
+def made_by(operation: Operation, listing: Listing, model_id: str) -> Model:
+    """The model with this id.
+
+    Raises:
+        InvalidArgumentError: There is none (`unknown_model`), or another operation runs it.
+    """
+    model = listing.get(model_id)
+    other = by_model(model)
+    if other is operation:
+        return model
+    if other is None:
+        raise InvalidArgumentError("model", unpriced(model).note, next_step="pick_model chooses among those that run.")
+    is_not = "makes no pictures or clips from a prompt" if operation.job == "media" else f"is no {operation.job} model"
+    raise InvalidArgumentError(
+        "model", f"{operation.name} does not run {model.id}, which {is_not}.", next_step=f"Use {other.name}."
+    )

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
@@ -19,7 +19,10 @@ from kubeez_mcp_local.operations import parameters as p
 from kubeez_mcp_local.rest.routes import Route
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kubeez_mcp_local.catalogue.listing import Listing
+    from kubeez_mcp_local.catalogue.models import Model
 
 MODEL = "text-to-dialogue-v3"
 Provider = Literal["elevenlabs", "google", "gemini", "gemini-3.8", "seed"]
@@ -126,10 +129,19 @@ def price(listing: Listing, request: DialogueRequest, *, count: int = 1) -> Quot
         return unknown_quote(None, "the catalogue has no dialogue model")
     if request.provider != "elevenlabs":
         return unknown_quote(model, f"the price of provider {request.provider} is not recorded")
-    thousands = math.ceil(request.characters / _BILLED_CHARACTERS)
+    return _for_characters(model, request.characters, count)
+
+
+def quote(listing: Listing, job: Described) -> Quote:
+    """The price of so many characters, which are a thousand at most unless more are described."""
+    return _for_characters(listing.get(job.model), job.characters or 0, job.count)
+
+
+def _for_characters(model: Model, characters: int, count: int) -> Quote:
+    thousands = math.ceil(characters / _BILLED_CHARACTERS)
     if thousands <= 1 or model.credits is None:
         return flat_quote(model, count=count)
-    detail = f"{request.characters} characters: {thousands} x {model.credits:g} credits"
+    detail = f"{characters} characters: {thousands} x {model.credits:g} credits"
     note = "The price may be per call; per 1,000 characters is quoted, an upper bound."
     return rate_quote(model, model.credits * thousands, detail=detail, count=count, note=note)
 
@@ -138,6 +150,12 @@ def described(request: DialogueRequest) -> Described | None:
     """For the API's estimate, which is told neither the engine nor how much is spoken."""
     usual = request.provider == "elevenlabs" and request.characters <= _BILLED_CHARACTERS
     return Described(MODEL, characters=request.characters) if usual else None
+
+
+def _stand_ins(_: Model, given: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    if "dialogue" in given or "text" in given:
+        return {}, ""
+    return {"text": "x" * SHORTEST}, f"For at most {_BILLED_CHARACTERS:,} characters; with the text they are counted."
 
 
 def tag_note(request: DialogueRequest) -> str:
@@ -197,5 +215,7 @@ OPERATION = Operation(
     types=("speech",),
     tasks=("text-to-dialogue",),
     names="text",
+    quote=quote,
+    stand_ins=_stand_ins,
     script="dialogue",
 )

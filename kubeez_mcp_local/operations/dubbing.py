@@ -27,6 +27,7 @@ LANGUAGES = (
 )
 """Of the first engine."""
 _LEAST_BILLED = {MODEL: 10}
+_ONE_LANGUAGE = "For one target language."
 ROUTE = Route(
     *("generate_dubbing", "POST", "/v1/generate/dubbing", "generate:speech", "dialogue", "assumed", "media", True),
     fields=("video_url", "languages", "model", "source_language", "cloning_strength", "ducking"),
@@ -99,7 +100,7 @@ def quote(listing: Listing, job: Described) -> Quote:
     quoted = price(listing, job.model, job.file_seconds, languages=job.languages, count=job.count)
     if quoted.credits is None or job.languages > 1:
         return quoted
-    return replace(quoted, note=f"{quoted.note} For one target language.")
+    return replace(quoted, note=f"{quoted.note} {_ONE_LANGUAGE}")
 
 
 OPERATION = Operation(
@@ -115,5 +116,6 @@ OPERATION = Operation(
     tasks=("dubbing",),
     files={"video_url": ("video",)},
     names="video_url, languages",
+    stand_ins=lambda _, given: ({}, "") if given.get("languages") else ({"languages": ["en"]}, _ONE_LANGUAGE),
     by_length=True,
 )

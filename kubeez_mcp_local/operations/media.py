@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -20,20 +20,21 @@ from kubeez_mcp_local.catalogue.prices import (
 from kubeez_mcp_local.catalogue.voices import omni_voice
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.media.library import NotInLibraryError
-from kubeez_mcp_local.operations import Described, Draft, Operation, Sources, by_model
+from kubeez_mcp_local.operations import Described, Draft, Operation, Sources, made_by
 from kubeez_mcp_local.operations import parameters as p
 from kubeez_mcp_local.operations.media_check import (
     ARGUMENT,
     MediaRequest,
     check_media,
     sending_model,
+    telling_ratios,
     verify_ratio_for_tier,
 )
 from kubeez_mcp_local.rest.routes import Request, Route
 from kubeez_mcp_local.text import amount
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.catalogue.models import InputKind, Model
@@ -105,8 +106,7 @@ async def drafted(sources: Sources, request: MediaRequest, files: Sequence[str],
     """`count` runs of a request, checked against its model and priced. `files` are paths, URLs or library names."""
     verify_variant_count(count, MAX_VARIANTS)
     listing = await sources.catalogue.listing()
-    model = listing.get(request.model)
-    verify_made_here(model)
+    model = made_by(OPERATION, listing, request.model)
     request, files = await with_characters(sources, request, files)
     found = await sources.inputs.resolve_all(files, argument=ARGUMENT)
     checked = check_media(model, listing, replace(request, inputs=tuple(item.kind for item in found)))
@@ -135,17 +135,6 @@ def _total(files: Sequence[Input], kind: InputKind) -> float | None:
     lengths = [file.measured.seconds for file in files if file.kind == kind]
     known = [length for length in lengths if length is not None]
     return sum(known) if lengths and len(known) == len(lengths) else None
-
-
-def verify_made_here(model: Model) -> None:
-    """Refuse a model that another operation runs."""
-    operation = by_model(model)
-    if operation is not OPERATION:
-        raise InvalidArgumentError(
-            "model",
-            f"generate_media does not run {model.id}, which makes no pictures or clips from a prompt.",
-            next_step=f"Use {operation.name if operation else 'another tool'}.",
-        )
 
 
 async def with_characters(
@@ -262,7 +251,7 @@ def quote(listing: Listing, job: Described) -> Quote:
     model = listing.get(job.model)
     refusal: InvalidArgumentError | None = None
     said = {name: getattr(job, name) for name in _TOLD}
-    for inputs in _likely_inputs(model, job):
+    for inputs in likely_inputs(model, job):
         try:
             checked = check_media(model, listing, MediaRequest("x", model.id, inputs=inputs, **said))
         except InvalidArgumentError as error:
@@ -273,7 +262,7 @@ def quote(listing: Listing, job: Described) -> Quote:
     raise refusal
 
 
-def _likely_inputs(model: Model, job: Described) -> Iterator[tuple[InputKind, ...]]:
+def likely_inputs(model: Model, job: Described) -> Iterator[tuple[InputKind, ...]]:
     """Sets of inputs that the described job may have, the likeliest first."""
     lengths: tuple[tuple[InputKind, float | None], ...] = (("video", job.video_seconds), ("audio", job.audio_seconds))
     attached = tuple(kind for kind, seconds in lengths if seconds is not None)
@@ -283,6 +272,13 @@ def _likely_inputs(model: Model, job: Described) -> Iterator[tuple[InputKind, ..
     yield ("image", *attached)
     yield ("image", "image", *attached)
     yield ("image", "video")
+
+
+def _stand_ins(model: Model, given: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """A ratio moves no price, but some pictures cannot be had without one."""
+    if "resolution" not in given or "aspect_ratio" in given or not (ratios := telling_ratios(model)):
+        return {"prompt": "x"}, ""
+    return {"prompt": "x", "aspect_ratio": ratios[0]}, ""
 
 
 def accepts(listing: Listing, model_id: str) -> tuple[tuple[InputKind, ...], int]:
@@ -309,6 +305,8 @@ OPERATION = Operation(
     files={ARGUMENT: KINDS},
     names="prompt",
     core=True,
+    stand_ins=_stand_ins,
+    likely=lambda model, job: ({ARGUMENT: kinds} for kinds in likely_inputs(model, job)),
     accepts=accepts,
     script="media",
 )

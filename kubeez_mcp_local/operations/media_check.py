@@ -298,12 +298,17 @@ def settled_ratio(request: MediaRequest, model: Model) -> MediaRequest:
     return replace(request, aspect_ratio=spelled[wanted])
 
 
+def telling_ratios(model: Model) -> list[str]:
+    """The ratios of the model that are neither its choice nor square."""
+    return [ratio for ratio in model.ratios if ratio not in ("1:1", "auto")]
+
+
 def verify_ratio_for_tier(request: MediaRequest, model: Model) -> None:
     """Hold a checked request against the one model that makes large pictures only in a ratio said outright.
 
     By the official skill (API reference §8). Not part of `check_media`, so that a job without a ratio can be priced.
     """
-    fitting = [ratio for ratio in model.ratios if ratio not in ("1:1", "auto")]
+    fitting = telling_ratios(model)
     if model.id.lower() != "gpt-image-2" or request.resolution in (None, "1K") or not fitting:
         return
     if request.aspect_ratio not in fitting:

@@ -11,7 +11,7 @@ from pydantic import Field
 from kubeez_mcp_local.catalogue.checks import blank_to_none, one_of, verify_number, verify_text
 from kubeez_mcp_local.catalogue.prices import Quote, flat_quote, unknown_quote
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.operations import Described, Draft, Operation, Sources
+from kubeez_mcp_local.operations import Described, Draft, Operation, Sources, made_by
 from kubeez_mcp_local.rest.routes import Route
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.models import Model
 
 SIMPLE_PROMPT_MAX = 400
+_ENGINES = r"v\d.*"
+"""Ids of what composes; other music models are helpers that no endpoint takes (API reference §8)."""
+_OTHER_TEXTS = {"title", "style", "lyrics", "song_description"}
 VOCAL_GENDERS = ("m", "f", "random")
 MODE_NOTE = "A song without lyrics is made in simple mode: title and style went into the prompt."
 _VOICES = {"m": ", male vocals", "f": ", female vocals"}
@@ -117,7 +120,7 @@ async def draft(
 
 def music_engines(listing: Listing) -> tuple[Model, ...]:
     """The models that compose, newest first; helpers such as lyrics writing are not among them."""
-    engines = [model for model in listing.models if model.type == "music" and re.match(r"v\d", model.id.lower())]
+    engines = [model for model in listing.models if model.type == "music" and OPERATION.claims(model.id)]
     return tuple(sorted(engines, key=_version, reverse=True))
 
 
@@ -203,13 +206,13 @@ def price(listing: Listing, request: MusicRequest, *, count: int = 1) -> Quote:
 
 
 def _engine(listing: Listing, model_id: str) -> str:
-    engines = music_engines(listing)
-    found = next((engine for engine in engines if engine.id.lower() == model_id.strip().lower()), None)
-    if found is None:
+    try:
+        return made_by(OPERATION, listing, model_id).id
+    except InvalidArgumentError as error:
         # The API would silently take its default instead of refusing.
-        names = ", ".join(engine.id for engine in engines) or "none in this catalogue"
-        raise InvalidArgumentError("model", f"{model_id!r} is no music engine; there are: {names}. Or leave it out.")
-    return found.id
+        names = ", ".join(engine.id for engine in music_engines(listing)) or "none in this catalogue"
+        error.next_step = f"Music engines are: {names}. Or leave it out."
+        raise
 
 
 def _version(model: Model) -> tuple[tuple[int, ...], bool]:
@@ -223,9 +226,11 @@ OPERATION = Operation(
     draft=draft,
     job="music",
     model="V5_5",
-    types=("music",),
+    ids=_ENGINES,
     tasks=("text-to-music",),
     names="prompt",
     also=(PERSONA,),
+    stand_ins=lambda _, given: ({} if _OTHER_TEXTS & given.keys() else {"prompt": "x"}, ""),
+    quote=lambda listing, job: price(listing, MusicRequest(model=_engine(listing, job.model)), count=job.count),
     script="music",
 )

@@ -16,15 +16,15 @@ from kubeez_mcp_local.catalogue.checks import (
 )
 from kubeez_mcp_local.catalogue.prices import Quote, length_quote
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.operations import Described, Draft, Operation, Sources
+from kubeez_mcp_local.operations import Described, Draft, Operation, Sources, made_by
 from kubeez_mcp_local.operations import parameters as p
 from kubeez_mcp_local.rest.routes import Route
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from kubeez_mcp_local.catalogue.listing import Listing
-    from kubeez_mcp_local.catalogue.models import InputKind
+    from kubeez_mcp_local.catalogue.models import InputKind, Model
 
 PROMPT_MAX = 2000
 VIDEO_MAX_SECONDS = 360
@@ -82,9 +82,12 @@ async def draft(
 ) -> Draft:
     """Start a sound job: effects or instrumental music, from text or for a clip. Billed per second; asks first."""
     clip, seconds = await sources.file(video_url, "video_url", ("video",)) if video_url else (None, None)
+    listing = await sources.catalogue.listing()
+    if _known(model) is None:
+        made_by(OPERATION, listing, model)
     wanted = SoundRequest(model, prompt, music_prompt, sfx_prompt, duration)
     request = check(wanted, has_video=clip is not None, video_seconds=seconds)
-    quoted = price(await sources.catalogue.listing(), request.model, seconds if clip else request.duration)
+    quoted = price(listing, request.model, seconds if clip else request.duration)
     words = request.prompt or request.music_prompt or request.sfx_prompt or ""
     asked = None if request.duration is None else f"{request.duration}s"
     described = Described(request.model, duration=asked, video_seconds=seconds)
@@ -143,6 +146,15 @@ def accepts(_: Listing, model_id: str) -> tuple[tuple[InputKind, ...], int]:
     return (("video",), 1) if "-video-to-" in model_id.lower() else ((), 0)
 
 
+def _stand_ins(model: Model, _: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    known = _known(model.id)
+    return ({} if known is None or known.from_video else {"prompt": "x"}), ""
+
+
+def _likely(model: Model, _: Described) -> list[Mapping[str, tuple[InputKind, ...]]]:
+    return [{"video_url": ("video",)} if "-video-to-" in model.id.lower() else {}]
+
+
 def unfit(model_id: str, inputs: Sequence[InputKind], seconds: int | None) -> str:
     known = _known(model_id)
     if known and known.from_video != ("video" in inputs):
@@ -170,6 +182,8 @@ OPERATION = Operation(
     files={"video_url": ("video",)},
     names="video_url, prompt",
     by_length=True,
+    stand_ins=_stand_ins,
+    likely=_likely,
     accepts=accepts,
     unfit=unfit,
     makes="sound",

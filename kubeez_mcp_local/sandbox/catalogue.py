@@ -222,12 +222,20 @@ def look_up_all(books: Books, urls: str | Sequence[str] | None) -> tuple[Source,
 ASSUMED_SECONDS = 10.0
 
 
-def price(row: Row, *, seconds: float | None = None, resolution: str | None = None, pieces: int = 1) -> float:
-    """Credits for one job.
+def price(
+    row: Row,
+    *,
+    seconds: float | None = None,
+    characters: int = 0,
+    resolution: str | None = None,
+    pieces: int = 1,
+) -> float:
+    """Credits for one job, to the hundredth, upwards.
 
     Args:
         row: The model's row with our notes on how it is priced.
         seconds: What a length-billed model is billed for; an unmeasured input counts as `ASSUMED_SECONDS`.
+        characters: How much is spoken.
         resolution: Tier of models priced by tier.
         pieces: How many results are billed each, such as languages.
     """
@@ -237,9 +245,11 @@ def price(row: Row, *, seconds: float | None = None, resolution: str | None = No
         each = rule["per_second"] * length
     elif "per_minute" in rule:
         each = rule["per_minute"] * max(1, math.ceil(length / 60))
+    elif "per_thousand_characters" in rule:
+        each = rule["per_thousand_characters"] * max(1, math.ceil(characters / 1000))
     else:
         each = rule.get("resolution", {}).get((resolution or "").upper(), row["cost_per_generation"])
-    return round(float(each) * pieces, 2)
+    return math.ceil(round(float(each) * pieces * 100, 6)) / 100
 
 
 def times(row: Row, speed: float) -> tuple[float, float]:

@@ -256,7 +256,9 @@ def generate_dialogue(body: DialogueRequest, service: TheService, caller: Speech
     voices = "\n".join(line.voice or "Rachel" for line in body.dialogue)
     work = Work("speech", sound_extension(), row["model_id"], text, 1, voices, seconds=speech_seconds(text))
     works = [Placed("output", 0, work)]
-    return service.take_on(service.draft(caller, row, body, "text-to-dialogue", works, prompt=text, bucket="dialogue"))
+    return service.take_on(
+        service.draft(caller, row, body, "text-to-dialogue", works, prompt=text, bucket="dialogue", characters=total)
+    )
 
 
 # Ads

@@ -10,7 +10,7 @@ from mcp.types import ElicitRequestFormParams, ElicitResult, ErrorData
 
 from kubeez_mcp_local.bridge.orders import COMING, QUOTE
 from kubeez_mcp_local.mcp_server.server import KubeezServer
-from tests.mcp_server.driving import bridge_of, call, client_of, picture, refused
+from tests.mcp_server.driving import bridge_of, call, client_of, picture, refused, song
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,16 +58,16 @@ async def test_the_api_s_own_estimate_is_asked_about_and_held_back(
 
     bridge = bridge_of(api, tmp_path, KUBEEZ_MODE="live")
     async with Client(KubeezServer(bridge), mode=mode, elicitation_callback=answer) as client:
-        price = await sharp_price(client)
         before = calls(api, "POST /v1/estimate")
+        price = await sharp_price(client)
         started = await call(client, "generate_media", prompt="a kite", aspect_ratio="16:9", **SHARP)
         (job,) = await bridge.ledger.recent(1)
     assert len(questions) == 1
-    assert f"for {price:g} credits." in questions[0]
+    assert f" {price:g} credits." in questions[0]
     assert (started["cost"]["quoted"], started["cost"]["basis"]) == (price, "api")
     assert (job.quote_credits, job.quote_basis) == (price, "api")
     assert api.control.account()["entries"][-1]["credits"] == -price
-    assert calls(api, "POST /v1/estimate") == before + 1, "asked once for the question and the claim"
+    assert calls(api, "POST /v1/estimate") == before + 1, "asked once for the estimate, the question and the claim"
 
 
 async def test_a_ceiling_stands_before_a_price_that_only_the_api_tells(api: RunningSandbox, tmp_path: Path) -> None:
@@ -147,3 +147,89 @@ async def test_nothing_is_still_to_come_in_a_call_that_pays(connected: Client) -
         coming: Any = {COMING: {"the clip": {"kind": "video", "seconds": 12}}}
         answer = await client.call_tool("generate_captions", {"media_url": "the clip"}, meta=coming)
         assert answer.is_error
+
+
+async def test_estimate_takes_what_the_generate_tools_take(connected: Client, tmp_path: Path) -> None:
+    async with connected as client:
+        plain = await call(client, "estimate", model="nano-banana-2", prompt="a kite", aspect_ratio="16:9", seed=4)
+        assert plain["credits"] == 14
+        wrong = await refused(client, "estimate", model="nano-banana-2", prompt="a kite", aspect_ratio="7:3")
+        assert wrong == await refused(
+            client, "generate_media", model="nano-banana-2", prompt="a kite", aspect_ratio="7:3"
+        )
+        pictures = [picture(tmp_path)] * 20
+        assert (await refused(client, "estimate", model="nano-banana-2", source_media_urls=pictures))["code"]
+        foreign = await call(client, "estimate", model="remove-background", languages=["de"], approval="x", name="y")
+        assert foreign["notes"] == ["Not an argument of remove_background, and without effect: languages."]
+        assert "no such argument" in (await refused(client, "estimate", model="nano-banana-2", kites=2))["message"]
+        listed = next(tool for tool in (await client.list_tools()).tools if tool.name == "estimate")
+        assert not {"prompt", "languages", "media_url"} & listed.input_schema["properties"].keys()
+
+
+async def test_estimate_counts_languages_texts_and_jobs(connected: Client) -> None:
+    async with connected as client:
+        dub = {"model": "sonilo-dubbing", "reference_video_seconds": 30}
+        assert (await call(client, "estimate", **dub, languages=["de", "es"]))["credits"] == 180
+        one = await call(client, "estimate", **dub)
+        assert one["credits"] == 90
+        assert "For one target language." in one["notes"]
+        assert (await call(client, "estimate", **dub, variant_count=2))["credits"] == 180
+        long = await call(client, "estimate", model="text-to-dialogue-v3", text="x" * 2_500)
+        assert long["credits"] == 63
+        unsaid = await call(client, "estimate", model="text-to-dialogue-v3")
+        assert unsaid["credits"] == 21
+        assert "1,000 characters" in unsaid["notes"][0]
+        assert (await call(client, "estimate", model="ad-copy", variant_count=10))["credits"] == 500
+
+
+async def test_a_file_is_measured_and_wins_over_a_length_that_was_typed(connected: Client, tmp_path: Path) -> None:
+    async with connected as client:
+        recording = {"model": "mvsep-40", "media_url": song(tmp_path)}
+        both = await call(client, "estimate", **recording, reference_audio_seconds=130)
+        assert both["credits"] == 6
+        assert "The file lasts 3 s, not 130 s as was said; the file counts." in both["notes"]
+        agreeing = await call(client, "estimate", **recording, reference_audio_seconds=3)
+        assert not any("as was said" in note for note in agreeing["notes"])
+        far = {"model": "auto-caption", "media_url": "https://example.com/a.mp4"}
+        assert "credits" not in await call(client, "estimate", **far)
+        said = await call(client, "estimate", **far, reference_video_seconds=8)
+        assert said["credits"] == 4
+        assert "The file could not be measured; it is priced at 8 s, as was said." in said["notes"]
+
+
+async def test_what_no_tool_makes_has_no_price(connected: Client) -> None:
+    async with connected as client:
+        answer = await call(client, "estimate", model="suno-lyrics-generation")
+        assert (answer["basis"], "credits" in answer) == ("unknown", False)
+        assert "no tool runs it" in answer["notes"][0]
+        error = await refused(client, "generate_music", prompt="a waltz", model="suno-lyrics-generation")
+        assert "no tool runs it" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("estimate", {}),
+        ("generate_media", {"prompt": "a kite"}),
+        ("generate_music", {"prompt": "a waltz"}),
+        ("generate_sound", {"prompt": "rain"}),
+        ("get_upload_url", {}),
+    ],
+)
+async def test_a_model_that_does_not_exist_gets_the_same_answer_everywhere(
+    connected: Client, tool: str, arguments: dict[str, Any]
+) -> None:
+    name = "model_id" if tool == "get_upload_url" else "model"
+    async with connected as client:
+        error = await refused(client, tool, **arguments, **{name: "nano-bananna-2"})
+    assert error["code"] == "unknown_model"
+    assert "there is no model 'nano-bananna-2'. Did you mean nano-banana-2" in error["message"]
+
+
+@pytest.mark.parametrize("seconds", [1e308, 86_401, -1, 10**30])
+async def test_no_length_is_beyond_belief(connected: Client, seconds: float) -> None:
+    async with connected as client:
+        for name in ("reference_video_seconds", "reference_audio_seconds"):
+            error = await refused(client, "estimate", model="auto-caption", **{name: seconds})
+            assert error["code"] == "invalid_argument"
+            assert "0 to 86400 s" in error["message"]

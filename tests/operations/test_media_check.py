@@ -10,8 +10,7 @@ import pytest
 from kubeez_mcp_local.catalogue.checks import verify_variant_count
 from kubeez_mcp_local.catalogue.store import snapshot_listing
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.operations import by_model, media
-from kubeez_mcp_local.operations.media import verify_made_here
+from kubeez_mcp_local.operations import by_model, made_by, media
 from kubeez_mcp_local.operations.media_check import MediaRequest, check_media, verify_ratio_for_tier
 
 if TYPE_CHECKING:
@@ -84,11 +83,11 @@ def test_every_model_refuses_what_its_row_rules_out(
 
 @pytest.mark.parametrize("model_id", OTHER_IDS)
 def test_models_of_other_tools_are_sent_there(listing: Listing, model_id: str) -> None:
-    model = listing.get(model_id)
-    with pytest.raises(InvalidArgumentError, match="does not run") as caught:
-        verify_made_here(model)
+    runs = by_model(listing.get(model_id)) is not None
+    with pytest.raises(InvalidArgumentError, match="does not run" if runs else "no tool runs it") as caught:
+        made_by(media.OPERATION, listing, model_id)
     assert caught.value.argument == "model"
-    assert caught.value.next_step.startswith("Use generate_")
+    assert caught.value.next_step.startswith("Use generate_" if runs else "pick_model")
 
 
 @pytest.mark.parametrize("prompt", ["", " ", "\n\t "])

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from kubeez_mcp_local.bridge.api import keep_persona
 from kubeez_mcp_local.mcp_server.call import Call
-from kubeez_mcp_local.mcp_server.inventory import ToolSpec, described, tool
+from kubeez_mcp_local.mcp_server.inventory import BoundTool, ToolSpec, described, tool
 from kubeez_mcp_local.mcp_server.results import EstimateResult, JobResult, PersonaResult
 from kubeez_mcp_local.mcp_server.shaping import started_result
 from kubeez_mcp_local.operations import media, operations
 from kubeez_mcp_local.operations import parameters as p
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from kubeez_mcp_local.operations import Operation
 
 
@@ -41,6 +44,21 @@ def _tool(operation: Operation) -> ToolSpec:
         core=operation.core,
         parameters=operation.draft,
     )
+
+
+def checked_by(operation: Operation) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """Checks arguments as the operation's tool does, and fills in its defaults."""
+    bound = _bound(operation.name)
+
+    def checked(arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in bound.checked(dict(arguments)).items() if name in operation.parameters}
+
+    return checked
+
+
+@cache
+def _bound(name: str) -> BoundTool:
+    return BoundTool(_tool(operations()[name]))
 
 
 _AS_BEFORE = Field(description="As for generate_media.")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from kubeez_mcp_local.bridge.pricing import outlined
+from kubeez_mcp_local.catalogue.checks import MOST_FILE_SECONDS, verify_number
 from kubeez_mcp_local.jobs.spender import needs_consent
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
@@ -20,8 +22,9 @@ from kubeez_mcp_local.mcp_server.results import (
     SkillResult,
 )
 from kubeez_mcp_local.mcp_server.rows import known, model_row
-from kubeez_mcp_local.operations import Described
-from kubeez_mcp_local.operations import estimate as price
+from kubeez_mcp_local.mcp_server.shaping import quoted_result
+from kubeez_mcp_local.mcp_server.tools.paid import checked_by, paid_tools
+from kubeez_mcp_local.operations import Described, by_model, unpriced
 from kubeez_mcp_local.operations import parameters as p
 
 _MOST_RECIPES = 3
@@ -170,6 +173,7 @@ async def get_balance(call: Call) -> BalanceResult:
     result=EstimateResult,
     core=True,
     aliases=("estimate_generation_cost", "get_generation_estimate"),
+    unlisted=lambda: {argument.name for spec in paid_tools() for argument in spec.arguments()},
 )
 async def estimate(
     call: Call,
@@ -179,41 +183,49 @@ async def estimate(
     resolution: p.Resolution = "",
     quality: p.Quality = "",
     sound: p.Sound = None,
-    variant_count: p.VariantCount = 1,
-    reference_video_seconds: Annotated[
-        float | None, Field(description="Length of an attached clip, in seconds.", ge=0)
-    ] = None,
-    reference_audio_seconds: Annotated[
-        float | None, Field(description="Length of attached audio, in seconds.", ge=0)
-    ] = None,
+    variant_count: Annotated[
+        int, Field(description="1 to 4 (ads: 10) jobs of the same request; each is paid.", ge=1, le=10)
+    ] = 1,
+    reference_video_seconds: Annotated[float | None, Field(description="Of clips not given as files.")] = None,
+    reference_audio_seconds: Annotated[float | None, Field(description="The same for audio.")] = None,
+    **others: Any,
 ) -> EstimateResult:
     """What a job will cost in credits, and how long it takes, before anything is spent. Free.
 
-    Pass the same values as to the generate tool. Without evidence for a price, credits is absent and basis is unknown.
+    Pass the arguments of the generate tool, files too: they are measured. Without evidence for a price, credits is
+    absent and basis is unknown.
     """
-    described = Described(
-        model,
-        generation_type=generation_type or None,
-        duration=duration or None,
-        resolution=resolution or None,
-        quality=quality or None,
-        sound=sound,
-        video_seconds=reference_video_seconds,
-        audio_seconds=reference_audio_seconds,
+    lengths = {"reference_video_seconds": reference_video_seconds, "reference_audio_seconds": reference_audio_seconds}
+    for name, seconds in lengths.items():
+        verify_number(name, seconds, 0, MOST_FILE_SECONDS, " s")
+    row = (await call.bridge.catalogue.listing()).get(model)
+    operation = by_model(row)
+    if operation is None:
+        return EstimateResult(
+            mode=call.mode,
+            model=row.id,
+            basis="unknown",
+            notes=[unpriced(row).note],
+            next_step="pick_model chooses among the models that tools run.",
+        )
+    job = Described(
+        row.id,
+        video_seconds=reference_video_seconds or None,
+        audio_seconds=reference_audio_seconds or None,
         count=variant_count,
     )
-    quote = price(await call.bridge.catalogue.listing(), described)
-    quote = await call.bridge.pricing.finished(quote, described)
-    return EstimateResult(
-        mode=call.mode,
-        model=model,
-        credits=quote.credits,
-        basis=quote.basis,
-        estimated_time_seconds=quote.seconds,
-        breakdown=[asdict(line) for line in quote.breakdown],
-        notes=[quote.note] if quote.note else [],
-        next_step=_after_estimate(quote.credits, call.bridge.settings.asks_above),
-    )
+    listed = {
+        "generation_type": generation_type,
+        "duration": duration,
+        "resolution": resolution,
+        "quality": quality,
+        "sound": sound,
+        "variant_count": variant_count if variant_count > 1 else None,
+    }
+    given = {name: value for name, value in (listed | others).items() if value is not None and value != ""}
+    draft = outlined(call.sources, operation, job, given, checked_by(operation))
+    priced = await call.bridge.orders.priced(draft)
+    return quoted_result(call, priced, next_step=_after_estimate(priced.credits, call.bridge.settings.asks_above))
 
 
 def _after_estimate(price_: float | None, asks_above: float) -> str:
