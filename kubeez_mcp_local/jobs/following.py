@@ -332,7 +332,9 @@ class Follower:
         while True:
             if on_progress is not None:
                 words = following.words if following else job.state.value
-                await on_progress(max(self.clock() - started, 0.0), job.expected_seconds, words)
+                passed = max(self.clock() - started, 0.0)
+                total = max(job.expected_seconds / self.speed, passed) if job.expected_seconds else None
+                await on_progress(passed, total, words)
             if following is None:
                 await self.sleep(_LOOK_AT_LEDGER_EVERY)
                 return

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from kubeez_mcp_local.text import amount, extent, on_one_line, quoted, spoken
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 Fields = dict[str, Any]
 
 PROMPT_SHOWN = 60
 """Characters of a prompt that are enough to know the job by."""
-_APART = ("title", "item", "language", "language_doubt", "label")
+_APART = ("title", "item", "language", "label")
 """What tells one output from another, where it is known."""
 _EXACT = "catalogue"
 
@@ -36,8 +36,10 @@ def of_job(told: Mapping[str, Any]) -> Fields:
     named = len(ids) > 1 and any("generation_id" in output for output in outputs)
     ids = [] if named else [job_id for job_id in ids if job_id not in next_step]
     seconds = told.get("estimated_time_seconds")
+    status += f", {len(outputs)} outputs" if len(outputs) > 1 else ""
+    status += ", of an earlier call; not paid again" if told.get("repeated") else ""
     return _said(
-        status=f"{status}, {len(outputs)} outputs" if len(outputs) > 1 else status,
+        status=status,
         error_message=told.get("error_message"),
         **(outputs[0] if len(outputs) == 1 else {"outputs": outputs}),
         sheet=told.get("sheet"),
@@ -56,8 +58,9 @@ def _how(told: Mapping[str, Any]) -> Fields:
         names = ("model", "prompt", "generation_type", "params", "created_at", "completed_at")
         return {name: told.get(name) for name in names}
     said = [on_one_line(told[name], PROMPT_SHOWN) for name in ("model", "settings") if told.get(name)]
-    prompt = told.get("prompt")
-    return {"job": ", ".join(said) + (f": {first_words(prompt)}" if prompt else "")}
+    prompt = told.get("prompt") or ""
+    in_lines = all(line in told.get("settings", "") for line in prompt.split("\n"))  # of a dialogue, with the voices
+    return {"job": ", ".join(said) + ("" if in_lines else f": {first_words(prompt)}")}
 
 
 def first_words(prompt: str) -> str:
@@ -116,11 +119,12 @@ def _output(
     """One output. Its own id is needed where the job's does not name it, and of a song, whose voice can be kept."""
     own_id = output.get("output_id") or output.get("id")
     job = output.get("generation_id") if of_jobs else None
-    named = output.get("path") or ""
+    named, doubt = output.get("path") or "", output.get("language_doubt")
     return _said(
         path=named,
-        # what the file's own name says need not be said again
+        # what the file's own name says need not be said again, unless it may be wrong
         **{name: output.get(name) for name in _APART if f"-{output.get(name)}." not in named},
+        **({"language": f"{output.get('language')} ({doubt})"} if doubt else {}),
         model=output.get("model") if of_models else None,
         size=_extent(output),
         url=output.get("url"),
@@ -137,6 +141,68 @@ def _extent(output: Mapping[str, Any]) -> str:
         sound=output.get("sound"),
         size=output.get("size_bytes") or output.get("file_size"),
     )
+
+
+def of_estimate(told: Mapping[str, Any]) -> Fields:
+    """A price, and whether it is exact."""
+    price, basis, seconds = (told.get(name) for name in ("credits", "basis", "estimated_time_seconds"))
+    known = "not known" if price is None else price_words(price, basis) + (", exact" if basis == _EXACT else "")
+    return _said(
+        price=f"{known} ({told['mode']})",
+        model=told.get("model"),
+        because=[line["detail"] for line in told.get("breakdown") or () if line.get("detail")],
+        takes=f"about {seconds} s" if seconds else None,
+        next_step=told.get("next_step"),
+        notes=told.get("notes"),
+        arguments=told.get("arguments"),
+    )
+
+
+def of_run(told: Mapping[str, Any]) -> Fields:
+    """A run of a recipe: one line a call, with its file and what it cost."""
+    calls = told.get("calls") or []
+    paths = [path for call in calls for path in call.get("paths") or ()]
+    others = [file["path"] for file in told.get("files") or () if file["path"] not in paths]
+    folder = _common_folder([*paths, *others])
+    rest = {name: value for name, value in told.items() if name not in _OF_A_RUN}
+    return _said(
+        status=f"{told['status']} ({told['mode']})" + (": nothing has been sent" if told.get("approval") else ""),
+        summary=told.get("summary"),
+        files_in=folder,
+        calls=[_run_row(call, folder) for call in calls],
+        files=[path.removeprefix(folder) for path in others],
+        cost=cost_words(told.get("cost")) if calls or paths else None,
+        next_step=told.get("next_step"),
+        run_id=told.get("run_id"),
+        **rest,
+    )
+
+
+_OF_A_RUN = (
+    *("mode", "status", "summary", "calls", "files", "cost", "next_step", "run_id"),
+    *("recipe", "budget", "approval"),  # which the summary and the next step name
+)
+
+
+def _run_row(call: Mapping[str, Any], folder: str) -> str:
+    """One call of a run: its file or its state, what it is about, credits, id."""
+    files = [path.removeprefix(folder) for path in call.get("paths") or ()]
+    reason = call.get("reason")
+    said = [
+        *([] if call.get("status") == "completed" else [str(call.get("status"))]),
+        *files,
+        *([quoted(call["label"], PROMPT_SHOWN)] if call.get("label") else [str(call.get("step"))]),
+        *([spoken(call["credits"])] if call.get("credits") is not None else []),
+        str(call.get("generation_id") or ""),
+        *([quoted(reason, 200)] if reason else []),
+    ]
+    return on_one_line(" ".join(filter(None, said)), 1_000)
+
+
+def _common_folder(paths: Sequence[str]) -> str:
+    """The folder in which all of these files are, with its slash; empty if there is none."""
+    starts = [path.replace("\\", "/").rpartition("/")[0] for path in paths]
+    return f"{starts[0]}/" if starts and len(set(starts)) == 1 else ""
 
 
 _MOST_OF_HISTORY = 3_600

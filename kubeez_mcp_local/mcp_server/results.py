@@ -169,6 +169,10 @@ class EstimateResult(Result, published=("credits", "basis", "estimated_time_seco
     lacks_length: bool | None = None
     arguments: dict[str, Any] | None = None
 
+    @staticmethod
+    def glance(told: dict[str, Any]) -> dict[str, Any]:
+        return glance.of_estimate(told)
+
 
 class GenerationsResult(Result, published=("generations", "count")):
     """Jobs of the account, newest first; `folder` is where files are saved, `total` how many fit."""
@@ -342,6 +346,10 @@ class RunResult(Result, published=("run_id", "status", "summary", "files", "cost
     cost: Cost | None = None
     budget: float | None = None
     approval: str | None = None
+
+    @staticmethod
+    def glance(told: dict[str, Any]) -> dict[str, Any]:
+        return glance.of_run(told)
 
 
 class SavedRecipeResult(Result, published=("name", "path")):

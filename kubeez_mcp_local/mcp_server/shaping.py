@@ -62,7 +62,6 @@ async def started_result(
     failures = [str(submission.error) for submission in started.submissions if submission.error]
     again = sum(submission.repeated for submission in started.submissions)
     partly = [f"{again} of {len(jobs)} jobs were there already; they are not paid for again."]
-    wholly = ["This is the job of an earlier call like this one; nothing new was started or paid."]
     return await _result(
         call,
         jobs,
@@ -70,7 +69,7 @@ async def started_result(
         repeated=again == len(jobs) or None,
         notes=[
             *started.draft.notes,
-            *(partly if 0 < again < len(jobs) else wholly if again else []),
+            *(partly if 0 < again < len(jobs) else []),
             *failures,
             *([started.draft.quote.note] if started.draft.quote.note else []),
         ],
@@ -185,10 +184,12 @@ async def _files_of(job: Job, answers: Sequence[Mapping[str, Any]]) -> list[File
 async def _file_item(job: Job, file: SavedFile, said: Mapping[str, Any]) -> FileItem:
     names = ("generation_id", "width", "height", "duration", "title")
     facts = {name: said[name] for name in names if said.get(name) is not None}
-    if not {"width", "duration"} & facts.keys():
+    film = file.media_type.startswith("video/")
+    if film or not {"width", "duration"} & facts.keys():
         with suppress(KubeezError, OSError):
             found = await measure(Path(file.path))
-            facts |= {"width": found.width, "height": found.height, "duration": found.seconds}
+            seen = {"width": found.width, "height": found.height, "duration": found.seconds}
+            facts = seen | facts | ({"sound": found.has_sound} if film else {})
     apart = {name: value for name, value in told_apart(job, file).items() if name in FileItem.model_fields}
     return FileItem(
         path=file.path,

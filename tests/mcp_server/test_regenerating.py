@@ -76,7 +76,6 @@ async def test_a_repeat_says_that_nothing_new_was_made_and_how_to_make_another(c
             f"Nothing new was made. Another take: regenerate(id='{first['generation_id']}'), "
             "or this call with another seed."
         )
-        assert replay["notes"] == ["This is the job of an earlier call like this one; nothing new was started or paid."]
         another = await call(client, "regenerate", id=first["generation_id"])
         assert "repeated" not in another
         rain = {"model": "sonilo-text-to-sfx", "prompt": "rain", "duration": 5}
