@@ -378,7 +378,7 @@ async def check_start(machine: Machine, arguments: list[str], era: Era) -> Findi
         tried = await try_server(launch.plus(*arguments), era, variables=machine.variables, within=_PATIENCE)
     except NoCommandError as error:
         return problem(check, error.message, error.next_step)
-    told = f"{tried.tools} tools over stdio after {tried.seconds:.1f} s ({tried.protocol})"
+    told = f"{tried.tools} tools over stdio after {tried.seconds:.1f} s ({tried.protocol}){tried.proof}"
     if tried.seconds > SLOW_SECONDS:
         return warning(check, told, "Some clients give up after 10 s: install it with uv tool install, not uvx.")
     return ok(check, told)

@@ -159,7 +159,7 @@ def _check(launch: Launch, machine: Machine) -> None:
             except NoCommandError:
                 tried = await try_server(launch, "legacy", variables=machine.variables, within=_PATIENCE)
                 return f"`{launch}` works, but only with the variables of this shell, which not every client passes on."
-        return f"`{launch}` works: {tried.tools} tools after {tried.seconds:.1f} s."
+        return f"`{launch}` works: {tried.tools} tools after {tried.seconds:.1f} s{tried.proof}."
 
     try:
         remarks().print(anyio.run(attempt))

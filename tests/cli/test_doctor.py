@@ -85,6 +85,7 @@ def test_a_fresh_machine_without_key_or_network_is_fine_and_stays_untouched(
     assert {level for one in found.values() for level, _ in one} == {"ok"}
     (started,), (older,) = found["MCP"], found["MCP (older clients)"]
     assert "tools over stdio" in started[1]
+    assert all(one[1].rstrip().endswith(" answered") for one in (started, older)), "a call proves the whole server"
     assert ("2026-07-28" in started[1], "2025-11-25" in older[1]) == (True, True)
     assert tree(throw_away_home) == before
 

@@ -19,12 +19,14 @@ from urllib.request import url2pathname
 
 import anyio
 
-from kubeez_mcp_local.environment import APP
+from kubeez_mcp_local.environment import APP, TRIAL
 from kubeez_mcp_local.errors import KubeezError, first_error_in
 from kubeez_mcp_local.logs import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from mcp.types import Tool
 
 
 @dataclass(frozen=True)
@@ -218,15 +220,24 @@ _LAST_WORDS = 300
 
 @dataclass(frozen=True)
 class Tried:
-    """A server that works: its tools, and the seconds from starting it to the answer that lists them."""
+    """A server that works: its tools, the seconds from starting it to the answer that lists them, and the free tool
+    that was called, if there is one."""
 
     protocol: str
     tools: int
     seconds: float
+    called: str = ""
+
+    @property
+    def proof(self) -> str:
+        """What the call proved, as the rest of a sentence."""
+        return f", and {self.called} answered" if self.called else ""
 
 
 async def try_server(launch: Launch, era: Era, *, variables: Mapping[str, str], within: float) -> Tried:
-    """Start `launch`, ask for its tools, and let it go. Nothing is spent, and nothing kept is written.
+    """Start `launch`, ask for its tools, call a free one, and let it go. Nothing is spent, and nothing kept is written.
+
+    The call is for the whole server: what was written down at an earlier start could answer all the rest.
 
     Args:
         variables: The environment it gets; its state folder is a new one that is deleted afterwards.
@@ -242,7 +253,9 @@ async def try_server(launch: Launch, era: Era, *, variables: Mapping[str, str], 
         strays: list[Exception] = []
         try:
             with anyio.fail_after(within):
-                tried = await _ask(launch, era, {**variables, "KUBEEZ_STATE_DIR": state_dir}, errors, strays)
+                tried = await _ask(
+                    launch, era, {**variables, "KUBEEZ_STATE_DIR": state_dir, TRIAL: "1"}, errors, strays
+                )
         except TimeoutError:
             raise _did_not(launch, f"did not answer within {within:g} s", errors) from None
         except FileNotFoundError:
@@ -251,6 +264,8 @@ async def try_server(launch: Launch, era: Era, *, variables: Mapping[str, str], 
             raise _did_not(launch, f"cannot be started: {error.strerror or error}", errors) from None
         except Exception as error:  # noqa: BLE001 - whatever a broken server makes the client raise is the finding
             cause = first_error_in(error) if isinstance(error, BaseExceptionGroup) else error
+            if isinstance(cause, NoCommandError):
+                raise cause from None
             raise _did_not(launch, f"does not speak MCP ({type(cause).__name__}: {cause})", errors) from None
     if strays:
         raise NoCommandError(f"`{launch}` writes other things than MCP messages to its output.")
@@ -268,7 +283,24 @@ async def _ask(launch: Launch, era: Era, variables: Mapping[str, str], errors: A
     started = time.perf_counter()
     async with Client(stdio_client(parameters, errlog=errors), mode=era, message_handler=on_message) as client:
         listed = await client.list_tools()
-        return Tried(str(client.protocol_version), len(listed.tools), time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        tool = free_tool(listed.tools)
+        if tool is not None:
+            result = await client.call_tool(tool.name, {})
+            if result.is_error and not _may_fail_elsewhere(tool):
+                raise _did_not(launch, f"starts, but its tool {tool.name} fails", errors)
+        return Tried(str(client.protocol_version), len(listed.tools), seconds, tool.name if tool else "")
+
+
+def free_tool(tools: Iterable[Tool]) -> Tool | None:
+    """One that only reads and needs no argument; rather one that asks nobody outside this machine."""
+    free = [tool for tool in tools if tool.annotations and tool.annotations.read_only_hint]
+    free = [tool for tool in free if not tool.input_schema.get("required")]
+    return min(free, key=_may_fail_elsewhere, default=None)
+
+
+def _may_fail_elsewhere(tool: Tool) -> bool:
+    return tool.annotations is None or tool.annotations.open_world_hint is not False
 
 
 def _did_not(launch: Launch, what: str, errors: Any) -> NoCommandError:

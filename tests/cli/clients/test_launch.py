@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from kubeez_mcp_local.cli.clients.launch import Launch, NoCommandError, Running, find_launch, source_of, split_command
+from kubeez_mcp_local.cli.clients.launch import (
+    Launch,
+    NoCommandError,
+    Running,
+    find_launch,
+    source_of,
+    split_command,
+    try_server,
+)
 from tests.cli.clients.machines import machine_in, program
 
 
@@ -88,3 +96,24 @@ def test_this_process_is_known() -> None:
 )
 def test_what_to_type_next_is_what_was_typed_before(variables: dict[str, str], typed: str, tmp_path: Path) -> None:
     assert machine_in(tmp_path, **variables).typed == typed
+
+
+LISTS_AND_FAILS = """
+from mcp.server import MCPServer
+from mcp.types import ToolAnnotations
+mcp = MCPServer("one")
+@mcp.tool(annotations=ToolAnnotations(read_only_hint=True, open_world_hint=True))
+async def far_away() -> str:
+    return "never asked"
+@mcp.tool(annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False))
+async def near() -> str:
+    raise OSError("a part of it is missing")
+mcp.run()
+"""
+
+
+@pytest.mark.anyio
+async def test_a_server_that_only_lists_its_tools_does_not_pass() -> None:
+    launch = Launch(sys.executable, ("-c", LISTS_AND_FAILS))
+    with pytest.raises(NoCommandError, match="starts, but its tool near fails"):
+        await try_server(launch, "legacy", variables={}, within=60)
