@@ -22,7 +22,7 @@ class Result(BaseModel):
     `mode` is `live` or `sandbox`; `next_step` says what to do now; `notes` says what was decided on the way.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)  # most are never made in a conversation
     published: ClassVar[tuple[str, ...]] = ()
     """Fields named in the published output schema; the rest is open. Every conversation pays for each of them."""
 

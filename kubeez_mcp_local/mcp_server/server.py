@@ -13,7 +13,6 @@ from mcp.server.subscriptions import InMemorySubscriptionBus, PromptsListChanged
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from kubeez_mcp_local import __version__
-from kubeez_mcp_local.cookbook.library import digest
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import Toolbox, selected
 from kubeez_mcp_local.mcp_server.prompts import Prompts, Recipes
@@ -218,6 +217,8 @@ class ListChanges:
             self.background.start(self._watch)
 
     async def _watch(self) -> None:
+        from kubeez_mcp_local.cookbook.library import digest
+
         if self._known is not None:
             await self.recipes.index()
         seen = await self.recipes.remember()

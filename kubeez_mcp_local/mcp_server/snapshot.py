@@ -16,7 +16,6 @@ from mcp.shared.message import SessionMessage
 from mcp.types import jsonrpc_message_adapter
 
 from kubeez_mcp_local.bridge import Bridge
-from kubeez_mcp_local.cookbook.library import digest
 from kubeez_mcp_local.disk import replace_file
 from kubeez_mcp_local.environment import Look, code, file_of
 from kubeez_mcp_local.front import LISTEN, LISTS, PLACE_OF_ID
@@ -97,6 +96,8 @@ async def snapshot_of(settings: Settings) -> dict[str, Any]:
     Raises:
         ValueError: A recipe changed meanwhile.
     """
+    from kubeez_mcp_local.cookbook.library import digest
+
     bridge = Bridge(settings)
     server = KubeezServer(bridge, opened=True)
     library = server.recipes.library
