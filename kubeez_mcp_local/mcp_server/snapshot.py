@@ -81,13 +81,18 @@ class SnapshotWriter:
 
 
 def _write_privately(file: Path, content: str) -> None:
-    """Write it so that nobody else can read or change it, and keep the newest of its kind."""
+    """Write it so that nobody else can read or change it."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     replace_file(file, content)
-    kept = sorted(file.parent.iterdir(), key=lambda each: each.stat().st_mtime_ns, reverse=True)
-    for old in kept[_MOST_KEPT:]:
-        old.unlink(missing_ok=True)
+    keep_newest(file.parent)
     log.debug("a snapshot for the next start was written")
+
+
+def keep_newest(folder: Path) -> None:
+    """Remove all but the newest 20 files: each working folder and each change of the settings has one of its own."""
+    newest = sorted(folder.iterdir(), key=lambda each: each.lstat().st_mtime_ns, reverse=True)
+    for old in newest[_MOST_KEPT:]:
+        old.unlink(missing_ok=True)
 
 
 async def snapshot_of(settings: Settings) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,7 @@ import anyio
 import pytest
 
 from kubeez_mcp_local.jobs.errors import UnsettledJobError
+from kubeez_mcp_local.jobs.following import query_for_work
 from kubeez_mcp_local.jobs.guard import Limits
 from kubeez_mcp_local.jobs.job import State
 from kubeez_mcp_local.rest.errors import AmbiguousError, UnavailableError
@@ -488,3 +491,32 @@ async def test_a_song_is_found_whichever_engine_the_api_chose(
         history(api, "song-2", model="V6", prompt="a song", generation_type="text-to-music")
         (found,) = await bridge.reconciler.reconcile()
         assert (found.id, found.generation_id) == (job.id, "song-2")
+
+
+async def test_whether_there_is_work_can_be_asked_of_the_file_alone(
+    assemble: Any, order: Any, api: Any, clock: SimpleNamespace
+) -> None:
+    """As the front asks it: what waits for a person is no work, and what another mode has done is none either."""
+    async with assemble() as bridge:
+
+        def work(account: str = "live-1") -> bool:
+            with closing(sqlite3.connect(bridge.file.path)) as connection:
+                query = query_for_work(account, bridge.reconciler.arrival_seconds)
+                return connection.execute(query).fetchone() is not None
+
+        assert not work()
+        unknown(bridge, order("lost"))
+        assert (work(), work("sandbox")) == (True, False)
+        await watched(bridge, clock, seconds=600)
+        assert work()
+        await watched(bridge, clock)
+        assert await bridge.reconciler.question() is not None
+        assert not work()
+        job = bridge.file.claim([order("another")]).claims[0].job
+        assert work()
+        bridge.file.accepted(job.id, ["gen-1"])
+        assert work()
+        bridge.file.settled(job.id, State.COMPLETED, 14, [])
+        assert work()
+        bridge.file.saved(job.id, [])
+        assert not work()
