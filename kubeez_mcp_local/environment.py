@@ -88,7 +88,8 @@ def file_of(name: str) -> str | None:
 
 
 def code() -> list[list[int]]:
-    """Tells the installed code from any other: of our package and of the SDK's, how many files, how new, how large.
+    """Tells the installed code from any other: of our package and of the SDK's, how many files, and their
+    times of change and sizes added up.
 
     Raises:
         OSError: A part of it is gone.
@@ -101,7 +102,7 @@ def code() -> list[list[int]]:
 
 
 def _size_of(folder: str) -> list[int]:
-    count = newest = size = 0
+    count = times = size = 0
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
@@ -109,8 +110,8 @@ def _size_of(folder: str) -> list[int]:
             else:
                 status = entry.stat()
                 found = [1, status.st_mtime_ns, status.st_size]
-            count, newest, size = count + found[0], max(newest, found[1]), size + found[2]
-    return [count, newest, size]
+            count, times, size = count + found[0], times + found[1], size + found[2]
+    return [count, times, size]
 
 
 class Look:
