@@ -239,7 +239,7 @@ class Bridge:
 
     @cached_property
     def viewing(self) -> Viewing:
-        return Viewing(self.ledger, self.api, self._cache / "views", SharedWork(self.background.start))
+        return Viewing(self.ledger, self.api, self.inputs, self._cache / "views", SharedWork(self.background.start))
 
     @cached_property
     def uploading(self) -> Uploading:

@@ -1,57 +1,92 @@
-"""Showing one finished output: a small preview of the file on disk, or of a fetched copy."""
+"""Showing finished outputs and local files: a small preview of one, a contact sheet of several, parts of sound."""
 
 from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.to_thread
 
+from kubeez_mcp_local.bridge.sheets import captioned
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.errors import UnknownJobError
+from kubeez_mcp_local.jobs.job import SavedFile
 from kubeez_mcp_local.jobs.outputs import NotAnOutputError, what_it_is
+from kubeez_mcp_local.media.inputs import LIBRARY_SCHEME, LocalInput, opened
+from kubeez_mcp_local.media.sniff import MediaType, by_extension, sniff_file
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kubeez_mcp_local.bridge.api import Api
     from kubeez_mcp_local.bridge.files import SharedWork
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.jobs.ledger import Ledger
+    from kubeez_mcp_local.media.inputs import Inputs
+    from kubeez_mcp_local.media.picture import Preview
+    from kubeez_mcp_local.media.sheet import SheetItem
     from kubeez_mcp_local.rest.wire import Generation
 
 MAX_DOWNLOAD_BYTES = 500 * 1024 * 1024
+MOST_SOUNDS = 4
 _SEARCHED_JOBS = 200
 _PATIENCE = 35.0
-"""Seconds a call waits for a copy; clients give up on calls that last a minute."""
+"""Seconds a call waits for copies; clients give up on calls that last a minute."""
 
 
 @dataclass(frozen=True)
 class View:
-    """One output and what can be shown of it.
+    """One file that was asked for.
 
     Attributes:
+        output_id: The API's id of it, or the name by which it was asked for.
         path: The file on this machine, if it was saved.
-        preview: Bytes to show, within the budget asked for; `None` when nothing fits.
-        note: What the preview shows, or why there is none.
+        about: What tells it from the others, and what it cost.
+        note: What is shown of it, or why nothing is.
     """
 
+    output_id: str
     name: str
     url: str | None
     path: Path | None
-    media_type: str | None
-    preview: bytes | None
-    preview_type: str | None
-    note: str
+    media_type: str | None = None
+    about: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
+class Shown:
+    """What was asked for and what can be shown of it: encoded files with their media types, together in the budget."""
+
+    views: tuple[View, ...]
+    previews: tuple[tuple[bytes, str], ...]
+    note: str
+
+
+@dataclass(frozen=True, eq=False)
 class _Found:
     output_id: str
     url: str | None
-    path: Path | None = None
+    source: Path | LocalInput | None = None
+    job: Job | None = None
+    file: SavedFile | None = None
+
+    @property
+    def path(self) -> Path | None:
+        return self.source.path if isinstance(self.source, LocalInput) else self.source
+
+    @property
+    def name(self) -> str:
+        return (self.path.name if self.path else Path(urlsplit(self.url or "").path).name) or self.output_id
+
+    @property
+    def view(self) -> View:
+        return View(self.output_id, self.name, self.url, self.path)
 
 
 @dataclass(frozen=True)
@@ -60,44 +95,98 @@ class Viewing:
 
     ledger: Ledger
     api: Api
+    inputs: Inputs
     cache_dir: Path
     copies: SharedWork[Path]
 
-    async def view(self, output_id: str, *, max_bytes: int) -> View:
-        """A preview of the output with this id; a job's id stands for its first output.
+    async def view(self, names: Sequence[str], *, max_bytes: int, at_s: float | None = None) -> Shown:
+        """What outputs, jobs, runs and local files look and sound like; `at_s` is a moment of a film or sound.
 
         Raises:
             KubeezError: `unknown_output`: no job of this account has it.
+            InvalidArgumentError: A local file may not be read, or is damaged.
         """
+        every = [each for name in names for each in await self._find(name)]
+        found = list({each.path or each.url or each.output_id: each for each in every}.values())
+        return await (
+            self._one(found[0], max_bytes, at_s) if len(found) == 1 else self._several(found, max_bytes, at_s)
+        )
+
+    async def _one(self, found: _Found, max_bytes: int, at_s: float | None) -> Shown:
         from kubeez_mcp_local.media.picture import preview
+        from kubeez_mcp_local.media.sheet import film_strip
 
-        found = await self._find(output_id)
-        file = found.path
+        view = found.view
         try:
-            shown = file or await self._fetched(found)
-            result = await preview(shown, max_bytes)
+            source = found.source or await self._fetched(found)
+            if at_s is None and (await anyio.to_thread.run_sync(_type_of, source)).kind == "video":
+                result = await film_strip(source, max_bytes=max_bytes)
+            else:
+                result = await preview(source, max_bytes, at_s=at_s)
         except KubeezError as error:
-            name = Path(urlsplit(found.url or "").path).name or output_id
-            return View(name, found.url, file, None, None, None, str(error))
-        media_type = result.media_type.mime if result.media_type else None
-        return View(shown.name, found.url, file, media_type, result.data, result.mime, result.note)
+            return Shown((replace(view, note=str(error)),), (), str(error))
+        media_type = await anyio.to_thread.run_sync(_type_of, source)
+        return Shown((replace(view, media_type=media_type.mime, note=result.note),), _encoded(result), result.note)
 
-    async def _find(self, output_id: str) -> _Found:
+    async def _several(self, found: Sequence[_Found], max_bytes: int, at_s: float | None) -> Shown:
+        from kubeez_mcp_local.media.picture import preview
+        from kubeez_mcp_local.media.sheet import MOST_ON_SHEET, contact_sheet
+
+        views = {each: each.view for each in found}
+        sources: dict[_Found, tuple[Path | LocalInput, MediaType]] = {}
+        with anyio.move_on_after(_PATIENCE) as waiting:
+            for each in found:
+                try:
+                    source = each.source or await self._fetched(each)
+                    media_type = await anyio.to_thread.run_sync(_type_of, source)
+                except KubeezError as error:
+                    views[each] = replace(views[each], note=str(error))
+                    continue
+                sources[each] = source, media_type
+                views[each] = replace(views[each], media_type=media_type.mime)
+        seen = [each for each, (_, media_type) in sources.items() if media_type.kind != "audio"]
+        heard = [each for each in sources if each not in seen]
+        share = max_bytes // (min(len(heard), MOST_SOUNDS) + bool(seen) or 1)
+        previews: list[tuple[bytes, str]] = []
+        notes = []
+        if seen:
+            items = _captions(seen[:MOST_ON_SHEET], sources)
+            sheet = await contact_sheet([replace(item, at_s=at_s) for item in items], max_bytes=share)
+            previews += _encoded(sheet)
+            notes.append(sheet.note)
+            for each, item in zip(seen, items, strict=False):
+                views[each] = replace(views[each], about=f"{item.title} · {item.detail}".strip(" ·"))
+        for each in heard[:MOST_SOUNDS]:
+            sound = await preview(sources[each][0], share, at_s=at_s)
+            previews += _encoded(sound)
+            views[each] = replace(views[each], note=sound.note)
+        left = max(0, len(seen) - MOST_ON_SHEET) + max(0, len(heard) - MOST_SOUNDS)
+        notes += [f"{left} more are not shown: name them."] if left else []
+        notes += ["Some are still being fetched: call again."] if waiting.cancelled_caught else []
+        return Shown(tuple(views.values()), tuple(previews), " ".join(notes) or f"{len(previews)} parts of sound.")
+
+    async def _find(self, name: str) -> list[_Found]:
+        name = name.strip()
         jobs = await self.ledger.recent(_SEARCHED_JOBS)
         with suppress(UnknownJobError):
-            jobs = [await self.ledger.get(output_id), *jobs]
+            jobs = [await self.ledger.get(name), *jobs]
+        if run := next((job.run for job in jobs if job.run and name in (job.run, job.run.partition("/")[0])), None):
+            return [each for job in await self.ledger.of_run(run) for each in _in_job(job, job.id)]
         for job in jobs:
-            found = _in_job(job, output_id)
-            if found:
+            if found := _in_job(job, name):
                 return found
-        for generation in await self._history(output_id):
+        if _is_local(name):
+            item = await self.inputs.resolve(name, argument="output_id")
+            if isinstance(item, LocalInput):
+                return [_Found(name, None, item)]
+        for generation in await self._history(name):
             outputs = [(output.id, output.url) for output in generation.outputs]
-            for name, url in [*outputs, *((song.id, song.audio_url) for song in generation.songs)]:
-                if output_id in (name, generation.id):
-                    return _Found(name or generation.id, url)
+            outputs += [(song.id, song.audio_url) for song in generation.songs]
+            if found := [_Found(i or generation.id, url) for i, url in outputs if name in (i, url, generation.id)]:
+                return found
         raise KubeezError(
-            f"No job of this account has an output {output_id!r}.",
-            next_step="Take the id inside outputs[] from get_generation or get_generations.",
+            f"No job of this account has an output {name!r}.",
+            next_step="Take the id inside outputs[] from get_generation or get_generations, or a local path.",
             code="unknown_output",
         )
 
@@ -145,13 +234,55 @@ def _no_output(path: Path, said: str | None) -> str | None:
     return None
 
 
-def _in_job(job: Job, output_id: str) -> _Found | None:
-    whole_job = output_id in (job.id, *job.generation_ids)
-    for file in job.files:
-        if (file.output_id == output_id or whole_job) and Path(file.path).is_file():
-            return _Found(file.output_id or output_id, file.url, Path(file.path))
+def _in_job(job: Job, name: str) -> list[_Found]:
+    """The outputs of a job that an id or URL names; all of them where it is the job's own."""
+    whole = name in (job.id, *job.generation_ids)
+    found = [
+        _Found(file.output_id or name, file.url, Path(file.path), job, file)
+        for file in job.files
+        if (whole or name in (file.output_id, file.url)) and Path(file.path).is_file()
+    ]
+    saved = {each.url for each in found}
     for result in job.results:
         for output in (*result.get("outputs", ()), *result.get("songs", ())):
-            if output.get("id") == output_id or whole_job:
-                return _Found(output_id, output.get("url") or output.get("audio_url"))
-    return None
+            url = output.get("url") or output.get("audio_url")
+            if url not in saved and (whole or name in (output.get("id"), url)):
+                found.append(_Found(output.get("id") or name, url, job=job))
+    return found
+
+
+def _is_local(name: str) -> bool:
+    """Whether this reads like a path or a name in the library rather than an id."""
+    if name.lower().startswith(("https:", "http:")):
+        return False
+    named = name.lower().startswith((LIBRARY_SCHEME, "file:", "~"))
+    return named or "/" in name or "\\" in name or by_extension(name) is not None
+
+
+def _type_of(source: Path | LocalInput) -> MediaType:
+    with opened(source) as file:
+        return sniff_file(file, Path(file.name).name)
+
+
+def _encoded(shown: Preview) -> tuple[tuple[bytes, str], ...]:
+    return () if shown.data is None else ((shown.data, shown.mime),)
+
+
+def _captions(found: Sequence[_Found], sources: dict[_Found, tuple[Path | LocalInput, MediaType]]) -> list[SheetItem]:
+    """What differs between outputs of jobs, and what each cost; the name of anything else."""
+    from kubeez_mcp_local.media.sheet import SheetItem
+
+    jobs = [each for each in found if each.job is not None]
+    pairs = []
+    for each in jobs:
+        source, media_type = sources[each]
+        assert each.job is not None
+        saved = each.file or SavedFile(each.name, each.url or "", media_type.mime, 0, each.output_id)
+        pairs.append((each.job, saved))
+    told = dict(zip(jobs, captioned(pairs) if pairs else [], strict=True))
+    items = []
+    for each in found:
+        source, _ = sources[each]
+        item = told.get(each)
+        items.append(replace(item, source=source) if item else SheetItem(source, each.name))
+    return items

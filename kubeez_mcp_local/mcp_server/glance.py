@@ -315,3 +315,16 @@ def _planned(row: Mapping[str, Any]) -> str:
     price = "price unknown" if row.get("credits") is None else spoken(row["credits"])
     model = f", {row['model']}" if row.get("model") else ""
     return f"{row['step']} ({row['tool']}{model}, {price}): {quoted(row.get('prompt') or '', 240)}"
+
+
+def of_views(told: Mapping[str, Any]) -> Fields:
+    """Several files that were looked at: each in one line, in the order of the sheet."""
+    views = [
+        _said(
+            file=view.get("path") or view.get("url") or view["output_id"],
+            about=view.get("about"),
+            note=view.get("note"),
+        )
+        for view in told["views"]
+    ]
+    return _said(preview=told.get("preview"), views=views, notes=told.get("notes"))

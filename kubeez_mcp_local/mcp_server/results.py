@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from kubeez_mcp_local.mcp_server import glance
 from kubeez_mcp_local.rest.wire import Output, Song
 
-_OMITTED_EMPTY = ("notes", "songs", "files", "breakdown", "rejected", "problems", "overrides", "missing", "calls")
+_OMITTED_EMPTY = (
+    *("notes", "songs", "files", "breakdown", "rejected", "problems", "overrides", "missing", "calls", "views"),
+)
 
 
 class Result(BaseModel):
@@ -188,13 +190,18 @@ class GenerationsResult(Result, published=("generations", "count")):
 
 
 class ViewResult(Result, published=("url", "path", "preview")):
-    """Where a file is; the preview itself travels as an image or audio block."""
+    """Where a file is, or each of several in `views`; what is shown of them travels as image and audio blocks."""
 
-    output_id: str
+    output_id: str | None = None
     url: str | None = None
     path: str | None = None
     media_type: str | None = None
     preview: str | None = Field(None, description="What the preview shows, or why there is none.")
+    views: list[dict[str, Any]] = Field(default_factory=list)
+
+    @staticmethod
+    def glance(told: dict[str, Any]) -> dict[str, Any]:
+        return glance.of_views(told) if told.get("views") else told
 
 
 class PlanResult(Result, published=("recommended_model", "estimated_credits", "workflow_steps", "skills_to_fetch")):

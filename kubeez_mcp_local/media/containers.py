@@ -282,6 +282,7 @@ _MP3_SEARCHED_BYTES = 1024 * 1024
 _MP3_MOST_FRAMES = 2_000_000
 _MP3_TRAILERS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"3DI", b"\0\0\0\0")
 _ENOUGH_FRAMES = 4
+_TABLES = (b"Xing", b"Info")
 
 
 @dataclass(frozen=True)
@@ -347,15 +348,19 @@ def _mp3(file: BinaryIO) -> Measured:
         return silent if at + len(data) == whole else UNSEEN
     at, first = at + begin, mp3_frame(data[begin : begin + 4])
     assert first is not None
-    # The first frame may hold nothing but a table, with the number of bytes that all frames take.
-    table = data[begin + 4 + first.side_info :][:16]
-    is_table = table[:4] in (b"Xing", b"Info")
+    table = _table(data, begin, first)
+    is_table = table[:4] in _TABLES
     if is_table and table[7] & 2:
         place = 12 if table[7] & 1 else 8
         missing = int.from_bytes(table[place : place + 4], "big") - (whole - at)
         if missing > first.size:
             return _cut_off(missing)
     return Measured(_mp3_seconds(file, at + (first.size if is_table else 0), whole), has_sound=True)
+
+
+def _table(data: bytes, begin: int, first: Mp3Frame) -> bytes:
+    """What stands where the first frame may hold nothing but a table: how many frames there are, and their bytes."""
+    return data[begin + 4 + first.side_info :][:16]
 
 
 def _mp3_seconds(file: BinaryIO, at: int, whole: int) -> float | None:
@@ -369,6 +374,47 @@ def _mp3_seconds(file: BinaryIO, at: int, whole: int) -> float | None:
             return seconds if seconds and ended else None
         seconds, at = seconds + frame.seconds, at + frame.size
     return None
+
+
+def sound_start(file: BinaryIO, mime: str, budget: int) -> tuple[bytes, float] | None:
+    """The first seconds of WAV or MP3 as a file of at most `budget` bytes, and how many; `None` for anything else."""
+    if mime == "audio/mpeg":
+        return _mp3_frames(file, budget)
+    return _wav_start(file, budget) if mime == "audio/wav" else None
+
+
+def _mp3_frames(file: BinaryIO, budget: int) -> tuple[bytes, float] | None:
+    begin = after_tags(file)
+    data = _at(file, begin, _MP3_SEARCHED_BYTES)
+    start = mp3_start(data, ends=False)
+    if start is None:
+        return None
+    first = mp3_frame(data[start : start + 4])
+    start += first.size if first and _table(data, start, first)[:4] in _TABLES else 0
+    data, at, seconds = _at(file, begin + start, budget), 0, 0.0
+    while (frame := mp3_frame(data[at : at + 4])) and at + frame.size <= len(data):
+        at, seconds = at + frame.size, seconds + frame.seconds
+    return (data[:at], seconds) if at else None
+
+
+def _wav_start(file: BinaryIO, budget: int) -> tuple[bytes, float] | None:
+    at, form = 12, b""
+    for _ in range(1000):
+        head = _at(file, at, 8)
+        name, size = head[:4], int.from_bytes(head[4:], "little")
+        if name == b"fmt " and size <= 64:
+            form = _at(file, at + 8, size)
+        if name == b"data" or len(head) < 8:
+            break
+        at += 8 + size + size % 2
+    if len(form) < 16 or struct.unpack_from("<H", form)[0] not in _PCM:
+        return None
+    each, block = struct.unpack_from("<I", form, 8)[0], max(1, struct.unpack_from("<H", form, 12)[0])
+    file.seek(at + 8)
+    data = file.read(max(0, budget - 28 - len(form)) // block * block)
+    chunks = b"".join((b"fmt ", struct.pack("<I", len(form)), form, b"data", struct.pack("<I", len(data)), data))
+    whole = b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+    return (whole, len(data) / each) if data and each else None
 
 
 _LONGEST_PAGE = 27 + 255 + 255 * 255

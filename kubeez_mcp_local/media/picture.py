@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, BinaryIO
 import anyio.to_thread
 from PIL import Image, ImageOps
 
+from kubeez_mcp_local.media import containers
 from kubeez_mcp_local.media.inputs import opened
 from kubeez_mcp_local.media.sniff import sniff_file
-from kubeez_mcp_local.media.video import BrokenMediaError
+from kubeez_mcp_local.media.video import EXTRA, BrokenMediaError, NotInstalledError, excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -150,7 +151,7 @@ async def preview(source: Path | LocalInput, max_bytes: int = MAX_BYTES, *, at_s
 
     Pictures are scaled, turned upright and re-encoded without metadata (animations: first frame; see-through ones stay
     PNG where they fit); videos give one frame, at `at_s` seconds or a tenth into the film; sound is passed on as it
-    is when it fits.
+    is when it fits, else shortened and made coarser, from `at_s` on.
 
     Raises:
         UnsupportedMediaError: The content is none of the accepted types.
@@ -169,7 +170,7 @@ async def preview(source: Path | LocalInput, max_bytes: int = MAX_BYTES, *, at_s
 def _shown(file: BinaryIO, media_type: MediaType, budget: int, at_s: float | None) -> Preview:
     size = os.fstat(file.fileno()).st_size
     if media_type.kind == "audio":
-        return _sound(file, size, media_type, budget)
+        return _sound(file, size, media_type, budget, at_s or 0.0)
     if media_type.kind == "video":
         from kubeez_mcp_local.media.video import poster_frame
 
@@ -183,12 +184,28 @@ def _shown(file: BinaryIO, media_type: MediaType, budget: int, at_s: float | Non
         return encoded(upright(image, MAX_EDGE), budget, what)
 
 
-def _sound(file: BinaryIO, size: int, media_type: MediaType, budget: int) -> Preview:
-    if size > budget:
-        name = PurePath(file.name).name
-        note = f"{name} ({_size(size)}) is larger than this preview may be ({_size(budget)}): allow more, or open it."
+def _sound(file: BinaryIO, size: int, media_type: MediaType, budget: int, start_s: float) -> Preview:
+    if size <= budget and not start_s:
+        return Preview(file.read(budget), media_type.mime, None, None, f"The whole file, {_size(size)}.")
+    try:
+        part = excerpt(file, start_s, budget)
+    except NotInstalledError:
+        return _start_of_sound(file, size, media_type, budget, start_s)
+    of = f" of {part.length_s:.1f} s" if part.length_s else ""
+    whole = part.length_s is not None and not start_s and part.seconds >= part.length_s - 0.5
+    what = f"All {part.length_s:.1f} s" if whole else f"{start_s:.1f} to {start_s + part.seconds:.1f} s{of}"
+    return Preview(part.data, "audio/mpeg", None, None, f"{what}, coarser than the file ({_size(size)}).")
+
+
+def _start_of_sound(file: BinaryIO, size: int, media_type: MediaType, budget: int, start_s: float) -> Preview:
+    """Without the extra: what can be had by cutting alone."""
+    part = None if start_s else containers.sound_start(file, media_type.mime, budget)
+    if part is None:
+        note = f"{PurePath(file.name).name} ({_size(size)}) is too large to be heard here; with {EXTRA} it can be."
         return Preview(None, media_type.mime, None, None, note)
-    return Preview(file.read(budget), media_type.mime, None, None, f"The whole file, {_size(size)}.")
+    data, seconds = part
+    note = f"The first {seconds:.1f} s of the file ({_size(size)}); more of it can be heard with {EXTRA}."
+    return Preview(data, media_type.mime, None, None, note)
 
 
 def encoded(image: Image.Image, budget: int, what: str, *, edges: Sequence[int] = _EDGES) -> Preview:

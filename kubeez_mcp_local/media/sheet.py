@@ -6,7 +6,7 @@ Imports Pillow; import this module on first use.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import PurePath
@@ -17,16 +17,16 @@ from PIL import Image, ImageDraw
 
 from kubeez_mcp_local.disk import give_free_name, part_beside
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
-from kubeez_mcp_local.media.inputs import opened
+from kubeez_mcp_local.media.inputs import LocalInput, opened
 from kubeez_mcp_local.media.lettering import Block, block
-from kubeez_mcp_local.media.picture import Preview, decoded, encoded, flattened, upright
+from kubeez_mcp_local.media.measure import measure
+from kubeez_mcp_local.media.picture import Preview, decoded, encoded, flattened, preview, upright
 from kubeez_mcp_local.media.sniff import sniff_file
+from kubeez_mcp_local.media.video import BrokenMediaError, load_av, poster_frame
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from pathlib import Path
-
-    from kubeez_mcp_local.media.inputs import LocalInput
 
 MOST_ON_SHEET = 24
 """Pictures that can still be told apart on one sheet."""
@@ -35,6 +35,7 @@ _WIDTH = 1760
 _TALLEST, _NARROWEST = 760, 240
 _PER_ROW, _PER_FULL_ROW = 4, 6
 _FEW = 12
+_MOMENTS = 6
 _EDGES = (1568, 1280, 1024, 768, 512)
 """Longer side of a contact sheet in pixels: what models see of a picture at most; less where the budget is small."""
 _RADIUS = 14
@@ -110,6 +111,26 @@ async def contact_sheet(items: Sequence[SheetItem], *, heading: str = "", max_by
     return await anyio.to_thread.run_sync(show)
 
 
+async def film_strip(source: Path | LocalInput, *, max_bytes: int) -> Preview:
+    """Moments of a film on one picture, for a conversation, as `contact_sheet`.
+
+    Raises:
+        NotInstalledError: The extra `video` is missing.
+        BrokenMediaError: It cannot be decoded.
+    """
+    load_av("A picture of a video")
+    found = await measure(source)
+    if found.damage:
+        raise BrokenMediaError(str(source.path if isinstance(source, LocalInput) else source), found.damage)
+    if not found.seconds:
+        return await preview(source, max_bytes)
+    each = found.seconds / _MOMENTS
+    moments = [(number + 0.5) * each for number in range(_MOMENTS)]
+    items = [SheetItem(source, f"{moment:.1f} s", at_s=moment) for moment in moments]
+    strip = await contact_sheet(items, max_bytes=max_bytes)
+    return replace(strip, note=f"{_MOMENTS} moments of {found.seconds:.1f} s; at_s shows one of them larger.")
+
+
 def _drawn(items: tuple[SheetItem, ...], heading: str, per_row: int | None = None) -> Image.Image:
     if not items:
         raise InvalidArgumentError("items", "a sheet needs at least one picture.")
@@ -163,9 +184,8 @@ def _picture(item: SheetItem) -> Image.Image:
         with opened(item.source) as file:
             kind = sniff_file(file, PurePath(file.name).name).kind
             if kind == "video":
-                from kubeez_mcp_local.media.video import poster_frame
-
-                return _with_play_mark(poster_frame(file, item.at_s, _TALLEST * 2).image)
+                frame = poster_frame(file, item.at_s, _TALLEST * 2).image
+                return _with_play_mark(frame) if item.at_s is None else frame
             if kind == "audio":
                 return _placeholder("sound")
             with decoded(file) as image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -140,3 +141,69 @@ def _upright(frame: Any, max_edge: int) -> Image.Image:
     image: Image.Image = frame.to_image(width=width, height=height)
     turn = int(-frame.rotation) % 360
     return image.rotate(-turn, expand=True) if turn in (90, 180, 270) else image
+
+
+_RATE = 24_000
+_BIT_RATES = (96_000, 64_000, 48_000, 32_000)
+_ROOM = 0.95
+"""How much of a budget is used: a bit rate is kept on average only."""
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A part of some sound, as an MP3 file; times in seconds, `length_s` that of the whole, if known."""
+
+    data: bytes
+    start_s: float
+    seconds: float
+    length_s: float | None
+
+
+def excerpt(file: BinaryIO, start_s: float, budget: int) -> Excerpt:
+    """As much of the sound from `start_s` on as `budget` bytes hold: all of it in lower quality, if it can be. Blocks.
+
+    Raises:
+        NotInstalledError: The extra `video` is missing.
+        BrokenMediaError: It cannot be decoded, or nothing is there.
+    """
+    av = load_av("Shortening sound")
+    target = io.BytesIO()
+    with open_media(av, file) as source:
+        if not source.streams.audio:
+            raise BrokenMediaError(file.name, "it holds no sound")
+        stream = source.streams.audio[0]
+        length = source.duration / av.time_base if source.duration else None
+        left = None if length is None else max(length - start_s, 0.0)
+        fitting = (rate for rate in _BIT_RATES if left is not None and left * rate / 8 <= budget * _ROOM)
+        bits = next(fitting, _BIT_RATES[-1])
+        most = budget * _ROOM * 8 / bits
+        try:
+            with av.open(target, "w", format="mp3", options={"write_xing": "0"}) as result:
+                samples = _copy(av, source, stream, result, start_s, most, bits)
+        except av.FFmpegError as error:
+            raise BrokenMediaError(file.name, reason(error)) from None
+    if not samples:
+        raise BrokenMediaError(file.name, f"it holds no sound after {start_s:g} s")
+    return Excerpt(target.getvalue()[:budget], start_s, samples / _RATE, length)
+
+
+def _copy(av: Any, source: Any, stream: Any, result: Any, start_s: float, most_s: float, bits: int) -> int:
+    """Put at most `most_s` seconds from `start_s` on into `result`; how many samples that were."""
+    track = result.add_stream("libmp3lame", rate=_RATE, layout="mono")
+    track.bit_rate = bits
+    resampler = av.AudioResampler(format="s16p", layout="mono", rate=_RATE)
+    begin = (source.start_time or 0) / av.time_base
+    if start_s > 0:
+        source.seek(int((start_s + begin) * av.time_base), backward=True)
+    samples, most = 0, int(most_s * _RATE)
+    for frame in source.decode(stream):
+        if frame.time is not None and frame.time - begin + frame.samples / frame.sample_rate <= start_s:
+            continue
+        for part in resampler.resample(frame):
+            part.pts = samples
+            samples += part.samples
+            result.mux(track.encode(part))
+        if samples >= most:
+            break
+    result.mux(track.encode(None))
+    return samples

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
+from kubeez_mcp_local.media.measure import measure
 from kubeez_mcp_local.media.picture import MAX_BYTES, Preview, preview
 from kubeez_mcp_local.media.sniff import UnsupportedMediaError
 from kubeez_mcp_local.media.video import BrokenMediaError, NotInstalledError
+from tests.damaged import encoded, wav
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,10 +140,48 @@ async def test_sound_passes_as_it_is_when_it_fits(make_wav: Callable[..., Path],
     assert (result.data, result.mime, result.width) == (path.read_bytes(), "audio/wav", None)
 
 
-async def test_sound_that_does_not_fit_is_named_instead(make_wav: Callable[..., Path], tmp_path: Path) -> None:
-    result = await preview(make_wav(tmp_path / "a.wav", 15.0))
-    assert result.data is None
-    assert "a.wav" in result.note
+def put(path: Path, data: bytes | None) -> Path:
+    assert data is not None
+    path.write_bytes(data)
+    return path
+
+
+async def test_sound_that_does_not_fit_comes_coarser_and_if_need_be_shorter(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.flac", encoded("flac", audio="flac", seconds=10.0))
+    whole = await preview(path, 100_000)
+    assert len(whole.data or b"") <= 75_000
+    assert "All 10.0 s, coarser than the file" in whole.note
+    found = await measure(put(tmp_path / "whole.mp3", whole.data))
+    assert found.damage == ""
+    assert found.seconds == pytest.approx(10, abs=0.2)
+    part = await preview(path, 20_000, at_s=4.0)
+    assert len(part.data or b"") <= 15_000
+    assert part.note.startswith("4.0 to 7.")
+    assert (await measure(put(tmp_path / "part.mp3", part.data))).seconds == pytest.approx(3.6, abs=0.2)
+    with pytest.raises(BrokenMediaError, match=r"no sound after 99 s"):
+        await preview(path, 20_000, at_s=99.0)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.ogg"])
+async def test_without_the_extra_sound_is_cut_where_that_can_be(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents: dict[str, Callable[[], bytes]] = {
+        "a.wav": lambda: wav(15.0),
+        "a.mp3": lambda: encoded("mp3", audio="libmp3lame", seconds=10.0),
+        "a.ogg": lambda: encoded("ogg", audio="libopus", seconds=10.0),
+    }
+    path = put(tmp_path / name, contents[name]())
+    monkeypatch.setattr(importlib, "import_module", missing)
+    result = await preview(path, 100_000)
+    if name == "a.ogg":
+        assert (result.data, "with pip install" in result.note) == (None, True)
+        return
+    assert len(result.data or b"") <= 75_000
+    assert result.note.startswith("The first 4.")
+    found = await measure(put(tmp_path / f"cut-{name}", result.data))
+    assert found.damage == ""
+    assert found.seconds == pytest.approx(4.65, abs=0.1)
 
 
 async def test_a_video_shows_the_frame_asked_for(make_video: MakeVideo, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
 
 from mcp.types import AudioContent, ImageContent
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.mcp_server.answers import link
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
@@ -48,11 +49,21 @@ TRIM_PATIENCE = 40.0
 """Seconds a call waits for a cut."""
 
 
-@tool(title="Look at an output", family="media", result=ViewResult, route="generations", core=True)
+def _names(value: Any) -> Any:
+    """Several names with commas, or as a list, also where a host sent it as JSON text."""
+    return value.split(",") if isinstance(value, str) and not value.lstrip().startswith("[") else value
+
+
+Names = Annotated[
+    p.Texts, BeforeValidator(_names), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 4000})
+]
+
+
+@tool(title="Look at outputs", family="media", result=ViewResult, route="generations", core=True)
 async def view_media(
     call: Call,
     output_id: Annotated[
-        str, Field(description="The id inside outputs[] (a generation_id shows its first output).", min_length=1)
+        Names, Field(description="Id in outputs[], job or run id, or local path; several with commas.")
     ],
     max_kilobytes: Annotated[
         int,
@@ -60,29 +71,41 @@ async def view_media(
             description="Size limit of the preview, 20 to 3500; default 200. Bigger costs more context.", ge=20, le=3500
         ),
     ] = 200,
+    at_s: Annotated[float | None, Field(description="Moment of a film or sound, in seconds.", ge=0, le=86_400)] = None,
 ) -> ViewResult:
-    """A small preview of one finished output, so that you can see or hear it. Free.
+    """A small preview of outputs or local files, so that you can see or hear them. Free.
 
-    Pictures are scaled down to the limit; short audio comes whole; of a video, a poster frame. The full file is on disk
-    and at its URL; never fetch the URL yourself.
+    Several come on one sheet with what differs and what each cost; of a film you see six moments; long audio is
+    shortened. The full file is on disk and at its URL; never fetch the URL yourself.
     """
-    view = await call.bridge.viewing.view(output_id, max_bytes=max_kilobytes * 1000)
-    if view.preview is not None:
-        data = base64.b64encode(view.preview).decode()
-        if (view.preview_type or "").startswith("audio/"):
-            call.blocks.append(AudioContent(type="audio", data=data, mime_type=view.preview_type or "audio/mpeg"))
+    names = [name.strip() for name in output_id if name.strip()]
+    if not names:
+        raise InvalidArgumentError("output_id", "is empty.", next_step="Take an id from outputs[], or a local path.")
+    shown = await call.bridge.viewing.view(names, max_bytes=max_kilobytes * 1000, at_s=at_s)
+    for content, media_type in shown.previews:
+        data = base64.b64encode(content).decode()
+        if media_type.startswith("audio/"):
+            call.blocks.append(AudioContent(type="audio", data=data, mime_type=media_type))
         else:
-            call.blocks.append(ImageContent(type="image", data=data, mime_type=view.preview_type or "image/jpeg"))
-    target = view.path.as_uri() if view.path else view.url
-    if target:
-        call.blocks.append(link(target, view.name, view.media_type))
+            call.blocks.append(ImageContent(type="image", data=data, mime_type=media_type))
+    rows = []
+    for view in shown.views:
+        target = view.path.as_uri() if view.path else view.url
+        if target:
+            call.blocks.append(link(target, view.name, view.media_type))
+        path = str(view.path) if view.path else None
+        row = {**asdict(view), "path": path}
+        rows.append({name: value for name, value in row.items() if value})
+    if len(shown.views) > 1:
+        return ViewResult(mode=call.mode, preview=shown.note, views=rows)
+    (view,) = shown.views
     return ViewResult(
         mode=call.mode,
-        output_id=output_id,
+        output_id=view.output_id,
         url=view.url,
         path=str(view.path) if view.path else None,
         media_type=view.media_type,
-        preview=view.note,
+        preview=shown.note,
     )
 
 
