@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.text import control_character, has_half_character
+from kubeez_mcp_local.text import LONGEST_NAME, control_character, cut, has_half_character
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,9 +55,10 @@ def verify_number(argument: str, value: Any, least: float, most: float, unit: st
     """Refuse a number outside `least` to `most`, both included."""
     if value is None:
         return
-    number = isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
-    if not number or not least <= value <= most:
-        raise InvalidArgumentError(argument, f"is {value!r}; allowed: {least:g} to {most:g}{unit}.")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not least <= value <= most:  # nothing compares with what is no number
+        shown = cut(repr(value), LONGEST_NAME)
+        raise InvalidArgumentError(argument, f"is {shown}; allowed: {least:,.10g} to {most:,.10g}{unit}.")
 
 
 def verify_length(argument: str, seconds: float | None, most: int) -> None:

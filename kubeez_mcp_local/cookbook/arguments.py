@@ -333,7 +333,7 @@ def _integer(value: Any) -> int:
         return int(value)
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**15:
         return value
     raise UnfitValueError(f"must be a whole number, not {_brief(value)}")
 
@@ -344,7 +344,7 @@ def _number(value: Any) -> float:
         number = value
     elif isinstance(value, str) and re.fullmatch(r"\s*[-+]?(\d{1,15}(\.\d{0,12})?|\.\d{1,12})\s*", value):
         number = float(value)
-    if not math.isfinite(number):
+    if not abs(number) < 1e15:  # nor is what is no number at all
         raise UnfitValueError(f"must be a number, not {_brief(value)}")
     return number
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -371,7 +370,7 @@ def to_micro(amount: float) -> int:
 
 def is_amount(amount: float) -> bool:
     """Whether this many credits can be paid."""
-    return math.isfinite(amount) and 0 <= amount <= MOST
+    return 0 <= amount <= MOST
 
 
 def to_credits(micro: int) -> float:

@@ -232,4 +232,16 @@ async def test_no_length_is_beyond_belief(connected: Client, seconds: float) -> 
         for name in ("reference_video_seconds", "reference_audio_seconds"):
             error = await refused(client, "estimate", model="auto-caption", **{name: seconds})
             assert error["code"] == "invalid_argument"
-            assert "0 to 86400 s" in error["message"]
+            assert "0 to 86,400 s" in error["message"]
+
+
+@pytest.mark.parametrize("length", ["9" * 400, "1e308", "nan", 10**400, -(10**400), 1e308])
+async def test_no_duration_is_beyond_belief(connected: Client, length: float | str) -> None:
+    async with connected as client:
+        for model, tool in (("sonilo-text-to-sfx", "generate_sound"), ("kling-3-0-std", "generate_media")):
+            for asked in ("estimate", tool):
+                error = await refused(
+                    client, asked, **({} if asked == "estimate" else {"prompt": "rain"}), model=model, duration=length
+                )
+                assert error["code"] == "invalid_argument"
+                assert error["message"].startswith("duration: ")
