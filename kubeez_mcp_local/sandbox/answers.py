@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, model_validator
 
 
@@ -153,12 +152,6 @@ class Body(BaseModel):
         return said
 
 
-class EventStream(StreamingResponse):
-    """Server-sent events."""
-
-    media_type = "text/event-stream"
-
-
 class Refusal(BaseModel):
     """Why a request was not carried out; nothing was charged."""
 
@@ -200,6 +193,12 @@ NO_JOB = (400, 401, 402, 403, 413, 429)
 """How the start of a job is refused, beside 422."""
 NO_STATE = (401, 403, 404, 429)
 """How a look at one is."""
+EVENTS: Responses = {
+    200: {
+        "description": "Server-sent events: `heartbeat`s, then one `result` with what the status route answers",
+        "content": {"text/event-stream": {}},  # no schema: OpenAPI 3.1 has none for the events of a stream
+    }
+}
 
 
 class ApiError(Exception):

@@ -120,7 +120,7 @@ def _publish_what_is_served(app: FastAPI, panel: Panel) -> None:
 
 
 def _refuse_in_json(operation: dict[str, Any]) -> None:
-    """Refusals are JSON also where success is a stream or text, whose media type FastAPI declares for all answers."""
+    """Refusals are JSON also where success is text, whose media type FastAPI declares for all answers."""
     for status, answer in operation["responses"].items():
         if status >= "400":
             answer["content"] = {"application/json": next(iter(answer["content"].values()))}

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import Field
 
 from kubeez_mcp_local.sandbox.answers import (
+    EVENTS,
     NO_JOB,
     NO_STATE,
     Accepted,
     Body,
-    EventStream,
     Generation,
     MusicGeneration,
     invalid,
@@ -92,9 +92,12 @@ def get_media_generation(generation_id: JobId, viewer: TheViewer, caller: Histor
 
 
 @router.get(
-    "/media/{generation_id}/stream", tags=["Streaming"], response_class=EventStream, responses=refusals(*NO_STATE)
+    "/media/{generation_id}/stream",
+    tags=["Streaming"],
+    response_class=StreamingResponse,
+    responses=EVENTS | refusals(*NO_STATE),
 )
-def stream_media_generation(generation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> EventStream:
+def stream_media_generation(generation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> StreamingResponse:
     """The same as events: heartbeats, then `result`."""
     return viewer.events(caller, generation_id, "media")
 
@@ -199,9 +202,12 @@ def get_music_generation(generation_id: JobId, viewer: TheViewer, caller: Histor
 
 
 @router.get(
-    "/music/{generation_id}/stream", tags=["Streaming"], response_class=EventStream, responses=refusals(*NO_STATE)
+    "/music/{generation_id}/stream",
+    tags=["Streaming"],
+    response_class=StreamingResponse,
+    responses=EVENTS | refusals(*NO_STATE),
 )
-def stream_music_generation(generation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> EventStream:
+def stream_music_generation(generation_id: JobId, viewer: TheViewer, caller: HistoryCaller) -> StreamingResponse:
     """The same as events: heartbeats, then `result`."""
     return viewer.events(caller, generation_id, "music")
 

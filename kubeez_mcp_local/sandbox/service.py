@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import anyio
 from anyio.to_thread import run_sync
 from fastapi import Depends, Path, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.security import APIKeyHeader, HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
 
@@ -23,7 +23,6 @@ from kubeez_mcp_local.sandbox.answers import (
     Accepted,
     AnyGeneration,
     ApiError,
-    EventStream,
     Generation,
     MusicGeneration,
     Output,
@@ -334,7 +333,7 @@ class Viewer:
             if file.role == "song"
         ]
 
-    def events(self, caller: Account, job_id: str, kind: JobKind) -> EventStream:
+    def events(self, caller: Account, job_id: str, kind: JobKind) -> StreamingResponse:
         """Events of a job: heartbeats, then the result.
 
         Raises:
@@ -346,7 +345,7 @@ class Viewer:
             if job is not None:
                 books.count_read(job.id, finished=False)
             raise not_found("Generation not found")
-        return EventStream(job_events(self.service, self, caller.id, job.id))
+        return StreamingResponse(job_events(self.service, self, caller.id, job.id), media_type="text/event-stream")
 
     def url(self, file: File) -> str:
         """Where `file` can be downloaded, without a key."""
