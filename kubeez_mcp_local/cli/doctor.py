@@ -206,7 +206,7 @@ async def _asked(client: RestClient, settings: Settings) -> AsyncIterator[Findin
     try:
         await client.health()
     except UnreachableError as error:
-        yield problem("API", f"{error.message}{_proxy(settings)}", error.next_step)
+        yield problem("API", error.message, error.next_step)
         return
     except KubeezError as error:
         yield problem("API", error.message, error.next_step or "Look at https://kubeez.com, and try again later.")

@@ -24,7 +24,7 @@ from kubeez_mcp_local.rest.errors import (
     TooLargeError,
     UnreachableError,
 )
-from kubeez_mcp_local.rest.pools import is_proxied
+from kubeez_mcp_local.rest.pools import proxy_for
 from kubeez_mcp_local.settings import is_loopback
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Downloader:
         url = str(response.url)
         stream = response.extensions.get("network_stream")
         peer = stream.get_extra_info("server_addr") if stream else None
-        if peer and not self._is_local(url) and not is_proxied(url) and _is_private(peer[0]):
+        if peer and not self._is_local(url) and not proxy_for(url) and _is_private(peer[0]):
             await response.aclose()
             raise _off_limits(url, "lies in a private network")
         return response

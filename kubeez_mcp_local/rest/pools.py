@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import re
 import ssl
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
 import httpx
+from socksio.exceptions import SOCKSError
 
 from kubeez_mcp_local import __version__
-from kubeez_mcp_local.environment import APP
+from kubeez_mcp_local.environment import APP, variables
 from kubeez_mcp_local.rest.errors import UnreachableError, UnusableUrlError
 from kubeez_mcp_local.settings import is_loopback
 
@@ -39,17 +42,18 @@ NOTHING_SENT = (
 class Pools:
     """The HTTP clients of one `RestClient`, shared by all of its requests.
 
-    There are at most three: http, https, and https on loopback. Loopback is never sent through a proxy, and
+    There are few: http, https, https on loopback, and either through a proxy. Loopback is never sent through one, and
     an http pool needs no certificates, whose loading takes longer than a whole start-up.
     """
 
     def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._transport = transport
-        self._clients: dict[tuple[str, bool], httpx.AsyncClient] = {}
+        self._clients: dict[tuple[str, bool, Proxy | None], httpx.AsyncClient] = {}
+        self._places: dict[str, tuple[str, bool, Proxy | None]] = {}
         self._lock = anyio.Lock()
 
     async def client_for(self, url: str) -> httpx.AsyncClient:
-        place = (url.partition(":")[0], is_loopback(url))
+        place = self._place_of(url)
         client = self._clients.get(place)
         if client is not None:
             return client
@@ -57,6 +61,13 @@ class Pools:
             if place not in self._clients:
                 self._clients[place] = await self._build(*place)
             return self._clients[place]
+
+    def _place_of(self, url: str) -> tuple[str, bool, Proxy | None]:
+        origin = "/".join(url.split("/", 3)[:3])
+        if origin not in self._places:
+            local = is_loopback(url)
+            self._places[origin] = (url.partition(":")[0], local, None if local else proxy_for(url))
+        return self._places[origin]
 
     async def send(
         self, method: str, url: str, *, stream: bool = False, timeout: httpx.Timeout = TIMEOUT, **parts: Any
@@ -67,8 +78,8 @@ class Pools:
             UnreachableError, UnusableUrlError: Nothing was sent.
             httpx.HTTPError: It failed later.
         """
-        client = await self.client_for(url)
         try:
+            client = await self.client_for(url)
             request = client.build_request(method, url, timeout=timeout, **parts)
         except httpx.InvalidURL as error:
             raise UnusableUrlError(
@@ -78,6 +89,9 @@ class Pools:
             response = await client.send(request, stream=True)
         except NOTHING_SENT as error:
             raise unreachable(request.url, error) from error
+        except (AssertionError, SOCKSError, UnicodeError, OverflowError) as error:
+            # While looking for the host, or agreeing on a tunnel with what speaks no SOCKS: the request comes after.
+            raise unreachable(request.url, httpx.ProxyError("the proxy does not speak as one")) from error
         return response if stream else await _whole(response)
 
     async def aclose(self) -> None:
@@ -85,7 +99,7 @@ class Pools:
         for client in clients:
             await client.aclose()
 
-    async def _build(self, scheme: str, local: bool) -> httpx.AsyncClient:
+    async def _build(self, scheme: str, local: bool, proxy: Proxy | None) -> httpx.AsyncClient:
         for name in ("httpx", "httpcore", "stamina"):
             # Keeps URLs with their queries, and header lists with their keys, out of every log.
             logging.getLogger(name).setLevel(logging.ERROR)
@@ -95,7 +109,8 @@ class Pools:
             verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         return httpx.AsyncClient(
             verify=verify,
-            trust_env=not local,
+            proxy=None if proxy is None else proxy.checked(),
+            trust_env=False,  # proxies are looked up here, where one that cannot be used is explained
             transport=self._transport,
             headers=IDENTITY,
             timeout=TIMEOUT,
@@ -119,12 +134,50 @@ async def _whole(response: httpx.Response) -> httpx.Response:
     return httpx.Response(response.status_code, headers=headers, content=bytes(body), request=response.request)
 
 
-def is_proxied(url: str) -> bool:
-    """Whether requests to `url` go through a proxy of the environment or the system."""
+@dataclass(frozen=True)
+class Proxy:
+    """A proxy of the environment or the system; its address may hold a password."""
+
+    url: str = field(repr=False)
+    source: str
+
+    def checked(self) -> httpx.Proxy:
+        """The same for httpx.
+
+        Raises:
+            UnreachableError: It is none that can be used.
+        """
+        scheme = self.url.partition("://")[0].lower()
+        why = "it is no address"
+        try:
+            proxy = httpx.Proxy(self.url)
+            if re.fullmatch(r"[^\s%]+", proxy.url.host) and (proxy.url.port or 0) < 65_536:
+                return proxy
+        except (ValueError, httpx.InvalidURL):
+            if scheme not in ("http", "https", "socks5", "socks5h"):
+                why = f"{scheme!r:.40} is no kind of proxy that is spoken here"
+        explained = UnreachableError(
+            f"The proxy in {self.source} cannot be used: {why}. Nothing was sent.",
+            next_step=f"Correct {self.source}, such as http://proxy.example:3128 or socks5://proxy.example:1080, or "
+            "unset it; hosts in NO_PROXY are reached without it.",
+        )
+        explained.permanent = True
+        raise explained
+
+
+def proxy_for(url: str) -> Proxy | None:
+    """The proxy through which requests to `url` go."""
     from urllib.request import getproxies, proxy_bypass
 
     parts, proxies = urlsplit(url), getproxies()
-    return bool(proxies.get(parts.scheme) or proxies.get("all")) and not proxy_bypass(parts.hostname or "")
+    found = proxies.get(parts.scheme) or proxies.get("all")
+    if not found or proxy_bypass(parts.hostname or ""):
+        return None
+    names = (name for name, value in variables().items() if value == found and name.lower().endswith("_proxy"))
+    found = found.strip()
+    # Desktop settings export `socks://`, by which they mean the one version that is left.
+    spelled = re.sub(r"^socks:(?=//)", "socks5:", found if "://" in found else f"http://{found}", flags=re.IGNORECASE)
+    return Proxy(spelled, next(names, "the system's settings"))
 
 
 def _system_certificates() -> ssl.SSLContext:
@@ -141,8 +194,8 @@ def unreachable(url: httpx.URL, error: Exception) -> UnreachableError:
         next_step = "If a company proxy inspects traffic, install its certificate or name it in SSL_CERT_FILE."
     elif isinstance(reason, ssl.SSLError):
         next_step = "What listens there speaks no https; check the port in KUBEEZ_BASE_URL, and any proxy."
-    elif isinstance(error, httpx.ProxyError):
-        next_step = "Check the proxy in HTTPS_PROXY, and NO_PROXY."
+    elif proxy := proxy_for(str(url)):
+        next_step = f"Check the proxy in {proxy.source}, and NO_PROXY."
     elif is_loopback(str(url)):
         next_step = "Nothing listens there; start it, for example `kubeez-mcp-local sandbox serve`."
     else:

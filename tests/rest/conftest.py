@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     Handler = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
+    RawHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +53,25 @@ async def serve() -> AsyncIterator[Callable[[Handler], Awaitable[str]]]:
             server = await asyncio.start_server(connected, "127.0.0.1", 0)
             stack.callback(server.close)
             return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+        yield start
+
+
+@pytest.fixture
+async def serve_bytes() -> AsyncIterator[Callable[[RawHandler], Awaitable[str]]]:
+    """The same for what speaks no HTTP; returns host and port. The connection is closed when the handler returns."""
+    async with AsyncExitStack() as stack:
+
+        async def start(handler: RawHandler) -> str:
+            async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                with suppress(ConnectionError):
+                    await handler(reader, writer)
+                    await writer.drain()
+                writer.close()
+
+            server = await asyncio.start_server(connected, "127.0.0.1", 0)
+            stack.callback(server.close)
+            return f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
         yield start
 

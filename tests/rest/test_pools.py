@@ -14,10 +14,12 @@ from kubeez_mcp_local.rest import pools
 from kubeez_mcp_local.rest.client import Patience, RestClient
 from kubeez_mcp_local.rest.errors import UnavailableError, UnreachableError
 from kubeez_mcp_local.rest.pools import Pools
+from tests.requests import sent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    ServeBytes = Callable[[Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]], Awaitable[str]]
     Serve = Callable[[Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]], Awaitable[str]]
 
 pytestmark = pytest.mark.anyio
@@ -117,3 +119,78 @@ async def test_an_answer_that_unfolds_without_end_is_given_up(serve: Serve, monk
         monkeypatch.setattr(pools, "LONGEST_ANSWER", 1_000_000)
         with pytest.raises(UnavailableError):
             await client.balance()
+
+
+@pytest.mark.parametrize("spelling", ["socks://", "SOCKS://", "socks5://", "socks5h://"])
+async def test_socks_means_the_version_that_is_spoken(
+    serve_bytes: ServeBytes, monkeypatch: pytest.MonkeyPatch, spelling: str
+) -> None:
+    greetings: list[bytes] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        greetings.append(await reader.read(3))
+        writer.write(b"\x05\xff")  # no way to sign in that it accepts
+
+    monkeypatch.setenv("ALL_PROXY", f"{spelling}{await serve_bytes(proxy)}")
+    async with RestClient("https://api.kubeez.example", "k", patience=Patience(attempts=1)) as client:
+        with pytest.raises(UnreachableError, match="Nothing was sent"):
+            await client.balance()
+    assert greetings == [b"\x05\x01\x00"]
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", b"\x05", b"\x05\x00", b"\x05\x00\x05\x05", b"\x04\x5a"]
+)
+async def test_what_speaks_no_socks_is_told_as_a_proxy_and_nothing_was_sent(
+    serve_bytes: ServeBytes, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(3)
+        writer.write(answer)
+
+    monkeypatch.setenv("ALL_PROXY", f"socks5://{await serve_bytes(proxy)}")
+    async with RestClient("https://api.kubeez.example", "k", patience=Patience(attempts=1)) as client:
+        with pytest.raises(UnreachableError) as caught:
+            await client.start(sent("generate_media", prompt="a", model="z-image"))
+    assert caught.value.spent is False
+    assert "ALL_PROXY" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        *(
+            "socks4://10.0.0.7:1",
+            "ftp://proxy.example",
+            "direct://",
+            "http://[::1",
+            "http://host:port",
+            "http://",
+            "://",
+        ),
+        *("foo bar", "http://host:99999999", "https://user:secret@host:port", "socks5://", "http://\u2100", "//host:1"),
+    ],
+)
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY", "https_proxy"])
+async def test_a_proxy_that_is_none_is_named_and_nothing_was_sent(
+    monkeypatch: pytest.MonkeyPatch, garbage: str, variable: str
+) -> None:
+    monkeypatch.setenv(variable, garbage)
+    async with RestClient("https://api.kubeez.example", "k") as client:
+        for ask in (client.balance, lambda: client.start(sent("generate_media", prompt="a", model="z-image"))):
+            with pytest.raises(UnreachableError) as caught:
+                await ask()
+            assert caught.value.spent is False
+            assert f"in {variable} cannot be used" in caught.value.message
+            assert "secret" not in f"{caught.value.message} {caught.value.next_step}"
+
+
+async def test_a_bad_proxy_for_other_hosts_is_no_hindrance(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "foo bar")
+    monkeypatch.setenv("NO_PROXY", "kubeez.invalid")
+    async with RestClient(await serve(balance), "k") as client:
+        assert (await client.balance()).credits == 5
+    async with RestClient("https://api.kubeez.invalid", "k", patience=Patience(attempts=1)) as client:
+        with pytest.raises(UnreachableError) as caught:
+            await client.balance()
+    assert "ALL_PROXY" not in caught.value.message
