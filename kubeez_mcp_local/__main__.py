@@ -5,8 +5,22 @@ from __future__ import annotations
 import sys
 
 
+def _open_closed_streams() -> None:
+    """Whoever starts a program without one of its streams gets it with an empty one.
+
+    Else the next file that is opened takes its place, and what is printed ends up in it.
+    """
+    import os
+
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+
+
 def main() -> None:
     """Run the command line; without a command, serve MCP over stdio."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        _open_closed_streams()
     from kubeez_mcp_local.front import enter
 
     door = enter(sys.argv[1:])

@@ -7,10 +7,11 @@ repository must not be able to change the base URL, raise a limit or choose wher
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -24,6 +25,8 @@ from kubeez_mcp_local.text import without_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from dotenv.parser import Binding
 
 DEFAULT_BASE_URL = "https://api.kubeez.com"
 TOOLSETS = ("core", "planning", "media", "audio", "ads", "uploads", "library", "links", "recipes")
@@ -55,7 +58,18 @@ def _absolute(path: Path) -> Path:
         expanded = path.expanduser()
     except RuntimeError:
         raise ValueError("names a home folder that does not exist") from None
-    return Path(os.path.abspath(expanded))  # noqa: PTH100 - keeps symlinks; the path guard resolves them
+    try:
+        return Path(os.path.abspath(expanded))  # noqa: PTH100 - keeps symlinks; the path guard resolves them
+    except FileNotFoundError:
+        raise ValueError("starts from the working folder, which is gone; give the whole path") from None
+
+
+def current_folder() -> Path | None:
+    """The working folder; `None` where it has been deleted."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
 
 
 def _known_toolsets(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -196,7 +210,8 @@ def config_file() -> Path:
 
 def settings_files(env_file: Path | None = None, working_dir: Path | None = None) -> list[Path]:
     """The files that settings are read from, there or not; arguments as for `load_settings`."""
-    return [env_file or config_file(), (working_dir or Path.cwd()) / ".env"]
+    here = working_dir or current_folder()
+    return [env_file or config_file(), *([here / ".env"] if here else [])]
 
 
 @dataclass(frozen=True)
@@ -221,23 +236,33 @@ def settings_given(
         SettingsError: A file is missing or cannot be read.
     """
     environ = variables() if environ is None else environ
-    working_dir = Path.cwd() if working_dir is None else working_dir
+    working_dir = working_dir or current_folder()
     if env_file is not None and not env_file.is_file():
         raise SettingsError(f"--env-file: there is no file {env_file}.", next_step="Check the path.")
     key = variable("api_key")
     sources = {
         "the environment": environ,
-        "the config file": _dotenv(env_file or config_file()),
-        ".env in the working folder": {key: _dotenv(working_dir / ".env").get(key)},
+        "the config file": read_config(env_file or config_file()),
+        ".env in the working folder": {key: _dotenv(working_dir / ".env").get(key) if working_dir else None},
     }
     given = [Given(name, f"--{name.replace('_', '-')}", value) for name, value in (flags or {}).items()]
     for source, values in sources.items():
         given += [Given(name, source, values.get(variable(name))) for name in Settings.model_fields]
     found: dict[str, Given] = {}
     for one in given:
-        if one.value not in (None, ""):
-            found.setdefault(one.name, one)
+        bare = replace(one, value=_unwrapped(one.name, one.value))
+        if bare.value not in (None, ""):
+            found.setdefault(bare.name, bare)
     return list(found.values())
+
+
+def _unwrapped(name: str, value: Any) -> Any:
+    """A text without what a launcher left around it: quotes, as `docker --env-file` does, and the variable's name."""
+    if not isinstance(value, str):
+        return value
+    bare = re.sub(rf"^\s*(?:export\s+)?{variable(name)}\s*=", "", value, flags=re.IGNORECASE).strip()
+    quoted = len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "\"'"
+    return bare[1:-1].strip() if quoted else bare
 
 
 def load_settings(
@@ -258,7 +283,7 @@ def load_settings(
     Raises:
         SettingsError: A value cannot be used, a template was left unfilled, or the file is missing.
     """
-    working_dir = Path.cwd() if working_dir is None else working_dir
+    working_dir = working_dir or current_folder()
     given = settings_given(flags, environ=environ, env_file=env_file, working_dir=working_dir)
     try:
         settings = Settings(**{one.name: _filled_in(one) for one in given})
@@ -267,7 +292,7 @@ def load_settings(
     return _completed(settings, working_dir)
 
 
-def _completed(settings: Settings, working_dir: Path) -> Settings:
+def _completed(settings: Settings, working_dir: Path | None) -> Settings:
     """Check what depends on several fields and fill in the default that depends on the working folder."""
     if settings.effective_mode is Mode.LIVE and settings.api_key is None:
         raise SettingsError(
@@ -281,7 +306,8 @@ def _completed(settings: Settings, working_dir: Path) -> Settings:
         )
     if settings.input_dirs:
         return settings
-    folders = tuple(folder for folder in (Path.home(), working_dir) if not is_too_wide(folder))
+    usual = (Path.home(), *([working_dir] if working_dir else []))
+    folders = tuple(folder for folder in usual if not is_too_wide(folder))
     return settings.model_copy(update={"input_dirs": folders})
 
 
@@ -329,13 +355,13 @@ def is_system_folder(folder: PurePath, home: PurePath | None = None) -> bool:
 
 def wide_folders(settings: Settings, working_dir: Path | None = None) -> list[str]:
     """What `doctor` warns of about the folders that may be read, a sentence each."""
-    working_dir = Path.cwd() if working_dir is None else working_dir
+    working_dir = working_dir or current_folder()
     told = [
         f"{folder} is a drive or a system folder, and everything in it may be read"
         for folder in settings.input_dirs
         if is_too_wide(folder)
     ]
-    if is_too_wide(working_dir) and working_dir not in settings.input_dirs:
+    if working_dir and is_too_wide(working_dir) and working_dir not in settings.input_dirs:
         told.append(f"started in {working_dir}, which is a drive or a system folder, so its files may not be read")
     return told
 
@@ -369,14 +395,67 @@ def _filled_in(given: Given) -> Any:
 
 
 def _dotenv(path: Path) -> Mapping[str, str | None]:
+    return {line.key: _value_of(line) for line in _lines_of(path) if line.key is not None}
+
+
+def read_config(path: Path) -> Mapping[str, str | None]:
+    """The variables in a config file, ours with their names in capitals; empty where there is no file.
+
+    Raises:
+        SettingsError: It cannot be read, or its settings are not in lines of the form `NAME=value`.
+    """
+    lines = _lines_of(path)
+    values = {
+        line.key.upper() if line.key.upper().startswith(_PREFIX) else line.key: _value_of(line)
+        for line in lines
+        if line.key is not None and line.value is not None
+    }
+    ours = any(name.startswith(_PREFIX) for name in values)
+    for line in lines:
+        if _is_meant_as_setting(line, ours):
+            raise SettingsError(
+                f"Line {line.original.line} of {path} is no setting: each is a line such as KUBEEZ_API_KEY=sk_live_…, "
+                "not JSON, not YAML, and without a \\ before the closing quote.",
+                next_step="Write it like that, or remove the line.",
+            )
+    return values
+
+
+_PREFIX = variable("")
+
+
+def _is_meant_as_setting(line: Binding, ours: bool) -> bool:
+    """Whether nothing would come of a line that means something; `ours`: there are settings in that file."""
+    text = line.original.string.strip()
+    if line.error or (line.key is not None and line.value is None and text != line.key):
+        return not ours or "kubeez" in text.lower() or without_keys(text) != text
+    if line.key is None or line.key.upper().startswith(_PREFIX):
+        return False
+    name = line.key.strip("\"':{").lower().replace("-", "_")
+    return not ours and name in Settings.model_fields and (name == "api_key" or line.value is None)
+
+
+def _lines_of(path: Path) -> list[Binding]:
     if not path.is_file():
-        return {}
-    from dotenv import dotenv_values
+        return []
+    from dotenv.parser import parse_stream
 
     try:
-        return dotenv_values(path, interpolate=False, encoding="utf-8")
+        return list(parse_stream(io.StringIO(path.read_text("utf-8-sig"))))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}.", next_step="Mend or remove the file.") from None
+
+
+_QUOTED = re.compile(r"=\s*(?P<quote>[\"'])(?P<inside>.*)(?P=quote)", re.DOTALL)
+_LONE_BACKSLASH = re.compile(r"(?<!\\)(?:\\\\)*\\(?![\\\"'])")
+
+
+def _value_of(line: Binding) -> str | None:
+    """The value as it was meant: of a quoted Windows path, `\\n` is no line break and `\\\\server` has two."""
+    found = _QUOTED.search(line.original.string)
+    return (
+        found["inside"] if found and line.value is not None and _LONE_BACKSLASH.search(found["inside"]) else line.value
+    )
 
 
 def _explain(error: ValidationError, origin: Mapping[str, str]) -> SettingsError:

@@ -15,6 +15,7 @@ from kubeez_mcp_local.settings import (
     config_file,
     is_system_folder,
     load_settings,
+    read_config,
     variable,
     wide_folders,
 )
@@ -187,6 +188,78 @@ def test_empty_values_count_as_not_given(folder: Path) -> None:
     settings = load_settings(environ={"KUBEEZ_API_KEY": "", "KUBEEZ_BASE_URL": ""}, working_dir=folder)
     assert settings.base_url == DEFAULT_BASE_URL
     assert settings.effective_mode is Mode.SANDBOX
+
+
+@pytest.mark.parametrize(
+    "value",
+    [f'"{KEY}"', f"'{KEY}'", f" {KEY}\n", f"KUBEEZ_API_KEY={KEY}", f"export kubeez_api_key = '{KEY}'", f'"{KEY}" '],
+)
+def test_what_a_launcher_leaves_around_a_value_is_taken_off(folder: Path, value: str) -> None:
+    settings = load_settings(environ={"KUBEEZ_API_KEY": value}, working_dir=folder)
+    assert settings.api_key is not None
+    assert settings.api_key.get_secret_value() == KEY
+
+
+@pytest.mark.parametrize("value", ['""', "''", " ", "KUBEEZ_MAX_CREDITS_PER_CALL=", '" "'])
+def test_a_value_with_nothing_in_it_is_not_given(folder: Path, value: str) -> None:
+    assert load_settings(environ={"KUBEEZ_MAX_CREDITS_PER_CALL": value}, working_dir=folder).max_credits_per_call == 500
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (r'"C:\new\table"', r"C:\new\table"),
+        (r'"C:\\new\\table"', r"C:\new\table"),
+        (r"'C:\new\table'", r"C:\new\table"),
+        (r"C:\new\table", r"C:\new\table"),
+        (r'"\\server\share\Kubeez"  # ours', r"\\server\share\Kubeez"),
+        (r'"\\\\server\\share"', r"\\server\share"),
+        (r'"plain folder"', "plain folder"),
+    ],
+)
+def test_a_windows_path_in_the_config_file_means_what_it_looks_like(folder: Path, written: str, meant: str) -> None:
+    (file := folder / "config.env").write_text(f"KUBEEZ_OUTPUT_DIR={written}\nKUBEEZ_READ_ONLY=true\n")
+    assert read_config(file) == {"KUBEEZ_OUTPUT_DIR": meant, "KUBEEZ_READ_ONLY": "true"}
+
+
+def test_names_in_the_config_file_may_be_written_small_and_behind_a_byte_order_mark(folder: Path) -> None:
+    (file := folder / "config.env").write_text(f"kubeez_api_key={KEY}\nother=1\nexport Kubeez_Mode=live", "utf-8-sig")
+    settings = load_settings(environ={}, env_file=file, working_dir=folder)
+    assert settings.effective_mode is Mode.LIVE
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (f'{{"KUBEEZ_API_KEY": "{KEY}"}}', 1),
+        (f'{{\n  "api_key": "{KEY}"\n}}', 2),
+        (f"KUBEEZ_API_KEY: {KEY}", 1),
+        (f"# mine\nkubeez:\n  api_key: {KEY}", 3),
+        (f"KUBEEZ_MODE=live\nKUBEEZ_API_KEY {KEY}", 2),
+        (f"api_key={KEY}", 1),
+        ('KUBEEZ_OUTPUT_DIR="C:\\Users\\me\\"\n', 1),
+    ],
+)
+def test_a_config_file_that_sets_nothing_is_explained(folder: Path, text: str, line: int) -> None:
+    (file := folder / "config.env").write_text(text)
+    with pytest.raises(SettingsError, match=f"Line {line} of .* is no setting") as caught:
+        load_settings(environ={}, env_file=file, working_dir=folder)
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "OTHER=1\nDEBUG\n", "KUBEEZ_MODE=sandbox\nsome words\nX: 1"])
+def test_a_file_of_several_programs_is_none_of_our_business_beyond_our_settings(folder: Path, text: str) -> None:
+    (file := folder / ".env.shared").write_text(text)
+    assert load_settings(environ={}, env_file=file, working_dir=folder).effective_mode is Mode.SANDBOX
+
+
+def test_without_a_working_folder_there_are_still_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    settings = load_settings(environ={"KUBEEZ_API_KEY": KEY})
+    assert settings.input_dirs == (Path.home(),)
+    with pytest.raises(SettingsError, match="working folder, which is gone"):
+        load_settings(environ={"KUBEEZ_OUTPUT_DIR": "out"})
 
 
 def test_every_setting_is_described() -> None:

@@ -13,7 +13,6 @@ from enum import StrEnum
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -31,7 +30,9 @@ from kubeez_mcp_local.settings import (
     Settings,
     SettingsError,
     config_file,
+    current_folder,
     is_loopback,
+    read_config,
     settings_given,
     variable,
     wide_folders,
@@ -40,6 +41,7 @@ from kubeez_mcp_local.text import spoken, without_keys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from kubeez_mcp_local.cli.clients.installing import Found
     from kubeez_mcp_local.cli.clients.launch import Era, Machine
@@ -114,7 +116,7 @@ def check_sources(options: Options) -> Iterator[Finding]:
     yield ok("settings", told or f"none given: defaults{absent}")
     for place, names in (("the environment", list(variables())), (str(own), list(_lines_of(own)))):
         yield from _misspelt(place, names)
-    local = Path.cwd() / ".env"
+    local = (current_folder() or own.parent) / ".env"
     ignored = [name for name in _lines_of(local) if name.startswith(_PREFIX) and name != variable("api_key")]
     if ignored:
         why = f"{', '.join(ignored)} in {local} is ignored: a working folder may supply the key only"
@@ -163,13 +165,9 @@ def _misspelt(place: str, names: list[str]) -> Iterator[Finding]:
 
 
 def _lines_of(path: Path) -> Mapping[str, object]:
-    if not path.is_file():
-        return {}
-    from dotenv import dotenv_values
-
     try:
-        return dotenv_values(path, interpolate=False, encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        return read_config(path)
+    except SettingsError:
         return {}  # whether it can be read at all is told where settings are loaded
 
 

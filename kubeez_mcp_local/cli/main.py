@@ -135,6 +135,12 @@ class _LazyCommands(click.Group):
             raise _keyless(error) from None
         except KubeezError as error:
             raise ExplainedError(visible(str(error))) from None
+        except FileNotFoundError:
+            from kubeez_mcp_local.settings import current_folder
+
+            if current_folder() is not None:
+                raise
+            raise ExplainedError("The folder in which this was started is gone. Go to another one.") from None
         except KeyboardInterrupt:
             raise click.exceptions.Exit(_INTERRUPTED) from None
 

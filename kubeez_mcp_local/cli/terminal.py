@@ -63,8 +63,10 @@ def can_ask() -> bool:
 
 def shown(path: str | Path) -> str:
     """`path` as a person would type it here."""
-    path, here = Path(path), Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+    from kubeez_mcp_local.settings import current_folder
+
+    path, here = Path(path), current_folder()
+    return str(path.relative_to(here)) if here and path.is_relative_to(here) else str(path)
 
 
 class _SeenConsole(Console):

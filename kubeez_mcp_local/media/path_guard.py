@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from kubeez_mcp_local.disk import exact_handle
 from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.settings import current_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,11 +72,12 @@ _WILDCARD = re.compile(r"[*?\[]")
 _MAX_LENGTH = 4096
 
 
-def absolute_path(text: str, working_dir: Path, *, argument: str, windows: bool = os.name == "nt") -> Path:
+def absolute_path(text: str, working_dir: Path | None, *, argument: str, windows: bool = os.name == "nt") -> Path:
     """The absolute path that `text` writes, links unresolved and `..` kept.
 
     Args:
         text: A path, `~/…`, or a file:// URL; surrounding space and quotes, as left by copying, are dropped.
+        working_dir: Where relative paths start; `None` where that folder is gone.
         windows: Whether drive letters and backslashes mean something here.
 
     Raises:
@@ -98,9 +100,13 @@ def absolute_path(text: str, working_dir: Path, *, argument: str, windows: bool 
     if windows and ":" in re.sub(r"^[A-Za-z]:", "", cleaned):
         raise _malformed(argument, f"{cleaned} names a data stream inside a file, not a file.")
     try:
-        return working_dir / Path(cleaned).expanduser()
+        path = Path(cleaned).expanduser()
     except RuntimeError:
         raise _malformed(argument, f"{cleaned} names a home folder that does not exist.") from None
+    if path.is_absolute() or working_dir is not None:
+        return path if working_dir is None else working_dir / path
+    where = "and the folder in which this server was started is gone"
+    raise _malformed(argument, f"{cleaned} is relative, {where}.", "Give the whole path.")
 
 
 def _refuse_odd_text(text: str, argument: str) -> None:
@@ -216,7 +222,7 @@ class PathGuard:
     def __init__(self, input_dirs: Sequence[Path], *, working_dir: Path | None = None) -> None:
         self._folders = tuple(dict.fromkeys(input_dirs))
         self._allowed = ", ".join(str(folder) for folder in self._folders) or "none"
-        self._working_dir = Path.cwd() if working_dir is None else working_dir
+        self._working_dir = working_dir or current_folder()
 
     def check(self, text: str, *, argument: str) -> Path:
         """The resolved path of an allowed, readable, non-empty file of at most `MAX_UPLOAD_BYTES`.

@@ -47,8 +47,9 @@ class Machine:
     def this(cls) -> Machine:
         """The machine this runs on, in the working folder."""
         from kubeez_mcp_local.environment import variables
+        from kubeez_mcp_local.settings import current_folder
 
-        return cls(sys.platform, Path.home(), Path.cwd(), variables())
+        return cls(sys.platform, Path.home(), current_folder() or Path.home(), variables())
 
     def folder(self, variable: str, default: Path) -> Path:
         """The folder that `variable` names, or `default`; a relative one counts as not given."""
