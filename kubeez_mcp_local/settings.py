@@ -7,6 +7,7 @@ repository must not be able to change the base URL, raise a limit or choose wher
 
 from __future__ import annotations
 
+import contextlib
 import io
 import ipaddress
 import os
@@ -37,6 +38,8 @@ class Mode(StrEnum):
 
     LIVE = "live"
     SANDBOX = "sandbox"
+    NONE = "none"
+    """Nothing goes anywhere, because a setting cannot be used."""
 
 
 class SettingsError(KubeezError):
@@ -92,9 +95,20 @@ def _clean_origin(url: str) -> str:
     return url
 
 
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise SettingsError(
+            "There is no home folder: HOME is not set.",
+            next_step="Set it, or KUBEEZ_OUTPUT_DIR, KUBEEZ_STATE_DIR and KUBEEZ_INPUT_DIRS.",
+        ) from None
+
+
 def _default_state_dir() -> Path:
     import platformdirs
 
+    _home()
     return platformdirs.user_state_path(APP, appauthor=False)
 
 
@@ -121,7 +135,7 @@ class Settings(BaseModel):
         description="API origin: https, or loopback. In sandbox mode a loopback origin names a standalone sandbox.",
     )
     output_dir: Folder = Field(
-        default_factory=lambda: Path.home() / "Kubeez", description="Where outputs and their sidecars are saved."
+        default_factory=lambda: _home() / "Kubeez", description="Where outputs and their sidecars are saved."
     )
     save_sidecars: bool = Field(True, description="Write a JSON file beside each output: prompt, model, credits, ids.")
     sheets: bool = Field(True, description="Draw a comparison sheet of each call and run that makes several pictures.")
@@ -292,6 +306,25 @@ def load_settings(
     return _completed(settings, working_dir)
 
 
+def settings_to_list_by(flags: Mapping[str, Any] | None = None, *, env_file: Path | None = None) -> Settings:
+    """What a server goes by that only explains why its settings cannot be used: the tools that are wanted, and the log.
+
+    Everything else is at its default, which nothing may be carried out by; its folders are nowhere.
+    """
+    try:
+        given = settings_given(flags, env_file=env_file)
+    except SettingsError:
+        given = [Given(name, "", value) for name, value in (flags or {}).items()]
+    nowhere = Path(os.devnull) / "nowhere"
+    good: dict[str, Any] = {"output_dir": nowhere, "state_dir": nowhere}
+    for one in given:
+        if one.name in ("toolsets", "read_only", "log_level"):
+            with contextlib.suppress(SettingsError, ValidationError):
+                Settings(**good, **{one.name: (value := _filled_in(one))})
+                good[one.name] = value
+    return Settings(**good)
+
+
 def _completed(settings: Settings, working_dir: Path | None) -> Settings:
     """Check what depends on several fields and fill in the default that depends on the working folder."""
     if settings.effective_mode is Mode.LIVE and settings.api_key is None:
@@ -306,7 +339,7 @@ def _completed(settings: Settings, working_dir: Path | None) -> Settings:
         )
     if settings.input_dirs:
         return settings
-    usual = (Path.home(), *([working_dir] if working_dir else []))
+    usual = (_home(), *([working_dir] if working_dir else []))
     folders = tuple(folder for folder in usual if not is_too_wide(folder))
     return settings.model_copy(update={"input_dirs": folders})
 
@@ -333,7 +366,7 @@ def is_too_wide(folder: Path) -> bool:
 
     Desktop clients start servers in `/`, and in `C:\\Windows\\System32`; what the user names is not held to this.
     """
-    home = Path(os.path.realpath(Path.home()))
+    home = Path(os.path.realpath(_home()))
     return any(is_system_folder(each, home) for each in (folder, Path(os.path.realpath(folder))))
 
 

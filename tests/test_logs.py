@@ -55,7 +55,7 @@ def test_keys_and_queries_are_replaced(capsys: pytest.CaptureFixture[str]) -> No
 def test_a_key_typed_in_the_wrong_place_of_the_command_line_is_not_repeated() -> None:
     for typed in (
         ["sk_live_secret"],
-        ["--mode", "sk_live_secret"],
+        ["--mode", "sk_live_secret", "spend"],
         ["jobs", "show", "sk_live_secret", "--sk_live_secret"],
     ):
         done = CliRunner().invoke(cli, typed)

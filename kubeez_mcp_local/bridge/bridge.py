@@ -34,7 +34,7 @@ from kubeez_mcp_local.media.library import Library
 from kubeez_mcp_local.media.path_guard import PathGuard
 from kubeez_mcp_local.operations import Sources
 from kubeez_mcp_local.rest.errors import UnauthorizedError
-from kubeez_mcp_local.settings import Mode
+from kubeez_mcp_local.settings import Mode, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,6 +96,11 @@ class Bridge:
     @property
     def mode(self) -> Mode:
         return self.settings.effective_mode
+
+    @property
+    def published(self) -> Settings:
+        """What the server says of itself goes by these."""
+        return self.settings
 
     @cached_property
     def account(self) -> str:
@@ -305,3 +310,27 @@ class Bridge:
     def _speed(self) -> float:
         """How fast the API's clock runs."""
         return self.settings.sandbox_speed if self.mode is Mode.SANDBOX else 1.0
+
+
+class UnusableBridge(Bridge):
+    """Stands where none can be built because a setting cannot be used: whoever asks for a part is told why.
+
+    What needs no part goes on working, so that whoever set it wrongly is told within the conversation.
+
+    Args:
+        trouble: The explanation.
+        published: What the server says of itself goes by these.
+    """
+
+    def __init__(self, trouble: SettingsError, published: Settings) -> None:
+        super().__init__(published)
+        self.trouble = trouble
+
+    def __getattribute__(self, name: str) -> Any:
+        if name.startswith("__") or name in ("background", "trouble"):
+            return super().__getattribute__(name)
+        if name == "mode":
+            return Mode.NONE
+        if name == "published":
+            return super().__getattribute__("settings")
+        raise SettingsError(self.trouble.message, next_step=self.trouble.next_step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,10 +73,15 @@ def serve(options: Options) -> None:
     gc.disable()  # importing allocates a lot that lives for ever; collecting meanwhile only costs start-up time
     leave_on_signals()  # until the server itself does it
 
-    from kubeez_mcp_local.settings import settings_files
+    from kubeez_mcp_local.settings import SettingsError, settings_files, settings_to_list_by
 
     looked_at = Look.at(settings_files(options.env_file))
-    settings = options.settings()
+    trouble: SettingsError | None = None
+    try:
+        settings = options.settings()
+    except SettingsError as error:
+        # To end here would tell the user of a desktop client no more than "disconnected".
+        trouble, settings = error, settings_to_list_by(options.flags, env_file=options.env_file)
 
     from kubeez_mcp_local.logs import configure_logging
 
@@ -83,16 +89,18 @@ def serve(options: Options) -> None:
 
     import anyio
 
-    from kubeez_mcp_local.bridge import Bridge
+    from kubeez_mcp_local.bridge import Bridge, UnusableBridge
     from kubeez_mcp_local.mcp_server import stdio
     from kubeez_mcp_local.mcp_server.server import KubeezServer
     from kubeez_mcp_local.mcp_server.snapshot import SnapshotWriter
 
-    server = KubeezServer(Bridge(settings))
+    if trouble is not None:
+        logging.getLogger(__name__).error("%s", visible(str(trouble)))
+    server = KubeezServer(UnusableBridge(trouble, settings) if trouble else Bridge(settings))
     gc.freeze()
     gc.enable()
     door = options.door
-    writer = None if door is None else SnapshotWriter(settings, server.changes, door, looked_at)
+    writer = None if door is None or trouble else SnapshotWriter(settings, server.changes, door, looked_at)
     anyio.run(stdio.serve, server, door.handed if door else None, writer)
 
 
@@ -153,11 +161,11 @@ def _keyless(error: click.UsageError) -> click.UsageError:
 @click.group(cls=_LazyCommands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kubeez-mcp-local")
 @click.option("--env-file", type=click.Path(path_type=Path), help="Config file in dotenv form, instead of your own.")
-@click.option("--mode", type=click.Choice(["auto", "live", "sandbox"]), help="Where requests go.")
+@click.option("--mode", metavar="[auto|live|sandbox]", help="Where requests go.")
 @click.option("--output-dir", help="Where outputs are saved.")
 @click.option("--toolsets", help="Which tools exist: all, or a list such as core,audio.")
 @click.option("--read-only", is_flag=True, default=None, help="Offer only tools that change and spend nothing.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much goes to stderr.")
+@click.option("--log-level", metavar="[debug|info|warning|error]", help="How much goes to stderr.")
 @click.pass_context
 def cli(ctx: click.Context, /, env_file: Path | None, **flags: Any) -> None:
     """Kubeez media generation as a local MCP server.

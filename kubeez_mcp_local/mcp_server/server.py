@@ -13,6 +13,7 @@ from mcp.server.subscriptions import InMemorySubscriptionBus, PromptsListChanged
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from kubeez_mcp_local import __version__
+from kubeez_mcp_local.bridge import UnusableBridge
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import Toolbox, selected
 from kubeez_mcp_local.mcp_server.prompts import Prompts, Recipes
@@ -56,6 +57,10 @@ unless it says "about". Files are saved to {folder}; view_media shows a small pr
 come from get_models.
 """
 _RECIPES = " Ready workflows with budgets are the prompts of this server, and list_recipes."
+_EXPLAINED = """\
+Kubeez makes images, video, music and speech for credits, but this server cannot work now. {trouble} Tell the user; once
+it is mended, the server has to be started again. Until then tools answer with this, and nothing is charged.
+"""
 _MODES = {
     Mode.LIVE: "Mode: live, real credits.",
     Mode.SANDBOX: "Mode: sandbox, a free rehearsal with marked stand-in files; set KUBEEZ_API_KEY to go live.",
@@ -71,7 +76,7 @@ class KubeezServer(MCPServer["Bridge"]):
     """
 
     def __init__(self, bridge: Bridge, *, opened: bool = False) -> None:
-        self.recipes = recipes = Recipes(bridge.settings)
+        self.recipes = recipes = Recipes(bridge.published)
         self._runs = ActiveRuns(bridge, KubeezServer)
         self.changes = ListChanges(recipes, bridge.background)
         skills = SkillsOverMcp(recipes)
@@ -79,7 +84,9 @@ class KubeezServer(MCPServer["Bridge"]):
             "kubeez",
             title="Kubeez (local)",
             version=__version__,
-            instructions=instructions(bridge.settings),
+            instructions=instructions(bridge.published)
+            if not isinstance(bridge, UnusableBridge)
+            else _EXPLAINED.format(trouble=bridge.trouble),
             website_url="https://kubeez.com",
             lifespan=self._lifespan,
             extensions=[skills],
@@ -88,8 +95,8 @@ class KubeezServer(MCPServer["Bridge"]):
             log_level="WARNING",
         )
         self._bridge = bridge
-        self._opened = opened
-        self._toolbox = Toolbox(selected(ALL_TOOLS, bridge.settings), ALL_TOOLS)
+        self._opened = opened or isinstance(bridge, UnusableBridge)
+        self._toolbox = Toolbox(selected(ALL_TOOLS, bridge.published), ALL_TOOLS)
         self._prompts = Prompts(bridge, recipes)
         self._resources = Resources(bridge, recipes, skills)
         self.completion()(self._prompts.complete)  # type: ignore[no-untyped-call]  # untyped in the SDK

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.conftest import KEY
-from tests.e2e.server import DeafClient, Server, environment
+from tests.e2e.server import LEGACY, MODERN, DeafClient, Server, environment, modern
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,15 +161,14 @@ def test_a_tool_that_crashes_and_prints_tells_the_model_nothing_and_spoils_nothi
         ({"mode": "live"}, "KUBEEZ_API_KEY"),
     ],
 )
-def test_settings_that_cannot_be_used_are_explained_on_stderr_only(
+def test_settings_that_cannot_be_used_are_explained_on_stderr_as_well(
     tmp_path: Path, settings: dict[str, Any], named: str
 ) -> None:
     with Server(tmp_path, **settings) as server:
-        server.process.wait(30)
-        assert server.process.returncode == 2
+        server.initialize()
+        assert named in server.call("get_balance")["content"][0]["text"]
     assert named in server.stderr
     assert "Traceback" not in server.stderr
-    assert server.stdout == []
 
 
 def test_with_the_api_down_every_tool_says_so_and_nothing_is_charged(tmp_path: Path) -> None:
@@ -281,3 +280,86 @@ def test_the_log_holds_no_key_prompt_or_query(tmp_path: Path, live: dict[str, An
     assert KEY not in server.stderr
     assert secret not in server.stderr
     assert "status=completed" not in server.stderr
+
+
+BAD_SETTINGS: dict[str, str] = {
+    "api_key": "${user_config.api_key}",
+    "max_credits_per_day": "plenty",
+    "mode": "production",
+    "base_url": "ftp://kubeez",
+    "output_dir": "~nobody-of-that-name/x",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "era"), [*((name, LEGACY) for name in BAD_SETTINGS), ("api_key", MODERN), ("max_credits_per_day", MODERN)]
+)
+def test_a_bad_setting_is_explained_in_the_conversation(tmp_path: Path, name: str, era: str) -> None:
+    bad: dict[str, Any] = {name: BAD_SETTINGS[name]}
+    with Server(tmp_path, **bad) as server:
+        server.secret = ""  # the placeholder is none, and is shown
+        if era == LEGACY:
+            server.initialize()
+            assert f"KUBEEZ_{name.upper()}" in server.hello["instructions"]
+        else:
+            server.era = modern
+        tools = {tool["name"] for tool in server.request("tools/list")["result"]["tools"]}
+        assert {"generate_media", "get_balance", "run_recipe", "get_skill"} <= tools
+        for tool, arguments in (
+            ("get_balance", {}),
+            ("generate_media", WORDS),
+            ("list_assets", {}),
+            ("get_models", {}),
+            ("run_recipe", {"name": "three-ad-variants", "arguments": {"brief": "a mug"}, "rehearse": True}),
+            ("save_recipe", {"name": "mine", "job_ids": ["j"]}),
+        ):
+            answer = server.request("tools/call", {"name": tool, "arguments": arguments})["result"]
+            assert answer["isError"], tool
+            error = answer["structuredContent"]["error"]
+            assert (error["code"], error["credits_spent"]) == ("invalid_setting", False), (tool, error)
+            assert f"KUBEEZ_{name.upper()}" in error["message"]
+            assert answer["structuredContent"]["mode"] == "none"
+        for tool, arguments in (
+            ("get_skill", {"name": "polling"}),
+            ("list_gemini_omni_voices", {}),
+            ("open_studio", {}),
+        ):
+            assert not server.request("tools/call", {"name": tool, "arguments": arguments})["result"].get("isError")
+        for uri in ("kubeez://account", "kubeez://jobs/recent", "kubeez://models"):
+            assert f"KUBEEZ_{name.upper()}" in server.request("resources/read", {"uri": uri})["error"]["message"]
+        assert server.request("prompts/list")["result"]["prompts"]
+    assert f"KUBEEZ_{name.upper()}" in server.stderr
+    assert not (tmp_path / "state").exists()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--mode", "${mode}"], ["--log-level", "loud"], ["--toolsets", "everything"]])
+def test_a_bad_option_of_the_command_line_is_explained_likewise(tmp_path: Path, arguments: list[str]) -> None:
+    with Server(tmp_path, *arguments) as server:
+        server.initialize()
+        answer = server.request("tools/call", {"name": "get_balance", "arguments": {}})["result"]
+        assert answer["structuredContent"]["error"]["code"] == "invalid_setting"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a working folder cannot be deleted there")
+def test_a_working_folder_that_is_gone_is_no_hindrance(tmp_path: Path) -> None:
+    (folder := tmp_path / "gone").mkdir()
+    leave = f"import os; os.chdir({str(folder)!r}); os.rmdir({str(folder)!r})"
+    program = ("-c", f"{leave}; from kubeez_mcp_local.__main__ import main; main()")
+    picture = {"name": "upload_media", "arguments": {"paths": ["a.png"]}}
+    with Server(tmp_path, program=program) as server:
+        server.initialize()
+        assert not server.request("tools/call", {"name": "get_balance", "arguments": {}})["result"].get("isError")
+        assert "the whole path" in server.request("tools/call", picture)["result"]["content"][0]["text"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX shells close streams like this")
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+@pytest.mark.parametrize("command", ["", "recipes list"])
+def test_a_closed_stream_is_an_empty_one(tmp_path: Path, closed: str, command: str) -> None:
+    shell = f"{sys.executable} -m kubeez_mcp_local {command} </dev/null {closed}"
+    done = subprocess.run(
+        ["sh", "-c", shell], env=environment(tmp_path), cwd=tmp_path, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
