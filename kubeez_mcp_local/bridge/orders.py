@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.jobs.errors import UnknownJobError
+from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
+from kubeez_mcp_local.jobs.errors import ConsentRequiredError, UnknownJobError
+from kubeez_mcp_local.jobs.guard import VALID_SECONDS
 from kubeez_mcp_local.jobs.job import Order, digest_of
 from kubeez_mcp_local.jobs.naming import given_name, labels_for, own_name
 from kubeez_mcp_local.media.inputs import LocalInput, RemoteInput
 from kubeez_mcp_local.operations import Input, media, operations
 from kubeez_mcp_local.operations.media_check import MediaRequest
 from kubeez_mcp_local.rest.routes import Request
-from kubeez_mcp_local.text import LONGEST_IN_ROW, LONGEST_NAME, extent, on_one_line
+from kubeez_mcp_local.text import LONGEST_IN_ROW, LONGEST_NAME, extent, on_one_line, spoken
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from kubeez_mcp_local.bridge.api import Api
     from kubeez_mcp_local.bridge.pricing import Pricing
@@ -72,12 +74,30 @@ class Caller:
     name: str = ""
 
 
+_MOST_WAITING = 20
+
+
 @dataclass(frozen=True)
 class Started:
-    """What one draft started."""
+    """What one call started: its draft, and those of others whose codes came along."""
 
     draft: Draft
     submissions: list[Submission]
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A call whose question waits for a yes, so that one yes can cover several of them.
+
+    Attributes:
+        until: When its code expires, on the steady clock.
+    """
+
+    draft: Draft
+    name: str
+    credits: float | None
+    until: float
 
 
 @dataclass(frozen=True)
@@ -90,6 +110,9 @@ class Orders:
     pricing: Pricing
     spender: Spender
     ledger: Ledger
+    clock: Callable[[], float] = time.monotonic
+    _waiting: dict[str, Waiting] = field(default_factory=dict)
+    """By approval code; of this process only, which loses nothing but the convenience."""
 
     async def priced(self, drafting: Awaitable[Draft]) -> Draft:
         """A draft that the API takes, with its price finished (see `Pricing.finished`). Free; nothing is kept.
@@ -113,10 +136,67 @@ class Orders:
             KubeezError: As `Spender.submit_all`.
         """
         draft = await self.priced(drafting)
+        codes = list(dict.fromkeys(caller.approval.replace(",", " ").split()))
+        if len(codes) > 1:
+            return await self._submit_waiting(draft, codes, caller)
+        try:
+            return await self._submit(draft, caller)
+        except ConsentRequiredError as error:
+            self._keep_waiting(draft, caller.name, error)
+            raise
+
+    async def _submit_waiting(self, draft: Draft, codes: Sequence[str], caller: Caller) -> Started:
+        """Several calls that were answered with codes, this one among them, each as it was asked about.
+
+        Each is bound to its own code and goes through the guard by itself; an error of one leaves the others alone.
+        """
+        calls = {code: self._waiting[code] for code in codes if code in self._waiting}
+        step = "Repeat each call with its own code."
+        if strange := [code for code in codes if code not in calls]:
+            raise InvalidArgumentError("approval", f"{strange[0]} is of no call that waits here.", next_step=step)
+        if not any(one.draft == draft for one in calls.values()):
+            raise InvalidArgumentError("approval", "none of the codes is of this very call.", next_step=step)
+        submissions: list[Submission] = []
+        errors: list[KubeezError] = []
+        for code, one in calls.items():
+            try:
+                started = await self._submit(one.draft, replace(caller, approval=code, name=one.name))
+                submissions += started.submissions
+            except KubeezError as error:
+                errors.append(error)
+        if not submissions:
+            raise errors[0]
+        return Started(draft, submissions, tuple(map(str, errors)))
+
+    def _keep_waiting(self, draft: Draft, name: str, error: ConsentRequiredError) -> None:
+        """Remember the call, and say which others wait: one yes may cover them all, with one balance afterwards."""
+        now, question = self.clock(), error.question
+        for code, one in list(self._waiting.items()):
+            if one.until <= now or one.draft == draft or len(self._waiting) > _MOST_WAITING:
+                del self._waiting[code]
+        self._waiting[error.approval] = Waiting(draft, name, question.credits, now + VALID_SECONDS)
+        prices = [one.credits for one in self._waiting.values() if one.credits is not None]
+        if len(self._waiting) < 2:
+            return
+        total = ""
+        if len(prices) == len(self._waiting):
+            total = f" {spoken(round(sum(prices), 6))} together"
+            if question.balance_after is not None:
+                after = question.balance_after + (question.credits or 0) - sum(prices)
+                total += f", balance after all of them {spoken(round(after, 6))}"
+            total += "."
+        error.next_step += (
+            f" {len(self._waiting)} questions wait now:{total} One yes may cover them: show all, then only this call "
+            f"again with approval='{','.join(self._waiting)}' starts them all."
+        )
+
+    async def _submit(self, draft: Draft, caller: Caller) -> Started:
         inputs = tuple(_in_words(item) for item in _inputs(draft.body))
         labels = await self._labels(draft, caller)
         orders = [self._order(draft, caller, variant, inputs, each) for variant, each in enumerate(labels)]
         submissions = await self.spender.submit_all(orders, caller.consent, caller.approval or None)
+        for code in [code for code, one in self._waiting.items() if one.draft == draft]:
+            del self._waiting[code]
         if len(submissions) == 1 and submissions[0].error is not None:
             raise submissions[0].error
         return Started(draft, submissions)

@@ -52,9 +52,9 @@ find out what became of it: get_status. Local paths work wherever a media URL do
 """
 _LIMITS = """\
 Ceilings set by the user, which no argument can raise: {call} a call, {day} a day. When a tool answers with a question
-and an approval code, show the question to the user and pass the code back only after they agree. A price is exact
-unless it says "about". Files are saved to {folder}; view_media shows a small preview. Model ids, ratios and durations
-come from get_models.
+and an approval code, show the question to the user and pass the code back only after they agree; one yes can cover
+several calls, and the answers say how. A price is exact unless it says "about". Files are saved to {folder};
+view_media shows a small preview. Model ids, ratios and durations come from get_models.
 """
 _RECIPES = " Ready workflows with budgets are the prompts of this server, and list_recipes."
 _EXPLAINED = """\

@@ -60,6 +60,7 @@ async def started_result(
         )
     jobs = [submission.job for submission in started.submissions]
     failures = [str(submission.error) for submission in started.submissions if submission.error]
+    failures += started.errors
     again = sum(submission.repeated for submission in started.submissions)
     partly = [f"{again} of {len(jobs)} jobs were there already; they are not paid for again."]
     return await _result(
@@ -135,10 +136,12 @@ async def _result(
     quotes = [job.quote_credits for job in jobs]
     quoted = None if any(quote is None for quote in quotes) else sum(quote or 0 for quote in quotes)
     charges = [job.charged for job in jobs if job.charged is not None]
+    alike = len({(job.model, job.prompt) for job in jobs}) == 1
+    bases = {job.quote_basis for job in jobs}
     facts.update(
-        model=first.model,
-        prompt=first.prompt or None,
-        generation_type=first.generation_type,
+        model=", ".join(dict.fromkeys(job.model for job in jobs)),
+        prompt=(first.prompt or None) if alike else None,
+        generation_type=first.generation_type if alike else None,
         error_message=facts.get("error_message") or next((job.error for job in jobs if job.error), None),
     )
     return JobResult(
@@ -147,10 +150,15 @@ async def _result(
         generation_ids=ids or [job.id for job in jobs],
         estimated_cost_credits=quoted,
         estimated_time_seconds=first.expected_seconds,
-        settings="; ".join(settings_words(first.arguments, prompt=first.prompt)) or None,
+        settings=("; ".join(settings_words(first.arguments, prompt=first.prompt)) or None) if alike else None,
         files=[item for job in jobs for item in await _files_of(job, answers)],
         sheet=str(sheet) if call.bridge.sheets.on and (sheet := sheet_of_call(jobs)) else None,
-        cost=await cost_of(call, quoted=quoted, basis=first.quote_basis, charged=sum(charges) if charges else None),
+        cost=await cost_of(
+            call,
+            quoted=quoted,
+            basis=bases.pop() if len(bases) == 1 else "rate",
+            charged=sum(charges) if charges else None,
+        ),
         repeated=repeated,
         mode_note=mode_note,
         separation_id=first.generation_id if first.kind == "separation" else None,

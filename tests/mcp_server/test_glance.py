@@ -173,3 +173,36 @@ async def test_the_balance_says_what_was_spent_today_and_on_what(connected: Clie
         {"model": "z-image", "jobs": 2, "credits": 8},
     ]
     assert "spent_today_on: newest engine 19, z-image 8 (2 jobs)" in text_of(result)
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_one_yes_covers_several_calls_with_one_balance_afterwards(
+    tmp_path: Path, api: RunningSandbox, mode: str
+) -> None:
+    kite = {"prompt": "a kite", "model": "z-image"}
+    lark = {"prompt": "a lark", "model": "nano-banana-2", "variant_count": 2}
+    async with client_of(api, tmp_path, mode=mode, KUBEEZ_ASK_ABOVE="0") as client:
+        first = await call(client, "generate_media", **kite)
+        assert "questions wait" not in first["next_step"]
+        second = await call(client, "generate_music", prompt="calm piano")
+        last = await call(client, "generate_media", **lark)
+        after = (await call(client, "get_balance"))["credits"] - 51
+        assert f"3 questions wait now: 51 credits together, balance after all of them {after:g}" in last["next_step"]
+        codes = ",".join(asked["approval"] for asked in (first, second, last))
+        assert f"approval='{codes}'" in last["next_step"]
+
+        error = await refused(client, "generate_media", prompt="a hawk", model="z-image", approval=codes)
+        assert "none of the codes is of this very call" in error["message"]
+        error = await refused(client, "generate_media", **kite, approval=f"{codes},ok-AAAA")
+        assert "ok-AAAA is of no call that waits here" in error["message"]
+
+        started = await call(client, "generate_media", **lark, approval=codes)
+        assert started["estimated_cost_credits"] == 51
+        assert len(started["generation_ids"]) == 4
+        done = await call(client, "wait_for_generation", id=",".join(started["generation_ids"]))
+        assert {file["model"] for file in done["files"]} == {"z-image", "nano-banana-2", "newest engine"}
+        assert (await call(client, "get_balance"))["credits"] == after
+        error = await refused(client, "generate_media", prompt="a hawk", model="z-image", approval=codes)
+        assert "of no call that waits here" in error["message"]
+        again = await call(client, "generate_media", **kite, approval=first["approval"])
+        assert again["repeated"]

@@ -37,7 +37,7 @@ _ALIKE: tuple[tuple[str, str], ...] = (
     (r"elapsed_s: [\d.]+", "elapsed_s: 0.1"),
 )
 LONGEST = {
-    "question": 700,
+    "question": 800,
     "started": 400,
     "finished": 480,
     "again": 520,
