@@ -11,6 +11,7 @@ import unicodedata
 import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.jobs.job import SANDBOX, Labels
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.job import RunCall
     from kubeez_mcp_local.operations import Draft
 
+# --8<-- exported scripts carry this: nothing but the standard library
 LONGEST = 100
 """Bytes of a name in UTF-8, without what numbers it and without its extension: file systems take 255, some only 143."""
 _WORD_BYTES = 24
@@ -102,8 +104,6 @@ def telling(text: str, most: int = 5, longest: int = 48) -> list[str]:
 
 def own_name(source: str) -> str:
     """The name of a file by its path or URL, without extension; empty where a machine has named it."""
-    from urllib.parse import unquote, urlsplit
-
     path = unquote(urlsplit(source).path) if "://" in source else source.removeprefix("library:")
     stem = _EXTENSION.sub("", re.split(r"[/\\]", path.rstrip("/\\"))[-1])
     name = portable(stem, 40)
@@ -121,6 +121,58 @@ def joined(parts: Iterable[str]) -> str:
         if part and f"-{part}-" not in f"-{'-'.join(said)}-":
             said.append(part)
     return _allowed(_shortened("-".join(said), LONGEST))
+
+
+_TELLING_FIELDS = ("name", "title", "label", "language", "lang", "ratio", "aspect_ratio", "model", "id")
+_SHORT = 60
+_LIKE_A_FILE = re.compile(r"[a-z][a-z0-9+.-]+://|library:|~?/|\.{1,2}/|[a-z]:\\", re.I)
+
+
+def item_words(item: Any) -> str:
+    """What an entry of a list is about, in a few words: itself, its name or first short field; empty if none tells."""
+    if isinstance(item, dict):
+        if "outputs" in item or "url" in item:  # what an earlier step has made
+            return ""
+        fields = [item.get(name) for name in _TELLING_FIELDS] + list(item.values())
+        texts = (str(value).strip() for value in fields if isinstance(value, str | int | float))
+        return next((text for text in texts if 0 < len(text) <= _SHORT), "")
+    if isinstance(item, bool) or not isinstance(item, str | int | float):
+        return ""
+    text = str(item).strip()
+    if _LIKE_A_FILE.match(text) or _EXTENSION.search(text):
+        return own_name(text)
+    return text if len(text) <= _SHORT else " ".join(telling(text, 4))
+
+
+def told_apart(items: Sequence[Any]) -> list[tuple[str, str]]:
+    """For each of the items of a loop its words, and which of how many it is where the words do not tell."""
+    words = [item_words(item) for item in items]
+    names = [portable(each, 48) for each in words]
+    tell = all(names) and len(set(names)) == len(names)
+    return [(each, "" if tell else f"{at}-of-{len(items)}") for at, each in enumerate(words, 1)]
+
+
+def name_of_call(step: str, item: str, part: str, *, source: str, makes: str, wordless: bool, language: str) -> str:
+    """What the files of a call of a run are called, without `part` (see `told_apart`).
+
+    Args:
+        source: The own name of its first file; it counts where the call makes something of it, or is `wordless`.
+        makes: What it makes of a file, such as `cutout`; a step that is called so need not be said.
+    """
+    step = portable(step)
+    subject = portable(item, 48) or (source if (makes or wordless) and not part else "")
+    repeats = makes and subject and step in (makes, f"{makes}s")
+    return joined(["" if repeats else step, subject, makes if source and subject else "", language])
+
+
+def language_of(body: Mapping[str, Any]) -> str:
+    """The language that was asked for, if it is one."""
+    several = list(body.get("languages") or ())
+    one = body.get("language_code") or body.get("language") or (several[0] if len(several) == 1 else "")
+    return "" if str(one).lower() == "auto" else portable(str(one), 16)
+
+
+# --8<-- to here
 
 
 def given_name(name: str) -> str:
@@ -158,15 +210,13 @@ def labels_for(
         inputs: The files that go in, as they can be named again.
         source: The own name of the first of them; empty where a machine has named it.
     """
-    language, makes = _language(draft.body), _makes(draft)
+    language, makes = language_of(draft.body), _makes(draft)
     if name:
         parts = [name]
     elif run is not None:
-        step = portable(run.call.partition("[")[0])
-        subject = portable(run.item, 48) or (source if makes and not run.part else "")
-        repeats = makes and subject and step in (makes, f"{makes}s")
-        parts = ["" if repeats else step, subject, makes if source and subject else ""]
-        parts = [*parts, language]
+        named = (run.call.partition("[")[0], run.item, run.part)
+        facts: dict[str, Any] = {"source": source, "makes": makes, "wordless": not draft.prompt, "language": language}
+        parts = [name_of_call(*named, **facts)]
     elif draft.called:
         parts = [draft.called]
     else:
@@ -194,42 +244,6 @@ def _makes(draft: Draft) -> str:
         return "clip"
     operation = operations().get(draft.route.name)
     return operation.makes if operation else ""
-
-
-def _language(body: Mapping[str, Any]) -> str:
-    """The language that was asked for, if it is one."""
-    several = list(body.get("languages") or ())
-    one = body.get("language_code") or body.get("language") or (several[0] if len(several) == 1 else "")
-    return "" if str(one).lower() == "auto" else portable(str(one), 16)
-
-
-_TELLING_FIELDS = ("name", "title", "label", "language", "lang", "ratio", "aspect_ratio", "model", "id")
-_SHORT = 60
-_LIKE_A_FILE = re.compile(r"[a-z][a-z0-9+.-]+://|library:|~?/|\.{1,2}/|[a-z]:\\", re.I)
-
-
-def item_words(item: Any) -> str:
-    """What an entry of a list is about, in a few words: itself, its name or first short field; empty if none tells."""
-    if isinstance(item, dict):
-        if "outputs" in item or "url" in item:  # what an earlier step has made
-            return ""
-        fields = [item.get(name) for name in _TELLING_FIELDS] + list(item.values())
-        texts = (str(value).strip() for value in fields if isinstance(value, str | int | float))
-        return next((text for text in texts if 0 < len(text) <= _SHORT), "")
-    if isinstance(item, bool) or not isinstance(item, str | int | float):
-        return ""
-    text = str(item).strip()
-    if _LIKE_A_FILE.match(text) or _EXTENSION.search(text):
-        return own_name(text)
-    return text if len(text) <= _SHORT else " ".join(telling(text, 4))
-
-
-def told_apart(items: Sequence[Any]) -> list[tuple[str, str]]:
-    """For each of the items of a loop its words, and which of how many it is where the words do not tell."""
-    words = [item_words(item) for item in items]
-    names = [portable(each, 48) for each in words]
-    tell = all(names) and len(set(names)) == len(names)
-    return [(each, "" if tell else f"{at}-of-{len(items)}") for at, each in enumerate(words, 1)]
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,13 @@ RUN = [
 ]
 
 
+NAMES = {  # as a run of the recipe calls them
+    "product-photo-set": [f"shots-{shot}.png" for shot in ("packshot", "detail", "in-use", "flat-lay", "seasonal")],
+    "video-with-captions": ["sample-1-captioned.mp4"],
+    "podcast-intro": ["theme-1-of-2.mp3", "theme-2-of-2.mp3", "welcome.mp3"],
+}
+
+
 @pytest.mark.parametrize(("name", "form"), RUN)
 def test_recipes_of_the_pack_run_as_scripts(name: str, form: str, sandbox: RunningSandbox, tmp_path: Path) -> None:
     recipe = Library.of().get(name)
@@ -78,6 +85,7 @@ def test_recipes_of_the_pack_run_as_scripts(name: str, form: str, sandbox: Runni
     made = list((tmp_path / "made").iterdir())
     assert len(made) >= (expect.files or 0)
     assert all(path.stat().st_size > 100 for path in made)
+    assert sorted(path.name for path in made) == sorted(NAMES[name])
     assert paid_calls(sandbox) == expect.count
     assert KEY not in script.read_text(encoding="utf-8")
 

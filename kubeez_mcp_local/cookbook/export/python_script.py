@@ -237,8 +237,11 @@ def record_name(args: argparse.Namespace) -> str:
     deciding = {{name: value for name, value in vars(args).items() if name not in others}}
     return f"run-{{hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:10]}}.json"
 '''
-_MODULES = ("csv", "hashlib", "io", "json", "mimetypes", "os", "random", "re", "sys", "time")
-_NAMES = (("collections.abc", "Callable"), ("pathlib", "Path"), ("typing", "Any"), ("urllib.parse", "urljoin"))
+_MODULES = ("csv", "hashlib", "io", "json", "mimetypes", "os", "random", "re", "sys", "time", "unicodedata")
+_NAMES = (
+    *(("collections.abc", "Callable, Iterable, Mapping, Sequence"), ("pathlib", "Path"), ("typing", "Any")),
+    ("urllib.parse", "unquote, urljoin, urlsplit"),
+)
 _OPTIONAL = ("music", "dialogue", "plain", "media", "url", "must_offer", "pick_model", "once")
 
 
@@ -266,10 +269,11 @@ def python_script(recipe: Recipe) -> str:
 
 
 def _runtime_source() -> str:
-    """The part of `runtime.py` that every script carries."""
-    text = (files("kubeez_mcp_local.cookbook.export") / "runtime.py").read_text(encoding="utf-8")
-    inner = text.split("# --8<-- copied from here\n")[1].split("# --8<-- to here")[0].strip()
-    return re.sub(r"  # noqa: [A-Z0-9, ]+", "", inner)
+    """What every script carries: how files are called, and the part of `runtime.py` that talks to the API."""
+    told = (("kubeez_mcp_local.jobs", "naming.py"), ("kubeez_mcp_local.cookbook.export", "runtime.py"))
+    texts = [(files(package) / name).read_text(encoding="utf-8") for package, name in told]
+    inner = [text.split("# --8<-- ")[1].partition("\n")[2].strip() for text in texts]
+    return re.sub(r"  # noqa: [A-Z0-9, ]+", "", "\n\n\n".join(inner))
 
 
 def _without_unused(source: str) -> str:
@@ -298,7 +302,8 @@ def _step(step: Step, python: ToPython) -> str:
     if step.for_each is not None:
         lines.append(f"    {made}: list[dict[str, Any]] = []")
         items = python.text(step.for_each) if isinstance(step.for_each, str) else python.value(step.for_each, 4)
-        lines.append(f"    for index, item in enumerate({items}):")
+        lines.append(f"    items = {items}")
+        lines.append("    for index, (item, label) in enumerate(zip(items, told_apart(items))):")
         pad += "    "
     elif step.when is not None:
         lines.append(f'    {made}: dict[str, Any] = {{"outputs": [], "songs": [], "files": []}}')
@@ -332,4 +337,6 @@ def _call(step: Step, python: ToPython, indent: int) -> str:
     model = f', model="{operation.model}"' if operation.model else ""
     at_most = f", at_most={step.at_most:g}" if step.at_most is not None else ""
     body = python.value(values, indent)
-    return f'kubeez.start({name}, "{route.kind}", {path}, kubeez.{operation.script}, {body}{model}{at_most})'
+    label = '"", ""' if step.for_each is None else "*label"
+    called = f', called=("{step.id}", {label}, "{operation.makes}")'
+    return f'kubeez.start({name}, "{route.kind}", {path}, kubeez.{operation.script}, {body}{model}{at_most}{called})'

@@ -1,6 +1,6 @@
 """The part of an exported script that talks to the API. Its source is copied into every script, below the imports.
 
-It stands alone: httpx and the standard library, nothing of this package.
+It stands alone: httpx, the standard library, and the like part of `jobs/naming.py`, which scripts carry too.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 import httpx
+
+from kubeez_mcp_local.jobs.naming import language_of, name_of_call, own_name, portable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +57,7 @@ class Kubeez:
         self.models: dict[str, dict[str, Any]] = {row["model_id"]: row for row in self.read("/v1/models")["models"]}
         self.running: list[dict[str, Any]] = []
         self.uploaded: dict[str, str] = {}
+        self.made: dict[str, str] = {}  # what the file behind a URL is called
         self.published: dict[str, Any] | None = None
 
     def patiently(self, what: str, request: Callable[[], httpx.Response]) -> dict[str, Any]:
@@ -106,20 +109,37 @@ class Kubeez:
         body: dict[str, Any],
         model: str = "",
         at_most: float | None = None,
+        called: tuple[str, str, str, str] = ("", "", "", ""),
     ) -> dict[str, Any]:
         """Start one job, or go on with it; waits first while too many run, and stops before the budget is passed."""
         while len(self.running) >= AT_ONCE:
             self.wait(self.running[0])
         model = str(body.get("model") or model)
+        stem = self.stem(body, *called) or portable(name)
+        languages = [portable(str(one)) for one in body.get("languages") or ()]
         before = self.paid.get(name)
         if before is None:
             before = self.send(name, path, prepare(body), self.price(name, model, at_most))
         elif "id" not in before:
             raise Unknown(f"{name}: an earlier attempt broke off while it was sent")
         job = {"name": name, "kind": kind, "id": before["id"], "status": "pending", "model": model}
+        job.update(stem=stem, languages=languages)
         self.spent += before.get("credits", 0.0)
         self.running.append(job)
         return job
+
+    def stem(self, body: dict[str, Any], step: str, item: str, part: str, makes: str) -> str:
+        """What the job's files are called; a `name` among the arguments is that, and none of the API's."""
+        given = portable(str(body.pop("name", None) or ""))
+        inputs = [value for key, value in body.items() if key.endswith(("_url", "_urls")) and value]
+        first = str(inputs[0][0] if inputs and isinstance(inputs[0], list) else inputs[0] if inputs else "")
+        source = self.made.get(first) or (own_name(first) if first else "")
+        if str(body.get("generation_type") or "").endswith("-to-video"):
+            makes = "clip"
+        wordless = not any(body.get(key) for key in ("prompt", "text", "dialogue", "product_text"))
+        told = {"source": source, "makes": makes, "language": language_of(body)}
+        name = given or name_of_call(step, item, part, wordless=wordless, **told)
+        return f"{name}-{part}" if part else name
 
     def price(self, name: str, model: str, at_most: float | None) -> float:
         """Credits to reckon with: what the recipe allows for a job whose price depends on it, else the list price."""
@@ -196,13 +216,24 @@ class Kubeez:
         for output in state.get("outputs") or []:
             output["url"] = urljoin(CDN, output["url"])
         job.update(state)
-        stem = f"{re.sub(r'[^a-z0-9]+', '-', job['name'].lower())}-{str(job['id'])[:8]}"
-        job["files"] = [self.save(f"{stem}-{number}", url) for number, url in enumerate(file_urls(state), start=1)]
+        paid = self.paid[job["name"]]
+        urls = file_urls(state)
+        kept = paid.get("files") or []
+        if not kept or not all(Path(one).exists() for one in kept):
+            labels = outputs_told_apart(state, len(urls), job["languages"])
+            paid["files"] = [self.save(f"{job['stem']}{label}", url) for label, url in zip(labels, urls, strict=True)]
+            self.remember(job["name"], paid)
+        job["files"] = paid["files"]
+        self.made.update((url, Path(one).stem) for url, one in zip(urls, job["files"], strict=True))
 
     def save(self, stem: str, url: str) -> str:
         """Download one file; the copy on the CDN can lag behind the job."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{stem}{Path(url.split('?')[0]).suffix[:8] or '.bin'}"
+        ending = Path(url.split("?")[0]).suffix[:8] or ".bin"
+        number, path = 1, self.folder / f"{stem}{ending}"
+        while path.exists():  # of an earlier run
+            number += 1
+            path = self.folder / f"{stem}-{number}{ending}"
         part = path.with_name(f"{path.name}.part")
         for attempt in range(TRIES):
             try:
@@ -364,6 +395,19 @@ def is_media(path: Path) -> bool:
     with path.open("rb") as file:
         start = file.read(64).lstrip().lower()
     return bool(start) and not start.startswith((b"<", b"{", b"mz", b"#!", b"\x7felf"))
+
+
+def outputs_told_apart(state: dict[str, Any], count: int, languages: list[str]) -> list[str]:
+    """What tells the files of one job apart: a language (as ordered), what was separated, or which of how many."""
+    if count < 2:
+        return [""] * count
+    if len(languages) == count:
+        return [f"-{language}" for language in languages]
+    labels = ["vocals", "instrumental"] if "vocals_url" in state else []
+    labels = [""] * (count - len(labels)) + labels
+    if len(set(labels)) < count:
+        labels = [f"{label}{'-' if label else ''}{number}-of-{count}" for number, label in enumerate(labels, start=1)]
+    return [f"-{label}" if label else "" for label in labels]
 
 
 def file_urls(state: dict[str, Any]) -> list[Any]:

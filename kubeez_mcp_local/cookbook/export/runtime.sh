@@ -118,9 +118,9 @@ unknown() {
     "Then write its id into $run/$1.id, or delete $run/$1.cost."
 }
 
-# finish NAME KIND: waits for the job, saves its files, prints its state
+# finish NAME KIND STEM: waits for the job, saves its files under names that begin with STEM, prints its state
 finish() {
-  local id state="" status missing=0 number=0 url ending file
+  local id state="" status missing=0 number=0 url ending file label count again
   id="$(cat "$run/$1.id")"
   while true; do
     sleep "$poll"
@@ -140,11 +140,27 @@ finish() {
       | if startswith("/") then "https://media.kubeez.com" + . else . end' <<< "$state" > "$tmp/$1.urls"
     [[ -s $tmp/$1.urls ]] && break
   done
+  count="$(grep -c . "$tmp/$1.urls")"
   while read -r url; do
     number=$((number + 1))
+    label=""
+    if ((count > 1)); then
+      label="-$number-of-$count"
+      if ((count == 2)) && jq -e 'has("vocals_url")' <<< "$state" > /dev/null; then
+        [[ $number == 1 ]] && label=-vocals || label=-instrumental
+      fi
+    fi
     ending="${url%%\?*}"; ending="${ending##*.}"
     [[ ${#ending} -le 5 ]] || ending=bin
-    file="$out/$1-${id:0:8}-$number.$ending"
+    file="$(cat "$run/$1.file$number" 2> /dev/null || true)" # of an attempt that was cut off
+    if [[ -z $file ]]; then
+      file="$out/$3$label.$ending"
+      for ((again = 2; again < 10000; again++)); do # never over a file of an earlier run
+        [[ -e $file ]] || break
+        file="$out/$3$label-$again.$ending"
+      done
+      printf '%s' "$file" > "$run/$1.file$number"
+    fi
     curl -sS --fail --location --proto '=https,http' --retry 6 --retry-all-errors --max-time 600 -o "$file" "$url" \
       || fail "$url cannot be downloaded"
     case "$(head -c 9 "$file" | tr -d '\0 \n')" in

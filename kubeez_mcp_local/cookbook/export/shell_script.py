@@ -22,11 +22,13 @@ from kubeez_mcp_local.cookbook.steps import (
     scope_for,
     wanted,
 )
+from kubeez_mcp_local.jobs.naming import language_of, name_of_call, own_name, portable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kubeez_mcp_local.cookbook.format import Recipe, Step
+    from kubeez_mcp_local.operations import Operation
 
 AT_ONCE = 5
 MAX_CALLS = 200
@@ -81,6 +83,7 @@ class _Writer:
     lines: list[str] = field(default_factory=list)
     results: dict[str, Any] = field(default_factory=dict)
     uploads: dict[str, str] = field(default_factory=dict)
+    stems: dict[str, str] = field(default_factory=dict)
     count: int = 0
 
     def step(self, step: Step) -> None:
@@ -119,7 +122,8 @@ class _Writer:
         route = operation.route
         if route.evidence == "assumed":
             self.lines.append(f"must_offer {route.path}")
-        for name, _, values in calls:
+        for name, call, values in calls:
+            self.stems[name] = self._stem(call, values, operation)
             if values.pop("variant_count", 1) not in (None, 1):
                 raise NotExportableError(f"{step.id} uses variant_count; write it as for_each to export it.")
             if operation.script == "dialogue" and "text" in values:
@@ -127,7 +131,24 @@ class _Writer:
                 values["dialogue"] = [{"text": values.pop("text"), **({"voice": voice} if voice else {})}]
             at_most = "''" if step.at_most is None else f"{step.at_most:g}"
             self._body(values, f"start {name} {route.path} {shlex.quote(operation.model)} {at_most} ", "")
-        self.lines += [f'r_{name}="$(finish {name} {route.kind})"' for name, _, _ in calls]
+        for name, _, _ in calls:
+            self.lines.append(f'r_{name}="$(finish {name} {route.kind} {shlex.quote(self.stems[name])})"')
+
+    def _stem(self, call: Call, values: dict[str, Any], operation: Operation) -> str:
+        """What its files are called, as in a run; what an earlier step has made is called as that step's files."""
+        inputs = [value for name, value in values.items() if name in FILE_ARGUMENTS and value]
+        first = str(inputs[0][0] if inputs and isinstance(inputs[0], list) else inputs[0]) if inputs else ""
+        made = self._mark.search(first)
+        named = portable(str(values.pop("name", None) or "")) or name_of_call(
+            call.step.id,
+            call.label,
+            call.part,
+            source=self.stems.get(made[1], "") if made else own_name(first) if first else "",
+            makes="clip" if str(values.get("generation_type")).endswith("-to-video") else operation.makes,
+            wordless=not any(values.get(name) for name in ("prompt", "text", "dialogue", "product_text")),
+            language=language_of(values),
+        )
+        return f"{named}-{call.part}" if call.part else named
 
     def _body(self, values: dict[str, Any], before: str, after: str) -> None:
         """A line that hands a JSON body to a function of the script."""

@@ -94,6 +94,8 @@ _TAKEN = frozenset(
     }
     | {"poll_seconds", "argparse", "csv", "io", "mimetypes", "os", "random", "re", "sys", "time", "httpx", "range"}
     | {"str", "int", "float", "len", "list", "dict", "sorted", "sum", "min", "max", "abs", "zip", "round", "enumerate"}
+    | {"items", "label", "portable", "telling", "own_name", "joined", "item_words", "told_apart", "name_of_call"}
+    | {"language_of", "unicodedata", "zip", "unquote", "urlsplit", "Iterable", "Mapping", "Sequence"}
     | {"print", "parsed", "pause", "file_urls", "urljoin", "hashlib", "json", "fits", "record_name", "Callable"}
 )
 
