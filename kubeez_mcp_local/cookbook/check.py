@@ -326,4 +326,6 @@ def _sampled(value: Any, samples: Callable[[str], str]) -> Any:
             return ", ".join(samples(part.removeprefix("sample:")) for part in parts)
     if isinstance(value, list):
         return [_sampled(one, samples) for one in value]
+    if isinstance(value, dict):
+        return {name: _sampled(one, samples) for name, one in value.items()}
     return value

@@ -1,6 +1,7 @@
 """New recipes: a small one to start from, that works as it is, and drafts made of finished jobs.
 
-A draft has a step for each job; inputs are chained, varying parts are arguments.
+A draft has a step for each job, or one for several that are alike: what differs between those is a table of its own.
+Inputs are chained, varying parts are arguments.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from kubeez_mcp_local.cookbook.format import MAX_FILE_BYTES
 from kubeez_mcp_local.cookbook.steps import FILE_ARGUMENTS, PAID_TOOLS
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.operations import media, operations
+from kubeez_mcp_local.text import cut
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from kubeez_mcp_local.bridge import Bridge
+    from kubeez_mcp_local.cookbook.format import Recipe
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.settings import Settings
 
@@ -43,7 +46,8 @@ _NEVER = ("approval", "seed")
 class RecordedJob:
     """A job as the recorder needs it: the tool that made it and its arguments as they were given.
 
-    `outputs` are URLs and `files` paths, both in order; `credits` is what it cost, `None` when unknown.
+    `outputs` are URLs and `files` paths, both in order; `credits` is what it cost, `None` when unknown. `call` names
+    the call of a run that made it, such as `pictures[2]`; empty without one.
     """
 
     id: str
@@ -52,10 +56,11 @@ class RecordedJob:
     outputs: Sequence[str] = ()
     files: Sequence[str] = ()
     credits: float | None = None
+    call: str = ""
 
 
 def record_recipe(jobs: Sequence[RecordedJob], name: str, title: str = "", description: str = "") -> str:
-    """The text of a recipe draft that makes what finished `jobs` made, oldest first.
+    """The text of a recipe draft that makes what finished `jobs` made, in their order.
 
     Title and description are by default made from the name and the jobs. Raises `InvalidArgumentError`: no jobs, too
     many, a tool that recipes cannot repeat, or more text than a recipe holds.
@@ -94,16 +99,45 @@ class _Draft:
             (name, str(value)) for job in self.jobs for name, value in job.arguments.items() if name in _SETTINGS
         )
         self._shared = {pair for pair, count in seen.items() if count > 1 or len(self.jobs) == 1}
-        for number, job in enumerate(self.jobs, start=1):
+        for number, group in enumerate(_groups(self.jobs), start=1):
             step_id = f"step_{number}"
-            values = {
-                name: self._value(step_id, job.tool, name, value)
-                for name, value in job.arguments.items()
-                if name not in _NEVER and value not in (None, "", [], {})
-            }
-            self.steps.append({"id": step_id, "tool": job.tool, "with": values})
-            for position, made in [*enumerate(job.outputs), *enumerate(job.files)]:
-                self._made[made] = f"{{{{ steps.{step_id}.outputs[{position}].url }}}}"
+            if len(group) == 1:
+                values = {name: self._value(step_id, group[0].tool, name, one) for name, one in _said(group[0]).items()}
+                self.steps.append({"id": step_id, "tool": group[0].tool, "with": values})
+            else:
+                self.steps.append(self._loop(step_id, group))
+            for index, job in enumerate(group):
+                place = step_id if len(group) == 1 else f"{step_id}[{index}]"
+                for position, made in [*enumerate(job.outputs), *enumerate(job.files)]:
+                    self._made[made] = f"{{{{ steps.{place}.outputs[{position}].url }}}}"
+
+    def _loop(self, step_id: str, group: Sequence[RecordedJob]) -> dict[str, Any]:
+        """One step for jobs that are alike; what differs between them becomes the columns of a table."""
+        said = [_said(job) for job in group]
+        columns: dict[str, dict[str, Any]] = {}
+        rows: list[dict[str, str]] = [{} for _ in group]
+        values: dict[str, Any] = {}
+        for name, first in said[0].items():
+            found = [one[name] for one in said]
+            if all(one == first for one in found):
+                values[name] = self._value(step_id, group[0].tool, name, first)
+            elif name in FILE_ARGUMENTS:
+                many = isinstance(first, (list, tuple))
+                columns[name] = {"type": "path", "required": True}
+                values[name] = [f"{{{{ item.{name} }}}}"] if many else f"{{{{ item.{name} }}}}"
+                for row in rows:
+                    row[name] = f"sample:{_kind_of(group[0].tool)}"
+            else:
+                before, after = _around([str(one) for one in found]) if name in _TEXTS else ("", "")
+                kind = {} if name not in _SETTINGS or _SETTINGS[name] == "string" else {"type": _SETTINGS[name]}
+                columns[name] = {**kind, "required": True}
+                values[name] = f"{_escaped_text(before)}{{{{ item.{name} }}}}{_escaped_text(after)}"
+                for row, one in zip(rows, found, strict=True):
+                    row[name] = str(one)[len(before) : len(str(one)) - len(after)]
+        described = {"description": "One row for each result", "type": "table", "required": True, "columns": columns}
+        reference = self._argument(("rows", step_id), "rows", described)
+        self.samples[list(self.arguments)[-1]] = rows
+        return {"id": step_id, "tool": group[0].tool, "for_each": reference, "with": values}
 
     def _value(self, step_id: str, tool: str, name: str, value: Any) -> Any:
         if name in FILE_ARGUMENTS:
@@ -140,8 +174,7 @@ class _Draft:
         described = {"description": "Picture, clip or sound to start from", "type": "path", "required": True}
         before = len(self.arguments)
         reference = self._argument(("file", value), "input", described)
-        operation = operations().get(tool)
-        kind = next(iter(operation.files.values()))[0] if operation and operation.files else "image"
+        kind = _kind_of(tool)
         if len(self.arguments) > before and kind != "video":
             self.samples[list(self.arguments)[-1]] = f"sample:{kind}"
         return reference
@@ -165,26 +198,145 @@ class _Draft:
             "title": title,
             "description": description,
             "version": 1,
-            "tags": ["recorded"],
+            "tags": _Flow(["recorded"]),
             "arguments": self.arguments,
             "budget": "{{ max_credits }}",
-            "tools": ["estimate", *dict.fromkeys(job.tool for job in self.jobs), "wait_for_generation"],
+            "tools": _Flow(["estimate", *dict.fromkeys(job.tool for job in self.jobs), "wait_for_generation"]),
             "steps": self.steps,
             "expect": {"count": len(self.jobs), **({"with": self.samples} if self.samples else {})},
         }
-        head = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+        head = yaml.dump(front, Dumper=_Block, sort_keys=False, allow_unicode=True, width=110)
         return f"---\n{head}---\n{self._body()}"
 
     def _body(self) -> str:
         lines = ["Repeat this work with my own input, step by step, in this order.", ""]
-        for number, (job, step) in enumerate(zip(self.jobs, self.steps, strict=True), start=1):
-            lines.append(f"{number}. Call `{job.tool}` with:")
+        for number, step in enumerate(self.steps, start=1):
+            each = f"For each row of {_told(step['for_each'])}, call" if "for_each" in step else "Call"
+            lines.append(f"{number}. {each} `{step['tool']}` with:")
             for name, value in step["with"].items():
                 lines.append(f"   - `{name}`: {_told(value)}")
-        used = [f"- {name}: {{{{ {name} }}}}" for name in self.arguments]
+        used = [f"- {name}: {_shown(name, one)}" for name, one in self.arguments.items()]
         lines += ["", "What I give:", "", *used, ""]
         lines.append("Price every step with `estimate` first, tell me the sum, and wait for my yes.")
         return "\n".join(lines) + "\n"
+
+
+class _Flow(list[str]):
+    """A list of a few words that stands on one line."""
+
+
+class _Block(yaml.SafeDumper):
+    """Writes YAML as people do: blocks, long texts folded, lines of a text on lines of their own."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+
+def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else ">" if len(text) > _FOLDED_FROM else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_FOLDED_FROM = 90
+_Block.add_representer(str, _text_node)
+_Block.add_representer(_Flow, lambda dumper, words: dumper.represent_sequence("tag:yaml.org,2002:seq", words, True))
+
+
+def _said(job: RecordedJob) -> dict[str, Any]:
+    """The arguments of a job that another one like it would have."""
+    return {name: one for name, one in job.arguments.items() if name not in _NEVER and one not in (None, "", [], {})}
+
+
+def _groups(jobs: Sequence[RecordedJob]) -> list[list[RecordedJob]]:
+    """Jobs that follow each other and are alike, together."""
+    groups: list[list[RecordedJob]] = []
+    made: set[str] = set()
+    for job in jobs:
+        if groups and _alike(groups[-1][0], job, made) and job.call.partition("[")[0] == _step_of(groups[-1][0]):
+            groups[-1].append(job)
+        else:
+            groups.append([job])
+        made |= {*job.outputs, *job.files}
+    return groups
+
+
+def _step_of(job: RecordedJob) -> str:
+    return job.call.partition("[")[0]
+
+
+def _alike(first: RecordedJob, job: RecordedJob, made: Collection[str]) -> bool:
+    """Whether one step can make both: the same tool and arguments, of which only single values differ."""
+    one, other = _said(first), _said(job)
+    if first.tool != job.tool or one.keys() != other.keys() or one == other:
+        return False
+    for name, value in one.items():
+        if value == other[name]:
+            continue
+        pair = [value, other[name]]
+        if name in FILE_ARGUMENTS:
+            files = [list(x) if isinstance(x, (list, tuple)) else [x] for x in pair]
+            if len(files[0]) != 1 or len(files[1]) != 1 or {str(files[0][0]), str(files[1][0])} & set(made):
+                return False
+        elif not all(isinstance(x, str) for x in pair) or type(pair[0]) is not type(pair[1]):
+            return False
+    return True
+
+
+def _around(texts: Sequence[str]) -> tuple[str, str]:
+    """What all texts begin and end with, in whole words, where that is long enough to be meant."""
+    before = _common(texts)
+    before = before[: before.rfind(" ") + 1]
+    rest = [text[len(before) :] for text in texts]
+    after = _common([text[::-1] for text in rest])[::-1]
+    after = after[after.find(" ") :] if " " in after else ""
+    if any(len(text) <= len(after) for text in rest):
+        after = ""
+    return (before if len(before) >= _SHARED else ""), (after if len(after) >= _SHARED else "")
+
+
+def _common(texts: Sequence[str]) -> str:
+    """What all texts begin with."""
+    differs = (at for at, chars in enumerate(zip(*texts, strict=False)) if len(set(chars)) > 1)
+    return texts[0][: next(differs, min(map(len, texts)))]
+
+
+_SHARED = 12
+
+
+def _kind_of(tool: str) -> str:
+    """The kind of file that a tool works on."""
+    operation = operations().get(tool)
+    return next(iter(operation.files.values()))[0] if operation and operation.files else "image"
+
+
+def _shown(name: str, described: Mapping[str, Any]) -> str:
+    """An argument in the body; of a table the number of its rows."""
+    return f"{{{{ {name} | length }}}} rows" if described.get("type") == "table" else f"{{{{ {name} }}}}"
+
+
+def fixed_in(recipe: Recipe) -> list[str]:
+    """What a recipe's steps keep the same every time, such as `generation_type: text-to-image`; each once."""
+    found: dict[str, None] = {}
+    for step in recipe.steps:
+        for name, value in step.with_.items():
+            words = [value] if isinstance(value, str) else value
+            if isinstance(words, list) and all(isinstance(one, str) for one in words):
+                literal = " … ".join(filter(None, (one.strip() for one in _TEMPLATE.split(" ".join(words)))))
+                literal = _QUOTED.sub("", literal).strip()
+            else:
+                literal = as_text(value)
+            if literal:
+                found[f"{name}: {cut(literal, 80)}"] = None
+    return list(found)
+
+
+_TEMPLATE = re.compile(r"\{\{.*?\}\}", re.S)
+_QUOTED = re.compile(r"^[\s…]+$")
+
+
+def _escaped_text(text: str) -> str:
+    """A piece of a template that stands for itself."""
+    return "{{ " + json.dumps(text, ensure_ascii=False) + " }}" if "{" in text else text
 
 
 def _escaped(value: Any) -> Any:
@@ -211,6 +363,8 @@ def _told(value: Any) -> str:
             parts.append(piece)
         elif inner.startswith("args."):
             parts.append(f"my `{inner.removeprefix('args.')}`{rest}")
+        elif inner.startswith("item."):
+            parts.append(f"its `{inner.removeprefix('item.')}`{rest}")
         elif inner.startswith("steps."):
             parts.append(f"the result of {inner.split('.')[1].replace('_', ' ')}{rest}")
         else:
@@ -325,11 +479,19 @@ def refuse_hiding(settings: Settings, name: str) -> None:
 
 
 async def save_draft(
-    bridge: Bridge, job_ids: Sequence[str], name: str, *, title: str = "", description: str = "", folder: Path
+    bridge: Bridge,
+    job_ids: Sequence[str],
+    name: str,
+    *,
+    title: str = "",
+    description: str = "",
+    folder: Path,
+    call_of: Callable[[Job], str] = lambda job: "",
 ) -> Path:
     """Write a recipe that makes again what jobs of the ledger made.
 
-    `job_ids` are ids or their unambiguous beginnings, in any order.
+    `job_ids` are ids or their unambiguous beginnings, in any order. `call_of` names the call of a run that a job was,
+    such as `pictures[2]`: those of one step keep their order.
 
     Raises:
         InvalidArgumentError: A name that is taken or that no recipe can have; jobs that are not finished or cannot be
@@ -346,12 +508,29 @@ async def save_draft(
     if unfinished:
         raise InvalidArgumentError("job_ids", f"{', '.join(unfinished)}: only completed jobs can be recorded.")
     oldest_first = sorted(jobs.values(), key=lambda job: (job.created_at, job.id))
-    text = record_recipe([_recorded(job) for job in oldest_first], name, title, description)
+    calls = await anyio.to_thread.run_sync(lambda: {job.id: call_of(job) for job in oldest_first})
+    text = record_recipe(
+        [_recorded(job, calls[job.id]) for job in _in_order(oldest_first, calls)], name, title, description
+    )
     parse_recipe(text, Origin("draft", "recorded jobs"))
     return await anyio.to_thread.run_sync(write_recipe, folder, name, text)
 
 
-def _recorded(job: Job) -> RecordedJob:
+def _in_order(oldest_first: Sequence[Job], calls: Mapping[str, str]) -> list[Job]:
+    """The jobs, those of one step of a run together and in its order: they were started side by side."""
+    began: dict[tuple[str, str], float] = {}
+    for job in oldest_first:
+        began.setdefault((job.run, calls[job.id].partition("[")[0]) if calls[job.id] else ("", job.id), job.created_at)
+
+    def place(job: Job) -> tuple[float, int]:
+        step, _, index = calls[job.id].partition("[")
+        known = began[job.run, step] if step else job.created_at
+        return known, int(index.rstrip("]") or 0)
+
+    return sorted(oldest_first, key=place)
+
+
+def _recorded(job: Job, call: str) -> RecordedJob:
     urls = [str(output["url"]) for answer in job.results for output in answer.get("outputs") or () if output.get("url")]
     return RecordedJob(
         id=job.generation_id or job.id,
@@ -360,4 +539,5 @@ def _recorded(job: Job) -> RecordedJob:
         outputs=urls,
         files=[file.path for file in job.files],
         credits=job.charged if job.charged is not None else job.quote_credits,
+        call=call,
     )

@@ -259,6 +259,9 @@ class _Planning:
                     found.append(await self._one(one, scope_for(arguments, results, one), sums[step.id]))
                 except RecipeError:
                     raise  # nothing that other arguments would mend
+                except TemplateError as error:
+                    place = ("steps", self.recipe.steps.index(step))
+                    raise self.recipe.error(f"{_places(self.recipe, [one])}: {error.message}", *place) from None
                 except KubeezError as error:
                     if error.code in _SAME_FOR_ALL or error.retry_safe or step.tool not in PAID_TOOLS:
                         raise
@@ -359,7 +362,7 @@ def _all_of(recipe: Recipe, faults: list[tuple[Call, KubeezError]]) -> KubeezErr
     """What keeps calls from being made, alike ones together, as one error; one alone keeps its code and next step."""
     alike: dict[str, list[Call]] = {}
     for call, error in faults:
-        alike.setdefault(error.reason if isinstance(error, TemplateError) else error.message, []).append(call)
+        alike.setdefault(error.message, []).append(call)
     lines = [f"{_places(recipe, calls)}: {message}" for message, calls in alike.items()]
     first = faults[0][1]
     if len(lines) == 1:

@@ -171,12 +171,12 @@ budget: "{{ max_credits }}"
 def test_max_credits_is_the_ceiling_that_the_recipe_has_or_else_lowers_its_budget(folder: Path) -> None:
     write(folder, LIMITED)
     run = ("run", "plain.md", "--json")
-    assert json.loads(recipes(*run, code=3).stdout)["budget"] == 10
+    assert "Raise its argument max_credits to at least 14" in recipes(*run, code=2).output
     assert json.loads(recipes(*run, "--max-credits", "50").stdout)["budget"] == 50
     assert "at most 50" in recipes(*run, "--max-credits", "51", code=2).output
 
     write(folder, "budget: 20\n")
-    assert json.loads(recipes(*run, "--max-credits", "5", code=3).stdout)["budget"] == 5
+    assert "Raise --max-credits to at least 14" in recipes(*run, "--max-credits", "5", code=2).output
     assert json.loads(recipes(*run, "--max-credits", "5000", "--new").stdout)["budget"] == 20
 
 

@@ -199,8 +199,9 @@ def test_nothing_is_made_where_settings_are_read_only_and_toolsets_do_not_matter
 
 def test_a_budget_can_only_be_lowered(live: dict[str, str], api: RunningSandbox) -> None:
     ask = ("run", "three-ad-variants", "--brief", "A red shoe", "--yes", "--max-credits")
-    stopped = facts(live, *ask, "20", code=3)
-    assert (stopped["status"], charges(api)) == ("stopped", 1)
+    refused = recipes(live, *ask, "20", code=2)
+    assert "Raise its argument max_credits to at least 42" in refused.output
+    assert charges(api) == 0
     assert facts(live, *ask, "60")["status"] == "completed"
     assert charges(api) == 3
     day = live | {"KUBEEZ_MAX_CREDITS_PER_DAY": "50"}
@@ -212,7 +213,8 @@ def test_what_failed_gives_exit_code_1_and_the_same_command_goes_on(live: dict[s
     ask = ("run", "three-ad-variants", "--brief", "A red shoe", "--yes")
     api.control.knobs(fail_next=1)
     failed = recipes(live, *ask, code=1)
-    assert "Go on with the same command" in failed.output
+    assert "The same command (it is the run three-ad-variants-" in failed.output
+    assert "tries what is missing and only the rest is paid: 1 call left, about 14 credits." in failed.output
     assert "completed" in recipes(live, *ask).output
 
 
@@ -359,6 +361,10 @@ def test_a_hostile_recipe_from_a_repository_does_no_harm(
     git = ["git", "-C", str(tmp_path / "team"), "-c", "user.name=Eve", "-c", "user.email=eve@example.com"]
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "One"]):
         subprocess.run([*git, *command], check=True)
+    if "__class__" in prompt:  # nobody could use it, so it is not even added
+        refused = recipes(live, "add", (tmp_path / "team").as_uri(), code=2).output
+        assert "hostile.md:8: steps[0]: the attribute '__class__' is private" in refused
+        return
     recipes(live, "add", (tmp_path / "team").as_uri())
     assert "hostile.md:" in recipes(live, "check", "hostile", code=1).output
     shown = recipes(live, "show", "hostile").output

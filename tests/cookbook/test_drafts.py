@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from kubeez_mcp_local.cookbook.check import check_recipe, sample_arguments
-from kubeez_mcp_local.cookbook.drafts import MAX_JOBS, RecordedJob, record_recipe, starter, write_starter
+from kubeez_mcp_local.cookbook.drafts import MAX_JOBS, RecordedJob, fixed_in, record_recipe, starter, write_starter
 from kubeez_mcp_local.cookbook.format import Origin, Recipe
 from kubeez_mcp_local.cookbook.library import read_recipe
 from kubeez_mcp_local.cookbook.parse import parse_recipe
@@ -149,8 +150,10 @@ async def test_lines_of_a_dialogue_become_arguments_with_their_words_as_they_wer
 
 
 def test_the_texts_of_many_jobs_stay_in_the_steps_where_arguments_run_out() -> None:
+    settings: list[dict[str, Any]] = [{"model": "m"}, {"model": "m", "sound": False}]  # no two in a row are alike
     jobs = [
-        RecordedJob(f"g{n}", "generate_media", {"prompt": f"{n} {{{{ x }}}}", "model": "m"}) for n in range(MAX_JOBS)
+        RecordedJob(f"g{n}", "generate_media", {"prompt": f"{n} {{{{ x }}}}", **settings[n % 2]})
+        for n in range(MAX_JOBS)
     ]
     recipe = draft_of(jobs)
     assert len(recipe.arguments) == 26
@@ -161,7 +164,10 @@ def test_the_texts_of_many_jobs_stay_in_the_steps_where_arguments_run_out() -> N
     ("jobs", "words"),
     [
         ([], "at least one"),
-        ([RecordedJob(f"{n}", "remove_background", {"image_url": f"/{n}.png"}) for n in range(40)], "more files"),
+        (
+            [RecordedJob(f"{n}", "generate_captions", {"media_url": f"/{n}.mp4", f"x{n}": 1}) for n in range(40)],
+            "more files",
+        ),
         ([RecordedJob("g", "regenerate", {"id": "x"})], "cannot repeat"),
         ([RecordedJob("g", "view_media", {"output_id": "x"})], "cannot repeat"),
         ([RecordedJob("g", "generate_media", {"prompt": "x"})] * (MAX_JOBS + 1), "at most 40"),
@@ -171,3 +177,98 @@ def test_the_texts_of_many_jobs_stay_in_the_steps_where_arguments_run_out() -> N
 def test_what_cannot_be_recorded_is_refused(jobs: list[RecordedJob], words: str) -> None:
     with pytest.raises(InvalidArgumentError, match=words):
         record_recipe(jobs, "draft")
+
+
+CITIES = ["Lisbon: a yellow tram", "Oslo: a wool mitten {{ x }}", "Athens: three olives"]
+ALIKE = [
+    RecordedJob(
+        f"g{number}",
+        "generate_media",
+        {
+            "prompt": f"{words}. Style of the whole campaign: overhead photograph. No text.",
+            "model": "nano-banana-2",
+            "aspect_ratio": ratio,
+            "generation_type": "text-to-image",
+            "seed": number,
+        },
+        [f"https://media.example/{number}.png"],
+        credits=14,
+        call=f"pictures[{number}]",
+    )
+    for number, (words, ratio) in enumerate(zip(CITIES, ["1:1", "1:1", "4:5"], strict=True))
+]
+
+
+def test_jobs_that_are_alike_become_one_step_with_a_table_of_what_differs() -> None:
+    recipe = draft_of(ALIKE)
+
+    [step] = recipe.steps
+    assert step.for_each == "{{ args.rows }}"
+    assert step.with_["prompt"] == "{{ item.prompt }} Style of the whole campaign: overhead photograph. No text."
+    assert step.with_["aspect_ratio"] == "{{ item.aspect_ratio }}"
+    assert step.with_["model"] == "{{ args.model }}"
+    columns = recipe.arguments["rows"].columns
+    assert {name: (column.type, column.required) for name, column in columns.items()} == {
+        "prompt": ("string", True),
+        "aspect_ratio": ("ratio", True),
+    }
+    assert recipe.front.expect is not None
+    assert [row["prompt"] for row in recipe.front.expect.with_["rows"]] == [f"{words}." for words in CITIES]
+    assert [str(finding) for finding in check_recipe(recipe)] == []
+    assert fixed_in(recipe) == [
+        "prompt: Style of the whole campaign: overhead photograph. No text.",
+        "generation_type: text-to-image",
+    ]
+
+
+async def test_a_folded_draft_replays_what_was_made(tools: Any, tmp_path: Path) -> None:
+    recipe = draft_of(ALIKE)
+    await run_of(recipe, sample_arguments(recipe), tmp_path, budget=100).carry_out(tools, tools, sleep=no_sleep)
+    made = sorted(tools.made(), key=lambda given: str(given["prompt"]))
+    wanted = sorted(ALIKE, key=lambda job: str(job.arguments["prompt"]))
+    assert made == [{name: value for name, value in job.arguments.items() if name != "seed"} for job in wanted]
+
+
+def test_files_that_differ_are_a_column_and_results_of_a_row_are_chained() -> None:
+    cuts = [
+        RecordedJob(f"c{n}", "remove_background", {"image_url": f"/home/ann/{n}.png"}, [f"https://media.example/{n}"])
+        for n in range(3)
+    ]
+    last = RecordedJob("z", "generate_media", {"prompt": "x", "source_media_urls": ["https://media.example/1"]})
+    recipe = draft_of([*cuts, last])
+
+    assert recipe.steps[0].with_ == {"image_url": "{{ item.image_url }}"}
+    assert recipe.arguments["rows"].columns["image_url"].type == "path"
+    assert recipe.steps[1].with_["source_media_urls"] == ["{{ steps.step_1[1].outputs[0].url }}"]
+    assert "/home/ann" not in recipe.text
+    arguments = sample_arguments(recipe, lambda kind: f"/samples/{kind}.png")
+    assert [row["image_url"] for row in arguments["rows"]] == ["/samples/image.png"] * 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sound": False},
+        {"prompt": ALIKE[0].arguments["prompt"], "aspect_ratio": "1:1"},
+        {"source_media_urls": ["https://media.example/0.png"]},
+    ],
+)
+def test_what_is_not_alike_stays_a_step_of_its_own(changes: dict[str, Any]) -> None:
+    other = RecordedJob("g9", "generate_media", {**ALIKE[0].arguments, "prompt": "other", **changes})
+    recipe = draft_of([RecordedJob("g0", "generate_media", ALIKE[0].arguments, ALIKE[0].outputs), other])
+    assert [step.for_each for step in recipe.steps] == [None, None]
+
+
+def test_steps_of_different_loops_of_a_run_are_not_mixed() -> None:
+    before, after = (replace(job, call=f"{step}[0]") for job, step in zip(ALIKE[:2], ("old", "new"), strict=True))
+    assert len(draft_of([before, after]).steps) == 2
+
+
+def test_the_draft_is_yaml_as_people_write_it() -> None:
+    text = draft_of([*ALIKE, *JOBS]).text
+    head = text.split("---")[1]
+    assert "tools: [estimate, generate_media, remove_background, wait_for_generation]" in head
+    assert not any(line.lstrip().startswith(("{", "- {")) for line in head.splitlines())
+    assert "&id" not in head
+    assert max(map(len, head.splitlines())) <= 115
+    assert "  - id: step_1\n    tool: generate_media\n    for_each: '{{ args.rows }}'\n    with:\n" in head

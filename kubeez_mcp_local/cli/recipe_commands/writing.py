@@ -251,7 +251,9 @@ def save(
     JOB is an id or its unambiguous beginning; see `kubeez-mcp-local jobs list`. Prompts become arguments, and jobs
     that use results of others are chained.
     """
-    from kubeez_mcp_local.cookbook.drafts import recipe_folder, refuse_hiding, save_draft
+    from kubeez_mcp_local.cookbook.drafts import fixed_in, recipe_folder, refuse_hiding, save_draft
+    from kubeez_mcp_local.cookbook.library import read_recipe
+    from kubeez_mcp_local.runs.prepare import call_of_run
 
     settings = options.settings()
     if folder is None and not override:
@@ -259,9 +261,15 @@ def save(
 
     async def draft(bridge: Bridge) -> Path:
         target = folder or recipe_folder(bridge)
-        return await save_draft(bridge, jobs, name, title=title, description=description, folder=target)
+        call_of = call_of_run(bridge)
+        words = {"title": title, "description": description}
+        return await save_draft(bridge, jobs, name, folder=target, call_of=call_of, **words)
 
-    _written(settings, run_with_bridge(settings, draft).absolute(), name)
+    path = run_with_bridge(settings, draft).absolute()
+    _written(settings, path, name)
+    fixed = fixed_in(read_recipe(path))
+    if fixed:
+        results().print(f"\nFixed in its steps: {'; '.join(fixed[:8])}.", soft_wrap=True, markup=False)
 
 
 def _written(settings: Settings, path: Path, name: str) -> None:

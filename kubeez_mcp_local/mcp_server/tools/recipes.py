@@ -259,18 +259,23 @@ async def save_recipe(
     """Turn finished jobs into a recipe that makes the like again; prompts become its arguments. Free."""
     import anyio.to_thread
 
-    from kubeez_mcp_local.cookbook.drafts import recipe_folder, refuse_hiding, save_draft
+    from kubeez_mcp_local.cookbook.drafts import fixed_in, recipe_folder, refuse_hiding, save_draft
+    from kubeez_mcp_local.runs.prepare import call_of_run
 
     await anyio.to_thread.run_sync(refuse_hiding, call.bridge.settings, name)
     folder = recipe_folder(call.bridge)
-    path = await save_draft(call.bridge, job_ids, name, title=title, description=description, folder=folder)
+    call_of, words = call_of_run(call.bridge), {"title": title, "description": description}
+    path = await save_draft(call.bridge, job_ids, name, folder=folder, call_of=call_of, **words)
     recipe = await call.recipes.get(name)
+    fixed = fixed_in(recipe)
     return SavedRecipeResult(
         mode=call.mode,
         name=name,
         path=str(path),
         arguments=list(recipe.arguments),
-        next_step=f"run_recipe('{name}', rehearse=true) tries it for free. The user can edit the file.",
+        notes=[f"Fixed in its steps: {'; '.join(fixed[:8])}."] if fixed else [],
+        next_step=f"run_recipe('{name}', rehearse=true) tries it for free. The user can edit the file; "
+        "get_skill('recipe-writing') tells how, and how to share it.",
     )
 
 
