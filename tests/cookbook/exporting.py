@@ -46,7 +46,9 @@ def given_options(recipe: Recipe, arguments: dict[str, Any]) -> list[str]:
         if argument.type == "boolean":
             options.append(option if value else option.replace("--", "--no-", 1))
         elif argument.type == "table":
-            rows = [",".join(value[0])] + [",".join(f'"{cell}"' for cell in row.values()) for row in value]
+            rows = [",".join(value[0])] + [
+                ",".join(f'"{"" if cell is None else cell}"' for cell in row.values()) for row in value
+            ]
             options += [option, "\n".join(rows)]
         else:
             options += [option, "\n".join(value) if isinstance(value, list) else str(value)]

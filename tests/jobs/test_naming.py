@@ -226,6 +226,17 @@ def test_many_of_one_name_are_numbered_and_of_another_day_are_not(
     assert ordered(5) == "fox"
 
 
+def test_two_processes_never_give_one_name_twice(open_file: Callable[..., LedgerFile], order: Orders) -> None:
+    processes = [open_file(), open_file()]
+    names = set()
+    for number in range(6):
+        ordered = order(f"d{number}", prompt="fox", labels=Labels("fox", folder="runs/a"))
+        job = processes[number % 2].claim([ordered]).claims[0].job
+        assert job
+        names.add(job.place)
+    assert names == {"runs/a/fox", *(f"runs/a/fox-{number}" for number in range(2, 7))}
+
+
 def test_the_name_of_what_came_to_nothing_is_free_again(ledger_file: LedgerFile, order: Orders) -> None:
     job = ledger_file.claim([order(labels=Labels("fox"))]).claims[0].job
     assert job
