@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.jobs.errors import ConsentRequiredError, UnknownJobError
 from kubeez_mcp_local.jobs.guard import VALID_SECONDS
-from kubeez_mcp_local.jobs.job import Order, digest_of
+from kubeez_mcp_local.jobs.job import EXACT, Order, digest_of
 from kubeez_mcp_local.jobs.naming import given_name, labels_for, own_name
 from kubeez_mcp_local.media.inputs import LocalInput, RemoteInput
 from kubeez_mcp_local.operations import Input, media, operations
 from kubeez_mcp_local.operations.media_check import MediaRequest
 from kubeez_mcp_local.rest.routes import Request
-from kubeez_mcp_local.text import LONGEST_IN_ROW, LONGEST_NAME, extent, on_one_line, spoken
+from kubeez_mcp_local.text import LONGEST_IN_ROW, LONGEST_NAME, amount, extent, on_one_line, spoken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -175,19 +175,20 @@ class Orders:
             if one.until <= now or one.draft == draft or len(self._waiting) > _MOST_WAITING:
                 del self._waiting[code]
         self._waiting[error.approval] = Waiting(draft, name, question.credits, now + VALID_SECONDS)
-        prices = [one.credits for one in self._waiting.values() if one.credits is not None]
-        if len(self._waiting) < 2:
+        calls = list(self._waiting.values())
+        if len(calls) < 2:
             return
-        total = ""
-        if len(prices) == len(self._waiting):
-            total = f" {spoken(round(sum(prices), 6))} together"
+        each = ", ".join(f"{one.draft.model} {'?' if one.credits is None else amount(one.credits)}" for one in calls)
+        together, exact = sum(one.credits or 0 for one in calls), all(one.draft.quote.basis == EXACT for one in calls)
+        about, total = "" if exact else "about ", ""
+        if all(one.credits is not None for one in calls):
+            total = f": {about}{spoken(round(together, 6))} together"
             if question.balance_after is not None:
-                after = question.balance_after + (question.credits or 0) - sum(prices)
-                total += f", balance after all of them {spoken(round(after, 6))}"
-            total += "."
+                after = question.balance_after + (question.credits or 0) - together
+                total += f", balance after all of them {about}{spoken(round(after, 6))}"
         error.next_step += (
-            f" {len(self._waiting)} questions wait now:{total} One yes may cover them: show all, then only this call "
-            f"again with approval='{','.join(self._waiting)}' starts them all."
+            f" {len(calls)} questions wait now ({each}){total}. One yes may cover them: show all, then this call alone "
+            f"with approval='{','.join(self._waiting)}' starts them; leave out the code of what the user does not want."
         )
 
     async def _submit(self, draft: Draft, caller: Caller) -> Started:

@@ -146,6 +146,8 @@ class Order:
 
 NAMES_FILES = ("_url", "_urls")
 """How arguments end whose values are files."""
+EXACT = "catalogue"
+"""The basis of prices that are what will be charged; others may turn out otherwise."""
 _WORDS_SHOWN = 200
 _PLAIN_WORD = re.compile(r"[\w.:+-]{1,40}\Z")
 _SAID_APART = ("prompt", "model", "generation_type", "variant_count")

@@ -25,7 +25,7 @@ from kubeez_mcp_local.jobs.errors import (
     error_of,
 )
 from kubeez_mcp_local.jobs.guard import VALID_SECONDS, Approval, KeptQuote
-from kubeez_mcp_local.jobs.job import NAMES_FILES, SpendQuestion, State, group_digest, settings_words
+from kubeez_mcp_local.jobs.job import EXACT, NAMES_FILES, SpendQuestion, State, group_digest, settings_words
 from kubeez_mcp_local.jobs.reconcile import told_balance, unknown_balance
 from kubeez_mcp_local.text import LONGEST_MESSAGE, on_one_line, quoted, spoken
 
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 Answer = Literal["accept", "decline", "unticked", "cancel", "unseen", "cannot_ask"]
 _PROMPT_SHOWN = 200
-_INEXACT = ("rate", "api")
-"""Bases of prices that may turn out otherwise."""
 
 
 class Consent(Protocol):
@@ -89,7 +87,7 @@ def question_for(orders: Sequence[Order], quote: KeptQuote, digest: str) -> Spen
     made = sum(int(order.arguments.get("variant_count") or 1) for order in orders)
     times = f"{made} × " if made > 1 else ""
     price = "a price that is not known in advance" if quote.credits is None else spoken(quote.credits)
-    about = "about " if quote.basis in _INEXACT and quote.credits is not None else ""
+    about = "" if quote.basis == EXACT or quote.credits is None else "about "
     parts = [f"{first.title or first.tool}: {times}{first.model} for {about}{price}."]
     if after is not None:
         parts.append(f"Balance afterwards: {about}{spoken(after)}.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kubeez_mcp_local.jobs.job import EXACT
 from kubeez_mcp_local.text import amount, extent, on_one_line, quoted, spoken
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ PROMPT_SHOWN = 60
 """Characters of a prompt that are enough to know the job by."""
 _APART = ("title", "item", "language", "label")
 """What tells one output from another, where it is known."""
-_EXACT = "catalogue"
 
 
 def of_job(told: Mapping[str, Any]) -> Fields:
@@ -86,7 +86,7 @@ def cost_words(cost: Mapping[str, Any] | None) -> str | None:
 
 def price_words(credits_: float, basis: str | None) -> str:
     """A price: `about` only where it may turn out otherwise."""
-    return spoken(credits_) if basis in (None, _EXACT) else f"about {spoken(credits_)}"
+    return spoken(credits_) if basis in (None, EXACT) else f"about {spoken(credits_)}"
 
 
 def _outputs(told: Mapping[str, Any]) -> Iterator[Fields]:
@@ -146,7 +146,7 @@ def _extent(output: Mapping[str, Any]) -> str:
 def of_estimate(told: Mapping[str, Any]) -> Fields:
     """A price, and whether it is exact."""
     price, basis, seconds = (told.get(name) for name in ("credits", "basis", "estimated_time_seconds"))
-    known = "not known" if price is None else price_words(price, basis) + (", exact" if basis == _EXACT else "")
+    known = "not known" if price is None else price_words(price, basis) + (", exact" if basis == EXACT else "")
     return _said(
         price=f"{known} ({told['mode']})",
         model=told.get("model"),

@@ -187,7 +187,11 @@ async def test_one_yes_covers_several_calls_with_one_balance_afterwards(
         second = await call(client, "generate_music", prompt="calm piano")
         last = await call(client, "generate_media", **lark)
         after = (await call(client, "get_balance"))["credits"] - 51
-        assert f"3 questions wait now: 51 credits together, balance after all of them {after:g}" in last["next_step"]
+        assert (
+            "3 questions wait now (z-image 4, newest engine 19, nano-banana-2 28): 51 credits together"
+            in last["next_step"]
+        )
+        assert f"balance after all of them {after:g}" in last["next_step"]
         codes = ",".join(asked["approval"] for asked in (first, second, last))
         assert f"approval='{codes}'" in last["next_step"]
 

@@ -37,7 +37,7 @@ _ALIKE: tuple[tuple[str, str], ...] = (
     (r"elapsed_s: [\d.]+", "elapsed_s: 0.1"),
 )
 LONGEST = {
-    "question": 800,
+    "question": 900,
     "started": 400,
     "finished": 480,
     "again": 520,
