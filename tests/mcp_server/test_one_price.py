@@ -15,6 +15,7 @@ from mcp.types import ElicitResult
 
 from kubeez_mcp_local.catalogue.listing import Listing
 from kubeez_mcp_local.catalogue.models import parse_row
+from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.mcp_server.server import KubeezServer
 from kubeez_mcp_local.operations import (
     Described,
@@ -223,3 +224,26 @@ def test_every_length_costs_what_the_api_takes_for_it(model: str, seconds: float
     pieces = languages if model in dubbing.MODELS else 1
     quote = estimate(LISTING, Described(model, video_seconds=seconds, languages=pieces))
     assert quote.credits == price(row, seconds=seconds, pieces=pieces)
+
+
+@pytest.mark.anyio
+async def test_plans_and_choices_say_what_estimate_says(tmp_path: Path, api: RunningSandbox) -> None:
+    """`plan` and `pick_model` price what is only described; `estimate` drafts it."""
+    wrong = []
+    bridge = bridge_of(api, tmp_path)
+    async with Client(KubeezServer(bridge)) as client:
+        listing = await bridge.catalogue.listing()
+        for row in listing.models:
+            lengths: list[Arguments] = [{"duration": f"{seconds}s"} for seconds in sorted(row.durations)[-1:]]
+            for said in [{}, {"sound": True}, *lengths]:
+                answer = facts(await client.call_tool("estimate", {"model": row.id, **said}))
+                try:
+                    quote = estimate(listing, Described(row.id, **said))
+                except InvalidArgumentError as error:
+                    known: object = error.message
+                else:
+                    known = quote.credits
+                told = answer["error"]["message"] if "error" in answer else answer.get("credits")
+                if known != told and not (known is None and answer["basis"] == "api"):
+                    wrong.append(f"{row.id} {said}: {known} is planned, {told} is estimated")
+    assert not wrong, "\n".join(wrong)
