@@ -49,20 +49,22 @@ class Pricing:
     _one_at_a_time: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def finished(self, quote: Quote, job: Described | None) -> Quote:
-        """`quote`, or where it is unknown the API's own estimate of `job`, as a quote of basis `api`.
+        """`quote`, or where it is unknown or an upper bound the API's own estimate of `job`, as a quote of basis `api`.
 
-        It stays unknown where a length is missing (any price would be a guess), where the API could not be told all
+        It stays as it is where a length is missing (any price would be a guess), where the API could not be told all
         that decides (`job` is `None`), and where it publishes no estimate, names no price, names zero, or is silent
         for five seconds. Free; asked at most once in ten minutes for the same job, in one minute after no answer.
         Never raises for want of a price.
         """
-        if quote.credits is not None or quote.lacks_length or job is None:
+        settled = quote.credits is not None and not quote.upper_bound
+        if settled or quote.lacks_length or job is None:
             return quote
         each = await self._each(_said(job))
         if each is None:
             return quote
         line = QuoteLine(job.model, rounded(each * job.count * job.languages), "as the API estimates it")
-        return replace(quote, credits=line.credits, basis="api", breakdown=(line,), note="The API's own estimate.")
+        note = "The API's own estimate."
+        return replace(quote, credits=line.credits, basis="api", breakdown=(line,), note=note, upper_bound=False)
 
     async def _each(self, body: Mapping[str, Any]) -> float | None:
         """The API's price of one such job; remembered."""

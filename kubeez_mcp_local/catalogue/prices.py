@@ -35,11 +35,12 @@ _BY_LENGTH = re.compile(
 
 @dataclass(frozen=True)
 class Rate:
-    """Credits per second, the least that is charged, and where both come from."""
+    """Credits per second, the least that is charged, and where both come from; `stated`: from the row itself."""
 
     per_second: float
     minimum: float
     source: str
+    stated: bool = True
 
 
 def rate_of(model: Model) -> Rate | None:
@@ -56,7 +57,7 @@ def rate_of(model: Model) -> Rate | None:
         return None
     list_price = model.credits or 0.0
     per_second = max(audited, list_price / _LIST_PRICE_SECONDS)
-    return Rate(per_second, list_price, "list price at 5 s and an audit of April 2026, the higher of the two")
+    return Rate(per_second, list_price, "list price at 5 s and an audit of April 2026, the higher of the two", False)
 
 
 def depends_on_length(model: Model) -> bool:
@@ -94,6 +95,7 @@ class Quote:
             estimate; `unknown`: no evidence.
         seconds: Usual processing time of one job in seconds; `None`: not recorded.
         note: How sure this is, in words; empty for a plain catalogue price.
+        upper_bound: Whether it is the dearer of two readings of the catalogue.
         lacks_length: Whether only the length of a file is missing, so that any price would be a guess.
     """
 
@@ -103,6 +105,7 @@ class Quote:
     breakdown: tuple[QuoteLine, ...] = ()
     note: str = ""
     lacks_length: bool = False
+    upper_bound: bool = False
 
 
 def flat_quote(model: Model, *, count: int = 1, note: str = "") -> Quote:

@@ -201,7 +201,9 @@ def price(model: Model, request: MediaRequest, lengths: Described | None = None,
     if seconds * rate.per_second < rate.minimum:
         detail += f", at least the list price of {amount(rate.minimum)}"
     each = max(rate.minimum, seconds * rate.per_second)
-    return rate_quote(model, each, detail=detail, count=count, note=f"Rate from {rate.source}; an upper bound.")
+    bound = "" if rate.stated else "; an upper bound"
+    quoted = rate_quote(model, each, detail=detail, count=count, note=f"Rate from {rate.source}{bound}.")
+    return replace(quoted, upper_bound=not rate.stated)
 
 
 def _doubt(model: Model, request: MediaRequest) -> str:

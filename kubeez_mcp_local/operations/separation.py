@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -55,7 +56,7 @@ def price(listing: Listing, model_id: str, seconds: float | None, count: int = 1
     minutes = max(1, math.ceil(seconds / 60))
     detail = f"{minutes} started minutes at {model.credits:g} credits"
     note = "The price may be flat; per minute is quoted, an upper bound."
-    return rate_quote(model, model.credits * minutes, detail=detail, count=count, note=note)
+    return replace(rate_quote(model, model.credits * minutes, detail=detail, count=count, note=note), upper_bound=True)
 
 
 OPERATION = Operation(

@@ -70,6 +70,20 @@ async def test_the_api_s_own_estimate_is_asked_about_and_held_back(
     assert calls(api, "POST /v1/estimate") == before + 1, "asked once for the estimate, the question and the claim"
 
 
+async def test_what_the_api_says_beats_an_upper_bound(api: RunningSandbox, tmp_path: Path) -> None:
+    recording = {"media_url": song(tmp_path)}
+    api.control.fault("POST /v1/estimate", "status", times=1, status=200, body={"estimated_cost_credits": 2.5})
+    async with client_of(api, tmp_path) as client:
+        estimated = await call(client, "estimate", model="mvsep-40", **recording)
+        assert (estimated["credits"], estimated["basis"]) == (2.5, "api")
+        assert (await quoted(client, "generate_separation", **recording))["credits"] == 2.5
+    api.control.fault("POST /v1/estimate", "status", times=1, status=403)
+    async with client_of(api, tmp_path / "else") as client:
+        bound = await call(client, "estimate", model="mvsep-40", reference_audio_seconds=70)
+        assert (bound["credits"], bound["basis"]) == (12, "rate")
+        assert "upper bound" in bound["notes"][0]
+
+
 async def test_a_ceiling_stands_before_a_price_that_only_the_api_tells(api: RunningSandbox, tmp_path: Path) -> None:
     async with client_of(api, tmp_path, KUBEEZ_MAX_CREDITS_PER_CALL="5") as client:
         error = await refused(client, "generate_media", prompt="a kite", aspect_ratio="16:9", **SHARP)
