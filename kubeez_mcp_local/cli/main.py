@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import importlib
+import io
 import logging
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,6 +133,10 @@ class _LazyCommands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def make_context(self, *arguments: Any, **settings: Any) -> click.Context:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # A pipe on Windows knows 256 characters, and names of files may be no text; neither must crash.
+                stream.reconfigure(errors="replace")
         try:
             return super().make_context(*arguments, **settings)
         except click.UsageError as error:

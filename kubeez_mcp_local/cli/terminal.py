@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from pathlib import Path
@@ -41,8 +40,13 @@ def remarks() -> Console:
 
 
 def print_json(value: Any) -> None:
-    """Write `value` to stdout as JSON and nothing else."""
-    print(escaped_json(json.dumps(value, indent=2, ensure_ascii=False)))
+    """Write `value` to stdout as JSON and nothing else, with escapes for what its encoding cannot say."""
+    text = escaped_json(json.dumps(value, indent=2, ensure_ascii=False))
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2)
+    print(text)
 
 
 def table(*headings: str, right: Collection[str] = ()) -> Table:
@@ -86,8 +90,6 @@ def _seen(text: str) -> str:
 
 
 def _console(stream: TextIO) -> Console:
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="replace")  # a pipe on Windows knows 256 characters; a missing tick must not crash
     width = None if stream.isatty() else _PLAIN_WIDTH
     return _SeenConsole(file=stream, highlight=False, markup=False, emoji=False, width=width)
 

@@ -39,7 +39,15 @@ def _generated(url: str, folder: Path, seed: int, *more: str, header: str) -> No
         "--max-examples=40",
         f"--checks={_CHECKS}",
     ]
-    command += [f"--header={header}", "--workers=2", "--continue-on-failure", "--no-color", "--report=ndjson", *more]
+    command += [
+        f"--header={header}",
+        "--wait-for-schema=120",
+        "--workers=2",
+        "--continue-on-failure",
+        "--no-color",
+        "--report=ndjson",
+        *more,
+    ]
     done = subprocess.run(
         command, cwd=folder, env={**os.environ, **_ENVIRONMENT}, capture_output=True, timeout=_SECONDS, check=False
     )

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import anyio
+import pytest
 from click.testing import CliRunner
 from rich.progress import Progress, TextColumn
 from rich.table import Table
@@ -24,8 +25,6 @@ from tests.mcp_server.hostile_api import LINES, MODEL, hostile_api
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 STEERING = {"\x1b", "\x9b", "\u202e", "\u2028", "\x07", "\x08"}
 HOSTILE = f"[red]{LINES}[/red]\x07\x08"
@@ -86,3 +85,25 @@ def test_an_error_shows_what_would_steer_the_terminal() -> None:
     assert done.exit_code == 2
     assert not STEERING & set(done.output)
     assert len(done.output) < 3_000
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "cp437", "utf-8", "utf-16"])
+def test_json_is_valid_whatever_stdout_can_say(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    value = {"prompt": "Grüße an 東京 \U0001f98a, half a \ud83d, \x1b[2J", "→": ["\u202e", 1]}
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
+    print_json(value)
+    sys.stdout.flush()
+    said = raw.getvalue().decode(encoding)
+    assert json.loads(said) == value
+    assert not STEERING & set(said)
+
+
+@pytest.mark.parametrize(
+    "command", ["--help", "recipes list", "recipes show three-ad-variants", "jobs list", "doctor --help"]
+)
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_what_a_pipe_cannot_say_is_replaced(command: str, encoding: str) -> None:
+    done = CliRunner(charset=encoding).invoke(cli, command.split())
+    assert done.exit_code == 0, done.exception
+    assert done.stdout_bytes.decode(encoding)
