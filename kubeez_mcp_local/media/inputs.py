@@ -196,7 +196,7 @@ class Inputs:
         """`resolve_all` for every file that patterns stand for; a URL or plain path gives one input."""
         found: list[LocalInput | RemoteInput] = []
         for pattern in patterns:
-            if _scheme(pattern.strip()) not in ("", "file"):
+            if not self._is_local(pattern.strip()):
                 found.append(await self._find(pattern, argument))
                 continue
             find = partial(self.guard.expand, pattern, argument=argument, limit=limit)
@@ -208,16 +208,20 @@ class Inputs:
         text = value.strip()
         if text in self.coming:
             return self.coming[text]
-        scheme = _scheme(text)
         if text.lower().startswith(LIBRARY_SCHEME):
             if self.named is None:
                 raise _invalid_url(argument, f"{text} names a library entry, but there is no library here.")
             return await self.named.find(text[len(LIBRARY_SCHEME) :].strip(), argument=argument)
-        if scheme in ("", "file"):
+        if self._is_local(text):
             return await anyio.to_thread.run_sync(
                 lambda: describe(self.guard.check(value, argument=argument), argument)
             )
-        return _remote(text, scheme, argument)
+        return _remote(text, _scheme(text), argument)
+
+    def _is_local(self, text: str) -> bool:
+        """Whether it is a path; a file that looks like a URL of some scheme is one too, if there is one."""
+        scheme = _scheme(text)
+        return scheme in ("", "file") or (scheme not in ("http", "https") and self.guard.names_a_file(text))
 
     async def _looked_at(
         self, found: Sequence[LocalInput | RemoteInput], argument: str

@@ -10,6 +10,7 @@ import os
 import re
 import stat
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import translate
@@ -88,9 +89,14 @@ def absolute_path(text: str, working_dir: Path | None, *, argument: str, windows
         cleaned = cleaned[1:-1]
     if not cleaned:
         raise _malformed(argument, "the path is empty.", "Give a file's path or an https URL.")
+    _refuse_odd_text(cleaned, argument)
+    if working_dir is not None and not windows and re.match("~[^/]|file:", cleaned, re.IGNORECASE):
+        literal = working_dir / cleaned
+        if os.path.lexists(literal):
+            return literal
     if cleaned.lower().startswith("file:"):
         cleaned = _from_file_url(cleaned, argument, windows=windows)
-    _refuse_odd_text(cleaned, argument)
+        _refuse_odd_text(cleaned, argument)
     if not windows and _WINDOWS_PATH.match(cleaned):
         raise _malformed(
             argument,
@@ -133,9 +139,34 @@ def _from_file_url(url: str, argument: str, *, windows: bool) -> str:
             "Copy the file to this machine and pass its path.",
         )
     path = unquote(url[5:].removeprefix(f"//{parts.netloc}"))
-    if windows and re.match(r"^/[A-Za-z]:", path):
+    if re.match(r"^/[A-Za-z]:" if windows else r"^/[A-Za-z]:[\\/]", path):
         return path[1:]
     return path
+
+
+def _spelled_otherwise(text: str) -> list[str]:
+    """What a text may mean that names no file as it stands: dragged into a terminal, or copied from a browser."""
+    shell = re.sub(r"\\(.)", r"\1", text) if os.name != "nt" else text
+    return [other for other in dict.fromkeys((shell, unquote(text), unquote(shell))) if other != text]
+
+
+def _reads_as(name: str) -> str:
+    """The name without what cannot be seen of it: how its characters are composed, and which space it is."""
+    return unicodedata.normalize("NFKC", name)
+
+
+def _as_on_disk(path: Path) -> Path | None:
+    """The path with each name as it is on disk; `None` where none reads the same, or several do."""
+    found = Path(path.anchor)
+    for part in path.parts[1:]:
+        names = [part]
+        if not os.path.lexists(found / part):
+            visible = (each.name for each in _entries(found, _NAMES_LOOKED_AT) if not each.name.startswith("."))
+            names = [name for name in visible if _reads_as(name) == _reads_as(part)]
+        if len(names) != 1:
+            return None
+        found /= names[0]
+    return found
 
 
 MAX_ENTRIES = 200_000
@@ -227,13 +258,26 @@ class PathGuard:
     def check(self, text: str, *, argument: str) -> Path:
         """The resolved path of an allowed, readable, non-empty file of at most `MAX_UPLOAD_BYTES`.
 
-        Takes absolute and relative paths, `~`, and file:// URLs. A name that differs from the file's only in how
-        its characters are composed or spaced (macOS screenshots) finds that file.
+        Takes absolute and relative paths, `~`, and file:// URLs. Names that differ from those on disk only in how
+        their characters are composed or spaced (macOS screenshots) find that file, and so do `\\ ` and `%20`.
 
         Raises:
             InvalidArgumentError: With the code of the reason; a file above the limit as `FileTooLargeError`.
         """
-        named = absolute_path(text, self._working_dir, argument=argument)
+        try:
+            return self._checked(text, argument)
+        except InvalidArgumentError:
+            for other in _spelled_otherwise(text):
+                with suppress(InvalidArgumentError):
+                    return self._checked(other, argument)
+            raise
+
+    def names_a_file(self, text: str) -> bool:
+        """Whether a file has that very name, whatever else it looks like."""
+        return self._working_dir is not None and os.path.lexists(self._working_dir / text)
+
+    def _checked(self, text: str, argument: str) -> Path:
+        named = self._below_own_folder(absolute_path(text, self._working_dir, argument=argument))
         resolved = self._contained(named, argument)
         try:
             self._check_file(resolved, argument)
@@ -327,12 +371,19 @@ class PathGuard:
                 next_step="Shorten, scale down or compress it first; trim_video cuts a part out of a video.",
             )
 
+    def _below_own_folder(self, named: Path) -> Path:
+        """The same path, its beginning spelled as the allowed folder it reads as."""
+        for folder in self._folders:
+            beginning, rest = named.parts[: len(folder.parts)], named.parts[len(folder.parts) :]
+            if beginning != folder.parts and list(map(_reads_as, beginning)) == list(map(_reads_as, folder.parts)):
+                return named if os.path.lexists(named) else folder.joinpath(*rest)
+        return named
+
     def _composed_otherwise(self, named: Path, argument: str) -> Path:
-        """The one file in the same folder whose name reads the same, or the error that names similar ones."""
-        wanted = unicodedata.normalize("NFKC", named.name)
-        alike = [name for name in _names_in(named.parent) if unicodedata.normalize("NFKC", name) == wanted]
-        if len(alike) == 1 and alike[0] != named.name:
-            return self._contained(named.with_name(alike[0]), argument)
+        """The one file whose path reads the same, or the error that names similar ones."""
+        alike = _as_on_disk(named)
+        if alike is not None and alike != named:
+            return self._contained(alike, argument)
         if named.is_symlink():
             raise _missing(argument, named, (), f" It is a link to {named.readlink()}, which is gone.")
         detail = "" if named.parent.is_dir() else f" There is no folder {named.parent} either."

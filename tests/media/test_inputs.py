@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
@@ -124,6 +125,19 @@ async def test_all_that_is_damaged_is_named_and_said_of_the_argument(
         await inputs.expand(["a*.png", "b*.png"], argument="paths", limit=5)
     (found,) = await inputs.resolve_all(["whole.png"], argument="paths")
     assert (found.measured.width, found.measured.height, found.measured.looked_at) == (64, 48, True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no name of a file holds a colon there")
+@pytest.mark.parametrize("name", ["notes:final.png", "ftp:a.png", "data:image.png"])
+async def test_a_file_whose_name_looks_like_a_url_is_that_file(
+    inputs: Inputs, make_image: Callable[..., Path], tmp_path: Path, name: str
+) -> None:
+    with refused("invalid_url"):
+        await inputs.resolve(name, argument="source_media_urls")
+    file = make_image(tmp_path / name)
+    (found,) = await inputs.expand([name], argument="source_media_urls", limit=2)
+    assert isinstance(found, LocalInput)
+    assert found.path == file
 
 
 async def test_many_keep_their_order(inputs: Inputs, make_image: Callable[..., Path], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.media.path_guard import (
     MAX_UPLOAD_BYTES,
     FileTooLargeError,
@@ -81,8 +82,50 @@ class TestAccepted:
         assert guard.check("Screenshot 10.00.00 AM.png", argument="image") == screenshot
         assert guard.check(unicodedata.normalize("NFC", "Müller.png"), argument="image") == composed
 
+    def test_folders_that_only_read_the_same(self, tmp_path: Path) -> None:
+        own = tmp_path / unicodedata.normalize("NFD", "Été")
+        file = written(own / "Screen\u202fshots" / unicodedata.normalize("NFD", "Größe.png"))
+        guard = PathGuard([own], working_dir=own)
+        typed = tmp_path / "Été" / "Screen shots" / "Größe.png"
+        for text in (typed, unicodedata.normalize("NFC", str(typed)), unicodedata.normalize("NFD", str(typed))):
+            assert guard.check(str(text), argument="image") == file
+        written(own / "Screen shots" / "other.png")
+        with refused("file_not_found"):
+            guard.check(str(typed), argument="image")
+
+    def test_a_name_that_begins_like_a_home_folder(self, guard: PathGuard, pictures: Path) -> None:
+        file = written(pictures / "~draft.png")
+        assert guard.check("~draft.png", argument="image") == file
+
+    @pytest.mark.skipif(os.name == "nt", reason="a backslash separates folders there")
+    @pytest.mark.parametrize(
+        "form",
+        [r"My\ Pictures\ \(1\).png", "My%20Pictures%20(1).png", r"./My%20Pictures\ (1).png", "'My Pictures (1).png'"],
+    )
+    def test_what_dragging_leaves_in_a_name(self, guard: PathGuard, pictures: Path, form: str) -> None:
+        file = written(pictures / "My Pictures (1).png")
+        assert guard.check(form, argument="image") == file
+
+    @pytest.mark.skipif(os.name == "nt", reason="a backslash separates folders there")
+    @pytest.mark.parametrize("name", ["100%25.png", r"a\ b.png", "file:notes.png", "50%.png"])
+    def test_a_name_that_looks_encoded_is_taken_as_it_stands_first(
+        self, guard: PathGuard, pictures: Path, name: str
+    ) -> None:
+        written(pictures / "100%.png")
+        written(pictures / "a b.png")
+        file = written(pictures / name)
+        assert guard.check(name, argument="image") == file
+
 
 class TestContainment:
+    @pytest.mark.parametrize(
+        "text", [r"..\/secret.png", "..%2Fsecret.png", "%2Fetc%2Fpasswd", r"sub\/..\/..\/secret.png"]
+    )
+    def test_other_spellings_lead_nowhere_else(self, guard: PathGuard, pictures: Path, text: str) -> None:
+        written(pictures.parent / "secret.png")
+        with pytest.raises(InvalidArgumentError):
+            guard.check(text, argument="image")
+
     @pytest.mark.parametrize("text", ["/etc/passwd", "../secret.png", "sub/../../secret.png", "file:///etc/passwd"])
     def test_paths_outside_are_refused(self, guard: PathGuard, pictures: Path, text: str) -> None:
         written(pictures.parent / "secret.png")
@@ -234,6 +277,9 @@ class TestMalformed:
             ("C:\\Users\\me\\a.png", "Windows path"),
             ("\\\\server\\share\\a.png", "Windows path"),
             ("file://server/share/a.png", "another machine"),
+            ("file:///c%3A/Users/me/a.png", "Windows path"),
+            ("file:///C:/Users/me/a.png", "Windows path"),
+            ("file:///a%0Ab.png", "control character"),
             ("~nobody-of-that-name/a.png", "home folder"),
         ],
     )
