@@ -95,7 +95,7 @@ class Snapshot:
             if content["name"] != name or content["code"] != code_now:
                 return None
             snapshot = Snapshot(content)
-            return snapshot if Look(*content["settings"]).still_holds() and snapshot.recipes.still_holds() else None
+            return snapshot if Look(*content["settings"]).still_holds() else None
         except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
             return None
 
@@ -121,7 +121,7 @@ def _read(file: str) -> bytes:
 
 
 class Conversation:
-    """What is said before the real server takes over. Bytes in, bytes out; opens and loads nothing.
+    """What is said before the real server takes over. Bytes in, bytes out; of the disk, recipes are looked at.
 
     Attributes:
         over: Whether a message was met that only the real server can answer. It stands at the beginning of `rest`.
@@ -221,7 +221,7 @@ class Conversation:
         elif not fits(params, MODERN_PARAMS):
             return None
         answer = self._snapshot.answers[self._revision or MODERN].get(method)
-        if answer is None:
+        if answer is None or (method in _WATCHED and not self._snapshot.recipes.still_holds()):
             return None
         if not self._revision:
             self._revision, self._opening = MODERN, message
@@ -233,7 +233,7 @@ class Conversation:
             return None
         wanted = "".join(name[0] for name in CHANGES if params["notifications"].get(name))
         answer = self._snapshot.answers[MODERN].get(f"{LISTEN} {wanted}")
-        if answer is None:
+        if answer is None or not self._snapshot.recipes.still_holds():
             return None
         self._revision = MODERN
         self._streams[stream] = line

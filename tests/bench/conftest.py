@@ -6,6 +6,7 @@ table, printed at the end.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,19 @@ class Report:
 
     def add(self, what: str, measured: str, target: str) -> None:
         self.rows.append((what, measured, target))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--peer", action="append", default=[], metavar="NAME=COMMAND", help="Measure the start of this server too."
+    )
+
+
+@pytest.fixture(scope="session")
+def peers(request: pytest.FixtureRequest) -> dict[str, list[str]]:
+    """Other stdio servers to be measured beside ours, by name."""
+    named = (str(peer).partition("=") for peer in request.config.getoption("--peer", []))
+    return {name: shlex.split(command) for name, _, command in named}
 
 
 @pytest.fixture(scope="session")

@@ -195,6 +195,22 @@ def test_a_second_handshake_an_id_in_use_and_the_other_era_are_left_to_the_serve
         assert conversation.over
 
 
+def test_lists_of_recipes_that_have_changed_are_left_to_the_server(tmp_path: Path) -> None:
+    subject = made(tmp_path)
+    (tmp_path / "out" / "recipes").mkdir(parents=True)
+    (tmp_path / "out" / "recipes" / "new.md").write_text("---\nname: new\n---\n")
+    for method in ("prompts/list", "resources/list"):
+        conversation = Conversation(subject.snapshot)
+        said = conversation.receive(
+            hello(HANDSHAKES[0]) + line("tools/list", request_id=1) + line(method, request_id=2)
+        )
+        assert len(said.splitlines()) == 2
+        assert conversation.over
+        assert not conversation.watching
+    listen = line(LISTEN, enveloped(notifications={}), 1)
+    assert Conversation(subject.snapshot).receive(listen) == b""
+
+
 def test_a_line_without_end_is_left_to_the_server_before_it_fills_the_memory(subject: Subject) -> None:
     conversation = Conversation(subject.snapshot)
     conversation.receive(b"x" * 60_000)
