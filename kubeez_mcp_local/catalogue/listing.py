@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 Source = Literal["live", "cache", "snapshot"]
 _SHOWN = 12
-_TYPES = ("image", "video", "music", "speech")
 
 
 @dataclass(frozen=True)
@@ -100,40 +99,16 @@ class Listing:
         found = dict.fromkeys([*named, *(spellings[match] for match in alike)])
         return tuple(found)[: max(limit, min(len(named), _SHOWN))]
 
-    def filter(
-        self,
-        *,
-        model_type: str | None = None,
-        generation_type: str | None = None,
-        max_credits: float | None = None,
-        query: str | None = None,
-    ) -> Listing:
-        """The part of the listing that fits every given condition; texts are compared without case.
-
-        Raises:
-            InvalidArgumentError: No model at all has that `model_type` or `generation_type`.
-        """
-        kind = self._known("model_type", model_type, {*_TYPES, *(model.type for model in self.models)})
-        task = generation_type and generation_type.strip().lower().replace("_", "-")
-        task = self._known("generation_type", task, {name for model in self.models for name in model.generation_types})
+    def filter(self, *, max_credits: float | None = None, query: str | None = None) -> Listing:
+        """The part of the listing that fits every given condition; texts are compared without case."""
         words = (query or "").lower().split()
 
         def fits(model: Model) -> bool:
             text = f"{model.id} {model.name} {model.provider} {model.usage_notes}".lower()
-            return (
-                (not kind or model.type == kind)
-                and (not task or task in model.generation_types)
-                and (max_credits is None or (model.credits is not None and model.credits <= max_credits))
-                and all(word in text for word in words)
-            )
+            affordable = max_credits is None or (model.credits is not None and model.credits <= max_credits)
+            return affordable and all(word in text for word in words)
 
         return replace(self, models=tuple(model for model in self.models if fits(model)))
-
-    def _known(self, argument: str, value: str | None, allowed: set[str]) -> str | None:
-        cleaned = (value or "").strip().lower()
-        if cleaned and cleaned not in allowed:
-            raise InvalidArgumentError(argument, f"{value!r} is not one of {_listed(sorted(allowed))}.")
-        return cleaned or None
 
 
 def _squeezed(text: str) -> str:

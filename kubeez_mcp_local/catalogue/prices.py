@@ -107,6 +107,18 @@ class Quote:
     lacks_length: bool = False
     upper_bound: bool = False
 
+    @property
+    def exact(self) -> bool:
+        """Whether it is the row's own flat price, and nothing speaks against it."""
+        return self.basis == "catalogue" and not self.note
+
+    @property
+    def said(self) -> str:
+        """For people: `14 credits exactly`, `about 91 credits`."""
+        if self.credits is None:
+            return "price not known"
+        return f"{spoken(self.credits)} exactly" if self.exact else f"about {spoken(self.credits)}"
+
 
 def flat_quote(model: Model, *, count: int = 1, note: str = "") -> Quote:
     """`count` times the row's price; unknown if the row has none."""

@@ -15,11 +15,21 @@ from kubeez_mcp_local.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.models import Model
 
-DIALOGUE_VOICES: tuple[str, ...] = (
-    *("Rachel", "Drew", "Clyde", "Paul", "Aria", "Domi", "Dave", "Roger", "Fin", "Sarah", "James", "Jane", "Juniper"),
-    *("Arabella", "Hope", "Bradford", "Reginald", "Gaming", "Austin", "Kuon", "Blondie", "Priyanka", "Alexandra"),
-    *("Monika", "Mark", "Grimblewood"),
+_DIALOGUE = (
+    "Rachel f calm, Drew m, Clyde m, Paul m, Aria f, Domi f, Dave m, Roger m laid-back, Fin m, Sarah f reassuring, "
+    "James m husky and bold, Jane f audiobook reader, Juniper f grounded, Arabella f mysterious, Hope f upbeat, "
+    "Bradford m expressive, Reginald m villain, Gaming ?, Austin m deep and raspy, Kuon ? cheerful, Blondie f, "
+    "Priyanka f calm, Alexandra f, Monika f deep, Mark m relaxed, Grimblewood m snarky gnome"
 )
+DIALOGUE_MANNERS = {name: (gender, " ".join(manner)) for name, gender, *manner in map(str.split, _DIALOGUE.split(", "))}
+"""Gender (`f`, `m`, `?`) and manner, empty where nothing is known. Assumed: a client's copy of the website's list of
+2026, and what ElevenLabs says of its public voices of these names; nobody has checked that they are the same."""
+DIALOGUE_VOICES: tuple[str, ...] = tuple(DIALOGUE_MANNERS)
+ADVICE = {
+    "dialogue": "calm: Priyanka, Rachel; lively: Hope, Kuon; narrating: Jane, James, Bradford",
+    "omni": "calm: Vindemiatrix, Achernar; lively: Sadachbia, Puck; narrating: Charon, Sadaltager",
+}
+"""Whom to take for what, by those manners."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,18 @@ def omni_voice(voice_id: str) -> OmniVoice:
         message = f"there is no voice {voice_id!r:.60}; there are {ids}."
         raise InvalidArgumentError("voice_id", message, code="invalid_voice_id")
     return found
+
+
+def about_voices(voices: tuple[str, ...]) -> dict[str, str]:
+    """Dialogue voices by gender, with their manner where it is known, and whom to take for what."""
+    groups: dict[str, list[str]] = {"f": [], "m": [], "?": []}
+    for voice in voices:
+        gender, manner = DIALOGUE_MANNERS.get(voice, ("?", ""))
+        groups[gender].append(f"{voice} ({manner})" if manner else voice)
+    named = {"f": "female voices", "m": "male voices", "?": "voices of unknown gender"}
+    told = {named[gender]: ", ".join(names) for gender, names in groups.items() if names}
+    advice = {"voices for": ADVICE["dialogue"]} if set(DIALOGUE_VOICES) <= set(voices) else {}
+    return {**told, **advice, "evidence": "assumed, not checked; where no manner stands, it is unknown"}
 
 
 def dialogue_voices(model: Model | None) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kubeez_mcp_local.catalogue.models import KINDS
 from kubeez_mcp_local.jobs.job import EXACT
 from kubeez_mcp_local.text import amount, extent, on_one_line, quoted, spoken
 
@@ -87,6 +88,55 @@ def cost_words(cost: Mapping[str, Any] | None) -> str | None:
 def price_words(credits_: float, basis: str | None) -> str:
     """A price: `about` only where it may turn out otherwise."""
     return spoken(credits_) if basis in (None, EXACT) else f"about {spoken(credits_)}"
+
+
+def of_models(told: Mapping[str, Any]) -> Fields:
+    """The catalogue, a line for each model."""
+    return {**told, "models": [model_line(row) for row in told["models"]]}
+
+
+def model_line(row: Mapping[str, Any]) -> str:
+    """A model's row in one line, its id first."""
+    able: Mapping[str, Any] = row.get("capabilities") or {}
+    price, seconds, adds = row.get("cost_per_generation"), row.get("estimated_time_seconds"), row.get("sound_adds")
+    inputs = [f"{able[f'max_input_{kind}s']} {kind}s" for kind in KINDS if able.get(f"max_input_{kind}s")]
+    lengths = [str(one).removesuffix("s") for one in able.get("duration_options") or []]
+    spans = f"{lengths[0]}-{lengths[-1]} s" if len(lengths) > 4 else f"{', '.join(lengths)} s" if lengths else ""
+    heard = {"included": "always with sound"}.get(str(able.get("video_audio")), "")
+    told = [
+        ", ".join(row.get("generation_types") or [str(row.get("model_type"))]),
+        f"about {seconds} s of work" if seconds else "",
+        f"makes {spans}" if spans else "",
+        " ".join(able.get("aspect_ratio_options") or []),
+        " ".join([*(able.get("resolution") or []), *(able.get("quality") or [])]),
+        f"inputs: {', '.join(inputs)} at most" if inputs else "",
+        "sound: price unknown" if adds == "unknown" else f"sound: +{adds:g}" if adds is not None else heard,
+        f"takes {row['takes']}" if row.get("takes") else "",
+        f"returns {row['returns']}" if row.get("returns") and row.get("model_type") not in ("image", "video") else "",
+        f"prompt at most {able['prompt_max_chars']}" if able.get("prompt_max_chars") else "",
+        *(row.get(name, "") for name in ("cost_note", "usage_notes")),
+        *(f"{name}: {said}" for name, said in (row.get("voices") or {}).items()),
+    ]
+    costs = "price not known" if price is None else spoken(price)
+    return f"{row['model_id']}, {costs}: {'; '.join(filter(None, told))}"
+
+
+def of_plan(told: Mapping[str, Any]) -> Fields:
+    """A plan, whose prices stand in its notes; where the kind of work is asked for, the list to choose from."""
+    if told.get("tasks"):
+        return _said(**{name: told.get(name) for name in ("notes", "workflow_steps", "tasks", "mode")})
+    offered = [offer["says"] for offer in told.get("offers") or []]
+    names = ("workflow_steps", "skills_to_fetch", "alternatives", "recipes", "next_step", "mode")
+    first = {"task": told.get("task"), "model": told.get("recommended_model"), "notes": told.get("notes")}
+    return _said(**first, offers=offered, **{name: told.get(name) for name in names})
+
+
+def of_choice(told: Mapping[str, Any]) -> Fields:
+    """The summary, which has the offers too where nothing fits, and the others that would do."""
+    ranked = [
+        f"{one['model']} ({'?' if one.get('credits') is None else amount(one['credits'])})" for one in told["ranked"]
+    ]
+    return _said(**{name: told.get(name) for name in ("summary", "model", "credits", "mode")}, ranked=ranked)
 
 
 def _outputs(told: Mapping[str, Any]) -> Iterator[Fields]:

@@ -112,7 +112,7 @@ class Resources:
         listing = await self.bridge.catalogue.listing()
         if model_id:
             return dict(listing.get(model_id).row), _JSON
-        rows = [model_row(model) for model in listing.models]
+        rows = [model_row(model, listing) for model in listing.models]
         return {"source": listing.source, "age_seconds": int(listing.age_seconds), "models": rows}, _JSON
 
     async def _account(self, rest: str) -> tuple[Any, str]:

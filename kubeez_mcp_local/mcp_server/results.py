@@ -15,6 +15,7 @@ from kubeez_mcp_local.rest.wire import Output, Song
 
 _OMITTED_EMPTY = (
     *("notes", "songs", "files", "breakdown", "rejected", "problems", "overrides", "missing", "calls", "views"),
+    *("offers", "alternatives"),
 )
 
 
@@ -140,6 +141,10 @@ class ModelsResult(Result, published=("models", "matching_count", "source")):
     source: str = Field(description="live, cache or snapshot")
     age_seconds: int
 
+    @staticmethod
+    def glance(told: dict[str, Any]) -> dict[str, Any]:
+        return glance.of_models(told)
+
 
 class BalanceResult(Result, published=("credits", "left_today")):
     """Credits in the account and what the ceilings leave of today."""
@@ -205,27 +210,41 @@ class ViewResult(Result, published=("url", "path", "preview")):
 
 
 class PlanResult(Result, published=("recommended_model", "estimated_credits", "workflow_steps", "skills_to_fetch")):
+    task: str | None = None
+    tasks: dict[str, str] | None = None
     recommended_model: str | None = None
     estimated_credits: float | None = None
+    price: str | None = None
     estimated_seconds: int | None = None
     requires_upload: bool
     suggested_aspect_ratio: str | None = None
+    count: int = 1
+    offers: list[dict[str, Any]] = Field(default_factory=list)
     workflow_steps: list[str]
     skills_to_fetch: list[str]
     alternatives: list[str] = Field(default_factory=list)
     recipes: list[str] | None = None
 
+    @staticmethod
+    def glance(told: dict[str, Any]) -> dict[str, Any]:
+        return glance.of_plan(told)
 
-class ChoiceResult(Result, published=("model", "credits", "ranked", "nearest", "summary")):
-    """Which model fits a wish; `model` is absent when none does."""
+
+class ChoiceResult(Result, published=("model", "credits", "ranked", "offers", "summary")):
+    """Which model fits a wish; where none does, `model` is absent, and `offers` has what would do."""
 
     model: str | None = None
     credits: float | None = None
     basis: str | None = None
+    exact: bool | None = None
     ranked: list[dict[str, Any]]
     rejected: list[dict[str, Any]] = Field(default_factory=list)
-    nearest: str | None = None
+    offers: list[dict[str, Any]] = Field(default_factory=list)
     summary: str
+
+    @staticmethod
+    def glance(told: dict[str, Any]) -> dict[str, Any]:
+        return glance.of_choice(told)
 
 
 class SkillResult(Result, published=("text",)):

@@ -5,7 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from kubeez_mcp_local.catalogue.voices import about_voices, dialogue_voices
+from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.operations import Described, by_model, estimate
+
 if TYPE_CHECKING:
+    from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.catalogue.models import Model
     from kubeez_mcp_local.cookbook.format import Argument, Column
     from kubeez_mcp_local.cookbook.library import Entry
@@ -15,8 +20,16 @@ if TYPE_CHECKING:
 _SOUND = {"toggle": "toggle_via_sound_param", "included": "included"}
 
 
-def model_row(model: Model) -> dict[str, Any]:
-    """A model with the field names of the API and the hosted `get_models`; what is not recorded is absent."""
+def model_row(model: Model, listing: Listing) -> dict[str, Any]:
+    """A model with the field names of the API and the hosted `get_models`; what is not recorded is absent.
+
+    Ours: `returns`, what comes back; `takes`, lengths and counts beyond the row's; `sound_adds`, the credits that sound
+    costs more, or `unknown`; `voices`, what is known of them.
+    """
+    operation = by_model(model)
+    about = operation.about(model) if operation else {"returns": "nothing, since no tool here runs it"}
+    bounds = operation.lengths(model.id) if operation else None
+    voices = dialogue_voices(model) if model.type == "speech" else ()
     return known(
         model_id=model.id,
         display_name=model.name,
@@ -28,18 +41,41 @@ def model_row(model: Model) -> dict[str, Any]:
         requires_input_media=model.requires_input,
         input_media_types=list(model.input_types),
         capabilities=_capabilities(model),
+        returns=about.get("returns"),
+        takes="; ".join(filter(None, [about.get("takes"), _length(bounds)])),
+        sound_adds=_sound_adds(model, listing),
         cost_note=model.cost_note,
         usage_notes=model.usage_notes,
         voice_allowlist=list(model.voices),
+        voices=about_voices(voices) if voices else None,
     )
+
+
+def _length(bounds: tuple[int, int] | None) -> str:
+    if bounds is None:
+        return ""
+    return f"{bounds[0]} to {bounds[1]} s" if bounds[0] else f"a file of at most {bounds[1]} s"
+
+
+def _sound_adds(model: Model, listing: Listing) -> float | str | None:
+    """Credits that native sound costs more; `unknown`; `None` where there is no choice."""
+    if model.type != "video" or model.sound in ("included", "none"):
+        return None
+    try:
+        silent, heard = (estimate(listing, Described(model.id, sound=sound)).credits for sound in (False, True))
+    except InvalidArgumentError:
+        return None
+    return "unknown" if silent is None or heard is None else round(heard - silent, 2)
 
 
 def _capabilities(model: Model) -> dict[str, Any]:
     return known(
         prompt_max_chars=model.prompt_max,
         aspect_ratio_options=list(model.ratios),
-        duration_options=[f"{seconds}s" for seconds in model.durations],
-        resolution=list(model.resolutions),
+        duration_options=[
+            f"{seconds}s" for seconds in ([model.fixed_seconds] if model.fixed_seconds else model.durations)
+        ],
+        resolution=[model.tier] if model.tier else list(model.resolutions),
         quality=list(model.qualities),
         max_input_images=model.max_images or None,
         max_input_videos=model.max_videos or None,

@@ -104,6 +104,19 @@ class Described:
 
 
 @dataclass(frozen=True)
+class Wish:
+    """What a model is held against before a request for it exists.
+
+    Attributes:
+        inputs: The kinds of the files that will be attached.
+        languages: Codes of the languages that something is to be spoken in.
+    """
+
+    inputs: Sequence[InputKind] = ()
+    languages: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Sources:
     """What an operation looks at while it drafts a request. Nothing of it costs credits.
 
@@ -160,7 +173,7 @@ class Operation:
         model: Id of the usual model; empty where the caller has to name one.
         ids: Pattern that the ids of its models match, in lower case.
         types: Types of the rows that it runs, where no operation claims their id.
-        tasks: What `pick_model` calls it.
+        tasks: What `plan` and `pick_model` call it, and in a few words what that makes.
         files: The arguments that take a file, with the kinds they take.
         names: The arguments that plans name, as the tool takes them.
         by_length: Whether it is billed by the length of a file.
@@ -169,7 +182,9 @@ class Operation:
             likely values; and what must be said about them.
         likely: For a described job, the files that it may have, the likeliest first: their kinds, by argument.
         accepts: Which kinds of files a model takes and how many, where `files` does not say.
-        unfit: Why a model does not do what is wished for, given kinds of inputs and a length; empty if it does.
+        unfit: Why a model does not do what is wished for, in words that follow "it"; empty if it does.
+        lengths: The least and the most seconds that a model makes, or that its file may have; `None` if that is open.
+        about: What `get_models` adds to the row of a model: `returns`, what comes back; `takes`, lengths and counts.
         also: Routes that belong to it, such as the one on which its jobs are followed.
         script: How exported scripts build its body.
         makes: What its files are called beside the name of the file they are made of, such as `cutout`.
@@ -186,7 +201,7 @@ class Operation:
     model: str = ""
     ids: str = ""
     types: tuple[str, ...] = ()
-    tasks: tuple[str, ...] = ()
+    tasks: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, tuple[InputKind, ...]] = field(default_factory=dict)
     names: str = ""
     by_length: bool = False
@@ -194,7 +209,9 @@ class Operation:
     stand_ins: Callable[[Model, Mapping[str, Any]], tuple[Mapping[str, Any], str]] = lambda model, given: ({}, "")
     likely: Callable[[Model, Described], Iterable[Files]] | None = None
     accepts: Callable[[Listing, str], tuple[tuple[InputKind, ...], int]] | None = None
-    unfit: Callable[[str, Sequence[InputKind], int | None], str] = lambda _model, _inputs, _seconds: ""
+    unfit: Callable[[str, Wish], str] = lambda _model, _wish: ""
+    lengths: Callable[[str], tuple[int, int] | None] = lambda _model: None
+    about: Callable[[Model], Mapping[str, str]] = lambda _model: {}
     also: tuple[Route, ...] = ()
     script: str = "plain"
     makes: str = ""

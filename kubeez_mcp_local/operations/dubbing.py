@@ -10,7 +10,7 @@ from pydantic import Field
 from kubeez_mcp_local.catalogue.checks import blank_to_none, one_of, verify_length, verify_number
 from kubeez_mcp_local.catalogue.prices import Quote, length_quote
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.operations import Described, Draft, Operation, Sources
+from kubeez_mcp_local.operations import Described, Draft, Operation, Sources, Wish
 from kubeez_mcp_local.operations import parameters as p
 from kubeez_mcp_local.rest.routes import Route
 
@@ -103,6 +103,11 @@ def quote(listing: Listing, job: Described) -> Quote:
     return replace(quoted, note=f"{quoted.note} {_ONE_LANGUAGE}")
 
 
+def unfit(model_id: str, wish: Wish) -> str:
+    missing = [language for language in wish.languages if language not in LANGUAGES]
+    return f"does not speak {', '.join(missing)}" if missing and model_id.lower() == MODEL else ""
+
+
 OPERATION = Operation(
     ROUTE,
     title="Dub a video",
@@ -113,7 +118,10 @@ OPERATION = Operation(
     model=MODEL,
     ids=".*-dubbing",
     types=("dubbing",),
-    tasks=("dubbing",),
+    tasks={"dubbing": "a clip spoken in other languages"},
+    unfit=unfit,
+    lengths=lambda _model: (0, MAX_SECONDS),
+    about=lambda _model: {"returns": "the clip spoken anew, one for each language"},
     files={"video_url": ("video",)},
     names="video_url, languages",
     stand_ins=lambda _, given: ({}, "") if given.get("languages") else ({"languages": ["en"]}, _ONE_LANGUAGE),

@@ -29,6 +29,7 @@ from kubeez_mcp_local.operations.media_check import (
     sending_model,
     telling_ratios,
     verify_ratio_for_tier,
+    wanted_inputs,
 )
 from kubeez_mcp_local.rest.routes import Request, Route
 from kubeez_mcp_local.text import amount
@@ -44,7 +45,12 @@ if TYPE_CHECKING:
 MAX_VARIANTS = 4
 MOST_FILES = 50
 """Files that a model takes whose limit is not recorded."""
-TASKS = ("text-to-image", "image-to-image", "text-to-video", "image-to-video")
+TASKS = {
+    "text-to-image": "a new picture",
+    "image-to-image": "the user's pictures changed: restored, coloured, combined, redrawn larger",
+    "text-to-video": "a new clip",
+    "image-to-video": "a clip from the user's pictures, or one that follows the user's clip",
+}
 ROUTE = Route(
     *("generate_media", "POST", "/v1/generate/media", "generate:media", "media"),
     kind="media",
@@ -295,6 +301,18 @@ def accepts(listing: Listing, model_id: str) -> tuple[tuple[InputKind, ...], int
     return kinds, sum(known) if len(known) == len(limits) else MOST_FILES
 
 
+def about(model: Model) -> dict[str, str]:
+    """What comes back, and which inputs must be there where numbers alone do not say it."""
+    returns = "a picture" if model.type == "image" else f"a clip{_HEARD.get(model.sound, '')}"
+    name = model.id.lower()
+    slots = "up to 7 inputs in all; a clip counts as 2" if name.startswith("gemini-omni") else ""
+    exactly = wanted_inputs(model) if "motion-control" in name or "first-and-last" in name else ""
+    return {"returns": returns, "takes": exactly or slots}
+
+
+_HEARD = {"included": " with sound", "toggle": ", with sound if asked for", "none": " without sound"}
+
+
 OPERATION = Operation(
     ROUTE,
     title="Make an image or video",
@@ -310,5 +328,6 @@ OPERATION = Operation(
     stand_ins=_stand_ins,
     likely=lambda model, job: ({ARGUMENT: kinds} for kinds in likely_inputs(model, job)),
     accepts=accepts,
+    about=about,
     script="media",
 )

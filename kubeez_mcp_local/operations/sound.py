@@ -16,12 +16,12 @@ from kubeez_mcp_local.catalogue.checks import (
 )
 from kubeez_mcp_local.catalogue.prices import Quote, length_quote
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.operations import Described, Draft, Operation, Sources, made_by
+from kubeez_mcp_local.operations import Described, Draft, Operation, Sources, Wish, made_by
 from kubeez_mcp_local.operations import parameters as p
 from kubeez_mcp_local.rest.routes import Route
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.catalogue.models import InputKind, Model
@@ -50,9 +50,10 @@ class SoundModel:
 
 MODEL = "sonilo-text-to-sfx"
 ONTO_CLIP = "sonilo-video-to-video-sfx"
+MUSIC = "sonilo-text-to-music"
 MODELS: tuple[SoundModel, ...] = (
     SoundModel(MODEL, from_video=False, shortest=1, longest=180, usual=5, least_billed=3),
-    SoundModel("sonilo-text-to-music", from_video=False, shortest=5, longest=360, usual=60, least_billed=10),
+    SoundModel(MUSIC, from_video=False, shortest=5, longest=360, usual=60, least_billed=10),
     *(
         SoundModel(f"sonilo-video-to-{made}", from_video=True, two_prompts=made.endswith("sound"))
         for made in ("sfx", "music", "sound", "video-sfx", "video-music", "video-sound")
@@ -155,13 +156,20 @@ def _likely(model: Model, _: Described) -> list[Mapping[str, tuple[InputKind, ..
     return [{"video_url": ("video",)} if "-video-to-" in model.id.lower() else {}]
 
 
-def unfit(model_id: str, inputs: Sequence[InputKind], seconds: int | None) -> str:
+def unfit(model_id: str, wish: Wish) -> str:
     known = _known(model_id)
-    if known and known.from_video != ("video" in inputs):
+    if known and known.from_video != ("video" in wish.inputs):
         return "works on a clip" if known.from_video else "works from text alone"
-    if known and seconds and not known.shortest <= seconds <= known.longest:
-        return f"makes {known.shortest} to {known.longest} s"
     return ""
+
+
+def about(model: Model) -> dict[str, str]:
+    """What comes back; of a clip, whether its own speech stays is recorded nowhere."""
+    name = model.id.lower()
+    made = {"sfx": "effects", "music": "music"}.get(name.rpartition("-")[2], "effects and music")
+    if "-to-video-" in name:
+        return {"returns": f"the clip with new {made}; whether its own sound or speech stays is unknown"}
+    return {"returns": f"a recording of {made}" + (", not yet in the clip" if "-video-to-" in name else "")}
 
 
 def _known(model_id: str) -> SoundModel | None:
@@ -178,7 +186,9 @@ OPERATION = Operation(
     model=MODEL,
     ids="sonilo-(?!dubbing$).*",
     types=("sound",),
-    tasks=("sound",),
+    tasks={"sound": "effects, ambience or instrumental music, alone or for a clip"},
+    lengths=lambda model_id: (known.shortest, known.longest) if (known := _known(model_id)) else None,
+    about=about,
     files={"video_url": ("video",)},
     names="video_url, prompt",
     by_length=True,

@@ -1,155 +1,186 @@
-"""Reading a free-text intent by keywords: what is to be made, by which model, in which shape, for how much."""
+"""What is asked for: the kinds of work and all their names, and what a sentence says beyond doubt.
+
+A sentence decides the kind of work only where it can mean nothing else; in doubt the caller is asked, who understands
+it. It is read for numbers: how many, how long, in which shape, for how much, in which languages, from which files.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
+from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.media.sniff import by_extension
+from kubeez_mcp_local.operations import Operation, by_model, media, operations
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from kubeez_mcp_local.catalogue.models import Model
+    from kubeez_mcp_local.catalogue.listing import Listing
+    from kubeez_mcp_local.catalogue.models import InputKind, Model
+
+TRIM = "trim"
+"""The only kind of work that is done on this machine."""
+_TRIM_MAKES = "a part cut out of a clip, on this machine, free"
 
 
-# Jobs on one file: how each is asked for. The first that fits decides, so the narrow jobs stand before the broad ones.
-_FILE_JOBS = {
-    "dubbing": r"\bdub(?:bed|bing|s)?\b|\btranslat\w* (?:\w+ )*(?:video|clip|speech)",
-    "captions": r"\bcaption(?:s|ed|ing)?\b|\bsubtitl\w*|\bburn(?:ed)?[- ]in text",
-    "separation": r"\bstems?\b|\bacapp?ella\b|\bkaraoke\b"
-    r"|\b(?:isolate|separate|split|remove|extract)\b.*\b(?:vocals?|voices?|song|instrumental|background music)\b",
-    "remove_background": r"\b(?:remov(?:e|es|ed|ing)|eras(?:e|ing)|delete|drop|cut(?:ting)? (?:out|off)) (?:\w+ ){0,4}"
-    r"backgrounds?\b(?! (?:noise|music|sounds?|voices?))"
-    r"|\bbackground[- ]?remov\w*|\bcut-?outs?\b|\btransparent png",
-    "ad_copy": r"\bad[- ]?copy\b|\bcop(?:y|ies) (?:this|that|the|an?) ad\b|\breference ads?\b|\bads? like th\w+\b"
-    r"|\b(?:like|after|from|(?:style|manner) of) (?:[\w']+ ){1,3}ad(?:s|vert\w*)?\b",
-    "sound": r"\bsound[- ]?(?:effects?|fx|design)\b|\bsfx\b|\bfoley\b",
-    "trim": r"\b(?:trim|shorten|cut) (?:\w+ ){0,6}(?:video|clip)\b",
+@cache
+def tasks() -> dict[str, Operation]:
+    """What can be picked for, and the operation that does it."""
+    return {task: operation for operation in operations().values() for task in operation.tasks}
+
+
+@cache
+def kinds_of_work() -> dict[str, str]:
+    """Everything that can be planned, with what it makes."""
+    paid = {task: makes for operation in operations().values() for task, makes in operation.tasks.items()}
+    return {**paid, TRIM: _TRIM_MAKES}
+
+
+# Beside the names that follow from the operations themselves.
+_ALSO_CALLED = {
+    **dict.fromkeys(("text-to-music", "song", "soundtrack", "instrumental"), ("text-to-music",)),
+    **dict.fromkeys(("dialogue", "voice", "voiceover", "voice-over", "narration", "tts"), ("text-to-dialogue",)),
+    **dict.fromkeys(("text-to-speech",), ("text-to-dialogue",)),
+    **dict.fromkeys(("sfx", "sound-effect", "effect", "foley"), ("sound",)),
+    **dict.fromkeys(("subtitle", "captioning"), ("captions",)),
+    **dict.fromkeys(("dub", "translation"), ("dubbing",)),
+    **dict.fromkeys(("stem", "vocal", "karaoke"), ("separation",)),
+    **dict.fromkeys(("cut-out", "cutout", "background-removal"), ("remove-background",)),
+    **dict.fromkeys(("ad", "ads"), ("ad-copy",)),
+    **dict.fromkeys((TRIM, "trim-video", "cut"), (TRIM,)),
+    **dict.fromkeys(("photo", "picture"), ("text-to-image", "image-to-image")),
+    **dict.fromkeys(("clip",), ("text-to-video", "image-to-video")),
 }
-# What they work on, where it is not anything.
-_WORK_ON: dict[str, tuple[str, ...]] = {
-    "dubbing": ("video", "speech"),
-    "captions": ("video",),
-    "separation": ("music", "speech", "video"),
-    "remove_background": ("image",),
-    "trim": ("video",),
-}
-# The commonest words of other languages stand beside the English ones.
-_MEDIA = {
-    "video": r"\bv[ií]d[eé]os?\b|\bclips?\b|\banimat\w*|\bmovies?\b|\bfilms?\b|\breels?\b|\btiktoks?\b|\bfootage\b"
-    r"|\bmotion\b|\bgifs?\b|\blip[- ]?sync\w*|\btalking (?:heads?|avatars?|photos?)\b|\bвидео|视频|動画|ビデオ",
-    "speech": r"\bdialogues?\b|\bspeech\b|\bnarrat\w*|\bvoice[- ]?overs?\b|\bvoices?\b|\btts\b|\bmonologues?\b"
-    r"|\bspoken\b|\baudiobooks?\b"
-    r"|\bread (?:this|it|aloud|out)\b|\bread (?:\w+ ){1,3}aloud\b|\bpodcasts?\b|\bvoix\b|\bvoz\b|\bголос",
-    "music": r"\bmusic\b|\bsongs?\b|\bjingles?\b|\bsoundtracks?\b|\bmelod\w*|\bbeats?\b|\btunes?\b|\binstrumentals?\b"
-    r"|\bballads?\b|\banthems?\b|\blullab\w*|\brap\b|\bmusik\b|\bmusique\b|\bm[uú]sica\b|\bcanci[oó]n\b|\bchanson\b"
-    r"|\bмузык|\bпесн|音乐|音楽",
-    "image": r"\bimages?\b|\bpictures?\b|\bphoto(?:s|graphs?)?\b|\bpics?\b|\blogos?\b|\bposters?\b|\bicons?\b"
-    r"|\billustrat\w*|\bthumbnails?\b|\bwallpapers?\b|\bportraits?\b|\bpaint(?:ings?)?\b|\bdraw(?:ings?)?\b|\bsketch(?:es)?\b"
-    r"|\bartworks?\b|\bbanners?\b|\bcovers?\b|\bflyers?\b|\bstickers?\b|\bmock-?ups?\b|\brender(?:ing)?s?\b"
-    r"|\binfographics?\b|\bheadshots?\b|\bmemes?\b|\bcartoons?\b|\bavatars?\b|\bhero shots?\b|\bupscal\w*"
-    r"|\b(?:instagram|facebook|linkedin|social media) (?:posts?|stor(?:y|ies))\b"
-    r"|\bbild(?:er)?\b|\bfotos?\b|\bimagen(?:es)?\b|\bimage[mn]s?\b|\bimmagin[ei]\b|\bкартинк|\bизображен|\bфото"
-    r"|图片|照片|画像|写真|ロゴ",
-    "sound": r"\bsounds?\b|\bnoises?\b|\bambien(?:t|ce)\b",
-}
-# What comes along or is ruled out is not what is asked for: "a video with music", "no sound, just a picture".
-_ALONGSIDE = (
-    r"\b(?:no|without|with)(?: (?!the\b|my\b|this\b)\w+){0,2}? "
-    r"(?:sounds?(?: effects?)?|audio|music|noises?|voices?|speech|soundtracks?)\b"
-)
-FROM_STILL = (
-    r"\banimat\w* (?:my|this|the|an?|our) (?:\w+ )?(?:photo|image|picture|still|logo|drawing)|\bbring\b.*\bto life\b"
-    r"|\b(?:image|photo|picture|still)[- ]to[- ]video\b|\bfirst (?:and last )?frame"
-    r"|\b(?:turn|make|convert)\w* (?:my|this|these|the|our) (?:\w+ )?(?:photo|image|picture|still)s? (?:in)?to\b"
-)
-_MOVING = (
-    r"\bmak(?:e|es|ing) (?:my|this|the|our|him|her|it|them) (?:\w+ ){0,3}(?:talk|speak|sing|dance|walk|run|move|wave)\b"
-)
-_TO_VIDEO = (
-    r"\banimat(?!\w*[- ]styles?\b)\w*|\b(?:in)?to (?:an? )?(?:\w+ )?(?:video|clip)\b|" + FROM_STILL + "|" + _MOVING
-)
 
 
-def job_of(words: str) -> str | None:
-    """`image`, `video`, `music`, `speech`, `sound` or a job on one file; `words` are in lower case."""
-    asked = re.sub(_ALONGSIDE, " ", words)
-    named = {name for name, pattern in _MEDIA.items() if re.search(pattern, asked)}
-    for job, pattern in _FILE_JOBS.items():
-        if re.search(pattern, asked) and (not named or named.intersection(_WORK_ON.get(job, named))):
-            return job
-    return "video" if re.search(_TO_VIDEO, asked) else _medium(asked)
+@cache
+def _names() -> dict[str, tuple[str, ...]]:
+    names: dict[str, tuple[str, ...]] = dict(_ALSO_CALLED)
+    for operation in operations().values():
+        for kind in ("image", "video"):
+            made = tuple(task for task in operation.tasks if task.endswith(f"-{kind}"))
+            names.update({kind: made} if made else {})
+        own = tuple(operation.tasks)
+        called = (operation.job, operation.name, operation.name.removeprefix("generate_"), *operation.types)
+        if len(own) == 1:
+            names.update({_spelled(name): own for name in called})
+        names.update({task: (task,) for task in own})
+    return names
 
 
-def _medium(words: str) -> str | None:
-    """The thing asked for is named first: "music for a video" is music, "a video with music" is a video.
+def _spelled(word: str) -> str:
+    return re.sub(r"[\s_]+", "-", word.strip().lower())
 
-    In a compound the last word says what it is: a music video is a video, a movie poster an image.
+
+def tasks_named(word: str, listing: Listing | None = None) -> tuple[str, ...]:
+    """The kinds of work that `word` names; `image` and `video` are two each. Empty for a word that none has.
+
+    With a `listing`, types and generation types of its rows are names too.
     """
-    places = sorted(
-        (found.start(), found.end(), name) for name, pattern in _MEDIA.items() for found in re.finditer(pattern, words)
-    )
-    if not places:
-        return None
-    _, end, medium = places[0]
-    for start, next_end, name in places[1:]:
-        if start - end != 1:
-            break
-        end, medium = next_end, name
-    return medium
+    name = _spelled(word)
+    found = _names().get(name) or _names().get(name.removesuffix("s"))
+    if found or listing is None:
+        return found or ()
+    rows = [model for model in listing.models if name in (model.type, *model.generation_types)]
+    return tuple(task for task in tasks() if any(does_task(model, task) for model in rows))
+
+
+def known_tasks(argument: str, word: str, listing: Listing | None = None) -> tuple[str, ...]:
+    """The kinds of work that `word` names. Raises `InvalidArgumentError` with all of them if it names none."""
+    found = tasks_named(word, listing)
+    if not found:
+        raise InvalidArgumentError(
+            argument, f"{word!r} is not one of image, video, music, speech, {', '.join(kinds_of_work())}."
+        )
+    return found
+
+
+def does_task(model: Model, task: str) -> bool:
+    """Whether the model does this kind of work at all."""
+    operation = by_model(model)
+    if model.website_only or operation is None or operation is not tasks().get(task):
+        return False
+    return task in model.generation_types if task in media.TASKS else not model.id.lower().startswith("suno-")
+
+
+def doing(listing: Listing, argument: str, word: str, *, among: Listing | None = None) -> Listing:
+    """The models of `listing` that `word` names: a type or generation type of the rows `among`, or a kind of work.
+
+    Raises `InvalidArgumentError`: `word` is neither; the message lists what there is.
+    """
+    if not word.strip():
+        return listing
+    name = _spelled(word)
+    if any(name in (model.type, *model.generation_types) for model in (among or listing).models):
+        fits = [name in (model.type, *model.generation_types) for model in listing.models]
+    else:
+        named = known_tasks(argument, word)
+        fits = [any(does_task(model, task) for task in named) for model in listing.models]
+    return replace(listing, models=tuple(model for model, fit in zip(listing.models, fits, strict=True) if fit))
 
 
 _RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "21:9", "9:21", "5:4", "4:5", "1:2", "2:1")
-_RATIO_WORDS = {
-    "9:16": r"\bvertical\b|\bstor(?:y|ies) format\b|\binstagram stor\w+|\breels?\b|\btiktoks?\b|\byoutube shorts\b"
-    r"|\bphone (?:screen|wallpaper|background|format)s?\b|\bfor (?:my |the |a )?phones?\b",
-    "16:9": r"\blandscape format\b|\bwidescreen\b|\byoutube\b|\bhero (?:image|picture|photo|shot|video|section)s?\b"
-    r"|\bbanners?\b|\bheader\b|\bslides\b|\bhorizontal\b|\bdesktop (?:wallpaper|background)s?\b",
-    "1:1": r"\bsquare\b|\bavatars?\b|\bprofile pic\w*|\bicons?\b|\blogos?\b",
-    "4:5": r"\binstagram (?:post|feed|ad)\b",
-    "21:9": r"\bcinematic wide\b|\bultra[- ]?wide\b",
-}
+_SHAPES = {"vertical": "9:16", "square": "1:1", "widescreen": "16:9", "horizontal": "16:9"}
 _COUNTING = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_NUMBERS = {word: number for number, word in enumerate(_COUNTING, start=1)} | {"couple": 2, "dozen": 12}
-_AMOUNT = rf"(?<![\d.,])\b(?P<amount>\d{{1,3}}|{'|'.join(_NUMBERS)})"
-_SECONDS = (
-    # 50s to 90s are decades; nothing here is that long.
-    rf"{_AMOUNT}(?<![5-9]0(?=s\b))"
-    r"(?:[\s-]*(?:s|secs?|seconds?|secondes?|secondi|seg|segundos?|sek|sekunden?|сек\w*)\b|\s?秒)"
-)
-_MINUTES = rf"{_AMOUNT}(?:[\s-]*(?:min|mins|minutes?|minutos?|minuten?|минут\w*)\b|\s?分)"
+_NUMBERS = {word: number for number, word in enumerate(_COUNTING, start=1)} | {"dozen": 12}
+_NUMBER = rf"\d{{1,3}}|{'|'.join(_NUMBERS)}"
+_AMOUNT = rf"(?<![\d.,])\b(?P<amount>{_NUMBER})"
+# 50s to 90s are decades; nothing here is that long.
+_UNITS = {
+    1: r"(?<![5-9]0(?=s\b))(?:[\s-]*(?:s|secs?|seconds?|secondes?|secondi|seg|segundos?|sek|sekunden?|сек\w*)\b|\s?秒)",
+    60: r"(?:[\s-]*(?:min|mins|minutes?|minutos?|minuten?|минут\w*)\b|\s?分)",
+    3600: r"(?:[\s-]*(?:h|hours?|stunden?|heures?|horas?)\b)",
+}
 _CREDITS = r"(?<![\d.,])(\d{1,6}(?:\.\d{1,2})?)[\s-]*(?:cr[eé]dit|kredit|кредит)\w*( (?:each|apiece|per|a piece)\b)?"
-_EDIT = (
-    r"\bedit\b|\bswap\b|\bretouch\w*|\brestyl\w*"
-    r"|\b(?:change|replace) (?:my|the|this|its?|his|her|their|colou?rs?)\b|\bupscal\w*"
-    r"|\bfrom (?:my|this|the|an?) (?:photo|image|picture|still)|\b(?:combine|merge|blend)\b"
-)
-_OWN_SOUND = (
-    r"\b(?:this|my|our|the|attached) (?:\w+ )?(?:songs?|tracks?|audio|recordings?|voice-?overs?|narration|mp3|wav)\b"
-)
-_STILL = r"\b(?:photo|picture|image|portrait|selfie|headshot|still|drawing|logo)s?\b"
-_HEARD = (
-    r"\bwith (?:\w+ ){0,2}(?:sounds?|audio|music|soundtracks?|voice[- ]?overs?|voices?|narration|dialogues?)\b"
-    r"|\btalking\b|\bspoken\b"
-)
-_TWO_FRAMES = (
-    r"\bfirst (?:frame )?(?:and|to) (?:the )?last frame\b|\bfirst frame\b.*\blast frame\b|\bstart and end frames?\b"
-)
+_PICTURES = "images|pictures|photos|bilder|fotos|imágenes"
 _THINGS = (
-    r"(?:\w+ ){0,2}(?:images|pictures|photos|pics|variants|variations|versions|options|videos|clips|logos|icons|posters"
-    r"|banners|stickers|thumbnails|wallpapers|illustrations|drawings|portraits|scenes|shots|ads|songs|jingles)\b"
+    rf"(?:\w+ ){{0,2}}(?:{_PICTURES}|variants|variations|versions|options|videos|vídeos|clips|logos|icons|posters"
+    r"|banners|stickers|thumbnails|wallpapers|illustrations|drawings|portraits|scenes|shots|ads|songs|jingles|varianten|canciones"
+    r"|lieder|results)\b"
 )
+_COUNTS = rf"(?:(?P<before>\w+) )?\b(?P<amount>{_NUMBER}) (?!s\b|sec|credit)(?P<things>{_THINGS})"
 # Numbered things after one of these words are what the user has, not what is to be made.
 _OWN = ("these", "those", "my", "our", "the", "both", "from", "using", "combine", "merge", "blend", "between")
-_PREFERENCES = {
-    "tier": r"\bbest (?:possible|quality|model|result|looking|you)\b|\b(?:highest|top)[- ](?:quality|end)\b|\bpremium\b"
-    r"|\bmoney can buy\b|\bmoney is no object\b",
-    "price": r"\bcheap(?:ly|er|est)\b|\bcheap (?:\w+ )?(?:image|picture|photo|video|clip|song|one|and)\b|\bas cheap\b"
-    r"|\blow[- ](?:cost|budget)\b|\binexpensive\b|\bon a budget\b",
-    "speed": r"\b(?:quick|fast)est\b|\bquickly\b|\b(?:quick|fast) (?:result|image|picture|photo|video|clip|one|and)\b"
-    r"|\bas (?:quick|fast|soon)\b|\basap\b|\b(?:make|need|want) (?:it|this|that) fast\b|\bin a hurry\b"
-    r"|\bdrafts?\b(?! (?:horse|beer))|\brough (?:version|cut|idea|sketch)\b",
+_SILENT = r"\bsilent\b|\b(?:no|without(?: any)?|ohne|sin|sans) (?:sound|audio|ton|sonido|son)\b|\bmuted?\b"
+_HEARD = r"\b(?:with|mit|con|avec(?: du)?) (?:sound|audio|ton|sonido|son)\b(?! (?:of|effects?)\b)"
+_FILE = r"(?:https?://)?[\w~./\\%-]*\w\.(?P<ending>[a-z0-9]{2,4})\b"
+_LANGUAGES = {
+    "en": "english|englisch|inglés|anglais",
+    "de": "german|deutsch|allemand|alemán",
+    "zh_cn": "chinese|mandarin",
+    "fr": "french|französisch|français|francés",
+    "es_419": "latin american spanish",
+    "ja": "japanese|japanisch",
+    "es": "spanish|spanisch|español|espagnol",
+    "it": "italian|italienisch|italiano|italien",
+    "ko": "korean",
+    "pt_br": "brazilian(?: portuguese)?",
+    "pt": "portuguese|portugiesisch|português",
+    "ru": "russian|russisch",
+    "th": "thai",
+    "ar": "arabic|arabisch",
+    "tr": "turkish|türkisch",
+    "vi": "vietnamese",
+    "id": "indonesian",
+    "pl": "polish|polnisch",
+    "nl": "dutch",
+    "sv": "swedish",
+    "da": "danish",
+    "no": "norwegian",
+    "fi": "finnish",
+    "cs": "czech",
+    "uk": "ukrainian",
+    "hi": "hindi",
+    "el": "greek",
+    "he": "hebrew",
+    "hu": "hungarian",
 }
+# What a recording is in already: "my English talk", "from English", "aus dem Englischen".
+_SPOKEN_NOW = r"\b(?:my|our|this|the|an?|from|original|mein\w*|unser\w*|aus dem|du|del) $"
+_TARGET = r"(?= ?(?:[^\w ]|$)| (?:and|und|y|et|e|or|for|with|dub\w*|versions?|¤)(?: |$))"
 
 
 @dataclass(frozen=True)
@@ -157,84 +188,93 @@ class Intent:
     """What was understood.
 
     Attributes:
-        job: `image`, `video`, `music`, `speech`, or the name of a job on one file such as `captions`.
-        named: Whether the text names the job; if not, an image is assumed.
-        from_inputs: How many pictures of the user it starts from.
-        own_sound: Whether a sound that the user has is spoken of. own_picture: Whether a still is spoken of.
+        tasks: The kinds of work that can be meant, where the words leave no doubt; else empty.
+        files: Kinds of the files that are named with their endings.
+        own_pictures: How many pictures of the user are spoken of by number.
         seconds: Length of what is to be made. max_credits: budget for everything. count: how many results.
-        logo: Whether lettering or a logo is wanted.
+        languages: Codes of the languages that something is to be put into.
+        unread: Numbers that were taken for none of these.
     """
 
-    job: str
-    named: bool = True
-    from_inputs: int = 0
-    own_sound: bool = False
-    own_picture: bool = False
+    tasks: tuple[str, ...] = ()
+    files: tuple[InputKind, ...] = ()
+    own_pictures: int = 0
     ratio: str | None = None
     seconds: int | None = None
     sound: bool | None = None
     resolution: str | None = None
     max_credits: float | None = None
     count: int = 1
-    prefer: str | None = None
-    logo: bool = False
+    languages: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+
+
+class _Sentence:
+    """A sentence that is read piece by piece; what has been read is no longer there."""
+
+    def __init__(self, text: str) -> None:
+        self.words = " ".join(text.lower().split())
+
+    def take(self, pattern: str) -> re.Match[str] | None:
+        found = re.search(pattern, self.words)
+        if found:
+            self.words = " ".join(f"{self.words[: found.start()]} ¤ {self.words[found.end() :]}".split())
+        return found
 
 
 def read_intent(text: str) -> Intent:
-    """The intent behind `text`, by keywords; an image if nothing else is named."""
-    words = " ".join(text.lower().split())
-    seconds, sound = _seconds(words), _sound(words)
-    named = job_of(words) or _implied(words, seconds, sound)
-    job = named or "image"
-    count, owned = _counts(words)
+    """What `text` says beyond doubt."""
+    sentence = _Sentence(text)
+    whole = sentence.words
+    files = _files(sentence)
+    ratio = _ratio(sentence)
+    resolution = sentence.take(r"\b(1080p|720p|480p|4k|2k)\b")
+    budget = sentence.take(_CREDITS)
+    seconds = _seconds(sentence)
+    silent, heard = sentence.take(_SILENT), sentence.take(_HEARD)
+    left = sentence.words
+    count, own = _counts(sentence)
     return Intent(
-        job=job,
-        named=named is not None,
-        from_inputs=_from_inputs(words, job, owned),
-        own_sound=_has(_OWN_SOUND, words),
-        own_picture=_has(_STILL, words),
-        ratio=_ratio(words),
+        tasks=() if files else _unmistakable(whole, left),
+        files=files,
+        own_pictures=own,
+        ratio=ratio,
         seconds=seconds,
-        sound=sound,
-        resolution=_resolution(words),
-        max_credits=_budget(words, count),
+        sound=False if silent else True if heard else None,
+        resolution=resolution.group(1) if resolution else None,
+        max_credits=float(budget.group(1)) * (count if budget.group(2) else 1) if budget else None,
         count=count,
-        prefer=_first(_PREFERENCES, words),
-        logo=_has(r"\blogos?\b|\bwordmark\b", words),
+        languages=_languages(whole),
+        unread=tuple(re.findall(r"(?<![\w.,])\d+(?:[.,:]\d+)*(?![\w])", sentence.words)),
     )
 
 
-def _implied(words: str, seconds: int | None, sound: bool | None) -> str | None:
-    """What can only be meant: pictures have neither length nor sound, and only they are retouched or merged."""
-    if seconds or sound is not None:
-        return "video"
-    return "image" if _has(_EDIT, words) else None
+def _files(sentence: _Sentence) -> tuple[InputKind, ...]:
+    kinds: list[InputKind] = []
+    for found in list(re.finditer(_FILE, sentence.words)):
+        if named := by_extension(found.group()):
+            kinds.append(named.kind)
+            sentence.words = sentence.words.replace(found.group(), " ¤ ", 1)
+    return tuple(kinds)
 
 
-def _has(pattern: str, words: str) -> bool:
-    return re.search(pattern, words) is not None
+def _ratio(sentence: _Sentence) -> str | None:
+    for pair in _RATIOS:
+        width, height = pair.split(":")
+        if sentence.take(rf"(?<!\d){width}\s?[:x]\s?{height}(?!\d)"):
+            return pair
+    made = r"images?|pictures?|photos?|posters?|videos?|clips?|logos?|icons?|posts?|format|frame|reels?"
+    for word, pair in _SHAPES.items():
+        # "a square picture" and "…, square" are shapes, "Times Square" is none.
+        if re.search(rf"(?:^|[,;] ?|\bin |\ban? |\d )(?:in )?{word}(?= (?:{made})\b| ?(?:[,.;!]|$))", sentence.words):
+            return pair
+    return None
 
 
-def _first(table: Mapping[str, str], words: str) -> str | None:
-    return next((name for name, pattern in table.items() if _has(pattern, words)), None)
-
-
-def _from_inputs(words: str, job: str, owned: int) -> int:
-    if job == "video":
-        return 2 if _has(_TWO_FRAMES, words) else max(owned, int(_has(FROM_STILL, words)))
-    return max(owned, int(_has(_EDIT, words)))
-
-
-def _ratio(words: str) -> str | None:
-    pairs = (f"{width}:{height}" for width, height in re.findall(r"(?<!\d)(\d{1,2})\s?[:x]\s?(\d{1,2})(?!\d)", words))
-    return next((pair for pair in pairs if pair in _RATIOS), None) or _first(_RATIO_WORDS, words)
-
-
-def _seconds(words: str) -> int | None:
-    for pattern, unit in ((_SECONDS, 1), (_MINUTES, 60)):
-        found = re.search(pattern, words)
-        if found:
-            return _amount(found["amount"]) * unit or None
+def _seconds(sentence: _Sentence) -> int | None:
+    for seconds, unit in _UNITS.items():
+        if found := sentence.take(_AMOUNT + unit):
+            return _amount(found["amount"]) * seconds or None
     return None
 
 
@@ -242,36 +282,89 @@ def _amount(text: str) -> int:
     return int(text) if text.isdecimal() else _NUMBERS[text]
 
 
-def _budget(words: str, count: int) -> float | None:
-    """Credits are only ever named as what may be spent, on everything or on each result."""
-    found = re.search(_CREDITS, words)
-    if not found:
-        return None
-    return float(found.group(1)) * (count if found.group(2) else 1)
-
-
-def _sound(words: str) -> bool | None:
-    if _has(r"\bsilent\b|\bno (?:sound|audio)\b|\bwithout (?:any )?(?:sound|audio)\b|\bmuted?\b", words):
-        return False
-    return True if _has(_HEARD, words) else None
-
-
-def _resolution(words: str) -> str | None:
-    found = re.search(r"\b(1080p|720p|480p|4k|2k)\b", words)
-    return found.group(1) if found else None
-
-
-def _counts(words: str) -> tuple[int, int]:
+def _counts(sentence: _Sentence) -> tuple[int, int]:
     """How many results are wanted, and how many pictures of the user go in."""
-    wanted, owned = 1, 0
-    numbers = rf"(?:(\w+) )?\b(\d{{1,2}}|{'|'.join(_NUMBERS)}) (?!s\b|sec|credit){_THINGS}"
-    for before, number in re.findall(numbers, words):
-        amount = _amount(number)
-        if before in _OWN:
-            owned = owned or amount
+    wanted, own = 1, 0
+    while found := sentence.take(_COUNTS):
+        amount = _amount(found["amount"])
+        if found["before"] in _OWN:
+            own = own or (amount if re.search(_PICTURES, found["things"]) else 0)
         elif wanted == 1:
             wanted = max(1, amount)
-    return wanted, owned
+    return wanted, own
+
+
+def _languages(words: str) -> tuple[str, ...]:
+    """In the order in which they are named; without those that something is in already."""
+    places: dict[str, int] = {}
+    taken = words
+    for code, names in _LANGUAGES.items():
+        for found in re.finditer(rf"\b(?:{names})(?:e[mnrs]?)?\b", taken):
+            if re.match(_TARGET, taken[found.end() :]) and not re.search(_SPOKEN_NOW, taken[: found.start()]):
+                places.setdefault(code, found.start())
+            taken = taken[: found.start()] + "¤" * (found.end() - found.start()) + taken[found.end() :]
+    return tuple(sorted(places, key=lambda code: places[code]))
+
+
+# What a sentence begins with that asks for one new thing, and the words that make it doubtful again.
+_ASKING = (
+    r"(?:(?:please|can you|could you|i need|i want|i'd like|i would like|we need|make|create|generate|design|draw|paint"
+    r"|produce|give me)(?: me| us)? )+"
+)
+_RESULTS = {
+    "image": r"images?|pictures?|photos?|photographs?|posters?|logos?|illustrations?|icons?|wallpapers?|thumbnails?"
+    r"|paintings?|drawings?|portraits?|infographics?|headshots?",
+    "video": r"videos?|clips?|animations?|movies?",
+    "music": r"songs?|jingles?|ballads?|lullab(?:y|ies)|melod(?:y|ies)|instrumentals?|music|soundtracks?",
+    "speech": r"voice-?overs?|narrations?",
+    "sound": r"sound effects?|sfx",
+}
+_ANY_RESULT = "|".join(_RESULTS.values())
+_HEAD = (
+    rf"(?P<asked>{_ASKING})?(?P<article>(?:an?|some|several|{_NUMBER}|¤) )?(?P<kind>(?:[a-z0-9'¤-]+ ){{0,4}}?)"
+    rf"(?P<result>{_ANY_RESULT})(?= (?:of|for|about|showing|with|in|at|on)\b| ?[,.;:!?¤]|$)"
+)
+_DOUBT = (
+    r"\b(?:caption|subtitl|dub(?:s|bed|bing)?\b|translat|animat|remov|eras|delet|replac|swap|chang|edit|retouch|restor|colori"
+    r"|recolo|upscal|enlarg|sharpen|enhanc|crop|trim|cut(?:s|ting)?\b|shorten|extend|loop|speed|slow|convert|turn|transform"
+    r"|combin|merg|blend|join|stems?\b|vocal|karaoke|separat|isolat|extract|split|background|transparent|watermark|voice"
+    r"|speech|speak|talk|sing(?:s|ing)?\b|narrat|lips?\b|sound|noise|audio|attach|upload|record|reference|transcri|then\b"
+    r"|also\b|this\b|these\b|mine\b|from\b|into\b"
+    r"|(?<!for )(?<!about )(?:my|our)\b|me\b|us\b|that (?:\w+s|can|will)\b)"
+)
+_MOVES = r"\b(?:mov(?:es?|ing)\b|spin|rotat|motion|zoom)"
+_HIS = r"(?:my|the|this|our)"
+_JOBS = {
+    "captions": rf"(?:add|burn|put) (?:captions?|subtitles?) (?:to|into|on|onto) {_HIS} (?:video|clip|talk)",
+    "dubbing": rf"dub {_HIS} (?:\w+ )?(?:video|clip|talk|film|movie) (?:in)?to",
+    "separation": rf"(?:split|separate) {_HIS} (?:song|track) into (?:stems|vocals and (?:instrumental|accompaniment))",
+    "remove-background": rf"remove the background (?:from|of) (?:{_HIS}|these) (?:\w+ )?(?:picture|photo|image)s?",
+    TRIM: rf"(?:trim|shorten) {_HIS} (?:video|clip)(?: to)?",
+    "image-to-video": rf"animate {_HIS} (?:\w+ )?(?:photo|picture|image|drawing|portrait)(?: of (?:\w+ ){{0,2}}\w+)?",
+}
+_FILLER = ("and", "please", "in", "at", "for", "to", *_SHAPES)
+
+
+def _unmistakable(whole: str, left: str) -> tuple[str, ...]:
+    """The kinds of work of a sentence that can mean nothing else; `left` is it without numbers and settings."""
+    for task, pattern in _JOBS.items():
+        if found := re.match(pattern, left):
+            rest = re.sub(rf"\b(?:{'|'.join(_LANGUAGES.values())})\b", " ", left[found.end() :])
+            words = re.findall(r"\w+", rest)
+            return (task,) if all(word in _FILLER for word in words) else ()
+    found = re.match(_HEAD, left)
+    if not found:
+        return ()
+    kind, result = found["kind"], found["result"]
+    said = bool(found["article"]) or (bool(found["asked"]) and result.endswith(("s", "music")))
+    if not said and not left[found.end() :].startswith((" of ", " for " if result == "music" else " of ")):
+        return ()
+    if re.search(rf"'|\b(?:the|{_HIS}|his|her|their)\b|(?:ing|ed)\b", kind):
+        return ()
+    name = next(name for name, pattern in _RESULTS.items() if re.fullmatch(pattern, result))
+    others = f"{re.sub(_RESULTS[name], ' ', kind)} {left[found.end() :]}"
+    doubt = rf"{_DOUBT}|\b(?:{_ANY_RESULT})\b" + (rf"|{_MOVES}" if name == "image" else "")
+    return () if re.search(doubt, others) else tasks_named(name)
 
 
 # A single word of an id is often an ordinary word, so it counts only where a model is meant.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import TYPE_CHECKING, Literal, cast
 
 from kubeez_mcp_local.catalogue import ids
@@ -12,7 +11,7 @@ from kubeez_mcp_local.catalogue.checks import one_of, parse_seconds, read_ratio,
 from kubeez_mcp_local.catalogue.models import KINDS
 from kubeez_mcp_local.catalogue.prices import Quote, flat_quote
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.operations import Described, by_model, media, operations
+from kubeez_mcp_local.operations import Described, Wish, media, sound
 from kubeez_mcp_local.operations.media_check import (
     ARGUMENT,
     MediaRequest,
@@ -21,24 +20,19 @@ from kubeez_mcp_local.operations.media_check import (
     wanted_inputs,
 )
 from kubeez_mcp_local.operations.music import music_engines
+from kubeez_mcp_local.planning.intent import TRIM, does_task, known_tasks, tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.catalogue.models import InputKind, Model
     from kubeez_mcp_local.operations import Operation
-    from kubeez_mcp_local.planning.intent import Intent
 
 Preference = Literal["price", "speed", "tier"]
-_SHORT_NAMES = {"music": "text-to-music", "speech": "text-to-dialogue", "dialogue": "text-to-dialogue"}
 MAX_COUNT = 1000
-
-
-@cache
-def tasks() -> dict[str, Operation]:
-    """What can be picked for, and the operation that does it."""
-    return {task: operation for operation in operations().values() for task in operation.tasks}
+LONGEST_SECONDS = 3600
+"""Of a wish; what is longer has to be planned in parts."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +40,13 @@ class Needs:
     """What is wanted; everything but the task may be left open.
 
     Attributes:
-        task: A generation type, or just `image`, `video`, `music`, `speech`; or a job on a file, such as `captions`.
+        task: Any name of a kind of work (see `tasks_named`); once settled, the one of `tasks`.
         inputs: The kinds of the files that will be attached.
         duration: Length in seconds of what is made, or of the file that a job works on.
         sound: True: it must have sound; False: it must be silent.
         max_credits: Budget in credits for all `count` results together.
         prefer: `price`: cheapest first; `speed`: quickest first; `tier`: dearest first, price standing for quality.
-        logo: Whether a logo is wanted; models made for logos rank behind the others otherwise.
+        languages: Codes of the languages to dub into.
     """
 
     task: str
@@ -64,7 +58,12 @@ class Needs:
     max_credits: float | None = None
     count: int = 1
     prefer: Preference = "price"
-    logo: bool = False
+    languages: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> int | None:
+        """The length of settled needs."""
+        return None if self.duration is None else int(self.duration)
 
 
 @dataclass(frozen=True)
@@ -83,17 +82,20 @@ class Candidate:
     misses: tuple[str, ...] = ()
 
 
-def settled_needs(needs: Needs) -> Needs:
+def settled_needs(needs: Needs, listing: Listing) -> Needs:
     """The needs with their words in one spelling; an unknown task or a number out of range is refused."""
-    task = needs.task.strip().lower().replace("_", "-")
-    if task in ("image", "video"):
-        task = f"{'image' if needs.inputs else 'text'}-to-{task}"
-    task = _SHORT_NAMES.get(task, task)
-    if task not in tasks():
+    named = known_tasks("task", needs.task, listing)
+    from_text = [task for task in named if task.startswith("text-to-") != bool(needs.inputs)]
+    task = (from_text if len(from_text) == 1 else named)[0]
+    if task == TRIM:
+        raise InvalidArgumentError("task", f"{TRIM} needs no model.", next_step="Call trim_video; it is free.")
+    if len(named) > 1 and len(from_text) != 1:
         raise InvalidArgumentError(
-            "task", f"{needs.task!r} is not one of image, video, music, speech, {', '.join(tasks())}."
+            "task", f"{needs.task!r} may be {' or '.join(named)}.", next_step="Name one of them."
         )
-    kinds = tuple(cast("InputKind", one_of("inputs", kind, KINDS)) for kind in needs.inputs)
+    # The name of such work says that a picture goes in.
+    inputs = needs.inputs or (("image",) if task.startswith("image-to-") else ())
+    kinds = tuple(cast("InputKind", one_of("inputs", kind, KINDS)) for kind in inputs)
     verify_number("count", needs.count, 1, MAX_COUNT)
     verify_number("max_credits", needs.max_credits, 0, float("inf"))
     prefer = cast("Preference", one_of("prefer", needs.prefer, ("price", "speed", "tier")))
@@ -109,22 +111,19 @@ def settled_needs(needs: Needs) -> Needs:
     )
 
 
-def does_task(model: Model, task: str) -> bool:
-    """Whether the model does this kind of work at all."""
-    operation = by_model(model)
-    if model.website_only or operation is None or operation is not tasks()[task]:
-        return False
-    return task in model.generation_types if task in media.TASKS else not model.id.lower().startswith("suno-")
+def held_against(model: Model, listing: Listing, needs: Needs, *, misfits: bool = True) -> Candidate | None:
+    """The model as a candidate for settled needs; `None` where a sibling id stands for it.
 
-
-def held_against(model: Model, listing: Listing, needs: Needs) -> Candidate | None:
-    """The model as a candidate for settled needs; `None` where a sibling id stands for it."""
+    Without `misfits`, which take longer because of the price to compare them by, also where it does not fit.
+    """
     if needs.task not in media.TASKS:
         return _job_held_against(tasks()[needs.task], model, listing, needs)
+    misses = [*_setting_misses(model, needs), *_input_misses(model, needs)]
+    if misses and not misfits:
+        return None
     draft = _request(model, needs)
     if sending_model(model, listing, draft).id != model.id:
         return None
-    misses = [*_setting_misses(model, needs), *_input_misses(model, needs)]
     request: MediaRequest | None = None
     try:
         request = check_media(model, listing, draft)
@@ -138,14 +137,48 @@ def held_against(model: Model, listing: Listing, needs: Needs) -> Candidate | No
 
 
 def _job_held_against(operation: Operation, model: Model, listing: Listing, needs: Needs) -> Candidate:
-    seconds = None if needs.duration is None else int(needs.duration)
-    unfit = operation.unfit(model.id, needs.inputs, seconds)
-    misses = [unfit] if unfit else []
+    unfit = operation.unfit(model.id, Wish(needs.inputs, needs.languages))
+    misses = [unfit] if unfit else _file_misses(operation, model, listing, needs)
+    misses += [] if unfit else _length_misses(operation, model, needs.seconds)
     if not operation.files:
         misses += _setting_misses(model, replace(needs, sound=None))
-    length = None if unfit or seconds is None else f"{seconds}s"
-    quote = operation.quote(listing, Described(model.id, duration=length, video_seconds=seconds, count=needs.count))
-    return Candidate(model, None, quote, (*misses, *_budget_misses(quote, needs)))
+    plain = Candidate(model, None, flat_quote(model, count=needs.count))
+    try:
+        quote = operation.quote(listing, described(plain, replace(needs, duration=None) if misses else needs))
+    except InvalidArgumentError as error:
+        quote = plain.quote
+        misses.append(_reason(error, model))
+    return replace(plain, quote=quote, misses=(*dict.fromkeys(misses), *_budget_misses(quote, needs)))
+
+
+def described(candidate: Candidate, needs: Needs) -> Described:
+    """The job that a candidate's quote is the price of, as `estimate` takes it."""
+    if candidate.request is not None:
+        said = ("generation_type", "duration", "resolution", "quality", "sound")
+        settings = {name: getattr(candidate.request, name) for name in said}
+        return Described(candidate.model.id, **settings, count=needs.count)
+    return Described(
+        candidate.model.id,
+        duration=None if needs.seconds is None else f"{needs.seconds}s",
+        video_seconds=needs.seconds,
+        languages=max(len(needs.languages), 1),
+        count=needs.count,
+    )
+
+
+def _file_misses(operation: Operation, model: Model, listing: Listing, needs: Needs) -> list[str]:
+    kinds, most = operation.takes(listing, model.id)
+    misses = [f"takes no {kind}" for kind in dict.fromkeys(needs.inputs) if kind not in kinds]
+    if not misses and len(needs.inputs) > most:
+        misses.append(f"takes {most} file{'s' if most > 1 else ''} a call")
+    return misses
+
+
+def _length_misses(operation: Operation, model: Model, seconds: int | None) -> list[str]:
+    bounds = operation.lengths(model.id)
+    if seconds is None or bounds is None or bounds[0] <= seconds <= bounds[1]:
+        return []
+    return [f"takes at most {bounds[1]} s" if bounds[0] == 0 else f"makes {bounds[0]} to {bounds[1]} s"]
 
 
 def _usual_quote(model: Model, listing: Listing, needs: Needs) -> Quote:
@@ -249,14 +282,12 @@ class Choice:
         needs: The needs as they were understood.
         ranked: All fitting models, best first.
         rejected: Why the others of the same kind of work fell out, the commonest reason first.
-        nearest: Where nothing fits, the model that misses least.
         summary: All of this in a sentence or two.
     """
 
     needs: Needs
     ranked: tuple[Candidate, ...]
     rejected: tuple[Rejection, ...]
-    nearest: Candidate | None
     summary: str
 
     @property
@@ -274,45 +305,32 @@ def pick(listing: Listing, needs: Needs) -> Choice:
     Raises:
         InvalidArgumentError: The needs themselves are malformed; the message lists what is allowed.
     """
-    needs = settled_needs(needs)
-    working = [model for model in _in_standing_order(listing, needs.task) if does_task(model, needs.task)]
-    held = [held for model in working if (held := held_against(model, listing, needs))]
-
-    def order(candidate: Candidate) -> tuple[float, ...]:
-        return candidate.model.only_logos and not needs.logo, *_ranks(candidate, needs.prefer)
-
-    ranked = tuple(sorted((candidate for candidate in held if not candidate.misses), key=order))
-    misfits = [candidate for candidate in held if candidate.misses]
-    nearest = None
-    if not ranked and misfits:
-        nearest = min(misfits, key=lambda held: (len(held.misses), *_gaps(held, needs), *_ranks(held, "price")))
-    rejected = _grouped(misfits)
-    return Choice(needs, ranked, rejected, nearest, _summary(needs, ranked, rejected, nearest))
+    needs = settled_needs(needs, listing)
+    held = candidates(listing, needs)
+    ranked = tuple(sorted((one for one in held if not one.misses), key=lambda one: order(one, needs)))
+    rejected = _grouped([one for one in held if one.misses], {one.model.family for one in ranked})
+    return Choice(needs, ranked, rejected, _summary(needs, ranked, rejected))
 
 
-def _in_standing_order(listing: Listing, task: str) -> tuple[Model, ...]:
+def candidates(listing: Listing, needs: Needs) -> list[Candidate]:
+    """Every model that does this kind of work, held against settled needs."""
+    working = (model for model in in_standing_order(listing, needs.task) if does_task(model, needs.task))
+    return [held for model in working if (held := held_against(model, listing, needs))]
+
+
+def order(candidate: Candidate, needs: Needs) -> tuple[float, ...]:
+    """What fitting candidates are sorted by; those made for logos stand last, their price says nothing about others."""
+    return candidate.model.only_logos, *_ranks(candidate, needs.prefer)
+
+
+def in_standing_order(listing: Listing, task: str) -> tuple[Model, ...]:
     """The order among equals: newest engine first for music, else by id."""
     if task == "text-to-music":
         return music_engines(listing)
     return tuple(sorted(listing.models, key=lambda model: model.id))
 
 
-def _gaps(candidate: Candidate, needs: Needs) -> tuple[float, float]:
-    """How far the lengths and resolutions on offer are from those that were wished for."""
-    model = candidate.model
-    lengths = [model.fixed_seconds] if model.fixed_seconds else list(model.durations)
-    tiers = [tier for tier in (model.tier, *model.resolutions) if tier] or ["1K"]
-    return (
-        _gap(int(needs.duration) if needs.duration else None, lengths),
-        _gap(_lines(needs.resolution) if needs.resolution else None, [_lines(tier) for tier in tiers]),
-    )
-
-
-def _gap(wished: float | None, offered: Iterable[float]) -> float:
-    return 0 if wished is None else min((abs(one - wished) for one in offered), default=_UNKNOWN)
-
-
-def _lines(tier: str) -> float:
+def height(tier: str) -> float:
     """The height of a picture of this tier, near enough to compare `1080p` and `4K`."""
     number = re.match(r"\d+(\.\d+)?", tier)
     size = float(number.group()) if number else 0.0
@@ -327,7 +345,8 @@ def _ranks(candidate: Candidate, prefer: Preference) -> tuple[float, float]:
     return (price, seconds) if prefer == "price" else (seconds, price)
 
 
-def _grouped(misfits: Iterable[Candidate]) -> tuple[Rejection, ...]:
+def _grouped(misfits: Iterable[Candidate], fitting: Collection[str]) -> tuple[Rejection, ...]:
+    """By reason; a family of which a member fits was not rejected."""
     by_reason: dict[str, list[Candidate]] = {}
     for candidate in misfits:
         for reason in candidate.misses:
@@ -335,34 +354,24 @@ def _grouped(misfits: Iterable[Candidate]) -> tuple[Rejection, ...]:
     rejections = [
         Rejection(
             reason,
-            tuple(candidate.model.id for candidate in candidates),
-            tuple(dict.fromkeys(candidate.model.family for candidate in candidates)),
+            tuple(candidate.model.id for candidate in held),
+            tuple(dict.fromkeys(one.model.family for one in held if one.model.family not in fitting)),
         )
-        for reason, candidates in by_reason.items()
+        for reason, held in by_reason.items()
     ]
     return tuple(sorted(rejections, key=lambda rejection: (-len(rejection.models), rejection.reason)))
 
 
-def _summary(
-    needs: Needs, ranked: tuple[Candidate, ...], rejected: tuple[Rejection, ...], nearest: Candidate | None
-) -> str:
+def _summary(needs: Needs, ranked: tuple[Candidate, ...], rejected: tuple[Rejection, ...]) -> str:
     fell_out = _fell_out(rejected)
     if ranked:
         others = len(ranked) - 1
         also = f" {others} other{'s' if others > 1 else ''} would do." if others else ""
-        return f"{ranked[0].model.id} fits: {_price(ranked[0], needs.count)}.{also}{fell_out}"
-    if nearest is None:
+        together = f" for {needs.count}" if needs.count > 1 else ""
+        return f"{ranked[0].model.id} fits: {ranked[0].quote.said}{together}.{also}{fell_out}"
+    if not rejected:
         return f"Nothing fits: no model in this catalogue does {needs.task}."
-    misses = " and it ".join(nearest.misses)
-    return (
-        f"Nothing fits. The nearest is {nearest.model.id} ({_price(nearest, needs.count)}), but it {misses}.{fell_out}"
-    )
-
-
-def _price(candidate: Candidate, count: int) -> str:
-    known = candidate.quote.credits
-    together = f" for {count}" if count > 1 else ""
-    return "price not known" if known is None else f"{known:g} credits{together}"
+    return f"No model does it in one call.{fell_out}"
 
 
 def _fell_out(rejected: tuple[Rejection, ...]) -> str:
@@ -375,23 +384,24 @@ _USUAL: dict[str, tuple[str, ...]] = {
     "image-to-image": ("nano-banana-2", "nano-banana-edit", "nano-banana-2-2K", "nano-banana-2-4K"),
     "text-to-video": ("seedance-1-5-pro-720p-4s", "seedance-1-5-pro-720p-8s", "seedance-1-5-pro-720p-12s"),
     "image-to-video": ("seedance-1-5-pro-720p-4s", "seedance-1-5-pro-720p-8s", "seedance-1-5-pro-720p-12s"),
+    "text-to-music": (),  # the newest engine
 }
-_LOGO = "Logo-maker"
 _VIDEO_REFERENCE = "gemini-omni-video-hd"
 
 
-def recommended(choice: Choice, intent: Intent, named: Model | None = None) -> Candidate | None:
+def recommended(choice: Choice, named: Model | None = None) -> Candidate | None:
     """The fitting candidate to recommend: the one that the user named if it fits; `None` if nothing fits."""
     by_name = next((held for held in choice.ranked if named and held.model.id == named.id), None)
-    if choice.chosen is None or by_name or intent.prefer is not None:
+    if choice.chosen is None or by_name:
         return by_name or choice.chosen
-    if "video" in choice.needs.inputs:
+    if "video" in choice.needs.inputs and choice.needs.task in media.TASKS:
         follows = (held for held in choice.ranked if held.model.id.startswith(_VIDEO_REFERENCE))
         return next(follows, choice.chosen)
-    usual = _USUAL.get(choice.needs.task, ())
-    if intent.logo and choice.needs.task == "text-to-image":
-        usual = (_LOGO, *usual)
-    elif intent.sound:
+    task = choice.needs.task
+    usual = _USUAL.get(task, (tasks()[task].model,))
+    if task == "sound" and "video" in choice.needs.inputs:
+        usual = (sound.ONTO_CLIP,)
+    if choice.needs.sound:
         usual = tuple(f"{name}-audio" for name in usual)
     by_id = {held.model.id.lower(): held for held in choice.ranked}
     return next((by_id[name.lower()] for name in usual if name.lower() in by_id), choice.chosen)

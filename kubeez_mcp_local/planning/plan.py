@@ -1,227 +1,291 @@
-"""`plan`: from a sentence to a model, a price and the steps. Deterministic; asks no model and spends nothing."""
+"""`plan`: from a wish to a model, a price and the steps. Deterministic; asks no model and spends nothing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from kubeez_mcp_local.catalogue.prices import unknown_quote
+from kubeez_mcp_local.catalogue.prices import Quote, unknown_quote
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.operations import Described, Operation, operations, sound
+from kubeez_mcp_local.operations import Described, ad_copy, media, sound
 from kubeez_mcp_local.operations.media import MAX_VARIANTS
-from kubeez_mcp_local.planning.intent import Intent, exactly_named, named_models, read_intent
-from kubeez_mcp_local.planning.pick import Needs, does_task, pick, recommended, tasks
+from kubeez_mcp_local.planning.intent import (
+    TRIM,
+    does_task,
+    exactly_named,
+    kinds_of_work,
+    known_tasks,
+    named_models,
+    read_intent,
+    tasks,
+    tasks_named,
+)
+from kubeez_mcp_local.planning.offers import Offer, offers
+from kubeez_mcp_local.planning.pick import LONGEST_SECONDS, Needs, described, pick, recommended
+from kubeez_mcp_local.text import quoted, spoken
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from kubeez_mcp_local.catalogue.listing import Listing
-    from kubeez_mcp_local.catalogue.models import InputKind, Model
-    from kubeez_mcp_local.catalogue.prices import Basis
-    from kubeez_mcp_local.planning.pick import Candidate, Choice, Preference
-
-_SKILLS = ("model-selection", "billing-confirmation", "media-upload", "polling")
-_WAIT = "wait_for_generation(id): the finished files are saved and their paths returned."
-_CONFIRM = "Tell the user the price and wait for a yes."
-
-
-def generation_steps(best: Candidate, needs: Needs, ratio: str | None) -> tuple[str, ...]:
-    """Steps to make `needs.count` results with the model of `best`."""
-    operation = tasks()[needs.task]
-    variants = needs.count if 1 < needs.count <= MAX_VARIANTS and operation.core else None
-    arguments = _arguments(operation, best, needs, ratio, variants)
-    steps = [
-        f"estimate({_listed([('model', best.model.id), *_sizing(best), ('variant_count', variants)])}): the price.",
-        _CONFIRM,
-        f"{operation.name}({arguments}){_repeated(operation, needs.count, variants)}.",
-        _WAIT,
-    ]
-    if needs.inputs:
-        files = " and then the ".join(needs.inputs)
-        steps.insert(0, f"Ask for the {files} if it is not there yet: a local path or an https URL.")
-    if needs.task.endswith("image"):
-        steps.append("view_media(output_id): look at the result before offering changes.")
-    return tuple(steps)
-
-
-def nothing_fits_steps(choice: Choice) -> tuple[str, ...]:
-    """What to do when no model does what is wanted."""
-    steps = [f"Tell the user: {choice.summary}"]
-    nearest, wanted = choice.nearest, choice.needs.duration
-    if nearest and wanted:
-        longest = nearest.model.fixed_seconds or max(nearest.model.durations, default=0)
-        if 0 < longest < int(wanted):
-            steps.append("Offer several shorter clips; each can begin with the last frame of the one before.")
-    return tuple(steps)
-
-
-def _job_steps(operation: Operation, model_id: str | None, seconds: int | None, *, has_file: bool) -> tuple[str, ...]:
-    """Steps for a job on one file, or for a sound; `seconds` is its length where that is known."""
-    if not has_file:
-        arguments = _listed([("model", model_id), ("duration", seconds)])
-        return (f"estimate({arguments}): the price.", _CONFIRM, f"{operation.name}(prompt, {arguments}).", _WAIT)
-    steps = [f"Ask for the file if it is not there yet: a local path or an https URL ({operation.names})."]
-    if model_id:
-        kind = next(iter(operation.files.values()))[0]
-        sized = f", reference_{kind}_seconds={seconds or '…'}" if operation.by_length else ""
-        steps.append(f"estimate(model={model_id!r}{sized}): the price.")
-    chosen = f"model={model_id!r}, " if "model" in operation.route.fields else ""
-    return (*steps, _CONFIRM, f"{operation.name}({chosen}{operation.names}).", _WAIT)
-
-
-def _sizing(best: Candidate) -> list[tuple[str, object]]:
-    """What moves the price."""
-    names = ("generation_type", "duration", "resolution", "sound")
-    return [(name, getattr(best.request, name)) for name in names] if best.request else []
-
-
-def _arguments(operation: Operation, best: Candidate, needs: Needs, ratio: str | None, variants: int | None) -> str:
-    if not operation.core:
-        return operation.names
-    named = _listed([("model", best.model.id), *_sizing(best), ("aspect_ratio", ratio), ("variant_count", variants)])
-    urls = f", source_media_urls=[{', '.join(needs.inputs)}]" if needs.inputs else ""
-    return f"{operation.names}, {named}{urls}"
-
-
-def _listed(named: list[tuple[str, object]]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in named if value is not None)
-
-
-def _repeated(operation: Operation, count: int, variants: int | None) -> str:
-    """The same call twice is one job, so that whoever wants more has to change something."""
-    if count == 1 or variants:
-        return ""
-    if operation.core:
-        return f", {count} in all: variant_count up to {MAX_VARIANTS} a call, each call with another seed"
-    return f", {count} times, each with words of its own"
-
+    from kubeez_mcp_local.catalogue.models import InputKind
+    from kubeez_mcp_local.operations import Operation
+    from kubeez_mcp_local.planning.intent import Intent
+    from kubeez_mcp_local.planning.pick import Candidate, Choice
 
 LONGEST_INTENT = 4000
-_NOT_NAMED = (
-    "The intent names no kind of work that is known here, so a picture is assumed. If that is wrong, call plan again "
-    "and name it in English: image, video, music, speech, sound, captions, dubbing …"
+_SKILLS = ("model-selection", "billing-confirmation", "media-upload", "polling")
+_WAIT = "wait_for_generation(id): saves the files, returns their paths."
+_WHICH = (
+    "The words leave open which kind of work this is. Call plan again with task set to the one that is meant; for "
+    "several in a row, once for each."
 )
-_NO_LENGTH = {
-    "music": "The music engines choose the length; generate_sound with sonilo-text-to-music takes one (instrumental).",
-    "speech": "The length follows from the text.",
-}
+_THING: dict[InputKind, str] = {"image": "picture", "video": "clip", "audio": "recording"}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do about an intent; field names as the hosted server has them, ours behind.
+    """What to do about a wish; field names as the hosted server has them, ours behind.
 
     Attributes:
-        recommended_model: The id to use; `None` if nothing fits.
-        estimated_credits: For all results together; `None` if not known, `price_basis` says why.
-        estimated_seconds: Usual processing time of one result.
+        recommended_model: The id to use; `None` if nothing fits, or if it is open what is wished for.
         requires_upload: Whether a file of the user goes in. Local paths are uploaded when they are used.
-        task: What the intent was taken for.
+        task: The kind of work; `None` if it has to be asked for.
+        tasks: What to choose from then, with what each makes.
         count: How many results.
-        reason: Why this model, or why none.
+        quote: For all results together. job: what it is the price of.
+        read: What was taken from the sentence.
+        reasons: What else would do, or why nothing does, and what is not covered.
+        offers: Where nothing fits, what would do.
         alternatives: Other fitting ids.
     """
 
-    task: str
+    task: str | None
     workflow_steps: tuple[str, ...]
     skills_to_fetch: tuple[str, ...] = ()
     recommended_model: str | None = None
-    estimated_credits: float | None = None
-    estimated_seconds: int | None = None
     requires_upload: bool = False
     suggested_aspect_ratio: str | None = None
     count: int = 1
-    price_basis: Basis = "unknown"
-    reason: str = ""
+    quote: Quote = field(default_factory=lambda: unknown_quote(None, "nothing was chosen"))
+    job: Described | None = None
+    read: str = ""
+    reasons: tuple[str, ...] = ()
+    tasks: Mapping[str, str] = field(default_factory=dict)
+    offers: tuple[Offer, ...] = ()
     alternatives: tuple[str, ...] = ()
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """All that has to be said of it."""
+        known = self.job and self.quote.credits is not None
+        priced = f"{self.recommended_model or self.task} costs {self.quote.said}." if known else ""
+        return tuple(filter(None, (self.read, priced, self.quote.note if self.job else "", *self.reasons)))
 
-def plan(intent: str, listing: Listing, *, has_local_files: bool = False, has_video_reference: bool = False) -> Plan:
+
+def plan(
+    intent: str,
+    listing: Listing,
+    *,
+    task: str = "",
+    has_local_files: bool = False,
+    has_video_reference: bool = False,
+    can_cut: bool = True,
+) -> Plan:
     """A plan for `intent`.
 
     Args:
+        task: Any name of a kind of work (see `tasks_named`); without it, only unmistakable words decide.
         has_local_files: The user has pictures or sounds that should go in.
         has_video_reference: The user has a video that should be changed or followed.
+        can_cut: Whether `trim_video` works here.
 
     Raises:
-        InvalidArgumentError: The intent is empty or longer than 4,000 characters.
+        InvalidArgumentError: The intent is empty or longer than 4,000 characters, or `task` names no kind of work.
     """
     if not intent.strip():
         raise InvalidArgumentError("intent", "is empty.", next_step="Say in a sentence what should be made.")
     if len(intent) > LONGEST_INTENT:
         raise InvalidArgumentError("intent", f"has {len(intent)} characters; at most {LONGEST_INTENT} are allowed.")
     understood = read_intent(intent)
-    if understood.job == "image" and has_video_reference:
-        understood = replace(understood, job="video", named=True)
-    if understood.job in ("image", "video", "music", "speech"):
-        inputs = _inputs(understood, has_local_files, has_video_reference)
-        return _generation_plan(
-            understood, _named(intent, understood, listing), inputs, exactly_named(intent, listing.models)
-        )
-    if understood.job == "trim":
-        return replace(_TRIM, count=understood.count)
-    return _file_job(understood, listing, has_file=has_local_files or has_video_reference)
-
-
-def _named(text: str, intent: Intent, listing: Listing) -> Listing:
-    """The listing, narrowed to the models that the user names."""
-    wanted = [task for task in tasks() if task.endswith("dialogue" if intent.job == "speech" else intent.job)]
-    named = named_models(text, [model for model in listing.models if any(does_task(model, task) for task in wanted)])
-    return replace(listing, models=named) if named else listing
+    named = known_tasks("task", task, listing) if task.strip() else understood.tasks
+    inputs = _inputs(understood, has_local_files, has_video_reference)
+    meant = _meant(named, inputs, asked=bool(task.strip()))
+    if len(meant) != 1:
+        lines = kinds_of_work()
+        return Plan(None, (_WHICH,), tasks={name: lines[name] for name in meant or lines}, read=_read(understood, None))
+    (kind,) = meant
+    if kind == TRIM:
+        return _trim(understood)
+    return _planned(kind, intent, understood, _narrowed(intent, kind, listing), inputs, can_cut)
 
 
 def _inputs(intent: Intent, has_local_files: bool, has_video_reference: bool) -> tuple[InputKind, ...]:
-    if intent.job not in ("image", "video"):
+    """The files that go in, as far as flags, file names and numbers tell."""
+    files: list[InputKind] = list(intent.files) or ["image"] * (intent.own_pictures or int(has_local_files))
+    if has_video_reference and "video" not in files:
+        files.append("video")
+    return tuple(files)
+
+
+def _meant(named: Sequence[str], inputs: Sequence[InputKind], *, asked: bool) -> tuple[str, ...]:
+    """Of the kinds of work that a word names, the one that goes with the files; a clip to be changed is no picture."""
+    if len(named) < 2:
+        return tuple(named)
+    if not asked and "video" in inputs and "text-to-image" in named:
         return ()
-    to_sound = intent.job == "video" and has_local_files and intent.own_sound
-    a_picture = has_local_files and (intent.own_picture or not to_sound)
-    files: list[InputKind] = ["image"] * max(intent.from_inputs, int(a_picture))
-    files += ["video"] if intent.job == "video" and has_video_reference else []
-    return (*files, "audio") if to_sound else tuple(files)
+    fitting = [task for task in named if task.startswith("text-to-") != bool(inputs)]
+    return tuple(fitting) if len(fitting) == 1 else tuple(named)
 
 
-def _generation_plan(intent: Intent, listing: Listing, inputs: tuple[InputKind, ...], named: Model | None) -> Plan:
-    seen = intent.job in ("image", "video")
+def _narrowed(text: str, task: str, listing: Listing) -> Listing:
+    """The listing, narrowed to the models that the user names."""
+    named = named_models(text, [model for model in listing.models if does_task(model, task)])
+    return replace(listing, models=named) if named else listing
+
+
+def _planned(
+    task: str, text: str, intent: Intent, listing: Listing, inputs: tuple[InputKind, ...], can_cut: bool
+) -> Plan:
+    operation, seen = tasks()[task], task in media.TASKS
     needs = Needs(
-        task=intent.job,
-        inputs=inputs,
+        task=task,
+        inputs=_going_in(task, operation, intent, inputs),
         aspect_ratio=intent.ratio if seen else None,
-        duration=intent.seconds if intent.job == "video" else None,
-        sound=intent.sound if intent.job == "video" else None,
+        duration=min(intent.seconds, LONGEST_SECONDS) if intent.seconds and task not in _NO_LENGTH else None,
+        sound=intent.sound if task.endswith("-video") else None,
         resolution=intent.resolution if seen else None,
         max_credits=intent.max_credits,
-        count=intent.count,
-        prefer=cast("Preference", intent.prefer or "price"),
-        logo=intent.logo,
+        count=max(intent.count, 0 if seen else intent.own_pictures or len(intent.files)),
+        languages=intent.languages if task == "dubbing" else (),
     )
     choice = pick(listing, needs)
-    notes = [] if intent.named else [_NOT_NAMED]
-    if choice.chosen is None and inputs == ("video",):
-        choice = pick(listing, replace(needs, inputs=("image", "video")))
-        notes.append("A picture is needed beside the video.")
-    if intent.seconds and intent.job in ("music", "speech"):
-        notes.append(_NO_LENGTH[intent.job])
-    best = recommended(choice, intent, named)
-    ratio = choice.needs.aspect_ratio or _usual_ratio(best, choice.needs)
-    return Plan(
-        recommended_model=best.model.id if best else None,
-        estimated_credits=best.quote.credits if best else None,
-        estimated_seconds=best.quote.seconds if best else None,
-        requires_upload=bool(choice.needs.inputs),
+    needs = choice.needs
+    best = recommended(choice, exactly_named(text, listing.models))
+    uploads = bool(needs.inputs) or (bool(operation.files) and not seen and task != "sound")
+    ratio = needs.aspect_ratio or _usual_ratio(best, needs)
+    found = Plan(
+        task,
+        (),
+        skills_to_fetch=tuple(name for name in _SKILLS if uploads or name != "media-upload"),
+        requires_upload=uploads,
         suggested_aspect_ratio=ratio,
-        workflow_steps=generation_steps(best, choice.needs, ratio) if best else nothing_fits_steps(choice),
-        skills_to_fetch=_skills(bool(choice.needs.inputs)),
-        task=choice.needs.task,
-        count=intent.count,
-        price_basis=best.quote.basis if best else "unknown",
-        reason=" ".join([_reason(choice, best), *notes]),
-        alternatives=tuple(held.model.id for held in choice.ranked if held != best)[:5],
+        count=needs.count,
+        read=_read(intent, needs),
+        reasons=tuple(_covers(task, text, intent, needs)),
+    )
+    if best:
+        return replace(
+            found,
+            recommended_model=best.model.id,
+            quote=best.quote,
+            job=described(best, needs),
+            workflow_steps=tuple(_steps(operation, best, needs, ratio, uploads)),
+            reasons=(*_why(choice, best), *found.reasons),
+            alternatives=tuple(held.model.id for held in choice.ranked if held != best)[:5],
+        )
+    if not choice.rejected and operation.model:
+        return _uncatalogued(found, operation, needs, listing)
+    made = offers(listing, needs, can_cut=can_cut)
+    step = "Offer the user these with their prices; then make the calls of the one that is chosen."
+    return replace(
+        found,
+        offers=made,
+        workflow_steps=(step,) if made else (f"Tell the user: {choice.summary}",),
+        reasons=(choice.summary, *found.reasons),
     )
 
 
-def _reason(choice: Choice, best: Candidate | None) -> str:
-    if best is None or best == choice.chosen:
-        return choice.summary
-    cheapest = choice.chosen.model.id if choice.chosen else ""
-    return f"{best.model.id} is a good default for {choice.needs.task}; the first by the numbers is {cheapest}."
+def _uncatalogued(found: Plan, operation: Operation, needs: Needs, listing: Listing) -> Plan:
+    """The catalogue has no row for this work; whether the API does it, and for how much, shows when it is called."""
+    job = Described(operation.model, video_seconds=needs.seconds, count=needs.count)
+    model = operation.model if "model" in operation.route.fields or operation.files else None
+    quote = operation.quote(listing, job)
+    return replace(
+        found,
+        recommended_model=None if operation.job == "ad_copy" else model,
+        quote=quote,
+        job=job,
+        workflow_steps=tuple(_steps(operation, None, needs, None, found.requires_upload)),
+    )
+
+
+def _going_in(task: str, operation: Operation, intent: Intent, inputs: tuple[InputKind, ...]) -> tuple[InputKind, ...]:
+    """What is known of the files that go into this kind of work."""
+    if task.startswith("text-to-"):
+        return ()
+    if task in media.TASKS:
+        return inputs
+    kinds = {kind for kinds in operation.files.values() for kind in kinds}
+    return tuple(dict.fromkeys(intent.files or (kind for kind in inputs if kind in kinds)))
+
+
+_NO_LENGTH = {
+    "text-to-music": f"The engine chooses the length; generate_sound with {sound.MUSIC} takes one (instrumental).",
+    "text-to-dialogue": "The length follows from the text.",
+}
+_SPOKEN_OF = ("captions", "dubbing", "separation", "remove-background", "text-to-music", "text-to-dialogue")
+
+
+def _covers(task: str, text: str, intent: Intent, needs: Needs) -> list[str]:
+    """What the user may take for granted and does not get by this plan alone."""
+    said = []
+    if intent.seconds and task in _NO_LENGTH:
+        said.append(_NO_LENGTH[task])
+    if intent.seconds and intent.seconds > LONGEST_SECONDS:
+        said.append(f"Only {LONGEST_SECONDS} s are planned here.")
+    if task == "image-to-image":
+        said.append("The picture is drawn anew, larger too; details can change.")
+    if task == "image-to-video" and "video" in needs.inputs:
+        said.append("A new clip is made that follows the user's; nothing here mends a clip in place.")
+    if task == "captions" and intent.languages:
+        said.append("Captions are in the language spoken; for another one, dub first.")
+    if task == "dubbing" and not intent.languages:
+        said.append("Priced for one language; each is paid.")
+    if task == "sound":
+        said.append(
+            "The model named makes effects; for music take one whose id says music, for both one that says sound."
+        )
+    words = re.findall(r"[a-z]+(?:-[a-z]+)*", text.lower())
+    others = dict.fromkeys(other for word in words for other in tasks_named(word) if other in _SPOKEN_OF)
+    rest = [other for other in others if other != task]
+    one_thing = task not in media.TASKS and "prompt" not in tasks()[task].names
+    if rest or one_thing:
+        more = " and ".join(rest) if rest else f"the rest of the wish{_rest_of(text)}, if there is any"
+        said.append(f"This covers only {kinds_of_work()[task].partition(';')[0]}; call plan again for {more}.")
+    return said
+
+
+def _rest_of(text: str) -> str:
+    """The second clause of a wish, if it is one."""
+    clauses = [clause.split() for clause in re.split(r"\b(?:and|then|und|y|et)\b|[,;.]\s", text)[1:]]
+    longest = max(clauses, key=len, default=[])
+    return f" ({quoted(' '.join(longest), 60)})" if len(longest) > 2 else ""
+
+
+def _why(choice: Choice, best: Candidate) -> list[str]:
+    cheapest = choice.chosen
+    least = cheapest.quote.credits if cheapest else None
+    if cheapest and least is not None and best.quote.credits is not None and least < best.quote.credits:
+        return [f"The cheapest that fits is {cheapest.model.id} ({spoken(least)})."]
+    return []
+
+
+def _read(intent: Intent, needs: Needs | None) -> str:
+    """What was taken from the sentence, so that a mistake shows."""
+    told = [
+        f"{needs.count if needs else intent.count} result{'s' if (needs.count if needs else intent.count) > 1 else ''}",
+        *(f"a {_THING[kind]}" for kind in intent.files),
+        intent.ratio,
+        f"{intent.seconds} s" if intent.seconds else None,
+        {True: "with sound", False: "without sound", None: None}[intent.sound],
+        intent.resolution,
+        f"at most {spoken(intent.max_credits)}" if intent.max_credits is not None else None,
+        f"languages {', '.join(intent.languages)}" if intent.languages else None,
+    ]
+    unread = f" Numbers not used: {', '.join(intent.unread[:5])}." if intent.unread else ""
+    return f"Read from the words are {', '.join(filter(None, told))}.{unread}"
 
 
 def _usual_ratio(best: Candidate | None, needs: Needs) -> str | None:
@@ -234,45 +298,54 @@ def _usual_ratio(best: Candidate | None, needs: Needs) -> str | None:
     return usual if usual in best.model.ratios else best.model.ratios[0]
 
 
-def _file_job(intent: Intent, listing: Listing, *, has_file: bool) -> Plan:
-    operation = next(each for each in operations().values() if each.job == intent.job)
-    needs_file = intent.job != "sound" or has_file
-    model_id = sound.ONTO_CLIP if intent.job == "sound" and has_file else operation.model
-    length = None if needs_file or intent.seconds is None else f"{intent.seconds}s"
-    try:
-        quote = operation.quote(
-            listing, Described(model_id, duration=length, video_seconds=intent.seconds, count=intent.count)
-        )
-    except InvalidArgumentError as error:
-        quote = unknown_quote(None, error.message)
-    # Only a model that the tool takes can be recommended.
-    recommended_id = model_id if intent.job != "ad_copy" else None
+def _steps(operation: Operation, best: Candidate | None, needs: Needs, ratio: str | None, uploads: bool) -> list[str]:
+    """The calls that make `needs.count` results. The paid one is its own quote, so that nothing is asked for twice."""
+    steps = []
+    if uploads:
+        kinds = needs.inputs or tuple(dict.fromkeys(kind for kinds in operation.files.values() for kind in kinds))
+        joined = (" and the " if needs.inputs else " or ").join(_THING[kind] for kind in kinds)
+        steps.append(f"Ask for the {joined} if it is not there yet: a local path or an https URL.")
+    named: list[tuple[str, object]] = []
+    most = {"media": MAX_VARIANTS, "ad_copy": ad_copy.MAX_VARIANTS}.get(operation.job, 1)
+    variants = needs.count if 1 < needs.count <= most else None
+    if best and best.request:
+        sizing = ("generation_type", "duration", "resolution", "sound")
+        named = [("model", best.model.id), *((name, getattr(best.request, name)) for name in sizing)]
+        named.append(("aspect_ratio", ratio))
+    elif best and "model" in operation.route.fields:
+        length = needs.duration if operation.job == "sound" and "video" not in needs.inputs else None
+        named = [("model", best.model.id), ("duration", length), ("languages", list(needs.languages) or None)]
+    named.append(("variant_count", variants))
+    inputs = f", source_media_urls=[{', '.join(needs.inputs)}]" if operation.core and needs.inputs else ""
+    names = operation.names
+    if operation.job == "sound" and "video" not in needs.inputs:
+        names = "prompt"
+    elif needs.languages:
+        names = names.replace(", languages", "")
+    settings = "".join(f", {name}={value!r}" for name, value in named if value is not None)
+    again = _repeated(operation, needs.count, variants)
+    steps += [f"{operation.name}({names}{settings}{inputs}){again}.", _WAIT]
+    if needs.task.endswith("image"):
+        steps.append("view_media(output_id): look at the result before offering changes.")
+    return steps
+
+
+def _repeated(operation: Operation, count: int, variants: int | None) -> str:
+    """The same call twice is one job, so that whoever wants more has to change something."""
+    if count == 1 or variants:
+        return ""
+    if operation.core:
+        return f", {count} in all: variant_count up to {MAX_VARIANTS} a call, each call with another seed"
+    return f", {count} times, each with {'a file' if operation.files else 'words'} of its own"
+
+
+def _trim(intent: Intent) -> Plan:
+    """Trimming is local and free."""
     return Plan(
-        recommended_model=recommended_id,
-        estimated_credits=quote.credits,
-        estimated_seconds=quote.seconds,
-        requires_upload=needs_file,
-        suggested_aspect_ratio=intent.ratio if "aspect_ratio" in operation.route.fields else None,
-        workflow_steps=_job_steps(operation, recommended_id, intent.seconds, has_file=needs_file),
-        skills_to_fetch=_skills(needs_file),
-        task=intent.job,
+        TRIM,
+        ("Ask which part to keep.", "trim_video(source_url, start_s, end_s): cut on this machine, free."),
+        requires_upload=True,
         count=intent.count,
-        price_basis=quote.basis,
-        reason=quote.note or "The job was named in the intent.",
+        quote=Quote(0.0, "catalogue"),
+        read=_read(intent, None),
     )
-
-
-_TRIM = Plan(
-    task="trim",
-    workflow_steps=(
-        "Ask which part to keep.",
-        "trim_video(source_url, start_s, end_s): cut on this machine, no credits.",
-    ),
-    estimated_credits=0.0,
-    price_basis="catalogue",
-    reason="Trimming is local and free.",
-)
-
-
-def _skills(with_files: bool) -> tuple[str, ...]:
-    return tuple(name for name in _SKILLS if with_files or name != "media-upload")

@@ -64,9 +64,9 @@ def test_plan_and_pick_price_a_sound_from_text_as_estimate_does() -> None:
     sounds = newer_listing("sonilo-text-to-sfx", "sound", "1 credit per second")
     chosen = pick(sounds, Needs("sound")).chosen
     assert chosen is not None
-    assert chosen.quote.credits == plan("the sound effect of a door", sounds).estimated_credits == 5
-    assert plan("the sound effect of a door, 20 seconds", sounds).estimated_credits == 20
-    assert plan("the sound effect of a door, 10 minutes", sounds).estimated_credits is None
+    assert chosen.quote.credits == plan("a door", sounds, task="sfx").quote.credits == 5
+    assert plan("a door, 20 seconds", sounds, task="sfx").quote.credits == 20
+    assert plan("a door, 10 minutes", sounds, task="sfx").recommended_model is None
 
 
 def test_a_sound_for_a_clip_has_the_length_of_the_clip() -> None:

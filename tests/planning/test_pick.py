@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         (Needs("image", prefer="speed"), "nano-banana"),
         (Needs("image", prefer="tier", max_credits=20), "imagen-4-ultra"),
         (Needs("image", prefer="tier"), "nano-banana-pro-4K"),
-        (Needs("image", prefer="tier", logo=True), "Logo-maker"),
         (Needs("image", resolution="2k"), "flux-2-2K"),
         (Needs("image", inputs=("image",)), "p-image-edit"),
         (Needs("image", inputs=("image",) * 12), "gpt-1.5-image-medium"),
@@ -76,32 +75,33 @@ def test_rejections_are_grouped_by_reason_and_family(listing: Listing) -> None:
     assert "has no 4K on record (16)" in choice.summary
 
 
+def test_a_family_of_which_a_member_fits_is_not_among_the_rejected(listing: Listing) -> None:
+    choice = pick(listing, Needs("video", duration=4, sound=True, max_credits=100))
+    fitting = {held.model.family for held in choice.ranked}
+    assert "seedance-1-5-pro" in fitting
+    assert not fitting & {family for rejection in choice.rejected for family in rejection.families}
+    assert any("seedance-1-5-pro-480p-8s-audio" in rejection.models for rejection in choice.rejected)
+
+
+@pytest.mark.parametrize("task", ["image-to-video", "image-to-image"])
+def test_the_name_of_the_work_says_that_a_picture_goes_in(listing: Listing, task: str) -> None:
+    assert pick(listing, Needs(task)).needs.inputs == ("image",)
+    assert pick(listing, Needs(task)).ranked == pick(listing, Needs(task, inputs=("image",))).ranked
+
+
 @pytest.mark.parametrize(
-    ("needs", "nearest", "because"),
+    ("needs", "because"),
     [
-        (Needs("video", max_credits=5), "seedance-1-5-pro-480p-4s", "costs more than 5 credits"),
-        (Needs("video", duration=60), "sora-2-pro-storyboard-25s", "makes no clips of 60 s"),
-        (
-            Needs("video", duration=8, sound=True, max_credits=40),
-            "seedance-1-5-pro-480p-8s-audio",
-            "costs more than 40",
-        ),
-        (Needs("image", aspect_ratio="7:3"), "z-image", "does not offer 7:3"),
-        (Needs("image", resolution="8K"), "nano-banana-2-4K", "has no 8K on record"),
-        (Needs("video", duration=8, sound=False, resolution="4k"), "seedance-1-5-pro-1080p-8s", "has no 4K on record"),
-        (Needs("video", duration=13, sound=False, aspect_ratio="7:3"), "kling-3-0-std", "(273 credits)"),
-        (Needs("music", duration=30), "V5_5", "offers no choice of length"),
-        (Needs("speech", resolution="4K"), "text-to-dialogue-v3", "has no 4K on record"),
+        (Needs("captions", inputs=("image",)), "takes no image (1)"),
+        (Needs("captions", inputs=("video", "video")), "takes 1 file a call (1)"),
+        (Needs("captions", duration=1801), "takes at most 1800 s (1)"),
+        (Needs("music", inputs=("audio",)), "takes no audio"),
+        (Needs("speech", resolution="4K"), "has no 4K on record"),
     ],
 )
-def test_nothing_fits_names_the_nearest_and_what_it_lacks(
-    listing: Listing, needs: Needs, nearest: str, because: str
-) -> None:
+def test_what_a_tool_would_refuse_is_not_picked(listing: Listing, needs: Needs, because: str) -> None:
     choice = pick(listing, needs)
     assert choice.chosen is None
-    assert choice.nearest is not None
-    assert choice.nearest.model.id == nearest
-    assert choice.summary.startswith(f"Nothing fits. The nearest is {nearest}")
     assert because in choice.summary
 
 

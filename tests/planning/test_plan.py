@@ -1,4 +1,4 @@
-"""A sentence becomes a model, a price and steps, the same ones every time."""
+"""A wish becomes a model, a price and steps, the same ones every time; or a question, or offers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.planning.plan import plan
+from kubeez_mcp_local.planning.intent import kinds_of_work
+from kubeez_mcp_local.planning.plan import Plan, plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,241 +18,191 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.models import Model
 
 
+def words(made: Plan) -> str:
+    return " ".join([*made.notes, *made.workflow_steps, *(offer.says for offer in made.offers)])
+
+
 @pytest.mark.parametrize(
-    ("intent", "task", "model"),
+    ("intent", "asked", "task", "model"),
     [
-        ("A hero image for our coffee landing page", "text-to-image", "nano-banana-2"),
-        ("a logo for a bakery", "text-to-image", "Logo-maker"),
-        ("the cheapest picture of a cat", "text-to-image", "z-image"),
-        ("best quality 4k poster", "text-to-image", "nano-banana-pro-4K"),
-        ("edit my photo: make the sky pink", "image-to-image", "nano-banana-2"),
-        ("animate this photo of my dog, 8 seconds, vertical", "image-to-video", "seedance-1-5-pro-720p-8s"),
-        ("turn this image into a video", "image-to-video", "seedance-1-5-pro-720p-4s"),
-        ("make a video of the sea with sound", "text-to-video", "seedance-1-5-pro-720p-4s-audio"),
-        ("cheapest 10 second clip for tiktok", "text-to-video", "sora-2-text-to-video-10s"),
-        ("a jingle for a video ad", "text-to-music", "V5_5"),
-        ("two people talking, podcast dialogue", "text-to-dialogue", "text-to-dialogue-v3"),
-        ("split this song into vocals and instrumental", "separation", "mvsep-40"),
-        ("burn subtitles into my clip", "captions", "auto-caption"),
-        ("dub this video into German", "dubbing", "sonilo-dubbing"),
-        ("remove the background from my product photos", "remove_background", "remove-background"),
-        ("sound effects for a door", "sound", "sonilo-text-to-sfx"),
-        ("trim my video to ten seconds", "trim", None),
-        ("the sound of rain on a tin roof, 20 seconds", "sound", "sonilo-text-to-sfx"),
-        ("no music, just a picture of a guitar", "text-to-image", "nano-banana-2"),
-        ("a youtube thumbnail for my video about trains", "text-to-image", "nano-banana-2"),
-        ("a painting of a film director", "text-to-image", "nano-banana-2"),
-        ("video of a woman painting a picture", "text-to-video", "seedance-1-5-pro-720p-4s"),
-        ("a music video of 12 seconds", "text-to-video", "seedance-1-5-pro-720p-12s"),
-        ("a movie poster", "text-to-image", "nano-banana-2"),
-        ("an image with a caption that says hello", "text-to-image", "nano-banana-2"),
-        ("a cut diamond on a dark background", "text-to-image", "nano-banana-2"),
-        ("voice-over in a warm tone for my ad", "text-to-dialogue", "text-to-dialogue-v3"),
-        ("5 variants in the style of this competitor's ad", "ad_copy", None),
-        ("a photorealistic portrait, best quality money can buy", "text-to-image", "nano-banana-pro-4K"),
-        ("a picture of a fast car", "text-to-image", "nano-banana-2"),
-        ("a world's best dad mug, photo", "text-to-image", "nano-banana-2"),
-        ("use nano banana pro to draw a robot", "text-to-image", "nano-banana-pro"),
-        ("Kling video of a horse, 10 s, with audio", "text-to-video", "kling-2-6-text-to-video-10s-audio"),
-        ("a clip with Veo 3.1 fast", "text-to-video", "veo3-1-fast-text-to-video"),
-        ("a logo video", "text-to-video", "seedance-1-5-pro-720p-4s"),
-        ("une musique douce pour une vidéo", "text-to-music", "V5_5"),
-        ("un video de un perro, 12 segundos", "text-to-video", "seedance-1-5-pro-720p-12s"),
-        ("a cinematic shot, 12s, silent", "text-to-video", "seedance-1-5-pro-720p-12s"),
-        ("make my dog talk, here is his picture", "text-to-video", "seedance-1-5-pro-720p-4s"),
-        ("an ad like this one", "ad_copy", None),
-        ("explain how to cook pasta, spoken, in Italian", "text-to-dialogue", "text-to-dialogue-v3"),
-        ("video ad for a perfume with voice over", "text-to-video", "seedance-1-5-pro-720p-4s-audio"),
-        ("an 80s music video", "text-to-video", "seedance-1-5-pro-720p-4s"),
+        ("A hero image for our coffee landing page", "", "text-to-image", "nano-banana-2"),
+        ("a picture of a gift, 4k", "", "text-to-image", "nano-banana-2-4K"),
+        ("make the sky pink", "image-to-image", "text-to-image", None),
+        (
+            "make the product spin slowly, I have a photo",
+            "image-to-video",
+            "image-to-video",
+            "seedance-1-5-pro-720p-4s",
+        ),
+        ("animate this photo of my dog, 8 seconds, vertical", "", "image-to-video", "seedance-1-5-pro-720p-8s"),
+        ("make a video of the sea with sound", "", "text-to-video", "seedance-1-5-pro-720p-4s-audio"),
+        ("a music video of 12 seconds", "video", "text-to-video", "seedance-1-5-pro-720p-12s"),
+        ("podcast opening, instrumental", "music", "text-to-music", "V6"),
+        ("podcast opening", "speech", "text-to-dialogue", "text-to-dialogue-v3"),
+        ("colorize grandma's wedding picture", "image-to-image", "image-to-image", "nano-banana-2"),
+        ("thunder and rain for the background of talk.mp4", "sound", "sound", "sonilo-video-to-video-sfx"),
+        ("rain on a tin roof, 20 seconds", "sound", "sound", "sonilo-text-to-sfx"),
+        ("dub this video into German", "", "dubbing", "sonilo-dubbing"),
+        ("dub this video into Polish", "", "dubbing", "elevenlabs-dubbing"),
+        ("30 second explainer with captions burned in", "subtitles", "captions", "auto-caption"),
+        ("split this song into stems", "", "separation", "mvsep-40"),
+        ("cut out the mug and put it on a beach", "cutout", "remove-background", "remove-background"),
+        ("use nano banana pro to draw a robot", "image", "text-to-image", "nano-banana-pro"),
+        ("Kling video of a horse, 10 s, with audio", "video", "text-to-video", "kling-2-6-text-to-video-10s-audio"),
+        ("a clip with Veo 3.1 fast", "video", "text-to-video", "veo3-1-fast-text-to-video"),
+        ("trim my video to ten seconds", "", "trim", None),
     ],
 )
-def test_intents(listing: Listing, intent: str, task: str, model: str | None) -> None:
-    made = plan(intent, listing)
-    assert (made.task, made.recommended_model) == (task, model)
+def test_wishes(full: Listing, intent: str, asked: str, task: str, model: str | None) -> None:
+    made = plan(intent, full, task=asked)
+    assert made.task == (asked if asked == "image-to-image" else task)
+    assert made.recommended_model == (model or made.recommended_model)
     assert made.workflow_steps
+    assert not made.tasks
+    assert len(words(made)) < 1100
+
+
+@pytest.mark.parametrize("intent", ["upscale to 4k", "tee unter palmen", "щенок", "remove the watermark from my clip"])
+def test_in_doubt_the_kinds_of_work_are_asked_for(full: Listing, intent: str) -> None:
+    made = plan(intent, full)
+    assert (made.task, made.recommended_model, made.quote.credits) == (None, None, None)
+    assert dict(made.tasks) == kinds_of_work()
+    assert "task" in made.workflow_steps[0]
+    assert len(words(made)) + sum(len(name) + len(makes) + 4 for name, makes in made.tasks.items()) < 1150
+
+
+def test_a_clip_to_be_changed_is_no_picture(full: Listing) -> None:
+    assert plan("a picture of the sea", full, has_video_reference=True).task is None
+    assert plan("a video of the sea", full, has_video_reference=True).task == "image-to-video"
+
+
+@pytest.mark.parametrize(
+    ("intent", "task", "covered"),
+    [
+        (
+            "cut out the mug and put it on a beach",
+            "remove-background",
+            "call plan again for the rest of the wish (“put it",
+        ),
+        ("30 second explainer with captions burned in", "video", "only a new clip; call plan again for captions"),
+        ("dub my talk into French with subtitles", "dubbing", "call plan again for captions"),
+        ("my talk with captions in French", "captions", "dub first"),
+        ("upscale to 4k", "image-to-image", "drawn anew, larger too; details can change"),
+        ("remove the watermark from clip.mp4", "image-to-video", "nothing here mends a clip in place"),
+        (
+            "a 15 second jingle",
+            "music",
+            "The engine chooses the length; generate_sound with sonilo-text-to-music takes one",
+        ),
+        ("rain for talk.mp4", "sound", "for music take one whose id says music"),
+        ("dub talk.mp4", "dubbing", "Priced for one language"),
+        ("a movie of two hours", "video", "Only 3600 s are planned here"),
+    ],
+)
+def test_what_is_not_covered_is_said(full: Listing, intent: str, task: str, covered: str) -> None:
+    assert covered in words(plan(intent, full, task=task))
+
+
+def test_what_was_read_is_said_and_what_was_not(full: Listing) -> None:
+    made = plan("3 posters for 2027, 16:9, at most 60 credits", full)
+    assert made.read == "Read from the words are 3 results, 16:9, at most 60 credits. Numbers not used: 2027."
+
+
+@pytest.mark.parametrize(
+    ("intent", "task", "calls"),
+    [
+        ("3 pictures of tea", "", "variant_count=3)"),
+        ("10 pictures of tea", "", "10 in all: variant_count up to 4 a call, each call with another seed"),
+        ("3 songs about tea", "", "3 times, each with words of its own"),
+        ("remove the background of my 5 photos", "remove-background", "5 times, each with a file of its own"),
+        ("5 variants after this ad", "ad-copy", "create_ad_copy(reference_ad_url, variant_count=5)"),
+        ("combine these two pictures", "image-to-image", "[image, image]"),
+        ("a video of tea", "", "aspect_ratio='16:9'"),
+        ("rain, 20 seconds", "sound", "generate_sound(prompt, model='sonilo-text-to-sfx', duration=20)"),
+        (
+            "into German and French",
+            "dubbing",
+            "generate_dubbing(video_url, model='sonilo-dubbing', languages=['de', 'fr'])",
+        ),
+        ("lip sync face.png to talk.mp3", "video", "[image, audio]"),
+    ],
+)
+def test_the_call_that_makes_it(full: Listing, intent: str, task: str, calls: str) -> None:
+    assert calls in "".join(plan(intent, full, task=task).workflow_steps)
+
+
+def test_the_paid_call_is_its_own_quote(full: Listing) -> None:
+    steps = plan("a picture of the sea", full).workflow_steps
+    assert steps[0].startswith("generate_media(")
+    assert not any("wait for a yes" in step or step.startswith("estimate(") for step in steps)
+
+
+def test_a_price_that_is_exact_says_so(full: Listing) -> None:
+    assert "nano-banana-2 costs 14 credits exactly." in plan("a picture of tea", full).notes
+    assert "about 15 credits" in words(plan("captions, 30 s", full, task="captions"))
+
+
+def test_a_cheaper_model_that_fits_is_named(full: Listing) -> None:
+    assert "The cheapest that fits is z-image (4 credits)." in plan("a picture of tea", full).reasons
 
 
 @pytest.mark.parametrize(
     ("intent", "ratio"),
     [
-        ("picture for a youtube banner", "16:9"),
-        ("square picture", "1:1"),
-        ("picture in 3:4", "3:4"),
-        ("a reel about tea", "9:16"),
+        ("a square picture of tea", "1:1"),
+        ("a picture of tea in 3:4", "3:4"),
         ("a picture of tea", "1:1"),
         ("a video of tea", "16:9"),
     ],
 )
-def test_the_suggested_ratio(listing: Listing, intent: str, ratio: str) -> None:
-    assert plan(intent, listing).suggested_aspect_ratio == ratio
+def test_the_suggested_ratio(full: Listing, intent: str, ratio: str) -> None:
+    assert plan(intent, full).suggested_aspect_ratio == ratio
 
 
-@pytest.mark.parametrize(
-    ("intent", "ratio"),
-    [("a clock that shows 10:47", "1:1"), ("a man speaking on the phone, photo", "1:1"), ("a man in shorts", "1:1")],
-)
-def test_figures_and_words_that_are_no_ratio(listing: Listing, intent: str, ratio: str) -> None:
-    assert plan(intent, listing).suggested_aspect_ratio == ratio
+def test_a_picture_that_is_changed_keeps_its_shape(full: Listing) -> None:
+    assert plan("warmer light", full, task="image-to-image").suggested_aspect_ratio == "auto"
+    assert plan("gentle wind", full, task="image-to-video").suggested_aspect_ratio is None
 
 
-def test_the_suggested_ratio_is_the_one_that_is_sent(listing: Listing) -> None:
-    steps = plan("a video of tea", listing).workflow_steps
-    assert any("aspect_ratio='16:9'" in step for step in steps if step.startswith("generate_media("))
-
-
-def test_a_picture_that_is_changed_keeps_its_shape(listing: Listing) -> None:
-    assert plan("edit this photo", listing, has_local_files=True).suggested_aspect_ratio == "auto"
-    assert plan("animate this photo", listing, has_local_files=True).suggested_aspect_ratio is None
-
-
-@pytest.mark.parametrize("intent", ["tee unter palmen", "щенок", "a burger with a cheese pull"])
-def test_what_was_not_understood_is_said(listing: Listing, intent: str) -> None:
-    made = plan(intent, listing)
-    assert made.task == "text-to-image"
-    assert "a picture is assumed" in made.reason
-    assert "assumed" not in plan(f"{intent}, photo", listing).reason
-
-
-def test_what_can_only_be_meant_for_pictures_needs_no_other_word(listing: Listing) -> None:
-    made = plan("swap the sky for a sunset", listing, has_local_files=True)
-    assert made.task == "image-to-image"
-    assert "assumed" not in made.reason
-
-
-def test_own_pictures_are_no_results(listing: Listing) -> None:
-    made = plan("combine these two pictures into one", listing)
-    assert (made.count, made.task) == (1, "image-to-image")
-    assert "[image, image]" in "".join(made.workflow_steps)
-    assert plan("a set of 5 images", listing).count == 5
-
-
-def test_first_and_last_frame_are_two_pictures(listing: Listing) -> None:
-    made = plan("a video from the first frame to the last frame", listing, has_local_files=True)
-    assert "[image, image]" in "".join(made.workflow_steps)
-
-
-@pytest.mark.parametrize(
-    ("intent", "inputs"),
-    [
-        ("a music video for my new song", "[audio]"),
-        ("lip sync this portrait to the attached recording", "[image, audio]"),
-        ("a video of this", "[image]"),
-    ],
-)
-def test_a_sound_that_the_user_has_goes_into_the_video(
-    listing: Listing, make_model: Callable[..., Model], intent: str, inputs: str
-) -> None:
-    takes_sound = make_model(
-        "seedance-2-720p", generation_types=["text-to-video", "image-to-video"], max_input_images=9, max_input_audios=3
-    )
-    newer = replace(listing, models=(*listing.models, takes_sound))
-    assert inputs in "".join(plan(intent, newer, has_local_files=True).workflow_steps)
-
-
-def test_a_video_reference_makes_a_video_of_a_picture(listing: Listing) -> None:
-    made = plan("make my photo dance like in this", listing, has_local_files=True, has_video_reference=True)
-    assert made.task == "image-to-video"
-
-
-@pytest.mark.parametrize(
-    ("intent", "price"),
-    [
-        ("a picture for 1 credit", None),
-        ("a video, I have 15 credits", 12),
-        ("three pictures, 5 credits each", 12),
-        ("a picture, 1.5 credits at most", None),
-    ],
-)
-def test_credits_are_a_budget_however_they_are_named(listing: Listing, intent: str, price: float | None) -> None:
-    assert plan(intent, listing).estimated_credits == price
-
-
-@pytest.mark.parametrize(
-    ("intent", "calls"),
-    [
-        ("3 pictures", "variant_count=3)"),
-        ("10 pictures", "10 in all: variant_count up to 4 a call, each call with another seed"),
-        ("3 songs", "3 times, each with words of its own"),
-    ],
-)
-def test_several_results_are_asked_for_in_a_way_that_gives_several(listing: Listing, intent: str, calls: str) -> None:
-    assert calls in "".join(plan(intent, listing).workflow_steps)
-
-
-def test_a_long_video_becomes_several_clips(listing: Listing) -> None:
-    assert "several shorter clips" in plan("a two minute video", listing).workflow_steps[-1]
-
-
-def test_a_length_that_music_cannot_have_is_said(listing: Listing) -> None:
-    assert "choose the length" in plan("a 15 second jingle", listing).reason
-
-
-def test_a_local_cut_needs_no_skill(listing: Listing) -> None:
-    assert plan("trim my video", listing).skills_to_fetch == ()
-
-
-def test_a_sound_from_text_asks_for_no_file(listing: Listing) -> None:
-    steps = plan("the sound of rain, 20 seconds", listing).workflow_steps
-    assert steps[0].startswith("estimate(model='sonilo-text-to-sfx', duration=20)")
-
-
-def test_count_and_budget_are_read(listing: Listing) -> None:
-    made = plan("three ad variants as square images under 30 credits", listing)
-    assert made.count == 3
-    assert made.estimated_credits is not None
-    assert made.estimated_credits <= 30
-
-
-def test_a_length_is_not_a_count(listing: Listing) -> None:
-    assert plan("a 10 second video", listing).count == 1
-
-
-def test_local_files_turn_text_work_into_input_work(listing: Listing) -> None:
-    made = plan("a video of the sea", listing, has_local_files=True)
+def test_local_files_turn_text_work_into_input_work(full: Listing) -> None:
+    made = plan("a video of the sea", full, has_local_files=True)
     assert (made.task, made.requires_upload) == ("image-to-video", True)
     assert "media-upload" in made.skills_to_fetch
     assert "local path" in made.workflow_steps[0]
 
 
-def test_without_files_nothing_is_uploaded(listing: Listing) -> None:
-    made = plan("a picture of the sea", listing)
+def test_without_files_nothing_is_uploaded(full: Listing) -> None:
+    made = plan("a picture of the sea", full)
     assert made.requires_upload is False
     assert "media-upload" not in made.skills_to_fetch
+    assert plan("trim my video", full).skills_to_fetch == ()
 
 
-def test_a_video_reference_goes_to_a_model_that_follows_videos(listing: Listing) -> None:
-    made = plan("make the person in my clip a robot", listing, has_video_reference=True)
-    assert made.recommended_model is not None
-    assert "motion-control" in made.recommended_model
-    assert "picture is needed" in made.reason
-
-
-def test_a_video_reference_prefers_gemini_omni_where_it_exists(
-    listing: Listing, make_model: Callable[..., Model]
-) -> None:
-    omni = make_model(
-        "gemini-omni-video-hd-8s-video-ref",
-        generation_types=["image-to-video"],
-        max_input_images=5,
-        max_input_videos=1,
-        cost_per_generation=200,
+def test_a_video_reference_prefers_gemini_omni_where_it_exists(full: Listing, make_model: Callable[..., Model]) -> None:
+    assert (
+        plan("a robot", full, task="video", has_video_reference=True).recommended_model
+        == "gemini-omni-video-hd-8s-video-ref"
     )
-    newer = replace(listing, models=(*listing.models, omni))
-    assert plan("edit this clip", newer, has_video_reference=True).recommended_model == omni.id
 
 
-def test_nothing_fits_is_said_with_the_nearest(listing: Listing) -> None:
-    made = plan("a 90 second video", listing)
-    assert (made.recommended_model, made.estimated_credits) == (None, None)
-    assert "nearest" in made.reason
-    assert "nearest" in made.workflow_steps[0]
+def test_nothing_fits_is_said_with_what_would(full: Listing) -> None:
+    older = tuple(model for model in full.models if not model.id.startswith(("seedance-2", "p-video")))
+    wish = "10 s drone over a fjord with sound, under 100 credits"
+    made = plan(wish, replace(full, models=older), task="video")
+    assert made.recommended_model is None
+    assert [offer.credits for offer in made.offers] == [58, 85, 186]
+    assert made.workflow_steps == (
+        "Offer the user these with their prices; then make the calls of the one that is chosen.",
+    )
+    assert len(words(made)) < 1000
 
 
-def test_the_steps_end_with_a_paid_call_after_a_yes(listing: Listing) -> None:
-    steps = plan("a picture of the sea", listing).workflow_steps
-    asked = next(number for number, step in enumerate(steps) if "wait for a yes" in step)
-    paid = next(number for number, step in enumerate(steps) if step.startswith("generate_media("))
-    assert asked < paid
+def test_work_without_a_row_is_planned_at_a_price_not_known(listing: Listing) -> None:
+    made = plan("dub this video into German", listing)
+    assert (made.recommended_model, made.quote.credits) == ("sonilo-dubbing", None)
+    assert "no row" in words(made)
+    empty = replace(listing, models=())
+    assert "no model in this catalogue" in plan("a picture of tea", empty).workflow_steps[0]
 
 
 @pytest.mark.parametrize("intent", ["", "  ", "x" * 4001])
@@ -261,9 +212,14 @@ def test_an_empty_or_endless_intent_is_refused(listing: Listing, intent: str) ->
     assert caught.value.argument == "intent"
 
 
-@pytest.mark.parametrize(
-    "word", ["remove ", "translate a b c ", "animate my x ", "turn my x photo ", "cut a a ", "5 a a ", "nano banana "]
-)
-def test_a_long_intent_of_trigger_words_is_read_in_no_time(listing: Listing, word: str) -> None:
-    made: Any = plan((word * 4000)[:4000], listing)
+def test_an_unknown_task_is_refused_with_all_of_them(listing: Listing) -> None:
+    with pytest.raises(InvalidArgumentError, match="captions") as caught:
+        plan("a picture", listing, task="hologram")
+    assert caught.value.argument == "task"
+
+
+@pytest.mark.parametrize("word", ["remove ", "translate a b c ", "and put it ", "cut a a ", "5 a a ", "nano banana "])
+@pytest.mark.parametrize("task", ["", "remove-background"])
+def test_a_long_intent_of_trigger_words_is_read_in_no_time(listing: Listing, word: str, task: str) -> None:
+    made: Any = plan((word * 4000)[:4000], listing, task=task)
     assert made.workflow_steps

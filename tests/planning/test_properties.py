@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubeez_mcp_local.catalogue.models import parse_rows
 from kubeez_mcp_local.catalogue.store import snapshot_listing
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.operations import media
+from kubeez_mcp_local.media.trim import check_range
+from kubeez_mcp_local.operations import Described, dubbing, estimate, media, sound
 from kubeez_mcp_local.operations.media_check import MediaRequest, check_media
-from kubeez_mcp_local.planning.intent import read_intent
-from kubeez_mcp_local.planning.pick import Needs, pick, tasks
+from kubeez_mcp_local.planning.intent import does_task, kinds_of_work, read_intent, tasks
+from kubeez_mcp_local.planning.offers import Step, offers
+from kubeez_mcp_local.planning.pick import Needs, described, pick
 from kubeez_mcp_local.planning.plan import plan
+from tests.planning.conftest import full_listing
 
-LISTING = snapshot_listing()
-IDS = sorted(model.id for model in LISTING.models)
+LISTING, SNAPSHOT = full_listing(), snapshot_listing()
+IDS = sorted(model.id for model in SNAPSHOT.models)
 KINDS = st.sampled_from(["image", "video", "audio"])
 RATIOS = st.sampled_from([None, "", "1:1", "16x9", "9:16", "auto", "21:9", "adaptive", "7:3"])
 LENGTHS = st.sampled_from([None, 4, 5, "5s", "8", "10s", 12.0, "15", 30])
@@ -43,23 +47,24 @@ wishes = st.builds(
     task=st.sampled_from([*tuple(tasks()), "image", "video"]),
     inputs=st.lists(KINDS, max_size=3).map(tuple),
     aspect_ratio=RATIOS,
-    duration=LENGTHS.filter(lambda length: not isinstance(length, float)),
+    duration=st.one_of(LENGTHS.filter(lambda length: not isinstance(length, float)), st.sampled_from([1, 45, 90, 700])),
     sound=SOUND,
     resolution=TIERS,
     max_credits=st.one_of(st.none(), st.integers(0, 500)),
     count=st.integers(1, 10),
     prefer=st.sampled_from(["price", "speed", "tier"]),
+    languages=st.sampled_from([(), (), ("de",), ("de", "pl", "fr")]),
 )
 
 
 @given(requests)
 def test_a_checked_request_passes_the_check_again_unchanged(request: MediaRequest) -> None:
     try:
-        settled = check_media(LISTING.get(request.model), LISTING, request)
+        settled = check_media(SNAPSHOT.get(request.model), SNAPSHOT, request)
     except InvalidArgumentError:
         return
-    model = LISTING.get(settled.model)
-    assert check_media(model, LISTING, settled) == settled
+    model = SNAPSHOT.get(settled.model)
+    assert check_media(model, SNAPSHOT, settled) == settled
     assert settled.aspect_ratio is None or settled.aspect_ratio in model.ratios
     assert settled.duration is None or settled.duration in model.duration_spellings.values()
     assert model.fixed_seconds is None or settled.duration is None
@@ -69,10 +74,10 @@ def test_a_checked_request_passes_the_check_again_unchanged(request: MediaReques
 @given(requests, st.integers(1, 4))
 def test_a_quote_is_unknown_or_covers_the_list_price_of_every_variant(request: MediaRequest, count: int) -> None:
     try:
-        settled = check_media(LISTING.get(request.model), LISTING, request)
+        settled = check_media(SNAPSHOT.get(request.model), SNAPSHOT, request)
     except InvalidArgumentError:
         return
-    model = LISTING.get(settled.model)
+    model = SNAPSHOT.get(settled.model)
     quote = media.price(model, settled, count=count)
     assert (quote.credits is None) == (quote.basis == "unknown")
     assert quote.credits is None or quote.credits >= (model.credits or 0) * count
@@ -87,18 +92,80 @@ def test_pick_never_chooses_a_model_that_would_refuse_or_break_the_wish(needs: N
         if needs.max_credits is not None:
             assert candidate.quote.credits is not None
             assert candidate.quote.credits <= needs.max_credits
+        lacks = candidate.quote.lacks_length  # estimate has no word for a clip of unknown length
+        assert lacks or priced_as_estimated(candidate.quote.credits, described(candidate, choice.needs))
         if candidate.request is None:
             continue
         assert check_media(candidate.model, LISTING, candidate.request).model == candidate.model.id
         length = choice.needs.duration
         assert not length or length == candidate.model.fixed_seconds or candidate.request.duration == f"{length}s"
-        assert candidate.request.inputs == needs.inputs
+        assert candidate.request.inputs == choice.needs.inputs
         if choice.needs.aspect_ratio:
             assert candidate.request.aspect_ratio == choice.needs.aspect_ratio
         if needs.sound is False:
             assert candidate.model.sound != "included"
-    assert (choice.chosen is None) == (not choice.ranked)
-    assert choice.chosen is not None or choice.nearest is not None or "no model" in choice.summary
+    fitting = {candidate.model.family for candidate in choice.ranked}
+    assert not fitting & {family for rejection in choice.rejected for family in rejection.families}
+
+
+def priced_as_estimated(credits_: float | None, job: Described) -> bool:
+    """Whether `estimate` says the same, for as many of it as there are."""
+    each = estimate(LISTING, replace(job, count=1)).credits
+    return credits_ is None if each is None else credits_ == pytest.approx(each * job.count, abs=0.02 * job.count)
+
+
+@settings(max_examples=settings().max_examples // 2)
+@given(wishes, st.booleans())
+def test_every_offer_is_accepted_and_priced_so_by_the_tools(needs: Needs, can_cut: bool) -> None:
+    choice = pick(LISTING, needs)
+    if choice.chosen:
+        return
+    made = offers(LISTING, choice.needs, can_cut=can_cut)
+    assert made or not any(model for model in LISTING.models if does_task(model, choice.needs.task))
+    for offer in made:
+        assert offer.gives_way
+        prices = [step.credits for step in offer.steps]
+        assert offer.credits == (
+            None if None in prices else pytest.approx(sum(price or 0 for price in prices), abs=0.02)
+        )
+        dear = "max_credits" in offer.gives_way or needs.max_credits is None
+        assert dear or (offer.credits is not None and offer.credits <= (needs.max_credits or 0))
+        assert can_cut or not any(step.tool == "trim_video" for step in offer.steps)
+        for step in offer.steps:
+            accepted(step)
+
+
+def accepted(step: Step) -> None:
+    """Hold a step against its tool's own check and price."""
+    said = dict(step.arguments)
+    if step.tool == "trim_video":
+        check_range(said["start_s"], said["end_s"])
+        assert step.credits == 0
+        return
+    count = said.pop("variant_count", 1)
+    if step.tool == "generate_media":
+        model = LISTING.get(said["model"])
+        request = check_media(model, LISTING, MediaRequest("x", **said, inputs=step.inputs))
+        assert request.model == model.id
+        assert request.notes == ()
+        job = Described(**{name: value for name, value in said.items() if name != "aspect_ratio"}, count=count)
+    elif step.tool == "generate_dubbing":
+        dubbing.check(said.get("languages", ["de"]), said["model"])
+        job = Described(said["model"], video_seconds=step.seconds, languages=len(said.get("languages", ["de"])))
+    elif step.tool == "generate_sound":
+        on_clip = "-video-to-" in said["model"]
+        wanted = sound.SoundRequest(said["model"], None if on_clip else "x", duration=said.get("duration"))
+        sound.check(wanted, has_video=on_clip, video_seconds=step.seconds)
+        length = f"{said['duration']}s" if "duration" in said else None
+        job = Described(said["model"], duration=length, video_seconds=step.seconds if on_clip else None)
+    else:
+        return
+    each = estimate(LISTING, job).credits
+    if step.credits is None:  # estimate has no word for a clip of unknown length
+        assert each is None or {"video", "audio"} & set(step.inputs)
+    else:
+        assert each is not None
+        assert step.credits == pytest.approx(each * step.times, abs=0.02 * step.times)
 
 
 @settings(max_examples=settings().max_examples // 2)
@@ -110,12 +177,59 @@ def test_pick_does_not_depend_on_the_order_of_the_rows(needs: Needs) -> None:
     assert here.summary == there.summary
 
 
-@given(st.text(min_size=1, max_size=200).filter(str.strip), st.booleans(), st.booleans())
-def test_any_text_makes_a_plan(text: str, files: bool, video: bool) -> None:
-    made = plan(text, LISTING, has_local_files=files, has_video_reference=video)
+KINDS_OF_WORK = ["", *kinds_of_work(), "image", "video"]
+SENTENCES = st.lists(
+    st.sampled_from(
+        [
+            *(
+                "a",
+                "3",
+                "ten",
+                "picture",
+                "videos",
+                "of",
+                "my",
+                "song",
+                "in 16:9",
+                "vertical",
+                "8 seconds",
+                "with sound",
+            ),
+            *(
+                "silent",
+                "at most 60 credits",
+                "4k",
+                "talk.mp4",
+                "face.png",
+                "into German and French",
+                "captions",
+                "and",
+            ),
+            *("two minutes", "then", "logo", "kling", "for 2027", "dub"),
+        ]
+    ),
+    min_size=1,
+    max_size=10,
+).map(" ".join)
+
+
+@given(
+    st.one_of(st.text(min_size=1, max_size=200).filter(str.strip), SENTENCES),
+    st.sampled_from(KINDS_OF_WORK),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_plan_is_one_that_the_tools_accept_at_that_price(text: str, task: str, files: bool, video: bool) -> None:
+    made = plan(text, LISTING, task=task, has_local_files=files, has_video_reference=video)
+    assert made == plan(text, LISTING, task=task, has_local_files=files, has_video_reference=video)
     assert made.workflow_steps
-    assert made == plan(text, LISTING, has_local_files=files, has_video_reference=video)
-    assert read_intent(text) == read_intent(text)
+    assert bool(made.tasks) == (made.task is None)
+    if made.recommended_model is None or made.job is None:
+        return
+    assert not made.offers
+    assert made.quote.lacks_length or priced_as_estimated(made.quote.credits, made.job)
+    budget = read_intent(text).max_credits
+    assert budget is None or (made.quote.credits is not None and made.quote.credits <= budget)
 
 
 json_values = st.recursive(

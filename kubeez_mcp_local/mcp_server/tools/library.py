@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from kubeez_mcp_local.catalogue.checks import verify_media_kind, verify_text
-from kubeez_mcp_local.catalogue.voices import OMNI_VOICES, omni_voice
+from kubeez_mcp_local.catalogue.voices import ADVICE, OMNI_VOICES, omni_voice
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
@@ -105,7 +105,7 @@ _EVIDENCE = "These are Gemini's standard voices; Kubeez publishes no list of its
 async def list_gemini_omni_voices(call: Call) -> VoicesResult:
     """The 30 voices of the Gemini Omni models with gender and manner, for voice_id. Free."""
     rows = [_row(voice) for voice in OMNI_VOICES]
-    return VoicesResult(mode=call.mode, voices=rows, count=len(rows), notes=[_EVIDENCE])
+    return VoicesResult(mode=call.mode, voices=rows, count=len(rows), notes=[f"For {ADVICE['omni']}.", _EVIDENCE])
 
 
 @tool(title="Hear an Omni voice", family="library", result=VoiceResult, remote=False)

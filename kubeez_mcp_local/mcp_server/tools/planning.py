@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -27,31 +28,75 @@ from kubeez_mcp_local.mcp_server.tools.paid import checked_by, paid_tools
 from kubeez_mcp_local.operations import Described, by_model, unpriced
 from kubeez_mcp_local.operations import parameters as p
 
+if TYPE_CHECKING:
+    from kubeez_mcp_local.planning.offers import Offer
+
 _MOST_RECIPES = 3
 
 
 @tool(title="Plan the work", family="planning", result=PlanResult)
 async def plan(
     call: Call,
-    intent: Annotated[str, Field(description="What the user wants, in plain English.", min_length=1)],
-    has_local_files: Annotated[bool, Field(description="The user attached images or audio.")] = False,
-    has_video_reference: Annotated[bool, Field(description="The user attached a video to be changed.")] = False,
+    intent: Annotated[str, Field(description="The user's wish, with its numbers.", min_length=1)],
+    task: Annotated[str, Field(description="As in pick_model, or trim. Left out: asked for where in doubt.")] = "",
+    has_local_files: Annotated[bool, Field(description="Images or audio are attached.")] = False,
+    has_video_reference: Annotated[bool, Field(description="A video to be changed is attached.")] = False,
 ) -> PlanResult:
-    """First call when no model was named: model, price, time and steps for an intent. Free, runs nothing."""
+    """First call when no model was named: model, price and steps for a wish; what would do if none fits. Free."""
     from kubeez_mcp_local.cookbook.library import recipes_for
     from kubeez_mcp_local.planning.plan import plan as planned
 
-    listing = await call.bridge.catalogue.listing()
-    found = planned(intent, listing, has_local_files=has_local_files, has_video_reference=has_video_reference)
+    found = planned(
+        intent,
+        await call.bridge.catalogue.listing(),
+        task=task,
+        has_local_files=has_local_files,
+        has_video_reference=has_video_reference,
+        can_cut=_can_cut(),
+    )
+    quote = await call.bridge.pricing.finished(found.quote, found.job)
+    found = replace(found, quote=quote)
     recipes = recipes_for(intent, (await call.recipes.index()).entries)[:_MOST_RECIPES]
-    hint = f"There is a recipe for work like this; get_recipe(name='{recipes[0]}') shows it." if recipes else None
+    hint = [f"There is a recipe for work like this; get_recipe(name='{recipes[0]}') shows it."] if recipes else []
+    above = call.bridge.settings.asks_above
+    asked = [_after_estimate(quote.credits, above)] if found.job and above < float("inf") else []
     return PlanResult(
         mode=call.mode,
-        **asdict(found),
+        task=found.task,
+        tasks=dict(found.tasks) or None,
+        recommended_model=found.recommended_model,
+        estimated_credits=quote.credits,
+        price=quote.said if found.job else None,
+        estimated_seconds=quote.seconds,
+        requires_upload=found.requires_upload,
+        suggested_aspect_ratio=found.suggested_aspect_ratio,
+        count=found.count,
+        offers=[_offer_row(offer) for offer in found.offers],
+        workflow_steps=list(found.workflow_steps),
+        skills_to_fetch=list(found.skills_to_fetch),
+        alternatives=list(found.alternatives),
         recipes=recipes or None,
-        notes=[found.reason] if found.reason else [],
-        next_step=hint,
+        notes=list(found.notes),
+        next_step=" ".join([*asked, *hint]) or None,
     )
+
+
+def _can_cut() -> bool:
+    return find_spec("av") is not None
+
+
+def _offer_row(offer: Offer) -> dict[str, Any]:
+    calls = [
+        known(
+            tool=step.tool,
+            arguments=dict(step.arguments),
+            inputs=list(step.inputs) if step.tool == "generate_media" else [],
+            times=step.times,
+            credits=step.credits,
+        )
+        for step in offer.steps
+    ]
+    return known(says=offer.says, credits=offer.credits, gives_way=list(offer.gives_way), calls=calls)
 
 
 @tool(title="Pick a model", family="planning", result=ChoiceResult, core=True)
@@ -69,8 +114,9 @@ async def pick_model(
     count: Annotated[int, Field(description="How many results.", ge=1, le=1000)] = 1,
     prefer: Annotated[Literal["price", "speed", "tier"], Field(description="What ranks first.")] = "price",
 ) -> ChoiceResult:
-    """Which model fits, calculated over the whole catalogue, with its price; and why the others fell out. Free."""
-    from kubeez_mcp_local.planning.pick import Needs, pick
+    """Which model fits, calculated over the whole catalogue, with its price; else what would do, with prices. Free."""
+    from kubeez_mcp_local.planning.offers import offers
+    from kubeez_mcp_local.planning.pick import Needs, described, pick
 
     needs = Needs(
         task=task,
@@ -83,17 +129,22 @@ async def pick_model(
         count=count,
         prefer=prefer,
     )
-    choice = pick(await call.bridge.catalogue.listing(), needs)
+    listing = await call.bridge.catalogue.listing()
+    choice = pick(listing, needs)
     best = choice.chosen
+    quote = await call.bridge.pricing.finished(best.quote, described(best, choice.needs)) if best else None
+    made = () if best else offers(listing, choice.needs, can_cut=_can_cut())
+    would = f" What would do: {'. Or '.join(offer.says for offer in made)}." if made else ""
     return ChoiceResult(
         mode=call.mode,
         model=best.model.id if best else None,
-        credits=best.quote.credits if best else None,
-        basis=best.quote.basis if best else None,
+        credits=quote.credits if quote else None,
+        basis=quote.basis if quote else None,
+        exact=quote.exact if quote else None,
         ranked=[{"model": one.model.id, "credits": one.quote.credits} for one in choice.ranked[:8]],
-        rejected=[{"reason": one.reason, "models": list(one.families)} for one in choice.rejected[:8]],
-        nearest=choice.nearest.model.id if choice.nearest else None,
-        summary=choice.summary,
+        rejected=[{"reason": one.reason, "models": list(one.families)} for one in choice.rejected[:8] if one.families],
+        offers=[_offer_row(offer) for offer in made],
+        summary=f"{choice.summary}{would}",
     )
 
 
@@ -106,7 +157,7 @@ async def get_skill(
     return SkillResult(mode=call.mode, name=name, text=skill_text(name))
 
 
-ModelType = Annotated[str, Field(description="Only this kind: image, video, music, speech, …; leave out for all.")]
+ModelType = Annotated[str, Field(description="Only this kind, as in pick_model; leave out for all.")]
 
 
 @tool(title="Models and prices", family="planning", result=ModelsResult, route="models", core=True)
@@ -124,22 +175,28 @@ async def get_models(
 
     Only ids listed here can be used. The source says whether the rows are live, cached or the shipped snapshot.
     """
+    from kubeez_mcp_local.planning.intent import doing
+
     listing = await call.bridge.catalogue.listing()
-    found = listing.filter(
-        model_type=model_type or None,
-        generation_type=generation_type or None,
-        query=query or None,
-        max_credits=max_credits,
-    )
+    found = doing(listing, "model_type", model_type)
+    found = doing(found, "generation_type", generation_type, among=listing)
+    found = found.filter(query=query or None, max_credits=max_credits)
     cheapest = sorted(found.models, key=lambda model: (model.credits is None, model.credits or 0, model.id))
+    more = len(cheapest) - limit
+    left_out = (
+        f"{limit} of {len(cheapest)} shown, the cheapest; limit={len(cheapest)} shows all, "
+        "model_type, generation_type or query fewer."
+        if more > 0
+        else ""
+    )
     return ModelsResult(
         mode=call.mode,
-        models=[model_row(model) for model in cheapest[:limit]],
+        models=[model_row(model, listing) for model in cheapest[:limit]],
         total_count=len(listing.models),
         matching_count=len(found.models),
         source=listing.source,
         age_seconds=int(listing.age_seconds),
-        notes=[listing.note] if listing.note else [],
+        notes=[*([left_out] if left_out else []), *([listing.note] if listing.note else [])],
         next_step="estimate(model, …) quotes a job; generate_media makes it.",
     )
 
