@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     Measure = Callable[[str], Awaitable[float | None]]
 
 MAX_COMBINATIONS = 32
+MANY = 40
+"""Calls of one step from which on those that differ only in their prompts are not each drafted."""
 _COMING = "https://coming.invalid"
 """What stands for results that do not exist yet; no host can have this name."""
 # Refusals that have nothing to do with what is asked for: they stand before every call alike.
@@ -122,6 +124,15 @@ class Quoted:
     note: str = ""
 
 
+def _key(*parts: Any) -> str:
+    return json.dumps(parts, sort_keys=True, default=str)
+
+
+def _but_words(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What a call's price rests on."""
+    return {name: value for name, value in arguments.items() if name not in ("prompt", "negative_prompt")}
+
+
 @dataclass
 class Quotes:
     """Prices of calls, as the paid tools tell them, each asked for once.
@@ -149,8 +160,7 @@ class Quotes:
         `loosely`: a call that differs in nothing but its prompt has the same price. Raises `KubeezError` as the tool.
         """
         used = {text: (coming or {})[text] for text in leaves(dict(arguments)) if text in (coming or {})}
-        priced_by = {name: value for name, value in arguments.items() if name not in ("prompt", "negative_prompt")}
-        exact, loose = (json.dumps([tool, x, hints, used], sort_keys=True, default=str) for x in (arguments, priced_by))
+        exact, loose = _key(tool, arguments, hints, used), _key(tool, _but_words(arguments), hints, used)
         async with self._asking:
             known = self._known.get(exact) or (self._known.get(loose) if loosely else None)
             if known is None:
@@ -254,9 +264,10 @@ class _Planning:
                     break  # told by what it builds on
                 raise
             found = []
+            loosely = self.loosely or await self._pass_alike(calls, arguments, results)
             for one in calls:
                 try:
-                    found.append(await self._one(one, scope_for(arguments, results, one), sums[step.id]))
+                    found.append(await self._one(one, scope_for(arguments, results, one), sums[step.id], loosely))
                 except RecipeError:
                     raise  # nothing that other arguments would mend
                 except TemplateError as error:
@@ -272,7 +283,32 @@ class _Planning:
             raise _all_of(self.recipe, self.faults)
         return sums
 
-    async def _one(self, one: Call, scope: Mapping[str, Any], total: PricedStep) -> dict[str, Any]:
+    async def _pass_alike(self, calls: list[Call], arguments: Mapping[str, Any], results: Mapping[str, Any]) -> bool:
+        """Whether many calls fit because, of those that differ in nothing but their prompt, the longest one does.
+
+        Where one of them does not, each is looked at by itself, so that all faults are told.
+        """
+        if len(calls) < MANY or calls[0].step.tool not in PAID_TOOLS:
+            return False
+        longest: dict[str, tuple[int, Mapping[str, Any], Mapping[str, Any]]] = {}
+        try:
+            for one in calls:
+                scope = scope_for(arguments, results, one)
+                if wanted(one, scope):
+                    values, hints = arguments_of(self.recipe, one, scope), hints_of(one, scope)
+                    words = len(str(values.get("prompt") or ""))
+                    if not words:
+                        return False
+                    key = _key(_but_words(values), hints)
+                    if words > longest.get(key, (0,))[0]:
+                        longest[key] = words, values, hints
+            for _, sent, lengths in longest.values():
+                await self.quotes.of(calls[0].step.tool, sent, lengths, self.coming)
+        except KubeezError:
+            return False
+        return True
+
+    async def _one(self, one: Call, scope: Mapping[str, Any], total: PricedStep, loosely: bool) -> dict[str, Any]:
         """What one call would return, its price added to the step's."""
         step = one.step
         if not wanted(one, scope):
@@ -282,7 +318,7 @@ class _Planning:
             return await read(self.call, step.tool, values)
         quoted = None
         if step.tool in PAID_TOOLS:
-            quoted = await self.quotes.of(step.tool, values, hints_of(one, scope), self.coming, loosely=self.loosely)
+            quoted = await self.quotes.of(step.tool, values, hints_of(one, scope), self.coming, loosely=loosely)
             self.planned.append(Planned(one.key, step.tool, values, quoted.credits))
             _add(total, step, values, quoted)
         return self._example(one, values, quoted)
@@ -290,7 +326,8 @@ class _Planning:
     def _example(self, one: Call, values: Mapping[str, Any], quoted: Quoted | None) -> dict[str, Any]:
         """What stands for a call's result; later calls are priced by its kind and length."""
         place = f"{_COMING}/{re.sub(r'[^a-z0-9_]', '-', one.key).rstrip('-')}"
-        sent = quoted.arguments if quoted else values
+        words = {name: values[name] for name in ("prompt", "negative_prompt") if name in values}
+        sent = {**(quoted.arguments if quoted else values), **words}
         kind, seconds = _what_comes(one.step.tool, {**values, **sent}, self.coming)
         variants = values.get("variant_count")
         many = range(1, 1 + (variants if isinstance(variants, int) else 1))

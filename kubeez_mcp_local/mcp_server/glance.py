@@ -351,7 +351,10 @@ def _asked_for(row: Mapping[str, Any]) -> str:
     facts = [f"{kind}: {columns}" if columns else "" if kind == "string" else kind]
     facts += [f"one of {', '.join(map(str, row['choices']))}"] if row.get("choices") else []
     low, high = row.get("minimum"), row.get("maximum")
-    facts += [f"{low if low is not None else ''}..{high if high is not None else ''}"] if low or high else []
+    if high is not None:
+        facts.append(f"at most {high:g}" if low is None else f"{low:g} to {high:g}")
+    elif low is not None:
+        facts.append(f"at least {low:g}")
     facts += [f"at most {row['max_length']} characters"] if row.get("max_length") else []
     facts += (
         [f"default {on_one_line(str(row['default']), PROMPT_SHOWN)}"] if row.get("default") not in (None, "") else []

@@ -9,7 +9,7 @@ import pytest
 from kubeez_mcp_local.cookbook.arguments import check_arguments
 from kubeez_mcp_local.cookbook.format import Origin, Recipe
 from kubeez_mcp_local.cookbook.parse import parse_recipe
-from kubeez_mcp_local.cookbook.price import PriceList, price_recipe
+from kubeez_mcp_local.cookbook.price import MANY, PriceList, price_recipe
 from kubeez_mcp_local.cookbook.steps import ToolCallError
 
 pytestmark = pytest.mark.anyio
@@ -201,3 +201,22 @@ async def test_a_declared_length_is_for_urls_and_a_file_is_measured(tools: Any) 
     prices = await price_recipe(recipe, arguments, tools, measure=measure)
     assert tools.quoted[-1][2] == {}
     assert prices.steps[-1].note == "song.mp3 is 12 s long, not 90 s: it is priced as it is."
+
+
+async def test_of_many_calls_that_differ_only_in_their_words_the_longest_is_looked_at(tools: Any) -> None:
+    tools.prices = dict(PRICES)
+    ideas = [f"idea {number}" + "!" * (number == 50) for number in range(MANY + 20)]
+    recipe, arguments = rows_of(*ideas)
+    prices = await price_recipe(recipe, arguments, tools)
+    assert prices.steps[0].credits == 14 * len(ideas)
+    assert [call.arguments["prompt"] for call in prices.planned[: len(ideas)]] == ideas
+    drafted = [given["prompt"] for _, given, _ in tools.quoted if given.get("model") == "nano-banana-2"]
+    assert drafted == ["idea 50!"]
+
+
+async def test_where_the_longest_does_not_fit_each_is_looked_at_and_all_are_told(tools: Any) -> None:
+    tools.prices = dict(PRICES)
+    tools.unfit = {"!": ToolCallError("prompt: is too long.")}
+    recipe, arguments = rows_of(*(f"idea {number}" + "!!" * (number in (3, 50)) for number in range(MANY + 20)))
+    with pytest.raises(ToolCallError, match=r"^rows: rows 4 and 51: prompt: is too long"):
+        await price_recipe(recipe, arguments, tools)

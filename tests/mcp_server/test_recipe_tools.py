@@ -167,3 +167,52 @@ async def test_only_finished_jobs_of_this_machine_are_recorded(connected: Client
         await call(client, "save_recipe", name="taken", job_ids=ids)
         for name in ("taken", "three-ad-variants"):
             assert f"{name!r} is taken" in (await refused(client, "save_recipe", name=name, job_ids=ids))["message"]
+
+
+async def test_a_bare_recipe_lists_its_arguments_in_a_line_each_required_ones_with_a_star(
+    connected: Client, mode: str
+) -> None:
+    async with connected as client:
+        answer = await client.call_tool("get_recipe", {"name": "campaign-from-csv"})
+        text = str(getattr(answer.content[0], "text", ""))
+    assert "  - rows* (table: name*, idea*, ratio; at most 1000): CSV file or text" in text
+    assert "  - max_credits (integer; 1 to 20000; default 500): Ceiling" in text
+    assert len(text) < 1_500
+
+
+async def test_jobs_of_one_loop_become_a_table_in_their_order_whatever_order_they_are_named_in(
+    tmp_path: Path, connected: Client, mode: str
+) -> None:
+    rows = [{"name": city, "idea": "a tram"} for city in ("Lisbon", "Oslo", "Athens", "Porto", "Rome")]
+    async with connected as client:
+        given = {"rows": rows, "style": "flat colours"}
+        run = await call(client, "run_recipe", name="campaign-from-csv", arguments=given)
+        ids = [one["generation_id"] for one in sorted(run["calls"], key=lambda one: one["label"])]
+        saved = await call(client, "save_recipe", name="cities", job_ids=ids)
+        assert saved["arguments"] == ["model", "aspect_ratio", "rows", "max_credits"]
+        assert "generation_type: text-to-image" in saved["notes"][0]
+        assert "get_skill('recipe-writing')" in saved["next_step"]
+        recipe = read_recipe(Path(saved["path"]))
+        assert recipe.front.expect is not None
+        assert [row["prompt"] for row in recipe.front.expect.with_["rows"]] == [row["name"] + ":" for row in rows]
+        again = await call(client, "run_recipe", name="cities", rehearse=True)
+        assert (again["status"], len(again["files"])) == ("completed", 5)
+
+
+async def test_a_film_is_priced_by_its_length_whatever_was_said(tmp_path: Path, connected: Client, mode: str) -> None:
+    from kubeez_mcp_local.cookbook.check import Samples
+
+    pytest.importorskip("av")
+    film = Samples(tmp_path)("video")
+    async with connected as client:
+        given = {"video": film, "seconds": 1}
+        quote = await call(client, "run_recipe", name="video-with-captions", arguments=given, quote_only=True)
+        assert "is 6 s long, not 1 s: it is priced as it is." in quote["notes"][0]
+        run = await call(client, "run_recipe", name="video-with-captions", arguments=given)
+        assert run["cost"]["charged"] == quote["cost"]["quoted"] > 1
+        url = {"video": "https://example.com/talk.mp4"}
+        asked = await call(client, "run_recipe", name="video-with-captions", arguments=url, quote_only=True)
+        assert "the length of the file is not known; give it as seconds" in asked["notes"][0]
+        told = {**url, "seconds": 6}
+        known = await call(client, "run_recipe", name="video-with-captions", arguments=told, quote_only=True)
+        assert known["cost"]["quoted"] == quote["cost"]["quoted"]
