@@ -1,4 +1,4 @@
-"""Cutting a window out of a video on this machine, and giving the cut a URL."""
+"""Cutting and joining videos on this machine, and giving what came out a URL."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ import anyio.to_thread
 
 from kubeez_mcp_local.catalogue.checks import verify_media_kind
 from kubeez_mcp_local.disk import give_free_name, part_beside
-from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.jobs.naming import portable
 from kubeez_mcp_local.media.inputs import LocalInput, describe
 from kubeez_mcp_local.media.measure import measure
 from kubeez_mcp_local.media.path_guard import FileTooLargeError
 from kubeez_mcp_local.media.trim import (
     MAX_SOURCE_BYTES,
+    MOST_CLIPS,
+    Clip,
+    check_clips,
     check_range,
+    join,
     missing_source,
     source_not_opened,
     source_too_large,
@@ -30,7 +34,7 @@ from kubeez_mcp_local.media.trim import (
 from kubeez_mcp_local.media.video import NotInstalledError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from kubeez_mcp_local.bridge.files import Measurements, SharedWork
@@ -85,13 +89,53 @@ class Trimming:
         item = await self._source(source, start_s, end_s)
         what = item.sha256 if isinstance(item, LocalInput) else item.url
         key = hashlib.sha256(f"{what}\n{start_s:.6f}\n{end_s:.6f}".encode()).hexdigest()
+        return await self._kept(key, partial(self._made, item, start_s, end_s, key[:8]), patience)
+
+    async def _kept(self, key: str, work: Callable[[], Awaitable[Cut]], patience: float) -> Cut | None:
+        """What `work` makes, once; `None` if it is not done in time."""
         done = self._done.get(key)
         if done is not None and done.url is not None and await anyio.Path(done.trimmed.path).is_file():
             return done
         with anyio.move_on_after(patience):
-            self._done[key] = await self.cuts.join(key, partial(self._made, item, start_s, end_s, key[:8]))
+            self._done[key] = await self.cuts.join(key, work)
             return self._done[key]
         return None
+
+    async def join(self, sources: Sequence[str], *, patience: float) -> Cut | None:
+        """The videos one after the other, or `None` if that is not done after `patience` seconds, as `trim`.
+
+        Raises:
+            InvalidArgumentError: Too few or too many, one may not be read, or they do not make one video.
+            KubeezError: `processor_unavailable`: the extra `video` is missing; or as `media.trim.join`.
+        """
+        if not 2 <= len(sources) <= MOST_CLIPS:
+            raise InvalidArgumentError("source_urls", f"names {len(sources)} videos; 2 to {MOST_CLIPS} are joined.")
+        items = await self.inputs.resolve_all(sources, argument="source_urls")
+        for item in items:
+            verify_media_kind("source_urls", item.kind, ("video",))
+        names = [item.sha256 if isinstance(item, LocalInput) else item.url for item in items]
+        key = hashlib.sha256("\n".join(["join", *names]).encode()).hexdigest()
+        return await self._kept(key, partial(self._joined, items, key[:8]), patience)
+
+    async def _joined(self, items: Sequence[Input], short: str) -> Cut:
+        await anyio.Path(self.work_dir).mkdir(parents=True, exist_ok=True)
+        fetched = [self.work_dir / f"{short}-{secrets.token_hex(4)}.source" for _ in items]
+        try:
+            clips = [await self._clip(item, target) for item, target in zip(items, fetched, strict=True)]
+            check_clips("source_urls", clips)
+            first = items[0].path.stem if isinstance(items[0], LocalInput) else "video"
+            return await self._put(partial(join, clips), f"{portable(first) or 'video'}-joined-{short}")
+        except NotInstalledError as error:
+            raise KubeezError(error.message, next_step=error.next_step, code="processor_unavailable") from None
+        finally:
+            for target in fetched:
+                target.unlink(missing_ok=True)
+
+    async def _clip(self, item: Input, target: Path) -> Clip:
+        if isinstance(item, LocalInput):
+            return Clip(item, item.measured, item.name)
+        await self._fetch(item.url, target)
+        return Clip(target, await measure(target), item.name)
 
     async def _source(self, source: str, start_s: float, end_s: float) -> Input:
         if not source.strip():
@@ -131,18 +175,22 @@ class Trimming:
             raise source_not_opened(error.message) from None
 
     async def _cut(self, source: Path | LocalInput, stem: str, start_s: float, end_s: float, short: str) -> Cut:
+        make = partial(trim, source, start_s=start_s, end_s=end_s)
+        return await self._put(make, f"{portable(stem) or 'video'}-cut-{short}")
+
+    async def _put(self, make: Callable[[Path], Awaitable[Trimmed]], name: str) -> Cut:
+        """Make a video in today's folder, under a free name, and upload it."""
         folder = await anyio.to_thread.run_sync(self.outputs.folder_of, self.clock())
         part = part_beside(folder / "x")
         try:
-            trimmed = await trim(source, part, start_s, end_s)
-            name = f"{portable(stem) or 'video'}-cut-{short}"
+            trimmed = await make(part)
             path = await anyio.to_thread.run_sync(give_free_name, part, name, ".mp4", ())
         finally:
             part.unlink(missing_ok=True)
         trimmed = replace(trimmed, path=path)
         try:
             url = await self.uploads.url_for(await anyio.to_thread.run_sync(describe, path, "source_url"))
-        except KubeezError as error:  # the cut itself is there, and a path is as good as a URL here
+        except KubeezError as error:  # the video itself is there, and a path is as good as a URL here
             return Cut(trimmed, None, str(error))
         self.measurements.note(url, await measure(path))
         return Cut(trimmed, url)

@@ -29,7 +29,7 @@ READING_TOOLS = frozenset(
 )
 FORBIDDEN_TOOLS = frozenset({"run_recipe", "save_recipe", "manage_library"})
 FILE_ARGUMENTS = frozenset(
-    {"source_url", "path", "paths", "file", "files", "url", "audio_url"}
+    {"source_url", "source_urls", "path", "paths", "file", "files", "url", "audio_url"}
     | {argument for operation in operations().values() for argument in operation.files}
 )
 

@@ -1,4 +1,4 @@
-"""Cutting a window out of a video, exact to the frame.
+"""Cutting a window out of a video, exact to the frame; and joining videos to one.
 
 The hosted server copies the stream, so its cuts fall on key frames; this one encodes anew (H.264 and AAC in MP4), so
 that the result starts and ends where it was asked to. Limits and error codes are those of the hosted `trim_video`.
@@ -11,19 +11,21 @@ import os
 import threading
 import time
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import anyio.to_thread
 
-from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.media.inputs import opened
 from kubeez_mcp_local.media.video import BrokenMediaError, load_av, open_media, reason, turned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
+    from kubeez_mcp_local.media.containers import Measured
     from kubeez_mcp_local.media.inputs import LocalInput
 
 
@@ -123,7 +125,7 @@ def picture_track(av: Any, source: Any, result: Any, start: float, end: float) -
     """The picture track `source`, cut to `[start, end)` on its own clock, as H.264 in `result`."""
     source.thread_type = "AUTO"
     turn = turned(source)
-    width, height = _even_size(source.codec_context)
+    width, height = even_size(source.codec_context)
     rate = source.average_rate or source.guessed_rate or 25
     graph = av.filter.Graph()
     steps = [
@@ -132,8 +134,7 @@ def picture_track(av: Any, source: Any, result: Any, start: float, end: float) -
         graph.add("setpts", _from_zero(start, float(1 / rate))),
         graph.add("scale", f"{width}:{height}"),
         graph.add("setsar", "1"),
-        *([graph.add(*_TURN_FILTERS[turn])] if turn in _TURN_FILTERS else []),
-        *([graph.add("vflip")] if turn == 180 else []),
+        *upright_filters(graph, turn),
         graph.add("format", "pix_fmts=yuv420p"),
         graph.add("buffersink"),
     ]
@@ -150,7 +151,13 @@ def _from_zero(start: float, frame_s: float) -> str:
     return f"PTS-if(lt(STARTPTS*TB-{start:.6f},{frame_s:.6f}),STARTPTS,{start:.6f}/TB)"
 
 
-def _even_size(codec: Any) -> tuple[int, int]:
+def upright_filters(graph: Any, turn: int) -> list[Any]:
+    """What turns footage upright that has to be turned by so many degrees clockwise."""
+    first = [graph.add(*_TURN_FILTERS[turn])] if turn in _TURN_FILTERS else []
+    return [*first, *([graph.add("vflip")] if turn == 180 else [])]
+
+
+def even_size(codec: Any) -> tuple[int, int]:
     """The size with square pixels, rounded down to what H.264 takes."""
     stretch = float(codec.sample_aspect_ratio or 1)
     return max(2, int(codec.width * stretch) // 2 * 2), max(2, codec.height // 2 * 2)
@@ -310,3 +317,242 @@ class _Job:
                 track.take(frame)
             if all(each.done for each in tracks):
                 return
+
+
+MOST_CLIPS = 20
+MOST_JOINED_S = 300.0
+_SAME_SHAPE = 0.02
+"""How far ratios of width to height may be apart, as a part of one."""
+_SOUND_RATE = 48_000
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A video to be joined, and what is known of it."""
+
+    source: Path | LocalInput
+    measured: Measured
+    name: str
+
+
+def check_clips(argument: str, clips: Sequence[Clip]) -> None:
+    """Refuse clips that do not make one video: too long together, or of different shapes; raises with `argument`."""
+    seconds = sum(clip.measured.seconds or 0 for clip in clips)
+    if seconds > MOST_JOINED_S:
+        raise InvalidArgumentError(
+            argument, f"have {seconds:.0f} s together; at most {MOST_JOINED_S:.0f} s are joined."
+        )
+    shapes = [(clip.measured.width, clip.measured.height) for clip in clips]
+    first = shapes[0]
+    for clip, (width, height) in zip(clips, shapes, strict=True):
+        if not (width and height and first[0] and first[1]):
+            raise InvalidArgumentError(argument, f"{clip.name} has no picture of a known size.")
+        if abs(width * first[1] / (height * first[0]) - 1) > _SAME_SHAPE:
+            raise InvalidArgumentError(
+                argument,
+                f"{clip.name} is {width}x{height} and {clips[0].name} {first[0]}x{first[1]}: one shape is needed.",
+                next_step="Join clips of one aspect ratio, or make the odd one again in that of the others.",
+            )
+
+
+async def join(
+    clips: Sequence[Clip],
+    target: Path,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    max_work_s: float = MAX_WORK_S,
+) -> Trimmed:
+    """Put clips of one shape one after the other into the MP4 file `target`, which appears only when it is complete.
+
+    Size and frame rate are the first one's; a silent clip among others is silent. Works in a thread and stops when
+    cancelled; nothing is uploaded and nothing is charged.
+
+    Raises:
+        KubeezError: `ffmpeg_failed`: one cannot be decoded. `processor_timeout`: it takes too long.
+        NotInstalledError: The extra `video` is missing.
+    """
+    work = _Joining(tuple(clips), target, clock, max_work_s, threading.Event())
+    try:
+        return await anyio.to_thread.run_sync(work.run, abandon_on_cancel=True)
+    finally:
+        work.stop.set()
+
+
+@dataclass(frozen=True)
+class _Joining:
+    clips: tuple[Clip, ...]
+    target: Path
+    clock: Callable[[], float]
+    max_work_s: float
+    stop: threading.Event
+
+    def run(self) -> Trimmed:
+        began = self.clock()
+        av = load_av("Joining videos")
+        name = self.clips[0].name
+        try:
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=self.target.parent, prefix=".join-") as folder:
+                part = Path(folder) / "joined.mp4"
+                with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as result:
+                    whole = _Whole(av, result, any(clip.measured.has_sound for clip in self.clips))
+                    for clip in self.clips:
+                        name = clip.name
+                        self._add(whole, clip, began + self.max_work_s)
+                    whole.finish()
+                part.replace(self.target)
+        except (av.FFmpegError, OSError) as error:
+            raise KubeezError(
+                f"joining {name} failed: {reason(error)}.",
+                next_step="The file may be damaged; export it again as plain MP4 and retry.",
+                code="ffmpeg_failed",
+            ) from None
+        took = max(0.0, self.clock() - began)
+        return Trimmed(self.target, self.target.stat().st_size, whole.seconds, 0.0, whole.seconds, took)
+
+    def _add(self, whole: _Whole, clip: Clip, deadline: float) -> None:
+        def checked(frames: Iterator[Any]) -> Iterator[Any]:
+            for frame in frames:
+                if self.stop.is_set() or self.clock() > deadline:
+                    raise KubeezError(
+                        f"joining took longer than {self.max_work_s:g} seconds and was given up.",
+                        next_step="Join fewer or smaller videos.",
+                        code="processor_timeout",
+                    )
+                yield frame
+
+        with opened(clip.source) as file:
+            with open_media(whole.av, file) as source:
+                whole.show(source, checked)
+            file.seek(0)
+            with open_media(whole.av, file) as source:
+                whole.sound(source, checked)
+
+
+@dataclass
+class _Whole:
+    """What has been joined so far: frames at one rate, and just as much sound."""
+
+    av: Any
+    result: Any
+    heard: bool
+    frames: int = 0
+    samples: int = 0
+    rate: Fraction = Fraction(25)
+    _picture: Any = None
+    _voice: Any = None
+    _waiting: Any = None
+    _spoken: int = 0
+
+    @property
+    def seconds(self) -> float:
+        return float(self.frames / self.rate)
+
+    def show(self, source: Any, checked: Callable[[Iterator[Any]], Iterator[Any]]) -> None:
+        """Add the picture of a clip."""
+        stream = source.streams.video[0]
+        stream.thread_type = "AUTO"
+        turn = turned(stream)
+        source.seek(source.start_time or 0, backward=True, any_frame=False)
+        if self._picture is None:
+            self._begin(stream, turn)
+        width, height = self._picture.width, self._picture.height
+        graph = self.av.filter.Graph()
+        steps = [
+            graph.add_buffer(template=stream),
+            graph.add("setpts", "PTS-STARTPTS"),
+            graph.add("fps", f"{self.rate}"),
+            *upright_filters(graph, turn),
+            graph.add("scale", f"{width}:{height}"),
+            graph.add("setsar", "1"),
+            graph.add("format", "pix_fmts=yuv420p"),
+            graph.add("buffersink"),
+        ]
+        graph.link_nodes(*steps).configure()
+        for frame in checked(source.decode(stream)):
+            graph.push(frame)
+            self._take(graph)
+        graph.push(None)
+        self._take(graph)
+
+    def _begin(self, stream: Any, turn: int) -> None:
+        self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25).limit_denominator(1001)
+        self._picture = self.result.add_stream("libx264", rate=self.rate, options={"preset": "veryfast", "crf": "18"})
+        width, height = even_size(stream.codec_context)
+        self._picture.width, self._picture.height = (height, width) if turn in (90, 270) else (width, height)
+        self._picture.pix_fmt = "yuv420p"
+        if self.heard:
+            self._voice = self.result.add_stream("aac", rate=_SOUND_RATE, layout="stereo")
+            self._voice.bit_rate = 192_000
+            self._waiting = self.av.AudioFifo()
+
+    def _take(self, graph: Any) -> None:
+        while True:
+            try:
+                frame = graph.pull()
+            except (self.av.error.BlockingIOError, self.av.error.EOFError):
+                return
+            frame.pts, frame.time_base = self.frames, 1 / self.rate
+            frame.pict_type = 0
+            self.frames += 1
+            self.result.mux(self._picture.encode(frame))
+
+    def sound(self, source: Any, checked: Callable[[Iterator[Any]], Iterator[Any]]) -> None:
+        """Add the sound of a clip whose picture has been added: cut or silent where it is not just as long."""
+        if self._voice is None:
+            return
+        missing = round(self.seconds * _SOUND_RATE) - self.samples
+        streams = source.streams.audio
+        resampler = self.av.AudioResampler(format="fltp", layout="stereo", rate=_SOUND_RATE)
+        begin, late = (source.start_time or 0) / self.av.time_base, bool(streams)
+        for frame in checked(source.decode(streams[0])) if streams else ():
+            if late and frame.time is not None:
+                missing -= self._be_silent(min(missing, round((frame.time - begin) * _SOUND_RATE)))
+            late = False
+            for part in resampler.resample(frame):
+                missing -= self._hear(part, missing)
+            if missing <= 0:
+                return
+        for part in resampler.resample(None) if streams else ():
+            missing -= self._hear(part, missing)
+        self._be_silent(missing)
+
+    def _be_silent(self, count: int) -> int:
+        """Add so much silence; how much it was."""
+        left = max(count, 0)
+        while left > 0:
+            silence = self.av.AudioFrame(format="fltp", layout="stereo", samples=min(left, _SOUND_RATE))
+            for plane in silence.planes:
+                plane.update(bytes(plane.buffer_size))
+            silence.sample_rate = _SOUND_RATE
+            left -= self._hear(silence, left)
+        return max(count, 0)
+
+    def _hear(self, part: Any, most: int) -> int:
+        """Add so much of a frame of sound; how much it was."""
+        if part.samples > most:
+            fifo = self.av.AudioFifo()
+            part.pts = None
+            fifo.write(part)
+            part = fifo.read(most) if most > 0 else None
+        if part is None:
+            return 0
+        part.pts = None
+        self._waiting.write(part)
+        self.samples += part.samples
+        self._speak(self._waiting.read_many(1024))
+        return int(part.samples)
+
+    def _speak(self, frames: Sequence[Any]) -> None:
+        for frame in frames:
+            frame.pts, frame.time_base = self._spoken, Fraction(1, _SOUND_RATE)
+            self._spoken += frame.samples
+            self.result.mux(self._voice.encode(frame))
+
+    def finish(self) -> None:
+        """Write what the encoders still hold."""
+        self.result.mux(self._picture.encode(None))
+        if self._voice is not None:
+            rest = self._waiting.read(partial=True)
+            self._speak([rest] if rest is not None else [])
+            self.result.mux(self._voice.encode(None))

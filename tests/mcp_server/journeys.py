@@ -150,6 +150,10 @@ async def cutting_a_video(client: Calls, folder: Path, api: RunningSandbox) -> N
     backwards = await refused(client, "trim_video", source_url=video, start_s=2, end_s=1)
     assert backwards["code"] == "invalid_trim_range"
     assert (await refused(client, "trim_video", source_url=video, end_s=100))["code"] == "trim_too_long"
+    joined = await call(client, "join_videos", source_urls=[cut["url"], video, cut["path"]])
+    assert abs(joined["duration_s"] - 2 * cut["duration_s"] - 4) < 0.1
+    assert sniff(Path(joined["path"])).mime == "video/mp4"
+    assert (await refused(client, "join_videos", source_urls=[video]))["code"] == "invalid_argument"
 
 
 async def files_are_uploaded_in_order(client: Calls, folder: Path, api: RunningSandbox) -> None:

@@ -14,6 +14,7 @@ ALL_TOOLS = (
     *paid.paid_tools(),
     paid.regenerate,
     files.trim_video,
+    files.join_videos,
     paid.generate_music_persona,
     jobs.wait_for_generation,
     jobs.get_status,

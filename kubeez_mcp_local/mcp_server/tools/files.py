@@ -27,6 +27,8 @@ from kubeez_mcp_local.operations import parameters as p
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from kubeez_mcp_local.bridge.trimming import Cut
+
 _SAFE = "send it as plain MP4, MOV, MP3 or WAV"
 
 
@@ -149,9 +151,21 @@ async def trim_video(
     start_s: Annotated[float, Field(description="Start in seconds.")] = 0,
 ) -> TrimResult:
     """Cut a window out of a video here, exact to the frame, and upload it. Free. The user chooses the window."""
-    cut = await call.bridge.trimming.trim(source_url, start_s, end_s, patience=TRIM_PATIENCE)
+    return _cut_result(call, await call.bridge.trimming.trim(source_url, start_s, end_s, patience=TRIM_PATIENCE))
+
+
+@tool(title="Join videos", family="media", result=TrimResult, effect="write")
+async def join_videos(
+    call: Call,
+    source_urls: Annotated[p.Texts, Field(description="2 to 20 videos of one shape, in order: paths or https URLs.")],
+) -> TrimResult:
+    """Join clips here to one of at most 300 s and upload it. Free."""
+    return _cut_result(call, await call.bridge.trimming.join(source_urls, patience=TRIM_PATIENCE))
+
+
+def _cut_result(call: Call, cut: Cut | None) -> TrimResult:
     if cut is None:
-        again = "Still cutting; call again with the same arguments to get the result."
+        again = "Still at work; call again with the same arguments to get the result."
         return TrimResult(mode=call.mode, status="processing", next_step=again)
     made = cut.trimmed
     call.blocks.append(link(made.path.as_uri(), made.path.name, "video/mp4", made.size_bytes))
@@ -160,7 +174,7 @@ async def trim_video(
         status="completed",
         url=cut.url,
         **(asdict(made) | {"path": str(made.path)}),
-        notes=[f"The cut is on disk but could not be uploaded: {cut.upload_error}"] if cut.upload_error else [],
+        notes=[f"The video is on disk but could not be uploaded: {cut.upload_error}"] if cut.upload_error else [],
         next_step=f"Pass {'url' if cut.url else 'path'} to generate_media as source_media_urls.",
     )
 
