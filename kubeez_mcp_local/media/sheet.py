@@ -244,7 +244,7 @@ def _save(sheet: Image.Image, target: Path, others: Collection[Path] | None = No
     part = part_beside(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(part, "PNG", optimize=True)
+        sheet.save(part, "PNG")
         return give_free_name(part, target.stem, target.suffix, others)
     except OSError as error:
         raise KubeezError(
