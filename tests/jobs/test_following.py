@@ -325,6 +325,20 @@ async def test_progress_is_reported_at_once_and_in_words(assemble: Any, sendable
         assert reports == [(0, 30, "accepted")]
 
 
+async def test_progress_never_passes_its_total(assemble: Any, sendable: Any, api: Any, person: Any) -> None:
+    async with assemble() as bridge:
+        job = await started(bridge, sendable(), person)
+        bridge.follower.clock = lambda: job.accepted_at + 100
+        reports: list[tuple[float, float | None]] = []
+
+        async def report(elapsed: float, expected: float | None, words: str) -> None:
+            reports.append((round(elapsed), expected and round(expected)))
+            api.finish("gen-1")
+
+        await bridge.follower.wait(job, timeout=5, on_progress=report)
+        assert reports == [(100, 100)]
+
+
 async def test_two_processes_following_save_once(
     assemble: Any, sendable: Any, api: Any, person: Any, tmp_path: Path
 ) -> None:

@@ -115,6 +115,8 @@ async def test_the_texts_of_typical_results_are_short_and_as_reviewed(
         shown = text.replace(str(tmp_path / "out"), "/home/ada/Kubeez").replace(str(tmp_path), "/home/ada")
         for pattern, instead in _ALIKE:
             shown = re.sub(pattern, instead, shown)
+        if kind == "list":  # the calls of a run start together, in any order
+            shown = re.sub(r"variants-[a-z-]+\.png", "variants-one-bold-idea.png", shown)
         assert len(shown) <= LONGEST[kind], (title, len(shown), shown)
         texts.append(f"## {title}\n\n{shown}\n")
     now = "\n".join(texts)
