@@ -133,7 +133,7 @@ async def outlined(
             draft = await operation.draft(_looking(sources, coming, lengths), **check(arguments))
         except InvalidArgumentError as error:
             refusal = refusal if refusal and refusal.argument not in operation.files else error
-            if not missing:
+            if own.keys() >= likely.keys():  # all files were given
                 break
             continue
         foreign = [name for name in given if name not in (*operation.parameters, *_OF_EVERY_CALL)]

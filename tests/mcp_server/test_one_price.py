@@ -235,7 +235,7 @@ async def test_plans_and_choices_say_what_estimate_says(tmp_path: Path, api: Run
         listing = await bridge.catalogue.listing()
         for row in listing.models:
             lengths: list[Arguments] = [{"duration": f"{seconds}s"} for seconds in sorted(row.durations)[-1:]]
-            for said in [{}, {"sound": True}, *lengths]:
+            for said in [{}, {"sound": True}, *lengths, *({"generation_type": kind} for kind in row.generation_types)]:
                 answer = facts(await client.call_tool("estimate", {"model": row.id, **said}))
                 try:
                     quote = estimate(listing, Described(row.id, **said))

@@ -267,6 +267,7 @@ async def estimate(
         )
     job = Described(
         row.id,
+        generation_type=generation_type or None,
         video_seconds=reference_video_seconds or None,
         audio_seconds=reference_audio_seconds or None,
         count=variant_count,
