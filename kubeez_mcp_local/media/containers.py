@@ -39,6 +39,8 @@ class Measured:
 
 
 UNSEEN = Measured(looked_at=False)
+ENDLESS = Measured(looked_at=False)
+"""Not looked at either, and not worth a closer look: it is cut into so many parts that every reader takes long."""
 
 
 def _size(file: BinaryIO) -> int:
@@ -130,7 +132,7 @@ def _iso(file: BinaryIO) -> Measured:
             return _cut_off(missing)
         places.setdefault(name, place)
     if b"moov" not in places:
-        return UNSEEN if boxes == _MAX_BOXES else Measured(damage="its index (moov) is missing: it was cut off")
+        return ENDLESS if boxes == _MAX_BOXES else Measured(damage="its index (moov) is missing: it was cut off")
     index = _index(file, places[b"moov"])
     if index is None:
         return UNSEEN
@@ -270,7 +272,7 @@ def _wav(file: BinaryIO) -> Measured:
             plain = kind in _PCM and bytes_a_second
             return Measured(told / bytes_a_second, has_sound=True) if plain else UNSEEN
         at += 8 + size + size % 2
-    return UNSEEN
+    return ENDLESS
 
 
 _BIT_RATES = (

@@ -56,7 +56,7 @@ def _measured(file: BinaryIO, media_type: MediaType) -> Measured:
     if media_type.kind == "image":
         return _picture(file)
     told = containers.read(file, media_type.mime)
-    if told.damage:
+    if told.damage or told is containers.ENDLESS:
         return told
     try:
         found = _with_av(file, media_type)

@@ -181,6 +181,24 @@ async def test_reading_packets_is_bounded(tmp_path: Path, monkeypatch: pytest.Mo
     assert (found.seconds, found.width, found.damage) == (None, 160, "")
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.mp4", b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\x08free" * 100_001),
+        ("a.wav", b"RIFF\xff\xff\xff\x7fWAVE" + b"JUNK\0\0\0\0" * 1001),
+    ],
+)
+async def test_what_is_cut_into_endless_parts_is_left_alone(
+    name: str, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(_what: str) -> None:
+        raise AssertionError("PyAV would read it for minutes")
+
+    monkeypatch.setattr(measuring, "load_av", opened)
+    (tmp_path / name).write_bytes(content)
+    assert await measure(tmp_path / name) == UNSEEN
+
+
 async def test_what_takes_too_long_counts_as_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "_PATIENCE", 0.0)
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
