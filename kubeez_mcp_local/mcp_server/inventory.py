@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 Effect = Literal["read", "write", "spend", "delete"]
 Handler = Callable[..., Awaitable[Any]]
+_NO_VALUES = ("null", "undefined", "None")
+"""What programs write that mean to leave something out."""
 _EMPTY: tuple[object, ...] = (None, "", [], {}, False)
 """Defaults that go without saying."""
 
@@ -163,23 +165,36 @@ class BoundTool:
         """`arguments` with types and limits checked and defaults filled in.
 
         A null counts as left out where an argument may be: hosts with strict schemas send one for each that is unused.
+        So does an empty text in place of a number or a switch, as forms send it.
 
         Raises:
             InvalidArgumentError: Names the argument and what is allowed.
         """
-        fields = self._arguments.model_fields
+        optional = {name for name, field in self._arguments.model_fields.items() if not field.is_required()}
         given = {
-            name: value
-            for name, value in arguments.items()
-            if value is not None or name not in fields or fields[name].is_required()
+            name: value for name, value in arguments.items() if name not in optional or not self._left_out(name, value)
         }
         for name, value in given.items():
             verify_characters(name, value)
+            if name in optional and isinstance(value, str) and value.strip() in _NO_VALUES:
+                raise InvalidArgumentError(
+                    name,
+                    f"is the text {value.strip()!r}, which would be taken at its word.",
+                    next_step="Leave the argument out where there is nothing to say.",
+                )
         try:
             model = self._arguments.model_validate(given)
         except ValidationError as error:
             raise self._explain(error) from None
         return {name: getattr(model, name) for name in type(model).model_fields}
+
+    def _left_out(self, name: str, value: Any) -> bool:
+        blank = isinstance(value, str) and not value.strip()
+        return value is None or (blank and self._kinds.get(name) in ("integer", "number", "boolean"))
+
+    @cached_property
+    def _kinds(self) -> dict[str, Any]:
+        return {name: field.get("type") for name, field in input_schema(self._arguments)["properties"].items()}
 
     async def run(self, call: Call, arguments: dict[str, Any]) -> CallToolResult:
         """Check, call the handler, shape the answer; anticipated failures become explained refusals.

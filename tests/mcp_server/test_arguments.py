@@ -40,6 +40,10 @@ def test_this_is_understood() -> None:
         ("source_media_urls", None, []),
         ("aspect_ratio", None, ""),
         ("variant_count", None, 1),
+        ("variant_count", "", 1),
+        ("seed", " ", None),
+        ("sound", "", None),
+        ("negative_prompt", "", ""),
     ):
         assert TOOLS["generate_media"].checked({**IMAGE, argument: sent})[argument] == understood
 
@@ -68,6 +72,16 @@ def test_this_is_refused_by_name() -> None:
         assert error.message
         assert error.next_step
         assert error.spent is False
+
+
+def test_a_word_for_nothing_is_not_taken_at_its_word_where_an_argument_may_be_left_out() -> None:
+    for argument in ("negative_prompt", "aspect_ratio", "seed", "sound", "source_media_urls", "approval"):
+        for word in ("null", " undefined", "None"):
+            error = refused("generate_media", **{**IMAGE, argument: word})
+            assert (error.argument, error.spent) == (argument, False)
+            assert "Leave the argument out" in error.next_step
+    assert TOOLS["generate_media"].checked({**IMAGE, "prompt": "null"})["prompt"] == "null"
+    assert TOOLS["generate_media"].checked({**IMAGE, "negative_prompt": "no null signs"})
 
 
 def test_an_unknown_argument_is_refused_with_the_near_one_and_all_that_are_allowed() -> None:
