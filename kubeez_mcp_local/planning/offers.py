@@ -386,7 +386,10 @@ def _other_inputs(listing: Listing, needs: Needs, doing: Sequence[Model]) -> Ite
             yield _Way({"inputs": rest}, 10 + number, f"without the {_THING[kind]}{'s' if number > 1 else ''}")
     if most and "image" not in given:
         yield _Way({"inputs": ("image", *given)}, 1, "with a picture beside it")
-        yield _Way({"inputs": ("image",)}, 20, "from a picture instead")
+    if needs.task.startswith("text-to-"):
+        yield _Way({"inputs": ()}, 20 + len(given), "from words alone")
+    elif given != ("image",):
+        yield _Way({"inputs": ("image",)}, 20 + len(given), "from one picture alone")
 
 
 _THING: dict[InputKind, str] = {"image": "picture", "video": "clip", "audio": "recording"}
