@@ -182,6 +182,7 @@ class _Checker:
 
     def findings(self) -> Iterator[Finding]:
         yield from self._words()
+        yield from self._tables()
         yield from self._tools()
         yield from self._body()
         yield from self._steps()
@@ -202,6 +203,13 @@ class _Checker:
                 yield self._error("reads as instructions to the assistant; describe what the recipe makes", *where)
             elif len(text) < 4:
                 yield self._warning("says too little", *where)
+
+    def _tables(self) -> Iterator[Finding]:
+        for name, argument in self.recipe.arguments.items():
+            if argument.type == "table" and not argument.columns:
+                yield self._warning(
+                    "declares no columns, so its rows are not checked before they are priced", *("arguments", name)
+                )
 
     def _tools(self) -> Iterator[Finding]:
         for tool in self.recipe.tools:

@@ -391,6 +391,7 @@ async def _rehearsed(
         remarks().print(f"With example values: {options}", soft_wrap=True)
     async with rehearsal(settings, KubeezServer, folder, recipe=recipe.name, outputs=outputs) as (bridge, client):
         prepared = await prepare_run(bridge, recipe, given, client)
+        _say(prepared.remarks)
         return await shown_run(bridge, client, prepared, show, parallel=parallel)
 
 
