@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MODEL = "text-to-dialogue-v3"
 Provider = Literal["elevenlabs", "google", "gemini", "gemini-3.8", "seed"]
 SHORTEST, LONGEST = 5, 5000
+_MOST_SPEAKERS = {"gemini-3.8": 2}
+"""Speakers of a provider, where they are few (API reference §4b)."""
 _BILLED_CHARACTERS = 1000
 _TAG = re.compile(r"\[[^\[\]\n]{1,40}\]")
 ROUTE = Route(
@@ -107,7 +109,8 @@ def check(listing: Listing, request: DialogueRequest) -> DialogueRequest:
     """`request` as it should be sent: voices as the catalogue spells them.
 
     Raises:
-        InvalidArgumentError: Text is missing, too short or too long, or a setting is out of range;
+        InvalidArgumentError: Text is missing, too short or too long, a setting is out of range, or more speak than the
+            provider has voices for;
             `invalid_voice_id`: the ElevenLabs provider has no such voice.
     """
     provider = one_of("provider", request.provider, get_args(Provider))
@@ -115,6 +118,13 @@ def check(listing: Listing, request: DialogueRequest) -> DialogueRequest:
     verify_number("stability", request.stability, 0, 1)
     voices = dialogue_voices(listing.find(MODEL)) if provider == "elevenlabs" else ()
     lines = tuple(replace(line, voice=_voice(line.voice, voices)) for line in request.lines)
+    speakers, most = {line.voice for line in lines}, _MOST_SPEAKERS.get(provider)
+    if most is not None and len(speakers) > most:
+        raise InvalidArgumentError(
+            "dialogue",
+            f"has {len(speakers)} voices; with provider {provider} at most {most} can speak.",
+            next_step="Use fewer voices, or provider elevenlabs.",
+        )
     language = _language(request.language_code)
     return replace(request, lines=lines, provider=provider, language_code=language)
 

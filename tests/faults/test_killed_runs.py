@@ -57,4 +57,4 @@ def test_a_campaign_that_is_killed_goes_on_without_paying_a_row_twice(tmp_path: 
     assert charges(api) == ROWS
     prompts = [job["prompt"] for job in api.control.account()["jobs"]]
     assert len(prompts) == len(set(prompts)) == ROWS
-    assert len([path for path in (tmp_path / "out").rglob("*") if path.suffix in (".png", ".jpg")]) == ROWS
+    assert len(list((tmp_path / "out").rglob("pictures-*.jpg"))) == ROWS

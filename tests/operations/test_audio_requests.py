@@ -136,6 +136,7 @@ def test_other_providers_have_voices_of_their_own(listing: Listing) -> None:
         (spoken(Line("x" * 3000), Line("y" * 2001)), "dialogue"),
         (spoken(stability=1.5), "stability"),
         (spoken(provider="acme"), "provider"),
+        (spoken(*(Line("Hello", voice) for voice in ("kore", "puck", "leda")), provider="gemini-3.8"), "dialogue"),
         (spoken(language_code="english!"), "language_code"),
     ],
 )
