@@ -258,7 +258,7 @@ def _common_folder(paths: Sequence[str]) -> str:
 _MOST_OF_HISTORY = 3_600
 """Bytes of the rows of a list of jobs."""
 _PROMPTS_OF_ROWS = (60, 40, 24, 0)
-_COLUMNS = " (time in UTC, credits, model, prompt or source, file, id)"
+_COLUMNS = " (completed unless said; time in UTC, credits, model, prompt or source, file, id)"
 
 
 def of_history(told: Mapping[str, Any]) -> Fields:
