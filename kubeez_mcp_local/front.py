@@ -36,7 +36,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from signal import SIG_IGN, SIGINT, SIGTERM, getsignal, signal
-    from typing import Any
+    from typing import Any, NoReturn
 else:
     from _signal import SIG_IGN, SIGINT, SIGTERM, getsignal, signal
 
@@ -55,10 +55,12 @@ _MOST_WAITING = 1 << 25
 _LARGEST_SNAPSHOT = 1 << 24
 _MOST_STREAMS = 16
 
-_GONE = (
-    "kubeez-mcp-local was upgraded or removed while this server was waiting, so it cannot go on. Restart the server "
-    "(in most programs: switch it off and on, or reload the window). Nothing was sent and nothing was charged."
+_RESTART = (
+    "so it cannot go on. Restart the server (in most programs: switch it off and on, or reload the window). "
+    "Nothing was sent and nothing was charged."
 )
+_GONE = f"kubeez-mcp-local was upgraded or removed while this server was waiting, {_RESTART}"
+_OTHER_SETTINGS = f"The settings of kubeez-mcp-local were changed while this server was waiting, {_RESTART}"
 
 
 # What was written down
@@ -69,6 +71,7 @@ class Snapshot:
 
     Attributes:
         answers: By revision and method the whole answer, with `PLACE_OF_ID` where the id belongs.
+        settings: The files of the settings, looked at before they were read.
         recipes: What was where a recipe may lie when the lists were made.
         listed: A digest of the recipe files of the lists.
         ledger: The ledger's file, and `work`, a query with a row when it holds jobs that are to be followed.
@@ -76,10 +79,13 @@ class Snapshot:
 
     def __init__(self, content: dict[str, Any]) -> None:
         texts: list[str] = content["texts"]
+        if not all(PLACE_OF_ID in text for text in texts):
+            raise ValueError("an answer without a place for the id")
         self.answers: dict[str, dict[str, str]] = {
-            revision: {method: texts[number] for method, number in answers.items()}
-            for revision, answers in content["answers"].items()
+            revision: {method: texts[number] for method, number in content["answers"][revision].items()}
+            for revision in (*HANDSHAKES, MODERN)
         }
+        self.settings = Look(*content["settings"])
         self.recipes = Look(*content["recipes"])
         self.listed: str = content["listed"]
         self.ledger: str = content["ledger"]
@@ -95,7 +101,7 @@ class Snapshot:
             if content["name"] != name or content["code"] != code_now:
                 return None
             snapshot = Snapshot(content)
-            return snapshot if Look(*content["settings"]).still_holds() else None
+            return snapshot if snapshot.settings.still_holds() else None
         except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
             return None
 
@@ -120,13 +126,13 @@ def _read(file: str) -> bytes:
 # The conversation
 
 
-class Conversation:
+class Beginning:
     """What is said before the real server takes over. Bytes in, bytes out; of the disk, recipes are looked at.
 
     Attributes:
         over: Whether a message was met that only the real server can answer. It stands at the beginning of `rest`.
         watching: Whether the client has seen a list that may change.
-        refusing: Whether the real server is gone, so that requests for it are refused.
+        refusing: Why requests for the real server are refused; empty if they are not.
         said: What was answered, and why nothing more is; for the log.
     """
 
@@ -134,7 +140,7 @@ class Conversation:
         self.rest = b""
         self.over = False
         self.watching = False
-        self.refusing = False
+        self.refusing = ""
         self.said: list[str] = []
         self._snapshot = snapshot
         self._revision = ""
@@ -208,11 +214,11 @@ class Conversation:
         request_id = id_in_json(message["id"])
         if request_id is None or same_id(message["id"]) in map(same_id, self._streams):
             return None
+        revision = self._revision or MODERN
         if method == "initialize":
-            revision = params.get("protocolVersion") if fits(params, HELLO) else None
-            if self._revision or revision not in HANDSHAKES:
+            if self._revision or not fits(params, HELLO) or params["protocolVersion"] not in HANDSHAKES:
                 return None
-            self._revision, self._opening = revision, message
+            revision = params["protocolVersion"]
         elif self._revision in HANDSHAKES:
             if not fits(params, PARAMS):
                 return None
@@ -220,11 +226,11 @@ class Conversation:
             return self._listened(params, line, message["id"], request_id)
         elif not fits(params, MODERN_PARAMS):
             return None
-        answer = self._snapshot.answers[self._revision or MODERN].get(method)
+        answer = self._snapshot.answers[revision].get(method)
         if answer is None or (method in _WATCHED and not self._snapshot.recipes.still_holds()):
             return None
         if not self._revision:
-            self._revision, self._opening = MODERN, message
+            self._revision, self._opening = revision, message
         self.watching |= method in _WATCHED
         return self._filled(answer, request_id, method)
 
@@ -276,7 +282,7 @@ class Conversation:
             return b""
         from json import dumps
 
-        error = {"code": -32603, "message": _GONE}
+        error = {"code": -32603, "message": self.refusing}
         return dumps({"jsonrpc": "2.0", "id": request_id, "error": error}, separators=(",", ":")).encode() + b"\n"
 
 
@@ -357,14 +363,22 @@ class HandedOver:
         streams: The ids of `subscriptions/listen` requests that are told again; their acknowledgements have been given.
         watching: Whether the client has seen a list that may change.
         snapshot: What it was told.
+        refuse: Has the front refuse whatever comes, because what the client was told is not true any more.
     """
 
-    def __init__(self, conversation: Conversation, source: Pipe, snapshot: Snapshot) -> None:
+    def __init__(
+        self,
+        conversation: Beginning,
+        source: Pipe,
+        snapshot: Snapshot,
+        refuse: Callable[[], NoReturn] = lambda: os._exit(0),
+    ) -> None:
         self.mark = f"front-{os.urandom(8).hex()}"
         self.input: io.RawIOBase = source
         self.streams = conversation.streams
         self.watching = conversation.watching
         self.snapshot = snapshot
+        self.refuse = refuse
         source.put_back(conversation.replayed(self.mark) + conversation.rest)
 
 
@@ -397,7 +411,7 @@ def enter(arguments: Sequence[str]) -> Door:
     handle = None if snapshot is None else _private_input()
     if snapshot is not None and handle is not None:
         leave_on_signals()
-        front = _Front(Conversation(snapshot), snapshot, Pipe(handle), door.code)
+        front = _Front(Beginning(snapshot), snapshot, Pipe(handle), door.code)
         door.handed = front.serve()
     return door
 
@@ -424,7 +438,7 @@ def _private_input() -> int | None:
 
 
 class _Front:
-    def __init__(self, conversation: Conversation, snapshot: Snapshot, source: Pipe, code_then: Any) -> None:
+    def __init__(self, conversation: Beginning, snapshot: Snapshot, source: Pipe, code_then: Any) -> None:
         self._conversation = conversation
         self._snapshot = snapshot
         self._source = source
@@ -448,8 +462,18 @@ class _Front:
             if reason and not self._conversation.refusing:
                 if self._still_there():
                     return self._handed_over(reason)
-                self._conversation.over, self._conversation.refusing = False, True
-                self._write(self._conversation.receive(b""))
+                self._begin_to_refuse(_GONE)
+
+    def _begin_to_refuse(self, why: str) -> None:
+        self._conversation.over, self._conversation.refusing = False, why
+        self._write(self._conversation.receive(b""))
+
+    def _refuse(self) -> NoReturn:
+        self._say("the settings are others than the client was told")
+        self._source.loading = False
+        self._begin_to_refuse(_OTHER_SETTINGS)
+        self.serve()
+        os._exit(0)
 
     def _noticed(self) -> str:
         """Why the real server is needed although nobody asked for it; empty if it is not."""
@@ -476,7 +500,7 @@ class _Front:
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)  # what is started later must not read the client's messages
         os.close(nothing)
-        return HandedOver(self._conversation, self._source, self._snapshot)
+        return HandedOver(self._conversation, self._source, self._snapshot, self._refuse)
 
     def _write(self, data: bytes) -> None:
         while self._conversation.said:
@@ -488,8 +512,11 @@ class _Front:
             os._exit(0)
 
     def _say(self, words: str) -> None:
-        if self._snapshot.debug:
-            os.write(2, f"DEBUG kubeez_mcp_local.front: {words}\n".encode())
+        try:
+            if self._snapshot.debug:
+                os.write(2, f"DEBUG kubeez_mcp_local.front: {words}\n".encode())
+        except OSError:  # nobody reads the log
+            pass
 
 
 def _has_work(snapshot: Snapshot) -> bool:

@@ -148,10 +148,12 @@ def test_the_front_imports_nothing_that_costs_time() -> None:
     """Before the client's first message is answered, whatever a snapshot says."""
     script = (
         "import sys; before = set(sys.modules); from kubeez_mcp_local import front;"
-        "from kubeez_mcp_local.front import Conversation, Door, Snapshot;"
+        "from kubeez_mcp_local.front import Beginning, Door, Snapshot;"
         'door = Door([]); Snapshot.written_for(door.name, door.code); line = b\'{"jsonrpc":"2.0"}\';'
-        "content = {'answers': {}, 'texts': [], 'recipes': [[], []], 'listed': '', 'ledger': '', 'work': ''};"
-        "Conversation(Snapshot(content | {'debug': False})).receive(line + bytes([10]));"
+        "from kubeez_mcp_local.messages import HANDSHAKES, MODERN; nothing = [[], []];"
+        "content = {'answers': {name: {} for name in (*HANDSHAKES, MODERN)}, 'texts': [], 'recipes': nothing};"
+        "content |= {'settings': nothing, 'listed': '', 'ledger': '', 'work': ''};"
+        "Beginning(Snapshot(content | {'debug': False})).receive(line + bytes([10]));"
         "print(' '.join(sorted(set(sys.modules) - before)))"
     )
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT.parent)

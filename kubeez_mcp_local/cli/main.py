@@ -94,16 +94,19 @@ def serve(options: Options) -> None:
     from kubeez_mcp_local.bridge import Bridge, UnusableBridge
     from kubeez_mcp_local.mcp_server import stdio
     from kubeez_mcp_local.mcp_server.server import KubeezServer
-    from kubeez_mcp_local.mcp_server.snapshot import SnapshotWriter
+    from kubeez_mcp_local.mcp_server.snapshot import SnapshotWriter, still_true
 
+    door = options.door
+    handed = door.handed if door else None
+    if handed is not None and trouble is None and not anyio.run(still_true, handed.snapshot, settings):
+        handed.refuse()
     if trouble is not None:
         logging.getLogger(__name__).error("%s", visible(str(trouble)))
     server = KubeezServer(UnusableBridge(trouble, settings) if trouble else Bridge(settings))
     gc.freeze()
     gc.enable()
-    door = options.door
     writer = None if door is None or trouble else SnapshotWriter(settings, server.changes, door, looked_at)
-    anyio.run(stdio.serve, server, door.handed if door else None, writer)
+    anyio.run(stdio.serve, server, handed, writer)
 
 
 class ExplainedError(click.ClickException):

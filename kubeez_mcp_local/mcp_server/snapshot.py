@@ -18,7 +18,7 @@ from mcp.types import jsonrpc_message_adapter
 from kubeez_mcp_local.bridge import Bridge
 from kubeez_mcp_local.disk import replace_file
 from kubeez_mcp_local.environment import Look, code, file_of
-from kubeez_mcp_local.front import LISTEN, LISTS, PLACE_OF_ID
+from kubeez_mcp_local.front import LISTEN, LISTS, PLACE_OF_ID, Snapshot
 from kubeez_mcp_local.mcp_server.server import KubeezServer
 from kubeez_mcp_local.messages import CAPABILITIES_KEY, CHANGES, HANDSHAKES, MODERN, VERSION_KEY
 
@@ -123,6 +123,20 @@ async def snapshot_of(settings: Settings) -> dict[str, Any]:
         "work": bridge.query_for_work,
         "debug": settings.log_level == "debug",
     }
+
+
+async def still_true(told: Snapshot, settings: Settings) -> bool:
+    """Whether what the front has told of the server, recipes aside, is true of one with these `settings`: they may have
+    been changed since, and a client that was told of a free rehearsal must not find itself paying."""
+    if told.settings.still_holds():
+        return True
+    now = Snapshot(await snapshot_of(settings) | {"settings": told.settings.as_json})
+    lists = ("initialize", "server/discover", "tools/list")
+    return all(
+        told.answers[revision].get(method) == now.answers[revision].get(method)
+        for revision in now.answers
+        for method in lists
+    )
 
 
 async def _told(server: KubeezServer, bridge: Bridge, revision: str) -> dict[str, str]:

@@ -335,3 +335,20 @@ def test_what_changes_an_answer_is_seen(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("KUBEEZ_API_KEY=sk_live_example\n")
     with Server(tmp_path) as server:
         assert "Mode: live" in server.initialize()["instructions"]
+
+
+def test_settings_that_were_changed_meanwhile_are_refused_only_where_they_change_what_was_told(tmp_path: Path) -> None:
+    start_once(tmp_path, log_level="debug")
+    with Server(tmp_path, log_level="debug") as other, Server(tmp_path, log_level="debug") as live:
+        other.initialize()
+        live.initialize()
+        (tmp_path / ".env").write_text("DATABASE_URL=postgres://localhost/x\n")
+        assert other.call("estimate", model="z-image")["structuredContent"]["credits"] == 4
+        (tmp_path / ".env").write_text("KUBEEZ_API_KEY=sk_live_example\n")
+        for _ in range(2):
+            error = live.request("tools/call", {"name": "generate_media", "arguments": WORDS})["error"]
+            assert "settings of kubeez-mcp-local were changed" in error["message"]
+            assert "Restart the server" in error["message"]
+        assert live.request("tools/list")["result"]["tools"]
+        assert live.close_stdin() < LEFT
+        assert live.process.returncode == 0

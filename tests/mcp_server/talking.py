@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from kubeez_mcp_local.bridge import Bridge
-from kubeez_mcp_local.front import Conversation, HandedOver, Pipe, Snapshot
+from kubeez_mcp_local.front import Beginning, HandedOver, Pipe, Snapshot
 from kubeez_mcp_local.mcp_server import stdio
 from kubeez_mcp_local.mcp_server.server import KubeezServer
 from kubeez_mcp_local.messages import CAPABILITIES_KEY, CLIENT_KEY, MODERN, VERSION_KEY
@@ -79,7 +79,7 @@ def without_front(settings: Settings, data: bytes, wanted: int) -> list[str]:
 
 def with_front(settings: Settings, snapshot: Snapshot, before: bytes, after: Sequence[bytes], wanted: int) -> list[str]:
     """The same, with the front before it, which hands over behind `before` if it has not done so earlier."""
-    conversation = Conversation(snapshot)
+    conversation = Beginning(snapshot)
     said = conversation.receive(before).decode().splitlines()
     ends, wire = os.pipe()
     handed = HandedOver(conversation, Pipe(ends, leave=lambda _code: None), snapshot)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kubeez_mcp_local.front import LISTEN, LISTS, Conversation, Snapshot
+from kubeez_mcp_local.front import LISTEN, LISTS, Beginning, Snapshot
 from kubeez_mcp_local.mcp_server.snapshot import snapshot_of
 from kubeez_mcp_local.messages import CHANGES, HANDSHAKES, MODERN
 from kubeez_mcp_local.settings import Settings, load_settings
@@ -39,7 +39,7 @@ class Subject:
 
     def front(self, data: bytes) -> list[str]:
         """What the front answers, all by itself."""
-        conversation = Conversation(self.snapshot)
+        conversation = Beginning(self.snapshot)
         answers = conversation.receive(data).decode().splitlines()
         assert not conversation.over, conversation.rest[:200]
         return answers
@@ -58,7 +58,7 @@ def made(folder: Path, **variables: str) -> Subject:
         **variables,
     }
     chosen = load_settings(environ=environ, working_dir=folder)
-    content = anyio.run(snapshot_of, chosen)
+    content = anyio.run(snapshot_of, chosen) | {"settings": [[], []]}
     return Subject(chosen, Snapshot(content))
 
 
@@ -152,7 +152,7 @@ NOT_UNDERSTOOD: list[bytes] = [
 
 @pytest.mark.parametrize("message", NOT_UNDERSTOOD, ids=range(len(NOT_UNDERSTOOD)))
 def test_what_is_not_known_to_its_last_member_is_left_to_the_server(subject: Subject, message: bytes) -> None:
-    conversation = Conversation(subject.snapshot)
+    conversation = Beginning(subject.snapshot)
     conversation.receive(hello("2025-11-25") + INITIALIZED)
     assert conversation.receive(message + line("ping", request_id=9)) == b""
     assert conversation.over
@@ -180,7 +180,7 @@ def test_what_is_not_known_to_its_last_member_is_left_to_the_server(subject: Sub
     ],
 )
 def test_what_begins_no_known_conversation_is_left_to_the_server(subject: Subject, message: bytes) -> None:
-    conversation = Conversation(subject.snapshot)
+    conversation = Beginning(subject.snapshot)
     assert conversation.receive(message) == b""
     assert conversation.over
     assert conversation.replayed("mark") == b""
@@ -189,7 +189,7 @@ def test_what_begins_no_known_conversation_is_left_to_the_server(subject: Subjec
 def test_a_second_handshake_an_id_in_use_and_the_other_era_are_left_to_the_server(subject: Subject) -> None:
     listen = line(LISTEN, enveloped(notifications={CHANGES[1]: True}), "5")
     for second in (hello("2025-11-25"), line("tools/list", enveloped(), 5), line("tools/list", request_id=6)):
-        conversation = Conversation(subject.snapshot)
+        conversation = Beginning(subject.snapshot)
         assert conversation.receive(listen)
         assert conversation.receive(second) == b""
         assert conversation.over
@@ -200,7 +200,7 @@ def test_lists_of_recipes_that_have_changed_are_left_to_the_server(tmp_path: Pat
     (tmp_path / "out" / "recipes").mkdir(parents=True)
     (tmp_path / "out" / "recipes" / "new.md").write_text("---\nname: new\n---\n")
     for method in ("prompts/list", "resources/list"):
-        conversation = Conversation(subject.snapshot)
+        conversation = Beginning(subject.snapshot)
         said = conversation.receive(
             hello(HANDSHAKES[0]) + line("tools/list", request_id=1) + line(method, request_id=2)
         )
@@ -208,11 +208,11 @@ def test_lists_of_recipes_that_have_changed_are_left_to_the_server(tmp_path: Pat
         assert conversation.over
         assert not conversation.watching
     listen = line(LISTEN, enveloped(notifications={}), 1)
-    assert Conversation(subject.snapshot).receive(listen) == b""
+    assert Beginning(subject.snapshot).receive(listen) == b""
 
 
 def test_a_line_without_end_is_left_to_the_server_before_it_fills_the_memory(subject: Subject) -> None:
-    conversation = Conversation(subject.snapshot)
+    conversation = Beginning(subject.snapshot)
     conversation.receive(b"x" * 60_000)
     assert not conversation.over
     conversation.receive(b"x" * 60_000)
@@ -327,8 +327,8 @@ def test_at_every_byte_the_same_is_handed_over_as_at_the_message_before_it(subje
             start = len(b"".join(said[:number]))
             states = {_state(subject.snapshot, whole, start + place) for place in range(len(message))}
             assert len(states) == 1
-        by_byte = Conversation(subject.snapshot)
-        at_once = Conversation(subject.snapshot)
+        by_byte = Beginning(subject.snapshot)
+        at_once = Beginning(subject.snapshot)
         pieces = b"".join(by_byte.receive(whole[place : place + 1]) for place in range(len(whole)))
         assert pieces == at_once.receive(whole)
         assert by_byte.rest == at_once.rest
@@ -336,6 +336,6 @@ def test_at_every_byte_the_same_is_handed_over_as_at_the_message_before_it(subje
 
 def _state(snapshot: Snapshot, whole: bytes, cut: int) -> tuple[bytes, bytes]:
     """What was answered up to `cut`, and what the real server reads if it is handed over there."""
-    conversation = Conversation(snapshot)
+    conversation = Beginning(snapshot)
     answers = conversation.receive(whole[:cut])
     return answers, conversation.replayed("mark") + conversation.rest + whole[cut:]
