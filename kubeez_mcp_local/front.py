@@ -167,14 +167,19 @@ class Beginning:
         return b"".join(answers)
 
     def end(self) -> bytes:
-        """The answer to what stands there when the input ends: the last line needs no end."""
+        """What is still said when the input ends: to a last line, which needs no end, and to who waits for changes."""
+        return self._last_line() + b"".join(
+            _error(id_in_json(name), -32000, "Connection closed") for name in self._streams
+        )
+
+    def _last_line(self) -> bytes:
         line = self.rest.strip()
         if not line or self.over:
             return b""
         try:
             scan(line.decode())
         except (ValueError, RecursionError):
-            return f'{{"jsonrpc":"2.0","id":null,"error":{{"code":-32700,"message":"{NOT_JSON}"}}}}\n'.encode()
+            return _error("null", -32700, NOT_JSON)
         return self.receive(b"\n")
 
     def replayed(self, mark: str) -> bytes:
@@ -282,8 +287,11 @@ class Beginning:
             return b""
         from json import dumps
 
-        error = {"code": -32603, "message": self.refusing}
-        return dumps({"jsonrpc": "2.0", "id": request_id, "error": error}, separators=(",", ":")).encode() + b"\n"
+        return _error(dumps(request_id), -32603, self.refusing)
+
+
+def _error(request_id: str | None, code: int, message: str) -> bytes:
+    return f'{{"jsonrpc":"2.0","id":{request_id},"error":{{"code":{code},"message":"{message}"}}}}\n'.encode()
 
 
 # The pipe

@@ -134,6 +134,10 @@ def test_a_conversation_that_is_handed_over_is_that_of_a_server_without_front(fo
 ODD: dict[str, tuple[list[bytes], int]] = {
     "garbage before initialize": ([b"hello\n" + hello(LEGACY)], 2),
     "half a line and then nothing": ([hello(LEGACY) + b'{"jsonrpc": "2.0", "id"'], 1),
+    "the end while a stream is open": (
+        [line("server/discover", enveloped(), 0) + line(LISTEN, enveloped(notifications={}), "s")],
+        2,
+    ),
     "nothing": ([], 0),
     "a batch": ([b'[{"jsonrpc":"2.0","id":1,"method":"ping"}]\n' + hello(LEGACY)], 2),
     "an unknown revision": ([hello("2031-01-01") + INITIALIZED + LISTS[0]], 2),
