@@ -7,6 +7,7 @@ pictures, decides nothing about jobs, and one that cannot be drawn is not worth 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.job import State
+from kubeez_mcp_local.jobs.job import State, as_ordered, step_and_index
 from kubeez_mcp_local.jobs.naming import telling
 from kubeez_mcp_local.text import cut, spoken
 
@@ -76,7 +77,7 @@ class Sheets:
         """Draw the sheet of a run (as the ledger calls it), which is over; where it lies, or `None` without one."""
         if not self.on:
             return None
-        jobs = _in_order(await self.ledger.of_run(run))
+        jobs = as_ordered(await self.ledger.of_run(run))
         target = sheet_of_run([(file.path, file.media_type) for job in jobs for file in job.files])
         return None if target is None else await self._draw(jobs, target, title)
 
@@ -141,10 +142,7 @@ async def _is_newer(target: Path, pictures: Sequence[Path]) -> bool:
 
 def _row(pictures: Sequence[Picture]) -> int | None:
     """How many in a row, where the steps of a run made as many each: then what belongs together stands in columns."""
-    steps: dict[str, int] = {}
-    for job, _ in pictures:
-        step = job.labels.call.partition("[")[0]
-        steps[step] = steps.get(step, 0) + 1
+    steps = Counter(step_and_index(job.labels.call)[0] for job, _ in pictures)
     counts = set(steps.values())
     return counts.pop() if len(steps) > 1 and len(counts) == 1 and 1 < max(counts) <= 6 else None
 
@@ -173,22 +171,11 @@ def captioned(pictures: Sequence[Picture]) -> list[SheetItem]:
     ]
 
 
-def _in_order(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs of a run by its steps, as they were begun, and by the items of each."""
-    steps = list(dict.fromkeys(job.labels.call.partition("[")[0] for job in jobs))
-
-    def place(job: Job) -> tuple[int, int]:
-        step, _, index = job.labels.call.partition("[")
-        return steps.index(step), int(digits) if (digits := index.rstrip("]")).isdigit() else 0
-
-    return sorted(jobs, key=place)
-
-
 def _facts(job: Job, file: SavedFile) -> Mapping[str, str]:
     told = job.arguments
     seed = told.get("seed")
     return {
-        "step": job.labels.call.partition("[")[0].replace("_", " "),
+        "step": step_and_index(job.labels.call)[0].replace("_", " "),
         "item": job.labels.item,
         "part": job.labels.part.replace("-", " "),
         "label": file.label.replace("-of-", " of "),

@@ -19,11 +19,12 @@ from kubeez_mcp_local.cookbook.arguments import as_text
 from kubeez_mcp_local.cookbook.format import MAX_FILE_BYTES
 from kubeez_mcp_local.cookbook.steps import FILE_ARGUMENTS, PAID_TOOLS
 from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.jobs.job import as_ordered, step_and_index
 from kubeez_mcp_local.operations import media, operations
 from kubeez_mcp_local.text import cut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from kubeez_mcp_local.bridge import Bridge
@@ -46,8 +47,8 @@ _NEVER = ("approval", "seed")
 class RecordedJob:
     """A job as the recorder needs it: the tool that made it and its arguments as they were given.
 
-    `outputs` are URLs and `files` paths, both in order; `credits` is what it cost, `None` when unknown. `call` names
-    the call of a run that made it, such as `pictures[2]`; empty without one.
+    `outputs` are URLs and `files` paths, both in order; `credits` is what it cost, `None` when unknown. `step` is
+    the step of a run that made it; empty without one.
     """
 
     id: str
@@ -56,7 +57,7 @@ class RecordedJob:
     outputs: Sequence[str] = ()
     files: Sequence[str] = ()
     credits: float | None = None
-    call: str = ""
+    step: str = ""
 
 
 def record_recipe(jobs: Sequence[RecordedJob], name: str, title: str = "", description: str = "") -> str:
@@ -252,16 +253,12 @@ def _groups(jobs: Sequence[RecordedJob]) -> list[list[RecordedJob]]:
     groups: list[list[RecordedJob]] = []
     made: set[str] = set()
     for job in jobs:
-        if groups and _alike(groups[-1][0], job, made) and job.call.partition("[")[0] == _step_of(groups[-1][0]):
+        if groups and _alike(groups[-1][0], job, made) and job.step == groups[-1][0].step:
             groups[-1].append(job)
         else:
             groups.append([job])
         made |= {*job.outputs, *job.files}
     return groups
-
-
-def _step_of(job: RecordedJob) -> str:
-    return job.call.partition("[")[0]
 
 
 def _alike(first: RecordedJob, job: RecordedJob, made: Collection[str]) -> bool:
@@ -486,12 +483,10 @@ async def save_draft(
     title: str = "",
     description: str = "",
     folder: Path,
-    call_of: Callable[[Job], str] = lambda job: "",
 ) -> Path:
     """Write a recipe that makes again what jobs of the ledger made.
 
-    `job_ids` are ids or their unambiguous beginnings, in any order. `call_of` names the call of a run that a job was,
-    such as `pictures[2]`: those of one step keep their order.
+    `job_ids` are ids or their unambiguous beginnings, in any order.
 
     Raises:
         InvalidArgumentError: A name that is taken or that no recipe can have; jobs that are not finished or cannot be
@@ -507,30 +502,12 @@ async def save_draft(
     unfinished = [job.generation_id or job.id for job in jobs.values() if job.state.value != "completed"]
     if unfinished:
         raise InvalidArgumentError("job_ids", f"{', '.join(unfinished)}: only completed jobs can be recorded.")
-    oldest_first = sorted(jobs.values(), key=lambda job: (job.created_at, job.id))
-    calls = await anyio.to_thread.run_sync(lambda: {job.id: call_of(job) for job in oldest_first})
-    text = record_recipe(
-        [_recorded(job, calls[job.id]) for job in _in_order(oldest_first, calls)], name, title, description
-    )
+    text = record_recipe([_recorded(job) for job in as_ordered(jobs.values())], name, title, description)
     parse_recipe(text, Origin("draft", "recorded jobs"))
     return await anyio.to_thread.run_sync(write_recipe, folder, name, text)
 
 
-def _in_order(oldest_first: Sequence[Job], calls: Mapping[str, str]) -> list[Job]:
-    """The jobs, those of one step of a run together and in its order: they were started side by side."""
-    began: dict[tuple[str, str], float] = {}
-    for job in oldest_first:
-        began.setdefault((job.run, calls[job.id].partition("[")[0]) if calls[job.id] else ("", job.id), job.created_at)
-
-    def place(job: Job) -> tuple[float, int]:
-        step, _, index = calls[job.id].partition("[")
-        known = began[job.run, step] if step else job.created_at
-        return known, int(index.rstrip("]") or 0)
-
-    return sorted(oldest_first, key=place)
-
-
-def _recorded(job: Job, call: str) -> RecordedJob:
+def _recorded(job: Job) -> RecordedJob:
     urls = [str(output["url"]) for answer in job.results for output in answer.get("outputs") or () if output.get("url")]
     return RecordedJob(
         id=job.generation_id or job.id,
@@ -539,5 +516,5 @@ def _recorded(job: Job, call: str) -> RecordedJob:
         outputs=urls,
         files=[file.path for file in job.files],
         credits=job.charged if job.charged is not None else job.quote_credits,
-        call=call,
+        step=step_and_index(job.labels.call)[0],
     )

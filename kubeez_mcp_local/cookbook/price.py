@@ -39,6 +39,7 @@ from kubeez_mcp_local.cookbook.steps import (
     wanted,
 )
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
+from kubeez_mcp_local.jobs.job import step_and_index
 from kubeez_mcp_local.media.sniff import by_extension
 from kubeez_mcp_local.text import cut
 
@@ -90,7 +91,7 @@ class Planned:
 
     @property
     def step(self) -> str:
-        return self.key.partition("[")[0]
+        return step_and_index(self.key)[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -66,6 +66,12 @@ class RunCall:
         told = isinstance(self.item, str) and isinstance(self.part, str)
         if not named or not told or not is_amount(self.budget) or not (self.at_most is None or is_amount(self.at_most)):
             raise ValueError(f"{self!r} is no call of a run")
+
+
+def step_and_index(call: str) -> tuple[str, int]:
+    """The step that a call of a run belongs to, and which of its calls it is: `pictures[2]` is `("pictures", 2)`."""
+    step, _, index = call.partition("[")
+    return step, int(index.rstrip("]") or 0)
 
 
 @dataclass(frozen=True)
@@ -381,6 +387,17 @@ def to_credits(micro: int) -> float:
 
 
 SANDBOX = "sandbox"
+
+
+def as_ordered(jobs: Iterable[Job]) -> list[Job]:
+    """Oldest first; those of one step of a run, which are started side by side, together and as the step has them."""
+    began: dict[tuple[str, str], float] = {}
+
+    def place(job: Job) -> tuple[float, str, int]:
+        step, index = step_and_index(job.labels.call)
+        return began.setdefault((job.run, step) if step else ("", job.id), job.created_at), step, index
+
+    return sorted(sorted(jobs, key=lambda job: (job.created_at, job.id)), key=place)
 
 
 def fingerprint(api_key: str, base_url: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.jobs.job import SANDBOX, Labels
+from kubeez_mcp_local.jobs.job import SANDBOX, Labels, step_and_index
 from kubeez_mcp_local.operations import operations
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def labels_for(
     if name:
         parts = [name]
     elif run is not None:
-        named = (run.call.partition("[")[0], run.item, run.part)
+        named = (step_and_index(run.call)[0], run.item, run.part)
         facts: dict[str, Any] = {"source": source, "makes": makes, "wordless": not draft.prompt, "language": language}
         parts = [name_of_call(*named, **facts)]
     elif draft.called:

@@ -109,21 +109,6 @@ class Record:
             raise KubeezError(f"The run {run.name} was begun {begun}.", next_step=next_step, code="run_mismatch")
 
 
-def calls_in(folder: Path, name: str) -> dict[str, str]:
-    """The finished calls of a run by the generation ids of their jobs, as its record tells them. Blocking."""
-    try:
-        lines = file_of(folder, name).read_bytes().splitlines()
-    except OSError:
-        return {}
-    found: dict[str, str] = {}
-    for event in map(_parsed, lines):
-        result = event.get("result")
-        if event.get("event") == "finished" and isinstance(result, dict):
-            for job in result.get("generation_ids") or [result.get("generation_id")]:
-                found[str(job)] = str(event.get("key"))
-    return found
-
-
 class Journal:
     """The record of a run under `folder`, opened to be carried on by one process at a time. All methods block.
 

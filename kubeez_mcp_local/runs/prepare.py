@@ -33,12 +33,12 @@ from kubeez_mcp_local.jobs.errors import over_run_ceiling
 from kubeez_mcp_local.media.inputs import LocalInput
 from kubeez_mcp_local.operations import dialogue
 from kubeez_mcp_local.rest.errors import UnauthorizedError
-from kubeez_mcp_local.runs.journal import Record, RunId, calls_in, digest, file_of, is_taken
+from kubeez_mcp_local.runs.journal import Record, RunId, digest, file_of, is_taken
 from kubeez_mcp_local.runs.run import Run
 from kubeez_mcp_local.text import cut, spoken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from kubeez_mcp_local.bridge import Bridge
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.cookbook.price import Measure, Planned
     from kubeez_mcp_local.cookbook.steps import ToolCaller
     from kubeez_mcp_local.jobs.budget import RunSpend
-    from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.media.inputs import Inputs
     from kubeez_mcp_local.operations import Input
     from kubeez_mcp_local.runs.journal import Outcome
@@ -63,19 +62,6 @@ _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 def runs_folder(bridge: Bridge) -> Path:
     """Where the records of runs are kept: a folder for each account, so that no run is mistaken for another's."""
     return bridge.settings.state_dir / RUNS / bridge.account
-
-
-def call_of_run(bridge: Bridge) -> Callable[[Job], str]:
-    """Which call of a run a job was, such as `pictures[2]`; empty where no record tells. What it gives blocks."""
-    known: dict[str, dict[str, str]] = {}
-
-    def call(job: Job) -> str:
-        name = job.run.partition("/")[0]
-        if name and name not in known:
-            known[name] = calls_in(runs_folder(bridge), name)
-        return next((known[name][one] for one in job.generation_ids if one in known[name]), "") if name else ""
-
-    return call
 
 
 @dataclass(frozen=True, slots=True)

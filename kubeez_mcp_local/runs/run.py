@@ -25,6 +25,7 @@ from kubeez_mcp_local.cookbook.steps import (
     wanted,
 )
 from kubeez_mcp_local.errors import KubeezError, first_error_in
+from kubeez_mcp_local.jobs.job import step_and_index
 from kubeez_mcp_local.runs.journal import Journal, JournalError, RunTakenError
 from kubeez_mcp_local.runs.payments import BUDGET_REACHED, Payer, charged
 
@@ -340,5 +341,5 @@ def _nothing(status: str) -> dict[str, Any]:
 
 
 def _place(key: str, steps: Mapping[str, int]) -> tuple[int, int]:
-    name, _, index = key.partition("[")
-    return steps.get(name, 0), int(index.rstrip("]") or 0)
+    step, index = step_and_index(key)
+    return steps.get(step, 0), index

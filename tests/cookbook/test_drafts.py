@@ -193,7 +193,7 @@ ALIKE = [
         },
         [f"https://media.example/{number}.png"],
         credits=14,
-        call=f"pictures[{number}]",
+        step="pictures",
     )
     for number, (words, ratio) in enumerate(zip(CITIES, ["1:1", "1:1", "4:5"], strict=True))
 ]
@@ -260,7 +260,7 @@ def test_what_is_not_alike_stays_a_step_of_its_own(changes: dict[str, Any]) -> N
 
 
 def test_steps_of_different_loops_of_a_run_are_not_mixed() -> None:
-    before, after = (replace(job, call=f"{step}[0]") for job, step in zip(ALIKE[:2], ("old", "new"), strict=True))
+    before, after = (replace(job, step=step) for job, step in zip(ALIKE[:2], ("old", "new"), strict=True))
     assert len(draft_of([before, after]).steps) == 2
 
 

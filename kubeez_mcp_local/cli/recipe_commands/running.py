@@ -86,10 +86,11 @@ def show_report(report: RunReport) -> None:
 
 def _costs(report: RunReport) -> None:
     from kubeez_mcp_local.cookbook.steps import number
+    from kubeez_mcp_local.jobs.job import step_and_index
 
     by_step: dict[str, list[CallReport]] = {}
     for call in report.calls:
-        by_step.setdefault(call.key.partition("[")[0], []).append(call)
+        by_step.setdefault(step_and_index(call.key)[0], []).append(call)
     costs = table("step", "tool", "calls", "credits", "files", right=("credits", "files"))
     for step, calls in by_step.items():
         counts = Counter(call.status for call in calls)

@@ -253,7 +253,6 @@ def save(
     """
     from kubeez_mcp_local.cookbook.drafts import fixed_in, recipe_folder, refuse_hiding, save_draft
     from kubeez_mcp_local.cookbook.library import read_recipe
-    from kubeez_mcp_local.runs.prepare import call_of_run
 
     settings = options.settings()
     if folder is None and not override:
@@ -261,9 +260,7 @@ def save(
 
     async def draft(bridge: Bridge) -> Path:
         target = folder or recipe_folder(bridge)
-        call_of = call_of_run(bridge)
-        words = {"title": title, "description": description}
-        return await save_draft(bridge, jobs, name, folder=target, call_of=call_of, **words)
+        return await save_draft(bridge, jobs, name, folder=target, title=title, description=description)
 
     path = run_with_bridge(settings, draft).absolute()
     _written(settings, path, name)

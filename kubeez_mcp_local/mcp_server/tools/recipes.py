@@ -260,12 +260,10 @@ async def save_recipe(
     import anyio.to_thread
 
     from kubeez_mcp_local.cookbook.drafts import fixed_in, recipe_folder, refuse_hiding, save_draft
-    from kubeez_mcp_local.runs.prepare import call_of_run
 
     await anyio.to_thread.run_sync(refuse_hiding, call.bridge.settings, name)
     folder = recipe_folder(call.bridge)
-    call_of, words = call_of_run(call.bridge), {"title": title, "description": description}
-    path = await save_draft(call.bridge, job_ids, name, folder=folder, call_of=call_of, **words)
+    path = await save_draft(call.bridge, job_ids, name, folder=folder, title=title, description=description)
     recipe = await call.recipes.get(name)
     fixed = fixed_in(recipe)
     return SavedRecipeResult(
