@@ -185,6 +185,7 @@ class ListChanges:
     Attributes:
         background: Where the watching goes on.
         tools_listed: Whether the client has had the list of tools.
+        requests, in_hand: How many requests there were, and how many of them are not answered yet; without streams.
         on_change: Awaited after clients were told.
         bus: Carries the news to clients of the 2026-07-28 protocol.
     """
@@ -192,6 +193,8 @@ class ListChanges:
     recipes: Recipes
     background: Background
     tools_listed: bool = False
+    requests: int = 0
+    in_hand: int = 0
     on_change: Callable[[], Awaitable[object]] = anyio.lowlevel.checkpoint
     sleep: Callable[[float], Awaitable[object]] = anyio.sleep
     bus: InMemorySubscriptionBus = field(default_factory=InMemorySubscriptionBus)
@@ -212,7 +215,13 @@ class ListChanges:
         if ctx.method == _STREAM:
             await self.recipes.index()  # its call goes on as long as the client listens
             self._begin()
-        answer = await call_next(ctx)
+        counts = ctx.request_id is not None and ctx.method != _STREAM
+        self.requests += counts
+        self.in_hand += counts
+        try:
+            answer = await call_next(ctx)
+        finally:
+            self.in_hand -= counts
         self.tools_listed |= ctx.method == "tools/list"
         if listening:
             self._begin()

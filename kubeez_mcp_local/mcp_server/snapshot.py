@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 from dataclasses import dataclass
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.mcp_server.server import ListChanges
     from kubeez_mcp_local.settings import Settings
 
-_LOOKS = 8
 _PAUSE_SECONDS = 0.25
+_PATIENCE_SECONDS = 2.0
 _MOST_KEPT = 20
 _ID = PLACE_OF_ID.strip('"')
 
@@ -53,31 +54,32 @@ class SnapshotWriter:
     settings_seen: Look
 
     async def keep(self) -> None:
-        """Write it as soon as that disturbs nobody."""
-        for _ in range(_LOOKS):
+        """Write it as soon as the client has its tools, or seems to want none, and asks for nothing."""
+        began = anyio.current_time()
+        before = -1
+        while self.changes.in_hand or self.changes.requests != before or not self._may_begin(began):
+            before = self.changes.requests
             await anyio.sleep(_PAUSE_SECONDS)
-            if self.changes.tools_listed:
-                break
-        await anyio.sleep(_PAUSE_SECONDS)
         await self.write()
 
-    async def write(self) -> None:
-        """Write it now, in a thread of its own."""
-        await anyio.to_thread.run_sync(self._write, abandon_on_cancel=True)
+    def _may_begin(self, began: float) -> bool:
+        return self.changes.tools_listed or anyio.current_time() - began > _PATIENCE_SECONDS
 
-    def _write(self) -> None:
+    async def write(self) -> None:
+        """Write it now. Takes a tenth of a second, in which nothing else stands still for more than a part of it."""
         name = self.door.name
         file = file_of(name) if name else None
         if file is None:
             return
         try:
-            content = anyio.run(snapshot_of, self.settings)
+            content = await snapshot_of(self.settings)
             if code() != self.door.code or not self.settings_seen.still_holds():
                 return
             content |= {"name": name, "code": self.door.code, "settings": self.settings_seen.as_json}
-            _write_privately(Path(file), json.dumps(content))
+            await anyio.to_thread.run_sync(_write_privately, Path(file), json.dumps(content))
         except Exception as error:  # noqa: BLE001 - the next start will be a slow one, and this one goes on
             log.info("no snapshot for the next start: %s", type(error).__name__)
+        gc.collect()  # the server that was asked is a circle
 
 
 def _write_privately(file: Path, content: str) -> None:
