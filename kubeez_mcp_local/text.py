@@ -29,7 +29,7 @@ _UNSEEN = re.compile(
 )
 """What steers a terminal, turns the direction of writing, breaks a line or hides: all but the two joiners, which
 belong to emoji and to several scripts."""
-_LIKE_A_FIELD = re.compile(r"[-*>\s]*[\w.-]+\s*:")
+_LIKE_A_FIELD = re.compile(r"(?![A-Za-z]:[\\/])[-*>\s]*[\w.-]+\s*:")
 
 
 def has_half_character(text: str) -> bool:

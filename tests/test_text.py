@@ -70,6 +70,7 @@ def test_an_entry_that_reads_like_a_field_is_quoted() -> None:
         ("- status: failed", "“- status: failed”"),
         ("estimate(model='x'): the price", "estimate(model='x'): the price"),
         ("Saving failed: the disk is full", "Saving failed: the disk is full"),
+        ("C:\\out\\fox.png 12 KB; 4 credits", "C:\\out\\fox.png 12 KB; 4 credits"),
     ):
         assert list_entry(entry) == shown
 

@@ -176,19 +176,22 @@ class Orders:
                 del self._waiting[code]
         self._waiting[error.approval] = Waiting(draft, name, question.credits, now + VALID_SECONDS)
         calls = list(self._waiting.values())
-        if len(calls) < 2:
+        *others, _ = calls
+        if not others:
             return
-        each = ", ".join(f"{one.draft.model} {'?' if one.credits is None else amount(one.credits)}" for one in calls)
+        each = ", ".join(f"{one.draft.model} {'?' if one.credits is None else amount(one.credits)}" for one in others)
         together, exact = sum(one.credits or 0 for one in calls), all(one.draft.quote.basis == EXACT for one in calls)
         about, total = "" if exact else "about ", ""
         if all(one.credits is not None for one in calls):
-            total = f": {about}{spoken(round(together, 6))} together"
+            total = f" All {len(calls)}: {about}{spoken(round(together, 6))}"
             if question.balance_after is not None:
                 after = question.balance_after + (question.credits or 0) - together
-                total += f", balance after all of them {about}{spoken(round(after, 6))}"
+                total += f", balance afterwards {about}{spoken(round(after, 6))}"
+            total += "."
+        waits = "1 other waits" if len(others) == 1 else f"{len(others)} others wait"
         error.next_step += (
-            f" {len(calls)} questions wait now ({each}){total}. One yes may cover them: show all, then this call alone "
-            f"with approval='{','.join(self._waiting)}' starts them; leave out the code of what the user does not want."
+            f" {waits}: {each}.{total} One yes may cover several: then make this call alone, its approval being their "
+            "codes with commas between."
         )
 
     async def _submit(self, draft: Draft, caller: Caller) -> Started:
@@ -248,6 +251,8 @@ class Orders:
             client=caller.client or None,
             notes=draft.notes,
             run=caller.run,
+            implied=draft.implied,
+            how=draft.quote.how,
             title=operations()[route.name].title,
             inputs=inputs,
             labels=labels,

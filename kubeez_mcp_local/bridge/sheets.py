@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,21 +49,37 @@ class Sheets:
     on: bool
     background: Background
     _turn: anyio.Lock = field(init=False, default_factory=anyio.Lock)
+    _undrawn: set[Path] = field(init=False, default_factory=set)
+    """Those that could not be drawn."""
 
     def saved(self, job: Job) -> None:
         """`job` is over and its outputs are on the disk: if it is the last of its call, draw the sheet beside all else.
 
         What belongs to a run waits for the end of the run.
         """
-        wanted = not job.run and (job.labels.batch or sheet_of_call([job]))
+        wanted = not job.run and bool(job.labels.batch or sheet_of_call([job]))
         if self.on and wanted and self.background.running:
             self.background.start(self._of_call, job)
 
     async def _of_call(self, job: Job) -> None:
         jobs = await self._ordered_with(job)
         target = sheet_of_call(jobs)
-        if target is not None and all(map(_over, jobs)):
+        if target is not None:
             await self._draw(jobs, target, job.prompt or job.labels.name)
+
+    async def of_call(self, jobs: Sequence[Job]) -> Path | None:
+        """Where the sheet of these jobs is, or will be in a moment; `None` unless they are of one call, which has one.
+
+        Jobs of several calls are nothing to compare, and what belongs to a run is on the run's sheet.
+        """
+        first = jobs[0]
+        apart = first.run or (len(jobs) > 1 and not first.labels.batch)
+        if not self.on or apart or any(job.labels.batch != first.labels.batch for job in jobs):
+            return None
+        target = sheet_of_call(await self._ordered_with(first))
+        if target is None or target in self._undrawn:
+            return None
+        return target if self.background.running or await anyio.Path(target).is_file() else None
 
     async def _ordered_with(self, job: Job) -> list[Job]:
         """The jobs of the call that ordered `job`, in their order."""
@@ -97,13 +112,14 @@ class Sheets:
                 return (await comparison_sheets(items, target, heading=heading, per_row=row))[0]
         except (KubeezError, OSError) as error:
             log.warning("the sheet %s cannot be drawn: %s", target.name, error)
+            self._undrawn.add(target)
             return None
 
 
 def sheet_of_call(jobs: Sequence[Job]) -> Path | None:
-    """Where the sheet of a call lies once its last picture is saved; `None` where it makes fewer than two."""
+    """Where the sheet of a call lies, of all its jobs; `None` before the last is over, and without two pictures."""
     files = [file for job in jobs for file in job.files if _is_picture(file)]
-    if not files or (len(files) < 2 and not jobs[0].labels.batch):
+    if len(files) < 2 or not all(map(_over, jobs)):
         return None
     first = Path(files[0].path)
     name = jobs[0].labels.name or first.stem
@@ -112,18 +128,13 @@ def sheet_of_call(jobs: Sequence[Job]) -> Path | None:
 
 def sheet_of_run(files: Sequence[tuple[str, str]]) -> Path | None:
     """Where the sheet of a run lies, whose files have these paths and media types; `None` without two pictures."""
-    pictures = [path for path, media_type in files if _can_be_shown(media_type)]
+    pictures = [path for path, media_type in files if media_type.startswith("image/")]
     return Path(pictures[0]).with_name(f"{NAME}.png") if len(pictures) > 1 else None
 
 
 def _is_picture(file: SavedFile) -> bool:
-    return _can_be_shown(file.media_type)
-
-
-def _can_be_shown(media_type: str) -> bool:
-    """A film is shown by a frame of it, where that can be had."""
-    kind = media_type.partition("/")[0]
-    return kind == "image" or (kind == "video" and find_spec("av") is not None)
+    """Films are none: the first frames of a clip and of its dubbed version are the same."""
+    return file.media_type.startswith("image/")
 
 
 def _over(job: Job) -> bool:

@@ -113,6 +113,11 @@ class Quote:
         return self.basis == "catalogue" and not self.note
 
     @property
+    def how(self) -> str:
+        """How a price by length was reckoned, such as `12 s at 0.5 credits/s`; empty for any other."""
+        return "; ".join(line.detail for line in self.breakdown) if self.basis == "rate" else ""
+
+    @property
     def said(self) -> str:
         """For people: `14 credits exactly`, `about 91 credits`."""
         if self.credits is None:

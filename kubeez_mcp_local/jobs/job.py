@@ -124,6 +124,8 @@ class Order:
         generation_type: As the API's history names it.
         client: Name of the MCP client or command that asked.
         notes: What differs from what the user asked for, in words for the question.
+        implied: What decides and is said by no argument, in a few words each.
+        how: How its price was reckoned, such as `12 s at 0.5 credits/s`; empty for a price that is simply so much.
         title: What it does, for people, such as `Make an image or video`.
         inputs: Its files for people: name, length, size.
         run: The call of a run that it is, if it is one. Then an equal digest means the same however late it comes.
@@ -145,6 +147,8 @@ class Order:
     client: str | None = None
     notes: tuple[str, ...] = ()
     run: RunCall | None = None
+    implied: tuple[str, ...] = ()
+    how: str = ""
     title: str = ""
     inputs: tuple[str, ...] = ()
     labels: Labels = field(default_factory=Labels, compare=False)

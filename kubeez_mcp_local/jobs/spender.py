@@ -88,14 +88,15 @@ def question_for(orders: Sequence[Order], quote: KeptQuote, digest: str) -> Spen
     times = f"{made} × " if made > 1 else ""
     price = "a price that is not known in advance" if quote.credits is None else spoken(quote.credits)
     about = "" if quote.basis == EXACT or quote.credits is None else "about "
-    parts = [f"{first.title or first.tool}: {times}{first.model} for {about}{price}."]
+    how = f" ({first.how}{' each' if count > 1 else ''})" if first.how else ""
+    parts = [f"{first.title or first.tool}: {times}{first.model} for {about}{price}{how}."]
     if after is not None:
         parts.append(f"Balance afterwards: {about}{spoken(after)}.")
     elif quote.balance is not None:
         parts.append(f"Balance now: {spoken(quote.balance)}.")
     files = _file_values(first)
     lines = settings_words(first.arguments)
-    settings = [*filter(None, [first.generation_type]), *lines]
+    settings = [*filter(None, [first.generation_type]), *lines, *first.implied]
     if settings:
         parts.append(f"Settings: {'; '.join(settings)}.")
     if first.inputs or files:

@@ -31,10 +31,10 @@ def of_job(told: Mapping[str, Any]) -> Fields:
         return _said(
             status=f"{status}: nothing has been sent", question=question, notes=notes, next_step=told.get("next_step")
         )
-    outputs = [*_outputs(told)]
+    outputs, jobs = [*_outputs(told)], told.get("jobs") or []
     next_step = told.get("next_step") or ""
     ids = told.get("generation_ids") or []
-    named = len(ids) > 1 and any("generation_id" in output for output in outputs)
+    named = len(ids) > 1 and (len(outputs) > 1 or bool(jobs))
     ids = [] if named else [job_id for job_id in ids if job_id not in next_step]
     seconds = told.get("estimated_time_seconds")
     status += f", {len(outputs)} outputs" if len(outputs) > 1 else ""
@@ -42,13 +42,14 @@ def of_job(told: Mapping[str, Any]) -> Fields:
     return _said(
         status=status,
         error_message=told.get("error_message"),
-        **(outputs[0] if len(outputs) == 1 else {"outputs": outputs}),
+        **(outputs[0] if len(outputs) == 1 else {"outputs": _output_lines(outputs, jobs)}),
+        jobs=[] if _alike(jobs) else [_job_line(job) for job in jobs if not _told_by(outputs, job)],
         sheet=told.get("sheet"),
         cost=cost_words(told.get("cost")),
         next_step=next_step,
         takes=f"about {seconds} s" if seconds and told["status"] in ("pending", "processing") else None,
         **({"generation_id": ids[0]} if len(ids) == 1 else {"generation_ids": ids}),
-        **_how(told),
+        **(_how(told) if _alike(jobs) else {}),
         notes=[*(told.get("notes") or []), *filter(None, [told.get("mode_note")])],
     )
 
@@ -62,6 +63,49 @@ def _how(told: Mapping[str, Any]) -> Fields:
     prompt = told.get("prompt") or ""
     in_lines = all(line in told.get("settings", "") for line in prompt.split("\n"))  # of a dialogue, with the voices
     return {"job": ", ".join(said) + ("" if in_lines else f": {first_words(prompt)}")}
+
+
+def _alike(jobs: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether they are takes of one request, as far as there are several."""
+    return len({(job["model"], job.get("settings"), job.get("prompt")) for job in jobs}) < 2
+
+
+def _told_by(outputs: Sequence[Fields], job: Mapping[str, Any]) -> bool:
+    return any(output.get("generation_id") == job["generation_id"] for output in outputs)
+
+
+def _job_line(job: Mapping[str, Any]) -> str:
+    """One of several jobs that has no file yet: its id, what it is, its price."""
+    said = [job["model"], job.get("settings") or "", job_price(job)]
+    words = f" {first_words(job['prompt'])}" if job.get("prompt") else ""
+    error = f" {quoted(job['error'], 200)}" if job.get("error") else ""
+    return on_one_line(f"{job['generation_id']} {', '.join(filter(None, said))}{words}{error}", 1_000)
+
+
+def job_price(job: Mapping[str, Any]) -> str:
+    """What one of several jobs costs: what was charged, else what was quoted."""
+    if job.get("charged") is not None:
+        return spoken(job["charged"])
+    return "price not known" if job.get("quoted") is None else price_words(job["quoted"], job.get("basis"))
+
+
+def _output_lines(outputs: Sequence[Fields], jobs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each of several outputs on one line. Where it is saved its address is left out: the path works as well."""
+    prices = {job["generation_id"]: job_price(job) for job in jobs}
+    lines, seen = [], set()
+    for output in outputs:
+        job = output.get("generation_id")
+        price = "" if job not in prices else "same job" if job in seen else prices[job]
+        seen.add(job)
+        words = [quoted(str(output[name])) for name in ("title", "item") if output.get(name)]
+        facts = [*words, *(output.get(name) for name in _OF_A_LINE)]
+        ids = [output.get("generation_id"), f"id {output['id']}" if output.get("id") else ""]
+        said = "; ".join(str(fact) for fact in [*facts, price, *ids] if fact)
+        lines.append(on_one_line(f"{output.get('path') or output.get('url') or ''} {said}".strip(), 1_000))
+    return lines
+
+
+_OF_A_LINE = ("language", "label", "size", "model")
 
 
 def first_words(prompt: str) -> str:

@@ -15,7 +15,7 @@ from kubeez_mcp_local.rest.wire import Output, Song
 
 _OMITTED_EMPTY = (
     *("notes", "songs", "files", "breakdown", "rejected", "problems", "overrides", "missing", "calls", "views"),
-    *("offers", "alternatives"),
+    *("offers", "alternatives", "jobs"),
 )
 
 
@@ -123,7 +123,8 @@ class JobResult(Result, published=("generation_id", "status", "outputs", "files"
     vocals_url: str | None = None
     instrumental_url: str | None = None
     files: list[FileItem] = Field(default_factory=list)
-    sheet: str | None = Field(None, description="Where a sheet of all pictures lies, once the last is saved.")
+    jobs: list[dict[str, Any]] = Field(default_factory=list, description="Each of several, with its price.")
+    sheet: str | None = Field(None, description="Where a sheet of all pictures of the call lies.")
     cost: Cost | None = None
     mode_note: str | None = None
     repeated: bool | None = Field(None, description="This call repeated an earlier one; nothing was paid again.")

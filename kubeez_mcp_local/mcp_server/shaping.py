@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.bridge.history import STATUS_OF
 from kubeez_mcp_local.bridge.orders import sent_arguments
-from kubeez_mcp_local.bridge.sheets import sheet_of_call
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.errors import ConsentRequiredError
 from kubeez_mcp_local.jobs.guard import REPEAT_SECONDS
@@ -17,6 +16,7 @@ from kubeez_mcp_local.jobs.job import settings_words
 from kubeez_mcp_local.jobs.outputs import told_apart
 from kubeez_mcp_local.mcp_server.answers import link
 from kubeez_mcp_local.mcp_server.results import Cost, EstimateResult, FileItem, JobResult
+from kubeez_mcp_local.mcp_server.rows import known
 from kubeez_mcp_local.media.measure import measure
 from kubeez_mcp_local.rest.wire import Generation
 from kubeez_mcp_local.text import spoken
@@ -152,7 +152,8 @@ async def _result(
         estimated_time_seconds=first.expected_seconds,
         settings=("; ".join(settings_words(first.arguments, prompt=first.prompt)) or None) if alike else None,
         files=[item for job in jobs for item in await _files_of(job, answers)],
-        sheet=str(sheet) if call.bridge.sheets.on and (sheet := sheet_of_call(jobs)) else None,
+        jobs=[_job_row(job) for job in jobs] if len(jobs) > 1 else [],
+        sheet=str(sheet) if (sheet := await call.bridge.sheets.of_call(jobs)) else None,
         cost=await cost_of(
             call,
             quoted=quoted,
@@ -172,6 +173,21 @@ async def _result(
         ),
         notes=[*notes, *(f"Saving failed: {job.save_error}" for job in jobs if job.save_error)],
         **facts,
+    )
+
+
+def _job_row(job: Job) -> dict[str, Any]:
+    """What one of several jobs is and costs; `charged` once that is known."""
+    settings = "; ".join(settings_words(job.arguments, prompt=job.prompt))
+    return known(
+        generation_id=job.generation_id or job.id,
+        model=job.model,
+        settings=settings or None,
+        prompt=job.prompt or None,
+        quoted=job.quote_credits,
+        basis=job.quote_basis,
+        charged=job.charged,
+        error=job.error,
     )
 
 
@@ -198,6 +214,7 @@ async def _file_item(job: Job, file: SavedFile, said: Mapping[str, Any]) -> File
             found = await measure(Path(file.path))
             seen = {"width": found.width, "height": found.height, "duration": found.seconds}
             facts = seen | facts | ({"sound": found.has_sound} if film else {})
+    facts.setdefault("generation_id", job.generation_id)
     apart = {name: value for name, value in told_apart(job, file).items() if name in FileItem.model_fields}
     return FileItem(
         path=file.path,

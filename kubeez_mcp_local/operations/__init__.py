@@ -49,6 +49,7 @@ class Draft:
         repeat: Makes a wanted repeat a new intention, such as the id of the job being repeated.
         described: What `quote` is the price of, for the API's own estimate where the quote is unknown; `None` where
             that could not be told all that decides the price.
+        implied: What decides and is said by no argument, in a few words each, for the question: `12 s`, `with sound`.
         called: What its files are called, where that does not follow from what it makes.
     """
 
@@ -64,6 +65,7 @@ class Draft:
     repeat: str = ""
     tool: str = ""
     described: Described | None = None
+    implied: tuple[str, ...] = ()
     called: str = ""
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,6 +65,7 @@ ROUTE = Route(
 # Models whose sound switch is documented as free, and whose editing has an own, unrecorded price.
 _FREE_SOUND = ("seedance-2",)
 _EDITING_PRICED_APART = ("flux-3-klein",)
+_LONGEST_RATIO = 32
 _TOLD = ("generation_type", "duration", "resolution", "quality", "sound")
 """Settings that decide the price."""
 
@@ -117,6 +119,7 @@ async def drafted(sources: Sources, request: MediaRequest, files: Sequence[str],
     found = await sources.inputs.resolve_all(files, argument=ARGUMENT)
     checked = check_media(model, listing, replace(request, inputs=tuple(item.kind for item in found)))
     verify_ratio_for_tier(checked, listing.get(checked.model))
+    chosen = listing.get(checked.model)
     said = {name: getattr(checked, name, None) for name in ROUTE.fields}
     described = Described(
         **{name: getattr(checked, name) for name in ("model", *_TOLD)},
@@ -127,13 +130,37 @@ async def drafted(sources: Sources, request: MediaRequest, files: Sequence[str],
         ROUTE,
         {**said, ARGUMENT: tuple(found) or None, "character_ids": checked.character_ids or None},
         checked.model,
-        price(listing.get(checked.model), checked, described),
+        price(chosen, checked, described),
+        implied=tuple(_implied(chosen, checked, found)),
         described=described,
         prompt=checked.prompt,
         generation_type=checked.generation_type,
         notes=checked.notes,
         count=count,
     )
+
+
+def _implied(model: Model, request: MediaRequest, files: Sequence[Input]) -> Iterator[str]:
+    """What the model's id settles, and which shape comes of the user's picture."""
+    if model.type == "video":
+        if model.fixed_seconds and not request.duration:
+            yield f"{model.fixed_seconds} s"
+        if request.sound is None and model.sound in ("included", "none"):
+            yield "with sound" if model.sound == "included" else "without sound"
+    shapes = [shape for file in files if file.kind == "image" and (shape := _shape(file))]
+    if shapes and not request.aspect_ratio and model.ratios:
+        keeps = next((ratio for ratio in model.ratios if ratio.lower() in ("auto", "adaptive")), None)
+        hint = f" (aspect_ratio='{keeps}' leaves it to the picture)" if keeps else ""
+        yield f"shape: the model's default; your picture is {shapes[0]}{hint}"
+
+
+def _shape(file: Input) -> str:
+    """Of a picture: `3:4`, or its pixels where that is no short ratio; empty if they are not known."""
+    width, tall = file.measured.width, file.measured.height
+    if not width or not tall:
+        return ""
+    common = math.gcd(width, tall)
+    return f"{width // common}:{tall // common}" if max(width, tall) // common <= _LONGEST_RATIO else f"{width}×{tall}"
 
 
 def _total(files: Sequence[Input], kind: InputKind) -> float | None:

@@ -66,7 +66,12 @@ def test_the_price_is_that_of_one_picture_and_says_when_it_is_only_quoted() -> N
 def test_a_sheet_is_for_two_pictures_and_more() -> None:
     assert sheet_of_call([job()]) is None
     assert sheet_of_call([job(files=2)]) == Path("/out/fox-comparison.png")
-    assert sheet_of_call([job(labels=Labels("fox", "1-of-2", batch="b"))]) == Path("/out/fox-comparison.png")
+    variants = [job(at, labels=Labels("fox", f"{at}-of-2", batch="b")) for at in (1, 2)]
+    assert sheet_of_call(variants) == Path("/out/fox-comparison.png")
+    assert sheet_of_call([variants[0], replace(variants[1], files=())]) is None  # the second is still being saved
+    film = SavedFile("/out/a.mp4", "", "video/mp4", 7)
+    assert sheet_of_call([replace(job(), files=(film, film))]) is None
+    assert sheet_of_run([("/out/a.mp4", "video/mp4"), ("/out/b.mp4", "video/mp4")]) is None
     assert sheet_of_run([("/out/a.png", "image/png"), ("/out/b.mp3", "audio/mpeg")]) is None
     assert sheet_of_run([("/out/a.png", "image/png"), ("/out/b.jpg", "image/jpeg")]) == Path("/out/comparison.png")
 
@@ -126,9 +131,13 @@ async def test_a_call_with_variants_gets_one_sheet_and_its_answers_name_it(
     sandbox: RunningSandbox, tmp_path: Path, drawn: Drawn
 ) -> None:
     async with LocalClient(Bridge(settings_of(sandbox, tmp_path)), KubeezServer, name="test") as client:
-        answers = await finished(client, FOX)
-        (path,) = {answer["sheet"] for answer in answers}
+        last = (await finished(client, FOX))[-1]  # earlier ones may come before the others are made
+        path = last["sheet"]
         await drawn.wait(path)
+        together = await client(
+            "wait_for_generation", {"id": ",".join((await client("generate_media", FOX))["generation_ids"])}
+        )
+        assert together["sheet"] == path
         with Image.open(path) as picture:
             assert picture.width > 1_600
         await finished(client, FOX)  # the same jobs: nothing is drawn again
@@ -149,6 +158,18 @@ async def test_a_sheet_that_nobody_was_left_to_draw_is_drawn_at_the_next_look(
     async with LocalClient(Bridge(settings), KubeezServer, name="test") as client:
         again = await client("wait_for_generation", {"id": answers[0]["generation_id"]})
         await drawn.wait(again["sheet"])
+
+
+async def test_no_answer_names_a_sheet_that_nobody_draws(sandbox: RunningSandbox, tmp_path: Path) -> None:
+    async with LocalClient(Bridge(settings_of(sandbox, tmp_path)), KubeezServer, name="test") as client:
+        wishes = ({"prompt": "a fox"}, {"prompt": "a mug"}, {"prompt": "a mug", "seed": 2})
+        jobs = [await client("generate_media", {"model": "z-image", **wish}) for wish in wishes]
+        ids = [job["generation_id"] for job in jobs]
+        ids += (await client("generate_media", {**FOX, "prompt": "two foxes", "variant_count": 2}))["generation_ids"]
+        together = await client("wait_for_generation", {"id": ",".join(ids)})
+        assert len(together["files"]) == 5
+        assert "sheet" not in together
+        assert "sheet" not in await client("get_generation", {"id": ids[0]})
 
 
 async def test_neither_name_nor_sheet_make_another_job(sandbox: RunningSandbox, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from PIL import Image
 
 from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 from tests.e2e.clients import facts_of, text_of
@@ -183,30 +184,56 @@ async def test_one_yes_covers_several_calls_with_one_balance_afterwards(
     lark = {"prompt": "a lark", "model": "nano-banana-2", "variant_count": 2}
     async with client_of(api, tmp_path, mode=mode, KUBEEZ_ASK_ABOVE="0") as client:
         first = await call(client, "generate_media", **kite)
-        assert "questions wait" not in first["next_step"]
+        assert "wait" not in first["next_step"]
         second = await call(client, "generate_music", prompt="calm piano")
         last = await call(client, "generate_media", **lark)
         after = (await call(client, "get_balance"))["credits"] - 51
-        assert (
-            "3 questions wait now (z-image 4, newest engine 19, nano-banana-2 28): 51 credits together"
-            in last["next_step"]
+        waiting = (
+            f"2 others wait: z-image 4, newest engine 19. All 3: 51 credits, balance afterwards {after:g} credits."
         )
-        assert f"balance after all of them {after:g}" in last["next_step"]
+        assert waiting in last["next_step"]
         codes = ",".join(asked["approval"] for asked in (first, second, last))
-        assert f"approval='{codes}'" in last["next_step"]
+        assert first["approval"] not in last["next_step"]
 
         error = await refused(client, "generate_media", prompt="a hawk", model="z-image", approval=codes)
         assert "none of the codes is of this very call" in error["message"]
         error = await refused(client, "generate_media", **kite, approval=f"{codes},ok-AAAA")
         assert "ok-AAAA is of no call that waits here" in error["message"]
 
-        started = await call(client, "generate_media", **lark, approval=codes)
+        answer = await client.call_tool("generate_media", {**lark, "approval": codes})
+        started = facts_of(answer)
         assert started["estimated_cost_credits"] == 51
-        assert len(started["generation_ids"]) == 4
-        done = await call(client, "wait_for_generation", id=",".join(started["generation_ids"]))
+        ids = started["generation_ids"]
+        assert len(ids) == 4
+        assert f"  - {ids[0]} z-image, 4 credits “a kite”" in text_of(answer).split("\n")
+        assert f"  - {ids[1]} newest engine, instrumental: no, 19 credits “calm piano”" in text_of(answer).split("\n")
+        answer = await client.call_tool("wait_for_generation", {"id": ",".join(ids)})
+        done = facts_of(answer)
+        for place, price in ((0, "z-image; 4 credits"), (3, "nano-banana-2; 14 credits")):
+            path = next(file["path"] for file in done["files"] if file["generation_id"] == ids[place])
+            (line,) = [line for line in text_of(answer).split("\n") if path in line]
+            assert line.endswith(f"; {price}; {ids[place]}")
+            assert line.startswith(f"  - {path} ")
+        assert "http" not in text_of(answer)
         assert {file["model"] for file in done["files"]} == {"z-image", "nano-banana-2", "newest engine"}
         assert (await call(client, "get_balance"))["credits"] == after
         error = await refused(client, "generate_media", prompt="a hawk", model="z-image", approval=codes)
         assert "of no call that waits here" in error["message"]
         again = await call(client, "generate_media", **kite, approval=first["approval"])
         assert again["repeated"]
+
+
+async def test_the_question_names_what_no_argument_says(tmp_path: Path, api: RunningSandbox) -> None:
+    tall = tmp_path / "grandma.png"
+    Image.new("RGB", (90, 120)).save(tall)
+    async with client_of(api, tmp_path, mode="auto", KUBEEZ_ASK_ABOVE="0", KUBEEZ_INPUT_DIRS=str(tmp_path)) as client:
+
+        async def asked(**arguments: Any) -> str:
+            return str((await call(client, "generate_media", **arguments))["notes"][0])
+
+        film = await asked(prompt="a fjord", model="seedance-1-5-pro-480p-12s-audio", aspect_ratio="16:9")
+        assert "Settings: text-to-video; 16:9; 12 s; with sound." in film
+        edit = {"prompt": "in colour", "model": "nano-banana-edit", "source_media_urls": [str(tall)]}
+        assert "; shape: the model's default; your picture is 3:4 (aspect_ratio='auto'" in await asked(**edit)
+        assert "shape" not in await asked(**edit, aspect_ratio="auto")
+        assert "shape" not in await asked(prompt="a kite", model="z-image")
