@@ -1,7 +1,7 @@
 """What a file says of itself, read without decoding: whether it is whole, how long it lasts, what is in it.
 
 For MP4, M4A and MOV (ISO/IEC 14496-12), Matroska and WebM (RFC 9559), WAV (RIFF and RF64), MP3 (ISO/IEC 11172-3),
-Ogg (RFC 3533), FLAC (RFC 9639), PNG and GIF. A file is called damaged only where its own numbers prove it; whatever
+Ogg (RFC 3533) and FLAC (RFC 9639). A file is called damaged only where its own numbers prove it; whatever
 reads more than headers is bounded.
 """
 
@@ -62,22 +62,6 @@ _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 _ESSENTIAL_BOXES = (b"moov", b"mdat", b"moof")
 
 
-@dataclass(frozen=True)
-class Movie:
-    """What the index of MP4, M4A or MOV says.
-
-    Attributes:
-        seconds: Length; `None` when the index does not tell (fragmented files).
-        width: Pixels as shown, turned footage considered, as is `height`; `None` without a picture.
-    """
-
-    seconds: float | None
-    width: int | None
-    height: int | None
-    has_video: bool
-    has_audio: bool
-
-
 def is_iso_media(head: bytes) -> bool:
     """Whether `head` starts like a file of this family."""
     return len(head) >= 8 and head[4:8] in _FIRST_BOXES and struct.unpack(">I", head[:4])[0] != 0
@@ -91,8 +75,11 @@ def iso_brands(head: bytes) -> tuple[bytes, ...]:
     return (head[8:12], *(head[at : at + 4] for at in range(16, size - 3, 4)))
 
 
-def read_movie(file: BinaryIO) -> Movie | None:
-    """Read the index of an open file; `None` when there is none, it is damaged, or too large to be read."""
+def read_movie(file: BinaryIO) -> Measured | None:
+    """What the index of MP4, M4A or MOV tells; `None` when there is none, it is damaged, or too large to be read.
+
+    The length of fragmented files is not told, nor the size of what has no picture.
+    """
     place = next((place for name, place, _ in _top_boxes(file) if name == b"moov"), None)
     index = _index(file, place) if place else None
     try:
@@ -140,13 +127,13 @@ def _iso(file: BinaryIO) -> Measured:
         movie = _movie(index)
     except (struct.error, IndexError):
         return Measured(damage="its index (moov) is damaged")
-    if not movie.has_video and not movie.has_audio:
+    if movie.width is None and not movie.has_sound:
         return Measured(damage="it holds neither picture nor sound")
     if b"mdat" not in places and boxes < _MAX_BOXES:
         return Measured(damage="it is an index without content (no mdat)")
-    if movie.has_video and not (movie.width and movie.height):
+    if movie.width is not None and not (movie.width and movie.height):
         return Measured(damage=f"its picture has {movie.width}x{movie.height} pixels")
-    return Measured(movie.seconds, movie.width, movie.height, movie.has_audio)
+    return movie
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -159,7 +146,7 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         at += size
 
 
-def _movie(index: bytes) -> Movie:
+def _movie(index: bytes) -> Measured:
     seconds: float | None = None
     tracks: list[tuple[bytes, int, int]] = []
     fragmented = False
@@ -169,14 +156,8 @@ def _movie(index: bytes) -> Movie:
         elif name == b"trak":
             tracks.append(_track(body))
         fragmented = fragmented or name == b"mvex"
-    picture = next(((width, height) for kind, width, height in tracks if kind == b"vide"), None)
-    return Movie(
-        seconds=None if fragmented else seconds,
-        width=picture[0] if picture else None,
-        height=picture[1] if picture else None,
-        has_video=picture is not None,
-        has_audio=any(kind == b"soun" for kind, _, _ in tracks),
-    )
+    width, height = next(((width, height) for kind, width, height in tracks if kind == b"vide"), (None, None))
+    return Measured(None if fragmented else seconds, width, height, any(kind == b"soun" for kind, _, _ in tracks))
 
 
 def _seconds(mvhd: bytes) -> float | None:
@@ -242,27 +223,39 @@ def _number(data: bytes, at: int, *, keep_marker: bool = False) -> tuple[int, in
 
 
 _PCM = (1, 3, 0xFFFE)
+_MAX_CHUNKS = 1000
 _UNTOLD = 0x7FFF_0000
 """Sizes from here on, or 0, are written by programs that do not know the size yet."""
 _CHUNKS_BEHIND = (b"LIST", b"id3 ", b"bext", b"JUNK")
 
 
+def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Name of each chunk, where its content starts, and its size; a nameless one where the file ends."""
+    at = 12
+    for _ in range(_MAX_CHUNKS):
+        head = _at(file, at, 8)
+        name, size = (head[:4], int.from_bytes(head[4:], "little")) if len(head) == 8 else (b"", 0)
+        yield name, at + 8, size
+        if not name:
+            return
+        at += 8 + size + size % 2
+
+
 def _wav(file: BinaryIO) -> Measured:
-    whole, at, large = _size(file), 12, 0
+    whole, large = _size(file), 0
     layout: tuple[int, int] | None = None
-    for _ in range(1000):
-        head = _at(file, at, 36)
-        if len(head) < 8:
+    for name, at, size in _chunks(file):
+        head = _at(file, at, 16)
+        if not name:
             return Measured(damage="it was cut off before its sound")
-        name, size = head[:4], int.from_bytes(head[4:8], "little")
-        if name == b"ds64" and len(head) >= 24:
-            large = int.from_bytes(head[16:24], "little")
-        if name == b"fmt " and len(head) >= 24:
-            layout = struct.unpack_from("<H", head, 8)[0], struct.unpack_from("<I", head, 16)[0]
+        if name == b"ds64" and len(head) == 16:
+            large = int.from_bytes(head[8:], "little")
+        if name == b"fmt " and len(head) == 16:
+            layout = struct.unpack_from("<H", head)[0], struct.unpack_from("<I", head, 8)[0]
         if name == b"data":
-            there = whole - at - 8
+            there = whole - at
             told = large if size == 0xFFFF_FFFF and large else size
-            if (told >= _UNTOLD and not large) or (not told and head[8:12] not in _CHUNKS_BEHIND):
+            if (told >= _UNTOLD and not large) or (not told and head[:4] not in _CHUNKS_BEHIND):
                 told = there
             if told > there:
                 return _cut_off(told - there)
@@ -271,7 +264,6 @@ def _wav(file: BinaryIO) -> Measured:
             kind, bytes_a_second = layout
             plain = kind in _PCM and bytes_a_second
             return Measured(told / bytes_a_second, has_sound=True) if plain else UNSEEN
-        at += 8 + size + size % 2
     return ENDLESS
 
 
@@ -400,20 +392,16 @@ def _mp3_frames(file: BinaryIO, budget: int) -> tuple[bytes, float] | None:
 
 
 def _wav_start(file: BinaryIO, budget: int) -> tuple[bytes, float] | None:
-    at, form = 12, b""
-    for _ in range(1000):
-        head = _at(file, at, 8)
-        name, size = head[:4], int.from_bytes(head[4:], "little")
+    form = b""
+    for name, at, size in _chunks(file):
         if name == b"fmt " and size <= 64:
-            form = _at(file, at + 8, size)
-        if name == b"data" or len(head) < 8:
+            form = _at(file, at, size)
+        if name == b"data":
             break
-        at += 8 + size + size % 2
     if len(form) < 16 or struct.unpack_from("<H", form)[0] not in _PCM:
         return None
     each, block = struct.unpack_from("<I", form, 8)[0], max(1, struct.unpack_from("<H", form, 12)[0])
-    file.seek(at + 8)
-    data = file.read(max(0, budget - 28 - len(form)) // block * block)
+    data = _at(file, at, max(0, budget - 28 - len(form)) // block * block)
     chunks = b"".join((b"fmt ", struct.pack("<I", len(form)), form, b"data", struct.pack("<I", len(data)), data))
     whole = b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
     return (whole, len(data) / each) if data and each else None
@@ -451,30 +439,18 @@ def _page_size(head: bytes) -> int | None:
     return 27 + head[26] + sum(head[27 : 27 + head[26]])
 
 
-@dataclass(frozen=True)
-class FlacInfo:
-    """Samples in all (0 where it is not told) and per second."""
-
-    samples: int
-    rate: int
-
-    @property
-    def seconds(self) -> float | None:
-        return self.samples / self.rate if self.samples and self.rate else None
-
-
-def flac_info(file: BinaryIO) -> FlacInfo | None:
-    """The mandatory first block; `None` where it is damaged."""
+def flac_seconds(file: BinaryIO) -> float | None:
+    """Length by the mandatory first block, 0 where it does not tell; `None` where it is damaged."""
     head = _at(file, after_tags(file), 42)
     if len(head) < 42 or head[:4] != b"fLaC" or head[4] & 0x7F or head[5:8] != b"\0\0\x22":
         return None
     packed = int.from_bytes(head[18:26], "big")
-    return FlacInfo(packed & (1 << 36) - 1, packed >> 44)
+    samples, rate = packed & (1 << 36) - 1, packed >> 44
+    return samples / rate if rate else None
 
 
 def _flac(file: BinaryIO) -> Measured:
-    info = flac_info(file)
-    return UNSEEN if info and info.rate else Measured(damage="its header is damaged")
+    return Measured(damage="its header is damaged") if flac_seconds(file) is None else UNSEEN
 
 
 _READERS = {
@@ -490,64 +466,3 @@ _READERS = {
 def read(file: BinaryIO, mime: str) -> Measured:
     """What the headers of a film or of sound tell. Blocks."""
     return _READERS[mime](file)
-
-
-_MOST_GIF_BLOCKS = 4_000_000
-
-
-def picture_damage(file: BinaryIO) -> str:
-    """What the blocks of a PNG or GIF prove about it, empty for nothing. Decoders stop at the first frame."""
-    head = _at(file, 0, 24)
-    if head[:8] == b"\x89PNG\r\n\x1a\n" and head[12:16] == b"IHDR":
-        sides = struct.unpack_from(">II", head, 16) if len(head) == 24 else (0, 0)
-        return _no_pixels(sides) or _png_damage(file)
-    if head[:4] == b"GIF8" and len(head) >= 13:
-        return _no_pixels(struct.unpack_from("<HH", head, 6)) or _gif_damage(file, head[10])
-    return ""
-
-
-def _no_pixels(sides: tuple[int, ...]) -> str:
-    return "" if all(sides) else f"it has {sides[0]}x{sides[1]} pixels"
-
-
-def _png_damage(file: BinaryIO) -> str:
-    whole, at = _size(file), 8
-    for _ in range(_MAX_BOXES):
-        head = _at(file, at, 8)
-        at += 12 + int.from_bytes(head[:4], "big")
-        if len(head) < 8:
-            return "it was cut off: its end (IEND) is missing"
-        if at > whole:
-            return _cut_off(at - whole).damage
-        if head[4:] == b"IEND":
-            return ""
-    return ""
-
-
-def _gif_damage(file: BinaryIO, flags: int) -> str:
-    """A file that ends between two blocks lacks nothing but its last byte, which everybody forgives."""
-    whole = _size(file)
-    file.seek(13 + _colours(flags))
-    within = False
-    for _ in range(_MOST_GIF_BLOCKS):
-        block = file.read(1)
-        if within and block:
-            file.seek(block[0], os.SEEK_CUR)
-            within = block != b"\0"
-        elif block == b"\x2c":
-            head = file.read(9)
-            file.seek(1 + (_colours(head[8]) if len(head) == 9 else 0), os.SEEK_CUR)
-            within = True
-        elif block == b"\x21":
-            file.seek(1, os.SEEK_CUR)
-            within = True
-        else:
-            return "it was cut off within a frame" if within else ""
-        if file.tell() > whole:
-            return "it was cut off within a frame"
-    return ""
-
-
-def _colours(flags: int) -> int:
-    """Bytes of the table of colours that the flags announce."""
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0

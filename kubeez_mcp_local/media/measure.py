@@ -29,6 +29,8 @@ _MOST_SECONDS_OF_PACKETS = 8.0
 _MOST_PACKETS = 300
 """So many may be broken before the first that can be decoded."""
 _LACKING_S = 0.5
+_MAX_ANIMATED = 1_000_000_000
+"""Pixels of all frames together that are decoded."""
 _MAX_PROGRESSIVE = 40_000_000
 """Pixels of a progressive JPEG that is decoded: all of it has to be kept in memory, at any scale."""
 
@@ -71,8 +73,6 @@ def _measured(file: BinaryIO, media_type: MediaType) -> Measured:
 def _picture(file: BinaryIO) -> Measured:
     from kubeez_mcp_local.media.picture import TooManyPixelsError, decoded, shown_size
 
-    if damage := containers.picture_damage(file):
-        return Measured(damage=damage)
     file.seek(0)
     try:
         with decoded(file) as image:
@@ -80,6 +80,11 @@ def _picture(file: BinaryIO) -> Measured:
             if image.info.get("progressive") and width * height > _MAX_PROGRESSIVE:
                 return Measured(None, width, height, looked_at=False)
             image.draft("L", (1, 1))
+            image.load()
+            last = getattr(image, "n_frames", 1) - 1
+            if width * height * last > _MAX_ANIMATED:
+                return Measured(None, width, height, looked_at=False)
+            image.seek(last)  # a decoder stops at the first frame by itself
             image.load()
             return Measured(None, width, height)
     except TooManyPixelsError as error:
@@ -157,8 +162,8 @@ def _length_of_packets(av: Any, file: BinaryIO) -> float | None:
 
 def _whole_flac(av: Any, file: BinaryIO, found: Measured) -> Measured:
     """FLAC says how much it holds, and its frames say how much of it is there."""
-    info = containers.flac_info(file)
-    there = _length_of_packets(av, file) if info and info.seconds else None
-    if info is None or info.seconds is None or there is None or there > info.seconds - _LACKING_S:
+    told = containers.flac_seconds(file)
+    there = _length_of_packets(av, file) if told else None
+    if not told or there is None or there > told - _LACKING_S:
         return found
-    return Measured(damage=f"it was cut off: {there:.1f} of {info.seconds:.1f} s are there")
+    return Measured(damage=f"it was cut off: {there:.1f} of {told:.1f} s are there")

@@ -225,7 +225,7 @@ def _iso_media(file: BinaryIO, head: bytes) -> MediaType | str:
     if not any(brand in _BRANDS_MP4 or brand[:3] == b"iso" for brand in brands):
         return "of an unknown kind"
     movie = read_movie(file)
-    return M4A if movie is not None and movie.has_audio and not movie.has_video else MP4
+    return M4A if movie is not None and movie.has_sound and movie.width is None else MP4
 
 
 def _matroska(head: bytes) -> MediaType | str:
