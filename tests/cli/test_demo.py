@@ -46,8 +46,8 @@ def test_help_names_every_command_without_importing_a_server(tmp_path: Path) -> 
         assert command in done.stdout
 
 
-def test_bad_settings_end_with_code_2_an_explanation_and_nothing_on_stdout(tmp_path: Path) -> None:
-    done = run_cli(tmp_path, KUBEEZ_MAX_CREDITS_PER_DAY="lots")
+def test_bad_settings_end_a_command_with_code_2_an_explanation_and_nothing_on_stdout(tmp_path: Path) -> None:
+    done = run_cli(tmp_path, "spend", KUBEEZ_MAX_CREDITS_PER_DAY="lots")
     assert done.returncode == 2
     assert "KUBEEZ_MAX_CREDITS_PER_DAY" in done.stderr
     assert "Traceback" not in done.stderr
