@@ -72,10 +72,15 @@ def parse_csv(text: str) -> Table:
     """Rows of CSV text by column name; commas, semicolons or tabs; empty lines are left out."""
     first = text.lstrip().split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
-    try:
-        lines = [row for row in csv.reader(io.StringIO(text.strip(), newline=""), delimiter=delimiter) if any(row)]
+    lines: list[list[str]] = []
+    try:  # strictly, since a quotation mark that is never closed would swallow all rows below it
+        reader = csv.reader(io.StringIO(text.strip(), newline=""), delimiter=delimiter, strict=True)
+        lines += (row for row in reader if any(row))
     except csv.Error as error:
-        raise UnfitValueError(f"is not CSV: {error}") from None
+        where = f"row {len(lines)}" if lines else "the line of column names"
+        told = "is a quotation mark too many or too few; write one within quoted text twice"
+        known = str(error).endswith(("end of data", "expected after '\"'"))
+        raise UnfitValueError(f"is not CSV: in {where} {told if known else error}") from None
     if len(lines) < 2:
         raise UnfitValueError("holds no rows below the line of column names")
     columns = [_column(name) for name in lines[0]]
@@ -359,14 +364,14 @@ def _boolean(value: Any) -> bool:
 def _entries(argument: Argument, value: Any) -> list[Any]:
     if isinstance(value, str):
         separator = r"\n" if "\n" in value.strip() else r"[,;]"
-        parts = [part.strip() for part in re.split(separator, value)]
+        parts: list[Any] = [part.strip() for part in re.split(separator, value)]
     elif isinstance(value, (list, tuple)):
-        parts = [as_text(part).strip() for part in value]
+        parts = ["" if part is None else part.strip() if isinstance(part, str) else part for part in value]
     else:
         raise UnfitValueError(f"must be a list, or text with commas between the entries, not {type(value).__name__}")
     entries: list[Any] = []
     wrong: list[str] = []
-    given = [part for part in parts if part]
+    given = [part for part in parts if part != ""]
     for number, part in enumerate(given, start=1):
         try:
             entry = _value(argument.of, argument, part)
@@ -382,7 +387,10 @@ def _entries(argument: Argument, value: Any) -> list[Any]:
 
 def _table(name: str, argument: Argument, value: Any, read: Read | None) -> Table:
     if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-        rows = [{_column(str(key)): _cell(cell) for key, cell in row.items()} for row in value]
+        rows = [
+            {column: _cell(number, column, cell) for key, cell in row.items() if (column := _column(str(key)))}
+            for number, row in enumerate(value, start=1)
+        ]
         rows = _within_limits(rows)
     elif not isinstance(value, str):
         raise UnfitValueError("must be CSV text, the path of a CSV file, or a list of objects")
@@ -410,7 +418,9 @@ def _on_one_line(argument: Argument, value: str) -> str:
     return f"{told}, or give a list of objects such as [{_example_row(argument)}]"
 
 
-def _cell(value: Any) -> str:
+def _cell(row: int, column: str, value: Any) -> str:
+    if not isinstance(value, (str, int, float, bool, type(None))):
+        raise UnfitValueError(f"row {row}, column {column}: must be text, not {type(value).__name__}")
     return "" if value is None else as_text(value)
 
 
