@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -77,10 +78,16 @@ def check(
         raise InvalidArgumentError("languages", "is empty.", next_step="Name at least one target language.")
     if one_of("model", model, MODELS) == MODEL:
         _verify_not_of(model, source_language=source_language, cloning_strength=cloning_strength)
-        return tuple(one_of("languages", language.replace("-", "_"), LANGUAGES) for language in named)
+        codes = dict.fromkeys(language.replace("-", "_") for language in named)
+        return tuple(one_of("languages", code, LANGUAGES) for code in codes)
     _verify_not_of(model, ducking=ducking)
     verify_number("cloning_strength", cloning_strength, 0, 10)
-    return named
+    spelled: dict[str, str] = {}
+    for language in named:
+        if not re.fullmatch(r"[a-z]{2,3}([-_][a-z0-9]{2,8})?", language):
+            raise InvalidArgumentError("languages", f"{language!r} is not a code such as es or pt_br.")
+        spelled.setdefault(language.replace("-", "_"), language)
+    return tuple(spelled.values())
 
 
 def _verify_not_of(model: str, **options: object) -> None:

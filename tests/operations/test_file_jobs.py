@@ -33,6 +33,9 @@ def test_captions_that_cannot(fields: dict[str, Any], argument: str) -> None:
 def test_dubbing_languages_are_settled() -> None:
     assert dubbing.check(["DE", "pt-BR", "de"]) == ("de", "pt_br")
     assert dubbing.check(["sw"], "elevenlabs-dubbing", source_language="en", cloning_strength=10) == ("sw",)
+    spelled = ["es-419", "de", "es_419", "DE "]
+    assert dubbing.check(spelled) == ("es_419", "de")
+    assert dubbing.check(spelled, "elevenlabs-dubbing") == ("es-419", "de")
 
 
 @pytest.mark.parametrize(
@@ -45,6 +48,7 @@ def test_dubbing_languages_are_settled() -> None:
         (["de"], {"source_language": "en"}, "source_language"),
         (["de"], {"cloning_strength": 7}, "cloning_strength"),
         (["de"], {"model": "elevenlabs-dubbing", "ducking": True}, "ducking"),
+        (["es", "Spanish"], {"model": "elevenlabs-dubbing"}, "languages"),
         (["de"], {"model": "elevenlabs-dubbing", "cloning_strength": 11}, "cloning_strength"),
     ],
 )
