@@ -251,7 +251,9 @@ def _wav(file: BinaryIO) -> Measured:
         if name == b"ds64" and len(head) == 16:
             large = int.from_bytes(head[8:], "little")
         if name == b"fmt " and len(head) == 16:
-            layout = struct.unpack_from("<H", head)[0], struct.unpack_from("<I", head, 8)[0]
+            # It states its bytes a second too; some programs write nonsense there, and players ignore it.
+            kind, _, frames, _, frame = struct.unpack_from("<HHIIH", head)
+            layout = kind, frames * frame
         if name == b"data":
             there = whole - at
             told = large if size == 0xFFFF_FFFF and large else size

@@ -53,6 +53,20 @@ async def test_a_film(make_video: MakeVideo, tmp_path: Path, name: str) -> None:
     assert found.seconds == pytest.approx(2.0, abs=0.15)
 
 
+@pytest.mark.parametrize("stated", [0, 1, 16_000 * 60], ids=["no rate", "a tiny rate", "a huge rate"])
+@pytest.mark.parametrize("extra", [True, False], ids=["with the extra", "without it"])
+async def test_a_wav_is_as_long_as_its_samples_whatever_rate_it_states(
+    tmp_path: Path, stated: int, extra: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not extra:
+        monkeypatch.setattr(measuring, "load_av", missing)
+    data = bytearray(wav(2.0))
+    at = data.index(b"fmt ") + 16
+    data[at : at + 4] = stated.to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(data)
+    assert (await measure(tmp_path / "a.wav")).seconds == 2.0
+
+
 async def test_a_turned_film(make_video: MakeVideo, tmp_path: Path) -> None:
     found = await measure(make_video(tmp_path / "a.mp4", seconds=0.4, turn=90))
     assert (found.width, found.height) == (90, 160)
