@@ -271,7 +271,9 @@ def test_jobs_become_a_recipe(variables: dict[str, str], tmp_path: Path) -> None
     rows = json.loads(CliRunner().invoke(cli, ["jobs", "list", "--json"], env=variables).stdout)
     recipes(variables, "save", "logos", *(row["job"] for row in rows), "--title", "Logos")
     assert "0 errors" in recipes(variables, "check", "logos").output
-    assert facts(variables, "run", "logos")["status"] == "completed"
+    rows = "prompt\nA tern of one line\nA tern of three shapes"
+    done = facts(variables, "run", "logos", "--rows", rows)
+    assert (done["status"], len(done["files"])) == ("completed", 2)
 
 
 @pytest.mark.parametrize(
