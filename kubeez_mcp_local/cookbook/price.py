@@ -82,12 +82,13 @@ class PricedStep:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A paid call as it will be made: its arguments, and its price in credits (`None` when unknown)."""
+    """A paid call as it will be made: its arguments, and its price in credits (`None`: unknown) with its basis."""
 
     key: str
     tool: str
     arguments: Mapping[str, Any]
     credits: float | None
+    basis: str = "unknown"
 
     @property
     def step(self) -> str:
@@ -123,6 +124,7 @@ class Quoted:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     why: str = ""
     note: str = ""
+    basis: str = "unknown"
 
 
 def _key(*parts: Any) -> str:
@@ -180,6 +182,7 @@ class Quotes:
             answer.get("arguments") or dict(arguments),
             cut(why.removeprefix("Price not known: "), 160),
             note,
+            str(answer.get("basis") or "unknown"),
         )
 
     async def _lengths(
@@ -320,7 +323,7 @@ class _Planning:
         quoted = None
         if step.tool in PAID_TOOLS:
             quoted = await self.quotes.of(step.tool, values, hints_of(one, scope), self.coming, loosely=loosely)
-            self.planned.append(Planned(one.key, step.tool, values, quoted.credits))
+            self.planned.append(Planned(one.key, step.tool, values, quoted.credits, quoted.basis))
             _add(total, step, values, quoted)
         return self._example(one, values, quoted)
 

@@ -295,6 +295,11 @@ class Choice:
         """The best fitting model; `None` if nothing fits."""
         return self.ranked[0] if self.ranked else None
 
+    def priced(self, quote: Quote) -> Choice:
+        """The same, where the price of the best model is `quote`, in words too."""
+        ranked = (replace(self.ranked[0], quote=quote), *self.ranked[1:])
+        return replace(self, ranked=ranked, summary=_summary(self.needs, ranked, self.rejected))
+
 
 def pick(listing: Listing, needs: Needs) -> Choice:
     """The models that fit `needs`, ranked, and why the others do not.

@@ -143,8 +143,7 @@ class ActiveRuns:
         from kubeez_mcp_local.jobs.job import SpendQuestion
 
         asking = self.bridge.asking
-        basis = "unknown" if prepared.due is None else "catalogue"
-        quote = await asking.quote(prepared.identity, prepared.due, basis)
+        quote = await asking.quote(prepared.identity, prepared.due, prepared.basis)
         if quote is None:
             return False
         known = quote.balance is not None and quote.credits is not None

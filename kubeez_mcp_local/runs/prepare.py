@@ -30,6 +30,7 @@ from kubeez_mcp_local.cookbook.price import PriceList, price_recipe
 from kubeez_mcp_local.cookbook.steps import Budget, budget_of, deciding, dependencies, fields_of, names_in, number
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.jobs.errors import over_run_ceiling
+from kubeez_mcp_local.jobs.job import EXACT
 from kubeez_mcp_local.media.inputs import LocalInput
 from kubeez_mcp_local.operations import dialogue
 from kubeez_mcp_local.rest.errors import UnauthorizedError
@@ -108,6 +109,14 @@ class Prepared:
         now = [call.credits for call in self._planned(behind=False)]
         known = [credits_ for credits_ in now if credits_ is not None]
         return max(round(sum(known) - self.earlier.spend.quoted, 6), 0.0) if len(known) == len(now) else None
+
+    @property
+    def basis(self) -> str:
+        """What `due` rests on: the catalogue's own prices alone, or a rate or an estimate as well."""
+        if self.due is None:
+            return "unknown"
+        others = [call.basis for call in self._planned(behind=False) if call.basis != EXACT]
+        return others[0] if others else EXACT
 
     @property
     def paid_calls(self) -> int:

@@ -278,7 +278,7 @@ class AdCopyRequest(Body):
     product_image_url: str | None = None
     product_text: str | None = None
     language: str = "en"
-    variant_count: Annotated[int, Field(ge=1, le=4)] = 1
+    variant_count: Annotated[int, Field(ge=1, le=10)] = 1
     aspect_ratio: str = "9:16"
 
 

@@ -160,8 +160,7 @@ def upload_media(
         with waiting.open("wb") as target:
             shutil.copyfileobj(file.file, target, 1024 * 1024)
         media_type, found = sniff(waiting), measure_now(waiting)
-        seconds = found.seconds and round(found.seconds, 3)
-        about = {"size": file.size, "bucket": bucket, "name": file.filename or "", "seconds": seconds}
+        about = {"size": file.size, "bucket": bucket, "name": file.filename or "", "seconds": found.seconds}
         about |= {"width": found.width, "height": found.height}
         stored = service.books.add_upload(caller.id, media_type.extension, media_type.mime, about)
         waiting.replace(service.books.path_of(stored))

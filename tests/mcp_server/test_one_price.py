@@ -34,6 +34,7 @@ from kubeez_mcp_local.operations import (
 )
 from kubeez_mcp_local.sandbox.assumed_jobs import MODELS, PRICES
 from kubeez_mcp_local.sandbox.catalogue import Catalogue, price
+from tests.damaged import encoded
 from tests.mcp_server.driving import bridge_of, clip, picture, song
 
 if TYPE_CHECKING:
@@ -180,11 +181,11 @@ def file_calls(files: Files) -> Iterator[tuple[str, str, Arguments]]:
     yield "remove_background", background.MODEL, {"image_url": files.image}
     for recording in (files.audio, files.video):
         yield "generate_separation", separation.MODEL, {"media_url": recording}
-    for count in (1, 4):
+    for count in (1, ad_copy.MAX_VARIANTS):
         ads = {"reference_ad_url": files.image, "variant_count": count}
         yield "create_ad_copy", ad_copy.MODEL, ads
     for engine in dubbing.MODELS:
-        for languages in (["de"], ["de", "es"], ["de", "es", "fr", "de"]):
+        for languages in (["de"], ["de", "es"], ["de", "es", "fr", "de"], ["pt_br", "pt-BR", "de"]):
             yield "generate_dubbing", engine, {"video_url": files.video, "languages": languages, "model": engine}
     for characters in (5, 1_000, 1_001, 4_999):
         yield "generate_dialogue", dialogue.MODEL, {"text": "x" * characters}
@@ -210,6 +211,50 @@ async def test_every_other_operation(tmp_path: Path, api: RunningSandbox) -> Non
         assert made | {"generate_media"} == operations().keys()
     assert not payer.wrong, "\n".join(payer.wrong)
     assert not payer.unknown
+
+
+@pytest.mark.anyio
+async def test_files_of_odd_lengths(tmp_path: Path, api: RunningSandbox) -> None:
+    """Uploads are measured as exactly there as here: a thousandth of a second can be a hundredth of a credit."""
+    pytest.importorskip("av")
+    (tmp_path / "odd.mp3").write_bytes(encoded("mp3", audio="libmp3lame", seconds=3))
+    (tmp_path / "odd.webm").write_bytes(encoded("webm", video="libvpx", audio="libopus", seconds=3))
+    async with paying(api, tmp_path) as payer:
+        sung = {"prompt": "a kite", "model": "p-video", "source_media_urls": [str(tmp_path / "odd.mp3")]}
+        await payer.pay("generate_media", sung, "p-video")
+        film = str(tmp_path / "odd.webm")
+        await payer.pay("generate_captions", {"media_url": film}, captions.MODEL)
+        for engine in dubbing.MODELS:
+            dubbed = {"video_url": film, "languages": ["de", "fr", "it"], "model": engine}
+            await payer.pay("generate_dubbing", dubbed, engine)
+    assert not payer.wrong, "\n".join(payer.wrong)
+    assert payer.priced == 4
+
+
+@pytest.mark.anyio
+async def test_a_choice_says_the_same_price_everywhere(tmp_path: Path, api: RunningSandbox) -> None:
+    async with Client(KubeezServer(bridge_of(api, tmp_path))) as client:
+        asked = {"task": "separation", "inputs": ["audio"], "duration": 20}
+        picked = facts(await client.call_tool("pick_model", asked))
+        asked = {"model": picked["model"], "reference_audio_seconds": 20}
+        estimated = facts(await client.call_tool("estimate", asked))
+    assert (picked["credits"], picked["basis"]) == (estimated["credits"], "api")
+    assert picked["ranked"][0]["credits"] == estimated["credits"]
+    assert f"about {estimated['credits']:g} credits" in picked["summary"]
+
+
+@pytest.mark.anyio
+async def test_a_run_says_what_its_price_rests_on(tmp_path: Path, api: RunningSandbox) -> None:
+    async with paying(api, tmp_path) as payer:
+        for recipe, arguments, basis in (
+            ("stem-separation", {"song": payer.files.audio}, "api"),
+            ("video-with-captions", {"video": payer.files.video}, "rate"),
+            ("remove-backgrounds", {"pictures": payer.files.image}, "catalogue"),
+        ):
+            given = {"name": recipe, "arguments": arguments}
+            quoted = facts(await payer.client.call_tool("run_recipe", {**given, "quote_only": True}))
+            assert quoted["cost"]["basis"] == basis, recipe
+            assert quoted["cost"]["quoted"] is not None
 
 
 BY_LENGTH = [

@@ -131,8 +131,10 @@ async def pick_model(
     )
     listing = await call.bridge.catalogue.listing()
     choice = pick(listing, needs)
-    best = choice.chosen
-    quote = await call.bridge.pricing.finished(best.quote, described(best, choice.needs)) if best else None
+    best, quote = choice.chosen, None
+    if best:
+        quote = await call.bridge.pricing.finished(best.quote, described(best, choice.needs))
+        choice = choice.priced(quote)
     made = () if best else offers(listing, choice.needs, can_cut=_can_cut())
     would = f" What would do: {'. Or '.join(offer.says for offer in made)}." if made else ""
     return ChoiceResult(
