@@ -147,6 +147,11 @@ _OWN = ("these", "those", "my", "our", "the", "both", "from", "using", "combine"
 _SILENT = r"\bsilent\b|\b(?:no|without(?: any)?|ohne|sin|sans) (?:sound|audio|ton|sonido|son)\b|\bmuted?\b"
 _HEARD = r"\b(?:with|mit|con|avec(?: du)?) (?:sound|audio|ton|sonido|son)\b(?! (?:of|effects?)\b)"
 _FILE = r"(?:https?://)?[\w~./\\%-]*\w\.(?P<ending>[a-z0-9]{2,4})\b"
+_SAID: dict[InputKind, str] = {"image": "picture", "video": "clip", "audio": "recording"}
+_IN_ALL = r"¤ (?:in all|in total|all in all|altogether|together|overall|total|insgesamt|en total|au total)\b"
+_ONE_FILM = (
+    r"\b(?:connected|joined|as one|(?:in)?to one|in one (?:file|film|video|clip)|one (?:connected|single) \w+)\b"
+)
 _LANGUAGES = {
     "en": "english|englisch|inglés|anglais",
     "de": "german|deutsch|allemand|alemán",
@@ -193,6 +198,9 @@ class Intent:
         own_pictures: How many pictures of the user are spoken of by number.
         seconds: Length of what is to be made. max_credits: budget for everything. count: how many results.
         languages: Codes of the languages that something is to be put into.
+        likely: Where the words leave doubt, the kinds of work that they speak of, in their order.
+        mends: Whether a clip of the user is to be changed in place, which nothing here does.
+        in_all: Whether `seconds` is the length of everything together. joined: whether all is to be one film.
         unread: Numbers that were taken for none of these.
     """
 
@@ -206,6 +214,10 @@ class Intent:
     max_credits: float | None = None
     count: int = 1
     languages: tuple[str, ...] = ()
+    likely: tuple[str, ...] = ()
+    mends: bool = False
+    in_all: bool = False
+    joined: bool = False
     unread: tuple[str, ...] = ()
 
 
@@ -231,11 +243,12 @@ def read_intent(text: str) -> Intent:
     resolution = sentence.take(r"\b(1080p|720p|480p|4k|2k)\b")
     budget = sentence.take(_CREDITS)
     seconds = _seconds(sentence)
+    in_all = bool(seconds and sentence.take(_IN_ALL))
     silent, heard = sentence.take(_SILENT), sentence.take(_HEARD)
     left = sentence.words
     count, own = _counts(sentence)
     return Intent(
-        tasks=() if files else _unmistakable(whole, left),
+        tasks=_job(left) if files else _job(left) or _new_thing(left),
         files=files,
         own_pictures=own,
         ratio=ratio,
@@ -245,6 +258,10 @@ def read_intent(text: str) -> Intent:
         max_credits=float(budget.group(1)) * (count if budget.group(2) else 1) if budget else None,
         count=count,
         languages=_languages(whole),
+        likely=tuple(name for name, pattern in _SPEAKS_OF.items() if re.search(pattern, left)),
+        mends=bool(re.match(_MENDS, left)) and not re.search(_NOT_MENDED, whole),
+        in_all=in_all,
+        joined=in_all or bool(re.search(_ONE_FILM, whole)),
         unread=tuple(re.findall(r"(?<![\w.,])\d+(?:[.,:]\d+)*(?![\w])", sentence.words)),
     )
 
@@ -254,7 +271,7 @@ def _files(sentence: _Sentence) -> tuple[InputKind, ...]:
     for found in list(re.finditer(_FILE, sentence.words)):
         if named := by_extension(found.group()):
             kinds.append(named.kind)
-            sentence.words = sentence.words.replace(found.group(), " ¤ ", 1)
+            sentence.words = sentence.words.replace(found.group(), f"my {_SAID[named.kind]}", 1)
     return tuple(kinds)
 
 
@@ -313,16 +330,22 @@ _ASKING = (
 )
 _RESULTS = {
     "image": r"images?|pictures?|photos?|photographs?|posters?|logos?|illustrations?|icons?|wallpapers?|thumbnails?"
-    r"|paintings?|drawings?|portraits?|infographics?|headshots?",
+    r"|paintings?|drawings?|portraits?|infographics?|headshots?|banners?|stickers?",
     "video": r"videos?|clips?|animations?|movies?",
     "music": r"songs?|jingles?|ballads?|lullab(?:y|ies)|melod(?:y|ies)|instrumentals?|music|soundtracks?",
     "speech": r"voice-?overs?|narrations?",
     "sound": r"sound effects?|sfx",
 }
 _ANY_RESULT = "|".join(_RESULTS.values())
+_FILM = r"films?|explainers?|trailers?|reels?"
+"""A result where one is asked for; elsewhere what a picture may be about."""
+_ASKED = rf"{_ANY_RESULT}|{_FILM}"
+_ARTICLE = rf"(?P<article>(?:an?|some|several|{_NUMBER}|¤) )"
 _HEAD = (
-    rf"(?P<asked>{_ASKING})?(?P<article>(?:an?|some|several|{_NUMBER}|¤) )?(?P<kind>(?:[a-z0-9'¤-]+ ){{0,4}}?)"
-    rf"(?P<result>{_ANY_RESULT})(?= (?:of|for|about|showing|with|in|at|on)\b| ?[,.;:!?¤]|$)"
+    rf"(?P<asked>{_ASKING})?"
+    rf"(?:(?:{_NUMBER}|some|several) (?:[a-z]+ ){{0,2}}(?:variants|variations|versions|ideas) of )?"
+    rf"{_ARTICLE}?(?P<kind>(?:[a-z0-9'¤-]+ ){{0,4}}?)"
+    rf"(?P<result>{_ASKED})(?= (?:of|for|about|showing|with|in|at|on)\b| ?[,.;:!?¤]|$)"
 )
 _DOUBT = (
     r"\b(?:caption|subtitl|dub(?:s|bed|bing)?\b|translat|animat|remov|eras|delet|replac|swap|chang|edit|retouch|restor|colori"
@@ -334,37 +357,105 @@ _DOUBT = (
 )
 _MOVES = r"\b(?:mov(?:es?|ing)\b|spin|rotat|motion|zoom)"
 _HIS = r"(?:my|the|this|our)"
+_POLITE = r"(?:(?:please|can you|could you|i want you to) )*"
+_END = r"(?=[ ,.;:!?]|$)"
+_OWN_CLIP = rf"{_HIS} (?:\w+ )?(?:videos?|clips?|talks?|films?|movies?|footage|reels?){_END}"
+_OWN_PICTURE = rf"(?:{_HIS}|these) (?:\w+ ){{0,2}}(?:photos?|pictures?|images?|portraits?|selfies?|headshots?){_END}"
+_OWN_SONG = rf"{_HIS} (?:\w+ )?(?:songs?|tracks?|recordings?){_END}"
 _JOBS = {
-    "captions": rf"(?:add|burn|put) (?:captions?|subtitles?) (?:to|into|on|onto) {_HIS} (?:video|clip|talk)",
-    "dubbing": rf"dub {_HIS} (?:\w+ )?(?:video|clip|talk|film|movie) (?:in)?to",
-    "separation": rf"(?:split|separate) {_HIS} (?:song|track) into (?:stems|vocals and (?:instrumental|accompaniment))",
-    "remove-background": rf"remove the background (?:from|of) (?:{_HIS}|these) (?:\w+ )?(?:picture|photo|image)s?",
-    TRIM: rf"(?:trim|shorten) {_HIS} (?:video|clip)(?: to)?",
-    "image-to-video": rf"animate {_HIS} (?:\w+ )?(?:photo|picture|image|drawing|portrait)(?: of (?:\w+ ){{0,2}}\w+)?",
+    "captions": rf"(?:(?:add|burn|put|write) )?(?:captions?|subtitles?) (?:to|into|in|on|onto|for) {_OWN_CLIP}"
+    rf"|(?:caption|subtitle) {_OWN_CLIP}",
+    "dubbing": rf"(?:dub|translate) {_OWN_CLIP} (?:in)?to",
+    "separation": rf"(?:split|separate) {_OWN_SONG} into (?:stems|(?:the )?vocals and (?:instrumental|accompaniment))"
+    rf"|(?:remove|take) the vocals? (?:from|out of) {_OWN_SONG}"
+    rf"|(?:an? |the )?(?:instrumental|karaoke)(?: version)? of {_OWN_SONG}",
+    "remove-background": rf"(?:remove|erase|cut away) the background (?:from|of|in) {_OWN_PICTURE}",
+    TRIM: rf"(?:trim|shorten) {_OWN_CLIP}(?: to)?",
+    "image-to-image": rf"(?:upscale|enlarge|restore|retouch|colou?ri[sz]e|sharpen|brighten|enhance) {_OWN_PICTURE}",
+    "image-to-video": rf"animate (?:{_OWN_PICTURE}|{_HIS} (?:\w+ )?drawing)(?: of (?:\w+ ){{0,2}}\w+)?"
+    rf"|(?:[^:]*: )?(?:an? |one )?(?:\w+ )?(?:clip|video|animation) (?:of (?:[\w']+ ){{1,6}}?)?(?:in|from|out of) "
+    rf"{_OWN_PICTURE}(?: (?:turning|moving|spinning|rotating|waving|walking|dancing|smiling))?",
+    "text-to-dialogue": rf"read {_HIS} (?:\w+ )?(?:text|script|poem|letter|story) (?:aloud|out loud)",
 }
-_FILLER = ("and", "please", "in", "at", "for", "to", *_SHAPES)
+_FILLER = ("and", "please", "in", "at", "for", "to", "here", *_SHAPES)
+# A thing that is named, and behind it, after a comma, what it is to be: "a red fox in snow, one picture".
+_TAIL = (
+    rf"(?P<body>[^:;]+?)(?: ?[,;:]| -| –| as) {_ARTICLE}(?P<kind>(?:[a-z0-9'¤-]+ ){{0,2}}?)(?P<result>{_ASKED})"
+    rf"(?P<end>(?:[ ,.;!¤]|\b(?:{'|'.join(_FILLER)})\b)*)$"
+)
+_ORDERS = (
+    rf"{_POLITE}(?:make|let|put|add|give|take|fill|set|get|do|use|apply|place|keep|colou?r|mix|show) (?!an? |some )"
+)
 
 
-def _unmistakable(whole: str, left: str) -> tuple[str, ...]:
-    """The kinds of work of a sentence that can mean nothing else; `left` is it without numbers and settings."""
+def _job(left: str) -> tuple[str, ...]:
+    """The work on a thing of the user that a whole sentence names, nothing beside it."""
     for task, pattern in _JOBS.items():
-        if found := re.match(pattern, left):
+        if found := re.match(rf"{_POLITE}(?:{pattern})", left):
             rest = re.sub(rf"\b(?:{'|'.join(_LANGUAGES.values())})\b", " ", left[found.end() :])
             words = re.findall(r"\w+", rest)
             return (task,) if all(word in _FILLER for word in words) else ()
+    return ()
+
+
+def _new_thing(left: str) -> tuple[str, ...]:
+    """The kinds of work of a sentence that can only mean one new thing; `left` is without numbers and settings."""
     found = re.match(_HEAD, left)
     if not found:
-        return ()
+        return _named_behind(left)
     kind, result = found["kind"], found["result"]
     said = bool(found["article"]) or (bool(found["asked"]) and result.endswith(("s", "music")))
     if not said and not left[found.end() :].startswith((" of ", " for " if result == "music" else " of ")):
+        return _named_behind(left)
+    if re.search(rf"'|\b(?:the|{_HIS}|his|her|their)\b|(?:ing|(?<!\bconnect)(?<!\bjoin)ed)\b", kind):
+        return _named_behind(left)
+    return _undoubted(result, f"{kind}\n{left[found.end() :]}")
+
+
+def _named_behind(left: str) -> tuple[str, ...]:
+    found = re.match(_TAIL, left)
+    if not found or re.match(_ORDERS, found["body"]) or re.search(r"'|(?:ing|ed)\b", found["kind"]):
         return ()
-    if re.search(rf"'|\b(?:the|{_HIS}|his|her|their)\b|(?:ing|ed)\b", kind):
-        return ()
-    name = next(name for name, pattern in _RESULTS.items() if re.fullmatch(pattern, result))
-    others = f"{re.sub(_RESULTS[name], ' ', kind)} {left[found.end() :]}"
+    return _undoubted(found["result"], f"{found['kind']}\n{found['body']}")
+
+
+def _undoubted(result: str, others: str) -> tuple[str, ...]:
+    """What makes `result`, unless the other words cast doubt on it; before the line end, its own kind does not."""
+    name = next((name for name, pattern in _RESULTS.items() if re.fullmatch(pattern, result)), "video")
+    kind, rest = others.split("\n", 1)
+    if name == "video":
+        rest = re.sub(rf"^ of (?:{_NUMBER}) (?:clips|scenes|shots|parts)\b(?: \([^)]*\))?", "", rest)
+        # Written into a clip that is described, not into one that is there.
+        rest = re.sub(r"^( (?:of|about) .*?)[, ]*with (?:captions|subtitles)(?: burne?[dt][ -]in)?\b", r"\1", rest)
     doubt = rf"{_DOUBT}|\b(?:{_ANY_RESULT})\b" + (rf"|{_MOVES}" if name == "image" else "")
-    return () if re.search(doubt, others) else tasks_named(name)
+    return () if re.search(doubt, f"{re.sub(_RESULTS[name], ' ', kind)} {rest}") else tasks_named(name)
+
+
+# An order to change a clip of the user in place. What these words are about is done by tools, all the same.
+_MENDS = (
+    rf"{_POLITE}(?:remove|erase|delete|get rid of|take (?:out|away)|paint out|replace|swap|change|upscale"
+    rf"|enlarge|sharpen|stabili[sz]e|colou?ri[sz]e|restore|retouch|enhance|slow down|speed up|reverse|crop|rotate"
+    rf"|blur|brighten)\b.*?\b{_OWN_CLIP}"
+)
+_NOT_MENDED = (
+    r"\b(?:vocals?|voices?|music|instrumental|speech|speakers?|language|captions?|subtitles?|sounds?|audio|noise|seconds?"
+    r"|beginning|end(?:ing)?|start|intro|outro|part|length|pauses?)\b"
+)
+# What a sentence speaks of. It decides nothing: it only makes the list shorter from which the caller chooses.
+_SPEAKS_OF = {
+    "captions": r"\b(?:caption|subtitl|untertitel|subt[ií]tul|sous-titr)",
+    "dubbing": r"\b(?:dub(?:s|bed|bing|be)?\b|translat|languages?|übersetz|tradu[cicz]|synchronis)",
+    "separation": r"\b(?:stems?\b|vocal|karaoke|separat|isolat|split)",
+    "remove-background": r"\b(?:background|hintergrund|fondo|cut-? ?out|transparent)",
+    TRIM: r"\b(?:trim|shorten|cut(?:s|ting)?\b|kürz|recort)",
+    "video": rf"\b(?:{_RESULTS['video']}|{_FILM}|v[ií]deos?|anim[ae]|spin|rotat|mov(?:es?|ing)\b|фильм|видео)",
+    "image": rf"\b(?:{_RESULTS['image']}|fotos?|bild|im[aá]gen|upscal|enlarg|colou?ri|restor|retouch|redraw|bright"
+    r"|sharpen|background)|фото|写真|картин",
+    "speech": r"\b(?:voice|speech|speak|speaker|aloud|narrat|podcast|stimme|voz\b|voix)",
+    "music": rf"\b(?:{_RESULTS['music']}|opening|intro|theme|beats?|lied|musik|canci[oó]n|musique)\b",
+    "sound": r"\b(?:sounds?|noises?|thunder|rain|wind|effects?|ambience|geräusch|ruido)\b",
+    "ad-copy": r"\b(?:ads?|advert\w*|anzeige|anuncio)\b",
+}
 
 
 # A single word of an id is often an ordinary word, so it counts only where a model is meant.

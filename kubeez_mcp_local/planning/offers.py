@@ -8,6 +8,7 @@ ratio, fewer results, a higher price. All of it is computed over the catalogue; 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import combinations, product
@@ -21,7 +22,7 @@ from kubeez_mcp_local.planning.pick import Needs, candidates, height, held_again
 from kubeez_mcp_local.text import spoken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.catalogue.models import InputKind, Model
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 MOST_OFFERS = 5
 LONGEST_CUT = 60
 """Seconds that `trim_video` cuts at most."""
+MOST_JOINED, LONGEST_JOINED = 20, 300
+"""Clips, and seconds of what they come to, that `join_videos` takes."""
 _FEW = 6
 """So many ways are tried of each wish where several give way together."""
 _NO_CHOICE = 10_000
@@ -62,14 +65,13 @@ class Step:
     @property
     def says(self) -> str:
         """In short, such as `2 x generate_sound sonilo-text-to-sfx, 10 s (20 credits)`."""
-        what = self.tool if self.tool == "trim_video" else str(self.arguments.get("model", self.tool))
-        what = (
-            what
-            if self.tool in ("generate_media", "trim_video")
-            else f"{self.tool} {what}".removesuffix(f" {self.tool}")
-        )
+        model = str(self.arguments.get("model", ""))
+        what = model if self.tool == "generate_media" else f"{self.tool} {model}".rstrip()
         price = "price not known" if self.credits is None else spoken(self.credits) if self.credits else "free"
         return f"{f'{self.times} x ' * (self.times > 1)}{what}{self.note} ({price})"
+
+
+After = Callable[["int | None"], "tuple[Step, ...]"]
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,15 @@ class _Way:
 
 
 @dataclass(frozen=True)
+class _Whole:
+    """What becomes of the results, as `offers` takes it."""
+
+    can_cut: bool
+    joined: bool
+    after: After
+
+
+@dataclass(frozen=True)
 class _Found:
     key: tuple[float, ...]
     parts: int
@@ -114,14 +125,28 @@ class _Found:
     met: bool
 
 
-def offers(listing: Listing, needs: Needs, *, can_cut: bool = True) -> tuple[Offer, ...]:
+def offers(
+    listing: Listing,
+    needs: Needs,
+    *,
+    can_cut: bool = True,
+    joined: bool = False,
+    after: After = lambda _seconds: (),
+    spoken_in: bool = False,
+) -> tuple[Offer, ...]:
     """The nearest offer for each wish that gives way alone; if none does so, for two or more wishes together.
 
     Args:
         needs: As `pick` settled them.
-        can_cut: Whether `trim_video` works here.
+        can_cut: Whether `trim_video` and `join_videos` work here.
+        joined: Whether all results are to be one film.
+        after: What is done with it then, by its seconds; its price counts.
+        spoken_in: Whether what is made needs speech, which neither silence nor `generate_sound` is.
     """
     ways = {name: found for name, found in _ways(listing, needs, can_cut).items() if found}
+    if spoken_in:
+        ways.pop("sound", None)
+    whole = _Whole(can_cut, joined, after)
 
     @cache
     def doing(task: str) -> list[Model]:
@@ -135,7 +160,7 @@ def offers(listing: Listing, needs: Needs, *, can_cut: bool = True) -> tuple[Off
     for together in range(1, len(ways) + 1):
         tried = ways if together == 1 else {name: [*found[:_FEW], *found[_FEW:][-1:]] for name, found in ways.items()}
         nearest = [
-            _nearest(listing, needs, names, [tried[name] for name in names], fitting)
+            _nearest(listing, needs, names, [tried[name] for name in names], fitting, whole)
             for names in combinations(ways, together)
         ]
         found = [one for one in nearest if one]
@@ -151,12 +176,13 @@ def _nearest(
     names: tuple[str, ...],
     ways: Sequence[Sequence[_Way]],
     fitting: Callable[[Needs], list[Candidate]],
+    whole: _Whole,
 ) -> _Found | None:
     found = [
         one
         for chosen in product(*ways)
         for candidate in fitting(_changed(needs, chosen))
-        if (one := _offered(listing, needs, names, chosen, candidate))
+        if (one := _offered(listing, needs, names, chosen, candidate, whole))
     ]
     if not found:
         return None
@@ -176,7 +202,7 @@ def _changed(needs: Needs, ways: Sequence[_Way]) -> Needs:
 
 
 def _offered(
-    listing: Listing, needs: Needs, names: tuple[str, ...], ways: Sequence[_Way], candidate: Candidate
+    listing: Listing, needs: Needs, names: tuple[str, ...], ways: Sequence[_Way], candidate: Candidate, whole: _Whole
 ) -> _Found | None:
     """What this candidate comes to; `None` if it does not go with these ways, or not into the budget."""
     model, sounded = candidate.model, any(way.sounded for way in ways)
@@ -184,13 +210,23 @@ def _offered(
         return None
     changed = _changed(needs, ways)
     parts = max(way.parts for way in ways)
-    steps = [_made(changed, candidate, parts)]
+    steps = [_made(changed, candidate, parts, apart=parts > 1 or whole.joined)]
     cut = next((way.cut for way in ways if way.cut), None)
     if cut is not None:
         steps = _cut(steps, changed, cut, parts)
     if sounded:
         seconds = cut if cut and parts == 1 else _seconds(candidate)
         steps.append(_sounded(listing, seconds, parts * changed.count))
+    clips = parts * (changed.count if whole.joined else 1)
+    several = changed.task.endswith("-video") and clips > 1
+    joins = several and whole.can_cut and joinable(clips, clips * (_seconds(candidate) or 0))
+    if joins:
+        steps.append(joining(1 if whole.joined else changed.count))
+    lasts = needs.seconds if cut is not None or parts > 1 else _seconds(candidate)
+    after = whole.after(lasts and lasts * (changed.count if whole.joined else 1))
+    if after and several and not joins:
+        return None
+    steps += after
     prices = [step.credits for step in steps]
     total = None if any(price is None for price in prices) else round(sum(price or 0 for price in prices), 2)
     price = math.inf if total is None else total
@@ -199,6 +235,8 @@ def _offered(
     rank = order(replace(candidate, quote=replace(candidate.quote, credits=total)), needs)
     exact = all(step.exact for step in steps)
     words = [way.words for way in ways if way.words]
+    if several and not joins:
+        words.append("as separate clips")
     known = "price not known" if total is None else spoken(total)
     start = known if total is None else f"{known} exactly" if exact else f"about {known}"
     says = f"{start}: {', then '.join(step.says for step in steps)}{''.join(f'; {word}' for word in words)}"
@@ -206,8 +244,8 @@ def _offered(
     return _Found((*(way.far for way in ways), *rank), parts, price, Offer(names, says, total, tuple(steps)), met)
 
 
-def _made(needs: Needs, candidate: Candidate, parts: int) -> Step:
-    """The call, or calls, that make the thing itself."""
+def _made(needs: Needs, candidate: Candidate, parts: int, *, apart: bool) -> Step:
+    """The call, or calls, that make the thing itself; `apart`: each with a prompt of its own."""
     operation, request = tasks()[needs.task], candidate.request
     arguments: dict[str, Any] = {}
     if request is not None:
@@ -219,7 +257,7 @@ def _made(needs: Needs, candidate: Candidate, parts: int) -> Step:
             arguments |= {"duration": needs.duration} if needs.duration else {}
     if needs.languages and "languages" in operation.route.fields:
         arguments["languages"] = list(needs.languages)
-    together = needs.count if request is not None and 1 < needs.count <= MAX_VARIANTS else 1
+    together = needs.count if request is not None and not apart and 1 < needs.count <= MAX_VARIANTS else 1
     if together > 1:
         arguments["variant_count"] = together
     seconds = _seconds(candidate) if request is not None else needs.seconds
@@ -230,7 +268,7 @@ def _made(needs: Needs, candidate: Candidate, parts: int) -> Step:
         None if price is None else round(price * parts, 2),
         parts * needs.count // together,
         candidate.quote.exact,
-        f", {seconds} s" if seconds else "",
+        (f", {seconds} s" if seconds else "") + (", a prompt each" if apart and request is not None else ""),
         needs.inputs,
         seconds,
     )
@@ -248,6 +286,16 @@ def _cut(steps: list[Step], needs: Needs, cut: int, parts: int) -> list[Step]:
         return [Step("trim_video", arguments, 0, parts, note=f" into parts of at most {cut} s"), *steps]
     which = " the last" if parts > 1 else ""
     return [*steps, Step("trim_video", arguments, 0, needs.count, note=f"{which} to {cut} s")]
+
+
+def joinable(clips: int, seconds: float) -> bool:
+    """Whether `join_videos` takes so many and so long."""
+    return clips <= MOST_JOINED and seconds <= LONGEST_JOINED
+
+
+def joining(times: int = 1) -> Step:
+    """Several clips made one on this machine."""
+    return Step("join_videos", {}, 0, times)
 
 
 def _sounded(listing: Listing, seconds: int | None, times: int) -> Step:
@@ -300,7 +348,7 @@ def _other_lengths(listing: Listing, needs: Needs, doing: Sequence[Model], can_c
             parts = math.ceil(wanted / seconds)
             rest = wanted - (parts - 1) * seconds
             cut = rest if rest < seconds and can_cut else None
-            yield _Way(change, words="as separate clips", parts=parts, cut=cut)
+            yield _Way(change, parts=parts, cut=cut)
         yield _Way(change, abs(seconds - wanted), f"{seconds} s instead of {wanted} s")
     yield _Way({"duration": None}, _NO_CHOICE, "without a choice of length")
 

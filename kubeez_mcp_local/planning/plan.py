@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from kubeez_mcp_local.catalogue.prices import Quote, unknown_quote
+from kubeez_mcp_local.catalogue.prices import Quote, rate_of, unknown_quote
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.operations import Described, ad_copy, media, sound
 from kubeez_mcp_local.operations.media import MAX_VARIANTS
@@ -21,12 +22,12 @@ from kubeez_mcp_local.planning.intent import (
     tasks,
     tasks_named,
 )
-from kubeez_mcp_local.planning.offers import Offer, offers
+from kubeez_mcp_local.planning.offers import After, Offer, Step, joinable, offers
 from kubeez_mcp_local.planning.pick import LONGEST_SECONDS, Needs, described, pick, recommended
-from kubeez_mcp_local.text import quoted, spoken
+from kubeez_mcp_local.text import amount, quoted, spoken
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.catalogue.models import InputKind
@@ -37,10 +38,15 @@ if TYPE_CHECKING:
 LONGEST_INTENT = 4000
 _SKILLS = ("model-selection", "billing-confirmation", "media-upload", "polling")
 _WAIT = "wait_for_generation(id): saves the files, returns their paths."
-_WHICH = (
-    "The words leave open which kind of work this is. Call plan again with task set to the one that is meant; for "
-    "several in a row, once for each."
-)
+_WHICH = "It is open which work is meant: call plan again with task= one of these, or another of pick_model's."
+_MOST_ASKED = 5
+_USUAL_WORK: dict[InputKind | None, tuple[str, ...]] = {
+    None: ("text-to-image", "text-to-video", "text-to-music", "text-to-dialogue", "sound"),
+    "image": ("image-to-image", "image-to-video", "remove-background", "ad-copy"),
+    "video": ("captions", "dubbing", "sound", TRIM, "image-to-video"),
+    "audio": ("separation", "image-to-video"),
+}
+_NOT_HERE = "Not possible: nothing here mends a clip in place. The nearest is a new clip."
 _THING: dict[InputKind, str] = {"image": "picture", "video": "clip", "audio": "recording"}
 
 
@@ -112,13 +118,75 @@ def plan(
     named = known_tasks("task", task, listing) if task.strip() else understood.tasks
     inputs = _inputs(understood, has_local_files, has_video_reference)
     meant = _meant(named, inputs, asked=bool(task.strip()))
+    if understood.mends and (not named or "image-to-video" in named):
+        return _not_here(listing)
     if len(meant) != 1:
-        lines = kinds_of_work()
-        return Plan(None, (_WHICH,), tasks={name: lines[name] for name in meant or lines}, read=_read(understood, None))
+        loose = has_local_files and not understood.files
+        possible = meant or _possible(understood, inputs, loose=loose)
+        return Plan(None, (_WHICH,), tasks={name: _line(name, listing, inputs) for name in possible})
     (kind,) = meant
     if kind == TRIM:
         return _trim(understood)
     return _planned(kind, intent, understood, _narrowed(intent, kind, listing), inputs, can_cut)
+
+
+def _possible(intent: Intent, inputs: Sequence[InputKind], *, loose: bool) -> tuple[str, ...]:
+    """Two to five kinds of work: those that the words speak of, of them those that take the files; then the usual ones.
+
+    Args:
+        loose: It is not known whether the files are pictures or recordings.
+    """
+    kinds = {*inputs, *(["audio"] if loose else [])}
+    spoken_of = [task for name in intent.likely for task in tasks_named(name)]
+    usual = [task for kind in (inputs or (None,)) for task in _USUAL_WORK[kind]]
+    takes = {TRIM: {"video"}, **{task: _taken(task, operation) for task, operation in tasks().items()}}
+    fitting = [task for task in spoken_of if not kinds or kinds & takes[task] or not takes[task]]
+    fitting = [task for task in fitting if not (kinds and task.startswith(("text-to-image", "text-to-video")))]
+    enough = fitting if len(set(fitting)) > 1 else [*fitting, *usual]
+    return tuple(dict.fromkeys(enough))[:_MOST_ASKED]
+
+
+def _taken(task: str, operation: Operation) -> set[str]:
+    """Kinds of the files that this work may begin with."""
+    if task in media.TASKS:
+        return {"image-to-video": {"image", "video", "audio"}, "image-to-image": {"image"}}.get(task, set())
+    return {kind for kinds in operation.files.values() for kind in kinds}
+
+
+def _line(task: str, listing: Listing, inputs: Sequence[InputKind]) -> str:
+    """What a kind of work makes, and what the cheapest of it costs."""
+    makes = re.split(r"[:;]", kinds_of_work()[task])[0]
+    if inputs and ", or one that" in makes:
+        pictures, clip = makes.split(", or ")
+        makes = clip if "video" in inputs else pictures
+    if task == TRIM:
+        return makes
+    going_in = tuple(kind for kind in inputs if task == "image-to-video" or kind == "image")
+    best = pick(listing, Needs(task, inputs=going_in if task.startswith("image-to-") else ())).chosen
+    if best and best.quote.credits is not None:
+        return f"{makes}, from {spoken(best.quote.credits)}"
+    rate = rate_of(best.model) if best else None
+    return f"{makes}, {amount(rate.per_second * 60)} credits a minute" if rate else makes
+
+
+def _not_here(listing: Listing) -> Plan:
+    """A clip of the user that is to be changed in place: the honest answer, and what comes nearest."""
+    made = []
+    nearest: dict[InputKind, str] = {"video": "a new clip that follows the user's", "image": "a new clip from a still"}
+    for kind, words in nearest.items():
+        choice = pick(listing, Needs("image-to-video", inputs=(kind,)))
+        best = recommended(choice) if kind == "video" else choice.chosen
+        if best:
+            step = Step(
+                "generate_media",
+                {"model": best.model.id, "generation_type": "image-to-video"},
+                best.quote.credits,
+                exact=best.quote.exact,
+                inputs=(kind,),
+            )
+            made.append(Offer(("in place",), f"{words}: {step.says}", best.quote.credits, (step,)))
+    honest = "Tell the user that it cannot be done here; make a new clip only if they want one."
+    return Plan(None, (honest,), reasons=(_NOT_HERE,), offers=tuple(made))
 
 
 def _inputs(intent: Intent, has_local_files: bool, has_video_reference: bool) -> tuple[InputKind, ...]:
@@ -149,14 +217,19 @@ def _planned(
     task: str, text: str, intent: Intent, listing: Listing, inputs: tuple[InputKind, ...], can_cut: bool
 ) -> Plan:
     operation, seen = tasks()[task], task in media.TASKS
+    seconds, parts_of_film = intent.seconds, intent.joined and task.endswith("-video") and intent.count > 1
+    if seconds and intent.in_all and intent.count > 1:
+        seconds = math.ceil(seconds / intent.count)
+    then = _afterwards(task, text, intent, listing, joined=parts_of_film)
+    after = then(intent.seconds if intent.in_all or not parts_of_film else seconds and seconds * intent.count)
     needs = Needs(
         task=task,
         inputs=_going_in(task, operation, intent, inputs),
         aspect_ratio=intent.ratio if seen else None,
-        duration=min(intent.seconds, LONGEST_SECONDS) if intent.seconds and task not in _NO_LENGTH else None,
-        sound=intent.sound if task.endswith("-video") else None,
+        duration=min(seconds, LONGEST_SECONDS) if seconds and task not in _NO_LENGTH else None,
+        sound=(intent.sound if intent.sound is not None else bool(after) or None) if task.endswith("-video") else None,
         resolution=intent.resolution if seen else None,
-        max_credits=intent.max_credits,
+        max_credits=_left(intent.max_credits, after),
         count=max(intent.count, 0 if seen else intent.own_pictures or len(intent.files)),
         languages=intent.languages if task == "dubbing" else (),
     )
@@ -173,7 +246,7 @@ def _planned(
         suggested_aspect_ratio=ratio,
         count=needs.count,
         read=_read(intent, needs),
-        reasons=tuple(_covers(task, text, intent, needs)),
+        reasons=tuple(_covers(task, text, intent, needs, [step.tool for step in after])),
     )
     if best:
         return replace(
@@ -181,13 +254,23 @@ def _planned(
             recommended_model=best.model.id,
             quote=best.quote,
             job=described(best, needs),
-            workflow_steps=tuple(_steps(operation, best, needs, ratio, uploads)),
-            reasons=(*_why(choice, best), *found.reasons),
+            workflow_steps=(
+                *_steps(operation, best, needs, ratio, uploads, apart=parts_of_film),
+                *_then(needs, intent, after, apart=parts_of_film, can_cut=can_cut),
+            ),
+            reasons=(*_in_all(best.quote, after), *_why(choice, best), *found.reasons),
             alternatives=tuple(held.model.id for held in choice.ranked if held != best)[:5],
         )
     if not choice.rejected and operation.model:
         return _uncatalogued(found, operation, needs, listing)
-    made = offers(listing, needs, can_cut=can_cut)
+    made = offers(
+        listing,
+        replace(needs, max_credits=intent.max_credits),
+        can_cut=can_cut,
+        joined=parts_of_film,
+        after=then,
+        spoken_in=bool(after),
+    )
     step = "Offer the user these with their prices; then make the calls of the one that is chosen."
     return replace(
         found,
@@ -221,6 +304,47 @@ def _going_in(task: str, operation: Operation, intent: Intent, inputs: tuple[Inp
     return tuple(dict.fromkeys(intent.files or (kind for kind in inputs if kind in kinds)))
 
 
+def _afterwards(task: str, text: str, intent: Intent, listing: Listing, *, joined: bool) -> After:
+    """What is done with a new clip then, by the seconds that it lasts. All of it needs speech in the clip."""
+    named = {other for word in _words(text) for other in tasks_named(word)} if task.endswith("-video") else set()
+    times = 1 if joined else intent.count
+
+    def step(name: str, seconds: int | None) -> Step:
+        operation, languages = tasks()[name], intent.languages if name == "dubbing" else ()
+        job = Described(operation.model, video_seconds=seconds, languages=max(len(languages), 1), count=times)
+        quote = operation.quote(listing, job)
+        said = {"languages": list(languages)} if languages else {}
+        return Step(operation.name, said, quote.credits, times, quote.exact, inputs=("video",), seconds=seconds)
+
+    return lambda seconds: tuple(step(name, seconds) for name in ("dubbing", "captions") if name in named)
+
+
+def _left(budget: float | None, after: Sequence[Step]) -> float | None:
+    """What a budget leaves for the clip itself."""
+    return None if budget is None else max(0.0, budget - sum(step.credits or 0 for step in after))
+
+
+def _then(needs: Needs, intent: Intent, after: Sequence[Step], *, apart: bool, can_cut: bool) -> Iterator[str]:
+    """The calls that make one film of the clips, and what is done with it."""
+    if apart and can_cut and joinable(needs.count, needs.count * (needs.seconds or 0)):
+        over = needs.count * (needs.seconds or 0) - (intent.seconds or 0) if intent.in_all else 0
+        if over:
+            yield f"trim_video: cut {over} s of the last clip (free)."
+        yield "join_videos(source_urls): one film of them, on this machine (free)."
+    for step in after:
+        yield f"{step.says}, with the finished film."
+
+
+def _in_all(quote: Quote, after: Sequence[Step]) -> Iterator[str]:
+    if not after:
+        return
+    prices = [quote.credits, *(step.credits for step in after)]
+    if all(price is not None for price in prices):
+        exact = quote.exact and all(step.exact for step in after)
+        total = spoken(sum(price or 0 for price in prices))
+        yield f"With {' and '.join(step.says for step in after)} {'' if exact else 'about '}{total} in all."
+
+
 _NO_LENGTH = {
     "text-to-music": f"The engine chooses the length; generate_sound with {sound.MUSIC} takes one (instrumental).",
     "text-to-dialogue": "The length follows from the text.",
@@ -228,8 +352,8 @@ _NO_LENGTH = {
 _SPOKEN_OF = ("captions", "dubbing", "separation", "remove-background", "text-to-music", "text-to-dialogue")
 
 
-def _covers(task: str, text: str, intent: Intent, needs: Needs) -> list[str]:
-    """What the user may take for granted and does not get by this plan alone."""
+def _covers(task: str, text: str, intent: Intent, needs: Needs, after: Sequence[str] = ()) -> list[str]:
+    """What the user may take for granted and does not get by this plan alone; `after` are the tools it goes on with."""
     said = []
     if intent.seconds and task in _NO_LENGTH:
         said.append(_NO_LENGTH[task])
@@ -247,14 +371,19 @@ def _covers(task: str, text: str, intent: Intent, needs: Needs) -> list[str]:
         said.append(
             "The model named makes effects; for music take one whose id says music, for both one that says sound."
         )
-    words = re.findall(r"[a-z]+(?:-[a-z]+)*", text.lower())
-    others = dict.fromkeys(other for word in words for other in tasks_named(word) if other in _SPOKEN_OF)
-    rest = [other for other in others if other != task]
+    if after:
+        said.append("Captions and dubbing need speech: write the words to be said into the prompt.")
+    others = dict.fromkeys(other for word in _words(text) for other in tasks_named(word) if other in _SPOKEN_OF)
+    rest = [other for other in others if other != task and tasks()[other].name not in after]
     one_thing = task not in media.TASKS and "prompt" not in tasks()[task].names
     if rest or one_thing:
         more = " and ".join(rest) if rest else f"the rest of the wish{_rest_of(text)}, if there is any"
         said.append(f"This covers only {kinds_of_work()[task].partition(';')[0]}; call plan again for {more}.")
     return said
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[a-z]+(?:-[a-z]+)*", text.lower())
 
 
 def _rest_of(text: str) -> str:
@@ -298,8 +427,17 @@ def _usual_ratio(best: Candidate | None, needs: Needs) -> str | None:
     return usual if usual in best.model.ratios else best.model.ratios[0]
 
 
-def _steps(operation: Operation, best: Candidate | None, needs: Needs, ratio: str | None, uploads: bool) -> list[str]:
-    """The calls that make `needs.count` results. The paid one is its own quote, so that nothing is asked for twice."""
+def _steps(
+    operation: Operation,
+    best: Candidate | None,
+    needs: Needs,
+    ratio: str | None,
+    uploads: bool,
+    *,
+    apart: bool = False,
+) -> list[str]:
+    """The calls that make `needs.count` results, `apart`: with a prompt each. The paid one is its own quote, so that
+    nothing is asked for twice."""
     steps = []
     if uploads:
         kinds = needs.inputs or tuple(dict.fromkeys(kind for kinds in operation.files.values() for kind in kinds))
@@ -307,7 +445,7 @@ def _steps(operation: Operation, best: Candidate | None, needs: Needs, ratio: st
         steps.append(f"Ask for the {joined} if it is not there yet: a local path or an https URL.")
     named: list[tuple[str, object]] = []
     most = {"media": MAX_VARIANTS, "ad_copy": ad_copy.MAX_VARIANTS}.get(operation.job, 1)
-    variants = needs.count if 1 < needs.count <= most else None
+    variants = needs.count if 1 < needs.count <= most and not apart else None
     if best and best.request:
         sizing = ("generation_type", "duration", "resolution", "sound")
         named = [("model", best.model.id), *((name, getattr(best.request, name)) for name in sizing)]
@@ -323,7 +461,7 @@ def _steps(operation: Operation, best: Candidate | None, needs: Needs, ratio: st
     elif needs.languages:
         names = names.replace(", languages", "")
     settings = "".join(f", {name}={value!r}" for name, value in named if value is not None)
-    again = _repeated(operation, needs.count, variants)
+    again = f", {needs.count} times: one call for each prompt" if apart else _repeated(operation, needs.count, variants)
     steps += [f"{operation.name}({names}{settings}{inputs}){again}.", _WAIT]
     if needs.task.endswith("image"):
         steps.append("view_media(output_id): look at the result before offering changes.")

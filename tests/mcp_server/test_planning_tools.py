@@ -84,7 +84,7 @@ async def test_what_is_picked_or_offered_is_accepted_at_that_price(
             prices = [step.get("credits") for step in offer["calls"]]
             assert offer["credits"] == pytest.approx(sum(price or 0 for price in prices))
             for step in offer["calls"]:
-                if step["tool"] == "trim_video" or "-video-to-" in step["arguments"].get("model", ""):
+                if step["tool"] in ("trim_video", "join_videos") or "-video-to-" in step["arguments"].get("model", ""):
                     continue  # works on what an earlier call makes
                 price = await quoted(client, tmp_path, step["tool"], step["arguments"], step.get("inputs", []))
                 times = step["times"]
@@ -107,6 +107,34 @@ async def test_texts_are_short(connected: Client) -> None:
             assert len(await text_of(client, "plan", intent=wish, task=task)) <= 1200, task
         assert len(await text_of(client, "get_models")) < 9_000
         assert len(await text_of(client, "pick_model", task="video", duration="10", sound=True, max_credits=60)) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("intent", "attached"),
+    [
+        ("tee unter palmen", {}),
+        ("щенок", {"has_local_files": True}),
+        ("upscale to 4k", {"has_video_reference": True}),
+        ("Remove the watermark from my clip", {"has_video_reference": True}),
+    ],
+)
+async def test_a_question_and_a_no_are_short_and_push_to_nothing(
+    connected: Client, intent: str, attached: dict[str, bool]
+) -> None:
+    async with connected as client:
+        text = await text_of(client, "plan", intent=intent, **attached)
+        assert len(text) <= 500, text
+        assert text.startswith(("notes:\n  - Not possible", "workflow_steps:"))
+        assert "model:" not in text.replace("_model", "")
+        assert "next_step" not in text
+
+
+async def test_recipes_that_start_from_a_file_are_named_only_where_there_is_one(connected: Client) -> None:
+    async with connected as client:
+        new = await call(client, "plan", intent="a 30 s explainer video about tea, with captions", task="video")
+        assert "video-with-captions" not in (new.get("recipes") or [])
+        theirs = await call(client, "plan", intent="put captions on my video")
+        assert theirs["recipes"][0] == "video-with-captions"
 
 
 async def test_a_row_does_not_contradict_its_id(connected: Client) -> None:

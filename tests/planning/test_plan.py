@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.planning.intent import kinds_of_work
 from kubeez_mcp_local.planning.plan import Plan, plan
 
 if TYPE_CHECKING:
@@ -62,13 +61,113 @@ def test_wishes(full: Listing, intent: str, asked: str, task: str, model: str | 
     assert len(words(made)) < 1100
 
 
-@pytest.mark.parametrize("intent", ["upscale to 4k", "tee unter palmen", "щенок", "remove the watermark from my clip"])
-def test_in_doubt_the_kinds_of_work_are_asked_for(full: Listing, intent: str) -> None:
-    made = plan(intent, full)
+@pytest.mark.parametrize(
+    ("intent", "attached", "asked"),
+    [
+        ("upscale to 4k", {}, ["text-to-image", "image-to-image"]),
+        ("upscale to 4k", {"has_video_reference": True}, ["captions", "dubbing", "sound", "trim", "image-to-video"]),
+        ("tee unter palmen", {}, ["text-to-image", "text-to-video", "text-to-music", "text-to-dialogue", "sound"]),
+        (
+            "щенок",
+            {"has_local_files": True},
+            ["image-to-image", "image-to-video", "remove-background", "ad-copy"],
+        ),
+        ("stems", {"has_local_files": True}, ["separation", "image-to-image", "image-to-video", "remove-background"]),
+        ("podcast opening, instrumental", {}, ["text-to-dialogue", "text-to-music"]),
+        ("30 second explainer with captions burned in", {}, ["captions", "text-to-video", "image-to-video"]),
+        ("thunder and rain for the background of talk.mp4", {}, ["image-to-video", "sound"]),
+        (
+            "make the product spin slowly, I have a photo",
+            {},
+            ["text-to-video", "image-to-video", "text-to-image", "image-to-image"],
+        ),
+    ],
+)
+def test_in_doubt_few_kinds_of_work_are_asked_for(
+    full: Listing, intent: str, attached: dict[str, bool], asked: list[str]
+) -> None:
+    made = plan(intent, full, **attached)  # type: ignore[arg-type]  # flags only
     assert (made.task, made.recommended_model, made.quote.credits) == (None, None, None)
-    assert dict(made.tasks) == kinds_of_work()
-    assert "task" in made.workflow_steps[0]
-    assert len(words(made)) + sum(len(name) + len(makes) + 4 for name, makes in made.tasks.items()) < 1150
+    assert list(made.tasks)[: len(asked)] == asked
+    assert 2 <= len(made.tasks) <= 5
+    assert "task=" in made.workflow_steps[0]
+    assert len(words(made)) + sum(len(name) + len(makes) + 5 for name, makes in made.tasks.items()) <= 490
+
+
+def test_what_is_asked_for_has_prices(full: Listing) -> None:
+    asked = plan("щенок", full, has_video_reference=True).tasks
+    assert asked["captions"].endswith(", 30 credits a minute")
+    assert asked["sound"].endswith(", from 5 credits")
+    assert asked["trim"].endswith("free")
+    assert plan("tee unter palmen", full).tasks["text-to-image"] == "a new picture, from 4 credits"
+
+
+@pytest.mark.parametrize("task", ["", "video", "image-to-video"])
+@pytest.mark.parametrize("video", [True, False])
+def test_a_clip_that_nothing_here_can_mend_is_said_so_first(full: Listing, task: str, video: bool) -> None:
+    made = plan("Remove the watermark from my clip", full, task=task, has_video_reference=video)
+    assert made.notes[0].startswith("Not possible: nothing here mends a clip in place.")
+    assert (made.recommended_model, made.job, made.task, dict(made.tasks)) == (None, None, None, {})
+    assert [offer.credits for offer in made.offers] == [None, 12]
+    assert not any("generate_" in step for step in made.workflow_steps)
+
+
+@pytest.mark.parametrize(
+    "intent",
+    [
+        "remove the vocals from my clip",
+        "change the language of my clip",
+        "remove the first 10 seconds of my clip",
+        "remove the background from my picture",
+        "add captions to my clip",
+    ],
+)
+def test_what_tools_do_to_a_clip_is_possible(full: Listing, intent: str) -> None:
+    assert "Not possible" not in words(plan(intent, full))
+
+
+def test_captions_and_the_speech_they_need_are_part_of_one_answer(full: Listing) -> None:
+    wish = "A 30 second explainer video about composting, with captions burned in, below 200 credits"
+    made = plan(wish, full)
+    (offer,) = made.offers
+    assert (made.task, offer.credits) == ("text-to-video", 189)
+    assert "8s-audio" in offer.says or "12s-audio" in offer.says
+    tools = [step.tool for step in offer.steps]
+    assert tools == ["generate_media", "trim_video", "join_videos", "generate_captions"]
+    assert "a prompt each" in offer.says
+    assert "write the words to be said into the prompt" in words(made)
+    assert "call plan again" not in words(made)
+    (short,) = plan(wish.replace("200", "100"), full).offers
+    assert short.says == (
+        "about 64 credits: seedance-1-5-pro-480p-12s-audio, 12 s (58 credits), then generate_captions (6 credits); "
+        "12 s instead of 30 s"
+    )
+
+
+def test_a_clip_that_fits_goes_on_to_its_captions(full: Listing) -> None:
+    made = plan("a 10 s clip about composting, with captions", full)
+    assert "With generate_captions (5 credits) about 145 credits in all." in made.notes
+    assert "sound=True" in words(made)
+    assert made.workflow_steps[-1].startswith("generate_captions (5 credits)")
+
+
+def test_clips_of_one_film_share_its_length_and_have_a_prompt_each(full: Listing) -> None:
+    wish = "A connected film of two clips (a seed sprouting, then a flower), 10 seconds in all, as one file"
+    made = plan(wish, full)
+    call, _, join = made.workflow_steps
+    assert (made.count, made.quote.credits) == (2, 60)
+    assert "duration='5s'" in call
+    assert "variant_count" not in call
+    assert "2 times: one call for each prompt" in call
+    assert join.startswith("join_videos(")
+    assert "join_videos" not in words(plan(wish, full, can_cut=False))
+    uneven = plan("a film of three clips, 10 seconds in all", full)
+    assert uneven.recommended_model == "seedance-1-5-pro-720p-4s"
+    assert "trim_video: cut 2 s of the last clip (free)." in uneven.workflow_steps
+
+
+def test_takes_of_one_prompt_are_one_call(full: Listing) -> None:
+    assert "variant_count=2" in words(plan("two videos of tea", full))
 
 
 def test_a_clip_to_be_changed_is_no_picture(full: Listing) -> None:
@@ -84,7 +183,12 @@ def test_a_clip_to_be_changed_is_no_picture(full: Listing) -> None:
             "remove-background",
             "call plan again for the rest of the wish (“put it",
         ),
-        ("30 second explainer with captions burned in", "video", "only a new clip; call plan again for captions"),
+        ("30 second explainer with captions burned in", "video", "then generate_captions (15 credits)"),
+        (
+            "a clip of a singer, and stems",
+            "video",
+            "only a new clip; call plan again for separation",
+        ),
         ("dub my talk into French with subtitles", "dubbing", "call plan again for captions"),
         ("my talk with captions in French", "captions", "dub first"),
         ("upscale to 4k", "image-to-image", "drawn anew, larger too; details can change"),

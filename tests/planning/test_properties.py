@@ -130,7 +130,7 @@ def test_every_offer_is_accepted_and_priced_so_by_the_tools(needs: Needs, can_cu
         )
         dear = "max_credits" in offer.gives_way or needs.max_credits is None
         assert dear or (offer.credits is not None and offer.credits <= (needs.max_credits or 0))
-        assert can_cut or not any(step.tool == "trim_video" for step in offer.steps)
+        assert can_cut or not {"trim_video", "join_videos"} & {step.tool for step in offer.steps}
         for step in offer.steps:
             accepted(step)
 
@@ -140,6 +140,9 @@ def accepted(step: Step) -> None:
     said = dict(step.arguments)
     if step.tool == "trim_video":
         check_range(said["start_s"], said["end_s"])
+        assert step.credits == 0
+        return
+    if step.tool == "join_videos":
         assert step.credits == 0
         return
     count = said.pop("variant_count", 1)

@@ -29,6 +29,7 @@ from kubeez_mcp_local.operations import Described, by_model, unpriced
 from kubeez_mcp_local.operations import parameters as p
 
 if TYPE_CHECKING:
+    from kubeez_mcp_local.cookbook.library import Entry
     from kubeez_mcp_local.planning.offers import Offer
 
 _MOST_RECIPES = 3
@@ -56,7 +57,10 @@ async def plan(
     )
     quote = await call.bridge.pricing.finished(found.quote, found.job)
     found = replace(found, quote=quote)
-    recipes = recipes_for(intent, (await call.recipes.index()).entries)[:_MOST_RECIPES]
+    entries = (await call.recipes.index()).entries
+    files = found.requires_upload or has_local_files or has_video_reference
+    fitting = [name for name, entry in entries.items() if files or not _needs_file(entry)]
+    recipes = recipes_for(intent, fitting)[:_MOST_RECIPES]
     hint = [f"There is a recipe for work like this; get_recipe(name='{recipes[0]}') shows it."] if recipes else []
     above = call.bridge.settings.asks_above
     asked = [_after_estimate(quote.credits, above)] if found.job and above < float("inf") else []
@@ -79,6 +83,11 @@ async def plan(
         notes=list(found.notes),
         next_step=" ".join([*asked, *hint]) or None,
     )
+
+
+def _needs_file(entry: Entry) -> bool:
+    """Whether a recipe starts from a file of the user's."""
+    return any(one.required and one.type == "path" for one in entry.summary.arguments.values())
 
 
 def _can_cut() -> bool:
