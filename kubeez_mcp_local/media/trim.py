@@ -6,11 +6,13 @@ that the result starts and ends where it was asked to. Limits and error codes ar
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import threading
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
@@ -23,7 +25,7 @@ from kubeez_mcp_local.media.inputs import opened
 from kubeez_mcp_local.media.video import BrokenMediaError, load_av, open_media, reason, turned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from kubeez_mcp_local.media.containers import Measured
     from kubeez_mcp_local.media.inputs import LocalInput
@@ -236,87 +238,109 @@ async def trim(
         NotInstalledError: The extra `video` is missing.
     """
     check_range(start_s, end_s)
-    job = _Job(source, target, start_s, end_s, clock, max_work_s, threading.Event())
-    try:
-        return await anyio.to_thread.run_sync(job.run, abandon_on_cancel=True)
-    finally:
-        job.stop.set()
+    work = _Work("cutting", target, clock, max_work_s, "Choose a shorter window or a smaller video.")
 
-
-@dataclass(frozen=True)
-class _Job:
-    source: Path | LocalInput
-    target: Path
-    start_s: float
-    end_s: float
-    clock: Callable[[], float]
-    max_work_s: float
-    stop: threading.Event
-
-    def run(self) -> Trimmed:
-        began = self.clock()
-        av = load_av("Cutting a video")
+    def cut(av: Any, part: Path) -> tuple[float, float]:
         try:
-            source = opened(self.source)
+            file = opened(source)
         except OSError:
-            raise missing_source(f"there is no file {self.source}") from None
-        with source:
-            return self._run(av, source, began)
+            raise missing_source(f"there is no file {source}") from None
+        with file:
+            if (size := os.fstat(file.fileno()).st_size) > MAX_SOURCE_BYTES:
+                raise source_too_large(size)
+            work.on = PurePath(file.name).name
+            try:
+                length = _cut(av, file, part, start_s, end_s, work)
+            except BrokenMediaError as error:
+                raise source_not_opened(error.message) from None
+        return start_s, min(end_s, start_s + length)
 
-    def _run(self, av: Any, source: BinaryIO, began: float) -> Trimmed:
-        if (size := os.fstat(source.fileno()).st_size) > MAX_SOURCE_BYTES:
-            raise source_too_large(size)
+    return await work.done(cut)
+
+
+@dataclass
+class _Work:
+    """A video in the making, in a thread of its own, until it is whole, told to stop, or takes too long.
+
+    Attributes:
+        doing: Such as `cutting`. on: The name of the file that it is about now.
+        smaller: What to do where it takes too long.
+    """
+
+    doing: str
+    target: Path
+    clock: Callable[[], float]
+    max_s: float
+    smaller: str
+    on: str = ""
+    _began: float = 0.0
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    async def done(self, make: Callable[[Any, Path], tuple[float, float]]) -> Trimmed:
+        """What `make` writes to the path that it is given; it returns where in its source that starts and ends."""
+        try:
+            return await anyio.to_thread.run_sync(self._run, make, abandon_on_cancel=True)
+        finally:
+            self._stop.set()
+
+    def _run(self, make: Callable[[Any, Path], tuple[float, float]]) -> Trimmed:
+        self._began = self.clock()
+        av = load_av(f"{self.doing.capitalize()} videos")
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(dir=self.target.parent, prefix=".trim-") as folder:
-                part = Path(folder) / "cut.mp4"
-                length = self._cut(av, source, part)
+                part = Path(folder) / "whole.mp4"
+                start_s, end_s = make(av, part)
                 part.replace(self.target)
-        except BrokenMediaError as error:
-            raise source_not_opened(error.message) from None
         except (av.FFmpegError, OSError) as error:
             raise KubeezError(
-                f"cutting {PurePath(source.name).name} failed: {reason(error)}.",
+                f"{self.doing} {self.on} failed: {reason(error)}.",
                 next_step="The file may be damaged; export it again as plain MP4 and retry.",
                 code="ffmpeg_failed",
             ) from None
-        end_s, took = min(self.end_s, self.start_s + length), max(0.0, self.clock() - began)
-        return Trimmed(self.target, self.target.stat().st_size, length, self.start_s, end_s, took)
+        took = max(0.0, self.clock() - self._began)
+        return Trimmed(self.target, self.target.stat().st_size, end_s - start_s, start_s, end_s, took)
 
-    def _cut(self, av: Any, file: BinaryIO, part: Path) -> float:
-        with open_media(av, file) as source, av.open(str(part), "w", format="mp4") as result:
-            if not source.streams.video:
-                raise missing_source(f"{Path(file.name).name} has no picture track")
-            offset = (source.start_time or 0) / av.time_base
-            start, end = self.start_s + offset, self.end_s + offset
-            tracks = [picture_track(av, source.streams.video[0], result, start, end)]
-            if source.streams.audio:
-                tracks.append(sound_track(av, source.streams.audio[0], result, start, end))
-            source.seek(int(start * av.time_base), backward=True, any_frame=False)
-            self._pump(source, tracks, self.clock() + self.max_work_s)
-            for track in tracks:
-                track.finish()
-        if tracks[0].frames == 0:
-            raise invalid_range(f"the video holds no frame between {self.start_s:g} s and {self.end_s:g} s")
-        return tracks[0].seconds
+    def timely(self, frames: Iterable[Any]) -> Iterator[Any]:
+        """The frames, as long as it may go on."""
+        for frame in frames:
+            if self._stop.is_set() or self.clock() > self._began + self.max_s:
+                raise KubeezError(
+                    f"{self.doing} took longer than {self.max_s:g} seconds and was given up.",
+                    next_step=self.smaller,
+                    code="processor_timeout",
+                )
+            yield frame
 
-    def _pump(self, source: Any, tracks: list[Track], deadline: float) -> None:
-        """Decode until every track is past its end."""
-        by_index = {track.source.index: track for track in tracks}
-        for packet in source.demux([track.source for track in tracks]):
-            track = by_index[packet.stream.index]
-            if track.done:
-                continue
-            for frame in packet.decode():
-                if self.stop.is_set() or self.clock() > deadline:
-                    raise KubeezError(
-                        f"cutting took longer than {self.max_work_s:g} seconds and was given up.",
-                        next_step="Choose a shorter window or a smaller video.",
-                        code="processor_timeout",
-                    )
-                track.take(frame)
-            if all(each.done for each in tracks):
-                return
+
+def _cut(av: Any, file: BinaryIO, part: Path, start_s: float, end_s: float, work: _Work) -> float:
+    """Write the window to `part`; how long it came out."""
+    with open_media(av, file) as source, av.open(str(part), "w", format="mp4") as result:
+        if not source.streams.video:
+            raise missing_source(f"{work.on} has no picture track")
+        offset = (source.start_time or 0) / av.time_base
+        start, end = start_s + offset, end_s + offset
+        tracks = [picture_track(av, source.streams.video[0], result, start, end)]
+        if source.streams.audio:
+            tracks.append(sound_track(av, source.streams.audio[0], result, start, end))
+        source.seek(int(start * av.time_base), backward=True, any_frame=False)
+        _pump(source, tracks, work)
+        for track in tracks:
+            track.finish()
+    if tracks[0].frames == 0:
+        raise invalid_range(f"the video holds no frame between {start_s:g} s and {end_s:g} s")
+    return tracks[0].seconds
+
+
+def _pump(source: Any, tracks: list[Track], work: _Work) -> None:
+    """Decode until every track is past its end."""
+    by_index = {track.source.index: track for track in tracks}
+    for packet in source.demux([track.source for track in tracks]):
+        track = by_index[packet.stream.index]
+        for frame in work.timely(packet.decode() if not track.done else ()):
+            track.take(frame)
+        if all(each.done for each in tracks):
+            return
 
 
 MOST_CLIPS = 20
@@ -371,62 +395,22 @@ async def join(
         KubeezError: `ffmpeg_failed`: one cannot be decoded. `processor_timeout`: it takes too long.
         NotInstalledError: The extra `video` is missing.
     """
-    work = _Joining(tuple(clips), target, clock, max_work_s, threading.Event())
-    try:
-        return await anyio.to_thread.run_sync(work.run, abandon_on_cancel=True)
-    finally:
-        work.stop.set()
+    work = _Work("joining", target, clock, max_work_s, "Join fewer or smaller videos.")
 
+    def put_together(av: Any, part: Path) -> tuple[float, float]:
+        with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as result:
+            whole = _Whole(av, result, any(clip.measured.has_sound for clip in clips), work.timely)
+            for clip in clips:
+                work.on = clip.name
+                with opened(clip.source) as file:
+                    for add in (whole.show, whole.sound):
+                        file.seek(0)
+                        with open_media(av, file) as source:
+                            add(source)
+            whole.finish()
+        return 0.0, whole.seconds
 
-@dataclass(frozen=True)
-class _Joining:
-    clips: tuple[Clip, ...]
-    target: Path
-    clock: Callable[[], float]
-    max_work_s: float
-    stop: threading.Event
-
-    def run(self) -> Trimmed:
-        began = self.clock()
-        av = load_av("Joining videos")
-        name = self.clips[0].name
-        try:
-            self.target.parent.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(dir=self.target.parent, prefix=".join-") as folder:
-                part = Path(folder) / "joined.mp4"
-                with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as result:
-                    whole = _Whole(av, result, any(clip.measured.has_sound for clip in self.clips))
-                    for clip in self.clips:
-                        name = clip.name
-                        self._add(whole, clip, began + self.max_work_s)
-                    whole.finish()
-                part.replace(self.target)
-        except (av.FFmpegError, OSError) as error:
-            raise KubeezError(
-                f"joining {name} failed: {reason(error)}.",
-                next_step="The file may be damaged; export it again as plain MP4 and retry.",
-                code="ffmpeg_failed",
-            ) from None
-        took = max(0.0, self.clock() - began)
-        return Trimmed(self.target, self.target.stat().st_size, whole.seconds, 0.0, whole.seconds, took)
-
-    def _add(self, whole: _Whole, clip: Clip, deadline: float) -> None:
-        def checked(frames: Iterator[Any]) -> Iterator[Any]:
-            for frame in frames:
-                if self.stop.is_set() or self.clock() > deadline:
-                    raise KubeezError(
-                        f"joining took longer than {self.max_work_s:g} seconds and was given up.",
-                        next_step="Join fewer or smaller videos.",
-                        code="processor_timeout",
-                    )
-                yield frame
-
-        with opened(clip.source) as file:
-            with open_media(whole.av, file) as source:
-                whole.show(source, checked)
-            file.seek(0)
-            with open_media(whole.av, file) as source:
-                whole.sound(source, checked)
+    return await work.done(put_together)
 
 
 @dataclass
@@ -436,19 +420,18 @@ class _Whole:
     av: Any
     result: Any
     heard: bool
+    timely: Callable[[Iterable[Any]], Iterator[Any]]
     frames: int = 0
     samples: int = 0
     rate: Fraction = Fraction(25)
     _picture: Any = None
     _voice: Any = None
-    _waiting: Any = None
-    _spoken: int = 0
 
     @property
     def seconds(self) -> float:
         return float(self.frames / self.rate)
 
-    def show(self, source: Any, checked: Callable[[Iterator[Any]], Iterator[Any]]) -> None:
+    def show(self, source: Any) -> None:
         """Add the picture of a clip."""
         stream = source.streams.video[0]
         stream.thread_type = "AUTO"
@@ -456,24 +439,22 @@ class _Whole:
         source.seek(source.start_time or 0, backward=True, any_frame=False)
         if self._picture is None:
             self._begin(stream, turn)
-        width, height = self._picture.width, self._picture.height
         graph = self.av.filter.Graph()
         steps = [
             graph.add_buffer(template=stream),
             graph.add("setpts", "PTS-STARTPTS"),
             graph.add("fps", f"{self.rate}"),
             *upright_filters(graph, turn),
-            graph.add("scale", f"{width}:{height}"),
+            graph.add("scale", f"{self._picture.width}:{self._picture.height}"),
             graph.add("setsar", "1"),
             graph.add("format", "pix_fmts=yuv420p"),
             graph.add("buffersink"),
         ]
         graph.link_nodes(*steps).configure()
-        for frame in checked(source.decode(stream)):
-            graph.push(frame)
-            self._take(graph)
-        graph.push(None)
-        self._take(graph)
+        for frame in self._through(graph, source.decode(stream)):
+            frame.pts, frame.time_base, frame.pict_type = self.frames, 1 / self.rate, 0
+            self.frames += 1
+            self.result.mux(self._picture.encode(frame))
 
     def _begin(self, stream: Any, turn: int) -> None:
         self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25).limit_denominator(1001)
@@ -484,75 +465,53 @@ class _Whole:
         if self.heard:
             self._voice = self.result.add_stream("aac", rate=_SOUND_RATE, layout="stereo")
             self._voice.bit_rate = 192_000
-            self._waiting = self.av.AudioFifo()
 
-    def _take(self, graph: Any) -> None:
-        while True:
-            try:
-                frame = graph.pull()
-            except (self.av.error.BlockingIOError, self.av.error.EOFError):
-                return
-            frame.pts, frame.time_base = self.frames, 1 / self.rate
-            frame.pict_type = 0
-            self.frames += 1
-            self.result.mux(self._picture.encode(frame))
-
-    def sound(self, source: Any, checked: Callable[[Iterator[Any]], Iterator[Any]]) -> None:
+    def sound(self, source: Any) -> None:
         """Add the sound of a clip whose picture has been added: cut or silent where it is not just as long."""
-        if self._voice is None:
-            return
         missing = round(self.seconds * _SOUND_RATE) - self.samples
-        streams = source.streams.audio
-        resampler = self.av.AudioResampler(format="fltp", layout="stereo", rate=_SOUND_RATE)
-        begin, late = (source.start_time or 0) / self.av.time_base, bool(streams)
-        for frame in checked(source.decode(streams[0])) if streams else ():
-            if late and frame.time is not None:
-                missing -= self._be_silent(min(missing, round((frame.time - begin) * _SOUND_RATE)))
-            late = False
-            for part in resampler.resample(frame):
-                missing -= self._hear(part, missing)
-            if missing <= 0:
-                return
-        for part in resampler.resample(None) if streams else ():
-            missing -= self._hear(part, missing)
-        self._be_silent(missing)
-
-    def _be_silent(self, count: int) -> int:
-        """Add so much silence; how much it was."""
-        left = max(count, 0)
-        while left > 0:
-            silence = self.av.AudioFrame(format="fltp", layout="stereo", samples=min(left, _SOUND_RATE))
-            for plane in silence.planes:
-                plane.update(bytes(plane.buffer_size))
-            silence.sample_rate = _SOUND_RATE
-            left -= self._hear(silence, left)
-        return max(count, 0)
-
-    def _hear(self, part: Any, most: int) -> int:
-        """Add so much of a frame of sound; how much it was."""
-        if part.samples > most:
-            fifo = self.av.AudioFifo()
-            part.pts = None
-            fifo.write(part)
-            part = fifo.read(most) if most > 0 else None
-        if part is None:
-            return 0
-        part.pts = None
-        self._waiting.write(part)
-        self.samples += part.samples
-        self._speak(self._waiting.read_many(1024))
-        return int(part.samples)
-
-    def _speak(self, frames: Sequence[Any]) -> None:
-        for frame in frames:
-            frame.pts, frame.time_base = self._spoken, Fraction(1, _SOUND_RATE)
-            self._spoken += frame.samples
+        if self._voice is None or missing <= 0:
+            return
+        graph, streams = self.av.filter.Graph(), source.streams.audio
+        begin = (source.start_time or 0) / self.av.time_base
+        if not streams:
+            first = [graph.add("anullsrc", f"r={_SOUND_RATE}:cl=stereo")]
+        else:
+            first = [
+                graph.add_abuffer(template=streams[0]),
+                graph.add("asetpts", f"PTS-{begin:.6f}/TB"),
+                graph.add("aresample", f"{_SOUND_RATE}:async=1:first_pts=0"),  # silence where the sound begins later
+            ]
+        steps = [
+            *first,
+            graph.add("aformat", "sample_fmts=fltp:channel_layouts=stereo"),
+            graph.add("apad", f"whole_len={missing}"),
+            graph.add("atrim", f"end_sample={missing}"),
+            graph.add("abuffersink"),
+        ]
+        graph.link_nodes(*steps).configure()
+        for frame in self._through(graph, source.decode(streams[0]) if streams else None):
+            frame.pts, frame.time_base = self.samples, Fraction(1, _SOUND_RATE)
+            self.samples += frame.samples
             self.result.mux(self._voice.encode(frame))
+
+    def _through(self, graph: Any, frames: Iterable[Any] | None) -> Iterator[Any]:
+        """What comes out of a graph into which these frames go; `None` for one that makes its own."""
+        over = self.av.error.EOFError
+        try:
+            for frame in self.timely([] if frames is None else itertools.chain(frames, [None])):
+                graph.push(frame)
+                yield from self._ready(graph)
+            while frames is None:
+                yield graph.pull()
+        except over:
+            return
+
+    def _ready(self, graph: Any) -> Iterator[Any]:
+        with suppress(self.av.error.BlockingIOError):
+            while True:
+                yield graph.pull()
 
     def finish(self) -> None:
         """Write what the encoders still hold."""
-        self.result.mux(self._picture.encode(None))
-        if self._voice is not None:
-            rest = self._waiting.read(partial=True)
-            self._speak([rest] if rest is not None else [])
-            self.result.mux(self._voice.encode(None))
+        for track in filter(None, (self._picture, self._voice)):
+            self.result.mux(track.encode(None))
