@@ -236,7 +236,7 @@ def _kinds(asked: frozenset[str], said: str | None) -> frozenset[str]:
     return asked | {word} if word in ("image", "video", "audio", "text") else asked
 
 
-def told_apart(job: Job, file: SavedFile) -> dict[str, Any]:
+def distinctions(job: Job, file: SavedFile) -> dict[str, Any]:
     """What tells an output from others, as far as it is known."""
     labels = job.labels
     languages = job.arguments.get("languages")
@@ -266,7 +266,7 @@ def sidecar(job: Job, generation: Generation, file: SavedFile) -> dict[str, Any]
         "generation_type": job.generation_type,
         "settings": dict(job.arguments),
         "recipe": job.recipe,
-        **told_apart(job, file),
+        **distinctions(job, file),
         "credits": {"quoted": job.quote_credits, "basis": job.quote_basis, "charged": job.charged},
         "url": file.url,
         "media_type": file.media_type,

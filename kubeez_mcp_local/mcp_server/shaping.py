@@ -13,10 +13,10 @@ from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.errors import ConsentRequiredError
 from kubeez_mcp_local.jobs.guard import REPEAT_SECONDS
 from kubeez_mcp_local.jobs.job import settings_words
-from kubeez_mcp_local.jobs.outputs import told_apart
+from kubeez_mcp_local.jobs.outputs import distinctions
 from kubeez_mcp_local.mcp_server.answers import link
 from kubeez_mcp_local.mcp_server.results import Cost, EstimateResult, FileItem, JobResult
-from kubeez_mcp_local.mcp_server.rows import known
+from kubeez_mcp_local.mcp_server.rows import known, output_rows
 from kubeez_mcp_local.media.measure import measure
 from kubeez_mcp_local.rest.wire import Generation
 from kubeez_mcp_local.text import spoken
@@ -195,12 +195,7 @@ async def _files_of(job: Job, answers: Sequence[Mapping[str, Any]]) -> list[File
     """The saved files of a job with what the API says of each; what it does not say is measured, if it can be."""
     described: dict[str, dict[str, Any]] = {}
     for answer in answers:
-        rows = [
-            *answer.get("outputs", ()),
-            *({**song, "url": song.get("audio_url")} for song in answer.get("songs", ())),
-        ]
-        rows += [{"url": answer.get(f"{part}_url")} for part in ("vocals", "instrumental")]
-        for row in rows:
+        for row in output_rows(answer):
             described[str(row.get("url"))] = {**row, "generation_id": answer.get("id")}
     return [await _file_item(job, file, described.get(file.url, {})) for file in job.files]
 
@@ -215,7 +210,7 @@ async def _file_item(job: Job, file: SavedFile, said: Mapping[str, Any]) -> File
             seen = {"width": found.width, "height": found.height, "duration": found.seconds}
             facts = seen | facts | ({"sound": found.has_sound} if film else {})
     facts.setdefault("generation_id", job.generation_id)
-    apart = {name: value for name, value in told_apart(job, file).items() if name in FileItem.model_fields}
+    apart = {name: value for name, value in distinctions(job, file).items() if name in FileItem.model_fields}
     return FileItem(
         path=file.path,
         media_type=file.media_type,

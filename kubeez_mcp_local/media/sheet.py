@@ -67,25 +67,17 @@ class _Card:
     detail: Block
 
 
-async def comparison_sheet(items: Sequence[SheetItem], target: Path, *, heading: str) -> Path:
-    """Draw `items` (see `MOST_ON_SHEET`) in rows of equal height, none cropped, and save the sheet as a PNG.
-
-    A file that cannot be shown keeps its place with the reason on it. An existing `target` is not overwritten: a
-    number is added to the name. Returns the path that was written.
-
-    Raises:
-        InvalidArgumentError: There are no items.
-        KubeezError: The folder cannot be written.
-    """
-    return await anyio.to_thread.run_sync(lambda: _save(_drawn(tuple(items), heading), target))
-
-
 async def comparison_sheets(
     items: Sequence[SheetItem], target: Path, *, heading: str, per_row: int | None = None
 ) -> list[Path]:
-    """As `comparison_sheet`, on as many sheets as it takes; `per_row` pictures in each row, where that is said.
+    """Draw `items` in rows of equal height (of `per_row` pictures, where that is said), none cropped, on PNG sheets.
 
-    Whoever stops waiting does not wait for the drawing. A sheet that is there already just like that is not drawn over.
+    A file that cannot be shown keeps its place with the reason on it. As many sheets as it takes (`MOST_ON_SHEET` on
+    each); their paths are returned. An existing file is not overwritten: a number is added to the name, or it is
+    returned where it is just the same. Whoever stops waiting does not wait for the drawing.
+
+    Raises:
+        KubeezError: The folder cannot be written.
     """
     pages = [items[start : start + MOST_ON_SHEET] for start in range(0, len(items), MOST_ON_SHEET)]
     paths: list[Path] = []
@@ -97,7 +89,7 @@ async def comparison_sheets(
     return paths
 
 
-async def contact_sheet(items: Sequence[SheetItem], *, heading: str = "", max_bytes: int) -> Preview:
+async def contact_sheet(items: Sequence[SheetItem], *, max_bytes: int) -> Preview:
     """The same to be shown in a conversation: its base64 form has at most `max_bytes` characters.
 
     Raises:
@@ -105,7 +97,7 @@ async def contact_sheet(items: Sequence[SheetItem], *, heading: str = "", max_by
     """
 
     def show() -> Preview:
-        sheet = _drawn(tuple(items), heading)
+        sheet = _drawn(tuple(items), "")
         return encoded(sheet, max_bytes // 4 * 3, f"contact sheet of {len(items)}", edges=_EDGES)
 
     return await anyio.to_thread.run_sync(show)
@@ -240,7 +232,7 @@ def _row_height(row: list[_Card]) -> int:
     return row[0].image.height + 18 + max(card.title.height + card.detail.height for card in row)
 
 
-def _save(sheet: Image.Image, target: Path, others: Collection[Path] | None = None) -> Path:
+def _save(sheet: Image.Image, target: Path, others: Collection[Path]) -> Path:
     part = part_beside(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.planning.pick import Candidate
 
 MOST_OFFERS = 5
+THING: dict[InputKind, str] = {"image": "picture", "video": "clip", "audio": "recording"}
 LONGEST_CUT = 60
 """Seconds that `trim_video` cuts at most."""
 MOST_JOINED, LONGEST_JOINED = 20, 300
@@ -418,7 +419,7 @@ def _other_inputs(listing: Listing, needs: Needs, doing: Sequence[Model]) -> Ite
         if not kinds:
             yield _Way({"inputs": ()}, 1, "from words alone")
         for kind in sorted(kinds):
-            yield _Way({"inputs": (kind,)}, 1 + len(given), f"from one {_THING[kind]} only")
+            yield _Way({"inputs": (kind,)}, 1 + len(given), f"from one {THING[kind]} only")
         return
     most = max((model.limit("image") or 0 for model in doing), default=0)
     for kind in dict.fromkeys(given):
@@ -428,19 +429,16 @@ def _other_inputs(listing: Listing, needs: Needs, doing: Sequence[Model]) -> Ite
         for some in fewer:
             if 0 < some < number:
                 yield _Way(
-                    {"inputs": (kind,) * some + rest}, number - some, f"from {some} of the {number} {_THING[kind]}s"
+                    {"inputs": (kind,) * some + rest}, number - some, f"from {some} of the {number} {THING[kind]}s"
                 )
         if rest:
-            yield _Way({"inputs": rest}, 10 + number, f"without the {_THING[kind]}{'s' if number > 1 else ''}")
+            yield _Way({"inputs": rest}, 10 + number, f"without the {THING[kind]}{'s' if number > 1 else ''}")
     if most and "image" not in given:
         yield _Way({"inputs": ("image", *given)}, 1, "with a picture beside it")
     if needs.task.startswith("text-to-"):
         yield _Way({"inputs": ()}, 20 + len(given), "from words alone")
     elif given != ("image",):
         yield _Way({"inputs": ("image",)}, 20 + len(given), "from one picture alone")
-
-
-_THING: dict[InputKind, str] = {"image": "picture", "video": "clip", "audio": "recording"}
 
 
 def _fewer(listing: Listing, needs: Needs) -> Iterator[_Way]:

@@ -22,7 +22,7 @@ from kubeez_mcp_local.planning.intent import (
     tasks,
     tasks_named,
 )
-from kubeez_mcp_local.planning.offers import After, Offer, Step, joinable, offers
+from kubeez_mcp_local.planning.offers import THING, After, Offer, Step, joinable, offers
 from kubeez_mcp_local.planning.pick import LONGEST_SECONDS, Needs, described, pick, recommended
 from kubeez_mcp_local.text import amount, quoted, spoken
 
@@ -47,7 +47,6 @@ _USUAL_WORK: dict[InputKind | None, tuple[str, ...]] = {
     "audio": ("separation", "image-to-video"),
 }
 _NOT_HERE = "Not possible: nothing here mends a clip in place. The nearest is a new clip."
-_THING: dict[InputKind, str] = {"image": "picture", "video": "clip", "audio": "recording"}
 
 
 @dataclass(frozen=True)
@@ -405,7 +404,7 @@ def _read(intent: Intent, needs: Needs | None) -> str:
     """What was taken from the sentence, so that a mistake shows."""
     told = [
         f"{needs.count if needs else intent.count} result{'s' if (needs.count if needs else intent.count) > 1 else ''}",
-        *(f"a {_THING[kind]}" for kind in intent.files),
+        *(f"a {THING[kind]}" for kind in intent.files),
         intent.ratio,
         f"{intent.seconds} s" if intent.seconds else None,
         {True: "with sound", False: "without sound", None: None}[intent.sound],
@@ -441,7 +440,7 @@ def _steps(
     steps = []
     if uploads:
         kinds = needs.inputs or tuple(dict.fromkeys(kind for kinds in operation.files.values() for kind in kinds))
-        joined = (" and the " if needs.inputs else " or ").join(_THING[kind] for kind in kinds)
+        joined = (" and the " if needs.inputs else " or ").join(THING[kind] for kind in kinds)
         steps.append(f"Ask for the {joined} if it is not there yet: a local path or an https URL.")
     named: list[tuple[str, object]] = []
     most = {"media": MAX_VARIANTS, "ad_copy": ad_copy.MAX_VARIANTS}.get(operation.job, 1)

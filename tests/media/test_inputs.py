@@ -19,7 +19,7 @@ from kubeez_mcp_local.media.library import Library
 from kubeez_mcp_local.media.measure import measure
 from kubeez_mcp_local.media.path_guard import PathGuard
 from kubeez_mcp_local.media.picture import preview
-from kubeez_mcp_local.media.sheet import SheetItem, comparison_sheet
+from kubeez_mcp_local.media.sheet import SheetItem, comparison_sheets
 from kubeez_mcp_local.media.sniff import UnsupportedMediaError
 from kubeez_mcp_local.media.trim import trim
 from tests.refusals import refused
@@ -244,6 +244,6 @@ class TestSwappedAfterTheCheck:
         copy.symlink_to(secret)
         with refused("library_file_gone"):
             await library.find("x", argument="url")
-        sheet = await comparison_sheet([SheetItem(copy, "x")], tmp_path / "sheet.png", heading="")
+        (sheet,) = await comparison_sheets([SheetItem(copy, "x")], tmp_path / "sheet.png", heading="")
         with Image.open(sheet) as picture:
             assert (255, 0, 0) not in {color for _, color in picture.getcolors(1 << 20) or []}
