@@ -280,7 +280,7 @@ def _run_row(call: Mapping[str, Any], folder: str) -> str:
     files = [path.removeprefix(folder) for path in call.get("paths") or ()]
     reason = call.get("reason")
     said = [
-        *([] if call.get("status") == "completed" else [str(call.get("status"))]),
+        *([] if call.get("status") in (None, "completed") else [str(call.get("status"))]),
         *files,
         *([quoted(call["label"], PROMPT_SHOWN)] if call.get("label") else [str(call.get("step"))]),
         *([spoken(call["credits"])] if call.get("credits") is not None else []),

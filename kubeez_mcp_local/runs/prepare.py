@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +41,7 @@ from kubeez_mcp_local.runs.run import Run
 from kubeez_mcp_local.text import cut, spoken
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from kubeez_mcp_local.bridge import Bridge
@@ -191,16 +193,53 @@ class Prepared:
         calls = _counted(self.paid_calls, "paid ")
         spent, most = self.earlier.spend.charged, number(self.run.budget.credits)
         earlier = f", {number(spent)} of them spent before" if spent else ""
-        return f"Recipe {self.recipe.name}: {calls} for {due}, at most {most} in all{earlier}.{self._later()}"
-
-    def _later(self) -> str:
-        """What another yes will be asked for."""
+        priced = f"{calls} for {due}"
         later = self._planned(behind=True)
-        if not later:
-            return ""
-        costs = [call.credits for call in later if call.credits is not None]
-        price = f", about {spoken(round(sum(costs), 6))}" if len(costs) == len(later) else ""
-        return f" Then it pauses before {later[0].step} ({_counted(len(later))}{price}) for another yes."
+        if later:
+            # Nobody agrees to a part who does not know the whole.
+            costs = [call.credits for call in later if call.credits is not None]
+            rest = number(round(sum(costs), 6)) if len(costs) == len(later) else "an unknown price"
+            now = "an unknown price" if self.due is None else number(self.due)
+            whole = "" if self.whole is None else f"about {number(self.whole)} credits in all: "
+            before = f"before {later[0].step} ({_counted(len(later))})"
+            priced = f"{whole}{now} now ({calls}), {rest} after another yes {before}"
+        return (
+            f"Recipe {self.recipe.name}: {priced}, at most {most}{'' if later else ' in all'}{earlier}.{self._makes()}"
+        )
+
+    @property
+    def whole(self) -> float | None:
+        """Credits that are still to be paid, steps behind another yes among them; `None` when the price is unknown."""
+        costs = [call.credits for call in self._planned(behind=True)]
+        if self.due is None or any(cost is None for cost in costs):
+            return None
+        return round(self.due + sum(cost or 0 for cost in costs), 6)
+
+    def _makes(self) -> str:
+        """The models, shapes and voices of the planned calls, and how many of each."""
+        planned = self.prices.planned if self.prices else ()
+        counted = Counter(_what(call) for call in planned)
+        told = [f"{times} × {what}" if times > 1 else what for what, times in counted.items()]
+        more = f", {len(told) - _MOST_TOLD} kinds more" if len(told) > _MOST_TOLD else ""
+        return f" Calls: {', '.join(told[:_MOST_TOLD])}{more}." if told else ""
+
+
+_MOST_TOLD = 6
+
+
+def _what(call: Planned) -> str:
+    """What a call is made with, such as `nano-banana-2 16:9`, `generate_dialogue (Mark, Rachel)`."""
+    said = call.arguments
+    lines = said.get("dialogue")
+    spoken_by = [line.get("voice") for line in lines if isinstance(line, Mapping)] if isinstance(lines, list) else []
+    voices = dict.fromkeys(str(voice) for voice in [said.get("voice"), *spoken_by] if voice)
+    named = [str(said.get("model") or call.tool), *(str(said[name]) for name in _SHAPES if said.get(name))]
+    made = int(said.get("variant_count") or 1)
+    heard = f" ({', '.join(voices)})" if voices else ""
+    return f"{f'{made} of ' if made > 1 else ''}{' '.join(named)}{heard}"
+
+
+_SHAPES = ("aspect_ratio", "duration", "resolution")
 
 
 def _counted(calls: int, kind: str = "") -> str:

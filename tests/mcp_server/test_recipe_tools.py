@@ -113,10 +113,15 @@ async def test_a_quote_starts_nothing_and_shows_what_would_be_sent(connected: Cl
     async with connected as client:
         given = {"story": "A fox", "frames": "it wakes\nit runs"}
         quote = await call(client, "run_recipe", name="storyboard-to-clips", arguments=given, quote_only=True)
-        assert (quote["status"], quote["cost"]["quoted"]) == ("quoted", 28)
+        assert (quote["status"], quote["cost"]["quoted"]) == ("quoted", 47)
         assert [row["step"] for row in quote["calls"]] == ["first", "later[0]", "clips[0]"]
         assert "This moment: it runs." in quote["calls"][1]["prompt"]
-        assert "Then it pauses before clips (1 call, about 19 credits) for another yes." in quote["summary"]
+        whole = "about 47 credits in all: 28 now (2 paid calls), 19 after another yes before clips (1 call), at most "
+        assert whole in quote["summary"]
+        assert "Calls: 2 × nano-banana-2 16:9, seedance-1-5-pro-720p-4s 16:9" in quote["summary"]
+        asked = {"name": "storyboard-to-clips", "arguments": given, "quote_only": True}
+        (block, *_) = (await client.call_tool("run_recipe", asked)).content
+        assert "None" not in block.text  # type: ignore[union-attr]  # a text block
         assert (await call(client, "get_balance"))["spent_today"] == 0
 
         told = await call(client, "get_recipe", name="storyboard-to-clips", arguments=given)

@@ -44,7 +44,9 @@ async def carried_out(prepared: Prepared, tools: Any) -> str:
 async def test_a_new_run_is_priced_and_named_and_nothing_is_made(plain: str, tools: Any, tmp_path: Path) -> None:
     prepared = await ready(plain, tools, tmp_path)
 
-    assert prepared.summary() == "Recipe plain: 1 paid call for about 14 credits, at most 60 in all."
+    assert prepared.summary() == (
+        "Recipe plain: 1 paid call for about 14 credits, at most 60 in all. Calls: nano-banana-2 1:1."
+    )
     assert (prepared.due, prepared.paid_calls, prepared.complete) == (14, 1, False)
     assert prepared.run.id.name.startswith("plain-")
     assert not (tmp_path / f"{prepared.run.id.name}.jsonl").exists()
@@ -200,9 +202,10 @@ async def test_a_run_pauses_before_a_step_that_wants_another_yes(tools: Any, tmp
     first = await ready(TWO_YESES, tools, tmp_path, {"max_credits": 60}, pausing=True)
     assert (first.due, first.paid_calls) == (14, 1)
     assert first.summary() == (
-        "Recipe two: 1 paid call for about 14 credits, at most 60 in all. "
-        "Then it pauses before clip (2 calls, about 44 credits) for another yes."
+        "Recipe two: about 58 credits in all: 14 now (1 paid call), 44 after another yes before clip (2 calls), "
+        "at most 60. Calls: 2 × nano-banana-2, seedance."
     )
+    assert first.whole == 58
     report = await first.run.carry_out(tools, tools, sleep=no_sleep)
     assert (report.status, report.exit_code) == ("paused", 0)
     assert [(call.key, call.status) for call in report.calls] == [("still", "completed"), ("clip", "paused")]

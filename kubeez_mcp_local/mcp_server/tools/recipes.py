@@ -97,7 +97,7 @@ async def run_quote(call: Call, ready: Prepared) -> RunResult:
         status="quoted",
         summary=ready.summary(),
         calls=_planned_rows(ready),
-        cost=await cost_of(call, quoted=ready.due, basis=ready.basis),
+        cost=await cost_of(call, quoted=ready.whole, basis="unknown" if ready.whole is None else ready.basis),
         budget=ready.run.budget.credits,
         notes=list(ready.remarks),
         next_step="Nothing was started. Tell the user the price; the same call without quote_only runs it.",
