@@ -201,7 +201,7 @@ class Quotes:
                 measured = await self.measure(text) if self.measure is not None else None
                 if measured is None and remote:
                     open_.append(text)
-                elif measured is not None and abs(measured - seconds) > 1:
+                elif measured is not None and abs(measured - seconds) >= 1:  # less is a length rounded to seconds
                     short = text.rpartition("/")[2]
                     told.append(f"{cut(short, 40)} is {measured:.0f} s long, not {seconds:g} s: it is priced as it is.")
             for text in open_:

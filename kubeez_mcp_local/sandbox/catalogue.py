@@ -198,7 +198,8 @@ def look_up(books: Books, url: str) -> Source:
     """
     try:
         parts = urlsplit(url)
-    except ValueError:  # such as `https://[::1`
+        _ = parts.port
+    except ValueError:  # such as `https://[::1` or `https://host:99999`
         raise invalid(f"Source media URLs must be https URLs: {url}") from None
     if is_loopback_host(parts.hostname):
         name = unquote(parts.path).removeprefix("/files/")

@@ -234,13 +234,14 @@ async def test_files_of_odd_lengths(tmp_path: Path, api: RunningSandbox) -> None
 @pytest.mark.anyio
 async def test_a_choice_says_the_same_price_everywhere(tmp_path: Path, api: RunningSandbox) -> None:
     async with Client(KubeezServer(bridge_of(api, tmp_path))) as client:
-        asked = {"task": "separation", "inputs": ["audio"], "duration": 20}
-        picked = facts(await client.call_tool("pick_model", asked))
-        asked = {"model": picked["model"], "reference_audio_seconds": 20}
-        estimated = facts(await client.call_tool("estimate", asked))
-    assert (picked["credits"], picked["basis"]) == (estimated["credits"], "api")
-    assert picked["ranked"][0]["credits"] == estimated["credits"]
-    assert f"about {estimated['credits']:g} credits" in picked["summary"]
+        asked = {"model": "mvsep-40", "reference_audio_seconds": 61}
+        each = facts(await client.call_tool("estimate", asked))["credits"]
+        for count in (1, 3):
+            asked = {"task": "separation", "inputs": ["audio"], "duration": 61, "count": count}
+            picked = facts(await client.call_tool("pick_model", asked))
+            assert (picked["credits"], picked["basis"]) == (each * count, "api")
+            assert picked["ranked"][0]["credits"] == each * count
+            assert f"about {each * count:g} credits" in picked["summary"]
 
 
 @pytest.mark.anyio

@@ -106,7 +106,9 @@ def test_numbers_are_bounded(sandbox: RunningSandbox, http: httpx.Client, field:
     assert not _paid(sandbox)
 
 
-@pytest.mark.parametrize("url", ["https://[::1", "http://[", "//[::1", "https://\u2100.example/a.png"])
+@pytest.mark.parametrize(
+    "url", ["https://[::1", "https://host.example:99999/a.png", "http://[", "//[::1", "https://\u2100.example/a.png"]
+)
 def test_urls_that_cannot_be_taken_apart_are_refused(sandbox: RunningSandbox, http: httpx.Client, url: str) -> None:
     for path, body in BODIES.items():
         for name in [name for name in body if name.endswith("_url")]:
