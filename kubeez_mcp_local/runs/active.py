@@ -107,14 +107,12 @@ class ActiveRuns:
             self.bridge.background.start(self._carry_out, run, tools)
             return run
 
-    async def quoted(
-        self, recipe: Recipe, given: Mapping[str, Any], client: str, *, run_id: str = "", pausing: bool = True
-    ) -> Prepared:
+    async def quoted(self, recipe: Recipe, given: Mapping[str, Any], client: str, *, run_id: str = "") -> Prepared:
         """What a run would be, everything checked and priced; nothing is started or asked. Raises as `start`."""
         from kubeez_mcp_local.runs.prepare import prepare_run
 
         async with self._tools(recipe.name, client)() as (bridge, tools):
-            return await prepare_run(bridge, recipe, given, tools, run_id=run_id, pausing=pausing)
+            return await prepare_run(bridge, recipe, given, tools, run_id=run_id, pausing=True)
 
     async def _carry_out(self, run: ActiveRun, tools: Tools) -> None:
         def told(event: RunEvent) -> None:

@@ -36,25 +36,20 @@ async def read_request(reader: asyncio.StreamReader) -> bytes:
 
 
 @pytest.fixture
-async def serve() -> AsyncIterator[Callable[[Handler], Awaitable[str]]]:
+def serve(serve_bytes: Callable[[RawHandler], Awaitable[str]]) -> Callable[[Handler], Awaitable[str]]:
     """Start a server whose handler gets each whole request and the raw connection; returns its origin.
 
     The connection is cut when the handler returns.
     """
-    async with AsyncExitStack() as stack:
 
-        async def start(handler: Handler) -> str:
-            async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                with suppress(ConnectionError, asyncio.IncompleteReadError):
-                    await handler(await read_request(reader), writer)
-                    await writer.drain()
-                writer.close()
+    async def start(handler: Handler) -> str:
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with suppress(asyncio.IncompleteReadError):
+                await handler(await read_request(reader), writer)
 
-            server = await asyncio.start_server(connected, "127.0.0.1", 0)
-            stack.callback(server.close)
-            return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        return f"http://{await serve_bytes(connected)}"
 
-        yield start
+    return start
 
 
 @pytest.fixture
