@@ -49,17 +49,22 @@ class InvalidArgumentsError(InvalidArgumentError):
     """Several things do not fit; `faults` has them all, the message the first of them."""
 
     def __init__(self, faults: Sequence[InvalidArgumentError]) -> None:
-        told = [cut(" ".join(fault.message.split()), _LONGEST_FAULT) for fault in faults[:_MOST_FAULTS]]
-        if len(faults) > _MOST_FAULTS:
-            told.append(f"and {len(faults) - _MOST_FAULTS} more")
-        text = "\n".join([f"{len(faults)} things do not fit:", *(f"- {one}" for one in told)])
-        KubeezError.__init__(self, text, next_step="Correct them all and try again.")
+        text = listed(f"{len(faults)} things do not fit:", [fault.message for fault in faults])
+        KubeezError.__init__(self, text, next_step=CORRECT_ALL)
         self.argument = faults[0].argument
         self.faults = tuple(faults)
 
 
+CORRECT_ALL = "Correct them all and try again."
 _MOST_FAULTS = 10
-_LONGEST_FAULT = 130
+_LONGEST_FAULT = 160
+
+
+def listed(heading: str, faults: Sequence[str]) -> str:
+    """Faults below each other, a line each; beyond ten they are only counted."""
+    more = [f"and {len(faults) - _MOST_FAULTS} more"] if len(faults) > _MOST_FAULTS else []
+    told = [cut(" ".join(fault.split()), _LONGEST_FAULT) for fault in faults[:_MOST_FAULTS]]
+    return "\n- ".join([heading, *told, *more])
 
 
 def all_at_once(faults: Sequence[InvalidArgumentError]) -> None:

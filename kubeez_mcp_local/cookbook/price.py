@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from kubeez_mcp_local.catalogue.checks import parse_seconds
-from kubeez_mcp_local.cookbook.arguments import numbered
+from kubeez_mcp_local.cookbook.arguments import CORRECT_ALL, listed, numbered
 from kubeez_mcp_local.cookbook.format import LENGTHS, RecipeError, TemplateError
 from kubeez_mcp_local.cookbook.steps import (
     FILE_ARGUMENTS,
@@ -396,9 +396,6 @@ def _lengths_left_open(step: Step) -> str:
     return " or ".join(dict.fromkeys(name for text in texts for name in sorted(fields_of(text, "args"))))
 
 
-_MOST_TOLD = 8
-
-
 def _all_of(recipe: Recipe, faults: list[tuple[Call, KubeezError]]) -> KubeezError:
     """What keeps calls from being made, alike ones together, as one error; one alone keeps its code and next step."""
     alike: dict[str, list[Call]] = {}
@@ -408,11 +405,8 @@ def _all_of(recipe: Recipe, faults: list[tuple[Call, KubeezError]]) -> KubeezErr
     first = faults[0][1]
     if len(lines) == 1:
         return ToolCallError(lines[0], code=first.code, next_step=first.next_step)
-    shown = [f"- {cut(' '.join(line.split()), 160)}" for line in lines[:_MOST_TOLD]]
-    if len(lines) > _MOST_TOLD:
-        shown.append(f"- and {len(lines) - _MOST_TOLD} more")
-    text = "\n".join([f"{len(faults)} calls cannot be made as they are:", *shown])
-    return ToolCallError(text, code="invalid_argument", next_step="Correct them all and try again.")
+    text = listed(f"{len(faults)} calls cannot be made as they are:", lines)
+    return ToolCallError(text, code="invalid_argument", next_step=CORRECT_ALL)
 
 
 _WHOLE_ARGUMENT = re.compile(r"\{\{\s*args\.([a-z0-9_]+)\s*\}\}\Z")
