@@ -50,11 +50,13 @@ class Cut:
 
     Attributes:
         url: Where the API finds it; `None` when it could not be uploaded, `upload_error` says why.
+        sound: Whether it has a sound track; `None` where that cannot be told.
     """
 
     trimmed: Trimmed
     url: str | None
     upload_error: str = ""
+    sound: bool | None = None
 
 
 @dataclass
@@ -124,7 +126,7 @@ class Trimming:
             clips = [await self._clip(item, target) for item, target in zip(items, fetched, strict=True)]
             check_clips("source_urls", clips)
             first = items[0].path.stem if isinstance(items[0], LocalInput) else "video"
-            return await self._put(partial(join, clips), f"{portable(first) or 'video'}-joined-{short}")
+            return await self._put(partial(join, clips), f"{portable(first) or 'video'}-joined")
         except NotInstalledError as error:
             raise KubeezError(error.message, next_step=error.next_step, code="processor_unavailable") from None
         finally:
@@ -151,12 +153,12 @@ class Trimming:
     async def _made(self, item: Input, start_s: float, end_s: float, short: str) -> Cut:
         try:
             if isinstance(item, LocalInput):
-                return await self._cut(item, item.path.stem, start_s, end_s, short)
+                return await self._cut(item, item.path.stem, start_s, end_s)
             await anyio.Path(self.work_dir).mkdir(parents=True, exist_ok=True)
             fetched = self.work_dir / f"{short}-{secrets.token_hex(4)}.source"
             try:
                 await self._fetch(item.url, fetched)
-                return await self._cut(fetched, "video", start_s, end_s, short)
+                return await self._cut(fetched, "video", start_s, end_s)
             finally:
                 fetched.unlink(missing_ok=True)
         except NotInstalledError as error:
@@ -174,9 +176,10 @@ class Trimming:
         except KubeezError as error:
             raise source_not_opened(error.message) from None
 
-    async def _cut(self, source: Path | LocalInput, stem: str, start_s: float, end_s: float, short: str) -> Cut:
+    async def _cut(self, source: Path | LocalInput, stem: str, start_s: float, end_s: float) -> Cut:
         make = partial(trim, source, start_s=start_s, end_s=end_s)
-        return await self._put(make, f"{portable(stem) or 'video'}-cut-{short}")
+        window = f"{start_s:.2f}".rstrip("0").rstrip("."), f"{end_s:.2f}".rstrip("0").rstrip(".")
+        return await self._put(make, f"{portable(stem) or 'video'}-cut-{'-'.join(window)}s")
 
     async def _put(self, make: Callable[[Path], Awaitable[Trimmed]], name: str) -> Cut:
         """Make a video in today's folder, under a free name, and upload it."""
@@ -188,9 +191,10 @@ class Trimming:
         finally:
             part.unlink(missing_ok=True)
         trimmed = replace(trimmed, path=path)
+        measured = await measure(path)
         try:
             url = await self.uploads.url_for(await anyio.to_thread.run_sync(describe, path, "source_url"))
         except KubeezError as error:  # the video itself is there, and a path is as good as a URL here
-            return Cut(trimmed, None, str(error))
-        self.measurements.note(url, await measure(path))
-        return Cut(trimmed, url)
+            return Cut(trimmed, None, str(error), sound=measured.has_sound)
+        self.measurements.note(url, measured)
+        return Cut(trimmed, url, sound=measured.has_sound)

@@ -115,7 +115,8 @@ class Quote:
     @property
     def how(self) -> str:
         """How a price by length was reckoned, such as `12 s at 0.5 credits/s`; empty for any other."""
-        return "; ".join(line.detail for line in self.breakdown) if self.basis == "rate" else ""
+        reckoned = (line.detail for line in self.breakdown if self.basis == "rate" and " at " in line.detail)
+        return "; ".join(reckoned)
 
     @property
     def said(self) -> str:

@@ -39,7 +39,7 @@ from kubeez_mcp_local.cookbook.steps import (
     wanted,
 )
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
-from kubeez_mcp_local.jobs.job import step_and_index
+from kubeez_mcp_local.jobs.job import EXACT, step_and_index
 from kubeez_mcp_local.media.sniff import by_extension
 from kubeez_mcp_local.text import cut
 
@@ -91,6 +91,11 @@ class Planned:
     basis: str = "unknown"
 
     @property
+    def exact(self) -> bool:
+        """Whether the price is what will be charged."""
+        return self.basis == EXACT
+
+    @property
     def step(self) -> str:
         return step_and_index(self.key)[0]
 
@@ -117,7 +122,7 @@ class PriceList:
 class Quoted:
     """What a paid tool said a call would be: its price in credits (`None`: unknown) and the arguments as sent.
 
-    `why` says why the price is unknown; `note` what the reader must know of it.
+    `why` says why the price is unknown; `note` what the reader must know of it; `exact`: it is what will be charged.
     """
 
     credits: float | None

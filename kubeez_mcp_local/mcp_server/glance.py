@@ -234,6 +234,13 @@ def _extent(output: Mapping[str, Any]) -> str:
     )
 
 
+def of_cut(told: Mapping[str, Any]) -> Fields:
+    """A cut or joined video: where it is and what it is."""
+    size = extent(seconds=told.get("duration_s"), sound=told.get("sound"), size=told.get("size_bytes"))
+    first = {"status": f"{told['status']} ({told['mode']})", "path": told.get("path"), "size": size}
+    return _said(**first, **{name: told.get(name) for name in ("url", "next_step", "notes")})
+
+
 def of_estimate(told: Mapping[str, Any]) -> Fields:
     """A price, and whether it is exact."""
     price, basis, seconds = (told.get(name) for name in ("credits", "basis", "estimated_time_seconds"))

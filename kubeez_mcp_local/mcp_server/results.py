@@ -291,7 +291,7 @@ class UploadSessionResult(Result, published=("count", "media_urls", "billing_rea
 
 
 class TrimResult(Result, published=("status", "url", "path", "duration_s")):
-    """A cut video; while `status` is processing, nothing but that. Seconds and bytes."""
+    """A cut video; while `status` is processing, nothing but that. Seconds and bytes; `sound`: whether it has any."""
 
     status: str
     url: str | None = None
@@ -301,6 +301,11 @@ class TrimResult(Result, published=("status", "url", "path", "duration_s")):
     start_s: float | None = None
     end_s: float | None = None
     elapsed_s: float | None = None
+    sound: bool | None = None
+
+    @staticmethod
+    def glance(told: dict[str, Any]) -> dict[str, Any]:
+        return glance.of_cut(told)
 
 
 class AssetsResult(Result, published=("assets",)):

@@ -91,7 +91,7 @@ def price(listing: Listing, count: int) -> Quote:
         return flat_quote(model, count=count)
     line = QuoteLine(f"{count} x {MODEL}", _RECORDED_CREDITS * count)
     note = "This catalogue has no row for it; 50 credits each were recorded in April 2026."
-    return Quote(line.credits, "catalogue", None, (line,), note)
+    return Quote(line.credits, "rate", None, (line,), note)
 
 
 def _ratio(listing: Listing, ratio: str) -> str:

@@ -202,7 +202,12 @@ def price(listing: Listing, request: MusicRequest, *, count: int = 1) -> Quote:
     if not engines or any(engine.credits is None for engine in engines):
         return unknown_quote(None, "the catalogue prices no music engine")
     dearest = max(engines, key=lambda engine: engine.credits or 0)
-    return flat_quote(dearest, count=count, note="The API chooses its newest engine; the dearest listed one is quoted.")
+    if all(engine.credits == dearest.credits for engine in engines):
+        return flat_quote(dearest, count=count)
+    quote = flat_quote(
+        dearest, count=count, note="The API chooses its newest engine; the dearest listed one is quoted."
+    )
+    return replace(quote, basis="rate")
 
 
 def _engine(listing: Listing, model_id: str) -> str:

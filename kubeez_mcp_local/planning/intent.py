@@ -123,7 +123,9 @@ def doing(listing: Listing, argument: str, word: str, *, among: Listing | None =
 
 
 _RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "21:9", "9:21", "5:4", "4:5", "1:2", "2:1")
-_SHAPES = {"vertical": "9:16", "square": "1:1", "widescreen": "16:9", "horizontal": "16:9"}
+_SHAPES = {"vertical": "9:16", "square": "1:1", "widescreen": "16:9", "horizontal": "16:9", "wide": "16:9"}
+# A portrait photo is of somebody, in whatever shape.
+_HELD = {"portrait": "9:16", "landscape": "16:9"}
 _COUNTING = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBERS = {word: number for number, word in enumerate(_COUNTING, start=1)} | {"dozen": 12}
 _NUMBER = rf"\d{{1,3}}|{'|'.join(_NUMBERS)}"
@@ -280,10 +282,19 @@ def _ratio(sentence: _Sentence) -> str | None:
         width, height = pair.split(":")
         if sentence.take(rf"(?<!\d){width}\s?[:x]\s?{height}(?!\d)"):
             return pair
-    made = r"images?|pictures?|photos?|posters?|videos?|clips?|logos?|icons?|posts?|format|frame|reels?"
+    made = (
+        r"images?|pictures?|photos?|posters?|videos?|clips?|logos?|icons?|posts?|format|frame|reels?"
+        r"|variants?|variations?|versions?|banners?"
+    )
+    for word, pair in _HELD.items():
+        if re.search(rf"\b{word}[ -](?:format|orientation|mode)\b", sentence.words):
+            return pair
     for word, pair in _SHAPES.items():
         # "a square picture" and "…, square" are shapes, "Times Square" is none.
-        if re.search(rf"(?:^|[,;] ?|\bin |\ban? |\d )(?:in )?{word}(?= (?:{made})\b| ?(?:[,.;!]|$))", sentence.words):
+        if re.search(
+            rf"(?:^|[,;] ?|\bin |\ban? |\d |\b(?:{_NUMBER}|different) )(?:in )?{word}(?= (?:{made})\b| ?(?:[,.;!]|$))",
+            sentence.words,
+        ):
             return pair
     return None
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.catalogue.models import InputKind, Model
     from kubeez_mcp_local.operations import Operation
-    from kubeez_mcp_local.planning.pick import Candidate
+    from kubeez_mcp_local.planning.pick import Candidate, Choice
 
 MOST_OFFERS = 5
 THING: dict[InputKind, str] = {"image": "picture", "video": "clip", "audio": "recording"}
@@ -169,6 +169,38 @@ def offers(
             found.sort(key=lambda one: (not one.met, one.price))
             return tuple(one.offer for one in found[:MOST_OFFERS])
     return ()
+
+
+def cheaper(listing: Listing, choice: Choice, *, can_cut: bool = True) -> Offer | None:
+    """Where something fits: how several tools together make the same for less; `None` where they do not.
+
+    Args:
+        can_cut: As for `offers`.
+    """
+    needs, best = choice.needs, choice.chosen
+    if best is None or best.quote.credits is None or needs.prefer != "price" or needs.task not in media.TASKS:
+        return None
+    same = {name: [way for way in found if _is_same(way)] for name, found in _ways(listing, needs, can_cut).items()}
+    ways = {name: found for name, found in same.items() if found}
+    alone = _Whole(can_cut, False, lambda _seconds: ())
+    made = [
+        one
+        for together in range(1, len(ways) + 1)
+        for names in combinations(ways, together)
+        for chosen in product(*(ways[name] for name in names))
+        for model in in_standing_order(listing, needs.task)
+        if does_task(model, needs.task)
+        and (candidate := held_against(model, listing, _changed(needs, chosen), misfits=False))
+        and not candidate.misses
+        and (one := _offered(listing, needs, names, chosen, candidate, alone))
+    ]
+    least = min(made, key=lambda one: (one.price, len(one.offer.steps)), default=None)
+    return least.offer if least and least.price < best.quote.credits else None
+
+
+def _is_same(way: _Way) -> bool:
+    """Whether the user gets what was wished for, in one piece."""
+    return not (way.far or way.dear or way.words or way.only) and way.parts == 1
 
 
 def _nearest(

@@ -22,7 +22,7 @@ from kubeez_mcp_local.planning.intent import (
     tasks,
     tasks_named,
 )
-from kubeez_mcp_local.planning.offers import THING, After, Offer, Step, joinable, offers
+from kubeez_mcp_local.planning.offers import THING, After, Offer, Step, cheaper, joinable, offers
 from kubeez_mcp_local.planning.pick import LONGEST_SECONDS, Needs, described, pick, recommended
 from kubeez_mcp_local.text import amount, quoted, spoken
 
@@ -257,7 +257,12 @@ def _planned(
                 *_steps(operation, best, needs, ratio, uploads, apart=parts_of_film),
                 *_then(needs, intent, after, apart=parts_of_film, can_cut=can_cut),
             ),
-            reasons=(*_in_all(best.quote, after), *_why(choice, best), *found.reasons),
+            reasons=(
+                *_in_all(best.quote, after),
+                *_why(choice, best),
+                *([] if after or parts_of_film else _cheaper(listing, choice, best, can_cut)),
+                *found.reasons,
+            ),
             alternatives=tuple(held.model.id for held in choice.ranked if held != best)[:5],
         )
     if not choice.rejected and operation.model:
@@ -396,8 +401,14 @@ def _why(choice: Choice, best: Candidate) -> list[str]:
     cheapest = choice.chosen
     least = cheapest.quote.credits if cheapest else None
     if cheapest and least is not None and best.quote.credits is not None and least < best.quote.credits:
-        return [f"The cheapest that fits is {cheapest.model.id} ({spoken(least)})."]
+        return [f"The cheapest that fits is {cheapest.model.id} ({spoken(least)}); for it put its id into the step."]
     return []
+
+
+def _cheaper(listing: Listing, choice: Choice, best: Candidate, can_cut: bool) -> list[str]:
+    offer = cheaper(listing, choice, can_cut=can_cut)
+    price = best.quote.credits
+    return [f"Cheaper: {offer.says}."] if offer and offer.credits is not None and (price or 0) > offer.credits else []
 
 
 def _read(intent: Intent, needs: Needs | None) -> str:

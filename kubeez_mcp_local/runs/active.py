@@ -147,7 +147,9 @@ class ActiveRuns:
         known = quote.balance is not None and quote.credits is not None
         after = round((quote.balance or 0) - (quote.credits or 0), 6) if known else None
         told = " ".join([prepared.summary(), *prepared.remarks])
-        text = told + (f" Balance afterwards: about {spoken(after)}." if after is not None else "")
+        text = told + (
+            f" Balance afterwards: {'' if prepared.exact else 'about '}{spoken(after)}." if after is not None else ""
+        )
         question = SpendQuestion(
             "run_recipe",
             prepared.recipe.name,

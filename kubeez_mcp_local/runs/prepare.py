@@ -121,6 +121,11 @@ class Prepared:
         return others[0] if others else EXACT
 
     @property
+    def exact(self) -> bool:
+        """Whether that is what will be charged."""
+        return self.basis == EXACT
+
+    @property
     def paid_calls(self) -> int:
         """How many calls of this attempt cost credits, earlier ones included."""
         return len(self._planned(behind=False))
@@ -141,8 +146,7 @@ class Prepared:
             return ""
         done = {call.key for call in report.calls if call.status == "completed"}
         rest = [call for call in self.prices.planned if call.key not in done] if self.prices else []
-        costs = [call.credits for call in rest if call.credits is not None]
-        price = f", about {spoken(round(sum(costs), 6))}" if costs and len(costs) == len(rest) else ""
+        price = f", {sum_}" if (sum_ := _sum(rest)) else ""
         left = f"{_counted(len(rest))} left{price}"
         if report.status == "paused":
             return f"Show what there is so far. After a yes the {same} goes on: {left}."
@@ -189,7 +193,8 @@ class Prepared:
             return f"The run {self.run.id.name} is complete; nothing more is paid."
         if self.earlier.taken:
             return f"The run {self.run.id.name} is being carried out already."
-        due = "a price that is not known in advance" if self.due is None else f"about {number(self.due)} credits"
+        about = "" if self.exact else "about "
+        due = "a price that is not known in advance" if self.due is None else f"{about}{spoken(self.due)}"
         calls = _counted(self.paid_calls, "paid ")
         spent, most = self.earlier.spend.charged, number(self.run.budget.credits)
         earlier = f", {number(spent)} of them spent before" if spent else ""
@@ -200,7 +205,8 @@ class Prepared:
             costs = [call.credits for call in later if call.credits is not None]
             rest = number(round(sum(costs), 6)) if len(costs) == len(later) else "an unknown price"
             now = "an unknown price" if self.due is None else number(self.due)
-            whole = "" if self.whole is None else f"about {number(self.whole)} credits in all: "
+            about = "" if self.exact and all(call.exact for call in later) else "about "
+            whole = "" if self.whole is None else f"{about}{spoken(self.whole)} in all: "
             before = f"before {later[0].step} ({_counted(len(later))})"
             priced = f"{whole}{now} now ({calls}), {rest} after another yes {before}"
         return (
@@ -240,6 +246,14 @@ def _what(call: Planned) -> str:
 
 
 _SHAPES = ("aspect_ratio", "duration", "resolution")
+
+
+def _sum(calls: Sequence[Planned]) -> str:
+    """What these calls cost together, in words; empty where that is not known."""
+    costs = [call.credits for call in calls if call.credits is not None]
+    if not costs or len(costs) < len(calls):
+        return ""
+    return f"{'' if all(call.exact for call in calls) else 'about '}{spoken(round(sum(costs), 6))}"
 
 
 def _counted(calls: int, kind: str = "") -> str:

@@ -139,7 +139,7 @@ def test_wrong_turns_are_explained_and_cost_nothing(
 def test_credits_are_spent_only_after_a_yes(live: dict[str, str], api: RunningSandbox) -> None:
     ask = ("run", "three-ad-variants", "--brief", "A red shoe")
     refused = recipes(live, *ask, code=2).output
-    assert "3 paid calls for about 42 credits" in refused
+    assert "3 paid calls for 42 credits" in refused
     assert "--yes" in refused
     assert charges(api) == 0
     assert facts(live, *ask, "--yes")["status"] == "completed"
@@ -214,7 +214,7 @@ def test_what_failed_gives_exit_code_1_and_the_same_command_goes_on(live: dict[s
     api.control.knobs(fail_next=1)
     failed = recipes(live, *ask, code=1)
     assert "The same command (it is the run three-ad-variants-" in failed.output
-    assert "tries what is missing and only the rest is paid: 1 call left, about 14 credits." in failed.output
+    assert "tries what is missing and only the rest is paid: 1 call left, 14 credits." in failed.output
     assert "completed" in recipes(live, *ask).output
 
 

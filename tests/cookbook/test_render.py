@@ -24,9 +24,12 @@ def test_the_prompt_states_source_budget_tools_balance_and_the_confirmation_rule
     assert "at most 60 credits for the whole recipe" in text
     assert "1,234.5 credits; 150 spent today of the daily ceiling of 2,000, at most 500 for one call" in text
     assert "only `estimate`, `generate_media`, `wait_for_generation`" in text
-    assert "`estimate`" in text
-    assert "wait for my yes" in text
-    assert "If I ask for everything at once, `run_recipe` carries out all its steps." in text
+    assert "`run_recipe` with these arguments prices everything and asks me once." in text
+    assert "Do not ask before it." in text
+    assert "wait for my yes" not in text
+    unasked = prompt(plain, facts=PromptFacts("live", 1000, ask_above=float("inf")))
+    assert "no call asks me. Get the price of everything from `run_recipe` with `quote_only`" in unasked
+    assert "wait for my yes" in unasked
     assert text.endswith("Make a picture of tea in 1:1.\n")
 
 

@@ -15,6 +15,7 @@ from kubeez_mcp_local.media import measure as measuring
 from kubeez_mcp_local.media.measure import measure
 from kubeez_mcp_local.media.video import NotInstalledError
 from tests.damaged import encoded
+from tests.e2e.clients import text_of
 from tests.mcp_server.driving import call, client_of, clip, made, picture, refused, song
 from tests.sandbox_server import KEY
 
@@ -32,6 +33,11 @@ async def test_a_cut_of_a_url_is_a_file_a_url_and_an_input(connected: Client, tm
         cut = await call(client, "trim_video", source_url=uploaded["media_urls"][0], start_s=0.5, end_s=2)
         path = Path(cut["path"])
         assert path.is_relative_to(tmp_path / "out")
+        assert path.name == "video-cut-0.5-2s.mp4"
+        assert cut["sound"] is True
+        shown = text_of(await client.call_tool("trim_video", {"source_url": str(path), "end_s": 1}))
+        assert "1 s, with sound, " in shown
+        assert "next_step: Done; tell the user where it is." in shown
         assert abs(((await measure(path)).seconds or 0) - 1.5) < 0.1
         assert (cut["start_s"], cut["end_s"]) == (0.5, pytest.approx(2, abs=0.1))  # whole frames
         assert cut["size_bytes"] == (await anyio.Path(path).stat()).st_size

@@ -116,7 +116,7 @@ async def test_a_quote_starts_nothing_and_shows_what_would_be_sent(connected: Cl
         assert (quote["status"], quote["cost"]["quoted"]) == ("quoted", 47)
         assert [row["step"] for row in quote["calls"]] == ["first", "later[0]", "clips[0]"]
         assert "This moment: it runs." in quote["calls"][1]["prompt"]
-        whole = "about 47 credits in all: 28 now (2 paid calls), 19 after another yes before clips (1 call), at most "
+        whole = "47 credits in all: 28 now (2 paid calls), 19 after another yes before clips (1 call), at most "
         assert whole in quote["summary"]
         assert "Calls: 2 × nano-banana-2 16:9, seedance-1-5-pro-720p-4s 16:9" in quote["summary"]
         asked = {"name": "storyboard-to-clips", "arguments": given, "quote_only": True}
@@ -136,7 +136,7 @@ async def test_a_run_pauses_for_its_second_yes_and_pays_only_the_rest(connected:
         given = {"story": "A fox", "frames": "it wakes\nit runs"}
         first = await call(client, "run_recipe", name="storyboard-to-clips", arguments=given)
         assert (first["status"], first["cost"]["charged"], len(first["files"])) == ("paused", 28, 2)
-        assert first["next_step"].endswith("After a yes the same call goes on: 1 call left, about 19 credits.")
+        assert first["next_step"].endswith("After a yes the same call goes on: 1 call left, 19 credits.")
         second = await call(client, "run_recipe", name="storyboard-to-clips", arguments=given)
         assert (second["status"], second["cost"]["charged"], len(second["files"])) == ("completed", 47, 3)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.planning.offers import cheaper
 from kubeez_mcp_local.planning.pick import Needs, pick
 
 if TYPE_CHECKING:
@@ -157,3 +158,24 @@ def test_a_malformed_wish_is_refused(listing: Listing, fields: dict[str, Any], a
     with pytest.raises(InvalidArgumentError) as caught:
         pick(listing, Needs(**fields))
     assert caught.value.argument == argument
+
+
+def test_a_longer_clip_that_is_cut_for_free_is_named_where_it_costs_less(full: Listing) -> None:
+    needs = Needs("text-to-video", aspect_ratio="9:16", duration=5, sound=True)
+    choice = pick(full, needs)
+    assert choice.chosen is not None
+    offer = cheaper(full, choice)
+    assert offer is not None
+    assert offer.says == (
+        "about 29 credits: seedance-1-5-pro-480p-8s, 8 s (24 credits), then trim_video to 5 s (free), "
+        "then generate_sound sonilo-video-to-video-sfx (5 credits)"
+    )
+    assert offer.credits is not None
+    assert offer.credits < (choice.chosen.quote.credits or 0)
+    without = replace(full, models=tuple(model for model in full.models if not model.id.startswith("sonilo")))
+    offer = cheaper(without, pick(without, needs))
+    assert offer is not None
+    assert offer.says.endswith("seedance-1-5-pro-480p-8s-audio, 8 s (48 credits), then trim_video to 5 s (free)")
+    assert cheaper(without, pick(without, needs), can_cut=False) is None
+    for other in (replace(needs, duration=4, sound=None), replace(needs, prefer="speed"), Needs("image")):
+        assert cheaper(full, pick(full, other)) is None

@@ -247,7 +247,10 @@ def test_a_price_that_is_exact_says_so(full: Listing) -> None:
 
 
 def test_a_cheaper_model_that_fits_is_named(full: Listing) -> None:
-    assert "The cheapest that fits is z-image (4 credits)." in plan("a picture of tea", full).reasons
+    assert (
+        "The cheapest that fits is z-image (4 credits); for it put its id into the step."
+        in plan("a picture of tea", full).reasons
+    )
 
 
 @pytest.mark.parametrize(

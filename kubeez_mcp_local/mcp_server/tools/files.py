@@ -174,8 +174,9 @@ def _cut_result(call: Call, cut: Cut | None) -> TrimResult:
         status="completed",
         url=cut.url,
         **(asdict(made) | {"path": str(made.path)}),
+        sound=cut.sound,
         notes=[f"The video is on disk but could not be uploaded: {cut.upload_error}"] if cut.upload_error else [],
-        next_step=f"Pass {'url' if cut.url else 'path'} to generate_media as source_media_urls.",
+        next_step="Done; tell the user where it is. Tools that work on it take the path.",
     )
 
 

@@ -43,7 +43,7 @@ async def plan(
     has_local_files: Annotated[bool, Field(description="Images or audio are attached.")] = False,
     has_video_reference: Annotated[bool, Field(description="A video to be changed is attached.")] = False,
 ) -> PlanResult:
-    """First call when no model was named: model, price and steps for a wish; what would do if none fits. Free."""
+    """For an unclear wish, or one of several steps: model, price, steps. Else pick_model is more direct. Free."""
     from kubeez_mcp_local.cookbook.library import recipes_for
     from kubeez_mcp_local.planning.plan import plan as planned
 
@@ -124,7 +124,7 @@ async def pick_model(
     prefer: Annotated[Literal["price", "speed", "tier"], Field(description="What ranks first.")] = "price",
 ) -> ChoiceResult:
     """Which model fits, calculated over the whole catalogue, with its price; else what would do, with prices. Free."""
-    from kubeez_mcp_local.planning.offers import offers
+    from kubeez_mcp_local.planning.offers import cheaper, offers
     from kubeez_mcp_local.planning.pick import Needs, described, pick
 
     needs = Needs(
@@ -144,8 +144,10 @@ async def pick_model(
     if best:
         quote = await call.bridge.pricing.finished(best.quote, described(best, choice.needs))
         choice = choice.priced(quote)
-    made = () if best else offers(listing, choice.needs, can_cut=_can_cut())
-    would = f" What would do: {'. Or '.join(offer.says for offer in made)}." if made else ""
+    less = cheaper(listing, choice, can_cut=_can_cut())
+    made = (less,) if less else () if best else offers(listing, choice.needs, can_cut=_can_cut())
+    start = "Cheaper" if best else "What would do"
+    would = f" {start}: {'. Or '.join(offer.says for offer in made)}." if made else ""
     return ChoiceResult(
         mode=call.mode,
         model=best.model.id if best else None,
