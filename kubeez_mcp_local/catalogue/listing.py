@@ -104,7 +104,7 @@ class Listing:
         words = (query or "").lower().split()
 
         def fits(model: Model) -> bool:
-            text = f"{model.id} {model.name} {model.provider} {model.usage_notes}".lower()
+            text = f"{model.id} {model.name} {model.family} {model.provider} {model.usage_notes}".lower()
             affordable = max_credits is None or (model.credits is not None and model.credits <= max_credits)
             return affordable and all(word in text for word in words)
 

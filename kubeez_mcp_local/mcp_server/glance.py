@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kubeez_mcp_local.catalogue.models import KINDS
 from kubeez_mcp_local.jobs.job import EXACT
 from kubeez_mcp_local.mcp_server.rows import output_rows
+from kubeez_mcp_local.operations.music import NEWEST
 from kubeez_mcp_local.text import amount, extent, on_one_line, quoted, spoken
 
 if TYPE_CHECKING:
@@ -137,11 +138,15 @@ def price_words(credits_: float, basis: str | None) -> str:
 
 def of_models(told: Mapping[str, Any]) -> Fields:
     """The catalogue, a line for each model."""
-    return {**told, "models": [model_line(row) for row in told["models"]]}
+    rows = told["models"]
+    return {**told, "models": [model_line(row, brief=len(rows) > _MANY_ROWS) for row in rows]}
 
 
-def model_line(row: Mapping[str, Any]) -> str:
-    """A model's row in one line, its id first."""
+_MANY_ROWS = 12
+
+
+def model_line(row: Mapping[str, Any], *, brief: bool = False) -> str:
+    """A model's row in one line, its id first; `brief`: without what seldom decides which one to take."""
     able: Mapping[str, Any] = row.get("capabilities") or {}
     price, seconds, adds = row.get("cost_per_generation"), row.get("estimated_time_seconds"), row.get("sound_adds")
     inputs = [f"{able[f'max_input_{kind}s']} {kind}s" for kind in KINDS if able.get(f"max_input_{kind}s")]
@@ -158,7 +163,7 @@ def model_line(row: Mapping[str, Any]) -> str:
         "sound: price unknown" if adds == "unknown" else f"sound: +{adds:g}" if adds is not None else heard,
         f"takes {row['takes']}" if row.get("takes") else "",
         f"returns {row['returns']}" if row.get("returns") and row.get("model_type") not in ("image", "video") else "",
-        f"prompt at most {able['prompt_max_chars']}" if able.get("prompt_max_chars") else "",
+        f"prompt at most {able['prompt_max_chars']}" if able.get("prompt_max_chars") and not brief else "",
         *(row.get(name, "") for name in ("cost_note", "usage_notes")),
         *(f"{name}: {said}" for name, said in (row.get("voices") or {}).items()),
     ]
@@ -360,7 +365,8 @@ def of_balance(told: Mapping[str, Any]) -> Fields:
         spent_today=amount(told["spent_today"])
         + (f", {amount(held)} of it held back for jobs that run" if held else ""),
         spent_today_on=[
-            f"{on_one_line(one['model'], _MODEL_SHOWN)} {amount(one.get('credits', 0))}"
+            ("songs (engine not told)" if one["model"] == NEWEST else on_one_line(one["model"], _MODEL_SHOWN))
+            + f" {amount(one.get('credits', 0))}"
             + (f" ({one['jobs']} jobs)" if one["jobs"] > 1 else "")
             for one in told.get("spent_today_on") or ()
         ],

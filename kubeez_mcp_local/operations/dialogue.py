@@ -67,14 +67,14 @@ async def draft(
     sources: Sources,
     text: Annotated[str, Field(description="The words to speak, 5 to 5000 characters; or dialogue.")] = "",
     dialogue: Annotated[p.Lines, Field(description="Lines as {text, voice}, for several speakers; or text.")] = [],  # noqa: B006
-    voice: Annotated[str, Field(description="Such as Rachel or Mark; of lines without one, too.")] = "",
+    voice: Annotated[str, Field(description="Listed by get_models(model_type='speech'); lines' default.")] = "",
     provider: Annotated[
         Provider, Field(description="Speech engine; others than elevenlabs only if the API publishes them.")
     ] = "elevenlabs",
     language_code: Annotated[str, Field(description="auto, or such as en, de.")] = "",
     stability: Annotated[float | None, Field(description="0 to 1, ElevenLabs; default 0.5.", ge=0, le=1)] = None,
 ) -> Draft:
-    """Start a speech job from text or lines. Costs credits; the call asks first. Voices are checked before paying.
+    """Start a speech job from text or lines. Costs credits; the call asks first.
 
     Returns a generation_id; then wait_for_generation.
     """

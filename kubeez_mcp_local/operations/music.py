@@ -22,6 +22,8 @@ SIMPLE_PROMPT_MAX = 400
 _ENGINES = r"v\d.*"
 """Ids of what composes; other music models are helpers that no endpoint takes (API reference §8)."""
 _OTHER_TEXTS = {"title", "style", "lyrics", "song_description"}
+NEWEST = "newest engine"
+"""Stands for the model of a song where the API chooses the engine and does not say which."""
 VOCAL_GENDERS = ("m", "f", "random")
 MODE_NOTE = "A song without lyrics is made in simple mode: title and style went into the prompt."
 _VOICES = {"m": ", male vocals", "f": ", female vocals"}
@@ -109,7 +111,7 @@ async def draft(
     return Draft(
         ROUTE,
         {name: getattr(request, name) for name in ROUTE.fields},
-        request.model or "newest engine",
+        request.model or NEWEST,
         price(listing, request),
         described=Described(request.model) if request.model else None,
         prompt=request.prompt or request.song_description or request.title or "",

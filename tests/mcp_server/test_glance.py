@@ -173,7 +173,7 @@ async def test_the_balance_says_what_was_spent_today_and_on_what(connected: Clie
         {"model": "newest engine", "jobs": 1, "credits": 19},
         {"model": "z-image", "jobs": 2, "credits": 8},
     ]
-    assert "spent_today_on: newest engine 19, z-image 8 (2 jobs)" in text_of(result)
+    assert "spent_today_on: songs (engine not told) 19, z-image 8 (2 jobs)" in text_of(result)
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -105,7 +106,8 @@ async def test_texts_are_short(connected: Client) -> None:
         for task in ("", "image-to-video", "captions", "video", "dubbing", "sound"):
             wish = "30 second explainer in 16:9 with sound and captions, in German and French, under 20 credits"
             assert len(await text_of(client, "plan", intent=wish, task=task)) <= 1200, task
-        assert len(await text_of(client, "get_models")) < 9_000
+        for kind in ("", "image", "video"):
+            assert len((await text_of(client, "get_models", model_type=kind)).encode()) <= 8_000, kind
         assert len(await text_of(client, "pick_model", task="video", duration="10", sound=True, max_credits=60)) < 1_000
 
 
@@ -137,6 +139,28 @@ async def test_recipes_that_start_from_a_file_are_named_only_where_there_is_one(
         assert theirs["recipes"][0] == "video-with-captions"
 
 
+async def test_what_a_list_of_models_leaves_out_is_found_by_the_words_it_names(connected: Client) -> None:
+    async with connected as client:
+        shown = await call(client, "get_models", model_type="video")
+        (note,) = shown["notes"]
+        families = dict(re.findall(r"([\w-]+) \((\d+)\)", note))
+        assert sum(map(int, families.values())) == shown["matching_count"] - 40
+        found = {row["model_id"] for row in shown["models"]}
+        for family in families:
+            found |= {row["model_id"] for row in (await call(client, "get_models", query=family))["models"]}
+        everything = await call(client, "get_models", model_type="video", limit=shown["matching_count"])
+        assert {row["model_id"] for row in everything["models"]} <= found
+
+
+async def test_the_voices_are_where_the_tool_of_speech_says(connected: Client) -> None:
+    async with connected as client:
+        (tool,) = [one for one in (await client.list_tools()).tools if one.name == "generate_dialogue"]
+        assert "get_models(model_type='speech')" in tool.input_schema["properties"]["voice"]["description"]
+        text = await text_of(client, "get_models", model_type="speech")
+        assert "Sarah (reassuring)" in text
+        assert "voices for: calm: Priyanka" in text
+
+
 async def test_a_row_does_not_contradict_its_id(connected: Client) -> None:
     async with connected as client:
         rows = {row["model_id"]: row for row in (await call(client, "get_models", limit=200))["models"]}
@@ -160,7 +184,8 @@ async def test_rows_that_are_left_out_can_be_had(connected: Client) -> None:
     async with connected as client:
         first = await call(client, "get_models", limit=3)
         every = first["matching_count"]
-        assert f"3 of {every} shown, the cheapest; limit={every} shows all" in first["notes"][0]
+        assert first["notes"][0].startswith(f"3 of {every} shown, the cheapest. The others by query=family: ")
+        assert first["notes"][0].endswith(f", …; limit={every} shows all.")
         assert len((await call(client, "get_models", limit=every))["models"]) == every
 
 

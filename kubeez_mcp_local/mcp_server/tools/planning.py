@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -29,6 +30,7 @@ from kubeez_mcp_local.operations import Described, by_model, unpriced
 from kubeez_mcp_local.operations import parameters as p
 
 if TYPE_CHECKING:
+    from kubeez_mcp_local.catalogue.models import Model
     from kubeez_mcp_local.cookbook.library import Entry
     from kubeez_mcp_local.planning.offers import Offer
 
@@ -196,12 +198,7 @@ async def get_models(
     found = found.filter(query=query or None, max_credits=max_credits)
     cheapest = sorted(found.models, key=lambda model: (model.credits is None, model.credits or 0, model.id))
     more = len(cheapest) - limit
-    left_out = (
-        f"{limit} of {len(cheapest)} shown, the cheapest; limit={len(cheapest)} shows all, "
-        "model_type, generation_type or query fewer."
-        if more > 0
-        else ""
-    )
+    left_out = _left_out(cheapest, limit) if more > 0 else ""
     return ModelsResult(
         mode=call.mode,
         models=[model_row(model, listing) for model in cheapest[:limit]],
@@ -211,6 +208,20 @@ async def get_models(
         age_seconds=int(listing.age_seconds),
         notes=[*([left_out] if left_out else []), *([listing.note] if listing.note else [])],
         next_step="estimate(model, …) quotes a job; generate_media makes it.",
+    )
+
+
+_FAMILIES_NAMED = 12
+
+
+def _left_out(rows: list[Model], limit: int) -> str:
+    """How many rows are not shown, of which families, and how to get them."""
+    families = Counter(model.family for model in rows[limit:])
+    named = [f"{family} ({times})" for family, times in families.most_common(_FAMILIES_NAMED)]
+    more = ", …" if len(families) > len(named) else ""
+    return (
+        f"{limit} of {len(rows)} shown, the cheapest. The others by query=family: {', '.join(named)}{more}; "
+        f"limit={len(rows)} shows all."
     )
 
 
