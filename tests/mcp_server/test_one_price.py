@@ -232,6 +232,23 @@ async def test_files_of_odd_lengths(tmp_path: Path, api: RunningSandbox) -> None
 
 
 @pytest.mark.anyio
+async def test_all_clips_count_and_one_that_nobody_can_measure_leaves_the_price_open(
+    tmp_path: Path, api: RunningSandbox
+) -> None:
+    pytest.importorskip("av")
+    (tmp_path / "other.mp4").write_bytes(encoded("mp4", video="libx264", seconds=6))
+    model = "seedance-2-480p-video-ref"
+    async with paying(api, tmp_path) as payer:
+        clips = [payer.files.video, str(tmp_path / "other.mp4")]
+        await payer.pay("generate_media", {"prompt": "a kite", "model": model, "source_media_urls": clips}, model)
+        assert (payer.wrong, payer.priced) == ([], 1)
+        clips[1] = "https://media.example.com/other.mp4"
+        given = {"prompt": "a kite", "model": model, "source_media_urls": clips}
+        await payer.pay("generate_media", given, model)
+        assert payer.unknown == {model}
+
+
+@pytest.mark.anyio
 async def test_a_choice_says_the_same_price_everywhere(tmp_path: Path, api: RunningSandbox) -> None:
     async with Client(KubeezServer(bridge_of(api, tmp_path))) as client:
         asked = {"model": "mvsep-40", "reference_audio_seconds": 61}

@@ -204,3 +204,12 @@ def test_ad_copy_that_cannot_be_made(listing: Listing, fields: dict[str, Any], a
     with pytest.raises(InvalidArgumentError) as caught:
         ad_copy.check(listing, AdCopyRequest(**{"reference_ad_url": "https://example.com/ad.png", **fields}))
     assert caught.value.argument == argument
+
+
+@pytest.mark.parametrize(("provider", "characters"), [("google", 20), ("elevenlabs", 1_001)])
+def test_the_api_is_not_asked_for_a_price_that_rests_on_what_it_cannot_be_told(provider: str, characters: int) -> None:
+    """Its estimate takes neither engine nor text: its answer would be the price of something else."""
+    asked = DialogueRequest((Line("x" * characters),), provider)
+    assert dialogue.described(asked) is None
+    usual = dialogue.described(DialogueRequest((Line("hello"),)))
+    assert usual is not None
