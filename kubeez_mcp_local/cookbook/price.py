@@ -67,7 +67,7 @@ class PricedStep:
     """The price of one step in credits, of all its `calls`, with the arguments given and the defaults.
 
     `low` and `high` are those of the cheapest and dearest choice of the arguments that were left open; `None` is an
-    unknown price. `note` tells why it is unknown, or on what it rests.
+    unknown price. `note` tells why it is unknown, or on what it rests. `model` lists them where its calls differ.
     """
 
     id: str
@@ -380,7 +380,7 @@ def _what_comes(
 
 def _add(total: PricedStep, step: Step, values: Mapping[str, Any], quoted: Quoted) -> None:
     total.calls += 1
-    total.model = str(values.get("model") or total.model)
+    total.model = ", ".join(filter(None, dict.fromkeys([*total.model.split(", "), str(values.get("model") or "")])))
     credits_, why = quoted.credits, f": {quoted.why}" if quoted.why else ""
     if credits_ is None and (asked := _lengths_left_open(step)):
         why = f": the length of the file is not known; give it as {asked}"

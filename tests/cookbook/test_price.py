@@ -58,6 +58,16 @@ async def test_each_step_has_its_price_and_its_range(recipe: Recipe, tools: Any)
     assert (prices.credits, prices.low, prices.high, prices.fits) == (42.0, 22.0, 71.0, True)
 
 
+async def test_a_step_names_every_model_that_its_calls_use_once(recipe: Recipe, tools: Any) -> None:
+    models = {step.id: step.model for step in (await priced(recipe, {}, tools)).steps}
+    assert models["each"] == "nano-banana-2"
+
+    listed = TEXT.replace('model: "{{ args.model }}"', 'model: "{{ item }}"')
+    several = parse_recipe(listed.replace('"a, b"', '"z-image, nano-banana-2, z-image"'), Origin("draft", "x"))
+    models = {step.id: step.model for step in (await priced(several, {}, tools)).steps}
+    assert models["each"] == "z-image, nano-banana-2"
+
+
 async def test_what_was_given_is_no_longer_open(recipe: Recipe, tools: Any) -> None:
     tools.prices = {"nano-banana-2": 14.0, "z-image": 4.0, "V5_5": 19.0}
     prices = await priced(recipe, {"model": "z-image", "with_song": "true", "names": "a, b, c"}, tools)
