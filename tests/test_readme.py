@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kubeez_mcp_local.cli.main import COMMANDS
+from kubeez_mcp_local.cookbook.library import pack_folder
 from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 from kubeez_mcp_local.settings import Settings, variable
 
@@ -52,6 +53,11 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     commands = re.findall(r"```sh\n(pip install uv && .+)\n```", README)
     assert [command.split()[-1] for command in commands] == ["demo", "pytest"]
     assert commands[1] in CI
+
+
+def test_the_recipes_that_come_along_are_counted() -> None:
+    (counted,) = re.findall(r"(\w+) come along \(`recipes list`\)", README)
+    assert len(list(pack_folder().glob("*.md"))) == {"Seventeen": 17, "Eighteen": 18, "Nineteen": 19}[counted]
 
 
 def test_every_command_that_readme_shows_exists() -> None:

@@ -341,7 +341,7 @@ def check_clients(machine: Machine) -> Iterator[Finding]:
     for one in found:
         yield from _client(one, machine)
     if not found:
-        yield ok("clients", "none of those we know is here; `kubeez-mcp-local install` lists them")
+        yield ok("clients", f"none of those we know is here; `{machine.typed} install` lists them")
 
 
 def _client(one: Found, machine: Machine) -> Iterator[Finding]:
@@ -352,7 +352,7 @@ def _client(one: Found, machine: Machine) -> Iterator[Finding]:
     if one.config is None:
         return
     if one.state == "–":
-        yield ok(check, f"without kubeez; add it: kubeez-mcp-local install {one.client.name}")
+        yield ok(check, f"without kubeez; add it: {machine.typed} install {one.client.name}")
         return
     flaws = list(flaws_of(one.config, machine))
     for flaw in flaws:
@@ -378,7 +378,7 @@ async def check_start(machine: Machine, arguments: list[str], era: Era) -> Findi
         return problem(check, error.message, error.next_step)
     told = f"{tried.tools} tools over stdio after {tried.seconds:.1f} s ({tried.protocol}){tried.proof}"
     if tried.seconds > SLOW_SECONDS:
-        return warning(check, told, "Some clients give up after 10 s: install it with uv tool install, not uvx.")
+        return warning(check, told, "Some clients give up after 10 s: where uvx starts it, uv tool install is faster.")
     return ok(check, told)
 
 
