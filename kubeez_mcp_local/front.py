@@ -419,9 +419,16 @@ def enter(arguments: Sequence[str]) -> Door:
     handle = None if snapshot is None else _private_input()
     if snapshot is not None and handle is not None:
         leave_on_signals()
+        greet()
         front = _Front(Beginning(snapshot), snapshot, Pipe(handle), door.code)
         door.handed = front.serve()
     return door
+
+
+def greet() -> None:
+    """Tell a person who typed the command at a terminal what it waits for; to clients nothing is said."""
+    if os.isatty(0):
+        os.write(2, b"An MCP server: it waits for its client, which starts it. See install, --help; Ctrl-C ends it.\n")
 
 
 def leave_on_signals() -> None:

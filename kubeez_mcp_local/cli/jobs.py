@@ -29,9 +29,12 @@ _BAR = 32
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
-@click.group()
-def jobs() -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def jobs(context: click.Context) -> None:
     """List, follow and settle the jobs this machine paid for. JOB is an id or its unambiguous beginning."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_)
 
 
 @jobs.command("list")

@@ -16,7 +16,7 @@ import click
 from kubeez_mcp_local import __version__
 from kubeez_mcp_local.environment import Look
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.front import leave_on_signals
+from kubeez_mcp_local.front import greet, leave_on_signals
 from kubeez_mcp_local.text import visible, without_keys
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ def serve(options: Options) -> None:
     """Serve MCP over stdio until stdin closes. This is what an IDE starts."""
     gc.disable()  # importing allocates a lot that lives for ever; collecting meanwhile only costs start-up time
     leave_on_signals()  # until the server itself does it
+    if options.door is None or options.door.handed is None:
+        greet()
 
     from kubeez_mcp_local.settings import SettingsError, settings_files, settings_to_list_by
 

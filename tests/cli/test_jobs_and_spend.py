@@ -71,6 +71,7 @@ def test_jobs_are_listed_shown_and_found_by_the_beginning_of_their_id(
     assert shown["settings"] == {"aspect_ratio": "1:1"}
     assert shown["settled_at"] >= shown["accepted_at"] >= row["created_at"]
     assert "a kite" in output_of(variables, "jobs", "list")
+    assert output_of(variables, "jobs") == output_of(variables, "jobs", "list")
     in_full = output_of(variables, "jobs", "show", row["job"])
     assert row["files"][0] in in_full
     assert " charged  4\n" in in_full
