@@ -15,6 +15,7 @@ from mcp.types import ElicitResult
 
 from kubeez_mcp_local.catalogue.listing import Listing
 from kubeez_mcp_local.catalogue.models import parse_row
+from kubeez_mcp_local.catalogue.prices import Quote
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.mcp_server.server import KubeezServer
 from kubeez_mcp_local.operations import (
@@ -32,6 +33,7 @@ from kubeez_mcp_local.operations import (
     separation,
     sound,
 )
+from kubeez_mcp_local.planning.pick import Needs, pick
 from kubeez_mcp_local.sandbox.assumed_jobs import MODELS, PRICES
 from kubeez_mcp_local.sandbox.catalogue import Catalogue, price
 from tests.damaged import encoded
@@ -259,6 +261,24 @@ async def test_a_choice_says_the_same_price_everywhere(tmp_path: Path, api: Runn
             assert (picked["credits"], picked["basis"]) == (each * count, "api")
             assert picked["ranked"][0]["credits"] == each * count
             assert f"about {each * count:g} credits" in picked["summary"]
+
+
+@pytest.mark.anyio
+async def test_a_plan_says_the_price_that_only_the_api_knows(tmp_path: Path, api: RunningSandbox) -> None:
+    async with Client(KubeezServer(bridge_of(api, tmp_path))) as client:
+        planned = facts(await client.call_tool("plan", {"intent": "gpt-image-2 4K picture of a cat 16:9"}))
+        asked = {"model": "gpt-image-2", "resolution": "4K", "aspect_ratio": "16:9"}
+        estimated = facts(await client.call_tool("estimate", asked))
+    assert (estimated["basis"], planned["recommended_model"]) == ("api", "gpt-image-2")
+    assert planned["estimated_credits"] == estimated["credits"]
+
+
+def test_a_choice_is_told_anew_with_the_price_that_the_api_tells() -> None:
+    choice = pick(LISTING, Needs("separation"))
+    assert "price not known" in choice.summary
+    told = choice.priced(Quote(6.0, "api"))
+    assert "about 6 credits" in told.summary
+    assert [one.quote.credits for one in told.ranked] == [6.0]
 
 
 @pytest.mark.anyio
