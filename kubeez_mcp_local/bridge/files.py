@@ -13,6 +13,7 @@ import anyio.to_thread
 
 from kubeez_mcp_local.catalogue.models import KINDS
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
+from kubeez_mcp_local.jobs.job import outputs_in
 from kubeez_mcp_local.media.containers import UNSEEN, Measured
 from kubeez_mcp_local.media.inputs import ComingInput, LocalInput, RemoteInput, describe
 from kubeez_mcp_local.media.measure import measure
@@ -143,7 +144,7 @@ class Measurements:
                 if file.url == url and await anyio.Path(file.path).is_file():
                     with suppress(KubeezError, OSError):
                         return await measure(Path(file.path), limiter=self._limiter)
-            for output in (output for result in job.results for output in result.get("outputs", ())):
+            for output in (output for result in job.results for output in outputs_in(result)):
                 if output.get("url") == url:
                     return Measured(seconds=float(output["duration"]) if output.get("duration") else None)
         return None

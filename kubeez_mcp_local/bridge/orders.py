@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.jobs.errors import ConsentRequiredError, UnknownJobError
 from kubeez_mcp_local.jobs.guard import VALID_SECONDS
-from kubeez_mcp_local.jobs.job import EXACT, Order, digest_of
+from kubeez_mcp_local.jobs.job import EXACT, Order, digest_of, outputs_in
 from kubeez_mcp_local.jobs.naming import given_name, labels_for, own_name
 from kubeez_mcp_local.media.inputs import LocalInput, RemoteInput
 from kubeez_mcp_local.operations import Input, media, operations
@@ -222,7 +222,7 @@ class Orders:
             return own_name(item.reference or str(item.path))
         for job in await self.ledger.recent(_SEARCHED_JOBS):
             found = [file.path for file in job.files if file.url == item.url]
-            made = any(output.get("url") == item.url for result in job.results for output in result.get("outputs", ()))
+            made = any(output.get("url") == item.url for result in job.results for output in outputs_in(result))
             if found or (made and job.place):
                 return own_name(found[0] if found else PurePosixPath(job.place).name)
         return own_name(item.url)

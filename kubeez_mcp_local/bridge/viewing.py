@@ -15,7 +15,7 @@ import anyio.to_thread
 from kubeez_mcp_local.bridge.sheets import captioned
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.errors import UnknownJobError
-from kubeez_mcp_local.jobs.job import SavedFile
+from kubeez_mcp_local.jobs.job import SavedFile, outputs_in
 from kubeez_mcp_local.jobs.outputs import NotAnOutputError, what_it_is
 from kubeez_mcp_local.media.inputs import LIBRARY_SCHEME, LocalInput, opened
 from kubeez_mcp_local.media.sniff import MediaType, by_extension, sniff_file
@@ -244,8 +244,8 @@ def _in_job(job: Job, name: str) -> list[_Found]:
     ]
     saved = {each.url for each in found}
     for result in job.results:
-        for output in (*result.get("outputs", ()), *result.get("songs", ())):
-            url = output.get("url") or output.get("audio_url")
+        for output in outputs_in(result):
+            url = output.get("url")
             if url not in saved and (whole or name in (output.get("id"), url)):
                 found.append(_Found(output.get("id") or name, url, job=job))
     return found

@@ -393,6 +393,15 @@ def to_credits(micro: int) -> float:
 SANDBOX = "sandbox"
 
 
+def outputs_in(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What an answer of the API says of each output: files, songs, and the stems of a separation."""
+    return [
+        *map(dict, answer.get("outputs") or ()),
+        *({**song, "url": song.get("audio_url")} for song in answer.get("songs") or ()),
+        *({"url": url, "label": stem} for stem in ("vocals", "instrumental") if (url := answer.get(f"{stem}_url"))),
+    ]
+
+
 def as_ordered(jobs: Iterable[Job]) -> list[Job]:
     """Oldest first; those of one step of a run, which are started side by side, together and as the step has them."""
     began: dict[tuple[str, str], float] = {}

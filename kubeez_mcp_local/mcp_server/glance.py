@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.catalogue.models import KINDS
-from kubeez_mcp_local.jobs.job import EXACT
-from kubeez_mcp_local.mcp_server.rows import output_rows
+from kubeez_mcp_local.jobs.job import EXACT, outputs_in
 from kubeez_mcp_local.operations.music import NEWEST
 from kubeez_mcp_local.text import amount, extent, on_one_line, quoted, spoken
 
@@ -193,7 +192,7 @@ def _outputs(told: Mapping[str, Any]) -> Iterator[Fields]:
     """Each output once: where it is, what it is, what tells it apart."""
     saved: list[Mapping[str, Any]] = told.get("files") or []
     at = {file.get("url"): file for file in saved} | {file.get("output_id"): file for file in saved}
-    described = output_rows(told)
+    described = outputs_in(told)
     several = len(described) > 1 or len(saved) > 1
     jobs = len(told.get("generation_ids") or []) > 1
     models = len({file.get("model") for file in saved}) > 1

@@ -10,8 +10,6 @@ from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.operations import Described, by_model, estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.catalogue.models import Model
     from kubeez_mcp_local.cookbook.format import Argument, Column
@@ -89,15 +87,6 @@ def _capabilities(model: Model) -> dict[str, Any]:
 def known(**facts: Any) -> dict[str, Any]:
     """Those of `facts` that say something."""
     return {name: value for name, value in facts.items() if value not in (None, "", [], {})}
-
-
-def output_rows(told: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the API says of each output: files, songs, and the stems of a separation."""
-    return [
-        *map(dict, told.get("outputs") or ()),
-        *({**song, "url": song.get("audio_url")} for song in told.get("songs") or ()),
-        *({"url": url, "label": stem} for stem in ("vocals", "instrumental") if (url := told.get(f"{stem}_url"))),
-    ]
 
 
 def job_params(job: Job | None) -> dict[str, Any] | None:

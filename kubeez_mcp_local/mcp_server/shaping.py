@@ -12,11 +12,11 @@ from kubeez_mcp_local.bridge.orders import sent_arguments
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.errors import ConsentRequiredError
 from kubeez_mcp_local.jobs.guard import REPEAT_SECONDS
-from kubeez_mcp_local.jobs.job import settings_words
+from kubeez_mcp_local.jobs.job import outputs_in, settings_words
 from kubeez_mcp_local.jobs.outputs import distinctions
 from kubeez_mcp_local.mcp_server.answers import link
 from kubeez_mcp_local.mcp_server.results import Cost, EstimateResult, FileItem, JobResult
-from kubeez_mcp_local.mcp_server.rows import known, output_rows
+from kubeez_mcp_local.mcp_server.rows import known
 from kubeez_mcp_local.media.measure import measure
 from kubeez_mcp_local.rest.wire import Generation
 from kubeez_mcp_local.text import spoken
@@ -195,7 +195,7 @@ async def _files_of(job: Job, answers: Sequence[Mapping[str, Any]]) -> list[File
     """The saved files of a job with what the API says of each; what it does not say is measured, if it can be."""
     described: dict[str, dict[str, Any]] = {}
     for answer in answers:
-        for row in output_rows(answer):
+        for row in outputs_in(answer):
             described[str(row.get("url"))] = {**row, "generation_id": answer.get("id")}
     return [await _file_item(job, file, described.get(file.url, {})) for file in job.files]
 

@@ -127,3 +127,15 @@ async def test_what_cannot_be_shown_keeps_its_place(connected: Client, tmp_path:
         await anyio.Path(first["files"][0]["path"]).write_bytes(b"\x89PNG\r\n\x1a\n")
         facts, images, _ = await looked(client, [first["generation_id"], picture(tmp_path)])
         assert (len(images), len(facts["views"])) == (1, 2)
+
+
+async def test_both_stems_of_a_separation_are_heard_though_their_files_are_gone(
+    connected: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "song.wav").write_bytes(wav(2.0))
+    async with connected as client:
+        job = await made(client, "generate_separation", media_url=str(tmp_path / "song.wav"))
+        for file in job["files"]:
+            await anyio.Path(file["path"]).unlink()
+        facts, _, sounds = await looked(client, job["generation_id"])
+    assert (len(facts["views"]), len(sounds)) == (2, 2)
