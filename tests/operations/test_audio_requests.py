@@ -213,3 +213,9 @@ def test_the_api_is_not_asked_for_a_price_that_rests_on_what_it_cannot_be_told(p
     assert dialogue.described(asked) is None
     usual = dialogue.described(DialogueRequest((Line("hello"),)))
     assert usual is not None
+
+
+def test_characters_are_counted_and_not_bytes(listing: Listing) -> None:
+    lines = (Line("\N{THUMBS UP SIGN}" * 600), Line("é" * 400))
+    assert DialogueRequest(lines).characters == 1_000
+    assert dialogue.price(listing, DialogueRequest(lines)) == dialogue.price(listing, DialogueRequest((Line("x" * 9),)))
