@@ -150,7 +150,7 @@ class BoundTool:
             name=self.spec.name,
             title=self.spec.title,
             description=self.spec.description,
-            input_schema=input_schema(self._listed),
+            input_schema=input_schema(self._listed, others=self._arguments is not self._listed),
             output_schema=output_schema(self.spec.result, self.spec.result.published),
             # What the protocol takes for granted need not be paid for: reading destroys nothing and can be repeated,
             # nothing else is idempotent, the world is open.
@@ -300,10 +300,10 @@ def arguments_model(parameters: Iterable[inspect.Parameter], name: str) -> type[
     return create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
 
 
-def input_schema(arguments: type[BaseModel]) -> dict[str, Any]:
-    """The flat schema of `arguments`, as published in `tools/list`."""
+def input_schema(arguments: type[BaseModel], *, others: bool = False) -> dict[str, Any]:
+    """The flat schema of `arguments`, as published in `tools/list`; `others` are accepted beside them."""
     schema = arguments.model_json_schema()
-    published = {"type": "object", "properties": _flat_properties(schema), "additionalProperties": False}
+    published = {"type": "object", "properties": _flat_properties(schema), "additionalProperties": others}
     return published | ({"required": schema["required"]} if schema.get("required") else {})
 
 
