@@ -77,7 +77,8 @@ def name_of(arguments: Sequence[str]) -> str | None:
         from _blake2 import blake2b
     except ImportError:  # another Python than CPython
         from hashlib import blake2b
-    about = (_FORMAT, list(arguments), sys.prefix, sys.version, sys.path, _HERE, os.getcwd(), variables)
+    python = (sys.prefix, sys.version, sys.flags.optimize, sys.path)  # optimized, it has no docstrings
+    about = (_FORMAT, list(arguments), *python, _HERE, os.getcwd(), variables)
     return blake2b(repr(about).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 

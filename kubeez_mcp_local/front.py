@@ -14,20 +14,23 @@ import io
 import os
 import time
 from _queue import Empty, SimpleQueue
-from _thread import start_new_thread
+from _thread import allocate_lock, start_new_thread
 
 from kubeez_mcp_local.environment import Look, code, file_of, name_of
 from kubeez_mcp_local.messages import (
     CANCELLED,
     CHANGES,
+    CLOSED,
     HANDSHAKES,
     HELLO,
     LISTEN_PARAMS,
     MODERN,
     MODERN_PARAMS,
     PARAMS,
+    error,
     fits,
     id_in_json,
+    last_word,
     same_id,
     scan,
 )
@@ -44,12 +47,12 @@ LISTS = ("tools/list", "prompts/list", "resources/list", "resources/templates/li
 LISTEN = "subscriptions/listen"
 PLACE_OF_ID = '"kubeez-id-of-the-request"'
 """Stands in an answer of the snapshot where the id of the request belongs."""
-NOT_JSON = "This line is not JSON. Each message is one line of JSON-RPC 2.0."
 
 _WATCHED = ("prompts/list", "resources/list", LISTEN)
 _LOOK_EVERY_SECONDS = 2.0
 _LEDGER_AFTER_SECONDS = 2.0
 _LAST_WORDS_SECONDS = 0.2
+_MOST_LOOKS = 10
 _LONGEST_LINE = 1 << 16
 _MOST_WAITING = 1 << 25
 _LARGEST_SNAPSHOT = 1 << 24
@@ -91,6 +94,9 @@ class Snapshot:
         self.ledger: str = content["ledger"]
         self.work: str = content["work"]
         self.debug: bool = content["debug"]
+        told = (self.listed, self.ledger, self.work, *self.settings.places, *self.recipes.places)
+        if not all(type(each) is str for each in told):
+            raise TypeError("a text is none")
 
     @staticmethod
     def written_for(name: str, code_now: Any) -> Snapshot | None:
@@ -167,20 +173,12 @@ class Beginning:
         return b"".join(answers)
 
     def end(self) -> bytes:
-        """What is still said when the input ends: to a last line, which needs no end, and to who waits for changes."""
-        return self._last_line() + b"".join(
-            _error(id_in_json(name), -32000, "Connection closed") for name in self._streams
-        )
-
-    def _last_line(self) -> bytes:
-        line = self.rest.strip()
-        if not line or self.over:
-            return b""
-        try:
-            scan(line.decode())
-        except (ValueError, RecursionError):
-            return _error("null", -32700, NOT_JSON)
-        return self.receive(b"\n")
+        """What is still said when the input ends, which ends its last line too: to who waits for changes, and to what
+        was left to the real server, that it is not there for it any more."""
+        said = [self.receive(b"\n")] if self.rest and not self.over else []
+        said += map(last_word, self.rest.splitlines())
+        said += [error(id_in_json(name), -32000, CLOSED) for name in self._streams]
+        return b"".join(said)
 
     def replayed(self, mark: str) -> bytes:
         """The lines that bring the real server to where the client is; their answers have been given.
@@ -287,11 +285,7 @@ class Beginning:
             return b""
         from json import dumps
 
-        return _error(dumps(request_id), -32603, self.refusing)
-
-
-def _error(request_id: str | None, code: int, message: str) -> bytes:
-    return f'{{"jsonrpc":"2.0","id":{request_id},"error":{{"code":{code},"message":"{message}"}}}}\n'.encode()
+        return error(dumps(request_id), -32603, self.refusing)
 
 
 # The pipe
@@ -302,17 +296,23 @@ class Pipe(io.RawIOBase):
 
     Attributes:
         loading: Whether the real server is being loaded. Nobody waits for it any more once the input has ended.
+        writing: Whether the front stands before the client, which may read no more.
+        farewell: Answers what nobody has read when the input ends while the real server is being loaded.
         leave: Ends the process.
     """
 
     def __init__(self, handle: int, leave: Callable[[int], object] = os._exit) -> None:
         self.loading = False
+        self.writing = False
+        self.farewell: Callable[[bytes], object] = bytes
         self._leave = leave
         self._handle = handle
         self._direct = False
         self._ahead = b""
         self._chunks: SimpleQueue[bytes] = SimpleQueue()
         self._drained = False
+        self._at_end = False
+        self._turn = allocate_lock()
         start_new_thread(self._read, ())
 
     def next(self, seconds: float | None) -> bytes | None:
@@ -330,11 +330,15 @@ class Pipe(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._direct = True
+        if not self._direct:
+            with self._turn:  # waits for ever where this process is leaving
+                self._direct = True
         while not self._ahead and not self._drained:
             self._ahead = self._chunks.get()
             self._drained = not self._ahead
-        data = self._ahead[: len(buffer)] if self._ahead else os.read(self._handle, len(buffer))
+        data = self._ahead[: len(buffer)]
+        if not data and not self._at_end:  # a terminal goes on after its end
+            data = os.read(self._handle, len(buffer))
         self._ahead = self._ahead[len(data) :]
         buffer[: len(data)] = data
         return len(data)
@@ -354,12 +358,29 @@ class Pipe(io.RawIOBase):
         self._chunks.put(b"")
 
     def _ended(self) -> None:
-        if self.loading and not self._direct:
+        self._at_end = True
+        for _ in range(0 if self.loading else _MOST_LOOKS):
+            self._chunks.put(b"")
+            time.sleep(_LAST_WORDS_SECONDS)
+            if self.loading or self.writing or self._direct:
+                break
+        with self._turn:
+            if self._direct:
+                self._chunks.put(b"")
+                return
+            if self.loading:
+                start_new_thread(self._say_farewell, ())
+                time.sleep(_LAST_WORDS_SECONDS)
             self._leave(0)
-        self._chunks.put(b"")
-        time.sleep(_LAST_WORDS_SECONDS)
-        if not self._direct:  # whoever should have left stands before a client that reads no more
-            self._leave(0)
+
+    def _say_farewell(self) -> None:
+        left = []
+        try:
+            while True:
+                left.append(self._chunks.get_nowait())
+        except Empty:
+            self.farewell(b"".join(left))
+        self._leave(0)
 
 
 class HandedOver:
@@ -511,20 +532,27 @@ class _Front:
 
     def _handed_over(self, reason: str) -> HandedOver:
         self._say(f"the server itself is loaded: {reason}")
+        self._source.farewell = self._farewell
         self._source.loading = True
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)  # what is started later must not read the client's messages
         os.close(nothing)
         return HandedOver(self._conversation, self._source, self._snapshot, self._refuse)
 
+    def _farewell(self, left: bytes) -> None:
+        self._conversation.rest += left
+        self._write(self._conversation.end())
+
     def _write(self, data: bytes) -> None:
         while self._conversation.said:
             self._say(self._conversation.said.pop(0))
+        self._source.writing = True
         try:
             while data:
                 data = data[os.write(1, data) :]
         except OSError:  # nobody reads the answers any more
             os._exit(0)
+        self._source.writing = False
 
     def _say(self, words: str) -> None:
         try:
@@ -543,7 +571,7 @@ def _has_work(snapshot: Snapshot) -> bool:
     logged = os.path.exists(f"{snapshot.ledger}-wal")
     try:
         address = f"{_as_uri(snapshot.ledger)}?mode=ro{'' if logged else '&immutable=1'}"
-        connection = sqlite3.connect(address, uri=True, timeout=1.0)
+        connection = sqlite3.connect(address, uri=True, timeout=0.1)
         try:
             return connection.execute(snapshot.work).fetchone() is not None
         finally:

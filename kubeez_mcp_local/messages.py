@@ -16,6 +16,9 @@ CHANGES = ("toolsListChanged", "promptsListChanged", "resourcesListChanged")
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
 CLIENT_KEY = "io.modelcontextprotocol/clientInfo"
+NOT_JSON = "This line is not JSON. Each message is one line of JSON-RPC 2.0."
+NO_MESSAGE = NOT_JSON.replace("JSON", "a JSON-RPC message", 1)
+CLOSED = "Connection closed"
 _DEEPEST = 16
 
 
@@ -130,10 +133,34 @@ def id_in_json(value: Any) -> str | None:
     """A request's id as JSON; `None` if it is an unusual one."""
     if type(value) is int and abs(value) < 1 << 53:
         return str(value)
-    usual = type(value) is str and len(value) < 200 and value.isascii() and value.isprintable()
+    usual = type(value) is str and 0 < len(value) < 200 and value.isascii() and value.isprintable()
     return f'"{value}"' if usual and '"' not in value and "\\" not in value else None
 
 
 def same_id(value: Any) -> Any:
     """Ids that the SDK takes for the same: it reads digits as a number."""
     return int(value) if type(value) is str and value.isdigit() else value
+
+
+def error(request_id: str | None, code: int, message: str) -> bytes:
+    """The line that refuses a request, whose id is given as JSON."""
+    return f'{{"jsonrpc":"2.0","id":{request_id},"error":{{"code":{code},"message":"{message}"}}}}\n'.encode()
+
+
+def last_word(line: bytes) -> bytes:
+    """What the real server says to a line when the input ends behind it: a request is not carried out any more."""
+    from json import dumps, loads
+
+    try:
+        text = line.decode(errors="replace").strip()
+        message = loads(text) if text else {"result": None}
+    except (ValueError, RecursionError):
+        return error("null", -32700, NOT_JSON)
+    found = message if isinstance(message, dict) else {}
+    if "method" not in found and found.keys() & {"result", "error"}:
+        return b""
+    request_id = dumps(found.get("id")) if type(found.get("id")) in (int, str) else "null"
+    shaped = found.get("jsonrpc") == "2.0" and type(found.get("method")) is str
+    if not shaped or not isinstance(found.get("params"), dict | None):
+        return error(request_id, -32600, NO_MESSAGE)
+    return b"" if request_id in ("null", '""') else error(request_id, -32000, CLOSED)

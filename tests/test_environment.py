@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,6 +32,8 @@ def test_whatever_decides_an_answer_changes_the_name(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     names.append(name_of([]))
     monkeypatch.setattr(sys, "prefix", "/another/environment")
+    names.append(name_of([]))
+    monkeypatch.setattr(sys, "flags", SimpleNamespace(optimize=2))  # without docstrings tools have no descriptions
     names.append(name_of([]))
     assert None not in names
     assert len(set(names)) == len(names)

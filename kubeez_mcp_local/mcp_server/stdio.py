@@ -28,7 +28,7 @@ from mcp.types import (
 )
 from pydantic import ValidationError
 
-from kubeez_mcp_local.front import NOT_JSON
+from kubeez_mcp_local.messages import NO_MESSAGE, NOT_JSON
 from kubeez_mcp_local.text import without_half_characters
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 _ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 _GRACE_SECONDS = 1.5
 _NOBODY_READS = (errno.EPIPE, errno.EINVAL)  # Windows calls it an invalid argument
-
-_NO_MESSAGE = NOT_JSON.replace("JSON", "a JSON-RPC message", 1)
 
 log = logging.getLogger(__name__)
 
@@ -258,7 +256,7 @@ def mended(error: ValidationError) -> SessionMessage | JSONRPCError | None:
     if details[0]["type"] != "json_invalid":
         inputs = (detail["input"] for detail in details)
         whole = next((value for value in inputs if isinstance(value, dict) and "jsonrpc" in value), {})
-        return _refusal(INVALID_REQUEST, _NO_MESSAGE, whole)
+        return _refusal(INVALID_REQUEST, NO_MESSAGE, whole)
     line = str(details[0]["input"])
     if not line.strip():
         return None
@@ -267,7 +265,7 @@ def mended(error: ValidationError) -> SessionMessage | JSONRPCError | None:
         text = without_half_characters(json.dumps(value, ensure_ascii=False))
         return SessionMessage(jsonrpc_message_adapter.validate_json(text, by_name=False))
     except ValidationError:
-        return _refusal(INVALID_REQUEST, _NO_MESSAGE, value)
+        return _refusal(INVALID_REQUEST, NO_MESSAGE, value)
     except (ValueError, RecursionError):
         return _refusal(PARSE_ERROR, NOT_JSON, {"method": ""})
 

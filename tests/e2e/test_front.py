@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -134,6 +135,7 @@ def test_a_conversation_that_is_handed_over_is_that_of_a_server_without_front(fo
 ODD: dict[str, tuple[list[bytes], int]] = {
     "garbage before initialize": ([b"hello\n" + hello(LEGACY)], 2),
     "half a line and then nothing": ([hello(LEGACY) + b'{"jsonrpc": "2.0", "id"'], 1),
+    "a last line that is no message": ([hello(LEGACY) + INITIALIZED + b"[]"], 1),
     "the end while a stream is open": (
         [line("server/discover", enveloped(), 0) + line(LISTEN, enveloped(notifications={}), "s")],
         2,
@@ -228,7 +230,7 @@ def test_the_end_of_the_input_ends_it_while_it_loads(folder: Path) -> None:
         until(lambda: loaded(server))
         assert server.close_stdin() < LEFT
         assert server.process.returncode == 0
-    assert len(server.stdout) == 1
+    assert [json.loads(each).get("error", {}).get("message") for each in server.stdout] == [None, "Connection closed"]
 
 
 # Reasons to load that no message gives

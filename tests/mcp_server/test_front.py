@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import queue
+import sys
+import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kubeez_mcp_local.front import LISTEN, LISTS, Beginning, Snapshot
+from kubeez_mcp_local.disk import replace_file
+from kubeez_mcp_local.environment import file_of
+from kubeez_mcp_local.front import LISTEN, LISTS, Beginning, Pipe, Snapshot
 from kubeez_mcp_local.mcp_server.snapshot import snapshot_of
 from kubeez_mcp_local.messages import CHANGES, HANDSHAKES, MODERN
 from kubeez_mcp_local.settings import Settings, load_settings
-from tests.mcp_server.talking import enveloped, hello, line, with_front, without_front
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.mcp_server.talking import PATIENCE, enveloped, hello, line, with_front, without_front
 
 CAPABILITIES: list[dict[str, Any]] = [
     {},
@@ -130,6 +135,7 @@ NOT_UNDERSTOOD: list[bytes] = [
     b'{"jsonrpc":"2.0","id":1e999,"method":"ping"}\n',
     b'{"jsonrpc":"2.0","id":true,"method":"ping"}\n',
     b'{"jsonrpc":"2.0","id":null,"method":"ping"}\n',
+    b'{"jsonrpc":"2.0","id":"","method":"ping"}\n',
     b'{"jsonrpc":"2.0","id":"\\u0061","method":"ping"}\n',
     b'{"jsonrpc":"2.0","id":%s,"method":"ping"}\n' % (b"9" * 5000),
     b'{"jsonrpc":"1.0","id":1,"method":"ping"}\n',
@@ -217,6 +223,120 @@ def test_a_line_without_end_is_left_to_the_server_before_it_fills_the_memory(sub
     assert not conversation.over
     conversation.receive(b"x" * 60_000)
     assert conversation.over
+
+
+# The end of the input
+
+
+CLOSED = '"error":{"code":-32000,"message":"Connection closed"}}'
+LAST_LINES: dict[str, str] = {
+    '{"jsonrpc":"2.0","id":1,"method":"ping"}': '{"jsonrpc":"2.0","id":1,"result":{}}',
+    '{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"x"}}': f'{{"jsonrpc":"2.0","id":"a",{CLOSED}',
+    '{"jsonrpc":"2.0","method":"notifications/unheard"}': "",
+    '{"jsonrpc":"2.0","id":1.5,"method":"tools/call"}': "",
+    '{"jsonrpc":"2.0","id":1,"result":{}}': "",
+    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":[]}': '"id":1,"error":{"code":-32600',
+    '{"jsonrpc":"1.0","id":7,"method":"ping"}': '"id":7,"error":{"code":-32600',
+    "[]": '"id":null,"error":{"code":-32600',
+    "7": '"id":null,"error":{"code":-32600',
+    '{"jsonrpc"': '"id":null,"error":{"code":-32700',
+    "\u00a0": "",
+}
+
+
+@pytest.mark.parametrize("end", ["", "\r\n"])
+@pytest.mark.parametrize("last", LAST_LINES)
+def test_the_last_line_gets_its_last_word_though_the_server_is_not_loaded_for_it(
+    subject: Subject, last: str, end: str
+) -> None:
+    conversation = Beginning(subject.snapshot)
+    conversation.receive(hello(HANDSHAKES[-1]) + INITIALIZED)
+    said = (conversation.receive((last + end).encode()) + conversation.end()).decode()
+    assert LAST_LINES[last] in said
+    assert said.count("\n") == bool(LAST_LINES[last])
+
+
+def read_to_its_end(pipe: Pipe) -> list[bytes]:
+    """What is read from it, as long as that ends."""
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.extend(io.BufferedReader(pipe)), daemon=True)
+    reader.start()
+    reader.join(PATIENCE)
+    assert not reader.is_alive()
+    return found
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no terminals of this kind")
+def test_a_terminal_ends_once(subject: Subject) -> None:
+    person, terminal = os.openpty()
+    pipe = Pipe(terminal, leave=lambda _code: None)
+    os.write(person, b"one\n")
+    assert pipe.next(PATIENCE) == b"one\n"
+    os.write(person, b"two\n\x04")
+    assert read_to_its_end(pipe) == [b"two\n"]
+
+
+def test_what_waited_is_told_when_the_input_ends_while_the_server_loads() -> None:
+    ends, wire = os.pipe()
+    left: queue.Queue[object] = queue.Queue()
+    pipe = Pipe(ends, leave=left.put)
+    pipe.farewell = left.put
+    pipe.loading = True
+    os.write(wire, b"a call\n")
+    os.close(wire)
+    assert left.get(timeout=PATIENCE) == b"a call\n"
+    assert left.get(timeout=PATIENCE) == 0
+
+
+# A snapshot that is none
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        *({"recipes": [[5], [5]]}, {"recipes": [5, 5]}, {"settings": [[5], [5]]}, {"settings": 1}, {"ledger": 5}),
+        *({"work": 5}, {"listed": None}, {"answers": {}}, {"texts": ["no place"]}, {"texts": [5]}, {"name": "other"}),
+        *({"code": [[1, 2, 3]]}, {"settings": [["/nowhere/config.env"], [[1, 2]]]}),
+    ],
+)
+def test_a_broken_or_foreign_snapshot_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: dict[str, Any]
+) -> None:
+    good, file = written(tmp_path, monkeypatch)
+    assert Snapshot.written_for("a", [])
+    file.write_text(json.dumps(good | broken))
+    assert Snapshot.written_for("a", []) is None
+
+
+def written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], Path]:
+    """A snapshot with the name `a` of a server in `folder`, and its file."""
+    for name in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(folder))
+    chosen = load_settings(environ={"KUBEEZ_STATE_DIR": str(folder), "KUBEEZ_OUTPUT_DIR": str(folder)})
+    content = anyio.run(snapshot_of, chosen) | {"name": "a", "code": [], "settings": [[], []]}
+    file = Path(file_of("a") or "")
+    replace_file(file, json.dumps(content))
+    return content, file
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no owner and mode of this kind")
+def test_a_snapshot_that_somebody_else_may_have_written_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, file = written(tmp_path, monkeypatch)
+    for mode, fine in ((0o600, True), (0o620, False), (0o602, False), (0o644, True)):
+        file.chmod(mode)
+        assert (Snapshot.written_for("a", []) is not None) == fine
+    me = os.geteuid()
+    with monkeypatch.context() as other:
+        other.setattr(os, "geteuid", lambda: me + 1)
+        assert Snapshot.written_for("a", []) is None
+    kept = file.rename(tmp_path / "kept.json")
+    file.symlink_to(kept)
+    assert Snapshot.written_for("a", []) is None
+    file.unlink()
+    os.mkfifo(file, 0o600)
+    assert Snapshot.written_for("a", []) is None
 
 
 # Handing over
@@ -313,6 +433,24 @@ def test_wherever_it_is_handed_over_the_conversation_is_that_of_a_server_without
     split = data.draw(st.integers(cut, len(whole)), label="split")
     found = with_front(subject.settings, subject.snapshot, whole[:cut], [whole[cut:split], whole[split:]], wanted)
     assert sorted(found) == expected
+
+
+def test_a_stream_that_is_handed_over_is_acknowledged_once(subject: Subject) -> None:
+    listen = line(LISTEN, enveloped(notifications={CHANGES[1]: True}), "stream")
+    call = line("tools/call", enveloped(**CALL), 2)
+    said = with_front(subject.settings, subject.snapshot, listen, [call], 2)
+    assert sum("acknowledged" in each for each in said) == 1
+
+
+def test_a_stream_that_alone_says_which_protocol_is_spoken_is_not_forgotten(subject: Subject) -> None:
+    """Else the real server would not know it either."""
+    cancel = line("notifications/cancelled", {"requestId": "5"})
+    for before, over in ((b"", True), (line("server/discover", enveloped(), 1), False)):
+        conversation = Beginning(subject.snapshot)
+        assert conversation.receive(before + line(LISTEN, enveloped(notifications={}), 5))
+        conversation.receive(cancel)
+        assert conversation.over == over
+        assert conversation.streams == ([5] if over else [])
 
 
 def test_at_every_byte_the_same_is_handed_over_as_at_the_message_before_it(subject: Subject) -> None:
