@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from kubeez_mcp_local.disk import replace_file
 from kubeez_mcp_local.environment import file_of
-from kubeez_mcp_local.front import LISTEN, LISTS, Beginning, Pipe, Snapshot
+from kubeez_mcp_local.front import LISTEN, LISTS, Beginning, HandedOver, Pipe, Snapshot
 from kubeez_mcp_local.mcp_server.snapshot import snapshot_of
 from kubeez_mcp_local.messages import CHANGES, HANDSHAKES, MODERN
 from kubeez_mcp_local.settings import Settings, load_settings
@@ -440,6 +440,12 @@ def test_a_stream_that_is_handed_over_is_acknowledged_once(subject: Subject) -> 
     call = line("tools/call", enveloped(**CALL), 2)
     said = with_front(subject.settings, subject.snapshot, listen, [call], 2)
     assert sum("acknowledged" in each for each in said) == 1
+    conversation = Beginning(subject.snapshot)
+    conversation.receive(listen)
+    ends, wire = os.pipe()
+    os.close(wire)
+    pipe = Pipe(ends, leave=lambda _code: None)
+    assert HandedOver(conversation, pipe, subject.snapshot).streams == ["stream"]
 
 
 def test_a_stream_that_alone_says_which_protocol_is_spoken_is_not_forgotten(subject: Subject) -> None:
