@@ -179,7 +179,8 @@ async def test_what_a_failed_job_cost_is_what_the_api_says(tmp_path: Path, api: 
 async def test_calls_of_unknown_price_side_by_side_all_go_through(tmp_path: Path, api: RunningSandbox) -> None:
     """Each holds back 500 of the day's 2000 credits until its slow answer says what it costs."""
     async with world(api, tmp_path) as here:
-        api.control.knobs(faults=[{"on": POST, "kind": "slow", "seconds": 0.5, "times": 6}])
+        no_estimate = {"on": "POST /v1/estimate", "kind": "status", "status": 403, "times": 20}
+        api.control.knobs(faults=[{"on": POST, "kind": "slow", "seconds": 0.5, "times": 6}, no_estimate])
         started: list[dict[str, Any]] = []
 
         async def one(number: int) -> None:

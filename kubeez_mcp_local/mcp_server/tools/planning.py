@@ -41,11 +41,11 @@ _MOST_RECIPES = 3
 async def plan(
     call: Call,
     intent: Annotated[str, Field(description="The user's wish, with its numbers.", min_length=1)],
-    task: Annotated[str, Field(description="As in pick_model, or trim. Left out: asked for where in doubt.")] = "",
+    task: Annotated[str, Field(description="As in pick_model, or trim. Give it: words alone rarely decide.")] = "",
     has_local_files: Annotated[bool, Field(description="Images or audio are attached.")] = False,
     has_video_reference: Annotated[bool, Field(description="A video to be changed is attached.")] = False,
 ) -> PlanResult:
-    """For an unclear wish, or one of several steps: model, price, steps. Else pick_model is more direct. Free."""
+    """Model, price and steps for a wish. Name its task, or it asks for one; pick_model is more direct. Free."""
     from kubeez_mcp_local.cookbook.library import recipes_for
     from kubeez_mcp_local.planning.plan import plan as planned
 
