@@ -329,7 +329,18 @@ def of_history(told: Mapping[str, Any]) -> Fields:
         files_in=folder if any(row.get("files") for row in told["generations"]) else None,
         generations=rows,
         notes=told.get("notes"),
+        charged=_charged_in(told["generations"], told["total"]),
     )
+
+
+def _charged_in(rows: Sequence[Mapping[str, Any]], total: int) -> str | None:
+    """The sum of the charges of several rows, and of how many of them it is."""
+    known = [row["credits_deducted"] for row in rows if row.get("credits_deducted") is not None]
+    if len(rows) < 2 or not known:
+        return None
+    these = f"these {len(rows)}" if total <= len(rows) else f"these {len(rows)} of {total}"
+    open_ = f"; of {len(rows) - len(known)} not known yet" if len(known) < len(rows) else ""
+    return f"{spoken(round(sum(known), 6))} for {these}{open_}"
 
 
 def _history_row(row: Mapping[str, Any], folder: str, longest: int) -> str:

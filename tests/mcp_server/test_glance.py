@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
+from kubeez_mcp_local.mcp_server.glance import of_history
 from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 from tests.e2e.clients import facts_of, text_of
 from tests.mcp_server.driving import call, client_of, clip, made, picture, refused, song
@@ -143,6 +144,7 @@ async def test_the_history_is_one_short_line_a_job_with_its_file(connected: Clie
         assert (told["count"], told["total"]) == (25, 30)
         assert "5 more: the same call with before='" in told["next_step"]
         assert len(text.encode()) <= 4_000
+        assert text.splitlines()[-1] == "charged: 117 credits for these 25 of 30"
         assert "6 mvsep-40 “song.wav” " in text
         assert "19 newest engine “calm piano” " in text
         assert all(any(row["id"] in line for line in text.splitlines()) for row in told["generations"])
@@ -154,6 +156,21 @@ async def test_the_history_is_one_short_line_a_job_with_its_file(connected: Clie
         assert len(stems["files"]) == 2
         assert (await call(client, "get_generations", since="2999-01-01"))["total"] == 0
         assert "today, 2026-11-29 or" in (await refused(client, "get_generations", since="soon"))["message"]
+
+
+@pytest.mark.parametrize(
+    ("charges", "total", "said"),
+    [
+        ([4, 14.5], 2, "18.5 credits for these 2"),
+        ([4, None, 0], 9, "4 credits for these 3 of 9; of 1 not known yet"),
+        ([None, None], 2, None),
+        ([4], 1, None),
+    ],
+)
+def test_the_history_sums_what_its_rows_were_charged(charges: list[float | None], total: int, said: str | None) -> None:
+    rows = [{"id": "1", "credits_deducted": charged} for charged in charges]
+    told = {"mode": "live", "generations": rows, "count": len(rows), "total": total, "folder": "/home/ada/Kubeez"}
+    assert of_history(told).get("charged") == said
 
 
 async def test_a_failed_job_says_what_was_charged(connected: Client, api: RunningSandbox) -> None:
