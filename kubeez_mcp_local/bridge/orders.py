@@ -92,12 +92,15 @@ class Waiting:
 
     Attributes:
         until: When its code expires, on the steady clock.
+        listed: Whether later quotes name it. Its code stays good when a later one for the same work, or a payment,
+            has taken it off the list.
     """
 
     draft: Draft
     name: str
     credits: float | None
     until: float
+    listed: bool = True
 
 
 @dataclass(frozen=True)
@@ -174,8 +177,9 @@ class Orders:
         for code, one in list(self._waiting.items()):
             if one.until <= now or one.draft == draft or len(self._waiting) > _MOST_WAITING:
                 del self._waiting[code]
+        self._unlist([code for code, one in self._waiting.items() if _same_work(one.draft, draft)])
         self._waiting[error.approval] = Waiting(draft, name, question.credits, now + VALID_SECONDS)
-        calls = list(self._waiting.values())
+        calls = [one for one in self._waiting.values() if one.listed]
         *others, _ = calls
         if not others:
             return
@@ -194,13 +198,21 @@ class Orders:
             "codes with commas between."
         )
 
+    def _unlist(self, codes: Sequence[str]) -> None:
+        for code in codes:
+            if code in self._waiting:
+                self._waiting[code] = replace(self._waiting[code], listed=False)
+
     async def _submit(self, draft: Draft, caller: Caller) -> Started:
+        older = list(self._waiting)
         inputs = tuple(_in_words(item) for item in _inputs(draft.body))
         labels = await self._labels(draft, caller)
         orders = [self._order(draft, caller, variant, inputs, each) for variant, each in enumerate(labels)]
         submissions = await self.spender.submit_all(orders, caller.consent, caller.approval or None)
         for code in [code for code, one in self._waiting.items() if one.draft == draft]:
             del self._waiting[code]
+        if any(not one.repeated and one.error is None for one in submissions):
+            self._unlist(older)
         if len(submissions) == 1 and submissions[0].error is not None:
             raise submissions[0].error
         return Started(draft, submissions)
@@ -287,6 +299,12 @@ def _sent(draft: Draft, url: Callable[[Input], str]) -> Request:
         return [one(item) for item in value] if isinstance(value, tuple) else value
 
     return Request(draft.route, {name: one(value) for name, value in draft.body.items() if value is not None})
+
+
+def _same_work(one: Draft, other: Draft) -> bool:
+    """Whether a quote for `other` is a second thought about `one`: the same tool, prompt and inputs, however set."""
+    works = [(draft.tool or draft.route.name, draft.prompt, _inputs(draft.body)) for draft in (one, other)]
+    return works[0] == works[1]
 
 
 def _inputs(body: Mapping[str, Any]) -> list[Input]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,7 +34,7 @@ from kubeez_mcp_local.operations.media_check import (
     wanted_inputs,
 )
 from kubeez_mcp_local.rest.routes import Request, Route
-from kubeez_mcp_local.text import amount
+from kubeez_mcp_local.text import amount, on_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -66,6 +67,8 @@ ROUTE = Route(
 _FREE_SOUND = ("seedance-2",)
 _EDITING_PRICED_APART = ("flux-3-klein",)
 _LONGEST_RATIO = 32
+_RATIOS_SHOWN = 120
+_RATIO = re.compile(r"([1-9]\d{0,3}):([1-9]\d{0,3})", re.ASCII)
 _TOLD = ("generation_type", "duration", "resolution", "quality", "sound")
 """Settings that decide the price."""
 
@@ -147,11 +150,40 @@ def _implied(model: Model, request: MediaRequest, files: Sequence[Input]) -> Ite
             yield f"{model.fixed_seconds} s"
         if request.sound is None and model.sound in ("included", "none"):
             yield "with sound" if model.sound == "included" else "without sound"
-    shapes = [shape for file in files if file.kind == "image" and (shape := _shape(file))]
-    if shapes and not request.aspect_ratio and model.ratios:
-        keeps = next((ratio for ratio in model.ratios if ratio.lower() in ("auto", "adaptive")), None)
-        hint = f" (aspect_ratio='{keeps}' leaves it to the picture)" if keeps else ""
-        yield f"shape: the model's default; your picture is {shapes[0]}{hint}"
+    pictures = [file for file in files if file.kind == "image"]
+    if pictures and not request.aspect_ratio:
+        yield _shape_left_open(model, pictures)
+
+
+def _shape_left_open(model: Model, pictures: Sequence[Input]) -> str:
+    """What is known of the result's shape where no ratio is chosen: what is on offer, and what is nearest."""
+    shape = _shape(pictures[0])
+    whose = "your" if len({_shape(picture) for picture in pictures}) == 1 else "your first picture's"
+    if not model.ratios:
+        return f"shape: not settable with this model, may differ from {f'{whose} {shape}' if shape else 'your picture'}"
+    said = f"shape: the model's default; it offers {on_one_line(', '.join(model.ratios), _RATIOS_SHOWN)}"
+    keeps = next((ratio for ratio in model.ratios if ratio.lower() in ("auto", "adaptive")), None)
+    if keeps:
+        yours = f"; {'your picture' if whose == 'your' else 'your first picture'} is {shape}" if shape else ""
+        return f"{said}{yours}; aspect_ratio='{keeps}' leaves it to the picture"
+    nearest = _nearest(pictures[0], model.ratios)
+    if nearest is None:
+        return said
+    return (
+        f"{said}; {nearest} is {whose} shape"
+        if nearest == shape
+        else f"{said}; nearest to {whose} {shape} is {nearest}"
+    )
+
+
+def _nearest(picture: Input, ratios: Sequence[str]) -> str | None:
+    """The ratio that changes the picture's shape least; `None` where the pixels, or every ratio, are unknown."""
+    width, tall = picture.measured.width, picture.measured.height
+    sides = {ratio: _RATIO.fullmatch(ratio) for ratio in ratios}
+    known = {ratio: int(found[1]) / int(found[2]) for ratio, found in sides.items() if found}
+    if not width or not tall or not known:
+        return None
+    return min(known, key=lambda ratio: abs(math.log(known[ratio] * tall / width)))
 
 
 def _shape(file: Input) -> str:

@@ -251,6 +251,55 @@ async def test_the_question_names_what_no_argument_says(tmp_path: Path, api: Run
         film = await asked(prompt="a fjord", model="seedance-1-5-pro-480p-12s-audio", aspect_ratio="16:9")
         assert "Settings: text-to-video; 16:9; 12 s; with sound." in film
         edit = {"prompt": "in colour", "model": "nano-banana-edit", "source_media_urls": [str(tall)]}
-        assert "; shape: the model's default; your picture is 3:4 (aspect_ratio='auto'" in await asked(**edit)
+        keeps = "; your picture is 3:4; aspect_ratio='auto' leaves it to the picture."
+        assert "; shape: the model's default; it offers 1:1, " in await asked(**edit)
+        assert keeps in await asked(**edit)
         assert "shape" not in await asked(**edit, aspect_ratio="auto")
         assert "shape" not in await asked(prompt="a kite", model="z-image")
+
+
+async def test_the_question_says_what_is_known_of_the_shape(tmp_path: Path, api: RunningSandbox) -> None:
+    for name, size in (("tall", (80, 120)), ("wide", (160, 90)), ("odd", (853, 1279))):
+        Image.new("RGB", size).save(tmp_path / f"{name}.png")
+    async with client_of(api, tmp_path, mode="auto", KUBEEZ_ASK_ABOVE="0", KUBEEZ_INPUT_DIRS=str(tmp_path)) as client:
+
+        async def asked(model: str, *names: str, **settings: Any) -> str:
+            files = [str(tmp_path / f"{name}.png") for name in names]
+            told = await call(
+                client, "generate_media", prompt="it moves", model=model, source_media_urls=files, **settings
+            )
+            return " ".join(told["notes"])
+
+        offered = "shape: the model's default; it offers 16:9, 9:16, 1:1, 4:3, 3:4; "
+        assert f"{offered}nearest to your 2:3 is 3:4." in await asked("p-video", "tall")
+        assert f"{offered}nearest to your 853×1279 is 3:4." in await asked("p-video", "odd")
+        assert f"{offered}16:9 is your shape." in await asked("p-video", "wide")
+        assert "shape" not in await asked("p-video", "tall", aspect_ratio="3:4")
+        unsettable = "shape: not settable with this model, may differ from your"
+        assert f"{unsettable} 2:3." in await asked("p-image-edit", "tall")
+        assert f"{unsettable} first picture's 2:3." in await asked("p-image-edit", "tall", "wide")
+        assert f"{unsettable} 2:3." in await asked("p-image-edit", "tall", aspect_ratio="3:4")
+
+
+async def test_quotes_that_were_dropped_are_neither_listed_nor_counted(tmp_path: Path, api: RunningSandbox) -> None:
+    kite = {"prompt": "a kite", "model": "z-image"}
+    image = picture(tmp_path)
+    async with client_of(api, tmp_path, KUBEEZ_ASK_ABOVE="0", KUBEEZ_INPUT_DIRS=str(tmp_path)) as client:
+        first = await call(client, "generate_media", **kite)
+        other = await call(client, "generate_media", **{**kite, "model": "nano-banana-2"})
+        assert "wait" not in other["next_step"]  # the same wish, another model
+        edit = {**kite, "model": "nano-banana-edit", "source_media_urls": [image]}
+        edited = await call(client, "generate_media", **edit)
+        assert "1 other waits: nano-banana-2 14. All 2: " in edited["next_step"]  # the same words about a file
+        for image_url in (image, image):
+            cutout = await call(client, "remove_background", image_url=image_url)
+        assert "2 others wait: nano-banana-2 14, nano-banana-edit" in cutout["next_step"]
+
+        codes = f"{first['approval']},{other['approval']}"
+        paid = await call(client, "generate_media", **kite, approval=codes)
+        assert len(paid["generation_ids"]) == 2  # whoever did mean both can have both
+        after = await call(client, "generate_media", prompt="a lark", model="z-image")
+        assert "wait" not in after["next_step"]  # what was quoted before the payment is not dragged along
+        codes = f"{after['approval']},{cutout['approval']}"
+        paid = await call(client, "generate_media", prompt="a lark", model="z-image", approval=codes)
+        assert len(paid["generation_ids"]) == 2
