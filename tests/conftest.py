@@ -92,5 +92,10 @@ def make_model() -> Callable[..., Model]:
     return build
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Half of the tests wait for other processes, so that two workers leave two cores idle."""
+    return max(4, os.cpu_count() or 4)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-snapshots", action="store_true", help="Write the tools' schema snapshots anew.")
