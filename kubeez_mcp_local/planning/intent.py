@@ -93,7 +93,9 @@ def known_tasks(argument: str, word: str, listing: Listing | None = None) -> tup
     found = tasks_named(word, listing)
     if not found:
         raise InvalidArgumentError(
-            argument, f"{word!r} is not one of image, video, music, speech, {', '.join(kinds_of_work())}."
+            argument,
+            f"{word!r} is not one of image, video, music, speech, {', '.join(kinds_of_work())}.",
+            next_step="A picture that is to be larger, mended or changed is image-to-image: it is drawn anew.",
         )
     return found
 

@@ -178,8 +178,9 @@ def test_one_vocabulary(word: str, tasks: tuple[str, ...]) -> None:
 def test_a_word_of_the_catalogue_is_a_name_too(full: Listing) -> None:
     assert tasks_named("video-to-sound", full) == ("sound",)
     assert set(tasks_named("video-to-video", full)) == {"sound", "dubbing"}
-    with pytest.raises(InvalidArgumentError, match=r"^task: 'hologram' is not one of image, video"):
+    with pytest.raises(InvalidArgumentError, match=r"^task: 'hologram' is not one of image, video") as refused:
         known_tasks("task", "hologram", full)
+    assert "image-to-image: it is drawn anew" in str(refused.value)
 
 
 @pytest.mark.parametrize("argument", ["model_type", "generation_type"])
