@@ -1,8 +1,8 @@
 """The protocol's conformance suite. It speaks HTTP only, so the same server is put on loopback.
 
-On demand: `MCP_CONFORMANCE=…/node_modules/.bin/conformance uv run pytest -m bench -n0 tests/e2e/test_conformance.py`,
-with `npm install node@22 @modelcontextprotocol/conformance@0.2.0-alpha.12`. The scenarios left out ask for tools and
-resources that only a fixture server has, or for logging and subscriptions, which this server does not declare.
+On demand: `NODE_TOOLS=FOLDER uv run pytest -m bench -n0 tests/e2e/test_conformance.py`, with a FOLDER into which npm
+installed what `tests/node/package.json` lists. The scenarios left out ask for tools and resources that only a fixture
+server has, or for logging and subscriptions, which this server does not declare.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.anyio, pytest.mark.bench]
-SUITE = NodeProgram("conformance", "MCP_CONFORMANCE", "node@22 @modelcontextprotocol/conformance@0.2.0-alpha.12")
+SUITE = NodeProgram("conformance")
 SCENARIOS = (
     "server-initialize",
     "server-session-lifecycle",

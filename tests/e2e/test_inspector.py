@@ -1,7 +1,6 @@
 """The MCP Inspector, the protocol's own tool, over real stdio in both eras.
 
-Runs where an Inspector is installed: `MCP_INSPECTOR` names its executable, or `mcp-inspector` is on the PATH or in
-`node_modules/.bin`. `.ci/run` installs one.
+Runs where `NODE_TOOLS` names a folder that has one; `.ci/run` makes such a folder.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from tests.e2e.server import PATIENCE, environment
 if TYPE_CHECKING:
     from pathlib import Path
 
-INSPECTOR = NodeProgram("mcp-inspector", "MCP_INSPECTOR", "node@22 @modelcontextprotocol/inspector@2")
+INSPECTOR = NodeProgram("mcp-inspector")
 LEGACY, MODERN = "legacy", "modern"
 
 both_eras = pytest.mark.parametrize("era", [LEGACY, MODERN])
