@@ -8,19 +8,21 @@ import socket
 import time
 from dataclasses import dataclass
 from functools import partial
+from importlib.resources import files
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any, cast
 
 import h11
 import uvicorn
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, Response
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-    from starlette.types import ASGIApp, Scope
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 @dataclass(frozen=True)
@@ -235,3 +237,64 @@ def foreign_page(scope: Scope) -> str | None:
     if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         return "a page of another site"
     return None
+
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+"""What goes with every answer to a browser, unless the answer itself says otherwise."""
+
+
+@dataclass(frozen=True)
+class Guard:
+    """ASGI middleware: only this machine, under its own name, and no other site through the user's browser.
+
+    The Host check stops DNS rebinding (a foreign name that resolves to 127.0.0.1), the look at the page stops other
+    sites, those of other ports of this machine included. Programs such as curl pass on to whatever the app asks for.
+    """
+
+    app: ASGIApp
+    port: int
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        host = Headers(scope=scope).get("host", "").lower()
+        ours = (f"127.0.0.1:{self.port}", f"localhost:{self.port}")
+        problem = foreign_page(scope) if host in ours else f"the host name {host!r:.80}"
+        if problem is None:
+            await self.app(scope, receive, send_guarded)
+            return
+        content = {
+            "error": "foreign_request",
+            "message": f"{problem} is not this page.",
+            "next_step": "Open the link exactly as the assistant gave it to you.",
+        }
+        await JSONResponse(content, status_code=403)(scope, receive, send_guarded)
+
+
+_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+
+
+def static_text(name: str) -> str:
+    """A file of the pages."""
+    return files("kubeez_mcp_local.web").joinpath("static", name).read_text("utf-8")
+
+
+def static_file(name: str, *, status: int = 200) -> Response:
+    """A file of the pages as an answer."""
+    return Response(static_text(name), status_code=status, media_type=_TYPES[name.rpartition(".")[2]])

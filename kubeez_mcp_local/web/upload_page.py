@@ -11,7 +11,6 @@ import contextlib
 import re
 import shutil
 from dataclasses import KW_ONLY, dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -19,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
-from kubeez_mcp_local.web.server import Bounds, LocalServer, foreign_page, listen
+from kubeez_mcp_local.web.server import Bounds, Guard, LocalServer, listen, static_file
 from kubeez_mcp_local.web.sessions import Medium, Sessions, UploadError, unknown_session
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.requests import Request
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp
 
     from kubeez_mcp_local.media.containers import Measured
     from kubeez_mcp_local.media.sniff import Kind, MediaType
@@ -47,20 +46,7 @@ _SPARE_BYTES = 64 * 1024 * 1024
 _MOST_FIELDS = 20
 _MOST_FIELD_BYTES = 4096
 _NO_REAL_TYPE = ("", "application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded")
-_STATIC = {"upload.css": "text/css", "upload.js": "text/javascript", "icon.svg": "image/svg+xml"}
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src blob:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-_HEADERS = {
-    "Content-Security-Policy": _POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
-}
+_STATIC = ("pages.css", "upload.css", "upload.js", "icon.svg")
 
 
 @dataclass(frozen=True)
@@ -177,7 +163,7 @@ class UploadPage:
         return port
 
     async def _run(self, listener: socket.socket, port: int) -> None:
-        server = LocalServer(_Guard(self._app(), port), self.bounds)
+        server = LocalServer(Guard(self._app(), port), self.bounds)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(server.run_on, listener)
@@ -209,14 +195,12 @@ class UploadPage:
         try:
             self.sessions.find(request.path_params["token"])
         except UploadError as error:
-            return Response(_file("gone.html"), status_code=error.status, media_type="text/html")
-        return Response(_file("upload.html"), media_type="text/html")
+            return static_file("gone.html", status=error.status)
+        return static_file("upload.html")
 
     async def _static(self, request: Request) -> Response:
         name = request.path_params["name"]
-        if name not in _STATIC:
-            return Response(status_code=404)
-        return Response(_file(name), media_type=_STATIC[name])
+        return static_file(name) if name in _STATIC else Response(status_code=404)
 
     async def _state(self, request: Request) -> Response:
         return JSONResponse(self._described(self.sessions.find(request.path_params["token"])))
@@ -402,38 +386,6 @@ class _Form(MultiPartParser):
                 all_of_them.callback(upload.file.close)
 
 
-@dataclass(frozen=True)
-class _Guard:
-    """ASGI middleware: only this machine, under its own name, and no other site through the user's browser.
-
-    The Host check stops DNS rebinding (a foreign name that resolves to 127.0.0.1), the look at the page stops other
-    sites, those of other ports of this machine included. Programs such as curl pass on to the token check.
-    """
-
-    app: ASGIApp
-    port: int
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
-            await send(message)
-
-        host = MutableHeaders(scope=scope).get("host", "").lower()
-        ours = (f"127.0.0.1:{self.port}", f"localhost:{self.port}")
-        problem = foreign_page(scope) if host in ours else f"the host name {host!r:.80}"
-        if problem is None:
-            await self.app(scope, receive, send_guarded)
-            return
-        error = UploadError(
-            "foreign_request",
-            f"{problem} is not this page.",
-            next_step="Open the link exactly as the assistant gave it to you.",
-            status=403,
-        )
-        await _refusal(error)(scope, receive, send_guarded)
-
-
 async def _refused(_: Request, error: Exception) -> Response:
     return _refusal(error) if isinstance(error, KubeezError) else Response(status_code=400)  # nobody is there any more
 
@@ -469,10 +421,6 @@ def clean_name(name: str) -> str:
         stem, dot, extension = printable.rpartition(".")
         printable = f"{stem[: 119 - len(extension)]}.{extension}" if dot and len(extension) < 20 else printable[:120]
     return printable or "file"
-
-
-def _file(name: str) -> bytes:
-    return files("kubeez_mcp_local.web").joinpath("static", name).read_bytes()
 
 
 def _curl(base: str, token: str) -> str:
