@@ -43,8 +43,9 @@ _CLOSE_SECONDS = 0.1
 class _Operation(Generic[P, T]):
     """What can be done with the ledger: a method of `LedgerFile` that blocks, and one of `Ledger` that is awaited."""
 
-    def __init__(self, work: Callable[Concatenate[LedgerFile, P], T]) -> None:
+    def __init__(self, work: Callable[Concatenate[LedgerFile, P], T], *, writes: bool = True) -> None:
         self._work = work
+        self._writes = writes
 
     @overload
     def __get__(self, place: LedgerFile, _owner: type, /) -> Callable[P, T]: ...
@@ -56,7 +57,11 @@ class _Operation(Generic[P, T]):
         return partial(self._awaited, place)
 
     async def _awaited(self, ledger: Ledger, /, *arguments: P.args, **named: P.kwargs) -> T:
-        return await ledger.run(lambda file: self._work(file, *arguments, **named))
+        try:
+            return await ledger.run(lambda file: self._work(file, *arguments, **named))
+        finally:
+            if self._writes:
+                ledger.tell()
 
 
 def _reads(work: Callable[Concatenate[Transaction, P], T]) -> _Operation[P, T]:
@@ -66,7 +71,7 @@ def _reads(work: Callable[Concatenate[Transaction, P], T]) -> _Operation[P, T]:
         with file.reading() as tx:
             return work(tx, *arguments, **named)
 
-    return _Operation(method)
+    return _Operation(method, writes=False)
 
 
 def _writes(
@@ -111,7 +116,7 @@ def _take_over_saving(file: LedgerFile, job: Job) -> bool:
 
 
 class _Operations:
-    look = _Operation(_look)
+    look = _Operation(_look, writes=False)
     claim = _Operation(_claim)
     take_over_saving = _Operation(_take_over_saving)
     recover = _writes(guard.recover)
@@ -145,6 +150,7 @@ class _Operations:
     balance_before = _reads(proof.balance_before)
     answer = _writes(proof.answer)
 
+    version_for_others = _reads(rows.version_for_others)
     get = _reads(rows.get)
     recent = _reads(rows.recent)
     in_state = _reads(rows.in_state)
@@ -276,6 +282,21 @@ class Ledger(_Operations):
         self._open_file = open_file
         self._file: LedgerFile | None = None
         self._one_at_a_time = CapacityLimiter(1)
+        self._listeners: list[Callable[[], None]] = []
+
+    @contextlib.contextmanager
+    def heard_by(self, listener: Callable[[], None]) -> Iterator[None]:
+        """Meanwhile call `listener` after whatever may have changed the ledger through this object."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+    def tell(self) -> None:
+        """Tell the listeners that something may have changed."""
+        for listener in self._listeners:
+            listener()
 
     async def run(self, work: Callable[[LedgerFile], T]) -> T:
         """Do `work` with the file in a thread, when it is its turn."""

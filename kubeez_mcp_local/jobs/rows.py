@@ -130,6 +130,12 @@ def to_json(value: Any) -> str:
 _ENOUGH_PREFIX = 4
 
 
+def version_for_others(tx: Transaction) -> int:
+    """A number that is another one once another connection, of any process, has changed the file. It is read from
+    memory that all of them share (`PRAGMA data_version` of SQLite)."""
+    return int(tx.execute("PRAGMA data_version").fetchone()[0])
+
+
 def recent(tx: Transaction, limit: int = 20) -> list[Job]:
     """The newest jobs, newest first."""
     return tx.jobs("SELECT * FROM jobs WHERE account = ? ORDER BY seq DESC LIMIT ?", (tx.account, limit))

@@ -18,6 +18,7 @@ from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import Toolbox, selected
 from kubeez_mcp_local.mcp_server.prompts import Prompts, Recipes
 from kubeez_mcp_local.mcp_server.resources import Resources, SkillsOverMcp
+from kubeez_mcp_local.mcp_server.subscriptions import JobSubscriptions
 from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 from kubeez_mcp_local.runs.active import ActiveRuns
 from kubeez_mcp_local.settings import Mode
@@ -99,6 +100,7 @@ class KubeezServer(MCPServer["Bridge"]):
         self._toolbox = Toolbox(selected(ALL_TOOLS, bridge.published), ALL_TOOLS)
         self._prompts = Prompts(bridge, recipes)
         self._resources = Resources(bridge, recipes, skills)
+        JobSubscriptions(self._resources, self.changes.bus).serve(self.lowlevel)
         self.completion()(self._prompts.complete)  # type: ignore[no-untyped-call]  # untyped in the SDK
 
     @property

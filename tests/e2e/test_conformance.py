@@ -2,7 +2,7 @@
 
 On demand: `NODE_TOOLS=FOLDER uv run pytest -m bench -n0 tests/e2e/test_conformance.py`, with a FOLDER into which npm
 installed what `tests/node/package.json` lists. The scenarios left out ask for tools and resources that only a fixture
-server has, or for logging and subscriptions, which this server does not declare.
+server has, or for logging, which this server does not declare.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.server import Server, modern
+from tests.e2e.server import PATIENCE, Server, modern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +63,19 @@ def test_calls_run_side_by_side_and_each_gets_its_own_answer(server: Server) -> 
     assert answers == models
     assert server.pending(wait)
     assert server.answer(wait)["result"]["structuredContent"]["generation_id"] == job
+
+
+def test_who_subscribed_to_the_jobs_is_told_of_a_new_one(server: Server) -> None:
+    jobs = "kubeez://jobs/recent"
+    if server.era is modern:
+        server.send("subscriptions/listen", {"notifications": {"resourceSubscriptions": [jobs]}})
+    else:
+        assert server.request("resources/subscribe", {"uri": jobs})["result"] == {}
+    server.call("generate_media", **WORDS, seed=3)
+    until = time.monotonic() + PATIENCE
+    while not any(told["params"].get("uri") == jobs for told in server.notifications):
+        server.call("get_balance")  # reads on
+        assert time.monotonic() < until, server.notifications
 
 
 def test_a_cancelled_wait_is_never_answered_and_the_job_goes_on(server: Server) -> None:
