@@ -92,29 +92,35 @@ def budget_day(tx: Transaction) -> str:
 
 def remember_day(tx: Transaction, day: str) -> None:
     """Note that `day` has been seen."""
-    tx.execute("INSERT INTO latest_day VALUES (0, ?) ON CONFLICT DO UPDATE SET day = MAX(day, excluded.day)", (day,))
+    tx.execute(
+        'INSERT INTO latest_day VALUES (0, :day) ON CONFLICT ("only") DO UPDATE SET day = excluded.day '
+        "WHERE latest_day.day < excluded.day",
+        day=day,
+    )
 
 
 def accept_clock(tx: Transaction) -> None:
     """Believe the clock again after it ran ahead: what was spent on days to come counts towards today."""
     day = utc_day(tx.now)
-    tx.execute("UPDATE latest_day SET day = ?", (day,))
+    tx.execute("UPDATE latest_day SET day = :day", day=day)
     tx.execute(
-        "INSERT INTO spend SELECT account, ?, tool, model, recipe, SUM(jobs), SUM(charged), SUM(reserved) FROM spend "
-        "WHERE day > ? GROUP BY account, tool, model, recipe ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs, "
-        "charged = charged + excluded.charged, reserved = reserved + excluded.reserved",
-        (day, day),
+        "INSERT INTO spend SELECT account, :day, tool, model, recipe, SUM(jobs), SUM(charged), SUM(reserved) "
+        "FROM spend WHERE day > :day GROUP BY account, tool, model, recipe "
+        "ON CONFLICT (account, day, tool, model, recipe) DO UPDATE SET jobs = spend.jobs + excluded.jobs, "
+        "charged = spend.charged + excluded.charged, reserved = spend.reserved + excluded.reserved",
+        day=day,
     )
-    tx.execute("DELETE FROM spend WHERE day > ?", (day,))
-    tx.execute("UPDATE jobs SET day = ? WHERE day > ?", (day, day))
+    tx.execute("DELETE FROM spend WHERE day > :day", day=day)
+    tx.execute("UPDATE jobs SET day = :day WHERE day > :day", day=day)
 
 
 def today(tx: Transaction) -> Today:
     """What is spent and reserved on the budget day, over all processes."""
     day = budget_day(tx)
     charged, reserved = tx.execute(
-        "SELECT COALESCE(SUM(charged), 0), COALESCE(SUM(reserved), 0) FROM spend WHERE account = ? AND day = ?",
-        (tx.account, day),
+        "SELECT COALESCE(SUM(charged), 0), COALESCE(SUM(reserved), 0) FROM spend "
+        "WHERE account = :account AND day = :day",
+        day=day,
     ).fetchone()
     return Today(day, utc_day(tx.now), to_credits(charged), to_credits(reserved))
 
@@ -141,9 +147,9 @@ def run_spend(tx: Transaction, run: str) -> RunSpend:
         "SELECT COALESCE(SUM(charged), 0), COALESCE(SUM(reserved), 0), "
         "COALESCE(SUM(reserved) FILTER (WHERE state IN ('sending', 'accepted')), 0), "
         "COALESCE(SUM(quote) FILTER (WHERE state <> 'sending'), 0), COUNT(*) "
-        "FROM jobs WHERE account = ? AND run = ? AND run <> '' AND (reserved > 0 OR charged > 0 OR "
+        "FROM jobs WHERE account = :account AND run = :run AND run <> '' AND (reserved > 0 OR charged > 0 OR "
         "state IN ('sending', 'accepted', 'unknown', 'completed'))",
-        (tx.account, run),
+        run=run,
     ).fetchone()
     charged, reserved, passing, quoted = map(to_credits, amounts)
     return RunSpend(charged, reserved, passing, quoted, jobs)
@@ -257,11 +263,14 @@ def day_refusal(tx: Transaction, needed: int, ceilings: Ceilings, *, certain: bo
 
 def _holds_of(tx: Transaction, day: str, reserved: int) -> tuple[Hold, ...]:
     """Which jobs hold back the `reserved` millionths of `day`: those under way, then ended ones without a price."""
-    columns, day_of = "SELECT id, state, reserved, quote IS NOT NULL FROM", "account = ? AND day = ? AND reserved > 0"
-    rows = tx.execute(f"{columns} {OPEN_JOBS} AND {day_of}", (tx.account, day)).fetchall()
+    columns, day_of = (
+        "SELECT id, state, reserved, quote IS NOT NULL FROM",
+        "account = :account AND day = :day AND reserved > 0",
+    )
+    rows = tx.execute(f"{columns} {OPEN_JOBS} AND {day_of}", day=day).fetchall()
     if sum(row["reserved"] for row in rows) < reserved:
         ended = f"{columns} jobs WHERE {day_of} AND state NOT IN ('sending', 'accepted', 'unknown')"
-        rows += tx.execute(ended, (tx.account, day)).fetchall()
+        rows += tx.execute(ended, day=day).fetchall()
     return tuple(Hold(job_id, State(state), to_credits(held), bool(priced)) for job_id, state, held, priced in rows)
 
 
@@ -311,7 +320,7 @@ def spend_by(tx: Transaction, key: SpendKey, since_day: str = "") -> list[Spend]
     column = {"day": "day", "model": "model", "tool": "tool", "recipe": "recipe"}[key]
     found = tx.execute(
         f"SELECT {column} AS grouped, SUM(jobs), SUM(charged), SUM(reserved) FROM spend "
-        f"WHERE account = ? AND day >= ? GROUP BY grouped ORDER BY {order}",
-        (tx.account, since_day),
+        f"WHERE account = :account AND day >= :since GROUP BY grouped ORDER BY {order}",
+        since=since_day,
     )
     return [Spend(row[0], row[1], to_credits(row[2]), to_credits(row[3])) for row in found]

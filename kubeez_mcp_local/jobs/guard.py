@@ -59,7 +59,9 @@ class Approval:
 def issue_approval(tx: Transaction, digest: str, quote: float | None) -> str:
     """A new code such as `ok-ABCD-EFGH-…` (120 random bits). Codes that nobody can use any more are cleared away."""
     tx.execute(  # those from before the clock was set back would count when their time comes again
-        "DELETE FROM approvals WHERE issued_at NOT BETWEEN ? AND ?", (tx.now - 24 * 3600, tx.now + _CLOCK_TOLERANCE)
+        "DELETE FROM approvals WHERE issued_at NOT BETWEEN :now - :a_day AND :now + :tolerance",
+        a_day=24 * 3600,
+        tolerance=_CLOCK_TOLERANCE,
     )
     letters = base64.b32encode(tx.random_bytes(_ENTROPY_BYTES)).decode()
     code = "ok-" + "-".join(letters[start : start + 4] for start in range(0, len(letters), 4))
@@ -80,7 +82,7 @@ def _redeemed(tx: Transaction, approval: Approval, *, of_run: bool = False) -> K
 
     One for a whole run counts `of_run` as often as it comes: each call of a run is paid once anyway.
     """
-    row = tx.execute("SELECT * FROM approvals WHERE code_hash = ?", (_hash(approval.code),)).fetchone()
+    row = tx.execute("SELECT * FROM approvals WHERE code_hash = :hash", hash=_hash(approval.code)).fetchone()
     if row is None or row["account"] != approval.account:
         return _refused("is not one that this server gave out")
     if row["used_at"] is not None and not (of_run and row["digest"] == approval.digest):
@@ -93,8 +95,8 @@ def _redeemed(tx: Transaction, approval: Approval, *, of_run: bool = False) -> K
         return _refused("was given for another price")
     if row["used_at"] is not None:
         return None
-    query = "UPDATE approvals SET used_at = ? WHERE code_hash = ? AND used_at IS NULL"
-    used = tx.change(query, (tx.now, row["code_hash"]))
+    query = "UPDATE approvals SET used_at = :now WHERE code_hash = :hash AND used_at IS NULL"
+    used = tx.change(query, hash=row["code_hash"])
     return None if used else _refused("was used before; a code is good for one call")
 
 
@@ -131,7 +133,8 @@ class KeptQuote:
 
 def kept_quote(tx: Transaction, digest: str, current: float | None) -> KeptQuote | None:
     """The quote kept for `digest`, unless it is too old or below the `current` price."""
-    row = tx.execute("SELECT * FROM frozen_quotes WHERE account = ? AND digest = ?", (tx.account, digest)).fetchone()
+    query = "SELECT * FROM frozen_quotes WHERE account = :account AND digest = :digest"
+    row = tx.execute(query, digest=digest).fetchone()
     if row is None or abs(tx.now - row["frozen_at"]) > _QUOTE_SECONDS:
         return None
     if (row["quote"] is None) != (current is None) or (current is not None and to_micro(current) > row["quote"]):
@@ -142,7 +145,7 @@ def kept_quote(tx: Transaction, digest: str, current: float | None) -> KeptQuote
 
 def use_up_quote(tx: Transaction, digest: str) -> None:
     """The call is paid for: the next question about it is another one."""
-    tx.execute("DELETE FROM frozen_quotes WHERE account = ? AND digest = ?", (tx.account, digest))
+    tx.execute("DELETE FROM frozen_quotes WHERE account = :account AND digest = :digest", digest=digest)
 
 
 def keep_quote(tx: Transaction, digest: str, quote: KeptQuote) -> KeptQuote:
@@ -150,11 +153,15 @@ def keep_quote(tx: Transaction, digest: str, quote: KeptQuote) -> KeptQuote:
     kept = kept_quote(tx, digest, quote.credits)
     if kept is not None:
         return kept
-    tx.execute("DELETE FROM frozen_quotes WHERE ABS(frozen_at - ?) > ?", (tx.now, _QUOTE_SECONDS))
+    tx.execute("DELETE FROM frozen_quotes WHERE ABS(frozen_at - :now) > :valid", valid=_QUOTE_SECONDS)
     tx.execute(
-        "INSERT INTO frozen_quotes VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET quote = excluded.quote, "
+        "INSERT INTO frozen_quotes VALUES (:account, :digest, :quote, :basis, :balance, :now) "
+        "ON CONFLICT (account, digest) DO UPDATE SET quote = excluded.quote, "
         "basis = excluded.basis, balance = excluded.balance, frozen_at = excluded.frozen_at",
-        (tx.account, digest, _micro(quote.credits), quote.basis, quote.balance, tx.now),
+        digest=digest,
+        quote=_micro(quote.credits),
+        basis=quote.basis,
+        balance=quote.balance,
     )
     return replace(quote, quoted_at=tx.now)
 
@@ -206,14 +213,14 @@ class Wait:
 def dispatch(tx: Transaction, job: Job, limits: Limits) -> Wait | None:
     """Note that `job` leaves now, if the limits allow it; else say how long to wait. One that is not waiting to be sent
     any more must not leave: `not_sent`."""
-    row = tx.execute("SELECT state FROM jobs WHERE id = ?", (job.id,)).fetchone()
+    row = tx.execute("SELECT state FROM jobs WHERE id = :job", job=job.id).fetchone()
     if row is None or row[0] != "sending":
         raise _taken_away(job, row)
     wait = _paused(tx, job.bucket) or _rate(tx, job.bucket, limits) or _running(tx, job.bucket, limits)
     if wait is not None:
         return wait
-    query = "UPDATE jobs SET sent_at = ?, paced_at = ? WHERE id = ? AND state = 'sending'"
-    if not tx.change(query, (tx.now, tx.now, job.id)):
+    query = "UPDATE jobs SET sent_at = :now, paced_at = :now WHERE id = :job AND state = 'sending'"
+    if not tx.change(query, job=job.id):
         raise _taken_away(job, row)
     note_sent(tx, job.id)
     return None
@@ -232,16 +239,19 @@ def take_back(tx: Transaction, job_id: str) -> bool:
 
     False if the job is not being sent any more; then it must not be sent again.
     """
-    query = "UPDATE jobs SET sent_at = NULL, paced_at = NULL WHERE id = ? AND state = 'sending'"
-    return tx.change(query, (job_id,))
+    query = "UPDATE jobs SET sent_at = NULL, paced_at = NULL WHERE id = :job AND state = 'sending'"
+    return tx.change(query, job=job_id)
 
 
 def pause(tx: Transaction, bucket: str, seconds: float) -> None:
     """Let nobody send to `bucket` for a while."""
     tx.execute(
-        "INSERT INTO pauses VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET until = excluded.until "
-        "WHERE until < excluded.until OR until > ?",
-        (tx.account, bucket, tx.now + min(max(seconds, 0.0), _LONGEST_PAUSE), tx.now + _LONGEST_PAUSE),
+        "INSERT INTO pauses VALUES (:account, :bucket, :until) "
+        "ON CONFLICT (account, bucket) DO UPDATE SET until = excluded.until "
+        "WHERE pauses.until < excluded.until OR pauses.until > :latest",
+        bucket=bucket,
+        until=tx.now + min(max(seconds, 0.0), _LONGEST_PAUSE),
+        latest=tx.now + _LONGEST_PAUSE,
     )
 
 
@@ -255,21 +265,25 @@ def take_reads(tx: Transaction, wanted: int, limits: Limits) -> tuple[int, Wait 
         return 0, paused
     lifetime = limits.read_block
     tx.execute(
-        "DELETE FROM reads WHERE account = ? AND (valid_until < ? OR valid_until > ?)",
-        (tx.account, tx.now - limits.window, tx.now + lifetime),
+        "DELETE FROM reads WHERE account = :account "
+        "AND (valid_until < :now - :window OR valid_until > :now + :lifetime)",
+        window=limits.window,
+        lifetime=lifetime,
     )
     taken, oldest = tx.execute(
-        "SELECT COALESCE(SUM(permits), 0), MIN(valid_until) FROM reads WHERE account = ?", (tx.account,)
+        "SELECT COALESCE(SUM(permits), 0), MIN(valid_until) FROM reads WHERE account = :account"
     ).fetchone()
     granted = min(wanted, per_minute - taken)
     if granted <= 0:
         return 0, Wait(max(oldest + limits.window - tx.now, 0.001), _words(per_minute, "read"))
-    tx.execute("INSERT INTO reads VALUES (?, ?, ?)", (tx.account, tx.now + lifetime, granted))
+    query = "INSERT INTO reads VALUES (:account, :now + :lifetime, :granted)"
+    tx.execute(query, lifetime=lifetime, granted=granted)
     return granted, None
 
 
 def _paused(tx: Transaction, bucket: str) -> Wait | None:
-    row = tx.execute("SELECT until FROM pauses WHERE account = ? AND bucket = ?", (tx.account, bucket)).fetchone()
+    query = "SELECT until FROM pauses WHERE account = :account AND bucket = :bucket"
+    row = tx.execute(query, bucket=bucket).fetchone()
     if row is None or not tx.now < row[0] <= tx.now + _LONGEST_PAUSE:
         return None
     return Wait(row[0] - tx.now, f"The API asked for fewer {bucket} requests.")
@@ -285,13 +299,15 @@ def _rate(tx: Transaction, bucket: str, limits: Limits) -> Wait | None:
     if room <= 0:
         return Wait(1.0 / limits.speed, _words(allowed, bucket))
     rows = tx.execute(
-        "SELECT MIN(paced_at, ?) FROM jobs INDEXED BY jobs_paced WHERE account = ? AND bucket = ? AND paced_at <= ? "
-        "AND state <> 'sending' ORDER BY paced_at DESC LIMIT ?",
-        (tx.now, tx.account, bucket, tx.now + limits.window, room),
+        "SELECT paced_at FROM jobs INDEXED BY jobs_paced WHERE account = :account AND bucket = :bucket "
+        "AND paced_at <= :now + :window AND state <> 'sending' ORDER BY paced_at DESC LIMIT :room",
+        bucket=bucket,
+        window=limits.window,
+        room=room,
     ).fetchall()
     if len(rows) < room:
         return None
-    wait = rows[-1][0] + limits.window - tx.now
+    wait = min(rows[-1][0], tx.now) + limits.window - tx.now
     return Wait(wait, _words(allowed, bucket)) if wait > 0 else None
 
 
@@ -308,9 +324,9 @@ def _running(tx: Transaction, bucket: str, limits: Limits) -> Wait | None:
 
 def _under_way(tx: Transaction, bucket: str, states: str) -> int:
     """How many have been sent, and lately."""
-    query = f"SELECT COUNT(*) FROM {OPEN_JOBS} AND account = ? AND bucket = ? AND state IN ({states})"
-    values = (tx.account, bucket, tx.now, _STALE_SECONDS)
-    return int(tx.execute(f"{query} AND ABS(? - sent_at) < ?", values).fetchone()[0])
+    query = f"SELECT COUNT(*) FROM {OPEN_JOBS} AND account = :account AND bucket = :bucket AND state IN ({states})"
+    found = tx.execute(f"{query} AND ABS(:now - sent_at) < :stale", bucket=bucket, stale=_STALE_SECONDS)
+    return int(found.fetchone()[0])
 
 
 def _words(per_minute: int, bucket: str) -> str:
@@ -323,7 +339,7 @@ decides it, so after a restart of the machine it is counted from the first such 
 
 _ENDED = "The process ended before the answer came."
 _VANISHED = "The lock file of the process that was sending it is gone, and whether it still runs cannot be told."
-_LEFT_BEHIND = f"SELECT id FROM {OPEN_JOBS} AND account = ? AND state = 'sending' AND owner = ?"
+_LEFT_BEHIND = f"SELECT id FROM {OPEN_JOBS} AND account = :account AND state = 'sending' AND owner = :former"
 
 
 @dataclass(frozen=True)
@@ -406,43 +422,46 @@ def recover(tx: Transaction) -> None:
     a request takes to arrive is counted from here on.
     """
     owners = tx.execute(
-        f"SELECT DISTINCT owner FROM {OPEN_JOBS} AND account = ? AND state = 'sending' AND owner <> ?",
-        (tx.account, tx.owner),
+        f"SELECT DISTINCT owner FROM {OPEN_JOBS} AND account = :account AND state = 'sending' AND owner <> :owner"
     ).fetchall()
     for (owner,) in owners:
         fate = tx.fate_of(owner)
         if fate == "alive":
             continue
-        ours = (tx.account, owner)
         if fate == "ended":
             tx.execute(
-                "UPDATE jobs SET state = 'refused', reserved = 0, charged = 0, settled_at = ?, "
+                "UPDATE jobs SET state = 'refused', reserved = 0, charged = 0, settled_at = :now, "
                 "error_code = 'interrupted', error = 'The process ended before the request was sent.' "
                 f"WHERE id IN ({_LEFT_BEHIND} AND sent_at IS NULL)",
-                (tx.now, *ours),
+                former=owner,
             )
-        for (job_id,) in tx.execute(_LEFT_BEHIND, ours).fetchall():
+        for (job_id,) in tx.execute(_LEFT_BEHIND, former=owner).fetchall():
             restart_watch(tx, job_id)
         tx.execute(
-            "UPDATE jobs SET state = 'unknown', paced_at = ?, error_code = 'interrupted', error = ? "
+            "UPDATE jobs SET state = 'unknown', paced_at = :now, error_code = 'interrupted', error = :error "
             f"WHERE id IN ({_LEFT_BEHIND})",
-            (tx.now, _ENDED if fate == "ended" else _VANISHED, *ours),
+            error=_ENDED if fate == "ended" else _VANISHED,
+            former=owner,
         )
 
 
 def _existing(tx: Transaction, order: Order) -> Claim:
     done = tx.jobs(
-        "SELECT * FROM jobs WHERE account = ? AND digest = ? AND state IN ('sending', 'accepted', 'completed') "
-        "ORDER BY seq DESC LIMIT 1",
-        (tx.account, order.digest),
+        "SELECT * FROM jobs WHERE account = :account AND digest = :digest "
+        "AND state IN ('sending', 'accepted', 'completed') ORDER BY seq DESC LIMIT 1",
+        digest=order.digest,
     )
     for job in done:
         if order.run or job.state is not State.COMPLETED or _watched_for(tx, job.id) < REPEAT_SECONDS:
             return Claim(job, repeated=True)
     alike = tx.jobs(
-        f"SELECT * FROM {OPEN_JOBS} AND account = ? AND state = 'unknown' AND (digest = ? OR "
-        "(prompt <> '' AND prompt = ? AND model = ?) OR (prompt = '' AND ? = '' AND route = ?)) ORDER BY seq",
-        (tx.account, order.digest, order.prompt, order.model, order.prompt, order.route),
+        f"SELECT * FROM {OPEN_JOBS} AND account = :account AND state = 'unknown' AND (digest = :digest OR "
+        "(prompt <> '' AND prompt = :prompt AND model = :model) OR (prompt = '' AND :prompt = '' AND route = :route)) "
+        "ORDER BY seq",
+        digest=order.digest,
+        prompt=order.prompt,
+        model=order.model,
+        route=order.route,
     )
     return Claim(None, blocked_by=next((job for job in alike if job.prompt or _same_inputs(job, order)), None))
 
@@ -450,12 +469,12 @@ def _existing(tx: Transaction, order: Order) -> Claim:
 def _watched_for(tx: Transaction, job_id: str) -> float:
     """Seconds since the watch over this job began in this boot; it begins now where it has not yet."""
     tx.execute(
-        "INSERT INTO watches (job, boot, since) VALUES (?, ?, ?) "
+        "INSERT INTO watches (job, boot, since) VALUES (:job, :boot, :at) "
         "ON CONFLICT (job, boot) DO UPDATE SET since = excluded.since WHERE watches.since > excluded.since",
-        (job_id, tx.moment.boot, tx.moment.at),
+        job=job_id,
     )
-    since = tx.execute("SELECT since FROM watches WHERE job = ? AND boot = ?", (job_id, tx.moment.boot)).fetchone()[0]
-    return tx.moment.at - float(since)
+    found = tx.execute("SELECT since FROM watches WHERE job = :job AND boot = :boot", job=job_id)
+    return tx.moment.at - float(found.fetchone()[0])
 
 
 def _same_inputs(job: Job, order: Order) -> bool:
@@ -467,7 +486,7 @@ def _same_inputs(job: Job, order: Order) -> bool:
     return job.digest == order.digest or named[0] == named[1]
 
 
-_PLACED = "account = ? AND place <> '' AND state NOT IN ('failed', 'refunded', 'refused', 'not_accepted')"
+_PLACED = "account = :account AND place <> '' AND state NOT IN ('failed', 'refunded', 'refused', 'not_accepted')"
 _LAST = "\U0010ffff"
 """Comes behind whatever a name may go on with."""
 
@@ -479,12 +498,13 @@ def _free_place(tx: Transaction, order: Order, day: str) -> str:
     folder = order.labels.folder or day
     job = Named("", order.model, order.prompt, order.arguments)
     wanted = next(places(order.labels, folder, job, ()))
-    if not tx.execute(f"SELECT 1 FROM jobs WHERE {_PLACED} AND place = ?", (tx.account, wanted)).fetchone():
+    if not tx.execute(f"SELECT 1 FROM jobs WHERE {_PLACED} AND place = :place", place=wanted).fetchone():
         return wanted
     start = f"{folder}/{order.labels.name}"
     rows = tx.execute(
-        f"SELECT place, model, prompt, arguments FROM jobs WHERE {_PLACED} AND place >= ? AND place < ?",
-        (tx.account, start, start + _LAST),
+        f"SELECT place, model, prompt, arguments FROM jobs WHERE {_PLACED} AND place >= :start AND place < :behind",
+        start=start,
+        behind=start + _LAST,
     ).fetchall()
     others = [Named(row["place"], row["model"], row["prompt"], json.loads(row["arguments"])) for row in rows]
     taken = {other.place for other in others}

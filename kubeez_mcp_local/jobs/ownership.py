@@ -44,8 +44,8 @@ def identity(path: Path) -> tuple[int, int]:
 
 def has_ended(connection: Connection, owner_id: str) -> bool:
     """Whether the ledger says that this owner has ended."""
-    row = connection.execute("SELECT 1 FROM owners WHERE id = ? AND ended_at IS NOT NULL", (owner_id,)).fetchone()
-    return row is not None
+    query = "SELECT 1 FROM owners WHERE id = :id AND ended_at IS NOT NULL"
+    return connection.execute(query, {"id": owner_id}).fetchone() is not None
 
 
 def start_of_process(pid: int) -> str | None:
@@ -217,7 +217,7 @@ class Owner:
         """What is known of an owner; an end that is proven is written down in the transaction of `connection`."""
         if owner_id == self.id:
             return "alive"
-        row = connection.execute("SELECT * FROM owners WHERE id = ?", (owner_id,)).fetchone()
+        row = connection.execute("SELECT * FROM owners WHERE id = :id", {"id": owner_id}).fetchone()
         if row is not None and row["ended_at"] is not None:
             return "ended"
         locked = self._is_locked(owner_id, None if row is None else (row["lock_device"], row["lock_inode"]))
@@ -227,8 +227,9 @@ class Owner:
         if ended:
             connection.execute(
                 "INSERT INTO owners (id, host, boot, space, pid, started, registered_at, ended_at) "
-                "VALUES (?1, '', '', '', 0, '', ?2, ?2) ON CONFLICT DO UPDATE SET ended_at = excluded.ended_at",
-                (owner_id, now),
+                "VALUES (:id, '', '', '', 0, '', :now, :now) "
+                "ON CONFLICT (id) DO UPDATE SET ended_at = excluded.ended_at",
+                {"id": owner_id, "now": now},
             )
             self._found_ended.append(owner_id)
             return "ended"
@@ -236,7 +237,8 @@ class Owner:
 
     def end(self, connection: Connection, now: float) -> None:
         """Write down that this owner sends nothing more."""
-        connection.execute("UPDATE owners SET ended_at = ? WHERE id = ? AND ended_at IS NULL", (now, self.id))
+        query = "UPDATE owners SET ended_at = :now WHERE id = :id AND ended_at IS NULL"
+        connection.execute(query, {"now": now, "id": self.id})
 
     def close(self, *, noted: bool = True) -> None:
         """Let go, as the end of the process would. Where the ledger could not note the end, the file stays as proof."""

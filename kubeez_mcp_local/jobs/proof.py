@@ -20,7 +20,7 @@ import html
 import json
 import re
 import unicodedata
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -445,9 +445,8 @@ def begin_look(tx: Transaction) -> Moment:
     """A read begins. For unknown jobs that this boot has never looked for, observed time begins with it."""
     tx.execute(
         "INSERT INTO watches (job, boot, since) "
-        f"SELECT id, ?, ? FROM {OPEN_JOBS} AND account = ? AND state = 'unknown' "
-        "ON CONFLICT (job, boot) DO UPDATE SET since = excluded.since WHERE watches.since > excluded.since",
-        (tx.moment.boot, tx.moment.at, tx.account),
+        f"SELECT id, :boot, :at FROM {OPEN_JOBS} AND account = :account AND state = 'unknown' "
+        "ON CONFLICT (job, boot) DO UPDATE SET since = excluded.since WHERE watches.since > excluded.since"
     )
     return tx.moment
 
@@ -457,14 +456,18 @@ def note_read(
 ) -> Evidence:
     """A read has ended, and showed `rows`. What a row does not show any more is remembered as it was shown before."""
     tx.execute(
-        "INSERT INTO history_reads (account, boot, began, ids, balance) VALUES (?, ?, ?, ?, ?)",
-        (tx.account, began.boot, began.at, json.dumps(sorted({row.id for row in rows})), balance),
+        "INSERT INTO history_reads (account, boot, began, ids, balance) VALUES (:account, :boot, :at, :ids, :balance)",
+        boot=began.boot,
+        at=began.at,
+        ids=json.dumps(sorted({row.id for row in rows})),
+        balance=balance,
     )
-    tx.connection.executemany(
-        f"INSERT INTO history_rows (account, {', '.join(_SHOWN)}) VALUES (?, ?, ?, ?, ?, ?, ?) "
+    tx.execute_for_each(
+        f"INSERT INTO history_rows (account, {', '.join(_SHOWN)}) "
+        f"VALUES (:account, {', '.join(f':{name}' for name in _SHOWN)}) "
         "ON CONFLICT (account, id) DO UPDATE SET "
         + ", ".join(f"{name} = COALESCE(excluded.{name}, history_rows.{name})" for name in _SHOWN[1:]),
-        [(tx.account, *astuple(row)) for row in {row.id: row for row in rows}.values()],
+        [asdict(row) for row in {row.id: row for row in rows}.values()],
     )
     known = evidence(tx, arrival_seconds)
     _tidy(tx, known)
@@ -475,10 +478,10 @@ def evidence(tx: Transaction, arrival_seconds: float) -> Evidence:
     """Everything that is known about the jobs whose fate is open."""
     reads = [
         Read(row["number"], row["boot"], row["began"], frozenset(json.loads(row["ids"])))
-        for row in tx.execute("SELECT * FROM history_reads WHERE account = ? ORDER BY number", (tx.account,))
+        for row in tx.execute("SELECT * FROM history_reads WHERE account = :account ORDER BY number")
     ]
-    shown = f"SELECT {', '.join(_SHOWN)} FROM history_rows WHERE account = ?"
-    rows = {row["id"]: Row(*row) for row in tx.execute(shown, (tx.account,))}
+    shown = f"SELECT {', '.join(_SHOWN)} FROM history_rows WHERE account = :account"
+    rows = {row["id"]: Row(*row) for row in tx.execute(shown)}
     return Evidence(
         unknown=_sent(tx, "state = 'unknown'"),
         sending=_sent(tx, "state = 'sending' AND sent_at IS NOT NULL"),
@@ -496,32 +499,33 @@ def _tidy(tx: Transaction, found: Evidence) -> None:
     if not unneeded:
         return
     shown = {name for read in found.reads if read.number in needed for name in read.ids}
-    tx.connection.executemany("DELETE FROM history_reads WHERE number = ?", [(number,) for number in unneeded])
-    tx.connection.executemany(
-        "DELETE FROM history_rows WHERE account = ? AND id = ?",
-        [(tx.account, name) for name in found.rows if name not in shown],
+    tx.execute_for_each("DELETE FROM history_reads WHERE number = :number", [{"number": each} for each in unneeded])
+    tx.execute_for_each(
+        "DELETE FROM history_rows WHERE account = :account AND id = :id",
+        [{"id": name} for name in found.rows if name not in shown],
     )
 
 
 def balance_before(tx: Transaction, reads_before: int) -> float | None:
     """Credits in the account when the history was last read before a send, if they were looked up with it."""
     row = tx.execute(
-        "SELECT balance FROM history_reads WHERE account = ? AND number <= ? AND balance IS NOT NULL "
+        "SELECT balance FROM history_reads WHERE account = :account AND number <= :before AND balance IS NOT NULL "
         "ORDER BY number DESC LIMIT 1",
-        (tx.account, reads_before),
+        before=reads_before,
     ).fetchone()
     return None if row is None else row[0]
 
 
 def _sent(tx: Transaction, condition: str) -> list[SentJob]:
-    found = tx.execute(f"SELECT * FROM {OPEN_JOBS} AND account = ? AND {condition} ORDER BY seq", (tx.account,))
-    watches, denied = "SELECT boot, since FROM watches", "SELECT generation_id FROM denied_rows"
+    found = tx.execute(f"SELECT * FROM {OPEN_JOBS} AND account = :account AND {condition} ORDER BY seq")
+    watches = "SELECT boot, since FROM watches WHERE job = :job"
+    denied = "SELECT generation_id FROM denied_rows WHERE job = :job"
     return [
         SentJob(
             tx.job_in(row),
             row["reads_before"],
-            dict(tx.execute(f"{watches} WHERE job = ?", (row["id"],)).fetchall()),
-            frozenset(name for (name,) in tx.execute(f"{denied} WHERE job = ?", (row["id"],))),
+            dict(tx.execute(watches, job=row["id"]).fetchall()),
+            frozenset(name for (name,) in tx.execute(denied, job=row["id"])),
         )
         for row in found.fetchall()
     ]
@@ -537,9 +541,9 @@ def answer(
         absent: Jobs that are none of the rows; those that found their fate meanwhile keep it.
         denied: Rows that are none of the jobs `asked` about.
     """
-    tx.connection.executemany(
-        "INSERT INTO denied_rows (job, generation_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
-        [(job, row) for job in asked for row in denied],
+    tx.execute_for_each(
+        "INSERT INTO denied_rows (job, generation_id) VALUES (:job, :generation) ON CONFLICT DO NOTHING",
+        [{"job": job, "generation": row} for job in asked for row in denied],
     )
     ours: list[str] = []
     for row, job in accepts.items():

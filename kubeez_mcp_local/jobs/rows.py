@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kubeez_mcp_local.jobs.errors import UnknownJobError, wrong_state
@@ -45,10 +46,10 @@ class Found(Protocol):
 
 
 class Connection(Protocol):
-    """An open transaction of the database."""
+    """An open transaction of the database. Statements name their values: `:name`."""
 
-    def execute(self, statement: str, values: Sequence[Any] = (), /) -> Found: ...
-    def executemany(self, statement: str, values: Iterable[Sequence[Any]], /) -> Found: ...
+    def execute(self, statement: str, values: Mapping[str, Any] = MappingProxyType({}), /) -> Found: ...
+    def executemany(self, statement: str, values: Iterable[Mapping[str, Any]], /) -> object: ...
 
 
 @dataclass(frozen=True)
@@ -82,27 +83,37 @@ class Transaction:
     fate_of: Callable[[str], Fate]
     random_bytes: Callable[[int], bytes]
 
-    def execute(self, statement: str, values: Sequence[Any] = ()) -> Found:
-        return self.connection.execute(statement, values)
+    @property
+    def always(self) -> dict[str, Any]:
+        """What every statement may name: `:account`, `:owner`, `:now`, `:most`, and the moment's `:boot` and `:at`."""
+        told = {"account": self.account, "owner": self.owner, "now": self.now, "most": self.most}
+        return told | {"boot": self.moment.boot, "at": self.moment.at}
 
-    def change(self, statement: str, values: Sequence[Any]) -> bool:
+    def execute(self, statement: str, /, **values: Any) -> Found:
+        return self.connection.execute(statement, self.always | values)
+
+    def execute_for_each(self, statement: str, each: Iterable[Mapping[str, Any]]) -> None:
+        always = self.always
+        self.connection.executemany(statement, [{**always, **values} for values in each])
+
+    def change(self, statement: str, /, **values: Any) -> bool:
         """Whether it has changed anything; in a guarded write, nothing changed means stop."""
-        return self.execute(statement, values).rowcount > 0
+        return self.execute(statement, **values).rowcount > 0
 
-    def jobs(self, query: str, values: Sequence[Any]) -> list[Job]:
+    def jobs(self, query: str, /, **values: Any) -> list[Job]:
         """The jobs that `query` finds, in its order."""
-        return [self.job_in(row) for row in self.execute(query, values).fetchall()]
+        return [self.job_in(row) for row in self.execute(query, **values).fetchall()]
 
     def job(self, job_id: str) -> Job:
         """The job with this ledger id, or `UnknownJobError`."""
-        found = self.jobs("SELECT * FROM jobs WHERE id = ?", (job_id,))
+        found = self.jobs("SELECT * FROM jobs WHERE id = :job", job=job_id)
         if not found:
             raise UnknownJobError(job_id)
         return found[0]
 
     def job_in(self, row: Any) -> Job:
         """The job in a row of the table, with its generation ids."""
-        ids = self.execute("SELECT generation_id FROM generations WHERE job = ? ORDER BY position", (row["id"],))
+        ids = self.execute("SELECT generation_id FROM generations WHERE job = :job ORDER BY position", job=row["id"])
         return Job(
             **{name: row[name] for name in _AS_THEY_ARE},
             state=State(row["state"]),
@@ -138,43 +149,45 @@ def version_for_others(tx: Transaction) -> int:
 
 def recent(tx: Transaction, limit: int = 20) -> list[Job]:
     """The newest jobs, newest first."""
-    return tx.jobs("SELECT * FROM jobs WHERE account = ? ORDER BY seq DESC LIMIT ?", (tx.account, limit))
+    return tx.jobs("SELECT * FROM jobs WHERE account = :account ORDER BY seq DESC LIMIT :limit", limit=limit)
 
 
 def in_state(tx: Transaction, state: State) -> list[Job]:
     """The jobs that are `sending`, `accepted` or `unknown` (states in which few are at a time), oldest first."""
-    return tx.jobs(f"SELECT * FROM {OPEN_JOBS} AND account = ? AND state = ? ORDER BY seq", (tx.account, state))
+    return tx.jobs(f"SELECT * FROM {OPEN_JOBS} AND account = :account AND state = :state ORDER BY seq", state=state)
 
 
 def unsaved(tx: Transaction, within_seconds: float) -> list[Job]:
     """Jobs completed lately whose outputs were never saved."""
     return tx.jobs(
-        "SELECT * FROM jobs WHERE account = ? AND state = 'completed' AND saved_at IS NULL AND settled_at >= ? "
-        "ORDER BY settled_at",
-        (tx.account, tx.now - within_seconds),
+        "SELECT * FROM jobs WHERE account = :account AND state = 'completed' AND saved_at IS NULL "
+        "AND settled_at >= :since ORDER BY settled_at",
+        since=tx.now - within_seconds,
     )
 
 
 def of_run(tx: Transaction, run: str) -> list[Job]:
     """The jobs of a run of a recipe (`Job.run`), oldest first."""
-    return tx.jobs("SELECT * FROM jobs WHERE account = ? AND run = ? AND run <> '' ORDER BY seq", (tx.account, run))
+    return tx.jobs("SELECT * FROM jobs WHERE account = :account AND run = :run AND run <> '' ORDER BY seq", run=run)
 
 
 def get(tx: Transaction, wanted: str) -> Job:
     """The job with this ledger id, generation id, or unambiguous beginning (4 characters or more) of either; an
     `UnknownJobError` if there is none, or more than one."""
     found = tx.jobs(
-        "SELECT * FROM jobs WHERE account = ?1 AND id = ?2 UNION ALL SELECT jobs.* FROM generations "
-        "JOIN jobs ON jobs.id = generations.job WHERE generations.account = ?1 AND generation_id = ?2 LIMIT 1",
-        (tx.account, wanted),
+        "SELECT * FROM jobs WHERE account = :account AND id = :wanted UNION ALL SELECT jobs.* FROM generations "
+        "JOIN jobs ON jobs.id = generations.job WHERE generations.account = :account AND generation_id = :wanted "
+        "LIMIT 1",
+        wanted=wanted,
     )
     if not found and len(wanted) >= _ENOUGH_PREFIX:
         found = tx.jobs(
-            # The plus signs keep SQLite from walking through all jobs of the account.
-            "SELECT * FROM jobs WHERE +account = ?1 AND id >= ?2 AND id < ?3 UNION SELECT jobs.* FROM generations "
-            "JOIN jobs ON jobs.id = generations.job "
-            "WHERE generations.account = ?1 AND generation_id >= ?2 AND generation_id < ?3 LIMIT 5",
-            (tx.account, wanted, wanted[:-1] + chr(ord(wanted[-1]) + 1)),
+            # Said this way, the account keeps no engine from finding the id: it would walk through all its jobs.
+            "SELECT * FROM jobs WHERE account || '' = :account AND id >= :wanted AND id < :behind "
+            "UNION SELECT jobs.* FROM generations JOIN jobs ON jobs.id = generations.job "
+            "WHERE generations.account = :account AND generation_id >= :wanted AND generation_id < :behind LIMIT 5",
+            wanted=wanted,
+            behind=wanted[:-1] + chr(ord(wanted[-1]) + 1),
         )
     if len(found) != 1:
         raise UnknownJobError(wanted, ambiguous=len(found))
@@ -185,8 +198,8 @@ def known_generations(tx: Transaction, ids: Sequence[str]) -> dict[str, Job]:
     """Which of the API's `ids` the ledger knows, and the job of each."""
     found = tx.execute(
         "SELECT generation_id, job FROM generations "
-        "WHERE account = ? AND generation_id IN (SELECT value FROM json_each(?))",
-        (tx.account, json.dumps(list(ids))),
+        "WHERE account = :account AND generation_id IN (SELECT value FROM json_each(:ids))",
+        ids=json.dumps(list(ids)),
     ).fetchall()
     jobs = {job_id: tx.job(job_id) for job_id in {row["job"] for row in found}}
     return {row["generation_id"]: jobs[row["job"]] for row in found}
@@ -208,9 +221,10 @@ def accepted(tx: Transaction, job_id: str, generation_ids: Sequence[str], estima
     known = to_micro(estimate) if estimate and price_of(estimate) is not None else None
     new = sum(
         tx.execute(
-            "INSERT INTO generations (account, generation_id, job, position) SELECT account, ?1, id, "
-            "(SELECT COUNT(*) FROM generations WHERE job = ?2) FROM jobs WHERE id = ?2 ON CONFLICT DO NOTHING",
-            (generation_id, job_id),
+            "INSERT INTO generations (account, generation_id, job, position) SELECT account, :generation, id, "
+            "(SELECT COUNT(*) FROM generations WHERE job = :job) FROM jobs WHERE id = :job ON CONFLICT DO NOTHING",
+            generation=generation_id,
+            job=job_id,
         ).rowcount
         for generation_id in generation_ids
     )
@@ -227,25 +241,27 @@ def accepted(tx: Transaction, job_id: str, generation_ids: Sequence[str], estima
 def _believe(tx: Transaction, job_id: str, known: int | None) -> bool:
     """From a state in which nobody knew of an acceptance."""
     return tx.change(
-        "UPDATE jobs SET state = 'accepted', accepted_at = ?1, paced_at = ?1, settled_at = NULL, "
+        "UPDATE jobs SET state = 'accepted', accepted_at = :now, paced_at = :now, settled_at = NULL, "
         "error_code = NULL, error = NULL, verdict = NULL, charged = NULL, "
-        "reserved = COALESCE(?2, NULLIF(reserved, 0), CASE WHEN state = 'lost' THEN charged END, quote, ?4), "
-        "quote_basis = CASE WHEN quote IS NULL AND ?2 IS NOT NULL THEN 'estimate' ELSE quote_basis END, "
-        "quote = COALESCE(quote, ?2) "
-        "WHERE id = ?3 AND (state IN ('sending', 'unknown', 'not_accepted') OR "
-        "(state IN ('refused', 'lost') AND EXISTS (SELECT 1 FROM generations WHERE job = ?3)))",
-        (tx.now, known, job_id, tx.most),
+        "reserved = COALESCE(:known, NULLIF(reserved, 0), CASE WHEN state = 'lost' THEN charged END, quote, :most), "
+        "quote_basis = CASE WHEN quote IS NULL AND :known IS NOT NULL THEN 'estimate' ELSE quote_basis END, "
+        "quote = COALESCE(quote, :known) "
+        "WHERE id = :job AND (state IN ('sending', 'unknown', 'not_accepted') OR "
+        "(state IN ('refused', 'lost') AND EXISTS (SELECT 1 FROM generations WHERE job = :job)))",
+        known=known,
+        job=job_id,
     )
 
 
 def _reopen(tx: Transaction, job_id: str, known: int | None) -> None:
     """From a state in which other ids of it were followed, or had come to their end."""
     tx.execute(
-        "UPDATE jobs SET state = 'accepted', accepted_at = ?1, settled_at = NULL, saver = NULL, saved_at = NULL, "
+        "UPDATE jobs SET state = 'accepted', accepted_at = :now, settled_at = NULL, saver = NULL, saved_at = NULL, "
         "reserved = (CASE WHEN state = 'accepted' THEN reserved ELSE COALESCE(charged, reserved) END) "
-        "+ COALESCE(?2, quote, ?4), charged = NULL "
-        "WHERE id = ?3 AND state IN ('accepted', 'completed', 'failed', 'refunded')",
-        (tx.now, known, job_id, tx.most),
+        "+ COALESCE(:known, quote, :most), charged = NULL "
+        "WHERE id = :job AND state IN ('accepted', 'completed', 'failed', 'refunded')",
+        known=known,
+        job=job_id,
     )
 
 
@@ -255,8 +271,10 @@ def _holder(tx: Transaction, job_id: str, generation_ids: Sequence[str]) -> str 
         row[0]
         for generation_id in generation_ids
         for row in tx.execute(
-            "SELECT job FROM generations WHERE generation_id = ? AND account = (SELECT account FROM jobs WHERE id = ?)",
-            (generation_id, job_id),
+            "SELECT job FROM generations WHERE generation_id = :generation "
+            "AND account = (SELECT account FROM jobs WHERE id = :job)",
+            generation=generation_id,
+            job=job_id,
         )
     ]
     return None if not holders or job_id in holders else str(holders[0])
@@ -265,9 +283,10 @@ def _holder(tx: Transaction, job_id: str, generation_ids: Sequence[str]) -> str 
 def adopt(tx: Transaction, job_id: str, generation_id: str) -> bool:
     """An unknown job turned up in the API's history. Only if nobody else has taken that id."""
     taken = tx.change(
-        "INSERT INTO generations (account, generation_id, job, position) SELECT account, ?, id, 0 FROM jobs "
-        "WHERE id = ? AND state IN ('unknown', 'not_accepted') ON CONFLICT DO NOTHING",
-        (generation_id, job_id),
+        "INSERT INTO generations (account, generation_id, job, position) SELECT account, :generation, id, 0 FROM jobs "
+        "WHERE id = :job AND state IN ('unknown', 'not_accepted') ON CONFLICT DO NOTHING",
+        generation=generation_id,
+        job=job_id,
     )
     return taken and _believe(tx, job_id, None)
 
@@ -304,11 +323,13 @@ def settle_by_hand(tx: Transaction, job_id: str, *, paid: bool) -> Job:
 def unknown(tx: Transaction, job_id: str, code: str, message: str) -> Job:
     """Sent, and no answer: the reservation stays until its fate is known, or is taken again (see `accepted`)."""
     tx.execute(
-        "UPDATE jobs SET state = 'unknown', paced_at = ?1, error_code = ?2, error = ?3, verdict = NULL, "
+        "UPDATE jobs SET state = 'unknown', paced_at = :now, error_code = :code, error = :message, verdict = NULL, "
         "settled_at = NULL, charged = NULL, "
-        "reserved = CASE WHEN state = 'sending' THEN reserved ELSE COALESCE(NULLIF(reserved, 0), quote, ?5) END "
-        "WHERE id = ?4 AND state IN ('sending', 'refused', 'not_accepted')",
-        (tx.now, code, message, job_id, tx.most),
+        "reserved = CASE WHEN state = 'sending' THEN reserved ELSE COALESCE(NULLIF(reserved, 0), quote, :most) END "
+        "WHERE id = :job AND state IN ('sending', 'refused', 'not_accepted')",
+        code=code,
+        message=message,
+        job=job_id,
     )
     restart_watch(tx, job_id)
     return _moved(tx, job_id, State.UNKNOWN)
@@ -317,8 +338,10 @@ def unknown(tx: Transaction, job_id: str, code: str, message: str) -> Job:
 def forgotten(tx: Transaction, job_id: str, message: str) -> Job:
     """Accepted, and the API denies it now: the reservation stays until its history says the same."""
     tx.execute(
-        "UPDATE jobs SET state = 'unknown', error_code = 'forgotten', error = ? WHERE id = ? AND state = 'accepted'",
-        (message, job_id),
+        "UPDATE jobs SET state = 'unknown', error_code = 'forgotten', error = :message "
+        "WHERE id = :job AND state = 'accepted'",
+        message=message,
+        job=job_id,
     )
     note_sent(tx, job_id)
     return _moved(tx, job_id, State.UNKNOWN)
@@ -340,12 +363,18 @@ def settled(
     micro = to_micro(charged) if charged is not None and is_amount(charged) else None
     code, count = "generation_failed" if state in (State.FAILED, State.REFUNDED) else None, len(results)
     ours = tx.change(
-        "UPDATE jobs SET state = ?1, charged = COALESCE(?2, CASE WHEN state = 'lost' THEN charged END), "
-        "reserved = CASE WHEN ?2 IS NULL THEN reserved ELSE 0 END, "
-        "results = ?3, error_code = ?4, error = ?5, saver = ?6, settled_at = ?7, verdict = NULL "
-        "WHERE id = ?8 AND state IN ('accepted', 'unknown', 'lost') "
-        "AND (?9 = 0 OR ?9 >= (SELECT COUNT(*) FROM generations WHERE job = jobs.id))",
-        (state, micro, to_json([dict(result) for result in results]), code, error, tx.owner, tx.now, job_id, count),
+        "UPDATE jobs SET state = :state, charged = COALESCE(:charged, CASE WHEN state = 'lost' THEN charged END), "
+        "reserved = CASE WHEN :charged IS NULL THEN reserved ELSE 0 END, "
+        "results = :results, error_code = :code, error = :error, saver = :owner, settled_at = :now, verdict = NULL "
+        "WHERE id = :job AND state IN ('accepted', 'unknown', 'lost') "
+        "AND (:count = 0 OR :count >= (SELECT COUNT(*) FROM generations WHERE job = jobs.id))",
+        state=state,
+        charged=micro,
+        results=to_json([dict(result) for result in results]),
+        code=code,
+        error=error,
+        job=job_id,
+        count=count,
     )
     if ours:
         restart_watch(tx, job_id)
@@ -367,13 +396,17 @@ def finished_late(
     micro = to_micro(charged) if charged is not None and is_amount(charged) else None
     words = to_json([dict(result) for result in results])
     ours = tx.change(
-        "UPDATE jobs SET state = 'completed', results = ?1, error_code = NULL, error = ?2, saver = ?3, "
-        "settled_at = ?4, saved_at = NULL, save_error = NULL, verdict = NULL, "
-        "charged = COALESCE(?5, NULLIF(charged, 0), quote), "
-        "reserved = CASE WHEN COALESCE(?5, NULLIF(charged, 0), quote) IS NULL THEN ?6 ELSE 0 END "
-        "WHERE id = ?7 AND state IN ('completed', 'failed', 'refunded', 'lost') "
-        "AND settled_at IS ?8 AND results <> ?1",
-        (words, error, tx.owner, tx.now, micro, tx.most, job.id, job.settled_at),
+        "UPDATE jobs SET state = 'completed', results = :results, error_code = NULL, error = :error, saver = :owner, "
+        "settled_at = :now, saved_at = NULL, save_error = NULL, verdict = NULL, "
+        "charged = COALESCE(:charged, NULLIF(charged, 0), quote), "
+        "reserved = CASE WHEN COALESCE(:charged, NULLIF(charged, 0), quote) IS NULL THEN :most ELSE 0 END "
+        "WHERE id = :job AND state IN ('completed', 'failed', 'refunded', 'lost') "
+        "AND COALESCE(settled_at, -1) = :settled AND results <> :results",
+        results=words,
+        error=error,
+        charged=micro,
+        job=job.id,
+        settled=-1 if job.settled_at is None else job.settled_at,
     )
     if ours:
         restart_watch(tx, job.id)
@@ -388,11 +421,16 @@ def _end(
     A refusal counts for the API's rate limit from when it was answered; an unknown job has been counted before.
     """
     tx.execute(
-        "UPDATE jobs SET state = ?1, reserved = 0, charged = ?2, settled_at = ?3, error_code = ?4, error = ?5, "
-        "verdict = ?6, "
-        "paced_at = CASE WHEN sent_at IS NULL THEN NULL WHEN state = 'sending' THEN ?3 ELSE paced_at END "
-        "WHERE id = ?7 AND (state = 'unknown' OR (state = 'sending' AND ?1 = 'refused'))",
-        (state, charged, tx.now, code, message, verdict, job_id),
+        "UPDATE jobs SET state = :state, reserved = 0, charged = :charged, settled_at = :now, error_code = :code, "
+        "error = :message, verdict = :verdict, "
+        "paced_at = CASE WHEN sent_at IS NULL THEN NULL WHEN state = 'sending' THEN :now ELSE paced_at END "
+        "WHERE id = :job AND (state = 'unknown' OR (state = 'sending' AND :state = 'refused'))",
+        state=state,
+        charged=charged,
+        code=code,
+        message=message,
+        verdict=verdict,
+        job=job_id,
     )
 
 
@@ -410,8 +448,12 @@ def saved(tx: Transaction, job_id: str, files: Sequence[SavedFile], error: str |
     Somebody who failed does not undo what somebody else has saved meanwhile.
     """
     tx.execute(
-        "UPDATE jobs SET files = ?1, save_error = ?2, saved_at = ?3 WHERE id = ?4 AND (?2 IS NULL OR saved_at IS NULL)",
-        (to_json([asdict(file) for file in files]), error, None if error else tx.now, job_id),
+        "UPDATE jobs SET files = :files, save_error = :error, saved_at = :saved_at "
+        "WHERE id = :job AND (:error IS NULL OR saved_at IS NULL)",
+        files=to_json([asdict(file) for file in files]),
+        error=error,
+        saved_at=None if error else tx.now,
+        job=job_id,
     )
     return tx.job(job_id)
 
@@ -426,7 +468,7 @@ def take_over(tx: Transaction, job: Job) -> bool:
 def saver_of(tx: Transaction, job_id: str) -> str | None:
     """Who is to save the outputs of a completed job that nobody has saved; `None` where nobody needs to."""
     row = tx.execute(
-        "SELECT saver FROM jobs WHERE id = ? AND state = 'completed' AND saved_at IS NULL", (job_id,)
+        "SELECT saver FROM jobs WHERE id = :job AND state = 'completed' AND saved_at IS NULL", job=job_id
     ).fetchone()
     return None if row is None else str(row["saver"])
 
@@ -440,7 +482,8 @@ def take_over_saving(tx: Transaction, job: Job) -> bool:
 
 
 def _exchange(tx: Transaction, column: str, job_id: str, before: str) -> bool:
-    return tx.change(f"UPDATE jobs SET {column} = ? WHERE id = ? AND {column} = ?", (tx.owner, job_id, before))
+    query = f"UPDATE jobs SET {column} = :owner WHERE id = :job AND {column} = :before"
+    return tx.change(query, job=job_id, before=before)
 
 
 # When it was sent, as the API's history is looked through
@@ -450,19 +493,19 @@ def note_sent(tx: Transaction, job_id: str) -> None:
     """The request leaves now, or its answer was given up now: what is known of the history is from before it."""
     tx.execute(
         "UPDATE jobs SET reads_before = COALESCE((SELECT MAX(number) FROM history_reads "
-        "WHERE history_reads.account = jobs.account), 0) WHERE id = ?",
-        (job_id,),
+        "WHERE history_reads.account = jobs.account), 0) WHERE id = :job",
+        job=job_id,
     )
     restart_watch(tx, job_id)
 
 
 def restart_watch(tx: Transaction, job_id: str) -> None:
     """What is counted from the last event of this job (it may have left as late as now; it is done) begins anew."""
-    tx.execute("DELETE FROM watches WHERE job = ?", (job_id,))
-    tx.execute("INSERT INTO watches (job, boot, since) VALUES (?, ?, ?)", (job_id, tx.moment.boot, tx.moment.at))
+    tx.execute("DELETE FROM watches WHERE job = :job", job=job_id)
+    tx.execute("INSERT INTO watches (job, boot, since) VALUES (:job, :boot, :at)", job=job_id)
 
 
 def insert(connection: Connection, table: str, values: Mapping[str, Any], ending: str = "") -> None:
     """A new row of `table`, its columns by their names."""
-    places = ", ".join("?" * len(values))
-    connection.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places}) {ending}", tuple(values.values()))
+    places = ", ".join(f":{name}" for name in values)
+    connection.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places}) {ending}", values)
