@@ -1,65 +1,76 @@
-"""README says what the code does: its tables are made from the inventory and the settings."""
+"""README and `docs/` say what the code says."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from kubeez_mcp_local.cli.main import COMMANDS
 from kubeez_mcp_local.cookbook.library import pack_folder
-from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 from kubeez_mcp_local.settings import Settings, variable
+from scripts.docs import DOCS, PARTS, made, parts_of
 
-README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
-CI = (Path(__file__).parents[1] / ".ci" / "run").read_text("utf-8")
+if TYPE_CHECKING:
+    from pathlib import Path
 
-
-def tools_table() -> str:
-    """The inventory as README shows it."""
-    rows = [
-        f"| `{spec.name}` | {spec.description.splitlines()[0]} | {'yes' if spec.spends else 'no'} |"
-        for spec in ALL_TOOLS
-    ]
-    return "\n".join(["| tool | what it does | can spend |", "| --- | --- | --- |", *rows])
+ROOT = DOCS.parent
+README = (ROOT / "README.md").read_text("utf-8")
+PAGES = {path.name: path.read_text("utf-8") for path in [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]}
 
 
-def settings_table() -> str:
-    """The settings as README shows them."""
-    rows = [
-        f"| `{variable(name)}` | {_default(name)} | {field.description} |"
-        for name, field in Settings.model_fields.items()
-    ]
-    return "\n".join(["| variable | default | meaning |", "| --- | --- | --- |", *rows])
+@pytest.mark.parametrize("name", PAGES)
+def test_what_is_made_from_the_code_is_up_to_date(name: str) -> None:
+    assert made(PAGES[name]) == PAGES[name], "run `uv run python scripts/docs.py`"
 
 
-def _default(name: str) -> str:
-    field = Settings.model_fields[name]
-    if field.default_factory is not None:
-        return {"output_dir": "`~/Kubeez`", "state_dir": "platform's state folder"}[name]
-    if field.default in (None, ()):
-        return "–"
-    value = field.default[0] if isinstance(field.default, tuple) else field.default
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+def test_every_part_that_is_made_stands_somewhere_once() -> None:
+    assert sorted(part for page in PAGES.values() for part in parts_of(page)) == sorted(PARTS)
 
 
-@pytest.mark.parametrize("table", [tools_table(), settings_table()], ids=["tools", "settings"])
-def test_the_tables_are_up_to_date(table: str) -> None:
-    assert table in README, f"README should hold this table:\n{table}"
+@pytest.mark.parametrize("name", PAGES)
+def test_every_command_and_setting_that_a_page_names_exists(name: str) -> None:
+    commands = set(re.findall(r"kubeez-mcp-local (?:--read-only |--\S+ \S+ )?([a-z]+)", PAGES[name]))
+    assert commands <= set(COMMANDS)
+    settings = {variable(field) for field in Settings.model_fields}
+    assert set(re.findall(r"KUBEEZ_[A-Z_]*[A-Z]", PAGES[name])) - settings <= {"KUBEEZ_NAME"}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name: str) -> None:
+    folder = ROOT if name == "README.md" else DOCS
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", PAGES[name])
+    assert [link for link, _ in links if not (folder / link).exists()] == []
+    headings = {re.sub(r"[^\w-]", "", title.lower().replace(" ", "-")) for title in _headings(PAGES[name])}
+    assert {anchor for link, anchor in links if not link and anchor} <= headings
+
+
+def _headings(page: str) -> list[str]:
+    return re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+
+
+def test_messages_that_troubleshooting_quotes_are_ours() -> None:
+    """Quoted word for word, with `…` for what varies."""
+    ours = "\n".join(_messages(path) for path in (ROOT / "kubeez_mcp_local").rglob("*.py"))
+    text = re.sub(r"^#.*$", "", PAGES["troubleshooting.md"], flags=re.MULTILINE)
+    quotes = [" ".join(quote.split()).strip("… ") for quote in re.findall(r"“([^”]+)”", text)]
+    assert len(quotes) > 20
+    assert [quote for quote in quotes if quote not in ours] == []
+
+
+def _messages(path: Path) -> str:
+    """A file's text with strings put together that go on in the next line, and `…` for what is filled in."""
+    whole = re.sub(r"\"\s*\n\s*f?\"", "", path.read_text("utf-8"))
+    return re.sub("…+", "…", re.sub(r"\{[^{}]*\}", "…", whole))
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
     commands = re.findall(r"```sh\n(pip install uv && .+)\n```", README)
     assert [command.split()[-1] for command in commands] == ["demo", "pytest"]
-    assert commands[1] in CI
+    assert commands[1] in (ROOT / ".ci" / "run").read_text("utf-8")
 
 
 def test_the_recipes_that_come_along_are_counted() -> None:
     (counted,) = re.findall(r"(\w+) come along \(`recipes list`\)", README)
     assert len(list(pack_folder().glob("*.md"))) == {"Seventeen": 17, "Eighteen": 18, "Nineteen": 19}[counted]
-
-
-def test_every_command_that_readme_shows_exists() -> None:
-    named = set(re.findall(r"kubeez-mcp-local ([a-z]+)", README))
-    assert named <= set(COMMANDS), named - set(COMMANDS)

@@ -160,7 +160,7 @@ def _misspelt(place: str, names: list[str]) -> Iterator[Finding]:
     for name in names:
         if name.startswith(_PREFIX) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            meant = f"Did you mean {near[0]}?" if near else "README lists the settings."
+            meant = f"Did you mean {near[0]}?" if near else "docs/settings.md lists them."
             yield warning("settings", f"{name} in {place} is no setting of this program", meant)
 
 
@@ -417,7 +417,9 @@ async def _examine(options: Options) -> list[Finding]:
     except SettingsError as error:
         if all(one.detail != error.message for one in found):
             found.append(problem("settings", error.message, error.next_step))
-        found.append(warning("MCP", "not tried: the server does not start with these settings"))
+        found.append(
+            warning("MCP", "not tried: with these settings it would list its tools and explain itself at every call")
+        )
     else:
         found += await _examine_with(settings, options, machine)
     return [*found, *check_clients(machine)]

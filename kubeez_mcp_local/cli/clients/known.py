@@ -1,7 +1,6 @@
 """The clients we know: where each keeps its config, in which language, and how our entry reads there.
 
-Sources: each client's documentation as of November 2026; where Claude Desktop's Windows package keeps its files is
-from its users' reports (anthropics/claude-code issues 25579, 26073).
+Each row names its source, as of November 2026.
 """
 
 from __future__ import annotations
@@ -50,12 +49,16 @@ class Client:
         reference_field: The list of variables to pass on, where the config has one.
         reference: What `--key-reference` does there, in words; empty where nothing can be referred to.
         extra: Further fields of the entry.
+        limits: What the client cuts off, as far as that is known.
+        source: What the row was taken from.
     """
 
     name: str
     title: str
     user_file: Callable[[Machine], Path]
     after: str
+    source: str
+    limits: str = ""
     path: str = "mcpServers"
     project_file: str = ""
     programs: tuple[str, ...] = ()
@@ -125,6 +128,8 @@ _ALL = (
         variable=f"${{{KEY}:-}}",
         reference="Claude Code fills in the key from your shell",
         after="Start Claude Code again; /mcp lists the server.",
+        source="code.claude.com/docs/en/mcp; tried with 2.1.330",
+        limits="A call of over 2 minutes goes on in the background; a result of over 25,000 tokens goes to a file.",
         extra=(("type", "stdio"),),
         format=Json(),
     ),
@@ -133,6 +138,8 @@ _ALL = (
         title="Claude Desktop",
         user_file=_claude_desktop,
         after="Quit Claude Desktop entirely and start it again.",
+        source="modelcontextprotocol.io; its Windows package: anthropics/claude-code issues 25579, 26073",
+        limits="A call ends after 240 s, a result at about 150,000 characters.",
         format=Json(),
     ),
     Client(
@@ -144,6 +151,8 @@ _ALL = (
         variable=f"${{env:{KEY}}}",
         reference="Cursor fills in the key from your shell",
         after="Restart Cursor; its settings list the server under MCP.",
+        source="cursor.com/docs/mcp",
+        limits="Names of server and tool together have at most 60 characters; ours fit.",
     ),
     Client(
         name="vscode",
@@ -155,6 +164,8 @@ _ALL = (
         variable=f"${{input:{INPUT}}}",
         reference="VS Code asks for the key once and keeps it safe",
         after="Run “MCP: List Servers” in VS Code and start kubeez.",
+        source="code.visualstudio.com, MCP configuration",
+        limits="A request holds at most 128 tools of all servers.",
         extra=(("type", "stdio"),),
     ),
     Client(
@@ -166,6 +177,8 @@ _ALL = (
         programs=("codex",),
         reference="Codex forwards the key from your shell",
         after="Start Codex again; /mcp lists the server.",
+        source="developers.openai.com/codex/mcp; tried with 0.169.0",
+        limits="A call ends after 300 s (`tool_timeout_sec`), a result at 10,000 tokens.",
         format=Toml(),
         reference_field="env_vars",
     ),
@@ -178,6 +191,9 @@ _ALL = (
         variable=f"${KEY}",
         reference="Gemini CLI fills in the key from your shell, where it has to be set",
         after="Start Gemini CLI again; /mcp lists the server.",
+        source="google-gemini/gemini-cli, docs/tools/mcp-server.md; tried with 0.61",
+        limits="A call ends after 600 s; a result of over 40,000 characters goes to a file. In a project its folder "
+        "has to be trusted.",
         extra=(("timeout", 600_000),),
     ),
     Client(
@@ -187,6 +203,7 @@ _ALL = (
         user_file=_zed,
         programs=("zed", "zeditor"),
         after="Zed reads it at once; the agent panel's settings list the server.",
+        source="zed.dev/docs/ai/mcp",
     ),
     Client(
         name="goose",
@@ -196,6 +213,8 @@ _ALL = (
         programs=("goose",),
         reference="Goose takes the key from its keyring; `goose configure` puts it there",
         after="Start a new Goose session.",
+        source="block/goose, documentation of its config files; 04ed836",
+        limits="A call ends after 300 s; a result of over 200,000 characters goes to a file.",
         extra=(("enabled", True), ("type", "stdio"), ("name", SERVER), ("timeout", 300)),
         format=Yaml(),
         command_field="cmd",
