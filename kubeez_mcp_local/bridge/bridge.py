@@ -40,12 +40,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kubeez_mcp_local.bridge.files import UploadSessions
+    from kubeez_mcp_local.bridge.gallery import Outputs
     from kubeez_mcp_local.bridge.orders import Regenerating
     from kubeez_mcp_local.bridge.trimming import Trimming
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.media.inputs import LocalInput
     from kubeez_mcp_local.rest.contract import Contract
     from kubeez_mcp_local.settings import Settings
+    from kubeez_mcp_local.web.pages import Pages
 
 _CLOSE_SECONDS = 0.2
 _RESUME_AFTER_SECONDS = 2.0
@@ -233,6 +235,23 @@ class Bridge:
         )
 
     @cached_property
+    def outputs_made(self) -> Outputs:
+        from kubeez_mcp_local.bridge.gallery import Outputs
+        from kubeez_mcp_local.media.thumbnails import Thumbnails
+
+        settings = self.settings
+        guard = PathGuard([Path(os.path.abspath(settings.output_dir)), *settings.input_dirs])  # noqa: PTH100 - keeps links
+        return Outputs(self.ledger, guard, Thumbnails(self._cache / "thumbnails"))
+
+    @cached_property
+    def pages(self) -> Pages:
+        """The pages about what was made and paid for, in the order of their navigation."""
+        from kubeez_mcp_local.web.gallery import Gallery
+        from kubeez_mcp_local.web.pages import Pages, Seal
+
+        return Pages([Gallery(self.outputs_made, seal=Seal()).page()], start=self.background.start)
+
+    @cached_property
     def regenerating(self) -> Regenerating:
         from kubeez_mcp_local.bridge.orders import Regenerating
 
@@ -292,13 +311,8 @@ class Bridge:
         return (await self.api.balance()).credits
 
     async def _resume(self) -> None:
-        """Pick up the jobs of earlier runs, once the client's first questions have been answered.
-
-        A keyring is not opened for that: it might ask the person for a password when their editor starts.
-        """
+        """Pick up the jobs of earlier runs, once the client's first questions have been answered."""
         await anyio.sleep(_RESUME_AFTER_SECONDS)
-        if self.mode is Mode.LIVE and self.settings.api_key is None:
-            await self.api.opened.wait()
         await self.follower.resume_all()
         await self.reconciler.settle_all()
 

@@ -27,17 +27,16 @@ COMMANDS = {
     "serve": "Serve MCP over stdio (what an IDE starts; the default).",
     "demo": "Make three ad variants in the sandbox: pictures, a comparison sheet, a table of credits.",
     "install": "Add this server to a client; alone it lists the clients it knows.",
-    "login": "Keep your API key in the system's keyring, once for every client.",
-    "logout": "Forget that key, and say what else still supplies one.",
     "doctor": "Check what makes people fail: settings, key, network, folders, ledger, clients.",
     "jobs": "List, follow and settle the jobs this machine paid for.",
+    "gallery": "Everything that was made, in the browser: look, search, compare, export.",
     "spend": "What was spent, by day, model, tool or recipe.",
     "recipes": "List, price, run, rehearse, check, write, export and share recipes.",
     "contract": "Every API route we use beside what the API publishes, and what differs.",
     "sandbox": "Run the stand-in API by itself, or empty it.",
 }
 
-_ELSEWHERE = {"spend": "jobs", "demo": "sandbox", "logout": "login"}
+_ELSEWHERE = {"spend": "jobs", "demo": "sandbox"}
 """Commands that share the module of another."""
 _INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""

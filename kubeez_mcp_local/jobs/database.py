@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -302,6 +303,7 @@ class Database:
     def _prepare(self, opened: tuple[int, int]) -> None:
         connection = self._connection
         connection.row_factory = sqlite3.Row
+        connection.create_function("searched", 5, _searched, deterministic=True)
         with self._transaction("BEGIN"):  # one view: another process may be making the tables right now
             application = connection.execute("PRAGMA application_id").fetchone()[0]
             tables = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
@@ -352,6 +354,11 @@ class Database:
             if explained is None:
                 raise
             raise explained from error
+
+
+def _searched(prompt: str, model: str, recipe: str, run: str, path: str) -> str:
+    """What a search for an output looks through, without case: of its path only the name."""
+    return "\n".join((prompt, model, recipe, run, re.split(r"[/\\]", path)[-1])).casefold()
 
 
 def _create_private(path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar,
 import anyio
 from anyio import CapacityLimiter, to_thread
 
-from kubeez_mcp_local.jobs import budget, guard, proof, rows
+from kubeez_mcp_local.jobs import browsing, budget, guard, proof, rows
 from kubeez_mcp_local.jobs.errors import LedgerError
 from kubeez_mcp_local.jobs.job import to_micro
 from kubeez_mcp_local.jobs.rows import Moment, Transaction
@@ -160,6 +160,13 @@ class _Operations:
     today = _reads(budget.today)
     run_spend = _reads(budget.run_spend)
     spend_by = _reads(budget.spend_by)
+    days = _reads(browsing.days)
+    outputs = _reads(browsing.outputs)
+    choices = _reads(browsing.choices)
+    under_way = _reads(browsing.under_way)
+    whichever = _reads(browsing.whichever)
+    stamp = _reads(browsing.stamp)
+    made = _reads(browsing.made)
     accept_clock = _writes(budget.accept_clock)
 
 

@@ -272,6 +272,14 @@ class PathGuard:
                     return self._checked(other, argument)
             raise
 
+    def contained(self, path: Path, *, argument: str) -> Path:
+        """`path` with every link resolved; whether there is anything, and how large, is not looked at.
+
+        Raises:
+            InvalidArgumentError: It lies in no allowed folder, or in a hidden one below.
+        """
+        return self._contained(path, argument)
+
     def names_a_file(self, text: str) -> bool:
         """Whether a file has that very name, whatever else it looks like."""
         return self._working_dir is not None and os.path.lexists(self._working_dir / text)

@@ -66,7 +66,10 @@ async def prices(client: Calls, folder: Path, api: RunningSandbox) -> None:
 
 async def links(client: Calls, folder: Path, api: RunningSandbox) -> None:
     assert (await call(client, "open_studio", prompt="a kite"))["url"].startswith("https://kubeez.com")
-    assert (await call(client, "open_gallery"))["url"].startswith("https://kubeez.com")
+    gallery = await call(client, "open_gallery", status="failed")
+    assert gallery["url"].startswith("http://127.0.0.1:")
+    assert "https://kubeez.com" in gallery["summary"]
+    assert "choose failed there" in gallery["summary"]
     for tool in ("open_pricing", "open_studio", "open_gallery"):
         assert (await refused(client, tool, tab=2))["code"] == "invalid_argument"
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from kubeez_mcp_local.catalogue.checks import verify_media_kind, verify_text
 from kubeez_mcp_local.catalogue.voices import ADVICE, OMNI_VOICES, omni_voice
-from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import tool
 from kubeez_mcp_local.mcp_server.results import (
@@ -149,12 +149,18 @@ async def open_studio(
 @tool(title="Open the gallery", family="links", result=LinkResult, remote=False)
 async def open_gallery(
     call: Call,
-    status: Annotated[str, Field(description="Shown in the summary; filter there by it.")] = "",
+    status: Annotated[str, Field(description="Shown in the summary.")] = "",
 ) -> LinkResult:
-    """The address of the user's history on kubeez.com. For data in the conversation use get_generations."""
+    """A page here of all outputs, and the address of the history on kubeez.com. For data call get_generations."""
     verify_text("status", status, MAX_WORD)
     wanted = f" The link cannot carry a filter; choose {status} there." if status else ""
-    return LinkResult(mode=call.mode, url=_SITE, summary=f"Sign in to see all your generations.{wanted}")
+    hosted = f"Those of the whole account: {_SITE}, after signing in.{wanted}"
+    try:
+        url = call.bridge.pages.address("gallery")
+    except KubeezError as error:
+        return LinkResult(mode=call.mode, url=_SITE, summary=f"{error.message} {hosted}")
+    summary = f"Everything made on this machine, for as long as this server runs. {hosted}"
+    return LinkResult(mode=call.mode, url=url, summary=summary)
 
 
 @tool(title="Open pricing", family="links", result=LinkResult, route="balance")

@@ -1,0 +1,140 @@
+"""Looking through everything that was made: one row an output, over all accounts of this machine, newest day first.
+
+SQLite does the work, so that ten thousand outputs are counted, searched and paged in some tens of milliseconds each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kubeez_mcp_local.jobs.job import SANDBOX, to_micro
+from kubeez_mcp_local.jobs.rows import OPEN_JOBS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kubeez_mcp_local.jobs.job import Job
+    from kubeez_mcp_local.jobs.rows import Transaction
+
+
+class Wanted(Protocol):
+    """Which outputs are looked for; what is empty or `None` does not narrow.
+
+    `words` are all found in the prompt, the model, the names of file, recipe and run, whatever their case. Days are
+    as `2026-11-29`, both inclusive. `least` and `most` are credits of the whole job. `mode` is `live` or `sandbox`.
+    """
+
+    @property
+    def words(self) -> str: ...
+    @property
+    def since(self) -> str: ...
+    @property
+    def until(self) -> str: ...
+    @property
+    def recipe(self) -> str: ...
+    @property
+    def run(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def least(self) -> float | None: ...
+    @property
+    def most(self) -> float | None: ...
+
+
+_OUTPUTS = "FROM jobs, json_each(jobs.files) AS file"
+_KIND = "substr(json_extract(file.value, '$.media_type'), 1, instr(json_extract(file.value, '$.media_type'), '/') - 1)"
+_MODE = f"CASE WHEN account LIKE '{SANDBOX}%' THEN 'sandbox' ELSE 'live' END"
+_SEARCHED = "searched(prompt, model, recipe, run, json_extract(file.value, '$.path'))"
+_RUN = "CASE WHEN instr(run, '/') THEN substr(run, 1, instr(run, '/') - 1) ELSE run END"
+
+
+def _where(wanted: Wanted) -> tuple[str, dict[str, Any]]:
+    """The condition for `wanted` and its values."""
+    least, most = (None if each is None else to_micro(each) for each in (wanted.least, wanted.most))
+    words = wanted.words.casefold().split()
+    terms: list[tuple[str, str, Any]] = [
+        *((f"instr({_SEARCHED}, :word{at})", f"word{at}", word) for at, word in enumerate(words)),
+        ("day >= :since", "since", wanted.since),
+        ("day <= :until", "until", wanted.until),
+        ("recipe = :recipe", "recipe", wanted.recipe),
+        (f"{_RUN} = :run", "run", wanted.run),
+        ("model = :model", "model", wanted.model),
+        (f"{_KIND} = :kind", "kind", wanted.kind),
+        (f"{_MODE} = :mode", "mode", wanted.mode),
+        ("COALESCE(charged, quote) >= :least", "least", least),
+        ("COALESCE(charged, quote) <= :most", "most", most),
+    ]
+    used = [term for term in terms if term[2] not in ("", None)]
+    return " AND ".join(["1", *(term for term, _, _ in used)]), {name: value for _, name, value in used}
+
+
+def days(tx: Transaction, wanted: Wanted) -> list[tuple[str, int]]:
+    """How many outputs each day has, newest first."""
+    condition, values = _where(wanted)
+    found = tx.execute(f"SELECT day, COUNT(*) {_OUTPUTS} WHERE {condition} GROUP BY day ORDER BY day DESC", **values)
+    return [(row[0], row[1]) for row in found]
+
+
+def outputs(tx: Transaction, wanted: Wanted, offset: int, limit: int) -> list[tuple[Job, int]]:
+    """The outputs themselves in the order of `days`, newest first: each as its job and which of its files it is."""
+    condition, values = _where(wanted)
+    found = tx.execute(
+        f"SELECT jobs.id, file.key {_OUTPUTS} WHERE {condition} "
+        "ORDER BY day DESC, jobs.seq DESC, file.key LIMIT :limit OFFSET :offset",
+        **values,
+        limit=limit,
+        offset=offset,
+    ).fetchall()
+    jobs = {job_id: tx.job(job_id) for job_id in {row[0] for row in found}}
+    return [(jobs[job_id], number) for job_id, number in found]
+
+
+def choices(tx: Transaction) -> dict[str, list[tuple[str, int]]]:
+    """What there is to choose from, and how many outputs each has: models, recipes, kinds, modes."""
+    columns = {"model": "model", "recipe": "recipe", "kind": _KIND, "mode": _MODE}
+    return {
+        name: [
+            (str(row[0]), row[1])
+            for row in tx.execute(f"SELECT {column}, COUNT(*) {_OUTPUTS} GROUP BY 1 ORDER BY 2 DESC, 1")
+            if row[0]
+        ]
+        for name, column in columns.items()
+    }
+
+
+def under_way(tx: Transaction) -> list[Job]:
+    """The jobs of all accounts of which something may still come, newest first."""
+    return tx.jobs(f"SELECT * FROM {OPEN_JOBS} ORDER BY seq DESC")
+
+
+def whichever(tx: Transaction, job_ids: Sequence[str]) -> list[Job]:
+    """Those of the jobs with these ledger ids that there are, of whatever account."""
+    return [job for each in job_ids for job in tx.jobs("SELECT * FROM jobs WHERE id = :id", id=each)]
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Differs from an earlier one if the ledger was written to since, by this process or another."""
+
+    others: int
+    own: int
+
+
+def stamp(tx: Transaction) -> Stamp:
+    """What tells cheaply whether anything may have changed."""
+    others = tx.execute("PRAGMA data_version").fetchone()[0]
+    return Stamp(others, tx.execute("SELECT total_changes()").fetchone()[0])
+
+
+def made(tx: Transaction) -> str:
+    """Differs from an earlier one if there are other outputs, or a job has ended."""
+    row = tx.execute(
+        "SELECT COUNT(*), TOTAL(json_array_length(files)), TOTAL(settled_at), TOTAL(saved_at) FROM jobs"
+    ).fetchone()
+    return "/".join(f"{value:.3f}" for value in tuple(row))

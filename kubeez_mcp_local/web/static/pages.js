@@ -1,0 +1,130 @@
+"use strict";
+
+/* What all pages share: the key, asking the server, events, words, copying. Scripts are no modules, so that an exported
+   page also works where it is opened as a file. Whatever others wrote is only ever set as text, never as markup. */
+
+const byId = (id) => document.getElementById(id);
+
+/* A new element: its properties, `data-` and `aria-` attributes as they are, and what is inside. */
+function make(tag, properties = {}, ...inside) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name in element && !name.includes("-")) element[name] = value;
+    else if (value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...inside.filter((each) => each !== null && each !== undefined && each !== ""));
+  return element;
+}
+
+/* A picture of lines, from the data of its path. */
+function sign(path, size = 20) {
+  const space = "http://www.w3.org/2000/svg";
+  const svg = document.createElementNS(space, "svg");
+  const line = document.createElementNS(space, "path");
+  const attributes = { viewBox: "0 0 24 24", width: size, height: size, "aria-hidden": "true" };
+  for (const [name, value] of Object.entries(attributes)) svg.setAttribute(name, value);
+  const drawn = { d: path, fill: "none", stroke: "currentColor", "stroke-width": 1.8, "stroke-linecap": "round", "stroke-linejoin": "round" };
+  for (const [name, value] of Object.entries(drawn)) line.setAttribute(name, value);
+  svg.append(line);
+  return svg;
+}
+
+/* The key came behind the # of the address; it is taken out at once and kept for this site only. */
+
+const stored = "kubeez-key";
+let key = "";
+
+function takeKey() {
+  const said = new URLSearchParams(location.hash.slice(1));
+  try {
+    if (said.has("key")) localStorage.setItem(stored, said.get("key"));
+    key = localStorage.getItem(stored) || "";
+  } catch {
+    key = said.get("key") || "";
+  }
+  if (!said.has("key")) return;
+  said.delete("key");
+  history.replaceState(null, "", `${location.pathname}${said.size ? `#${said}` : ""}`);
+}
+
+class Refused extends Error {}
+
+/* The server's answer; what it refuses is said in its own words. */
+async function ask(path, options = {}) {
+  let answer;
+  try {
+    answer = await fetch(path, { ...options, headers: { "x-kubeez-key": key } });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refused("The program that served this page has ended. Ask your assistant for it again.");
+  }
+  if (answer.ok) return answer;
+  if (answer.status === 401) throw new Refused("Open this page with the whole address that you were given.");
+  const said = await answer.json().catch(() => ({}));
+  throw new Refused([said.message, said.next_step].filter(Boolean).join(" ") || `The server answered ${answer.status}.`);
+}
+
+const askJson = async (path, options) => (await ask(path, options)).json();
+
+/* Calls `told` with each event, for as long as the server lives; `ended` once it does not. */
+async function follow(path, told, ended) {
+  try {
+    const reader = (await ask(path)).body.pipeThrough(new TextDecoderStream()).getReader();
+    let unread = "";
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      const events = (unread + value).split("\n\n");
+      unread = events.pop();
+      for (const event of events) told(JSON.parse(event.replace(/^data: /, "")));
+    }
+  } catch (error) {
+    ended(error);
+    return;
+  }
+  ended(new Refused("The program that served this page has ended."));
+}
+
+function live(text, manner = "") {
+  byId("live").hidden = !text;
+  byId("live").className = `live ${manner}`;
+  if (byId("live").textContent !== text) byId("live").textContent = text;
+}
+
+let saying = 0;
+function say(text) {
+  const place = document.querySelector("dialog[open] .said") || byId("said");
+  place.textContent = text;
+  place.hidden = false;
+  clearTimeout(saying);
+  saying = setTimeout(() => { place.hidden = true; }, 4000);
+}
+
+async function copy(text, what) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const field = make("textarea", { value: text, className: "unseen" });
+    (document.querySelector("dialog[open]") || document.body).append(field);
+    field.select();
+    document.execCommand("copy");
+    field.remove();
+  }
+  say(`${what} copied.`);
+}
+
+/* Words */
+
+const plural = (count, one, many) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+const credits = (amount) => `${Number(amount.toFixed(2)).toLocaleString("en")} ${amount === 1 ? "credit" : "credits"}`;
+const size = (bytes) => (bytes < 1e6 ? `${Math.max(Math.round(bytes / 1000), 1)} KB` : `${(bytes / 1e6).toFixed(1)} MB`);
+const dayWords = { weekday: "long", day: "numeric", month: "long", year: "numeric", timeZone: "UTC" };
+
+function spokenDay(day) {
+  const today = new Date().toISOString().slice(0, 10);
+  const before = new Date(Date.now() - 864e5).toISOString().slice(0, 10);
+  if (day === today) return "Today";
+  return day === before ? "Yesterday" : new Date(`${day}T00:00:00Z`).toLocaleDateString("en-GB", dayWords);
+}
+
+takeKey();
