@@ -31,6 +31,16 @@ def variables() -> Mapping[str, str]:
     return os.environ
 
 
+def reach_the_session() -> None:
+    """Say where the message bus of the desktop's session is, by which the keyring is asked: on Linux it has a fixed
+    place, and clients start servers without the variable that names it."""
+    name = "DBUS_SESSION_BUS_ADDRESS"
+    if sys.platform == "linux" and not os.environ.get(name):
+        bus = os.path.join(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}", "bus")
+        if os.path.exists(bus):
+            os.environ[name] = f"unix:path={bus}"
+
+
 def _cache_folder() -> str | None:
     """The platform's cache folder of this program; `None` where the variables do not say where that is."""
     given = os.environ.get

@@ -1,7 +1,8 @@
 """Every setting, typed and documented in one place.
 
 Sources, first match wins: command-line flags, the process environment, the user's own config file (the platform's
-config folder, or `--env-file`). A `.env` in the working folder may supply `KUBEEZ_API_KEY` and nothing else: a cloned
+config folder, or `--env-file`). The key may also be in the system's keyring, which is not opened here: `login` has left
+a mark in the config file. A `.env` in the working folder may supply `KUBEEZ_API_KEY` and nothing else: a cloned
 repository must not be able to change the base URL, raise a limit or choose where files go.
 """
 
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from kubeez_mcp_local.disk import replace_file
 from kubeez_mcp_local.environment import APP, variables
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.text import without_keys
@@ -112,6 +114,31 @@ def _default_state_dir() -> Path:
     return platformdirs.user_state_path(APP, appauthor=False)
 
 
+@dataclass(frozen=True)
+class Login:
+    """The mark that `login` leaves where it keeps a key in the system's keyring; no secret.
+
+    Attributes:
+        account: Fingerprint of the account whose key that is (`jobs.job.fingerprint`).
+        origin: The API it is for, and for no other.
+    """
+
+    account: str
+    origin: str
+
+    def __str__(self) -> str:
+        return f"{self.account}@{self.origin}"
+
+
+def _login(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    account, _, origin = value.strip().partition("@")
+    if not re.fullmatch(r"live-[0-9a-f]{16}", account):
+        raise ValueError("is nothing that `kubeez-mcp-local login` writes; run that again")
+    return Login(account, _clean_origin(origin))
+
+
 Folder = Annotated[Path, AfterValidator(_absolute)]
 Folders = Annotated[tuple[Folder, ...], BeforeValidator(lambda value: _split(value, os.pathsep))]
 Words = Annotated[
@@ -127,6 +154,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     api_key: SecretStr | None = Field(None, description="Your Kubeez API key (`sk_live_…`). Without one, the sandbox.")
+    login: Annotated[Login | None, BeforeValidator(_login)] = Field(
+        None, description="Written by `login`: the account whose key is in the system's keyring. No secret."
+    )
     mode: Annotated[Literal["auto", "live", "sandbox"], BeforeValidator(_lower)] = Field(
         "auto", description="`live`, `sandbox`, or `auto`: live when there is a key, else the sandbox."
     )
@@ -175,7 +205,7 @@ class Settings(BaseModel):
     def effective_mode(self) -> Mode:
         """`mode` with `auto` decided."""
         if self.mode == "auto":
-            return Mode.LIVE if self.api_key else Mode.SANDBOX
+            return Mode.LIVE if self.api_key or self.login else Mode.SANDBOX
         return Mode(self.mode)
 
     @property
@@ -228,6 +258,9 @@ def settings_files(env_file: Path | None = None, working_dir: Path | None = None
     return [env_file or config_file(), *([here / ".env"] if here else [])]
 
 
+DOTENV = ".env in the working folder"
+
+
 @dataclass(frozen=True)
 class Given:
     """One setting that somebody gave, unchecked. `source` says where, in words; the value may be the key."""
@@ -257,7 +290,7 @@ def settings_given(
     sources = {
         "the environment": environ,
         "the config file": read_config(env_file or config_file()),
-        ".env in the working folder": {key: _dotenv(working_dir / ".env").get(key) if working_dir else None},
+        DOTENV: {key: _dotenv(working_dir / ".env").get(key) if working_dir else None},
     }
     given = [Given(name, f"--{name.replace('_', '-')}", value) for name, value in (flags or {}).items()]
     for source, values in sources.items():
@@ -298,12 +331,24 @@ def load_settings(
         SettingsError: A value cannot be used, a template was left unfilled, or the file is missing.
     """
     working_dir = working_dir or current_folder()
-    given = settings_given(flags, environ=environ, env_file=env_file, working_dir=working_dir)
+    given = with_one_key(settings_given(flags, environ=environ, env_file=env_file, working_dir=working_dir))
+    return _completed(_checked(given), working_dir)
+
+
+def _checked(given: list[Given]) -> Settings:
     try:
-        settings = Settings(**{one.name: _filled_in(one) for one in given})
+        return Settings(**{one.name: _filled_in(one) for one in given})
     except ValidationError as error:
         raise _explain(error, {one.name: one.source for one in given}) from None
-    return _completed(settings, working_dir)
+
+
+def with_one_key(given: list[Given]) -> list[Given]:
+    """`given`, without the key in `.env` where there was a login, or without the login where there is a nearer key."""
+    keys = {one.name: one for one in given if one.name in ("api_key", "login")}
+    if len(keys) < 2:
+        return given
+    unused = keys["api_key" if keys["api_key"].source == DOTENV else "login"]
+    return [one for one in given if one is not unused]
 
 
 def settings_to_list_by(flags: Mapping[str, Any] | None = None, *, env_file: Path | None = None) -> Settings:
@@ -325,18 +370,42 @@ def settings_to_list_by(flags: Mapping[str, Any] | None = None, *, env_file: Pat
     return Settings(**good)
 
 
-def _completed(settings: Settings, working_dir: Path | None) -> Settings:
-    """Check what depends on several fields and fill in the default that depends on the working folder."""
-    if settings.effective_mode is Mode.LIVE and settings.api_key is None:
-        raise SettingsError(
-            "KUBEEZ_MODE is live but there is no KUBEEZ_API_KEY.",
-            next_step="Create a key at https://kubeez.com/settings/api-keys, or set KUBEEZ_MODE=sandbox.",
-        )
-    if settings.api_key and not settings.base_url.startswith("https://") and not is_loopback(settings.base_url):
+def settings_to_log_in_by(flags: Mapping[str, Any] | None = None, *, env_file: Path | None = None) -> Settings:
+    """Where requests go, whatever key there is: what else is set may be wrong, or wait for a key.
+
+    Raises:
+        SettingsError: They cannot go there, or not with a key.
+    """
+    given = settings_given(flags, env_file=env_file)
+    settings = _checked([one for one in given if one.name in ("mode", "base_url")])
+    _refuse_to_send_it_in_the_clear(settings)
+    return settings
+
+
+def _refuse_to_send_it_in_the_clear(settings: Settings) -> None:
+    if not settings.base_url.startswith("https://") and not is_loopback(settings.base_url):
         raise SettingsError(
             f"KUBEEZ_BASE_URL is {settings.base_url}, which would send your key unencrypted.",
             next_step="Use an https origin, or a loopback address such as http://127.0.0.1:8787.",
         )
+
+
+def _completed(settings: Settings, working_dir: Path | None) -> Settings:
+    """Check what depends on several fields and fill in the default that depends on the working folder."""
+    live = settings.effective_mode is Mode.LIVE
+    if live and settings.api_key is None and settings.login is None:
+        raise SettingsError(
+            "KUBEEZ_MODE is live but there is no KUBEEZ_API_KEY.",
+            next_step="Run `kubeez-mcp-local login` with a key from https://kubeez.com/settings/api-keys, or set "
+            "KUBEEZ_MODE=sandbox.",
+        )
+    if live and settings.login and settings.login.origin != settings.base_url:
+        raise SettingsError(
+            f"KUBEEZ_BASE_URL is {settings.base_url}, but the key that `login` keeps is for {settings.login.origin}.",
+            next_step="Run `kubeez-mcp-local login` again for that address, or remove KUBEEZ_BASE_URL.",
+        )
+    if settings.api_key or settings.login:
+        _refuse_to_send_it_in_the_clear(settings)
     if settings.input_dirs:
         return settings
     usual = (_home(), *([working_dir] if working_dir else []))
@@ -452,6 +521,32 @@ def read_config(path: Path) -> Mapping[str, str | None]:
                 next_step="Write it like that, or remove the line.",
             )
     return values
+
+
+def write_config(path: Path, changes: Mapping[str, str | None]) -> None:
+    """Set variables in a config file, or with `None` take them out; what else it says stays, comments too.
+
+    Afterwards only its owner can read it (on Windows that is left to the folder it is in).
+
+    Raises:
+        SettingsError: It cannot be read or written, or holds something else than settings.
+    """
+    read_config(path)
+    kept, left = [], dict(changes)
+    for line in _lines_of(path):
+        name = (line.key or "").upper()
+        value = left.pop(name, None) if name in changes else line.original.string
+        if value is not None:
+            kept.append(value if name not in changes else f"{name}={value}\n")
+    text = "".join(kept)
+    text += "\n" if text and not text.endswith("\n") else ""
+    text += "".join(f"{name}={value}\n" for name, value in left.items() if value is not None)
+    try:
+        replace_file(Path(os.path.realpath(path)), text)
+    except OSError as error:
+        raise SettingsError(
+            f"{path} cannot be written: {error.strerror or error}.", next_step="Make its folder writable for yourself."
+        ) from None
 
 
 _PREFIX = variable("")

@@ -1,4 +1,4 @@
-"""Fixtures shared by every test: a throw-away home and state, and no environment that leaks in."""
+"""Fixtures shared by every test: a throw-away home and state, no keyring, and no environment that leaks in."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ def throw_away_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in list(os.environ):
         if name.startswith(("KUBEEZ_", "XDG_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
     return home

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import anyio
 from pydantic import SecretStr
 
+from kubeez_mcp_local.bridge.login import Keyring
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.operations import routes
 from kubeez_mcp_local.operations.music import PERSONA
@@ -65,12 +66,16 @@ class Api:
         may_read: Returns when one more free request may be sent.
         locate: Finds the path of an assumed route in the API's own document (`Contract.locate`).
         notice: Is shown every row of the account's history that anybody reads.
+        keyring: Opened by the first call, where the key is in there.
+        opened: Set once somebody has needed the API, and could have it.
     """
 
     settings: Settings
     may_read: Callable[[], Awaitable[None]]
     locate: Callable[[Route], Awaitable[Route]]
     notice: Callable[[list[Generation]], Awaitable[None]]
+    keyring: Keyring = field(default_factory=Keyring)
+    opened: anyio.Event = field(default_factory=anyio.Event)
     _located: set[str] = field(default_factory=set)
     _embedded: EmbeddedSandbox | None = None
     _client: RestClient | None = None
@@ -90,7 +95,8 @@ class Api:
         """The client itself; starts the embedded sandbox if that is the API.
 
         Raises:
-            UnreachableError: It cannot be started, with the sandbox's own code.
+            KeyUnavailableError: The key cannot be had from the keyring.
+            UnreachableError: The sandbox cannot be started, with its own code.
         """
         if self._client is None:
             async with self._lock:
@@ -98,12 +104,13 @@ class Api:
                     origin = await self._origin()
                     # httpx takes a tenth of a second to import: off the event loop, so that pings are still answered.
                     self._client = await anyio.to_thread.run_sync(_build, *origin)
+                    self.opened.set()
         return self._client
 
     async def _origin(self) -> tuple[str, SecretStr]:
         settings = self.settings
         if settings.effective_mode == "live":
-            return settings.base_url, settings.api_key or SecretStr("")
+            return settings.base_url, await self._key()
         if settings.standalone_sandbox:
             return settings.standalone_sandbox, settings.api_key or SecretStr(SANDBOX_KEY)
         if self._embedded is None:
@@ -116,6 +123,11 @@ class Api:
             absent = UnreachableError(error.message, next_step=error.next_step, code=error.code)
             absent.permanent = True
             raise absent from error
+
+    async def _key(self) -> SecretStr:
+        if self.settings.api_key is None and self.settings.login is not None:
+            return await self.keyring.key_of(self.settings.login)
+        return self.settings.api_key or SecretStr("")
 
     async def aclose(self) -> None:
         """Close the connections, and stop the embedded sandbox, if it runs."""

@@ -311,8 +311,13 @@ class Bridge:
         return (await self.api.balance()).credits
 
     async def _resume(self) -> None:
-        """Pick up the jobs of earlier runs, once the client's first questions have been answered."""
+        """Pick up the jobs of earlier runs, once the client's first questions have been answered.
+
+        A keyring is not opened for that: it might ask the person for a password when their editor starts.
+        """
         await anyio.sleep(_RESUME_AFTER_SECONDS)
+        if self.mode is Mode.LIVE and self.settings.api_key is None:
+            await self.api.opened.wait()
         await self.follower.resume_all()
         await self.reconciler.settle_all()
 

@@ -36,6 +36,7 @@ from kubeez_mcp_local.settings import (
     settings_given,
     variable,
     wide_folders,
+    with_one_key,
 )
 from kubeez_mcp_local.text import spoken, without_keys
 
@@ -112,6 +113,9 @@ def check_sources(options: Options) -> Iterator[Finding]:
         source = f"the config file {own}" if one.source == "the config file" else one.source
         places.setdefault("the command line" if source.startswith("--") else source, []).append(variable(one.name))
     told = "; ".join(f"{', '.join(sorted(names))} from {place}" for place, names in places.items())
+    used = with_one_key(given)
+    if len(used) < len(given) and (key := next((one for one in used if one.name == "api_key"), None)):
+        yield warning("key", f"the one from {key.source} wins over the one that `login` keeps", "Take one out.")
     absent = "" if own.is_file() else f" (there is no {own})"
     yield ok("settings", told or f"none given: defaults{absent}")
     for place, names in (("the environment", list(variables())), (str(own), list(_lines_of(own)))):
@@ -125,9 +129,21 @@ def check_sources(options: Options) -> Iterator[Finding]:
         yield warning("settings", f"others on this machine can read your key in {own}", f"Run: chmod 600 {own}")
 
 
-def check_meaning(settings: Settings) -> Iterator[Finding]:
-    """Key, mode and address as they will be used."""
-    yield _key(settings)
+async def with_key(settings: Settings) -> tuple[Settings, KubeezError | None]:
+    """The settings with the key that `login` keeps, or why it cannot be had."""
+    if settings.login is None or settings.effective_mode is not Mode.LIVE:
+        return settings, None
+    from kubeez_mcp_local.bridge.login import Keyring
+
+    try:
+        return settings.model_copy(update={"api_key": await Keyring().key_of(settings.login)}), None
+    except KubeezError as error:
+        return settings, error
+
+
+def check_meaning(settings: Settings, trouble: KubeezError | None = None) -> Iterator[Finding]:
+    """Key, mode and address as they will be used; `trouble` is why there is no key where there should be one."""
+    yield _key(settings, trouble)
     live = settings.effective_mode is Mode.LIVE
     if live:
         asks = f"asks above {spoken(settings.asks_above)}"
@@ -143,13 +159,18 @@ def check_meaning(settings: Settings) -> Iterator[Finding]:
         yield ok("address", settings.base_url if live else "not used in the sandbox")
 
 
-def _key(settings: Settings) -> Finding:
+def _key(settings: Settings, trouble: KubeezError | None) -> Finding:
     from kubeez_mcp_local.jobs.job import fingerprint
 
+    if settings.api_key is None and settings.login is None:
+        return ok("key", f"none: the sandbox. For real pictures make one at {_KEYS_PAGE}, and run login")
+    if settings.api_key is None and settings.effective_mode is Mode.SANDBOX:
+        return ok("key", "kept by `login`, and not used in the sandbox")
     if settings.api_key is None:
-        return ok("key", f"none: the sandbox. For real pictures make one at {_KEYS_PAGE}")
+        return problem("key", trouble.message, trouble.next_step) if trouble else ok("key", "in the system's keyring")
     value = settings.api_key.get_secret_value()
-    shown = f"{len(value)} characters, known here as {fingerprint(value, settings.base_url)}"
+    where = "in the system's keyring, " if settings.login else ""
+    shown = f"{where}{len(value)} characters, known here as {fingerprint(value, settings.base_url)}"
     if not value.startswith("sk_live_"):
         return warning("key", f"it does not begin with sk_live_ ({shown})", f"Compare it with {_KEYS_PAGE}.")
     return ok("key", shown)
@@ -181,6 +202,8 @@ async def check_api(settings: Settings) -> list[Finding]:
     """What the API says; in the built-in sandbox it is not asked."""
     if settings.effective_mode is Mode.SANDBOX and not settings.standalone_sandbox:
         return [ok("API", "not asked: the sandbox is built in and needs no network")]
+    if settings.effective_mode is Mode.LIVE and settings.api_key is None:
+        return [warning("API", "not asked, for want of the key")]
     from kubeez_mcp_local.rest.client import Patience, RestClient
 
     key = settings.api_key.get_secret_value() if settings.api_key else _SANDBOX_KEY
@@ -427,6 +450,7 @@ async def _examine(options: Options) -> list[Finding]:
 
 async def _examine_with(settings: Settings, options: Options, machine: Machine) -> list[Finding]:
     """What depends on the settings; the slow parts side by side."""
+    settings, trouble = await with_key(settings)
     api: list[Finding] = []
     started: dict[Era, Finding] = {}
 
@@ -441,7 +465,7 @@ async def _examine_with(settings: Settings, options: Options, machine: Machine) 
         for era in _ERAS:
             tasks.start_soon(start, era)
     here = [*check_folders(settings), *check_ledger(settings), await check_catalogue(settings)]
-    return [*check_meaning(settings), *api, *here, *check_recipes(settings), *(started[era] for era in _ERAS)]
+    return [*check_meaning(settings, trouble), *api, *here, *check_recipes(settings), *(started[era] for era in _ERAS)]
 
 
 def _show(found: Sequence[Finding]) -> None:

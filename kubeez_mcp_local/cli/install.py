@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import anyio
 import click
 
 from kubeez_mcp_local.cli.clients.installing import look_everywhere, plan_install, plan_removal, read
-from kubeez_mcp_local.cli.clients.known import CLIENTS, KEY, SERVER, KeyIn
+from kubeez_mcp_local.cli.clients.known import CLIENTS, SERVER, KeyIn
 from kubeez_mcp_local.cli.clients.launch import (
     Machine,
     NoCommandError,
@@ -20,7 +19,7 @@ from kubeez_mcp_local.cli.clients.launch import (
 )
 from kubeez_mcp_local.cli.terminal import print_json, remarks, results, table
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.settings import SettingsError, config_file, settings_given
+from kubeez_mcp_local.settings import DOTENV, SettingsError, config_file, settings_given
 from kubeez_mcp_local.text import visible
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def _refuse_what_does_not_fit(client: Client, scope: Scope, key: KeyIn, *, both:
         raise InvalidArgumentError(
             "--key-reference",
             f"{client.title}'s config cannot refer to a key.",
-            next_step=f"Leave it out and put {KEY} into your own config file, or use --with-key.",
+            next_step="Leave it out and use `kubeez-mcp-local login`, or --with-key.",
         )
     if key is KeyIn.VALUE and scope == "project":
         raise InvalidArgumentError(
@@ -168,17 +167,9 @@ def _check(launch: Launch, machine: Machine) -> None:
 
 
 def _asked_key() -> str:
-    """The key, typed without being shown, or from a pipe."""
-    person = sys.stdin.isatty()
-    typed = click.prompt("Kubeez API key", hide_input=True, err=True) if person else sys.stdin.readline()
-    value = str(typed).strip()
-    if not value.startswith("sk_") or not value.isascii() or any(char.isspace() for char in value):
-        raise InvalidArgumentError(
-            "--with-key",
-            "that is no Kubeez API key; they begin with sk_live_.",
-            next_step="Create one at https://kubeez.com/settings/api-keys.",
-        )
-    return value
+    from kubeez_mcp_local.cli.login import asked_key
+
+    return asked_key("--with-key")
 
 
 def _where_the_key_is(options: Options, client: Client, key: KeyIn) -> str:
@@ -186,14 +177,15 @@ def _where_the_key_is(options: Options, client: Client, key: KeyIn) -> str:
         return f"{client.reference}."
     if key is KeyIn.VALUE:
         return "it is in that file, which only you can read."
-    own = options.env_file or config_file()
     try:
-        given = settings_given(env_file=options.env_file)
+        kept = {one.name for one in settings_given(environ={}, env_file=options.env_file) if one.source != DOTENV}
     except SettingsError:
-        given = []
-    if any(one.name == "api_key" and one.source == "the config file" for one in given):
-        return f"the server takes it from {own}."
-    return f"none in that file. Put {KEY}=… into {own}; without it you are in the sandbox."
+        kept = set()
+    if "api_key" in kept:
+        return f"none in that file, and none needed: the server takes it from {options.env_file or config_file()}."
+    if "login" in kept:
+        return "none in that file, and none needed: the server takes it from the system's keyring."
+    return f"none in that file. Run {Machine.this().typed} login; without it you are in the sandbox."
 
 
 def _list(machine: Machine, *, as_json: bool) -> None:

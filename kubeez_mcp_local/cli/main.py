@@ -27,6 +27,8 @@ COMMANDS = {
     "serve": "Serve MCP over stdio (what an IDE starts; the default).",
     "demo": "Make three ad variants in the sandbox: pictures, a comparison sheet, a table of credits.",
     "install": "Add this server to a client; alone it lists the clients it knows.",
+    "login": "Keep your API key in the system's keyring, once for every client.",
+    "logout": "Forget that key, and say what else still supplies one.",
     "doctor": "Check what makes people fail: settings, key, network, folders, ledger, clients.",
     "jobs": "List, follow and settle the jobs this machine paid for.",
     "gallery": "Everything that was made, in the browser: look, search, compare, export.",
@@ -36,7 +38,7 @@ COMMANDS = {
     "sandbox": "Run the stand-in API by itself, or empty it.",
 }
 
-_ELSEWHERE = {"spend": "jobs", "demo": "sandbox"}
+_ELSEWHERE = {"spend": "jobs", "demo": "sandbox", "logout": "login"}
 """Commands that share the module of another."""
 _INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""

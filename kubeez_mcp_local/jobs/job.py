@@ -423,6 +423,8 @@ def account_of(settings: Settings) -> str:
     if settings.effective_mode is Mode.SANDBOX:
         origin = settings.standalone_sandbox
         return f"{SANDBOX}-{_short(origin)}" if origin else SANDBOX
+    if settings.api_key is None and settings.login is not None:
+        return settings.login.account
     key = settings.api_key.get_secret_value() if settings.api_key else ""
     return fingerprint(key, settings.base_url)
 

@@ -15,6 +15,7 @@ import anyio
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs import proof
 from kubeez_mcp_local.jobs.job import Job, State
+from kubeez_mcp_local.rest.errors import UnauthorizedError
 from kubeez_mcp_local.rest.wire import moment
 from kubeez_mcp_local.text import quoted, spoken
 
@@ -59,9 +60,15 @@ async def unknown_balance() -> float | None:
 
 
 async def told_balance(balance: Callable[[], Awaitable[float | None]]) -> float | None:
-    """What `balance` says, or nothing where it cannot: the balance helps a person to decide, and decides nothing."""
+    """What `balance` says, or nothing where it cannot: the balance helps a person to decide, and decides nothing.
+
+    Raises:
+        UnauthorizedError: There is no key that the API takes, so there is nothing to decide.
+    """
     try:
         return await balance()
+    except UnauthorizedError:
+        raise
     except KubeezError as error:
         log.info("the balance is left out: %s", error.code)
         return None

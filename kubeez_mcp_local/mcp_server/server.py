@@ -64,7 +64,7 @@ it is mended, the server has to be started again. Until then tools answer with t
 """
 _MODES = {
     Mode.LIVE: "Mode: live, real credits.",
-    Mode.SANDBOX: "Mode: sandbox, a free rehearsal with marked stand-in files; set KUBEEZ_API_KEY to go live.",
+    Mode.SANDBOX: "Mode: sandbox, a free rehearsal with marked stand-in files; `kubeez-mcp-local login` goes live.",
 }
 
 

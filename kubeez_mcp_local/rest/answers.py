@@ -135,7 +135,7 @@ class Interpreter:
         if status == 401:
             return UnauthorizedError(
                 f"The API does not accept the key (HTTP 401).{words}",
-                next_step=f"Check KUBEEZ_API_KEY, or create a new key at {KEYS_PAGE}.",
+                next_step=f"Make a new key at {KEYS_PAGE}, and run `kubeez-mcp-local login`.",
             )
         if status == 403:
             return _missing_scope(route, said, words)

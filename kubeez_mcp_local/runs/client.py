@@ -179,6 +179,7 @@ async def rehearsal(
     changes = {
         "mode": "sandbox",
         "api_key": None,
+        "login": None,
         "base_url": DEFAULT_BASE_URL,
         "state_dir": folder / "state",
         "output_dir": outputs or folder / "outputs",

@@ -418,9 +418,8 @@ def flaws_of(config: Config, machine: Machine) -> Iterator[Flaw]:
         yield Flaw("it has no name, so Goose skips it", _again(config))
     if entry.get("enabled") is False or entry.get("disabled") is True:
         yield Flaw("it is switched off", "Switch it on in the client.", serious=False)
-    variables = entry.get(client.variables_field)
-    value = variables.get(KEY) if isinstance(variables, dict) else None
-    if not isinstance(value, str) or not value:
+    value = _key_field(config)
+    if not value:
         return
     if _REFERENCE.fullmatch(value):
         if not client.variable:
@@ -433,6 +432,19 @@ def flaws_of(config: Config, machine: Machine) -> Iterator[Flaw]:
         )
     elif config.file.mode is not None and config.file.mode & 0o077 and not config.path.drive:  # not on Windows
         yield Flaw("the key is in a file that others can read", f"Run: chmod 600 {config.path}", serious=False)
+
+
+def _key_field(config: Config) -> str:
+    entry = config.entry if isinstance(config.entry, dict) else {}
+    variables = entry.get(config.client.variables_field)
+    value = variables.get(KEY) if isinstance(variables, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def key_in_entry(config: Config) -> bool:
+    """Whether our entry holds a key itself, not a reference to one."""
+    value = _key_field(config)
+    return bool(value) and not _REFERENCE.fullmatch(value)
 
 
 def _again(config: Config) -> str:

@@ -1,0 +1,106 @@
+"""`kubeez-mcp-local login` and `logout`: the API key, kept once for every client, and forgotten again."""
+
+from __future__ import annotations
+
+import codecs
+import sys
+from typing import TYPE_CHECKING
+
+import anyio
+import click
+
+from kubeez_mcp_local.bridge.login import Keyring, forget_key, keep_key, key_in
+from kubeez_mcp_local.cli.clients.installing import key_in_entry, look_everywhere
+from kubeez_mcp_local.cli.clients.launch import Machine
+from kubeez_mcp_local.cli.terminal import remarks, results
+from kubeez_mcp_local.environment import KEY, variables
+from kubeez_mcp_local.logs import configure_logging
+from kubeez_mcp_local.rest.errors import KEYS_PAGE
+from kubeez_mcp_local.settings import DOTENV, config_file, settings_given, settings_to_log_in_by
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from kubeez_mcp_local.cli.main import Options
+
+_PERSON_SECONDS = 60.0
+"""How long a keyring may take while whoever ran the command sits before it and can unlock it."""
+_LONGEST_INPUT = 1 << 16
+_PROTECTED = (
+    "which only you can read"
+    if sys.platform != "win32"
+    else "which is protected as your user folder is: from other users who are no administrators"
+)
+
+
+@click.command()
+@click.option("--file", "in_file", is_flag=True, help="Keep it in your config file, even where there is a keyring.")
+@click.pass_obj
+def login(options: Options, in_file: bool) -> None:
+    """Keep your API key for every client, so that no entry needs one.
+
+    Asks for it without showing it, or reads it from a pipe; checks it with the API; and puts it into the system's
+    keyring, or where there is none into your own config file, readable by you only.
+    """
+    configure_logging("error")
+    config = options.env_file or config_file()
+    settings = settings_to_log_in_by(options.flags, env_file=options.env_file)
+    key = asked_key("key")
+    ring = Keyring(seconds=_PERSON_SECONDS)
+
+    with remarks().status("Checking and keeping it; the system's keyring may ask you for its password …"):
+        kept = anyio.run(lambda: keep_key(key, settings, config, keyring=ring, in_file=in_file))
+    say = results().print
+    say(kept.checked)
+    if kept.place == str(config):
+        say(f"{kept.why_in_file} The key is in {config} as plain text, {_PROTECTED}.".strip())
+    else:
+        say(f"The key is in {kept.place}; {config} only says so, without the key.")
+    if settings.mode == "sandbox":
+        say("KUBEEZ_MODE is sandbox: until you take that away, everything stays in the sandbox.")
+    for place in _other_keys(options, config):
+        if place != DOTENV:
+            say(f"There is a key in {place}, too, and that one wins. Take it out to use this one.")
+    say(f"No client's entry needs a key now. Restart the servers that run; {Machine.this().typed} install adds one.")
+
+
+@click.command()
+@click.pass_obj
+def logout(options: Options) -> None:
+    """Forget the key that login keeps, in the keyring and in your own config file, and say where others are."""
+    configure_logging("error")
+    config = options.env_file or config_file()
+    settings = settings_to_log_in_by(options.flags, env_file=options.env_file)
+    with remarks().status("Forgetting it; the system's keyring may ask you for its password …"):
+        gone = anyio.run(lambda: forget_key(settings, config, keyring=Keyring(seconds=_PERSON_SECONDS)))
+    say = results().print
+    say(f"The key is out of {' and of '.join(gone.places)}." if gone.places else "No key was kept.")
+    if gone.trouble:
+        say(f"It may still be in the keyring: {gone.trouble} Nothing uses it any more.")
+    others = list(_other_keys(options, config))
+    for place in others:
+        say(f"There still is a key in {place}.")
+    rest = "" if others else "; those that start from now on are in the sandbox"
+    say(f"Servers that run keep theirs until they end{rest}. To end a key for good, revoke it at {KEYS_PAGE}.")
+
+
+def asked_key(argument: str) -> str:
+    """The key, typed without being shown, or from a pipe; raises as `key_in`."""
+    if sys.stdin.isatty():
+        remarks().print(f"Make or copy a key at {KEYS_PAGE}; what you type is not shown.")
+        return key_in(str(click.prompt("Kubeez API key", hide_input=True, err=True)), argument)
+    piped = sys.stdin.buffer.read(_LONGEST_INPUT)
+    wide = piped.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as PowerShell writes files
+    return key_in(piped.decode("utf-16" if wide else "utf-8", "replace"), argument)
+
+
+def _other_keys(options: Options, config: Path) -> Iterator[str]:
+    """Where else a key is, in words."""
+    if variables().get(KEY):
+        yield f"{KEY} in the environment"
+    given = settings_given(environ={}, env_file=config if config.is_file() else None)
+    yield from (one.source for one in given if one.name == "api_key" and one.source == DOTENV)
+    for one in look_everywhere(Machine.this()):
+        if one.config is not None and key_in_entry(one.config):
+            yield f"the entry of {one.client.title} ({one.path})"

@@ -1,0 +1,348 @@
+"""The key that `login` keeps: where it goes, when a server fetches it, and what is said when it cannot be had."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from kubeez_mcp_local.bridge.login import (
+    PATIENCE_SECONDS,
+    Keyring,
+    KeyUnavailableError,
+    forget_key,
+    keep_key,
+    key_in,
+)
+from kubeez_mcp_local.environment import APP
+from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.jobs.job import fingerprint
+from kubeez_mcp_local.rest.errors import UnauthorizedError
+from kubeez_mcp_local.settings import Login, Mode, Settings, SettingsError, load_settings, settings_to_log_in_by
+from tests.keyrings import LockedKeyring, MemoryKeyring, NoKeyring, SilentKeyring, use
+from tests.mcp_server.driving import bridge_of, call, client_of, refused
+from tests.sandbox_server import KEY, RunningSandbox, running_sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from kubeez_mcp_local.bridge import Bridge
+
+pytestmark = pytest.mark.anyio
+
+OTHER = "sk_live_another"
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
+    with running_sandbox(tmp_path_factory.mktemp("api"), speed=5000, rate_limits="off") as sandbox:
+        sandbox.control.key(KEY, credits=1000)
+        sandbox.control.key(OTHER, credits=1000)
+        yield sandbox
+
+
+@pytest.fixture
+def ring(monkeypatch: pytest.MonkeyPatch) -> MemoryKeyring:
+    return use(monkeypatch, MemoryKeyring())
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "config" / "config.env"
+
+
+def write(file: Path, text: str) -> None:
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text, "utf-8")
+
+
+def said_in(file: Path) -> str:
+    return file.read_text("utf-8") if file.exists() else ""
+
+
+def mode_of(file: Path) -> int:
+    return stat.S_IMODE(file.stat().st_mode)
+
+
+@dataclass
+class Clock:
+    """Time that passes only where somebody sleeps."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        await anyio.lowlevel.checkpoint()
+
+    def keyring(self) -> Keyring:
+        return Keyring(clock=self, sleep=self.sleep)
+
+
+def logged_in(api: RunningSandbox, folder: Path, key: str = KEY, **variables: str) -> dict[str, Any]:
+    """Variables of a server whose user has logged in: no key, and a live API that is the stand-in."""
+    login = Login(fingerprint(key, api.url), api.url)
+    return {"KUBEEZ_API_KEY": "", "KUBEEZ_LOGIN": str(login), "KUBEEZ_MODE": "auto", **variables}
+
+
+def target(api: RunningSandbox) -> Settings:
+    return Settings(base_url=api.url)
+
+
+async def test_the_key_goes_into_the_keyring_and_a_mark_without_it_into_the_config(
+    api: RunningSandbox, ring: MemoryKeyring, config: Path
+) -> None:
+    write(config, "# mine\nKUBEEZ_ASK_ABOVE=5\nexport kubeez_api_key='sk_live_old'\n# end")
+    kept = await keep_key(KEY, target(api), config)
+    assert ring.kept == {(APP, api.url): KEY}
+    assert "1000 credits" in kept.checked
+    assert kept.why_in_file == ""
+    mark = f"KUBEEZ_LOGIN={kept.account}@{api.url}"
+    assert said_in(config) == f"# mine\nKUBEEZ_ASK_ABOVE=5\n# end\n{mark}\n"
+    settings = load_settings({"base_url": api.url}, environ={}, env_file=config)
+    assert settings.effective_mode is Mode.LIVE
+    assert settings.api_key is None
+    assert ring.looks == 1, "reading settings opens no keyring"
+
+
+@pytest.mark.parametrize("unusable", [NoKeyring, LockedKeyring, SilentKeyring])
+async def test_without_a_usable_keyring_the_key_is_in_a_private_file(
+    api: RunningSandbox, monkeypatch: pytest.MonkeyPatch, config: Path, unusable: type[MemoryKeyring]
+) -> None:
+    found = use(monkeypatch, unusable())
+    kept = await keep_key(KEY, target(api), config, keyring=Clock().keyring())
+    assert kept.place == str(config)
+    assert "keyring" in kept.why_in_file
+    assert said_in(config) == f"KUBEEZ_API_KEY={KEY}\n"
+    assert sys.platform == "win32" or mode_of(config) == 0o600
+    if isinstance(found, SilentKeyring):
+        found.answer.set()
+
+
+async def test_a_key_that_the_api_does_not_take_is_not_kept(
+    api: RunningSandbox, ring: MemoryKeyring, config: Path
+) -> None:
+    api.control.key("sk_live_revoked", revoked=True)
+    with pytest.raises(UnauthorizedError, match="Nothing was kept"):
+        await keep_key("sk_live_revoked", target(api), config)
+    assert ring.kept == {}
+    assert said_in(config) == ""
+
+
+async def test_what_could_not_be_checked_is_said_and_the_key_kept(ring: MemoryKeyring, config: Path) -> None:
+    kept = await keep_key(KEY, Settings(base_url="http://127.0.0.1:9"), config)
+    assert "could not be checked" in kept.checked
+    sandboxed = await keep_key(KEY, Settings(mode="sandbox"), config)
+    assert "not checked: KUBEEZ_MODE is sandbox" in sandboxed.checked
+    assert len(ring.kept) == 2
+
+
+async def test_a_config_that_is_none_is_left_alone(api: RunningSandbox, ring: MemoryKeyring, config: Path) -> None:
+    write(config, "kubeez:\n  api_key: 1\n")
+    with pytest.raises(SettingsError, match="no setting"):
+        await keep_key(KEY, target(api), config)
+    assert ring.kept == {}
+
+
+async def test_logging_out_forgets_both_places(api: RunningSandbox, ring: MemoryKeyring, config: Path) -> None:
+    await keep_key(KEY, target(api), config)
+    write(config, f"{said_in(config)}KUBEEZ_API_KEY={OTHER}\nKUBEEZ_SHEETS=off\n")
+    gone = await forget_key(target(api), config)
+    assert gone.places == ("the system's keyring", str(config))
+    assert gone.trouble == ""
+    assert ring.kept == {}
+    assert said_in(config) == "KUBEEZ_SHEETS=off\n"
+    assert (await forget_key(target(api), config)).places == ()
+
+
+async def test_logging_out_says_where_the_keyring_could_not_be_opened(
+    api: RunningSandbox, ring: MemoryKeyring, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await keep_key(KEY, target(api), config)
+    use(monkeypatch, LockedKeyring())
+    assert "locked" in (await forget_key(target(api), config)).trouble
+    assert said_in(config) == ""
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        f"  {KEY}\r\n",
+        f'"{KEY}"',
+        f"KUBEEZ_API_KEY={KEY}",
+        f"export KUBEEZ_API_KEY='{KEY}'",
+        f'$env:KUBEEZ_API_KEY = "{KEY}"',
+        f"set KUBEEZ_API_KEY={KEY}",
+        f"X-API-Key: {KEY}",
+        f"Authorization: Bearer {KEY}",
+        f"# a file\nOTHER=1\nKUBEEZ_API_KEY={KEY}\n",
+        f"\ufeff{KEY}",
+        f"“{KEY}”",
+    ],
+)
+def test_a_key_is_found_in_what_was_pasted(typed: str) -> None:
+    assert key_in(typed, "key") == KEY
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("", "nothing was given"),
+        ("   \n", "nothing was given"),
+        (KEY + KEY, "pasted twice"),
+        (f"{KEY}\n{OTHER}", "2 lines"),
+        ("ghp_abcdef", "begin with sk_live_"),
+        ("sk_live_a b", "spaces"),
+        ("sk_live_é", "characters that no key has"),
+    ],
+)
+def test_what_is_no_key_is_refused_without_being_repeated(typed: str, said: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=said) as refusal:
+        key_in(typed, "key")
+    assert "sk_live_a" not in str(refusal.value).replace("sk_live_.", "")
+    assert "ghp_" not in str(refusal.value)
+
+
+def test_a_nearer_key_wins_over_the_keyring_and_the_keyring_over_dotenv(tmp_path: Path) -> None:
+    config = tmp_path / "own.env"
+    config.write_text("KUBEEZ_LOGIN=live-0123456789abcdef@https://api.kubeez.com\n", "utf-8")
+    (tmp_path / ".env").write_text("KUBEEZ_API_KEY=sk_live_dotenv\n", "utf-8")
+
+    def loaded(**environ: str) -> Settings:
+        return load_settings(environ=environ, env_file=config, working_dir=tmp_path)
+
+    assert loaded().api_key is None
+    assert loaded().login is not None
+    near = loaded(KUBEEZ_API_KEY=KEY)
+    assert near.login is None
+    assert near.api_key is not None
+    assert near.api_key.get_secret_value() == KEY
+    assert loaded(KUBEEZ_MODE="sandbox").effective_mode is Mode.SANDBOX
+
+
+def test_the_key_goes_to_the_api_it_was_kept_for_and_to_no_other() -> None:
+    environ = {"KUBEEZ_LOGIN": "live-0123456789abcdef@https://api.kubeez.com"}
+    with pytest.raises(SettingsError, match="is for https://api"):
+        load_settings(environ={**environ, "KUBEEZ_BASE_URL": "https://example.com"})
+    with pytest.raises(SettingsError, match="run that again"):
+        load_settings(environ={"KUBEEZ_LOGIN": "yes"})
+    with pytest.raises(SettingsError, match="unencrypted"):
+        settings_to_log_in_by({"base_url": "http://example.com"})
+
+
+async def test_a_server_fetches_the_key_at_the_first_call_that_needs_it(
+    api: RunningSandbox, ring: MemoryKeyring, tmp_path: Path
+) -> None:
+    ring.kept[APP, api.url] = KEY
+    async with client_of(api, tmp_path, **logged_in(api, tmp_path)) as client:
+        await client.list_tools()
+        assert (await call(client, "list_recipes"))["recipes"]
+        assert ring.looks == 0
+        assert (await call(client, "get_balance"))["credits"] == 1000
+        await call(client, "get_balance")
+    assert ring.looks == 1
+
+
+async def test_jobs_of_earlier_runs_wait_for_the_key_to_be_needed(
+    api: RunningSandbox, ring: MemoryKeyring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring.kept[APP, api.url] = KEY
+    monkeypatch.setattr("kubeez_mcp_local.bridge.bridge._RESUME_AFTER_SECONDS", 0)
+    resumed = anyio.Event()
+    bridge = bridge_of(api, tmp_path, **logged_in(api, tmp_path))
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "ledger.db").touch()
+
+    async def resume_all() -> None:
+        resumed.set()
+
+    async def nothing() -> None: ...
+
+    monkeypatch.setattr(bridge.follower, "resume_all", resume_all)
+    monkeypatch.setattr(bridge.reconciler, "settle_all", nothing)
+    async with bridge:
+        await anyio.wait_all_tasks_blocked()
+        assert not resumed.is_set()
+        await bridge.api.client()
+        with anyio.fail_after(5):
+            await resumed.wait()
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (LockedKeyring(), "is locked"),
+        (NoKeyring(), "none can be reached from here"),
+        (MemoryKeyring(), "not in the keyring any more"),
+        (SilentKeyring(), "not answered within 5 s"),
+    ],
+    ids=["locked", "gone", "emptied", "silent"],
+)
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_keyring_that_gives_nothing_never_means_sandbox_and_is_explained(
+    api: RunningSandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    found: MemoryKeyring,
+    said: str,
+    mode: str,
+) -> None:
+    use(monkeypatch, found)
+    paid = api.control.books()
+    bridge = bridge_of(api, tmp_path, **logged_in(api, tmp_path))
+    bridge.api.keyring = Clock().keyring()
+    assert bridge.mode is Mode.LIVE
+    async with _connected(bridge, mode) as client:
+        for tool, arguments in (
+            ("get_balance", {}),
+            ("get_models", {}),
+            ("generate_media", {"prompt": "a kite", "model": "nano-banana-2"}),
+        ):
+            error = await refused(client, tool, **arguments)
+            assert error["code"] == "key_unavailable", error
+            assert said in error["message"]
+            assert error["next_step"]
+        assert (await call(client, "list_recipes"))["recipes"]
+    assert api.control.books()["accounts"] == paid["accounts"]
+
+
+def _connected(bridge: Bridge, mode: str) -> Any:
+    from mcp import Client
+
+    from kubeez_mcp_local.mcp_server.server import KubeezServer
+
+    return Client(KubeezServer(bridge), mode=mode)
+
+
+async def test_a_question_that_is_answered_late_is_asked_once_and_serves_the_next_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = SilentKeyring()
+    use(monkeypatch, found)
+    found.kept[APP, "https://x"] = KEY
+    clock = Clock()
+    keyring, login = clock.keyring(), Login(fingerprint(KEY, "https://x"), "https://x")
+    for _ in range(2):
+        with pytest.raises(KeyUnavailableError, match="not answered"):
+            await keyring.key_of(login)
+    assert clock.now == pytest.approx(PATIENCE_SECONDS, abs=0.1), "the second call does not wait once more"
+    assert found.looks == 1
+    found.answer.set()
+    attempt = keyring._reading["https://x"]
+    assert attempt.done.wait(10)
+    assert (await keyring.key_of(login)).get_secret_value() == KEY
+    assert found.looks == 1
+
+
+async def test_another_key_than_that_of_the_ledger_is_not_used(api: RunningSandbox, ring: MemoryKeyring) -> None:
+    ring.kept[APP, api.url] = OTHER
+    with pytest.raises(KeyUnavailableError, match="another key"):
+        await Keyring().key_of(Login(fingerprint(KEY, api.url), api.url))
