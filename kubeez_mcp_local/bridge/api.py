@@ -76,6 +76,7 @@ class Api:
     notice: Callable[[list[Generation]], Awaitable[None]]
     keyring: Keyring = field(default_factory=Keyring)
     opened: anyio.Event = field(default_factory=anyio.Event)
+    _given: SecretStr | None = None
     _located: set[str] = field(default_factory=set)
     _embedded: EmbeddedSandbox | None = None
     _client: RestClient | None = None
@@ -124,7 +125,13 @@ class Api:
             absent.permanent = True
             raise absent from error
 
+    def adopt(self, key: SecretStr) -> None:
+        """Go on with `key`, which is of the account that the settings name."""
+        self._given = key
+
     async def _key(self) -> SecretStr:
+        if self._given is not None:
+            return self._given
         if self.settings.api_key is None and self.settings.login is not None:
             return await self.keyring.key_of(self.settings.login)
         return self.settings.api_key or SecretStr("")

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import anyio
+from pydantic import SecretStr
 
 from kubeez_mcp_local.bridge.api import Api
 from kubeez_mcp_local.bridge.files import Measurements, SharedWork, Uploading
 from kubeez_mcp_local.bridge.history import History
+from kubeez_mcp_local.bridge.login import keep_key, key_in
 from kubeez_mcp_local.bridge.orders import Orders
 from kubeez_mcp_local.bridge.pricing import Pricing
 from kubeez_mcp_local.bridge.sheets import Sheets
@@ -34,7 +36,7 @@ from kubeez_mcp_local.media.library import Library
 from kubeez_mcp_local.media.path_guard import PathGuard
 from kubeez_mcp_local.operations import Sources
 from kubeez_mcp_local.rest.errors import UnauthorizedError
-from kubeez_mcp_local.settings import Mode, SettingsError
+from kubeez_mcp_local.settings import Mode, SettingsError, config_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.media.inputs import LocalInput
     from kubeez_mcp_local.rest.contract import Contract
     from kubeez_mcp_local.settings import Settings
+    from kubeez_mcp_local.web.key_page import KeyPage
     from kubeez_mcp_local.web.pages import Pages
 
 _CLOSE_SECONDS = 0.2
@@ -75,10 +78,14 @@ class Bridge:
     """The product's parts, built lazily from the settings alone, as an async context manager.
 
     Leaving it ends background work promptly.
+
+    Args:
+        config: The user's own config file, where that is not the usual one; a key that is asked for is kept there.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, config: Path | None = None) -> None:
         self.settings = settings
+        self._config = config
         self.background = Background()
 
     async def __aenter__(self) -> Self:
@@ -233,6 +240,24 @@ class Bridge:
         return UploadSessions(
             self.catalogue, self.uploads, self.measurements, self.background, self._cache / "inbox", notice=notice
         )
+
+    @cached_property
+    def key_page(self) -> KeyPage:
+        """Asks for the key, which is asked for in no other way."""
+        from kubeez_mcp_local.web.key_page import KeyPage
+
+        return KeyPage(self._keep_key, self.background.start)
+
+    async def _keep_key(self, typed: str) -> str:
+        """Check and keep the key that was typed, and go on with it where that is possible; returns what was done."""
+        kept = await keep_key(key := key_in(typed, "key"), self.settings, self._config or config_file())
+        if self.mode is Mode.LIVE and kept.account == self.account:
+            self.api.adopt(SecretStr(key))
+            then = "Go back to your assistant and try again."
+        else:
+            now = "in the sandbox" if self.mode is Mode.SANDBOX else "with another key"
+            then = f"The server was started {now}: restart it in your program."
+        return f"{kept.checked} {kept.where} {then}"
 
     @cached_property
     def outputs_made(self) -> Outputs:

@@ -8,6 +8,7 @@ is known without it (`settings.Login`). Where there is no keyring the key is kep
 from __future__ import annotations
 
 import re
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -38,6 +39,11 @@ _LOOK_SECONDS = 0.02
 _GIVEN_UP_SECONDS = 60.0
 _ANSWER_SECONDS, _CONNECT_SECONDS = 8.0, 5.0
 _IN_FILE = "`kubeez-mcp-local login --file` keeps the key in a file instead."
+_PROTECTED = (
+    "which only you can read"
+    if sys.platform != "win32"
+    else "which is protected as your user folder is: only you and administrators can read it"
+)
 _NAMES = {
     "macOS": "the macOS Keychain",
     "Windows": "the Windows Credential Manager",
@@ -238,15 +244,24 @@ class Kept:
 
     Attributes:
         account: Its fingerprint.
-        place: In words.
+        config: The user's own config file, which knows of it.
+        keyring: The keyring it is in, in words; empty where it is in `config`.
         why_in_file: Why it is not in a keyring; empty where it is, or was not wanted there.
         checked: What the API said of it, in a sentence.
     """
 
     account: str
-    place: str
+    config: Path
+    keyring: str
     why_in_file: str
     checked: str
+
+    @property
+    def where(self) -> str:
+        """Where it is, in a sentence or two."""
+        if self.keyring:
+            return f"The key is in {self.keyring}; {self.config} only says so, without the key."
+        return f"{self.why_in_file} The key is in {self.config} as plain text, {_PROTECTED}.".strip()
 
 
 def origin_for(settings: Settings) -> str:
@@ -275,17 +290,17 @@ async def keep_key(
     account, why = fingerprint(key, origin), ""
     if not in_file:
         try:
-            place = await ring.keep(origin, key)
+            name = await ring.keep(origin, key)
         except (NoKeyringError, KeyUnavailableError) as error:
             why = error.message
         else:
             write_config(config, {KEY: None, MARK: str(Login(account, origin))})
-            return Kept(account, place, "", checked)
+            return Kept(account, config, name, "", checked)
     elif read_config(config).get(MARK):
         with suppress(KubeezError):
             await ring.forget(origin)
     write_config(config, {KEY: key, MARK: None})
-    return Kept(account, str(config), why, checked)
+    return Kept(account, config, "", why, checked)
 
 
 async def _checked(key: str, origin: str, settings: Settings) -> str:

@@ -27,11 +27,6 @@ if TYPE_CHECKING:
 _PERSON_SECONDS = 60.0
 """How long a keyring may take while whoever ran the command sits before it and can unlock it."""
 _LONGEST_INPUT = 1 << 16
-_PROTECTED = (
-    "which only you can read"
-    if sys.platform != "win32"
-    else "which is protected as your user folder is: from other users who are no administrators"
-)
 
 
 @click.command()
@@ -52,11 +47,7 @@ def login(options: Options, in_file: bool) -> None:
     with remarks().status("Checking and keeping it; the system's keyring may ask you for its password …"):
         kept = anyio.run(lambda: keep_key(key, settings, config, keyring=ring, in_file=in_file))
     say = results().print
-    say(kept.checked)
-    if kept.place == str(config):
-        say(f"{kept.why_in_file} The key is in {config} as plain text, {_PROTECTED}.".strip())
-    else:
-        say(f"The key is in {kept.place}; {config} only says so, without the key.")
+    say(f"{kept.checked}\n{kept.where}")
     if settings.mode == "sandbox":
         say("KUBEEZ_MODE is sandbox: until you take that away, everything stays in the sandbox.")
     for place in _other_keys(options, config):

@@ -107,7 +107,7 @@ def serve(options: Options) -> None:
         handed.refuse()
     if trouble is not None:
         logging.getLogger(__name__).error("%s", visible(str(trouble)))
-    server = KubeezServer(UnusableBridge(trouble, settings) if trouble else Bridge(settings))
+    server = KubeezServer(UnusableBridge(trouble, settings) if trouble else Bridge(settings, config=options.env_file))
     gc.freeze()
     gc.enable()
     writer = None if door is None or trouble else SnapshotWriter(settings, server.changes, door, looked_at)

@@ -11,6 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from kubeez_mcp_local.bridge import Bridge
 from kubeez_mcp_local.bridge.login import (
     PATIENCE_SECONDS,
     Keyring,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from kubeez_mcp_local.bridge import Bridge
 
 pytestmark = pytest.mark.anyio
 
@@ -119,8 +119,8 @@ async def test_without_a_usable_keyring_the_key_is_in_a_private_file(
 ) -> None:
     found = use(monkeypatch, unusable())
     kept = await keep_key(KEY, target(api), config, keyring=Clock().keyring())
-    assert kept.place == str(config)
     assert "keyring" in kept.why_in_file
+    assert f"The key is in {config} as plain text" in kept.where
     assert said_in(config) == f"KUBEEZ_API_KEY={KEY}\n"
     assert sys.platform == "win32" or mode_of(config) == 0o600
     if isinstance(found, SilentKeyring):
@@ -346,3 +346,29 @@ async def test_another_key_than_that_of_the_ledger_is_not_used(api: RunningSandb
     ring.kept[APP, api.url] = OTHER
     with pytest.raises(KeyUnavailableError, match="another key"):
         await Keyring().key_of(Login(fingerprint(KEY, api.url), api.url))
+
+
+async def test_a_key_that_is_typed_into_the_page_serves_the_running_server_if_it_is_of_its_account(
+    api: RunningSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: Path
+) -> None:
+    use(monkeypatch, LockedKeyring())
+    settings = bridge_of(api, tmp_path, **logged_in(api, tmp_path)).settings
+    async with Bridge(settings, config=config) as bridge:
+        assert await bridge.credits_if_known() is None
+        said = await bridge.key_page.keep(OTHER)
+        assert "started with another key: restart it" in said
+        assert await bridge.credits_if_known() is None
+        said = await bridge.key_page.keep(f"KUBEEZ_API_KEY={KEY}")
+        assert "is locked. The key is in" in said
+        assert said.endswith("Go back to your assistant and try again.")
+        assert await bridge.credits_if_known() == 1000
+    assert said_in(config) == f"KUBEEZ_API_KEY={KEY}\n"
+
+
+async def test_a_server_in_the_sandbox_has_to_be_restarted_for_a_key(
+    tmp_path: Path, ring: MemoryKeyring, config: Path
+) -> None:
+    settings = Settings(mode="sandbox", state_dir=tmp_path / "state", output_dir=tmp_path / "out")
+    async with Bridge(settings, config=config) as bridge:
+        assert "started in the sandbox: restart it" in await bridge.key_page.keep(KEY)
+    assert list(ring.kept.values()) == [KEY]
