@@ -6,13 +6,17 @@ A page is written by hand, but for what stands between `<!-- made by scripts/doc
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from kubeez_mcp_local.cli.clients.formats import Json, Toml, Yaml
 from kubeez_mcp_local.cli.clients.known import CLIENTS, SERVER, KeyIn
 from kubeez_mcp_local.cli.clients.launch import Launch, Machine
+from kubeez_mcp_local.environment import APP
 from kubeez_mcp_local.mcp_server.inventory import BoundTool
 from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 from kubeez_mcp_local.settings import TOOLSETS, Settings, variable
@@ -148,7 +152,21 @@ def _on(platform: str, places: dict[str, str]) -> str:
     return f" on {_PLATFORMS[platform]}"
 
 
-PARTS = {"tools": tools, "settings": settings, "clients": clients}
+def links() -> str:
+    """What installs the published package by a click, where a client has that; no key is in it."""
+    entries = {name: CLIENTS[name].entry(Launch("uvx", (APP,))) for name in ("cursor", "vscode")}
+    config = quote(base64.b64encode(json.dumps(entries["cursor"]).encode()).decode(), safe="")
+    asked = quote(json.dumps({"name": SERVER} | entries["vscode"]), safe="")
+    told = {
+        "Cursor": f"https://cursor.com/en/install-mcp?name={SERVER}&config={config}",
+        "VS Code": f"https://vscode.dev/redirect?url=vscode:mcp/install?{asked}",
+    }
+    deep = f"cursor://anysphere.cursor-deeplink/mcp/install?name={SERVER}&config={config}"
+    lines = [f"- [Add to {client}]({link})" for client, link in told.items()]
+    return "\n".join([*lines, f"- The same for Cursor where no browser is in between: `{deep}`"])
+
+
+PARTS = {"tools": tools, "settings": settings, "clients": clients, "links": links}
 
 
 def parts_of(page: str) -> Iterable[str]:

@@ -10,6 +10,7 @@ import pytest
 from kubeez_mcp_local.cli.main import COMMANDS
 from kubeez_mcp_local.cookbook.library import pack_folder
 from kubeez_mcp_local.settings import Settings, variable
+from scripts import package
 from scripts.docs import DOCS, PARTS, made, parts_of
 
 if TYPE_CHECKING:
@@ -23,6 +24,13 @@ PAGES = {path.name: path.read_text("utf-8") for path in [ROOT / "README.md", *so
 @pytest.mark.parametrize("name", PAGES)
 def test_what_is_made_from_the_code_is_up_to_date(name: str) -> None:
     assert made(PAGES[name]) == PAGES[name], "run `uv run python scripts/docs.py`"
+
+
+def test_what_carries_the_server_to_other_places_is_up_to_date() -> None:
+    lying = {name: (ROOT / name).read_text("utf-8") for name in package.files() if (ROOT / name).is_file()}
+    assert lying == package.files(), "run `uv run python scripts/package.py`"
+    skills = ROOT.glob("packaging/claude-plugin/skills/*/SKILL.md")
+    assert {path.relative_to(ROOT).as_posix() for path in skills} <= package.files().keys()
 
 
 def test_every_part_that_is_made_stands_somewhere_once() -> None:
