@@ -41,6 +41,7 @@ from kubeez_mcp_local.settings import Mode, SettingsError, config_file
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kubeez_mcp_local.bridge.approvals import Approvals
     from kubeez_mcp_local.bridge.files import UploadSessions
     from kubeez_mcp_local.bridge.gallery import Outputs
     from kubeez_mcp_local.bridge.orders import Regenerating
@@ -236,9 +237,9 @@ class Bridge:
     def upload_sessions(self) -> UploadSessions:
         from kubeez_mcp_local.bridge.files import UploadSessions
 
-        notice = "Sandbox: a free rehearsal." if self.mode is Mode.SANDBOX else ""
+        inbox = self._cache / "inbox"
         return UploadSessions(
-            self.catalogue, self.uploads, self.measurements, self.background, self._cache / "inbox", notice=notice
+            self.catalogue, self.uploads, self.measurements, self.background, inbox, notice=self.page_notice
         )
 
     @cached_property
@@ -277,6 +278,13 @@ class Bridge:
         return Pages([Gallery(self.outputs_made, seal=Seal()).page()], start=self.background.start)
 
     @cached_property
+    def approvals(self) -> Approvals:
+        from kubeez_mcp_local.bridge.approvals import Approvals
+        from kubeez_mcp_local.web.approval_page import ApprovalPage
+
+        return Approvals(ApprovalPage(self.background.start), self.viewing, self.page_notice)
+
+    @cached_property
     def regenerating(self) -> Regenerating:
         from kubeez_mcp_local.bridge.orders import Regenerating
 
@@ -298,6 +306,11 @@ class Bridge:
     def query_for_work(self) -> str:
         """Tells whether the ledger holds jobs that `_resume` would pick up; for the front, which has only SQLite."""
         return query_for_work(self.account, self.reconciler.arrival_seconds)
+
+    @property
+    def page_notice(self) -> str:
+        """What every page says above all else; empty for nothing."""
+        return "Sandbox: a free rehearsal." if self.mode is Mode.SANDBOX else ""
 
     async def today(self) -> Today:
         """What was spent and reserved today, over all processes, and what the day's ceiling leaves."""

@@ -112,6 +112,24 @@ class Viewing:
             self._one(found[0], max_bytes, at_s) if len(found) == 1 else self._several(found, max_bytes, at_s)
         )
 
+    async def at_hand(self, names: Sequence[str], *, max_bytes: int) -> tuple[bytes, str] | None:
+        """A picture of such of these files as lie on this machine, and its media type; `None` if that makes none.
+
+        Raises:
+            KubeezError: As `view`.
+        """
+        jobs = await self.ledger.recent(_SEARCHED_JOBS)
+        here: list[_Found] = []
+        for name in names:
+            here += [each for job in jobs for each in _in_job(job, name) if each.source][:1]
+            item = await self.inputs.resolve(name, argument="output_id") if _is_local(name) else None
+            here += [_Found(name, None, item)] if isinstance(item, LocalInput) else []
+        if not here:
+            return None
+        one = len(here) == 1
+        shown = await (self._one(here[0], max_bytes, None) if one else self._several(here, max_bytes, None))
+        return next((each for each in shown.previews if each[1].startswith("image/")), None)
+
     async def _one(self, found: _Found, max_bytes: int, at_s: float | None) -> Shown:
         from kubeez_mcp_local.media.picture import preview
         from kubeez_mcp_local.media.sheet import film_strip

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kubeez_mcp_local.rest.wire import MOST
 from kubeez_mcp_local.settings import Mode
-from kubeez_mcp_local.text import quoted
+from kubeez_mcp_local.text import quoted, spoken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -206,6 +206,9 @@ class SpendQuestion:
         credits: Price of all of them together; `None` when there is no evidence.
         balance_after: Credits left afterwards, where the balance and the price were known.
         quoted_at: When it was quoted; tells this question from one about the same call after it has been paid for.
+        lines: The text in sentences, without the prompt.
+        prompt: What the user asked for, whole; empty where there is none, or another line says it.
+        inputs: The files that go in, as they can be named again.
     """
 
     tool: str
@@ -217,6 +220,19 @@ class SpendQuestion:
     text: str
     digest: str
     quoted_at: float
+    lines: tuple[str, ...] = ()
+    prompt: str = ""
+    inputs: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """Tells this very question, with its quote and its words, from any other."""
+        return f"{self.digest}\n{self.quoted_at!r}\n{self.text}"
+
+    @property
+    def price(self) -> str:
+        """What a yes pays, in words."""
+        return "whatever it costs" if self.credits is None else spoken(self.credits)
 
 
 class State(StrEnum):

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.sending import Sender
 
 
-Answer = Literal["accept", "decline", "unticked", "cancel", "unseen", "cannot_ask"]
+Answer = Literal["accept", "decline", "unticked", "cancel", "unseen", "unopened", "unanswered", "cannot_ask"]
 _PROMPT_SHOWN = 200
 
 
@@ -51,8 +51,8 @@ class Consent(Protocol):
         """The user's answer.
 
         `accept` is the one yes. `decline` is a no, `unticked` a form sent back that says neither yes nor no, `cancel`
-        a closed question, `unseen` one that was closed before anybody could read it, `cannot_ask` a client without the
-        means.
+        a closed question, `unseen` one that was closed before anybody could read it, `unopened` a page that nobody
+        looked at, `unanswered` one that is open and can still be answered, `cannot_ask` a client without the means.
         """
 
 
@@ -95,18 +95,29 @@ def question_for(orders: Sequence[Order], quote: KeptQuote, digest: str) -> Spen
     elif quote.balance is not None:
         parts.append(f"Balance now: {spoken(quote.balance)}.")
     files = _file_values(first)
-    lines = settings_words(first.arguments)
-    settings = [*filter(None, [first.generation_type]), *lines, *first.implied]
+    settings = [*filter(None, [first.generation_type]), *settings_words(first.arguments), *first.implied]
     if settings:
         parts.append(f"Settings: {'; '.join(settings)}.")
     if first.inputs or files:
         parts.append(f"From: {'; '.join(first.inputs or [quoted(file, _PROMPT_SHOWN) for file in files])}.")
     parts += first.notes
-    if first.prompt and not _said_already(first):
-        parts.append(f"Prompt: {quoted(first.prompt, _PROMPT_SHOWN)}.")
-    text = on_one_line(" ".join(parts), LONGEST_MESSAGE)
-    price_and_basis = (quote.credits, quote.basis)
-    return SpendQuestion(first.tool, first.model, count, *price_and_basis, after, text, digest, quote.quoted_at)
+    lines, prompt = tuple(parts), "" if _said_already(first) else first.prompt
+    if prompt:
+        parts.append(f"Prompt: {quoted(prompt, _PROMPT_SHOWN)}.")
+    return SpendQuestion(
+        first.tool,
+        first.model,
+        count,
+        quote.credits,
+        quote.basis,
+        after,
+        on_one_line(" ".join(parts), LONGEST_MESSAGE),
+        digest,
+        quote.quoted_at,
+        lines,
+        prompt,
+        first.labels.inputs,
+    )
 
 
 def _file_values(order: Order) -> list[str]:
@@ -126,6 +137,7 @@ def _said_already(order: Order) -> bool:
 _NO_ANSWER: Mapping[Answer, str] = MappingProxyType(
     {
         "unseen": "The client closed the question before anybody could read it.",
+        "unopened": "The page with the question was not opened.",
         "unticked": "The client sent the question back without `spend: true`, and only that is a yes.",
     }
 )
@@ -173,6 +185,13 @@ class Asking:
         if answer == "cancel":
             words, step = "The question was closed without an answer. Nothing was sent.", "Ask again when wanted."
             raise KubeezError(words, next_step=step, code="consent_cancelled")
+        if answer == "unanswered":
+            raise KubeezError(
+                "The question is open on a page in the user's browser, and not answered yet. Nothing was sent.",
+                next_step="Ask the user to answer it there; then call again with exactly the same arguments.",
+                retry_safe=True,
+                code="consent_pending",
+            )
         code = await self.ledger.issue_approval(question.digest, question.credits)
         required = ConsentRequiredError(question, code, VALID_SECONDS)
         if answer in _NO_ANSWER:

@@ -10,15 +10,21 @@ import hashlib
 import logging
 import math
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from mcp import MCPError
-from mcp.types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequiredResult
+from mcp.types import (
+    ElicitRequest,
+    ElicitRequestFormParams,
+    ElicitRequestURLParams,
+    ElicitResult,
+    InputRequiredResult,
+)
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from kubeez_mcp_local.bridge.orders import COMING, QUOTE, RECIPE, RUN, SPEND, Caller
@@ -28,14 +34,16 @@ from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.job import RunCall
 from kubeez_mcp_local.media.containers import Measured
 from kubeez_mcp_local.media.inputs import ComingInput
+from kubeez_mcp_local.messages import HANDSHAKES
 from kubeez_mcp_local.rest.wire import number_of
-from kubeez_mcp_local.text import LONGEST_NAME, on_one_line, presentable, spoken
+from kubeez_mcp_local.text import LONGEST_NAME, on_one_line, presentable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from mcp.server.mcpserver import Context
-    from mcp.types import ContentBlock
+    from mcp.server.session import ServerSession
+    from mcp.types import ContentBlock, ElicitationCapability
 
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.bridge.orders import Regenerating
@@ -47,7 +55,15 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.runs.active import ActiveRuns
 
 T = TypeVar("T")
+_Params = ElicitRequestFormParams | ElicitRequestURLParams
 LONGEST_CALL = 45.0
+PAGE_SECONDS = 30.0
+"""How long a call waits for the answer on a page; what it has left of `LONGEST_CALL` is for the request itself."""
+_LINK = (
+    "Kubeez asks whether to pay {}. The question is answered on a page that this machine serves, with the details and "
+    "two buttons; opening it pays nothing."
+)
+_WITHOUT_LINKS = HANDSHAKES[:-1]
 _scope: ContextVar[anyio.CancelScope | None] = ContextVar("scope of the call", default=None)
 _MINE = "mine"
 _NONE = "none_of_these"
@@ -80,7 +96,7 @@ class Call:
 
     @cached_property
     def consent(self) -> ClientConsent:
-        return ClientConsent(self.context)
+        return ClientConsent(self.context, self.bridge)
 
     def caller(self, approval: str, name: str = "") -> Caller:
         """Who asks for a paid job, with the approval code, what its files shall be called, and the call of a run that
@@ -160,13 +176,14 @@ class QuestionPendingError(Exception):
 
 @dataclass(frozen=True)
 class ClientConsent:
-    """Puts questions to the person behind one client.
+    """Puts questions to the person behind one client: in a form, or on a page where the client can only open links.
 
     Attributes:
         clock: Seconds since 1970.
     """
 
     context: Context[Any, Any]
+    bridge: Bridge
     clock: Callable[[], float] = time.time
 
     async def ask(self, question: SpendQuestion) -> Answer:
@@ -175,9 +192,43 @@ class ClientConsent:
         Raises:
             QuestionPendingError: The client has to bring the answer in its next call.
         """
-        words = f"{question.digest}\n{question.quoted_at!r}\n{question.text}"
-        given, asked_at = await self._given(SPEND, question.text, _spend_form(question), words)
+        if not self._shows_forms() and self._opens_links():
+            return await self._on_page(question)
+        given, asked_at = await self._given(SPEND, _form(question.text, _spend_form(question)), question.identity)
         return "cannot_ask" if given is None else self._verdict(given, asked_at)
+
+    async def _on_page(self, question: SpendQuestion) -> Answer:
+        """The answer that is given on a page. That the client opened it, or says so, is none.
+
+        The page stays open when the call has to end, and a repeat of the same call finds what was answered meanwhile.
+        Its link goes to the client alone: a model that runs commands could answer there.
+        """
+        approvals = self.bridge.approvals
+        try:
+            page = approvals.page_for(question)
+        except OSError as error:
+            log.warning("no page can be served to ask on: %s", error.strerror or type(error).__name__)
+            return "cannot_ask"
+        if page.answer is None:
+            link = ElicitRequestURLParams(message=_LINK.format(question.price), url=page.url)
+            if not self._modern:
+                link.elicitation_id = page.token
+                page.on_answer.append(partial(self._tell_answered, page.token))
+            given, asked_at = await self._given(SPEND, link, question.identity)
+            if given is None:
+                return "cannot_ask"
+            if given.action != "accept":
+                approvals.pages.withdraw(page)
+                return self._verdict(given, asked_at)
+            await page.wait(PAGE_SECONDS)
+        answer = approvals.pages.take(page)
+        if answer is None:
+            return "unanswered" if page.opened else "unopened"
+        return "accept" if answer else "decline"
+
+    async def _tell_answered(self, elicitation_id: str) -> None:
+        with suppress(Exception):  # the client may be gone, and the answer counts all the same
+            await self.context.session.send_elicit_complete(elicitation_id)
 
     async def which_are_mine(self, question: OpenQuestion) -> frozenset[str] | None:
         """The ids of the rows that the person ticked, none if "none of these" was ticked; `None` without an answer.
@@ -187,7 +238,9 @@ class ClientConsent:
         """
         rows = {f"row_{place}": row.id for place, row in enumerate(question.rows, 1)}
         words = "\n".join([*(job.id for job in (*question.jobs, *question.watched)), *rows.values()])
-        given, _ = await self._given(_MINE, question.text, _rows_form(question), words)
+        if not self._shows_forms():
+            return None
+        given, _ = await self._given(_MINE, _form(question.text, _rows_form(question)), words)
         if given is None or given.action != "accept":
             return None
         ticked = [name for name, value in (given.content or {}).items() if value is True]
@@ -195,34 +248,53 @@ class ClientConsent:
             return frozenset()
         return None if not ticked or not rows.keys() >= set(ticked) else frozenset(rows[name] for name in ticked)
 
-    async def _given(self, key: str, text: str, form: dict[str, Any], words: str) -> tuple[ElicitResult | None, float]:
+    async def _given(self, key: str, params: _Params, words: str) -> tuple[ElicitResult | None, float]:
         """What came back, and when it was asked; nothing if this client cannot ask."""
-        if not self._can_ask():
+        if not self._shows_forms() and not self._opens_links():
             return None, 0.0
-        text = presentable(text)
-        if self.context.protocol_version in MODERN_PROTOCOL_VERSIONS:
-            return self._brought_along(key, text, form, words)
+        if self._modern:
+            return self._brought_along(key, params, words)
         asked_at = self.clock()
         try:
             with while_a_person_decides():
-                given = await self.context.session.elicit_form(text, form, related_request_id=self.context.request_id)
+                given = await self._pushed(params)
         except MCPError as error:  # a client that says it can ask, and then cannot
             log.info("the client could not ask its user (%s)", error.error.code)
             return None, 0.0
         return given, asked_at
 
-    def _can_ask(self) -> bool:
-        capabilities = self.context.client_capabilities
-        elicitation = capabilities.elicitation if capabilities else None
-        return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
+    async def _pushed(self, params: _Params) -> ElicitResult:
+        session: ServerSession = self.context.session
+        call = self.context.request_id
+        if isinstance(params, ElicitRequestFormParams):
+            return await session.elicit_form(params.message, params.requested_schema, related_request_id=call)
+        name = params.elicitation_id or ""
+        return await session.elicit_url(params.message, params.url, name, related_request_id=call)
 
-    def _brought_along(self, key: str, text: str, form: dict[str, Any], words: str) -> tuple[ElicitResult, float]:
+    @property
+    def _modern(self) -> bool:
+        return self.context.protocol_version in MODERN_PROTOCOL_VERSIONS
+
+    @property
+    def _elicitation(self) -> ElicitationCapability | None:
+        capabilities = self.context.client_capabilities
+        return capabilities.elicitation if capabilities else None
+
+    def _shows_forms(self) -> bool:
+        able = self._elicitation
+        return able is not None and (able.form is not None or able.url is None)
+
+    def _opens_links(self) -> bool:
+        """Links came with 2025-11-25; before it no request has a shape for them."""
+        able = self._elicitation
+        return able is not None and able.url is not None and self.context.protocol_version not in _WITHOUT_LINKS
+
+    def _brought_along(self, key: str, params: _Params, words: str) -> tuple[ElicitResult, float]:
         """The answer brought along, provided that it answers this very question; else ask."""
         identity = hashlib.sha256(words.encode()).hexdigest()
         answered, _, asked_at = (self.context.request_state or "").partition(" ")
         given = (self.context.input_responses or {}).get(key)
         if not isinstance(given, ElicitResult) or answered != identity:
-            params = ElicitRequestFormParams(message=text, requested_schema=form)
             raise QuestionPendingError(
                 InputRequiredResult(
                     input_requests={key: ElicitRequest(params=params)},
@@ -241,12 +313,15 @@ class ClientConsent:
         return given.action
 
 
+def _form(text: str, schema: dict[str, Any]) -> ElicitRequestFormParams:
+    return ElicitRequestFormParams(message=presentable(text), requested_schema=schema)
+
+
 def _spend_form(question: SpendQuestion) -> dict[str, Any]:
     """The form shown to the person. Nothing is ticked beforehand: the tick is the yes."""
-    price = "whatever it costs" if question.credits is None else spoken(question.credits)
     tick = {
         "type": "boolean",
-        "title": f"Yes, pay {price}",
+        "title": f"Yes, pay {question.price}",
         "description": "Tick this to go ahead. Without the tick nothing is sent and nothing is paid.",
     }
     return {"type": "object", "properties": {SPEND: tick}, "required": [SPEND]}

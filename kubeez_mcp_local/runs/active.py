@@ -146,10 +146,9 @@ class ActiveRuns:
             return False
         known = quote.balance is not None and quote.credits is not None
         after = round((quote.balance or 0) - (quote.credits or 0), 6) if known else None
-        told = " ".join([prepared.summary(), *prepared.remarks])
-        text = told + (
-            f" Balance afterwards: {'' if prepared.exact else 'about '}{spoken(after)}." if after is not None else ""
-        )
+        lines = [prepared.summary(), *prepared.remarks]
+        if after is not None:
+            lines.append(f"Balance afterwards: {'' if prepared.exact else 'about '}{spoken(after)}.")
         question = SpendQuestion(
             "run_recipe",
             prepared.recipe.name,
@@ -157,9 +156,10 @@ class ActiveRuns:
             quote.credits,
             quote.basis,
             after,
-            text,
+            " ".join(lines),
             prepared.identity,
             quote.quoted_at,
+            tuple(lines),
         )
         approval = await asking.permission(question, caller.consent, caller.approval or None)
         if approval is not None:

@@ -32,7 +32,7 @@ BUDGET_REACHED = "budget_reached"
 # Refusals that every further paid call would meet as well: there is no point in going on.
 _STOPPING = frozenset(
     {"insufficient_credits", "unauthorized", "missing_scope", "ceiling_reached"}
-    | {"declined", "consent_cancelled", "approval_required"}
+    | {"declined", "consent_cancelled", "consent_pending", "approval_required"}
 )
 _OVER = ("completed", "failed")
 _LISTS = ("outputs", "songs", "files")

@@ -1,4 +1,4 @@
-"""The upload page as a person uses it, in a real browser."""
+"""The upload page and the approval page as a person uses them, in a real browser."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from PIL import Image
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.media.measure import measure
 from kubeez_mcp_local.media.sniff import sniff
+from kubeez_mcp_local.web.approval_page import ApprovalPage, Asked
 from kubeez_mcp_local.web.upload_page import UploadPage
 from tests.damaged import encoded
 
@@ -237,3 +238,47 @@ async def test_it_has_a_light_and_a_dark_look(page: UploadPage, chromium: Chromi
 
     await using(act)
     assert looks["light"] != looks["dark"]
+
+
+async def test_a_question_is_answered_with_one_of_two_buttons(chromium: Chromium, pictures: list[Path]) -> None:
+    async def drawn() -> tuple[bytes, str]:
+        return await anyio.Path(pictures[0]).read_bytes(), "image/png"
+
+    words = ("Make an image or video: z-image for 4 credits.", "Balance afterwards: 996 credits.")
+    prompt = "a <b>kite</b>\nover 'the' sea"
+    async with anyio.create_task_group() as tasks:
+        pages = ApprovalPage(tasks.start_soon)
+        until = pages.clock() + 600
+        asked = [
+            pages.put(
+                Asked(str(number), "Pay 4 credits?", words, prompt, "Yes, pay 4 credits", "Sandbox.", drawn), until
+            )
+            for number in range(3)
+        ]
+        pages.withdraw(asked[2])
+
+        def steps() -> None:
+            chromium.open(asked[0].url)
+            chromium.wait_for("!document.querySelector('#picture').hidden")
+            for said in ("Pay 4 credits?", *words, prompt, "Sandbox."):
+                assert said in chromium.text()
+            assert asked[0].answer is None
+            chromium.click("#yes")
+            chromium.wait_for("!document.querySelector('#said').hidden")
+            assert "You said yes. Tell your assistant to go on" in chromium.text()
+            assert not chromium.evaluate("document.querySelector('#yes').checkVisibility()")
+            chromium.open(asked[1].url)
+            chromium.wait_for("!document.querySelector('#question').hidden")
+            chromium.click("#no")
+            chromium.wait_for("!document.querySelector('#said').hidden")
+            assert "You said no. Nothing is paid." in chromium.text()
+            assert chromium.complaints() == []
+            chromium.open(asked[2].url)
+            chromium.wait_for("!document.querySelector('#message').hidden")
+            assert "this question is over" in chromium.text()
+            assert not chromium.evaluate("document.querySelector('#yes').checkVisibility()")
+
+        await using(steps)
+        assert [each.answer for each in asked] == [True, False, None]
+        assert chromium.requested() == {asked[0].url.split("/")[2]}
+        tasks.cancel_scope.cancel()
