@@ -93,7 +93,7 @@ class Sheets:
         if not self.on:
             return None
         jobs = as_ordered(await self.ledger.of_run(run))
-        target = sheet_of_run([(file.path, file.media_type) for job in jobs for file in job.files])
+        target = _of_run(jobs)
         return None if target is None else await self._draw(jobs, target, title)
 
     async def _draw(self, jobs: Sequence[Job], target: Path, title: str) -> Path | None:
@@ -130,6 +130,19 @@ def sheet_of_run(files: Sequence[tuple[str, str]]) -> Path | None:
     """Where the sheet of a run lies, whose files have these paths and media types; `None` without two pictures."""
     pictures = [path for path, media_type in files if media_type.startswith("image/")]
     return Path(pictures[0]).with_name(f"{NAME}.png") if len(pictures) > 1 else None
+
+
+def sheets_of(jobs: Sequence[Job]) -> set[Path]:
+    """Where the sheets of the calls and runs lie that ordered these jobs, which come newest first."""
+    together: dict[str, list[Job]] = {}
+    for job in reversed(jobs):
+        together.setdefault(job.run or job.labels.batch or job.id, []).append(job)
+    found = [_of_run(each) if each[0].run else sheet_of_call(each) for each in together.values()]
+    return {sheet for sheet in found if sheet is not None}
+
+
+def _of_run(jobs: Sequence[Job]) -> Path | None:
+    return sheet_of_run([(file.path, file.media_type) for job in jobs for file in job.files])
 
 
 def _is_picture(file: SavedFile) -> bool:

@@ -156,6 +156,7 @@ class _Operations:
     in_state = _reads(rows.in_state)
     unsaved = _reads(rows.unsaved)
     of_run = _reads(rows.of_run)
+    saved_below = _reads(rows.saved_below)
     known_generations = _reads(rows.known_generations)
     today = _reads(budget.today)
     run_spend = _reads(budget.run_spend)

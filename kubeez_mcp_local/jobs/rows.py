@@ -171,6 +171,15 @@ def of_run(tx: Transaction, run: str) -> list[Job]:
     return tx.jobs("SELECT * FROM jobs WHERE account = :account AND run = :run AND run <> '' ORDER BY seq", run=run)
 
 
+def saved_below(tx: Transaction, start: str, limit: int = 200) -> list[Job]:
+    """The newest jobs with a file whose path begins with `start`, newest first."""
+    return tx.jobs(
+        "SELECT * FROM jobs WHERE account = :account AND instr(files, :start) > 0 ORDER BY seq DESC LIMIT :limit",
+        start=f'"path": {to_json(start)[:-1]}',
+        limit=limit,
+    )
+
+
 def get(tx: Transaction, wanted: str) -> Job:
     """The job with this ledger id, generation id, or unambiguous beginning (4 characters or more) of either; an
     `UnknownJobError` if there is none, or more than one."""

@@ -42,6 +42,8 @@ _NO_VALUES = ("null", "undefined", "None")
 """What programs write that mean to leave something out."""
 _EMPTY: tuple[object, ...] = (None, "", [], {}, False)
 """Defaults that go without saying."""
+APP = "ui://kubeez/app"
+"""Where hosts with MCP Apps read the page that they show with the results of some tools."""
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ class tool:  # noqa: N801 - a decorator
         core: Whether the `core` toolset offers it too.
         aliases: Older names of the hosted server, accepted but not listed.
         unlisted: Names of further arguments that are accepted but not listed; the handler checks them.
+        app: Whether hosts with MCP Apps show its results in our page.
     """
 
     title: str
@@ -70,6 +73,7 @@ class tool:  # noqa: N801 - a decorator
     core: bool = False
     aliases: tuple[str, ...] = ()
     unlisted: Callable[[], Iterable[str]] = tuple
+    app: bool = False
 
     def __call__(self, handler: Handler) -> ToolSpec:
         return ToolSpec(**vars(self), name=handler.__name__, description=described(handler), handler=handler)
@@ -159,6 +163,8 @@ class BoundTool:
                 destructive_hint=None if effect == "read" else effect == "delete",
                 open_world_hint=None if self.spec.remote else False,
             ),
+            # In every list, since a list may not vary by client; hosts without MCP Apps pass it over.
+            _meta={"ui": {"resourceUri": APP}} if self.spec.app else None,
         )
 
     def checked(self, arguments: dict[str, Any]) -> dict[str, Any]:

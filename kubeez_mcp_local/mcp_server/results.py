@@ -135,7 +135,7 @@ class JobResult(Result, published=("generation_id", "status", "outputs", "files"
         return glance.of_job(told)
 
 
-class ModelsResult(Result, published=("models", "matching_count", "source")):
+class ModelsResult(Result, published=("models", "source")):
     models: list[dict[str, Any]]
     total_count: int
     matching_count: int
@@ -182,7 +182,7 @@ class EstimateResult(Result, published=("credits", "basis", "estimated_time_seco
         return glance.of_estimate(told)
 
 
-class GenerationsResult(Result, published=("generations", "count")):
+class GenerationsResult(Result, published=("generations",)):
     """Jobs of the account, newest first; `folder` is where files are saved, `total` how many fit."""
 
     generations: list[dict[str, Any]]
@@ -263,7 +263,7 @@ class PersonaResult(Result, published=("persona_id",)):
     persona_id: str
 
 
-class UploadResult(Result, published=("media_urls", "media", "count")):
+class UploadResult(Result, published=("media_urls", "media")):
     """Files made available to the API, in the order given; `status` is processing while some are missing."""
 
     status: str
@@ -282,7 +282,7 @@ class UploadPageResult(Result, published=("url", "direct_upload_url", "token"), 
     token: str
 
 
-class UploadSessionResult(Result, published=("count", "media_urls", "billing_readiness"), extra="allow"):
+class UploadSessionResult(Result, published=("media_urls", "billing_readiness"), extra="allow"):
     """What arrived in an upload session; further fields as in `web.sessions.Session.facts`."""
 
     count: int
@@ -334,7 +334,7 @@ class VoiceResult(Result, published=("voice", "message")):
     message: str
 
 
-class RecipesResult(Result, published=("recipes", "matching_count")):
+class RecipesResult(Result, published=("recipes",)):
     """Recipes of this machine; `problems` are files that cannot be used."""
 
     recipes: list[dict[str, Any]]

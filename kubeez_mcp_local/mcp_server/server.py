@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 from mcp.server import MCPServer, NotificationOptions
+from mcp.server.apps import Apps
 from mcp.server.subscriptions import InMemorySubscriptionBus, PromptsListChanged, ResourcesListChanged
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from kubeez_mcp_local import __version__
 from kubeez_mcp_local.bridge import UnusableBridge
+from kubeez_mcp_local.mcp_server import app
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import Toolbox, selected
 from kubeez_mcp_local.mcp_server.prompts import Prompts, Recipes
@@ -90,7 +92,7 @@ class KubeezServer(MCPServer["Bridge"]):
             else _EXPLAINED.format(trouble=bridge.trouble),
             website_url="https://kubeez.com",
             lifespan=self._lifespan,
-            extensions=[skills],
+            extensions=[skills, Apps()],
             subscriptions=self.changes.bus,
             middleware=[self.changes.notice],
             log_level="WARNING",
@@ -128,9 +130,7 @@ class KubeezServer(MCPServer["Bridge"]):
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Bridge, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
-        assert context is not None, "tools are called through a client"
-        call = Call(self._bridge, context, self.recipes, self._runs)
-        return await self._toolbox.call(call, name, arguments)
+        return await self._toolbox.call(self._call(context), name, arguments)
 
     async def list_prompts(self) -> list[Prompt]:
         return await self._prompts.listing()
@@ -144,12 +144,18 @@ class KubeezServer(MCPServer["Bridge"]):
         return await self._resources.listing()
 
     async def list_resource_templates(self) -> list[ResourceTemplate]:
-        return self._resources.templates()
+        return [*self._resources.templates(), *app.templates()]
 
     async def read_resource(
         self, uri: AnyUrl | str, context: Context[Bridge, Any] | None = None
     ) -> Iterable[ReadResourceContents]:
+        if app.serves(str(uri)):
+            return [await app.read(self._call(context), str(uri))]
         return [await self._resources.read(str(uri))]
+
+    def _call(self, context: Context[Bridge, Any] | None) -> Call:
+        assert context is not None, "there is always a client"
+        return Call(self._bridge, context, self.recipes, self._runs)
 
 
 def instructions(settings: Settings) -> str:

@@ -101,11 +101,28 @@ class ActiveRuns:
             if known is not None and not known.told:
                 return known
             agreed = not rehearse and await self._agreed(prepared, caller)
+            self._runs.pop(key, None)  # what is put in last is the newest
             run = self._runs[key] = ActiveRun(prepared, rehearse)
             if agreed:
                 tools = self._tools(recipe.name, caller.client, agreed=True)
             self.bridge.background.start(self._carry_out, run, tools)
             return run
+
+    def named(self, name: str) -> ActiveRun | None:
+        """The newest run of that name that this process has started."""
+        return next((run for key, run in reversed(self._runs.items()) if key[1] == name), None)
+
+    def made(self, path: str) -> bool:
+        """Whether a run that is over saved this file, or lies its sheet there; of rehearsals no ledger here tells."""
+        from kubeez_mcp_local.bridge.sheets import sheet_of_run
+
+        for run in self._runs.values():
+            calls = run.report.calls if run.report else ()
+            saved = [file for call in calls for file in (call.result or {}).get("files") or []]
+            sheet = sheet_of_run([(str(file.get("path")), str(file.get("media_type"))) for file in saved])
+            if path in (str(sheet), *(file.get("path") for file in saved)):
+                return True
+        return False
 
     async def quoted(self, recipe: Recipe, given: Mapping[str, Any], client: str, *, run_id: str = "") -> Prepared:
         """What a run would be, everything checked and priced; nothing is started or asked. Raises as `start`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
@@ -85,6 +86,8 @@ async def test_a_run_ends_with_files_and_is_never_paid_twice(connected: Client, 
 async def test_a_rehearsal_costs_nothing_and_brings_its_own_examples(connected: Client, mode: str) -> None:
     async with connected as client:
         run = await call(client, "run_recipe", name="remove-backgrounds", rehearse=True)
+        preview = await client.read_resource(f"kubeez://previews/{quote(run['files'][0]['path'], safe='')}")
+        assert preview.contents[0].mime_type == "image/png"
         assert run["status"] == "completed"
         assert run["files"]
         assert "the account was not touched" in run["notes"][-1]

@@ -48,13 +48,14 @@ class Chromium:
         self._numbers = itertools.count(1)
         self._unread = b""
         self.events: list[dict[str, Any]] = []
-        self._session = ""
+        self._session = self._page = ""
 
     def new_tab(self) -> None:
         """Go on in a fresh tab, with nothing seen yet."""
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self.events.clear()
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._page = self._session
         for domain in ("Page", "Runtime", "Log", "Network", "DOM"):
             self.call(f"{domain}.enable")
         self.call("Emulation.setDeviceMetricsOverride", width=900, height=1000, deviceScaleFactor=1, mobile=False)
@@ -72,6 +73,26 @@ class Chromium:
     def open(self, url: str) -> None:
         self.call("Page.navigate", url=url)
         self.wait_for("document.readyState === 'complete'")
+
+    def enter_frame(self, url: str) -> None:
+        """Go on inside the frame that shows `url`, which the browser keeps apart because it has another origin."""
+        self.call("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=False, flatten=True)
+        found = (each["params"] for each in reversed(self.events) if each["method"] == "Target.attachedToTarget")
+        self._session = next(each["sessionId"] for each in found if each["targetInfo"]["url"] == url)
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+
+    def page_call(self, method: str, **params: Any) -> dict[str, Any]:
+        """As `call`, to the page around the frame: keys go where the focus is."""
+        return self._call(method, session=self._page, **params)
+
+    def in_page(self, expression: str) -> Any:
+        """As `evaluate`, in the page around the frame."""
+        inside, self._session = self._session, self._page
+        try:
+            return self.evaluate(expression)
+        finally:
+            self._session = inside
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression, promises awaited."""
@@ -111,7 +132,7 @@ class Chromium:
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def screenshot(self, target: Path) -> None:
-        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        shot = self._call("Page.captureScreenshot", session=self._page, format="png", captureBeyondViewport=True)
         target.write_bytes(base64.b64decode(shot["data"]))
 
     def complaints(self) -> list[str]:

@@ -61,7 +61,7 @@ Names = Annotated[
 ]
 
 
-@tool(title="Look at outputs", family="media", result=ViewResult, route="generations", core=True)
+@tool(title="Look at outputs", family="media", result=ViewResult, route="generations", core=True, app=True)
 async def view_media(
     call: Call,
     output_id: Annotated[

@@ -48,7 +48,7 @@ async def get_status(call: Call, id: JobId, kind: Kind = "") -> JobResult:  # no
     return await job_result(call, await call.bridge.history.status(id, kind or None))
 
 
-@tool(title="Wait for a job", family="media", result=JobResult, route="media_stream", core=True)
+@tool(title="Wait for a job", family="media", result=JobResult, route="media_stream", core=True, app=True)
 async def wait_for_generation(
     call: Call,
     id: Annotated[  # noqa: A002 - as get_status
@@ -70,7 +70,7 @@ async def wait_for_generation(
     return await job_result(call, *await call.bridge.history.wait_for_all(ids or [id], seconds, call.progress))
 
 
-@tool(title="One job in full", family="media", result=JobResult, route="generations", core=True)
+@tool(title="One job in full", family="media", result=JobResult, route="generations", core=True, app=True)
 async def get_generation(call: Call, id: JobId) -> JobResult:  # noqa: A002 - the hosted tool's name
     """One job with prompt, model, settings, outputs, credits and error. For a bare state use get_status."""
     seen = await call.bridge.history.status(id, None)

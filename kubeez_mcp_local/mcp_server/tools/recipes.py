@@ -42,12 +42,17 @@ _REHEARSED = "This was a rehearsal with play credits; the account was not touche
 
 
 async def run_result(call: Call, run: ActiveRun) -> RunResult:
+    """As `run_state`, told to the caller that started it or waits for it."""
+    run.told = run.over.is_set()
+    return await run_state(call, run)
+
+
+async def run_state(call: Call, run: ActiveRun) -> RunResult:
     """The state of a run, or what it came to.
 
     Raises:
         KubeezError: It broke off.
     """
-    run.told = run.over.is_set()
     if run.error is not None:
         raise run.error
     ready, report = run.prepared, run.report
@@ -219,7 +224,7 @@ async def get_recipe(call: Call, name: RecipeName, arguments: Arguments = {}) ->
     return found.model_copy(update={"price": ready.summary(), "calls": _planned_rows(ready)})
 
 
-@tool(title="Run a recipe", family="recipes", result=RunResult, effect="spend")
+@tool(title="Run a recipe", family="recipes", result=RunResult, effect="spend", app=True)
 async def run_recipe(
     call: Call,
     name: RecipeName,
