@@ -99,7 +99,8 @@ def clients() -> str:
     """Every client of `install`: file, entry, how the key gets to the server, limits, source."""
     lines = ["| client | `install` calls it | config | key by `--key-reference` |", "| --- | --- | --- | --- |"]
     for client in CLIENTS.values():
-        name, file = f"[{client.title}](#{_anchor(client.title)})", f"`{_shown(client, 'linux')}`"
+        name = f"[{client.title}](#{_anchor(client.title)})"
+        file = "pasted by hand" if client.user_file is None else f"`{_shown(client, 'linux')}`"
         lines.append(f"| {name} | `{client.name}` | {file} | {'yes' if client.reference else '–'} |")
     for client in CLIENTS.values():
         lines += ["", f"## {client.title}", "", *_details(client)]
@@ -111,12 +112,15 @@ def _anchor(title: str) -> str:
 
 
 def _details(client: Client) -> Iterator[str]:
-    places = {platform: _shown(client, platform) for platform in ("linux", "darwin", "win32")}
-    told = [f"`{place}`{_on(platform, places)}" for platform, place in places.items() if _first(platform, places)]
-    yield f"- Config: {', '.join(told)}."
+    if client.user_file is None:
+        yield "- Config: none that can be edited; `install` shows the entry to paste."
+    else:
+        places = {platform: _shown(client, platform) for platform in _PLATFORMS}
+        told = [f"`{place}`{_on(platform, places)}" for platform, place in places.items() if _first(platform, places)]
+        yield f"- Config: {', '.join(told)}{', or the same with `.jsonc`' if client.or_jsonc else ''}."
     if client.project_file:
         yield f"- In a project (`--scope project`): `{client.project_file}`."
-    yield f"- Key: {_sentence(client.reference) if client.reference else 'its config cannot refer to one.'}"
+    yield f"- Key: {_sentence(client.reference) if client.reference else 'no reference to one is documented.'}"
     if client.limits:
         yield f"- Limits: {client.limits}"
     yield f"- Then: {client.after}"

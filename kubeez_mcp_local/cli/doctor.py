@@ -372,6 +372,8 @@ def _client(one: Found, machine: Machine) -> Iterator[Finding]:
     if one.error is not None:
         detail = f"{one.path}{f':{one.error.line}' if one.error.line else ''} cannot be parsed: {one.error.reason}"
         yield problem(check, detail, "Mend the file; the client ignores it or forgets its servers until then.")
+    if one.state == "by hand":
+        yield ok(check, f"its entry is pasted by hand; to see it: {machine.typed} install {one.client.name}")
     if one.config is None:
         return
     if one.state == "–":

@@ -8,7 +8,7 @@ import anyio
 import click
 
 from kubeez_mcp_local.cli.clients.installing import look_everywhere, plan_install, plan_removal, read
-from kubeez_mcp_local.cli.clients.known import CLIENTS, SERVER, KeyIn
+from kubeez_mcp_local.cli.clients.known import CLIENTS, SERVER, KeyIn, clients_meant
 from kubeez_mcp_local.cli.clients.launch import (
     Machine,
     NoCommandError,
@@ -17,10 +17,10 @@ from kubeez_mcp_local.cli.clients.launch import (
     split_command,
     try_server,
 )
-from kubeez_mcp_local.cli.terminal import print_json, remarks, results, table
+from kubeez_mcp_local.cli.terminal import can_ask, print_json, remarks, results, table
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.settings import DOTENV, SettingsError, config_file, settings_given
-from kubeez_mcp_local.text import visible
+from kubeez_mcp_local.text import visible, without_keys
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.cli.clients.installing import Plan
@@ -33,7 +33,7 @@ _PATIENCE = 90.0
 
 
 @click.command()
-@click.argument("client", required=False, type=click.Choice(list(CLIENTS)), metavar="[CLIENT]")
+@click.argument("client", required=False)
 @click.option(
     "--scope", type=click.Choice(["user", "project"]), default="user", show_default=True, help="Whose config."
 )
@@ -69,13 +69,18 @@ def install(
     unless you ask for it: without one the server works in the sandbox, and finds the key in your own config file.
     """
     machine = Machine.this()
-    if client is None:
-        _list(machine, as_json=as_json)
+    chosen = _the_one_meant(client) if client is not None else _chosen_from_list(machine, as_json=as_json)
+    if chosen is None:
         return
     key = KeyIn.REFERENCE if key_reference else KeyIn.VALUE if with_key else KeyIn.NOTHING
-    chosen = CLIENTS[client]
     _refuse_what_does_not_fit(chosen, scope, key, both=key_reference and with_key, only_print=only_print)
-    if only_print:
+    if remove and chosen.user_file is None:
+        raise InvalidArgumentError(
+            "--remove",
+            f"{chosen.title} keeps no file that can be edited.",
+            next_step="Take it out where it was pasted.",
+        )
+    if only_print or chosen.user_file is None:
         _print(chosen, scope, key, _launch(options, scope, command, machine), machine)
         return
     config = read(chosen, scope, machine)
@@ -93,6 +98,34 @@ def install(
         results().print(f"Next: {chosen.after} If something is wrong: {machine.typed} doctor.")
 
 
+def _the_one_meant(text: str) -> Client:
+    """The client that `text` names; asks which, where that can be several."""
+    meant = clients_meant(text)
+    if not meant:
+        raise InvalidArgumentError(
+            "CLIENT",
+            f"no client is called {without_keys(text)!r}.",
+            next_step=f"Take one of: {', '.join(CLIENTS)}. For any other, `--print` shows an entry to paste.",
+        )
+    if len(meant) == 1:
+        return meant[0]
+    names = [client.name for client in meant]
+    if not can_ask():
+        raise InvalidArgumentError(
+            "CLIENT", f"{text!r} can be {' or '.join(names)}.", next_step="Name one of them in full."
+        )
+    return CLIENTS[click.prompt("Which one", type=click.Choice(names), err=True)]
+
+
+def _chosen_from_list(machine: Machine, *, as_json: bool) -> Client | None:
+    """Show the clients; the one that a person at the terminal then names, if any."""
+    _list(machine, as_json=as_json)
+    if as_json or not can_ask():
+        return None
+    text = click.prompt("Which one (Enter for none)", default="", show_default=False, err=True)
+    return _the_one_meant(text) if text.strip() else None
+
+
 def _refuse_what_does_not_fit(client: Client, scope: Scope, key: KeyIn, *, both: bool, only_print: bool) -> None:
     if scope not in client.scopes:
         raise InvalidArgumentError("--scope", f"{client.title} has no config in a project; allowed: user.")
@@ -101,7 +134,7 @@ def _refuse_what_does_not_fit(client: Client, scope: Scope, key: KeyIn, *, both:
     if key is KeyIn.REFERENCE and not client.reference:
         raise InvalidArgumentError(
             "--key-reference",
-            f"{client.title}'s config cannot refer to a key.",
+            f"{client.title} documents no way to refer to a key.",
             next_step="Leave it out and use `kubeez-mcp-local login`, or --with-key.",
         )
     if key is KeyIn.VALUE and scope == "project":
@@ -110,12 +143,15 @@ def _refuse_what_does_not_fit(client: Client, scope: Scope, key: KeyIn, *, both:
             "a project's config gets committed and shared; a key does not belong there.",
             next_step="Use --key-reference, or --scope user.",
         )
-    if key is KeyIn.VALUE and only_print:
-        raise InvalidArgumentError("--with-key", "it cannot be together with --print, which would show the key.")
+    if key is KeyIn.VALUE and (only_print or client.user_file is None):
+        raise InvalidArgumentError("--with-key", "the entry would be printed, and the key with it.")
 
 
 def _print(client: Client, scope: Scope, key: KeyIn, launch: Launch, machine: Machine) -> None:
-    remarks().print(f"For {client.title}, in {client.file(machine, scope)}:")
+    if client.user_file is None:
+        remarks().print(f"{client.title} keeps no file that can be edited. {client.after}")
+    else:
+        remarks().print(f"For {client.title}, in {client.file(machine, scope)}:")
     print(client.format.snippet((client.path, SERVER), client.entry(launch, key)))
     question = client.asks(key)
     if question is not None:
@@ -195,7 +231,8 @@ def _list(machine: Machine, *, as_json: bool) -> None:
         return
     rows = table("client", "", "here", SERVER, "config")
     for one in found:
-        rows.add_row(one.client.name, one.client.title, "yes" if one.here else "–", one.state, str(one.path))
+        place = "–" if one.path is None else str(one.path)
+        rows.add_row(one.client.name, one.client.title, "yes" if one.here else "–", one.state, place)
     wanting = next((one.client.name for one in found if one.here and one.state == "–"), "CLIENT")
     results().print(rows)
     results().print(f"\nAdd it with: {machine.typed} install {wanting}")

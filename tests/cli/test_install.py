@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
+from kubeez_mcp_local.cli import install
+from kubeez_mcp_local.cli.clients.known import CLIENTS
 from kubeez_mcp_local.cli.main import cli
 
 if TYPE_CHECKING:
@@ -107,11 +109,14 @@ def test_a_key_is_asked_for_kept_private_and_never_shown(throw_away_home: Path) 
     [
         (("cursor", "--with-key", "--scope", "project"), "committed"),
         (("cursor", "--with-key", "--key-reference"), "together"),
-        (("cursor", "--with-key", "--print"), "show the key"),
-        (("zed", "--key-reference"), "cannot refer"),
+        (("cursor", "--with-key", "--print"), "the key with it"),
+        (("zed", "--key-reference"), "no way to refer"),
         (("zed", "--scope", "project"), "allowed: user"),
         (("cursor", "--with-key", "--no-check"), "no Kubeez API key"),
         (("notepad",), "claude-desktop"),
+        (("claude", "--no-check"), "claude-code or claude-desktop"),
+        (("jetbrains-ai", "--remove"), "Take it out where"),
+        (("jetbrains-ai", "--with-key"), "the key with it"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_written(
@@ -134,5 +139,27 @@ def test_without_a_client_they_are_listed(throw_away_home: Path) -> None:
     listed = typed("install")
     assert "install codex" in listed.stdout
     rows = {row["client"]: row for row in json.loads(typed("install", "--json").stdout)}
-    assert len(rows) == 8
+    assert set(rows) == set(CLIENTS)
     assert (rows["codex"]["here"], rows["codex"]["state"], rows["zed"]["here"]) == (True, "absent", False)
+
+
+def test_who_sits_at_the_terminal_is_asked_which_client_is_meant(
+    throw_away_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install, "can_ask", lambda: True)
+    assert "Which one" in typed("install", stdin="\n").stderr
+    assert list(throw_away_home.iterdir()) == []
+    assert "Cursor has it now" in typed("install", "--no-check", stdin="Cursor\n").stdout
+    chosen = typed("install", "claude", "--no-check", stdin="notepad\nclaude-code\n")
+    assert "claude-code, claude-desktop" in chosen.stderr
+    assert (throw_away_home / ".claude.json").exists()
+    assert "Which one" not in typed("install", "--json").stderr
+
+
+def test_a_client_without_a_file_gets_its_entry_shown_and_where_to_paste_it(throw_away_home: Path) -> None:
+    (throw_away_home / ".config" / "JetBrains").mkdir(parents=True)
+    done = typed("install", "AI Assistant", "--command", "uvx kubeez-mcp-local")
+    entry = {"command": "uvx", "args": ["kubeez-mcp-local"]}
+    assert json.loads(done.stdout) == {"mcpServers": {"kubeez": entry}}
+    assert "Settings › Tools › AI Assistant" in done.stderr
+    assert [one.name for one in throw_away_home.iterdir()] == [".config"]

@@ -288,9 +288,7 @@ def is_ours(entry: Any, client: Client) -> bool:
     """Whether an entry starts this program."""
     if not isinstance(entry, dict):
         return False
-    args = entry.get("args")
-    words = [entry.get(client.command_field), *(args if isinstance(args, list) else [])]
-    return any(name in str(word) for word in words for name in _OURS)
+    return any(name in str(word) for word in client.command_in(entry) for name in _OURS)
 
 
 def _edited(config: Config, text: str, path: Sequence[str | int], value: Any = None) -> str:
@@ -329,18 +327,22 @@ _REFERENCE = re.compile(r"\$\{[^}]+\}|\$[A-Za-z_]\w*")
 
 @dataclass(frozen=True)
 class Found:
-    """A client's config in one scope: whether the client seems to be `here`, and what it says, or why it is broken."""
+    """A client's config in one scope: whether the client seems to be `here`, and what it says, or why it is broken.
+
+    Without a file there are neither `path` nor `config`."""
 
     client: Client
     scope: Scope
-    path: Path
+    path: Path | None
     here: bool
-    config: Config | None
+    config: Config | None = None
     error: BrokenConfigError | None = None
 
     @property
-    def state(self) -> Literal["yes", "another", "broken file", "–"]:
+    def state(self) -> Literal["yes", "another", "broken file", "by hand", "–"]:
         """Whether our entry is there."""
+        if self.path is None:
+            return "by hand"
         if self.config is None:
             return "broken file"
         if self.config.entry is None:
@@ -354,7 +356,7 @@ class Found:
             "scope": self.scope,
             "here": self.here,
             "state": {"yes": "installed", "–": "absent", "broken file": "broken"}.get(self.state, self.state),
-            "config": str(self.path),
+            "config": None if self.path is None else str(self.path),
         }
 
 
@@ -381,7 +383,10 @@ def look_everywhere(machine: Machine) -> list[Found]:
 
 def look(client: Client, scope: Scope, machine: Machine) -> Found:
     """One config."""
-    path, here = client.file(machine, scope), is_here(client, machine)
+    here = is_here(client, machine)
+    if client.user_file is None:
+        return Found(client, scope, None, here)
+    path = client.file(machine, scope)
     try:
         return Found(client, scope, path, here, read(client, scope, machine))
     except BrokenConfigError as error:
@@ -392,6 +397,10 @@ def is_here(client: Client, machine: Machine) -> bool:
     """Whether the client seems to be installed: its program is on the PATH, or it has a folder of its own."""
     if any(machine.which(program) for program in client.programs):
         return True
+    if client.home is not None and client.home(machine).is_dir():
+        return True
+    if client.user_file is None:
+        return False
     file = client.file(machine, "user")
     return file.exists() or (file.parent != machine.home and file.parent.is_dir())
 
@@ -404,7 +413,7 @@ def flaws_of(config: Config, machine: Machine) -> Iterator[Flaw]:
         return
     if not is_ours(entry, client):
         return
-    command = entry.get(client.command_field)
+    command = next(iter(client.command_in(entry)), None)
     if not isinstance(command, str) or not command.strip():
         yield Flaw(f"it names no {client.command_field}", _again(config))
     elif machine.which(command) is None:
@@ -412,7 +421,7 @@ def flaws_of(config: Config, machine: Machine) -> Iterator[Flaw]:
     elif not Path(command).is_absolute() and client.name == "claude-desktop":
         what = f"{command} is no whole path, and desktop applications often do not see your PATH"
         yield Flaw(what, _again(config), serious=False)
-    if not isinstance(entry.get("args", []), list):
+    if not client.command_is_list and not isinstance(entry.get("args", []), list):
         yield Flaw("args is no list", _again(config))
     if client.name == "goose" and not isinstance(entry.get("name"), str):
         yield Flaw("it has no name, so Goose skips it", _again(config))
@@ -423,7 +432,10 @@ def flaws_of(config: Config, machine: Machine) -> Iterator[Flaw]:
         return
     if _REFERENCE.fullmatch(value):
         if not client.variable:
-            yield Flaw(f"its key is {value}, which {client.title} does not fill in", "Write the key itself.")
+            yield Flaw(
+                f"its key is {value}, which {client.title} is not known to fill in",
+                "Take that line out; the server finds the key in your own config file.",
+            )
     elif config.scope == "project":
         yield Flaw(
             "the key itself is in a file that gets committed",

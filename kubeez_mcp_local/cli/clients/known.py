@@ -5,15 +5,16 @@ Each row names its source, as of November 2026.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kubeez_mcp_local.cli.clients.formats import Json, Toml, Yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from kubeez_mcp_local.cli.clients.formats import Format
     from kubeez_mcp_local.cli.clients.launch import Launch, Machine
@@ -40,14 +41,18 @@ class Client:
 
     Attributes:
         name: What `install` calls it.
-        user_file: Its config for the user, on a machine.
-        after: What the person has to do for the entry to take effect.
+        user_file: Its config for the user, on a machine; `None` where the application keeps it to itself.
+        after: What the person has to do for the entry to take effect; without a file, where to paste it.
         path: Path of the key that holds all servers.
         project_file: Its config in a project, relative to the project's folder; empty where there is none.
+        or_jsonc: Whether its config may be called `.jsonc` as well.
         programs: Names under which it can be found on the PATH.
-        variable: How a config refers to the key in the shell's environment; empty where it cannot.
+        home: A folder that is there where the client is, if that of its config says nothing.
+        aliases: What else people call it, beside `name` and `title`.
+        variable: How a config refers to the key in the shell's environment; empty where that is not known.
         reference_field: The list of variables to pass on, where the config has one.
-        reference: What `--key-reference` does there, in words; empty where nothing can be referred to.
+        reference: What `--key-reference` does there, in words; empty where no reference to a key is documented.
+        command_is_list: Whether the command and its arguments are one list.
         extra: Further fields of the entry.
         limits: What the client cuts off, as far as that is known.
         source: What the row was taken from.
@@ -55,13 +60,16 @@ class Client:
 
     name: str
     title: str
-    user_file: Callable[[Machine], Path]
+    user_file: Callable[[Machine], Path] | None
     after: str
     source: str
     limits: str = ""
     path: str = "mcpServers"
     project_file: str = ""
+    or_jsonc: bool = False
     programs: tuple[str, ...] = ()
+    home: Callable[[Machine], Path] | None = None
+    aliases: tuple[str, ...] = ()
     variable: str = ""
     reference: str = ""
     extra: tuple[tuple[str, Any], ...] = ()
@@ -69,16 +77,23 @@ class Client:
     command_field: str = "command"
     variables_field: str = "env"
     reference_field: str = ""
+    command_is_list: bool = False
 
     @property
     def scopes(self) -> tuple[Scope, ...]:
         return ("user", "project") if self.project_file else ("user",)
 
     def file(self, machine: Machine, scope: Scope) -> Path:
-        return machine.project / self.project_file if scope == "project" else self.user_file(machine)
+        """Its config in one scope, which need not exist; only for a client that has a file."""
+        assert self.user_file is not None
+        path = machine.project / self.project_file if scope == "project" else self.user_file(machine)
+        other = path.with_suffix(".jsonc")
+        return other if self.or_jsonc and other.is_file() and not path.is_file() else path
 
     def entry(self, launch: Launch, key: KeyIn = KeyIn.NOTHING, value: str = "") -> dict[str, Any]:
-        entry = {**dict(self.extra), self.command_field: launch.command, "args": list(launch.args)}
+        words = [launch.command, *launch.args]
+        command = {self.command_field: words} if self.command_is_list else self._command(launch)
+        entry = {**dict(self.extra), **command}
         if key is KeyIn.VALUE:
             entry[self.variables_field] = {KEY: value}
         elif key is KeyIn.REFERENCE and self.reference_field:
@@ -86,6 +101,15 @@ class Client:
         elif key is KeyIn.REFERENCE:
             entry[self.variables_field] = {KEY: self.variable}
         return entry
+
+    def _command(self, launch: Launch) -> dict[str, Any]:
+        return {self.command_field: launch.command, "args": list(launch.args)}
+
+    def command_in(self, entry: dict[str, Any]) -> list[Any]:
+        """The command of an entry, `None` where it has none, and its arguments, whatever they are."""
+        command = entry.get(self.command_field)
+        args = command if self.command_is_list else entry.get("args")
+        return [*([] if self.command_is_list else [command]), *(args if isinstance(args, list) else [])]
 
     def asks(self, key: KeyIn) -> dict[str, Any] | None:
         """The question that VS Code asks for the key, where the entry refers to its answer."""
@@ -116,6 +140,32 @@ def _goose(machine: Machine) -> Path:
 def _zed(machine: Machine) -> Path:
     folder = machine.roaming / "Zed" if machine.platform == "win32" else machine.config / "zed"
     return folder / "settings.json"
+
+
+def _cline(machine: Machine) -> Path:
+    file = machine.folder("CLINE_MCP_SETTINGS_PATH", machine.home)
+    if file != machine.home:
+        return file
+    data = machine.folder("CLINE_DATA_DIR", machine.folder("CLINE_DIR", machine.home / ".cline") / "data")
+    return data / "settings" / "cline_mcp_settings.json"
+
+
+def _continue(machine: Machine) -> Path:
+    return machine.folder("CONTINUE_GLOBAL_DIR", machine.home / ".continue")
+
+
+def _lm_studio(machine: Machine) -> Path:
+    """It follows its own note of where it lives; older installations are in the cache folder."""
+    note = machine.home / ".lmstudio-home-pointer"
+    try:
+        named = Path(note.read_text("utf-8").strip())
+    except (OSError, ValueError):
+        named = machine.home / ".cache" / "lm-studio"
+    return named if named.is_absolute() and named.is_dir() else machine.home / ".lmstudio"
+
+
+def _roo_code(machine: Machine) -> Path:
+    return machine.applications / "Code" / "User" / "globalStorage" / "rooveterinaryinc.roo-cline"
 
 
 _ALL = (
@@ -157,6 +207,7 @@ _ALL = (
     Client(
         name="vscode",
         title="VS Code",
+        aliases=("code", "Visual Studio Code"),
         path="servers",
         user_file=lambda machine: machine.applications / "Code" / "User" / "mcp.json",
         project_file=".vscode/mcp.json",
@@ -171,6 +222,7 @@ _ALL = (
     Client(
         name="codex",
         title="Codex",
+        aliases=("ChatGPT",),
         path="mcp_servers",
         user_file=lambda machine: machine.folder("CODEX_HOME", machine.home / ".codex") / "config.toml",
         project_file=".codex/config.toml",
@@ -221,5 +273,161 @@ _ALL = (
         variables_field="envs",
         reference_field="env_keys",
     ),
+    Client(
+        name="opencode",
+        title="opencode",
+        path="mcp",
+        user_file=lambda machine: machine.config / "opencode" / "opencode.json",
+        project_file="opencode.json",
+        or_jsonc=True,
+        programs=("opencode",),
+        variable=f"{{env:{KEY}}}",
+        reference="opencode fills in the key from your shell",
+        after="Start opencode again; `opencode mcp list` lists the server.",
+        source="opencode.ai/docs/mcp-servers and /docs/config; tried with 1.18.33",
+        extra=(("type", "local"), ("timeout", 60_000)),
+        variables_field="environment",
+        command_is_list=True,
+    ),
+    Client(
+        name="copilot-cli",
+        title="Copilot CLI",
+        aliases=("GitHub Copilot CLI",),
+        user_file=lambda machine: machine.folder("COPILOT_HOME", machine.home / ".copilot") / "mcp-config.json",
+        project_file=".github/mcp.json",
+        programs=("copilot",),
+        variable=f"${{{KEY}:-}}",
+        reference="Copilot CLI fills in the key from your shell",
+        after="Start Copilot CLI again; /mcp show lists the server.",
+        source="docs.github.com, Copilot CLI; variables since 1.0.10: github/copilot-cli issue 903; tried with 1.0.102",
+        extra=(("type", "local"), ("tools", ["*"])),
+    ),
+    Client(
+        name="windsurf",
+        title="Windsurf",
+        aliases=("Cascade", "Codeium", "Devin"),
+        user_file=lambda machine: machine.home / ".codeium" / "windsurf" / "mcp_config.json",
+        programs=("windsurf",),
+        variable=f"${{env:{KEY}}}",
+        reference="Windsurf fills in the key from the environment it was started in",
+        after="Press the refresh button of Cascade's MCP panel, or restart Windsurf.",
+        source="docs.windsurf.com/windsurf/cascade/mcp; not tried",
+        limits="Cascade takes at most 100 tools of all servers.",
+    ),
+    Client(
+        name="cline",
+        title="Cline",
+        user_file=_cline,
+        home=lambda machine: machine.home / ".cline",
+        programs=("cline",),
+        variable=f"${{env:{KEY}}}",
+        after="Cline's MCP panel lists the server; its command line reads it at the next start.",
+        source="cline/cline 21cb8d2 (one file for the extension and the command line); tried with 3.0.65",
+        limits="A call ends after 60 s (`timeout`, in seconds).",
+        extra=(("type", "stdio"),),
+        format=Json(),
+    ),
+    Client(
+        name="continue",
+        title="Continue",
+        user_file=lambda machine: _continue(machine) / "mcpServers" / f"{SERVER}.json",
+        project_file=f".continue/mcpServers/{SERVER}.json",
+        home=_continue,
+        variable=f"${{{KEY}}}",
+        after="Continue reads it at once; tools are offered in agent mode.",
+        source="docs.continue.dev, MCP; for the user's folder continuedev/continue d0a3c0b; not tried",
+        limits="A call ends after 60 s. A file of its own, which only the editor's extension reads, not `cn`.",
+    ),
+    Client(
+        name="kiro",
+        title="Kiro",
+        user_file=lambda machine: machine.home / ".kiro" / "settings" / "mcp.json",
+        project_file=".kiro/settings/mcp.json",
+        home=lambda machine: machine.home / ".kiro",
+        programs=("kiro", "kiro-cli"),
+        variable=f"${{{KEY}}}",
+        reference="Kiro fills in the key from its environment, once you approve the variable there",
+        after="Kiro's MCP panel lists the server; restart Kiro if it does not.",
+        source="kiro.dev/docs/mcp/configuration; not tried",
+    ),
+    Client(
+        name="roo-code",
+        title="Roo Code",
+        user_file=lambda machine: _roo_code(machine) / "settings" / "mcp_settings.json",
+        project_file=".roo/mcp.json",
+        home=_roo_code,
+        variable=f"${{env:{KEY}}}",
+        after="Roo Code reads it at once; its MCP panel lists the server.",
+        source="docs.roocode.com; for the user's file RooCodeInc/Roo-Code cb83656, in VS Code; not tried",
+        limits="A call ends after 60 s (`timeout`, in seconds).",
+        format=Json(),
+    ),
+    Client(
+        name="amp",
+        title="Amp",
+        path="amp.mcpServers",
+        user_file=lambda machine: machine.config / "amp" / "settings.json",
+        project_file=".amp/settings.json",
+        or_jsonc=True,
+        programs=("amp",),
+        after="Start Amp again. In a project, `amp mcp approve kubeez` allows it.",
+        source="ampcode.com/manual; tried with 0.0.1790142911: `amp mcp add` writes the same",
+    ),
+    Client(
+        name="warp",
+        title="Warp",
+        user_file=lambda machine: machine.home / ".warp" / ".mcp.json",
+        project_file=".warp/.mcp.json",
+        variable=f"${{{KEY}}}",
+        reference="Warp fills in the key from its environment",
+        after="Warp reads it at once; Settings › Agents › MCP servers lists it.",
+        source="warpdotdev/warp 19548ae, its own skill add-mcp-server; not tried",
+        format=Json(),
+    ),
+    Client(
+        name="lm-studio",
+        title="LM Studio",
+        user_file=lambda machine: _lm_studio(machine) / "mcp.json",
+        home=_lm_studio,
+        programs=("lms",),
+        after="Restart LM Studio; its Program tab lists the server.",
+        source="lmstudio.ai/docs/app/mcp; for older places lmstudio-ai/lmstudio-bug-tracker issue 1371; not tried",
+    ),
+    Client(
+        name="junie",
+        title="JetBrains Junie",
+        user_file=lambda machine: machine.home / ".junie" / "mcp" / "mcp.json",
+        project_file=".junie/mcp/mcp.json",
+        home=lambda machine: machine.home / ".junie",
+        programs=("junie",),
+        after="Settings › Tools › Junie › MCP Settings lists the server.",
+        source="junie.jetbrains.com, MCP configuration; its project file as in laravel/boost; not tried",
+    ),
+    Client(
+        name="jetbrains-ai",
+        title="JetBrains AI Assistant",
+        aliases=("IntelliJ", "PyCharm", "WebStorm", "PhpStorm"),
+        user_file=None,
+        home=lambda machine: machine.applications / "JetBrains",
+        after="Paste it in Settings › Tools › AI Assistant › Model Context Protocol (MCP) › Add, as JSON.",
+        source="jetbrains.com/help/ai-assistant/mcp.html; it keeps no file to edit; not tried",
+    ),
 )
 CLIENTS = {client.name: client for client in _ALL}
+
+
+def clients_meant(text: str) -> list[Client]:
+    """The clients that somebody may mean who writes `text`: capitals, spaces and the rest of a name do not matter."""
+    wanted = _plain(text)
+    if not wanted:
+        return []
+    names = {client.name: [_plain(one) for one in (client.name, client.title, *client.aliases)] for client in _ALL}
+    for fits in (str.__eq__, str.startswith, str.__contains__):
+        found = [CLIENTS[name] for name, ways in names.items() if any(fits(way, wanted) for way in ways)]
+        if found:
+            return found
+    return []
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

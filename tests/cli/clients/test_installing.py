@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kubeez_mcp_local.cli.clients import formats
+from kubeez_mcp_local.cli.clients.formats import Json, Toml, Yaml
 from kubeez_mcp_local.cli.clients.installing import (
     BrokenConfigError,
     Config,
@@ -36,6 +38,13 @@ if TYPE_CHECKING:
 
 
 LAUNCH = Launch("/opt/bin/kubeez-mcp-local")
+WITH_A_FILE = [name for name, client in CLIENTS.items() if client.user_file]
+OTHERS = {
+    Toml: '# mine\n[{path}.other] # theirs\ncommand = "q"\n',
+    Yaml: "# mine\n{path}:\n  other: {{cmd: q}} # theirs\n",
+    Json: '{{\n  "a": 1,{comment}\n  "{path}": {{\n    "other": {{"command": "q"}}\n  }}\n}}\n',
+}
+"""Configs that hold another server and, where the language has them, comments."""
 
 
 def config_of(tmp_path: Path, name: str, content: Any = None, scope: Scope = "user") -> Config:
@@ -48,7 +57,7 @@ def config_of(tmp_path: Path, name: str, content: Any = None, scope: Scope = "us
     return read(client, scope, machine)
 
 
-@pytest.mark.parametrize("name", CLIENTS)
+@pytest.mark.parametrize("name", WITH_A_FILE)
 @pytest.mark.parametrize("key", KeyIn)
 def test_every_client_gets_its_entry_once_and_loses_it_again(name: str, key: KeyIn, tmp_path: Path) -> None:
     if key is KeyIn.REFERENCE and not CLIENTS[name].reference:
@@ -65,6 +74,27 @@ def test_every_client_gets_its_entry_once_and_loses_it_again(name: str, key: Key
     assert gone.entry is None
     assert "kubeez" not in gone.file.text
     assert not plan_removal(gone).changes
+
+
+@pytest.mark.parametrize("name", WITH_A_FILE)
+def test_what_else_is_in_a_config_is_the_same_before_and_after(name: str, tmp_path: Path) -> None:
+    client = CLIENTS[name]
+    comment = " // mine" if isinstance(client.format, Json) and client.format.comments else ""
+    text = OTHERS[type(client.format)].format(path=client.path, comment=comment)
+    plan = plan_install(config_of(tmp_path, name, text), LAUNCH, key=KeyIn.NOTHING)
+    plan.write()
+    config = config_of(tmp_path, name)
+    assert config.entry == client.entry(LAUNCH)
+    assert formats.entry(config.data, (client.path, "other"))
+    assert plan_removal(config).text == text
+
+
+@pytest.mark.parametrize("name", WITH_A_FILE)
+def test_a_broken_config_is_refused_and_stays_whoever_it_belongs_to(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BrokenConfigError):
+        config_of(tmp_path, name, "{ [\n")
+    (found,) = [one for one in look_everywhere(machine_in(tmp_path)) if one.client.name == name]
+    assert (found.state, found.here) == ("broken file", True)
 
 
 def test_another_entry_of_that_name_is_replaced_only_by_force(tmp_path: Path) -> None:
@@ -149,8 +179,10 @@ def test_secrets_are_hidden_and_references_are_not(text: str, shown: str) -> Non
 def test_clients_are_found_by_their_program_or_their_folder(tmp_path: Path) -> None:
     program(tmp_path / "bin", "claude")
     machine = machine_in(tmp_path, PATH=str(tmp_path / "bin"))
-    (machine.home / ".cursor").mkdir()
-    assert {name for name, client in CLIENTS.items() if is_here(client, machine)} == {"claude-code", "cursor"}
+    for folder in (".cursor", ".cline", ".continue", ".config/JetBrains"):
+        (machine.home / folder).mkdir(parents=True)
+    here = {name for name, client in CLIENTS.items() if is_here(client, machine)}
+    assert here == {"claude-code", "cursor", "cline", "continue", "jetbrains-ai"}
 
 
 def test_the_list_says_where_it_is(tmp_path: Path) -> None:
@@ -164,6 +196,7 @@ def test_the_list_says_where_it_is(tmp_path: Path) -> None:
     assert found.pop(("zed", "user")) == "another"
     assert found.pop(("goose", "user")) == "broken file"
     assert found.pop(("vscode", "project")) == "yes"
+    assert found.pop(("jetbrains-ai", "user")) == "by hand"
     assert set(found.values()) == {"–"}
 
 
@@ -179,8 +212,12 @@ def test_the_list_says_where_it_is(tmp_path: Path) -> None:
             "zed",
             "user",
             {"command": "good", "args": ["kubeez-mcp-local"], "env": {"KUBEEZ_API_KEY": "$X"}},
-            "not fill in",
+            "not known to fill in",
         ),
+        ("opencode", "user", {"command": ["/nope/uvx", "kubeez-mcp-local"]}, "does not exist"),
+        ("opencode", "user", {"command": ["good", "kubeez-mcp-local"], "enabled": False}, "switched off"),
+        ("opencode", "user", {"command": ["good", "kubeez-mcp-local"]}, ""),
+        ("opencode", "user", {"command": "good kubeez-mcp-local"}, ""),
         (
             "cursor",
             "project",
