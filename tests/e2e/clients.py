@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -12,6 +11,7 @@ from mcp import Client, StdioServerParameters, stdio_client
 from mcp.types import ElicitRequestFormParams, ElicitResult, TextContent
 
 from tests.e2e.server import PATIENCE, environment
+from tests.forking import command
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -39,9 +39,10 @@ async def client(
         if isinstance(message, Exception):
             strays.append(message)
 
+    program, *arguments = command()
     parameters = StdioServerParameters(
-        command=sys.executable,
-        args=["-m", "kubeez_mcp_local"],
+        command=program,
+        args=arguments,
         env=environment(folder, **settings),
         cwd=folder,
     )

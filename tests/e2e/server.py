@@ -6,10 +6,11 @@ import json
 import os
 import queue
 import subprocess
-import sys
 import threading
 import time
 from typing import IO, TYPE_CHECKING, Any, Self
+
+from tests.forking import PROGRAM, started, started_anew
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +47,7 @@ class Server:
         folder: Holds the server's home, state, outputs and inputs; also its working folder.
         arguments: Of the command line.
         program: What Python is told to run.
+        forked: Whether a Python that has imported everything may be taken for it.
         settings: Become `KUBEEZ_…` variables.
 
     Attributes:
@@ -55,7 +57,12 @@ class Server:
     """
 
     def __init__(
-        self, folder: Path, *arguments: str, program: tuple[str, ...] = ("-m", "kubeez_mcp_local"), **settings: object
+        self,
+        folder: Path,
+        *arguments: str,
+        program: tuple[str, ...] = PROGRAM,
+        forked: bool = True,
+        **settings: object,
     ) -> None:
         self.folder = folder
         self.secret = str(settings.get("api_key", ""))
@@ -67,14 +74,9 @@ class Server:
         self._answers: dict[object, dict[str, Any]] = {}
         self._arrived: queue.Queue[dict[str, Any]] = queue.Queue()
         self._last_id = 0
-        self.process = subprocess.Popen(
-            [sys.executable, *program, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment(folder, **settings),
-            cwd=folder,
-        )
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        start = started if forked else started_anew
+        self.process = start(folder, environment(folder, **settings), *arguments, program=program, **pipes)
         self._readers = [
             threading.Thread(target=self._read_stdout, args=(self.process.stdout,), daemon=True),
             threading.Thread(target=self._read_stderr, args=(self.process.stderr,), daemon=True),
@@ -199,13 +201,8 @@ class DeafClient:
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         ends, wire = os.pipe()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "kubeez_mcp_local"],
-            stdin=subprocess.PIPE,
-            stdout=wire,
-            stderr=subprocess.PIPE,
-            env=environment(folder, **settings),
-            cwd=folder,
+        self.process = started(
+            folder, environment(folder, **settings), stdin=subprocess.PIPE, stdout=wire, stderr=subprocess.PIPE
         )
         os.close(wire)
         self._stdout = os.fdopen(ends, "rb")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tests.e2e.server import PATIENCE, environment
+from tests.forking import started
 from tests.sandbox_server import Control, RunningSandbox
 
 if TYPE_CHECKING:
@@ -19,16 +19,11 @@ if TYPE_CHECKING:
 @contextmanager
 def standalone_sandbox(folder: Path, speed: float) -> Iterator[RunningSandbox]:
     """Run it on a free port for the length of a `with` block."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kubeez_mcp_local", "sandbox", "serve", "--port", "0", "--speed", str(speed)],
-        stdout=subprocess.PIPE,
-        env=environment(folder),
-        cwd=folder,
-        text=True,
-    )
+    serving = ("sandbox", "serve", "--port", "0", "--speed", str(speed))
+    process = started(folder, environment(folder), *serving, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
-        announced = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+        announced = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline().decode())
         assert announced, "the sandbox did not start"
         control = Control(url := announced[0])
         yield RunningSandbox(url, control)

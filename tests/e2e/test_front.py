@@ -71,7 +71,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_second_start_answers_from_the_snapshot_and_weighs_what_python_weighs(folder: Path) -> None:
-    with Server(folder, log_level="debug") as server:
+    with Server(folder, forked=False, log_level="debug") as server:
         server.initialize()
         assert server.request("tools/list")["result"]["tools"]
         assert server.request("prompts/list")["result"]["prompts"]
@@ -87,7 +87,7 @@ def test_a_second_start_answers_from_the_snapshot_and_weighs_what_python_weighs(
         assert server.process.returncode == 0
 
 
-def conversation(folder: Path, chunks: list[bytes], answers: int, **settings: Any) -> tuple[list[bytes], int]:
+def conversation(folder: Path, chunks: list[bytes], answers: int, **settings: Any) -> tuple[list[bytes], int | None]:
     """What a server writes for `chunks`, `answers` lines while the client stays, and its exit code."""
     with Server(folder, log_level="debug", **settings) as server:
         assert server.process.stdin is not None
@@ -129,7 +129,7 @@ CUTS: dict[str, tuple[list[bytes], int]] = {
 @pytest.mark.parametrize("where", CUTS)
 def test_a_conversation_that_is_handed_over_is_that_of_a_server_without_front(folder: Path, where: str) -> None:
     chunks, answers = CUTS[where]
-    assert conversation(folder, chunks, answers) == conversation(folder, chunks, answers, trial=1)
+    assert conversation(folder, chunks, answers, forked=False) == conversation(folder, chunks, answers, trial=1)
 
 
 ODD: dict[str, tuple[list[bytes], int]] = {
@@ -162,7 +162,7 @@ ODD: dict[str, tuple[list[bytes], int]] = {
 @pytest.mark.parametrize("what", ODD)
 def test_odd_input_is_treated_as_without_the_front(folder: Path, what: str) -> None:
     chunks, answers = ODD[what]
-    assert conversation(folder, chunks, answers) == conversation(folder, chunks, answers, trial=1)
+    assert conversation(folder, chunks, answers, forked=False) == conversation(folder, chunks, answers, trial=1)
 
 
 @needs_signals
@@ -213,7 +213,7 @@ def test_a_client_that_neither_reads_nor_stays_is_left(folder: Path) -> None:
 def test_signals_end_it_with_their_code_and_without_a_word(
     folder: Path, number: int, code: int, while_loading: bool
 ) -> None:
-    with Server(folder, log_level="debug") as server:
+    with Server(folder, forked=False, log_level="debug") as server:
         server.initialize()
         if while_loading:
             server.send("tools/call", {"name": "estimate", "arguments": {"model": "z-image"}})
@@ -224,7 +224,7 @@ def test_signals_end_it_with_their_code_and_without_a_word(
 
 
 def test_the_end_of_the_input_ends_it_while_it_loads(folder: Path) -> None:
-    with Server(folder, log_level="debug") as server:
+    with Server(folder, forked=False, log_level="debug") as server:
         server.initialize()
         server.send("tools/call", {"name": "estimate", "arguments": {"model": "z-image"}})
         until(lambda: loaded(server))
@@ -284,11 +284,11 @@ def test_upgraded_underneath_it_says_so_once_and_sends_nothing(tmp_path: Path, c
     shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(pack_folder(), copy / "recipes", dirs_exist_ok=True)
     script = f"import sys; sys.path.insert(0, {str(copy.parent)!r}); from kubeez_mcp_local.__main__ import main; main()"
-    with Server(tmp_path, program=("-c", script), log_level="debug") as server:
+    with Server(tmp_path, program=("-c", script), forked=False, log_level="debug") as server:
         server.initialize()
         server.request("tools/list")
         until(lambda: snapshots(tmp_path))
-    with Server(tmp_path, program=("-c", script), log_level="debug") as server:
+    with Server(tmp_path, program=("-c", script), forked=False, log_level="debug") as server:
         server.initialize()
         if change == "gone":
             shutil.rmtree(copy)

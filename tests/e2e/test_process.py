@@ -139,7 +139,7 @@ def test_a_job_of_an_earlier_run_is_picked_up_and_saved_without_being_asked_for(
 
 
 def test_a_tool_that_crashes_and_prints_tells_the_model_nothing_and_spoils_nothing(tmp_path: Path) -> None:
-    with Server(tmp_path, program=("-c", CRASHES_AND_PRINTS)) as server:
+    with Server(tmp_path, program=("-c", CRASHES_AND_PRINTS), forked=False) as server:
         server.initialize()
         crashed = server.call("get_balance")
         assert crashed["isError"]

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import sqlite3
 import time
-from typing import TYPE_CHECKING
+from functools import partial
+from subprocess import PIPE
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.e2e.server import environment
-from tests.faults.forking import Fork, Forks
+from tests.forking import started
 from tests.sandbox_server import KEY, RunningSandbox, running_sandbox
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 SPEED = 600.0
@@ -29,41 +33,83 @@ def killed_rounds(folder: Path, rounds: int, seed: int) -> None:
         sandbox.control.key(KEY, credits=PRICE * rounds * 2)
         settings = {"api_key": KEY, "base_url": sandbox.url, "mode": "sandbox", "sandbox_speed": SPEED}
         variables = environment(folder, **settings, max_credits_per_day=PRICE * (rounds + 2), toolsets="core")
-        with Forks(variables, folder) as forks:
-            lengths = [timed(forks, f"warm-up {number}") for number in range(2)]
-            prompts = [f"picture {number}" for number in range(rounds)]
-            for prompt in prompts:
-                interrupted(forks, prompt, chance.uniform(0, max(lengths)))
-                carried_to_its_end(forks, prompt)
+        start = partial(Talk, folder, variables)
+        lengths = [timed(start, f"warm-up {number}") for number in range(2)]
+        prompts = [f"picture {number}" for number in range(rounds)]
+        for prompt in prompts:
+            interrupted(start, prompt, chance.uniform(0, max(lengths)))
+            carried_to_its_end(start, prompt)
         check_books(sandbox, folder, [*prompts, "warm-up 0", "warm-up 1"])
 
 
-def timed(forks: Forks, prompt: str) -> float:
+class Talk:
+    """A server that is told in JSON lines what to do, and may be killed."""
+
+    def __init__(self, folder: Path, variables: dict[str, str]) -> None:
+        self._process = started(folder, variables, stdin=PIPE, stdout=PIPE)
+        self._last_id = 0
+        hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "faults", "version": "1"}}
+        self.answer(self.send("initialize", hello))
+        self._line({"jsonrpc": "2.0", "method": "notifications/initialized"})
+
+    def send(self, method: str, params: dict[str, Any]) -> int:
+        """Send a request; returns its id."""
+        self._last_id += 1
+        self._line({"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params})
+        return self._last_id
+
+    def answer(self, request_id: int) -> dict[str, Any]:
+        """The answer to a request."""
+        assert self._process.stdout is not None
+        answers = map(json.loads, self._process.stdout)
+        answer: dict[str, Any] = next(each for each in answers if each.get("id") == request_id)
+        return answer
+
+    def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
+        """Call a tool; returns its result."""
+        result: dict[str, Any] = self.answer(self.send("tools/call", {"name": tool, "arguments": arguments}))["result"]
+        return result
+
+    def kill(self) -> None:
+        """SIGKILL: no handler runs, nothing is flushed."""
+        self._process.kill()
+        self.leave()
+
+    def leave(self) -> None:
+        """Hang up."""
+        with self._process:
+            pass
+
+    def _line(self, message: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(message).encode() + b"\n")
+        self._process.stdin.flush()
+
+
+def timed(start: Callable[[], Talk], prompt: str) -> float:
     """How long an undisturbed call takes on this machine, from the start of the server to the finished job."""
     started = time.monotonic()
-    carried_to_its_end(forks, prompt)
+    carried_to_its_end(start, prompt)
     return time.monotonic() - started
 
 
-def order(server: Fork, prompt: str) -> int:
+def order(server: Talk, prompt: str) -> int:
     arguments = {"prompt": prompt, "model": "nano-banana-2", "aspect_ratio": "1:1"}
     return server.send("tools/call", {"name": "generate_media", "arguments": arguments})
 
 
-def interrupted(forks: Forks, prompt: str, after: float) -> None:
+def interrupted(start: Callable[[], Talk], prompt: str, after: float) -> None:
     deadline = time.monotonic() + after
-    server = forks.start()
-    server.handshake()
+    server = start()
     order(server, prompt)
     while time.monotonic() < deadline:
         os.sched_yield()
     server.kill()
 
 
-def carried_to_its_end(forks: Forks, prompt: str) -> None:
+def carried_to_its_end(start: Callable[[], Talk], prompt: str) -> None:
     """What a user's client does: repeat the call, and wait for the job."""
-    server = forks.start()
-    server.handshake()
+    server = start()
     for _ in range(30):
         result = server.answer(order(server, prompt))["result"]
         if not result.get("isError"):
@@ -74,7 +120,7 @@ def carried_to_its_end(forks: Forks, prompt: str) -> None:
     done = server.call("wait_for_generation", id=job, timeout_seconds=30)["structuredContent"]
     assert done["status"] == "completed", done
     assert done["files"], done
-    server.close()
+    server.leave()
 
 
 def check_books(sandbox: RunningSandbox, folder: Path, prompts: list[str]) -> None:

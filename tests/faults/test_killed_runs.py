@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
 import sys
 import time
+from subprocess import DEVNULL
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.server import PATIENCE, environment
+from tests.forking import started
 from tests.sandbox_server import KEY, RunningSandbox, running_sandbox
 
 if TYPE_CHECKING:
@@ -42,18 +43,21 @@ def test_a_campaign_that_is_killed_goes_on_without_paying_a_row_twice(tmp_path: 
     )
     table = tmp_path / "inputs" / "rows.csv"
     table.write_text("name,idea\n" + "".join(f"Row {n},paper boat {n}\n" for n in range(ROWS)), "utf-8")
-    command = [sys.executable, "-m", "kubeez_mcp_local", "recipes", "run", "campaign-from-csv"]
+    command = ["recipes", "run", "campaign-from-csv"]
     command += ["--rows", str(table), "--style", "flat colours", "--parallel", "3"]
     moments = random.Random(7)
     for _ in range(KILLS):
         before, until = charges(api), moments.randint(1, 3)
-        with subprocess.Popen(command, env=variables, cwd=tmp_path, stderr=subprocess.DEVNULL) as run:
+        with started(tmp_path, variables, *command, stdout=DEVNULL, stderr=DEVNULL) as run:
             deadline = time.monotonic() + PATIENCE
             while run.poll() is None and charges(api) < min(before + until, ROWS) and time.monotonic() < deadline:
                 time.sleep(0.005)
             run.send_signal(signal.SIGKILL)
-    done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=4 * PATIENCE)
-    assert done.returncode == 0, done.stdout + done.stderr
+    with (
+        (tmp_path / "said").open("w+b") as said,
+        started(tmp_path, variables, *command, stdout=said, stderr=said) as run,
+    ):
+        assert run.wait(4 * PATIENCE) == 0, (tmp_path / "said").read_text()
     assert charges(api) == ROWS
     prompts = [job["prompt"] for job in api.control.account()["jobs"]]
     assert len(prompts) == len(set(prompts)) == ROWS
