@@ -11,7 +11,7 @@ import logging
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -42,12 +42,16 @@ def snapshot_rows() -> list[object]:
     return rows
 
 
+@cache
+def _shipped() -> tuple[Model, ...]:
+    return parse_rows(snapshot_rows())[0]
+
+
 def snapshot_listing(now: float | None = None, *, note: str = "") -> Listing:
     """The shipped rows as a listing; `now` in seconds since 1970 sets its age."""
-    models, _ = parse_rows(snapshot_rows())
     taken = datetime.combine(AS_OF, datetime.min.time(), tzinfo=UTC).timestamp()
     age = max(0.0, now - taken) if now is not None else 0.0
-    return Listing(models, source="snapshot", age_seconds=age, as_of=AS_OF, note=note)
+    return Listing(_shipped(), source="snapshot", age_seconds=age, as_of=AS_OF, note=note)
 
 
 log = logging.getLogger(__name__)

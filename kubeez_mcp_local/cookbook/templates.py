@@ -461,8 +461,10 @@ def in_braces(source: str) -> str:
     return source if "{{" in source else "{{ (" + source + ") }}"
 
 
+@functools.lru_cache(maxsize=256)
 def syntax_tree(source: str) -> nodes.Template:
-    """The checked syntax tree of a template, as written; raises `TemplateError` for syntax that recipes cannot use."""
+    """The checked syntax tree of a template, as written, to be read only; raises `TemplateError` for syntax that
+    recipes cannot use."""
 
     def run() -> nodes.Template:
         environment()._parse(source, None, None)

@@ -20,8 +20,9 @@ import html
 import json
 import re
 import unicodedata
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
+from os.path import commonprefix
 from typing import TYPE_CHECKING, Any, Literal
 
 from kubeez_mcp_local.jobs.job import State
@@ -350,8 +351,7 @@ def _is_stranger(job: Job, row: Row, own: Sequence[tuple[Row, Job]]) -> bool:
 
 def _in_common(told: str, texts: Collection[str]) -> int:
     """The length of the longest beginning that `told` shares with one of the texts, over as much as is compared."""
-    lengths = range(min(len(told), _COMPARED) + 1)
-    return max((n for n in lengths if any(text.startswith(told[:n]) for text in texts)), default=0)
+    return max((len(commonprefix([told[:_COMPARED], text])) for text in texts), default=0)  # noqa: RUF071 - no paths
 
 
 def _own_rows(route: str, evidence: Evidence) -> list[tuple[Row, Job]]:
@@ -400,6 +400,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 @lru_cache(maxsize=4096)  # one look compares each row with each job
+@lru_cache(maxsize=1024)
 def fold(text: str | None) -> str:
     """Letters and digits only, without case, accents, spaces and signs; a prompt that is cut folds to a beginning."""
     plain = unicodedata.normalize("NFKD", html.unescape(text or "")).casefold()
@@ -467,7 +468,7 @@ def note_read(
         f"VALUES (:account, {', '.join(f':{name}' for name in _SHOWN)}) "
         "ON CONFLICT (account, id) DO UPDATE SET "
         + ", ".join(f"{name} = COALESCE(excluded.{name}, history_rows.{name})" for name in _SHOWN[1:]),
-        [asdict(row) for row in {row.id: row for row in rows}.values()],
+        [vars(row) for row in {row.id: row for row in rows}.values()],
     )
     known = evidence(tx, arrival_seconds)
     _tidy(tx, known)

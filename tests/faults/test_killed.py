@@ -137,6 +137,7 @@ def check_books(sandbox: RunningSandbox, folder: Path, prompts: list[str]) -> No
     assert total / 1_000_000 == PRICE * len(prompts), "the ledger and the API disagree"
 
 
+@pytest.mark.long
 def test_no_kill_pays_twice_or_loses_a_job(tmp_path: Path) -> None:
     killed_rounds(tmp_path, IN_CI, seed=7)
 

@@ -23,7 +23,7 @@ ROWS = 12
 SPEED = 200.0
 KILLS = 3
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")]
 
 
 @pytest.fixture

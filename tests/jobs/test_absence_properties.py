@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.proof import OpenQuestion
 
 EXAMPLES = max(500, 5 * settings().max_examples)
+pytestmark = pytest.mark.long
 MEMORY = "/dev/shm"  # where there is one, no example waits for a disk
 PAGE = 25
 MODEL, KIND = "nano-banana-2", "text-to-image"

@@ -105,6 +105,7 @@ class Chaos:
         return choose(TEXTS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(2))
 async def test_any_arguments(seed: int, tmp_path: Path, api: RunningSandbox) -> None:
     seen: Counter[str] = Counter()

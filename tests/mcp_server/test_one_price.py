@@ -164,6 +164,7 @@ def media_calls(model: Model, files: Files) -> Iterator[Arguments]:
             yield {**plain, "source_media_urls": [*inputs, files.video]}
 
 
+@pytest.mark.long
 @pytest.mark.anyio
 @pytest.mark.parametrize("part", range(2))
 async def test_every_image_and_video_model(tmp_path: Path, api: RunningSandbox, part: int) -> None:

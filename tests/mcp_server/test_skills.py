@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LATER = {"model_id": "later", "cost_note": "a", "usage_notes": "b", "voice_allowlist": ["c"]}
-ROWS = [model_row(model, snapshot_listing()) for model in (*snapshot_listing().models, parse_row(LATER))]
+LISTING = snapshot_listing()
+ROWS = [model_row(model, LISTING) for model in (*LISTING.models, parse_row(LATER))]
 FIELDS = {name for row in ROWS for name in (*row, *row.get("capabilities", {}))}
 ARGUMENTS = {argument.name for spec in ALL_TOOLS for argument in spec.arguments()}
 RESULTS = {*JobResult.model_fields, *EstimateResult.model_fields}
