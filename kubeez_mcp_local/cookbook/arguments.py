@@ -150,6 +150,7 @@ class TextFiles:
 MAX_TEXT = 4_000
 MAX_LONG_TEXT = 20_000
 MAX_ENTRIES = 1_000
+_SEPARATORS = re.compile(r"[,;\n]")
 MAX_COMPLETIONS = 100
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
@@ -212,23 +213,31 @@ def complete(
 ) -> list[str]:
     """Values of `argument` that begin with `prefix` in any case, at most 100; an unknown argument has none.
 
-    Of a `list` only the last entry is completed. `known` are values per argument type that the caller knows of, such as
-    `{"model": […], "ratio": […]}`.
+    Of a `list` only the last entry is completed, with what is not in it yet. `known` are values per argument type that
+    the caller knows of, such as `{"model": […], "ratio": […]}`.
     """
     declared = recipe.arguments.get(argument)
     if declared is None:
         return []
     options: Iterable[str] = map(as_text, declared.choices)
+    kind = declared.of if declared.type == "list" else declared.type
+    done, typed = _begun(prefix) if declared.type == "list" else ("", prefix)
     if not declared.choices:
-        options = ("true", "false") if declared.type == "boolean" else (known or {}).get(declared.type, ())
-    if not declared.choices and declared.default not in (None, ""):
+        options = ("true", "false") if kind == "boolean" else (known or {}).get(kind, ())
+    if not declared.choices and declared.default not in (None, "") and not done:
         options = dict.fromkeys((as_text(declared.default), *options))
-    done, typed = "", prefix
-    if declared.type == "list" and "," in prefix:
-        cut = prefix.rindex(",") + 1
-        done, typed = prefix[:cut] + " ", prefix[cut:].strip()
+    there = {entry.strip().lower() for entry in _SEPARATORS.split(done)}
     found = [done + option for option in options if option.lower().startswith(typed.lower())]
-    return found[:MAX_COMPLETIONS]
+    return [each for each in found if each.removeprefix(done).lower() not in there][:MAX_COMPLETIONS]
+
+
+def _begun(text: str) -> tuple[str, str]:
+    """The entries of a list that are whole, as they are typed, and what is typed of the next one."""
+    separators = list(_SEPARATORS.finditer(text))
+    if not separators:
+        return "", text
+    cut = separators[-1].end()
+    return text[:cut] + ("" if text[cut - 1] == "\n" else " "), text[cut:].strip()
 
 
 def _default(name: str, argument: Argument) -> Any:

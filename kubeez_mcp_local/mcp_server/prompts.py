@@ -30,7 +30,7 @@ from kubeez_mcp_local.mcp_server.rows import argument_row
 from kubeez_mcp_local.text import on_one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.cookbook.format import Argument, Recipe, Summary
@@ -125,10 +125,15 @@ class Recipes:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Recipes as prompts. Files are read when a client asks, so an edit shows on the next list."""
+    """Recipes as prompts. Files are read when a client asks, so an edit shows on the next list.
+
+    Attributes:
+        skills: The names that completion knows skills by.
+    """
 
     bridge: Bridge
     recipes: Recipes
+    skills: Callable[[], list[str]]
 
     async def listing(self) -> list[Prompt]:
         return [_prompt(entry.summary) for entry in (await self.recipes.index()).entries.values()]
@@ -173,7 +178,8 @@ class Prompts:
         declared = entry.summary.arguments.get(argument.name) if entry else None
         if entry is None or declared is None:
             return []
-        known = await self._known() if declared.type in ("model", "ratio", "voice") and not declared.choices else {}
+        kind = declared.of if declared.type == "list" else declared.type
+        known = await self._known() if kind in ("model", "ratio", "voice") and not declared.choices else {}
         return complete(entry.summary, argument.name, argument.value, known)
 
     async def _template_variable(self, uri: str, argument: CompletionArgument) -> list[str]:
@@ -181,6 +187,8 @@ class Prompts:
             names = list((await self.recipes.index()).entries)
         elif uri == "kubeez://models/{id}":
             names = [model.id for model in (await self.bridge.catalogue.listing()).models]
+        elif uri == "kubeez://skills/{name}":
+            names = self.skills()
         elif uri == "kubeez://jobs/{id}":
             names = [job.generation_id or job.id for job in await self.bridge.ledger.recent(_MAX_COMPLETIONS)]
         else:

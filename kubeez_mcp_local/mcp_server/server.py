@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -11,6 +13,7 @@ import anyio.lowlevel
 from mcp.server import MCPServer, NotificationOptions
 from mcp.server.apps import Apps
 from mcp.server.subscriptions import InMemorySubscriptionBus, PromptsListChanged, ResourcesListChanged
+from mcp.types import Icon
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from kubeez_mcp_local import __version__
@@ -19,7 +22,7 @@ from kubeez_mcp_local.mcp_server import app
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import Toolbox, selected
 from kubeez_mcp_local.mcp_server.prompts import Prompts, Recipes
-from kubeez_mcp_local.mcp_server.resources import Resources, SkillsOverMcp
+from kubeez_mcp_local.mcp_server.resources import Resources, SkillsOverMcp, skill_names
 from kubeez_mcp_local.mcp_server.subscriptions import JobSubscriptions
 from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 from kubeez_mcp_local.runs.active import ActiveRuns
@@ -91,6 +94,7 @@ class KubeezServer(MCPServer["Bridge"]):
             if not isinstance(bridge, UnusableBridge)
             else _EXPLAINED.format(trouble=bridge.trouble),
             website_url="https://kubeez.com",
+            icons=[_icon()],
             lifespan=self._lifespan,
             extensions=[skills, Apps()],
             subscriptions=self.changes.bus,
@@ -100,7 +104,7 @@ class KubeezServer(MCPServer["Bridge"]):
         self._bridge = bridge
         self._opened = opened or isinstance(bridge, UnusableBridge)
         self._toolbox = Toolbox(selected(ALL_TOOLS, bridge.published), ALL_TOOLS)
-        self._prompts = Prompts(bridge, recipes)
+        self._prompts = Prompts(bridge, recipes, skill_names)
         self._resources = Resources(bridge, recipes, skills)
         JobSubscriptions(self._resources, self.changes.bus).serve(self.lowlevel)
         self.completion()(self._prompts.complete)  # type: ignore[no-untyped-call]  # untyped in the SDK
@@ -156,6 +160,14 @@ class KubeezServer(MCPServer["Bridge"]):
     def _call(self, context: Context[Bridge, Any] | None) -> Call:
         assert context is not None, "there is always a client"
         return Call(self._bridge, context, self.recipes, self._runs)
+
+
+def _icon() -> Icon:
+    """The server's own, which stands in its answer to the handshake; tools have none, since each would be paid for."""
+    drawing = (files("kubeez_mcp_local") / "web" / "static" / "icon.svg").read_bytes()
+    return Icon(
+        src=f"data:image/svg+xml;base64,{b64encode(drawing).decode()}", mime_type="image/svg+xml", sizes=["any"]
+    )
 
 
 def instructions(settings: Settings) -> str:

@@ -119,6 +119,7 @@ async def test_arguments_are_completed_from_choices_and_from_the_catalogue(conne
         assert await complete("three-ad-variants", "aspect_ratio", "1") == ["1:1", "16:9"]
         assert "nano-banana-2" in await complete("hello", "model", "nano")
         assert await complete("hello", "who", "A") == []
+        assert await complete("compare-models", "models", "z-image, imagen-4-u") == ["z-image, imagen-4-ultra"]
         assert await complete("no-such-recipe", "x", "") == []
 
 
@@ -127,6 +128,12 @@ async def test_template_variables_are_completed(connected: Client) -> None:
         template = ResourceTemplateReference(type="ref/resource", uri="kubeez://models/{id}")
         found = await client.complete(template, {"name": "id", "value": "z-im"})
         assert found.completion.values == ["z-image", "z-image-hd"]
+        skills = ResourceTemplateReference(type="ref/resource", uri="kubeez://skills/{name}")
+        names = (await client.complete(skills, {"name": "name", "value": ""})).completion.values
+        assert {f"kubeez://skills/{name}" for name in names} < {
+            resource.uri for resource in (await client.list_resources()).resources
+        }
+        assert (await client.complete(skills, {"name": "name", "value": names[0][:4].upper()})).completion.values
         recipes = ResourceTemplateReference(type="ref/resource", uri="kubeez://recipes/{name}")
         assert "hello" in (await client.complete(recipes, {"name": "name", "value": "he"})).completion.values
 

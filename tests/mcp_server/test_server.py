@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -30,6 +31,17 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def server_of(folder: Path) -> KubeezServer:
     flags = {"state_dir": str(folder / "state"), "output_dir": str(folder / "out"), "recipes": str(folder)}
     return KubeezServer(Bridge(load_settings(flags, environ={}, working_dir=folder)))
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_the_server_has_an_icon_and_its_tools_have_none(tmp_path: Path, mode: str) -> None:
+    async with Client(server_of(tmp_path), mode=mode) as client:
+        assert client.server_info is not None
+        [icon] = client.server_info.icons or []
+        assert b64decode(icon.src.removeprefix("data:image/svg+xml;base64,")).startswith(b"<svg ")
+        assert len(icon.src) < 1000
+        assert not any(tool.icons for tool in (await client.list_tools()).tools)
+        assert all(prompt.title for prompt in (await client.list_prompts()).prompts)
 
 
 async def names(client: Client) -> set[str]:
