@@ -14,13 +14,15 @@ import anyio
 import anyio.to_thread
 
 from kubeez_mcp_local.bridge.history import STATUS_OF
+from kubeez_mcp_local.bridge.sheets import sheets_of
 from kubeez_mcp_local.disk import open_exactly
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.jobs.errors import UnknownJobError
 from kubeez_mcp_local.jobs.job import SANDBOX, settings_words
 from kubeez_mcp_local.jobs.outputs import distinctions
+from kubeez_mcp_local.media.sniff import sniff
 from kubeez_mcp_local.operations import operations
-from kubeez_mcp_local.text import cut, on_one_line, presentable, quoted, spoken, without_keys
+from kubeez_mcp_local.text import LONGEST_NAME, cut, on_one_line, presentable, quoted, spoken, without_keys
 from kubeez_mcp_local.web.gallery import Output, Sheet
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.web.gallery import Wanted
 
 _LOOK_SECONDS = 1.0
+_DRAWING_LOOKS, _DRAWING_SECONDS = 100, 0.1
 _PROMPT_IN_LIST = 400
 _LARGEST_SIDECAR = 64 * 1024
 _PROMPT_IN_SENTENCE = 2_000
@@ -87,6 +90,34 @@ class Outputs:
             return await self.thumbnails.waveform(path)
         except OSError as error:
             raise _unreadable(path, error) from None
+
+    async def preview(self, path: str, most_bytes: int, *, known: bool = False) -> tuple[bytes, str]:
+        """The output or sheet of outputs at `path` as a picture of at most so many bytes, or the shape of a sound as
+        JSON; and the media type. Only what this account made is shown, and what is `known` to be an output.
+
+        Raises:
+            KubeezError: `unknown_output`: no output lies there; or it cannot be shown.
+        """
+        try:
+            place = await self._place_of(path, known=known)
+            kind = (await anyio.to_thread.run_sync(sniff, place)).kind
+            if kind == "audio":
+                return await self.thumbnails.waveform(place), "application/json"
+            return await self.thumbnails.bounded(place, kind, most_bytes), "image/webp"
+        except OSError as error:
+            raise _unreadable(Path(path), error) from None
+
+    async def _place_of(self, path: str, *, known: bool) -> Path:
+        saved = known or any(file.path == path for job in await self.ledger.saved_below(path) for file in job.files)
+        beside = [] if saved else await self.ledger.saved_below(f"{Path(path).parent}{os.sep}")
+        drawn = known or Path(path) in sheets_of(beside)
+        for _ in range(_DRAWING_LOOKS if drawn else 0):  # a sheet is drawn in the moment after all else is there
+            if await anyio.Path(path).is_file():
+                break
+            await self.sleep(_DRAWING_SECONDS)
+        if not (saved or drawn) or not await anyio.Path(path).is_file():
+            raise KubeezError(f"No output of a job lies at {cut(path, LONGEST_NAME)}.", code="unknown_output")
+        return await anyio.to_thread.run_sync(lambda: self.guard.contained(Path(path), argument="path"))
 
     async def changes(self) -> AsyncIterator[Mapping[str, object]]:
         """As `Source` has it; whether anything was written is asked every second, which costs next to nothing."""

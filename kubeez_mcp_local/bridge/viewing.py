@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,14 +12,13 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.to_thread
 
-from kubeez_mcp_local.bridge.sheets import captioned, sheets_of
+from kubeez_mcp_local.bridge.sheets import captioned
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.errors import UnknownJobError
 from kubeez_mcp_local.jobs.job import SavedFile, outputs_in
 from kubeez_mcp_local.jobs.outputs import NotAnOutputError, what_it_is
 from kubeez_mcp_local.media.inputs import LIBRARY_SCHEME, LocalInput, opened
 from kubeez_mcp_local.media.sniff import MediaType, by_extension, sniff_file
-from kubeez_mcp_local.text import LONGEST_NAME, cut
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +37,6 @@ MOST_SOUNDS = 4
 _SEARCHED_JOBS = 200
 _PATIENCE = 35.0
 """Seconds a call waits for copies; clients give up on calls that last a minute."""
-_LOOKS, _LOOK_SECONDS = 100, 0.1
 
 
 @dataclass(frozen=True)
@@ -132,29 +129,6 @@ class Viewing:
         one = len(here) == 1
         shown = await (self._one(here[0], max_bytes, None) if one else self._several(here, max_bytes, None))
         return next((each for each in shown.previews if each[1].startswith("image/")), None)
-
-    async def thumbnail(self, path: str, max_bytes: int, *, known: bool = False) -> Preview:
-        """A small picture of an output that lies at `path`, or of a sheet of outputs; of no other file, unless it is
-        `known` to be one.
-
-        Raises:
-            KubeezError: `unknown_output`: neither is there; or it cannot be shown.
-        """
-        from kubeez_mcp_local.media.picture import preview
-
-        saved = known or any(file.path == path for job in await self.ledger.saved_below(path) for file in job.files)
-        beside = [] if saved else await self.ledger.saved_below(f"{Path(path).parent}{os.sep}")
-        drawn = known or Path(path) in sheets_of(beside)
-        for _ in range(_LOOKS if drawn else 0):  # a sheet is drawn in the moment after the job or run is over
-            if await anyio.Path(path).is_file():
-                break
-            await anyio.sleep(_LOOK_SECONDS)
-        if not (saved or drawn) or not await anyio.Path(path).is_file():
-            raise KubeezError(f"No output of a job lies at {cut(path, LONGEST_NAME)}.", code="unknown_output")
-        shown = await preview(Path(path), max_bytes)
-        if shown.data is None:
-            raise KubeezError(shown.note, code="no_preview")
-        return shown
 
     async def _one(self, found: _Found, max_bytes: int, at_s: float | None) -> Shown:
         from kubeez_mcp_local.media.picture import preview

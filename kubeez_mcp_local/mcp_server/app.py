@@ -44,7 +44,7 @@ def templates() -> list[ResourceTemplate]:
             uri_template=f"{PREVIEWS}{{path}}",
             name="preview",
             title="Small picture of one saved output",
-            description="A picture, a frame of a film, the waveform of sound. The path is percent-encoded.",
+            description="Of a film one frame, of sound its waveform as JSON, 0 to 100. The path is percent-encoded.",
         ),
         ResourceTemplate(
             uri_template=f"{RUNS}{{id}}", name="run", title="A run of a recipe now", mime_type="application/json"
@@ -77,8 +77,9 @@ async def read(call: Call, uri: str) -> ReadResourceContents:
 
 async def _preview(call: Call, path: str) -> ReadResourceContents:
     rehearsed = call.runs.made(path)  # in a ledger of its own
-    shown = await call.bridge.viewing.thumbnail(path, MOST_PREVIEW_BYTES, known=rehearsed)
-    return ReadResourceContents(content=shown.data or b"", mime_type=shown.mime)
+    shown, mime_type = await call.bridge.outputs_made.preview(path, MOST_PREVIEW_BYTES // 4 * 3, known=rehearsed)
+    text = shown.decode() if mime_type == "application/json" else shown
+    return ReadResourceContents(content=text, mime_type=mime_type)
 
 
 async def _run(call: Call, name: str) -> ReadResourceContents:

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from PIL.Image import Image
+
 EDGE = 480
 """Pixels of the longer side of a small picture."""
+_EDGES = (1024, 768, 512, 320, 160)
 BARS = 120
 """Into how many parts the shape of a sound is divided."""
 _QUALITY = 78
@@ -62,6 +65,10 @@ class Thumbnails:
         """
         return await self._kept(path, "webp", lambda file: _small(file, kind))
 
+    async def bounded(self, path: Path, kind: str, most_bytes: int) -> bytes:
+        """As `picture`, larger, in at most so many bytes."""
+        return await self._kept(path, f"{most_bytes}.webp", lambda file: _bounded(file, kind, most_bytes))
+
     async def waveform(self, path: Path) -> bytes:
         """JSON: the loudest moment of each of `BARS` parts of a sound, 0 to 100. Raises as `picture`."""
         return await self._kept(path, "json", lambda file: json.dumps(waveform(file)).encode())
@@ -92,13 +99,28 @@ class Thumbnails:
 
 
 def _small(file: BinaryIO, kind: str) -> bytes:
+    return _encoded(_opaque_or_not(file, kind, EDGE))
+
+
+def _bounded(file: BinaryIO, kind: str, most_bytes: int) -> bytes:
+    image = _opaque_or_not(file, kind, _EDGES[0])
+    for edge in _EDGES:
+        image.thumbnail((edge, edge))
+        if len(found := _encoded(image)) <= most_bytes:
+            return found
+    raise BrokenMediaError(file.name, "nothing of it fits into the room there is")
+
+
+def _opaque_or_not(file: BinaryIO, kind: str, edge: int) -> Image:
+    """The picture, or a frame of the film, scaled; see-through only where it really is."""
     if kind == "video":
-        image = poster_frame(file, None, EDGE).image
-    else:
-        with decoded(file) as opened:
-            image = upright(opened, EDGE)
-    if not has_holes(image):
-        image = image.convert("RGB")
+        return poster_frame(file, None, edge).image
+    with decoded(file) as opened:
+        image = upright(opened, edge)
+    return image if has_holes(image) else image.convert("RGB")
+
+
+def _encoded(image: Image) -> bytes:
     image.info = {}
     target = io.BytesIO()
     image.save(target, "WEBP", quality=_QUALITY, method=2)

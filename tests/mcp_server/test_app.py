@@ -89,7 +89,7 @@ def test_only_in_live_mode_may_the_page_load_anything_and_only_from_the_media_ho
     assert sandbox.meta == {"ui": {"prefersBorder": True}}
     for shown, hosts in ((live, {host}), (sandbox, set())):
         text = str(shown.content)
-        assert set(re.findall(r"https?://[^\s\"'`;>]+", text)) == hosts
+        assert set(re.findall(r"https?://[^\s\"'`;>]+", text)) == {"http://www.w3.org/2000/svg", *hosts}
         assert re.findall(r"<(script|style|link|img|iframe|base|object)\b", text) == ["style", "script"]
         assert "default-src 'none'; style-src 'sha256-" in text
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", text)

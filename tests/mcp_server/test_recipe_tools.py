@@ -87,7 +87,7 @@ async def test_a_rehearsal_costs_nothing_and_brings_its_own_examples(connected: 
     async with connected as client:
         run = await call(client, "run_recipe", name="remove-backgrounds", rehearse=True)
         preview = await client.read_resource(f"kubeez://previews/{quote(run['files'][0]['path'], safe='')}")
-        assert preview.contents[0].mime_type == "image/png"
+        assert preview.contents[0].mime_type == "image/webp"
         assert run["status"] == "completed"
         assert run["files"]
         assert "the account was not touched" in run["notes"][-1]

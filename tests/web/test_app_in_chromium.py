@@ -231,7 +231,11 @@ class Shown:
         self.chromium.wait_for("innerHeight >= document.documentElement.getBoundingClientRect().height")
 
     def photo(self, name: str) -> None:
+        """For whoever wants to look: `APP_SHOTS` names the folder."""
         if folder := os.environ.get("APP_SHOTS"):
+            self.ready()
+            for evaluate in (self.chromium.evaluate, self.chromium.in_page):
+                evaluate("new Promise((painted) => requestAnimationFrame(() => requestAnimationFrame(painted)))")
             self.chromium.screenshot(Path(folder) / f"{name}.png")
 
 
@@ -357,6 +361,7 @@ def test_without_the_media_host_a_film_is_a_frame_and_a_song_a_shape(shown: Show
         assert page.evaluate(f"document.querySelectorAll('figure.{kind}').length") >= 1
         assert page.evaluate("document.querySelectorAll('video, audio').length") == 0
         assert shown.made[name]["structuredContent"]["files"][0]["path"] in page.text()
+    assert page.evaluate("document.querySelectorAll('figure svg[role=img] rect').length") == 2 * 120
     shown.show(shown.made["film"])
     shown.ready()
     assert page.evaluate("document.querySelector('figure img').naturalWidth") >= 320
@@ -366,7 +371,7 @@ def test_with_the_media_host_films_and_songs_are_played_from_it(shown: Shown) ->
     page = shown.chromium
     for name, player in (("film", "video"), ("song", "audio")):
         result = shown.made[name]
-        result["structuredContent"]["mode"] = "live"
+        result["structuredContent"].update(mode="live", outputs=[], songs=[])
         for number, file in enumerate(result["structuredContent"]["files"]):
             file["url"] = f"https://media.kubeez.com/{name}-{number}"
         shown.show(result, live=True)
@@ -441,7 +446,7 @@ def test_the_host_gives_the_look(shown: Shown) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     for theme in ("light", "dark"):
         context: dict[str, Any] = {"theme": theme, "styles": {"variables": {}}}
-        for name in ("run", "failed", "running"):
+        for name in ("run", "failed"):
             shown.show(shown.made[name], context=context)
             shown.ready()
             assert page.evaluate(LOW_CONTRAST) == []
