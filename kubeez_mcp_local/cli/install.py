@@ -73,6 +73,13 @@ def install(
     if chosen is None:
         return
     key = KeyIn.REFERENCE if key_reference else KeyIn.VALUE if with_key else KeyIn.NOTHING
+    leaving = remove and "project" in chosen.scopes and chosen.file(machine, "project") != chosen.file(machine, "user")
+    if scope == "project" and "project" in chosen.scopes and not (machine.in_checkout or leaving):
+        raise InvalidArgumentError(
+            "--scope",
+            f"{machine.project} is in no git checkout, so there is no project to share a config with.",
+            next_step="Go into the checkout, or leave --scope out: then every project has the server.",
+        )
     _refuse_what_does_not_fit(chosen, scope, key, both=key_reference and with_key, only_print=only_print)
     if remove and chosen.user_file is None:
         raise InvalidArgumentError(

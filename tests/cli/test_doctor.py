@@ -180,6 +180,22 @@ def test_an_api_that_is_not_there_is_a_problem_with_a_next_step() -> None:
     assert "sandbox serve" in found["API"][0][1]
 
 
+@pytest.mark.usefixtures("unstarted")
+def test_in_the_home_folder_an_entry_with_a_key_is_no_leak(
+    throw_away_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There, the project's config of several clients is the user's own."""
+    monkeypatch.chdir(throw_away_home)
+    (throw_away_home / ".git").mkdir()  # some keep their settings in git
+    done = CliRunner().invoke(cli, ["install", "cursor", "--with-key", "--no-check"], input="sk_live_example")
+    assert done.exit_code == 0, done.output
+    told = examined()["cursor"]
+    assert [level for level, _ in told] == ["ok"]
+    refused = CliRunner().invoke(cli, ["install", "cursor", "--scope", "project", "--remove"])
+    assert "in no git checkout" in refused.stderr
+    assert "example" in (throw_away_home / ".cursor" / "mcp.json").read_text("utf-8")
+
+
 async def test_a_start_that_some_clients_would_not_wait_for_is_warned_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ def in_a_project(throw_away_home: Path, tmp_path: Path, monkeypatch: pytest.Monk
     for name in ("APPDATA", "LOCALAPPDATA", "CODEX_HOME", "CLAUDE_CONFIG_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    (tmp_path / ".git").mkdir()
     project = tmp_path / "project"
     project.mkdir()
     monkeypatch.chdir(project)
@@ -132,6 +133,19 @@ def test_the_key_in_the_own_config_file_is_pointed_out(tmp_path: Path) -> None:
     done = typed("--env-file", str(own), "install", "cursor", "--no-check")
     assert f"takes it from {own}" in done.stdout.replace("\n", " ").replace("  ", " ")
     assert "sk_live" not in done.output
+
+
+def test_a_project_exists_only_inside_a_checkout(in_a_project: Path, tmp_path: Path) -> None:
+    (tmp_path / ".git").rmdir()
+    for more in ((), ("--print",), ("--dry-run",)):
+        refused = typed("install", "claude-code", "--scope", "project", *more, code=2).stderr
+        assert "in no git checkout" in refused
+    assert list(in_a_project.iterdir()) == []
+    (in_a_project / ".git").write_text("gitdir: elsewhere\n", "utf-8")  # as in a work tree
+    typed("install", "claude-code", "--scope", "project", "--no-check")
+    (in_a_project / ".git").unlink()
+    typed("install", "claude-code", "--scope", "project", "--remove")
+    assert "kubeez" not in (in_a_project / ".mcp.json").read_text("utf-8")
 
 
 def test_without_a_client_they_are_listed(throw_away_home: Path) -> None:

@@ -370,11 +370,11 @@ class Flaw:
 
 
 def look_everywhere(machine: Machine) -> list[Found]:
-    """Every client's own config, and the configs of the project that hold our entry or are broken."""
+    """Every client's own config, and within a checkout those of the project that hold our entry or are broken."""
     found = []
     for client in CLIENTS.values():
         found.append(look(client, "user", machine))
-        if "project" in client.scopes:
+        if "project" in client.scopes and machine.in_checkout:
             project = look(client, "project", machine)
             if project.state != "–":
                 found.append(project)

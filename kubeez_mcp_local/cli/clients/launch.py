@@ -51,6 +51,14 @@ class Machine:
 
         return cls(sys.platform, Path.home(), current_folder() or Path.home(), variables())
 
+    @property
+    def in_checkout(self) -> bool:
+        """Whether the working folder belongs to a project: a git work tree that is not the home folder itself."""
+        for folder in (self.project, *self.project.parents):
+            if (folder / ".git").exists():
+                return folder.resolve() != self.home.resolve()
+        return False
+
     def folder(self, variable: str, default: Path) -> Path:
         """The folder that `variable` names, or `default`; a relative one counts as not given."""
         named = Path(self.variables.get(variable, ""))

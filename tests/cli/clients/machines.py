@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
 
 def machine_in(folder: Path, platform: str = "linux", **variables: str) -> Machine:
-    """A machine whose home and project are in `folder`, with an empty PATH unless one is given."""
+    """A machine whose home and project are in `folder`, a checkout, with an empty PATH unless one is given."""
     home, project = folder / "someone", folder / "project"
     home.mkdir(exist_ok=True)
     project.mkdir(exist_ok=True)
+    (folder / ".git").mkdir(exist_ok=True)
     if platform == "win32":
         variables = {"APPDATA": str(home / "Roaming"), "LOCALAPPDATA": str(home / "Local")} | variables
     return Machine(platform, home, project, {"PATH": ""} | variables)
