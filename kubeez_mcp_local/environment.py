@@ -17,6 +17,8 @@ APP = "kubeez-mcp-local"
 KEY = "KUBEEZ_API_KEY"
 TRIAL = "KUBEEZ_TRIAL"
 """Set by `doctor` and `install` for the server they try, which is to prove itself: no snapshot is used or written."""
+COMPLETING = "_KUBEEZ_MCP_LOCAL_COMPLETE"
+"""Set by a shell that wants to know how a command line could go on."""
 
 _FORMAT = 1
 """Of the snapshot; another one makes all that were written useless."""
@@ -59,11 +61,12 @@ def _under(folder: str | None, *parts: str) -> str:
 def _what_answers_depend_on() -> list[tuple[str, str]] | None:
     """The variables that decide what this server says of itself. Of the API key only whether there is one.
 
-    `None` where that cannot be told without reading on: the key looks like none, or the server is only tried.
+    `None` where that cannot be told without reading on: the key looks like none, or the server is only tried, or none
+    is wanted.
     """
     found = []
     for name, value in os.environ.items():
-        if name == TRIAL:
+        if name in (TRIAL, COMPLETING):
             return None
         if name == KEY:
             key = value.strip()

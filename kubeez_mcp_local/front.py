@@ -433,10 +433,12 @@ class Door:
 def enter(arguments: Sequence[str]) -> Door:
     """Serve from the snapshot for as long as that can be done, if there is one for a server started like this.
 
-    Returns when the real server is needed; does not return when the input ends or a signal comes.
+    Returns when the real server is needed, or a person at a terminal is to be told what this is; does not return when
+    the input ends or a signal comes.
     """
     door = Door(arguments)
-    snapshot = Snapshot.written_for(door.name, door.code) if door.name else None
+    bare = "serve" not in arguments and os.isatty(0)
+    snapshot = Snapshot.written_for(door.name, door.code) if door.name and not bare else None
     handle = None if snapshot is None else _private_input()
     if snapshot is not None and handle is not None:
         leave_on_signals()

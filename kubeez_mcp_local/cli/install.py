@@ -33,7 +33,7 @@ _PATIENCE = 90.0
 
 
 @click.command()
-@click.argument("client", required=False)
+@click.argument("client", required=False, shell_complete=lambda *given: _that_begin_with(given[-1]))
 @click.option(
     "--scope", type=click.Choice(["user", "project"]), default="user", show_default=True, help="Whose config."
 )
@@ -213,6 +213,10 @@ def _asked_key() -> str:
     from kubeez_mcp_local.cli.login import asked_key
 
     return asked_key("--with-key")
+
+
+def _that_begin_with(typed: str) -> list[str]:
+    return [name for name in CLIENTS if name.startswith(typed)]
 
 
 def _where_the_key_is(options: Options, client: Client, key: KeyIn) -> str:

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubeez_mcp_local import __version__
-from kubeez_mcp_local.environment import Look
+from kubeez_mcp_local.environment import APP, Look
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.front import greet, leave_on_signals
 from kubeez_mcp_local.text import visible, without_keys
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from kubeez_mcp_local.front import Door
     from kubeez_mcp_local.settings import Settings
 
@@ -35,10 +37,11 @@ COMMANDS = {
     "spend": "What was spent, by day, model, tool or recipe.",
     "recipes": "List, price, run, rehearse, check, write, export and share recipes.",
     "contract": "Every API route we use beside what the API publishes, and what differs.",
+    "completion": "Print what makes bash, zsh or fish complete commands.",
     "sandbox": "Run the stand-in API by itself, or empty it.",
 }
 
-_ELSEWHERE = {"spend": "jobs", "demo": "sandbox", "logout": "login"}
+_ELSEWHERE = {"spend": "jobs", "demo": "sandbox", "logout": "login", "completion": "welcome"}
 """Commands that share the module of another."""
 _INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -120,6 +123,10 @@ class ExplainedError(click.ClickException):
     exit_code = 2
 
 
+def _module(name: str) -> Any:
+    return importlib.import_module(f"kubeez_mcp_local.cli.{name}")
+
+
 class _LazyCommands(click.Group):
     """Imports a command's module when it is used, so that `--help` is instant."""
 
@@ -131,10 +138,15 @@ class _LazyCommands(click.Group):
             return None
         if cmd_name == serve.name:
             return serve
-        module = importlib.import_module(f"kubeez_mcp_local.cli.{_ELSEWHERE.get(cmd_name, cmd_name)}")
-        command = getattr(module, cmd_name)
+        command = getattr(_module(_ELSEWHERE.get(cmd_name, cmd_name)), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=words) for name, words in COMMANDS.items() if name.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)  # no command is imported for it
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -172,8 +184,14 @@ def _keyless(error: click.UsageError) -> click.UsageError:
     return click.UsageError(without_keys(error.format_message()), error.ctx)
 
 
+def _tell_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        click.echo(f"{APP} {__version__}\n{_module('welcome').newer_version()}")
+        context.exit()
+
+
 @click.group(cls=_LazyCommands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="kubeez-mcp-local")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_tell_version, help="Show it.")
 @click.option("--env-file", type=click.Path(path_type=Path), help="Config file in dotenv form, instead of your own.")
 @click.option("--mode", metavar="[auto|live|sandbox]", help="Where requests go.")
 @click.option("--output-dir", help="Where outputs are saved.")
@@ -188,5 +206,7 @@ def cli(ctx: click.Context, /, env_file: Path | None, **flags: Any) -> None:
     built-in sandbox that costs nothing.
     """
     ctx.obj = Options({name: value for name, value in flags.items() if value is not None}, env_file, ctx.obj)
-    if ctx.invoked_subcommand is None:
+    if ctx.invoked_subcommand is None and sys.stdin.isatty():
+        _module("welcome").welcome(ctx.obj)
+    elif ctx.invoked_subcommand is None:
         ctx.invoke(_LazyCommands.get_command(cli, ctx, "serve"))  # type: ignore[arg-type]
