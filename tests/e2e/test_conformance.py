@@ -1,12 +1,12 @@
 """The protocol's conformance suite. It speaks HTTP only, so the same server is put on loopback.
 
-On demand: `NODE_TOOLS=FOLDER uv run pytest -m bench -n0 tests/e2e/test_conformance.py`, with a FOLDER into which npm
-installed what `tests/node/package.json` lists. The scenarios left out ask for tools and resources that only a fixture
-server has, or for logging, which this server does not declare.
+Runs where `NODE_TOOLS` names a folder that has it; `.ci/run` makes such a folder. The scenarios left out ask for tools
+and resources that only a fixture server has, or for logging and tasks, which this server does not declare.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.anyio, pytest.mark.bench]
+pytestmark = pytest.mark.anyio
 SUITE = NodeProgram("conformance")
 SCENARIOS = (
     "server-initialize",
@@ -67,18 +67,27 @@ async def over_http(folder: Path) -> AsyncIterator[str]:
         server.should_exit = True
 
 
-async def failures(url: str, scenario: str) -> set[str]:
-    """The checks of a scenario that fail."""
+async def failures(url: str, folder: Path) -> dict[str, set[str]]:
+    """The checks that fail, by scenario, of all scenarios there are."""
     executable, path = SUITE.find()
-    done = await anyio.run_process([executable, "server", "--url", url, "--scenario", scenario], env=path, check=False)
-    report = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout.decode())
-    assert "Passed: " in report, report + done.stderr.decode()
-    return set(re.findall(r"\[(\S+) *\] FAILURE", report))
+    command = [executable, "server", "--url", url, "--suite", "all", "--output-dir", str(folder)]
+    await anyio.run_process(command, env=path, check=False)
+    return _read(folder)
+
+
+def _read(reports: Path) -> dict[str, set[str]]:
+    return dict(_failed(report) for report in reports.rglob("checks.json"))
+
+
+def _failed(report: Path) -> tuple[str, set[str]]:
+    scenario = re.sub(r"^server-|-\d{4}-\d\d-\d\dT.*$", "", report.parent.name)
+    checks = json.loads(report.read_text("utf-8"))
+    return scenario, {check["id"] for check in checks if check["status"] == "FAILURE"}
 
 
 async def test_every_scenario_that_needs_no_fixture_passes(tmp_path: Path) -> None:
     SUITE.find()
     async with over_http(tmp_path) as url:
-        failed = {scenario: found for scenario in SCENARIOS if (found := await failures(url, scenario))}
-        assert failed == {}
-        assert await failures(url, "server-stateless") <= NOT_TESTABLE
+        failed = await failures(url, tmp_path / "reports")
+    assert {scenario: failed[scenario] for scenario in SCENARIOS if failed[scenario]} == {}
+    assert failed["server-stateless"] <= NOT_TESTABLE
