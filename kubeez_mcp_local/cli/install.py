@@ -236,7 +236,7 @@ def _where_the_key_is(options: Options, client: Client, key: KeyIn) -> str:
 
 
 def _list(machine: Machine, *, as_json: bool) -> None:
-    found = look_everywhere(machine)
+    found = sorted(look_everywhere(machine), key=lambda one: not one.here)
     if as_json:
         print_json([one.as_json() for one in found])
         return

@@ -198,7 +198,7 @@ def export(options: Options, asked: Asked, form: str, output: str, overwrite: bo
     for path in paths:
         results().print(shown(path.absolute()), soft_wrap=True)
     if form in ("python", "curl"):
-        start = f"python {paths[0]} --help" if form == "python" else f"bash {paths[0]}"
+        start = f"uv run {paths[0]} --help" if form == "python" else f"bash {paths[0]}"
         rehearse_it = "`kubeez-mcp-local sandbox serve`, then KUBEEZ_BASE_URL=http://127.0.0.1:8787"
         remarks().print(f"Run it with KUBEEZ_API_KEY set: {start}", soft_wrap=True)
         remarks().print(f"Rehearse it for free: {rehearse_it}.", soft_wrap=True)

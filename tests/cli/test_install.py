@@ -154,6 +154,7 @@ def test_without_a_client_they_are_listed(throw_away_home: Path) -> None:
     assert "install codex" in listed.stdout
     rows = {row["client"]: row for row in json.loads(typed("install", "--json").stdout)}
     assert set(rows) == set(CLIENTS)
+    assert next(iter(rows)) == "codex"
     assert (rows["codex"]["here"], rows["codex"]["state"], rows["zed"]["here"]) == (True, "absent", False)
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -37,7 +40,6 @@ from tests.sandbox_server import KEY, RunningSandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,18 @@ def test_a_python_script_refuses_what_the_recipe_refuses(options: list[str], com
     refused = run([sys.executable, str(script), "--reference", "https://example.com/a.png", *options], None, tmp_path)
     assert refused.returncode == 2
     assert complaint in refused.stderr
+
+
+def test_a_python_script_names_what_it_needs() -> None:
+    """As PEP 723 has it, so that `uv run` fetches what this package has tested it with."""
+    (script,) = export_recipe(Library.of().get("brand-series"), "python", {}).values()
+    (block,) = re.findall(r"^# /// script\n((?:# .*\n)+)# ///$", script, re.MULTILINE)
+    needs = tomllib.loads(block.replace("# ", ""))
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    assert needs["requires-python"] == project["requires-python"]
+    assert needs["dependencies"] == [
+        one.replace("[socks]", "") for one in project["dependencies"] if one.startswith("httpx[")
+    ]
 
 
 RUN = [

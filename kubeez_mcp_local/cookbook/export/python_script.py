@@ -176,14 +176,18 @@ def _kind(argument: Argument) -> list[str]:
 
 
 _HEAD = '''#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["httpx>=0.28,<1"]
+# ///
 """{title}
 
 {description}
 
-Exported from the Kubeez recipe {name}, version {version}. Needs Python 3.11 and httpx (pip install httpx).
+Exported from the Kubeez recipe {name}, version {version}. Needs Python 3.11 and httpx; uv fetches both.
 
     export KUBEEZ_API_KEY=sk_live_…
-    python {name}.py --help
+    uv run {name}.py --help
 
 When it is cut off, the same command goes on and pays for nothing twice. Once all is made, it makes everything anew.
 To rehearse for free, start a sandbox (kubeez-mcp-local sandbox serve) and set KUBEEZ_BASE_URL to its address.
