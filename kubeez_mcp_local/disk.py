@@ -1,4 +1,5 @@
-"""Files on this disk: opened where they were found and nowhere else, written whole or not at all, named once."""
+"""Files on this disk: opened where they were found and nowhere else, written whole or not at all, named once. And which
+folders are the system's."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import os
 import secrets
 import stat
 from contextlib import contextmanager
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
@@ -144,3 +146,40 @@ def give_free_name(part: Path, stem: str, extension: str, others: Collection[Pat
             continue
         return target
     raise FileExistsError(errno.EEXIST, "every name is taken", stem)
+
+
+_SYSTEM = tuple(
+    PurePosixPath(f"/{name}")
+    for name in (
+        *("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libexec", "opt", "proc", "run", "sbin", "snap", "sys"),
+        *("usr", "var", "nix", "System", "Library", "Applications", "Network", "cores", "private", "rescue"),
+    )
+)
+_OPEN = (
+    *("/opt/*", "/run/media/*/*", "/usr/home/*", "/var/home/*", "/var/www/*"),
+    *("/var/tmp", "/var/folders/*", "/private/tmp", "/private/var/folders/*", "/private/var/tmp"),  # noqa: S108
+)
+"""Folders of people and projects, and temporary ones, that lie within system folders."""
+_HOLDERS = tuple(PurePosixPath(f"/{name}") for name in ("home", "Users", "Volumes", "media", "mnt", "srv"))
+"""Folders that hold the homes of all people, or all drives."""
+_WINDOWS = ("windows", "winnt", "program files", "program files (x86)", "programdata", "recovery", "perflogs")
+
+
+def is_system_folder(folder: PurePath, home: PurePath | None = None) -> bool:
+    """Whether `folder`, absolute and of any system, is by its name a drive, the system's, or what holds every home.
+
+    Args:
+        home: Where people may read although it lies in such a folder.
+    """
+    if len(folder.parts) <= 1 or (home and home != folder and home.is_relative_to(folder)):
+        return True
+    if isinstance(folder, PureWindowsPath):
+        first = folder.parts[1].casefold()
+        return first in _WINDOWS or first.startswith("$") or (first == "users" and len(folder.parts) == 2)
+    if folder.parts[1] == "mnt" and len(folder.parts) > 2 and len(folder.parts[2]) == 1:  # a drive under WSL
+        return is_system_folder(PureWindowsPath(f"{folder.parts[2]}:/", *folder.parts[3:]))
+    if folder in _HOLDERS:
+        return True
+    if not any(folder.is_relative_to(each) for each in _SYSTEM):
+        return False
+    return not any(each.match(pattern) for each in (folder, *folder.parents) for pattern in _OPEN)

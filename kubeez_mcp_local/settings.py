@@ -15,13 +15,13 @@ import os
 import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
-from kubeez_mcp_local.disk import replace_file
+from kubeez_mcp_local.disk import is_system_folder, replace_file
 from kubeez_mcp_local.environment import APP, variables
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.text import without_keys
@@ -48,6 +48,10 @@ class SettingsError(KubeezError):
     """A setting cannot be used; the message names it, its value and what is allowed."""
 
     code = "invalid_setting"
+
+
+class NoKeyError(SettingsError):
+    """Live mode is wanted, and all that is missing is a key."""
 
 
 def _split(value: object, separator: str) -> object:
@@ -394,7 +398,7 @@ def _completed(settings: Settings, working_dir: Path | None) -> Settings:
     """Check what depends on several fields and fill in the default that depends on the working folder."""
     live = settings.effective_mode is Mode.LIVE
     if live and settings.api_key is None and settings.login is None:
-        raise SettingsError(
+        raise NoKeyError(
             "KUBEEZ_MODE is live but there is no KUBEEZ_API_KEY.",
             next_step="Run `kubeez-mcp-local login` with a key from https://kubeez.com/settings/api-keys, or set "
             "KUBEEZ_MODE=sandbox.",
@@ -413,23 +417,6 @@ def _completed(settings: Settings, working_dir: Path | None) -> Settings:
     return settings.model_copy(update={"input_dirs": folders})
 
 
-_SYSTEM = tuple(
-    PurePosixPath(f"/{name}")
-    for name in (
-        *("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libexec", "opt", "proc", "run", "sbin", "snap", "sys"),
-        *("usr", "var", "nix", "System", "Library", "Applications", "Network", "cores", "private", "rescue"),
-    )
-)
-_OPEN = (
-    *("/opt/*", "/run/media/*/*", "/usr/home/*", "/var/home/*", "/var/www/*"),
-    *("/var/tmp", "/var/folders/*", "/private/tmp", "/private/var/folders/*", "/private/var/tmp"),  # noqa: S108
-)
-"""Folders of people and projects, and temporary ones, that lie within system folders."""
-_HOLDERS = tuple(PurePosixPath(f"/{name}") for name in ("home", "Users", "Volumes", "media", "mnt", "srv"))
-"""Folders that hold the homes of all people, or all drives."""
-_WINDOWS = ("windows", "winnt", "program files", "program files (x86)", "programdata", "recovery", "perflogs")
-
-
 def is_too_wide(folder: Path) -> bool:
     """Whether `folder` is no default for reading: a drive, a folder of the system, or one that holds every home.
 
@@ -437,22 +424,6 @@ def is_too_wide(folder: Path) -> bool:
     """
     home = Path(os.path.realpath(_home()))
     return any(is_system_folder(each, home) for each in (folder, Path(os.path.realpath(folder))))
-
-
-def is_system_folder(folder: PurePath, home: PurePath | None = None) -> bool:
-    """`is_too_wide` for an absolute path of any system, by its name alone."""
-    if len(folder.parts) <= 1 or (home and home != folder and home.is_relative_to(folder)):
-        return True
-    if isinstance(folder, PureWindowsPath):
-        first = folder.parts[1].casefold()
-        return first in _WINDOWS or first.startswith("$") or (first == "users" and len(folder.parts) == 2)
-    if folder.parts[1] == "mnt" and len(folder.parts) > 2 and len(folder.parts[2]) == 1:  # a drive under WSL
-        return is_system_folder(PureWindowsPath(f"{folder.parts[2]}:/", *folder.parts[3:]))
-    if folder in _HOLDERS:
-        return True
-    if not any(folder.is_relative_to(each) for each in _SYSTEM):
-        return False
-    return not any(each.match(pattern) for each in (folder, *folder.parents) for pattern in _OPEN)
 
 
 def wide_folders(settings: Settings, working_dir: Path | None = None) -> list[str]:

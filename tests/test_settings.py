@@ -7,13 +7,13 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import pytest
 
+from kubeez_mcp_local.disk import is_system_folder
 from kubeez_mcp_local.settings import (
     DEFAULT_BASE_URL,
     Mode,
     Settings,
     SettingsError,
     config_file,
-    is_system_folder,
     load_settings,
     read_config,
     variable,

@@ -21,6 +21,7 @@ from kubeez_mcp_local.bridge.pricing import Pricing
 from kubeez_mcp_local.bridge.sheets import Sheets
 from kubeez_mcp_local.bridge.viewing import Viewing
 from kubeez_mcp_local.catalogue.store import Catalogue
+from kubeez_mcp_local.environment import KEY, variables
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.budget import Ceilings
 from kubeez_mcp_local.jobs.following import Follower, query_for_work
@@ -36,7 +37,7 @@ from kubeez_mcp_local.media.library import Library
 from kubeez_mcp_local.media.path_guard import PathGuard
 from kubeez_mcp_local.operations import Sources
 from kubeez_mcp_local.rest.errors import UnauthorizedError
-from kubeez_mcp_local.settings import Mode, SettingsError, config_file
+from kubeez_mcp_local.settings import Mode, NoKeyError, SettingsError, config_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -257,8 +258,12 @@ class Bridge:
             then = "Go back to your assistant and try again."
         else:
             now = "in the sandbox" if self.mode is Mode.SANDBOX else "with another key"
-            then = f"The server was started {now}: restart it in your program."
+            then = f"The server was started {now}: {_restart()}"
         return f"{kept.checked} {kept.where} {then}"
+
+    def lacks_key(self, error: KubeezError) -> bool:
+        """Whether another key would help against `error`."""
+        return self.mode is Mode.LIVE and error.code == UnauthorizedError.code
 
     @cached_property
     def outputs_made(self) -> Outputs:
@@ -374,6 +379,16 @@ class Bridge:
         return self.settings.sandbox_speed if self.mode is Mode.SANDBOX else 1.0
 
 
+def _restart() -> str:
+    """What a server is told that goes on with the key it was started with."""
+    if not variables().get(KEY):
+        return "restart it in your program."
+    return f"take {KEY} out of its entry in your program, since that one wins, and restart it."
+
+
+_WITHOUT_SETTINGS = ("background", "trouble", "log_in_by", "key_page", "lacks_key", "_keep_key", "_config")
+
+
 class UnusableBridge(Bridge):
     """Stands where none can be built because a setting cannot be used: whoever asks for a part is told why.
 
@@ -382,17 +397,42 @@ class UnusableBridge(Bridge):
     Args:
         trouble: The explanation.
         published: What the server says of itself goes by these.
+        log_in_by: Where a key would be for, if a key is all that is missing.
+        config: As for `Bridge`.
     """
 
-    def __init__(self, trouble: SettingsError, published: Settings) -> None:
-        super().__init__(published)
+    def __init__(
+        self,
+        trouble: SettingsError,
+        published: Settings,
+        *,
+        log_in_by: Settings | None = None,
+        config: Path | None = None,
+    ) -> None:
+        super().__init__(published, config=config)
         self.trouble = trouble
+        self.log_in_by = log_in_by
+
+    async def __aenter__(self) -> Self:
+        await self.background.__aenter__()
+        return self
+
+    async def __aexit__(self, *details: object) -> None:
+        await self.background.__aexit__(*details)
+
+    async def _keep_key(self, typed: str) -> str:
+        assert self.log_in_by is not None, "the page is not served otherwise"
+        kept = await keep_key(key_in(typed, "key"), self.log_in_by, self._config or config_file())
+        return f"{kept.checked} {kept.where} The server was started without a key: {_restart()}"
+
+    def lacks_key(self, error: KubeezError) -> bool:
+        return self.log_in_by is not None and isinstance(error, NoKeyError)
 
     def __getattribute__(self, name: str) -> Any:
-        if name.startswith("__") or name in ("background", "trouble"):
+        if name.startswith("__") or name in _WITHOUT_SETTINGS:
             return super().__getattribute__(name)
         if name == "mode":
             return Mode.NONE
         if name == "published":
             return super().__getattribute__("settings")
-        raise SettingsError(self.trouble.message, next_step=self.trouble.next_step)
+        raise type(self.trouble)(self.trouble.message, next_step=self.trouble.next_step)

@@ -83,7 +83,13 @@ def serve(options: Options) -> None:
     if options.door is None or options.door.handed is None:
         greet()
 
-    from kubeez_mcp_local.settings import SettingsError, settings_files, settings_to_list_by
+    from kubeez_mcp_local.settings import (
+        NoKeyError,
+        SettingsError,
+        settings_files,
+        settings_to_list_by,
+        settings_to_log_in_by,
+    )
 
     looked_at = Look.at(settings_files(options.env_file))
     trouble: SettingsError | None = None
@@ -110,7 +116,12 @@ def serve(options: Options) -> None:
         handed.refuse()
     if trouble is not None:
         logging.getLogger(__name__).error("%s", visible(str(trouble)))
-    server = KubeezServer(UnusableBridge(trouble, settings) if trouble else Bridge(settings, config=options.env_file))
+    bridge = Bridge(settings, config=options.env_file)
+    if trouble is not None:
+        lacks_key = isinstance(trouble, NoKeyError)
+        log_in_by = settings_to_log_in_by(options.flags, env_file=options.env_file) if lacks_key else None
+        bridge = UnusableBridge(trouble, settings, log_in_by=log_in_by, config=options.env_file)
+    server = KubeezServer(bridge)
     gc.freeze()
     gc.enable()
     writer = None if door is None or trouble else SnapshotWriter(settings, server.changes, door, looked_at)

@@ -63,9 +63,15 @@ _LINK = (
     "Kubeez asks whether to pay {}. The question is answered on a page that this machine serves, with the details and "
     "two buttons; opening it pays nothing."
 )
+_KEY_LINK = (
+    "{} A key can be entered on a page that this machine serves: it is checked and kept there, and goes through no "
+    "conversation."
+)
+_KEY_PENDING = "A page in the user's browser asks for a key. Ask them to enter it there, never here; then call again."
 _WITHOUT_LINKS = HANDSHAKES[:-1]
 _scope: ContextVar[anyio.CancelScope | None] = ContextVar("scope of the call", default=None)
 _MINE = "mine"
+_KEY = "key"
 _NONE = "none_of_these"
 UNSEEN_SECONDS = 0.5
 """Nobody reads a question and closes it faster. Some clients close what they cannot show (Codex outside a turn)."""
@@ -111,6 +117,14 @@ class Call:
             run=_run(meta.get(RUN)),
             name=name,
         )
+
+    async def asking_for_a_key(self, error: KubeezError) -> KubeezError:
+        """What is said of `error`, once the person was asked for another key, if that would help.
+
+        Raises:
+            QuestionPendingError: The client has to bring the answer in its next call.
+        """
+        return await self.consent.another_key(error) if self.bridge.lacks_key(error) else error
 
     @cached_property
     def quoting(self) -> bool:
@@ -230,6 +244,36 @@ class ClientConsent:
         with suppress(Exception):  # the client may be gone, and the answer counts all the same
             await self.context.session.send_elicit_complete(elicitation_id)
 
+    async def another_key(self, error: KubeezError) -> KubeezError:
+        """Offer the page that takes a key, if the client opens links: once for each page, and never after a no.
+
+        The key is typed there and goes through no conversation. The call has failed in any case, and is to be repeated.
+        """
+        page = self.bridge.key_page
+        if page.kept:
+            return _then(error, page.kept)
+        if page.unwanted or not self._opens_links():
+            return error
+        try:
+            request = page.open()
+        except OSError as failure:
+            log.warning("no page can be served to ask for a key on: %s", failure.strerror or type(failure).__name__)
+            return error
+        if not request.offered or _KEY in (self.context.input_responses or {}):
+            request.offered = True
+            link = ElicitRequestURLParams(message=_KEY_LINK.format(error.message), url=request.url)
+            if not self._modern:
+                link.elicitation_id = request.token
+            given, _ = await self._given(_KEY, link, request.token)
+            page.unwanted = given is not None and given.action == "decline"
+            if given is None or given.action != "accept":
+                return error
+            with anyio.move_on_after(PAGE_SECONDS):
+                await request.kept.wait()
+                if not self._modern:
+                    await self._tell_answered(request.token)
+        return _then(error, request.said if request.kept.is_set() else _KEY_PENDING)
+
     async def which_are_mine(self, question: OpenQuestion) -> frozenset[str] | None:
         """The ids of the rows that the person ticked, none if "none of these" was ticked; `None` without an answer.
 
@@ -311,6 +355,13 @@ class ClientConsent:
         if given.action == "cancel" and 0 <= self.clock() - asked_at < UNSEEN_SECONDS:
             return "unseen"
         return given.action
+
+
+def _then(error: KubeezError, next_step: str) -> KubeezError:
+    """The same error with another next step."""
+    return KubeezError(
+        error.message, next_step=next_step, spent=error.spent, retry_safe=error.spent is False, code=error.code
+    )
 
 
 def _form(text: str, schema: dict[str, Any]) -> ElicitRequestFormParams:

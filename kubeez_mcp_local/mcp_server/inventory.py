@@ -212,7 +212,7 @@ class BoundTool:
             work = self.spec.handler(call, **self.checked(arguments))
             return answer(await timely(self.spec.name, work, spends=self.spec.spends), call.blocks)
         except KubeezError as error:
-            return await self._refused(call, error)
+            return await self._refused(call, await call.asking_for_a_key(error))
         except (QuestionPendingError, MCPError):
             raise
         except Exception as error:  # noqa: BLE001 - the last stop: a crash must not end the conversation

@@ -102,7 +102,7 @@ class KubeezServer(MCPServer["Bridge"]):
             log_level="WARNING",
         )
         self._bridge = bridge
-        self._opened = opened or isinstance(bridge, UnusableBridge)
+        self._opened = opened
         self._toolbox = Toolbox(selected(ALL_TOOLS, bridge.published), ALL_TOOLS)
         self._prompts = Prompts(bridge, recipes, skill_names)
         self._resources = Resources(bridge, recipes, skills)

@@ -56,6 +56,7 @@ class KeyRequest:
         kept: Set once a key has been kept.
         said: What the page says of that, or of why it was refused.
         busy: Whether a key is being checked right now.
+        offered: Whether somebody was given the link.
     """
 
     token: str
@@ -64,6 +65,7 @@ class KeyRequest:
     kept: anyio.Event = field(default_factory=anyio.Event)
     said: str = ""
     busy: bool = False
+    offered: bool = False
 
 
 @dataclass
@@ -77,6 +79,7 @@ class KeyPage:
         new_token: Makes tokens that cannot be guessed.
         sleep: Waits for the request to expire.
         port: Where the page can be reached now; `None` while it is not served.
+        unwanted: Whether the person does not want to be asked.
     """
 
     keep: Callable[[str], Awaitable[str]]
@@ -85,6 +88,7 @@ class KeyPage:
     new_token: Callable[[], str] = lambda: secrets.token_urlsafe(32)
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     port: int | None = field(default=None, init=False)
+    unwanted: bool = field(default=False, init=False)
     _request: KeyRequest | None = field(default=None, init=False)
 
     def open(self) -> KeyRequest:
@@ -100,6 +104,13 @@ class KeyPage:
             request = KeyRequest(token, f"http://127.0.0.1:{port}/key/{token}", self.clock() + LIFETIME_SECONDS)
             self._request = request
         return request
+
+    @property
+    def kept(self) -> str:
+        """What the page said when a key was kept through it, a little while ago; empty if none was."""
+        request = self._request
+        fresh = request is not None and request.kept.is_set() and self.clock() < request.expires_at
+        return request.said if request is not None and fresh else ""
 
     def _serve(self) -> int:
         listener = listen()
