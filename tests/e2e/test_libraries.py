@@ -20,6 +20,7 @@ import pytest
 from tests.e2e.conftest import KEY
 from tests.e2e.node_tools import NodeProgram, node_tools
 from tests.e2e.server import PATIENCE, environment
+from tests.forking import command
 
 if TYPE_CHECKING:
     from tests.sandbox_server import RunningSandbox
@@ -70,7 +71,6 @@ LIBRARIES = {
     "TypeScript SDK 2": Library("@modelcontextprotocol/client", "npm", "2026-07-28", asks=True),
     "FastMCP 4": Library("fastmcp", "mcp-2", "2026-07-28", asks=True),
     "openai-agents": Library("openai_agents", "mcp-2", None, asks=False),
-    "pydantic-ai": Library("pydantic_ai", "mcp-2", None, asks=True),
 }
 
 
@@ -78,7 +78,7 @@ def drive(library: Library, folder: Path, settings: dict[str, Any]) -> dict[str,
     """What `library` reports of an order; settings are the server's."""
     person = {"PERSON": "answers" if library.asks else "cannot be asked"}
     done = subprocess.run(
-        [*library.command(), sys.executable, "-m", "kubeez_mcp_local"],
+        [*library.command(), *command()],
         cwd=node_tools() if library.environment == "npm" else folder,
         env=environment(folder, **settings) | person,
         capture_output=True,

@@ -168,28 +168,6 @@ async def openai_agents() -> AsyncIterator[Connection]:
         yield Session(server, None)
 
 
-@asynccontextmanager
-async def pydantic_ai() -> AsyncIterator[Connection]:
-    from pydantic_ai.mcp import MCPToolset, StdioTransport
-
-    async def says_yes(message: str, *_: Any) -> dict[str, Any]:
-        QUESTIONS.append(message)
-        return YES
-
-    transport = StdioTransport(COMMAND, ARGUMENTS, env=dict(os.environ))
-    async with MCPToolset(transport, **_person("elicitation_handler", says_yes)) as toolset:
-
-        class Toolset(Session):
-            async def call(self, name: str, arguments: dict[str, Any]) -> str:
-                answer = await toolset.direct_call_tool(name, arguments)
-                return answer if isinstance(answer, str) else json.dumps(answer, default=str)
-
-            async def read(self, uri: str) -> str:
-                return str(await toolset.read_resource(uri))
-
-        yield Toolset(toolset, None)
-
-
 async def main() -> None:
     async with globals()[LIBRARY]() as connection:
         print(json.dumps(await order(connection)))
