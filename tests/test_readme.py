@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING
 
+import click
 import pytest
+from click.testing import CliRunner
 
-from kubeez_mcp_local.cli.main import COMMANDS
+from kubeez_mcp_local.cli.main import COMMANDS, Options, cli
 from kubeez_mcp_local.cookbook.library import pack_folder
 from kubeez_mcp_local.settings import Settings, variable
 from scripts import package
@@ -43,6 +46,25 @@ def test_every_command_and_setting_that_a_page_names_exists(name: str) -> None:
     assert commands <= set(COMMANDS)
     settings = {variable(field) for field in Settings.model_fields}
     assert set(re.findall(r"KUBEEZ_[A-Z_]*[A-Z]", PAGES[name])) - settings <= {"KUBEEZ_NAME"}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_line_that_a_page_shows_can_be_typed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its words fit the commands, which are not carried out here, but for the one that the next lines build upon."""
+    lines = re.findall(r"^(?:pip install uv && )?(?:uv run )?kubeez-mcp-local( .*)?$", PAGES[name], re.MULTILINE)
+    lines += re.findall(r"`(?:uv run )?kubeez-mcp-local( [^`]*)?`", PAGES[name])
+    assert CliRunner().invoke(cli, ["recipes", "new", "product-shot"]).exit_code == 0
+    parsed: list[str] = []
+
+    def only_parsed(command: click.Command, ctx: click.Context) -> None:
+        parsed.append(ctx.command_path)
+
+    monkeypatch.setattr(click.Command, "invoke", only_parsed)
+    monkeypatch.setattr(Options, "settings", lambda self, **overrides: Settings())
+    for line in lines:
+        done = CliRunner().invoke(cli, shlex.split(line, comments=True), obj=Options({}, None))
+        assert (done.exit_code, done.exception) == (0, None), f"{line}: {done.output}"
+    assert not lines or parsed
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -112,7 +112,7 @@ def _the_one_meant(text: str) -> Client:
         raise InvalidArgumentError(
             "CLIENT",
             f"no client is called {without_keys(text)!r}.",
-            next_step=f"Take one of: {', '.join(CLIENTS)}. For any other, `--print` shows an entry to paste.",
+            next_step=f"Take one of: {', '.join(CLIENTS)}. Others take what `install cursor --print` shows.",
         )
     if len(meant) == 1:
         return meant[0]
