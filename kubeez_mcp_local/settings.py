@@ -190,6 +190,14 @@ class Settings(BaseModel):
     ask_above: Credits | None = Field(
         None, description="Quotes above this many credits need your yes. Default: 0 in live mode, never in the sandbox."
     )
+    inline: Annotated[Literal["none", "preview", "full"], BeforeValidator(_lower)] = Field(
+        "none",
+        description="Finished pictures in the conversation itself, beside the text of results: `none`, small ones "
+        "(`preview`), or the files as they are (`full`), where they fit.",
+    )
+    inline_kilobytes: Annotated[int, Field(ge=20, le=3500)] = Field(
+        200, description="At most so many kilobytes of such pictures in one result, 20 to 3500; each costs context."
+    )
     toolsets: Annotated[Words, AfterValidator(_known_toolsets)] = Field(
         ("all",), description=f"Which tools exist: `all`, or some of {', '.join(TOOLSETS)}."
     )

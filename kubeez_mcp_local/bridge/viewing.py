@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 MAX_DOWNLOAD_BYTES = 500 * 1024 * 1024
 MOST_SOUNDS = 4
+MOST_INLINE = 12
+_LEAST_INLINE = 10_000
+_INLINE_PATIENCE = 5.0
+_SHOWN_BY_CLIENTS = ("image/png", "image/jpeg", "image/webp", "image/gif")
 _SEARCHED_JOBS = 200
 _PATIENCE = 35.0
 """Seconds a call waits for copies; clients give up on calls that last a minute."""
@@ -129,6 +133,31 @@ class Viewing:
         one = len(here) == 1
         shown = await (self._one(here[0], max_bytes, None) if one else self._several(here, max_bytes, None))
         return next((each for each in shown.previews if each[1].startswith("image/")), None)
+
+    async def inline(self, pictures: Sequence[Path], *, max_bytes: int, whole: bool) -> list[tuple[bytes, str]]:
+        """As many of these pictures as fit, with their media types; their base64 forms together have at most
+        `max_bytes` characters. `whole` is the files as they are, each where it fits into its share of the room.
+        """
+        from kubeez_mcp_local.media.picture import preview
+
+        found: list[tuple[bytes, str]] = []
+        left = max_bytes
+        shown = pictures[: min(MOST_INLINE, max_bytes // _LEAST_INLINE)]
+        with anyio.move_on_after(_INLINE_PATIENCE):
+            for place, path in enumerate(shown):
+                share = left // (len(shown) - place)
+                with suppress(KubeezError, OSError):
+                    size = (await anyio.Path(path).stat()).st_size
+                    if whole and -(-size // 3) * 4 <= share:
+                        content, mime = await anyio.Path(path).read_bytes(), (await _sniffed(path)).mime
+                    else:
+                        small = await preview(path, share)
+                        content, mime = small.data or b"", small.mime
+                    taken = -(-len(content) // 3) * 4
+                    if content and mime in _SHOWN_BY_CLIENTS and taken <= share:
+                        found.append((content, mime))
+                        left -= taken
+        return found
 
     async def _one(self, found: _Found, max_bytes: int, at_s: float | None) -> Shown:
         from kubeez_mcp_local.media.picture import preview
@@ -275,6 +304,10 @@ def _is_local(name: str) -> bool:
         return False
     named = name.lower().startswith((LIBRARY_SCHEME, "file:", "~"))
     return named or "/" in name or "\\" in name or by_extension(name) is not None
+
+
+async def _sniffed(path: Path) -> MediaType:
+    return await anyio.to_thread.run_sync(_type_of, path)
 
 
 def _type_of(source: Path | LocalInput) -> MediaType:

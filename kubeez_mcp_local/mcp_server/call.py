@@ -6,6 +6,7 @@ older revisions the question is pushed in the middle of the call, whose clock st
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import logging
 import math
@@ -14,6 +15,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
@@ -23,6 +25,7 @@ from mcp.types import (
     ElicitRequestFormParams,
     ElicitRequestURLParams,
     ElicitResult,
+    ImageContent,
     InputRequiredResult,
 )
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
@@ -39,7 +42,7 @@ from kubeez_mcp_local.rest.wire import number_of
 from kubeez_mcp_local.text import LONGEST_NAME, on_one_line, presentable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
     from mcp.server.mcpserver import Context
     from mcp.server.session import ServerSession
@@ -125,6 +128,22 @@ class Call:
             QuestionPendingError: The client has to bring the answer in its next call.
         """
         return await self.consent.another_key(error) if self.bridge.lacks_key(error) else error
+
+    async def show(self, files: Iterable[tuple[str, str]]) -> None:
+        """Send pictures among the `files` (path, media type) along, if the user's settings want them in conversations.
+
+        A recipe that is carried out has no eyes.
+        """
+        settings = self.bridge.settings
+        pictures = [Path(path) for path, media_type in files if media_type.startswith("image/")]
+        if settings.inline == "none" or not pictures or RECIPE in self._meta:
+            return
+        most = settings.inline_kilobytes * 1000
+        shown = await self.bridge.viewing.inline(pictures, max_bytes=most, whole=settings.inline == "full")
+        self.blocks[:0] = [
+            ImageContent(type="image", data=base64.b64encode(content).decode(), mime_type=mime)
+            for content, mime in shown
+        ]
 
     @cached_property
     def quoting(self) -> bool:

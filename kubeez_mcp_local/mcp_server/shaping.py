@@ -133,6 +133,8 @@ async def _result(
     facts["status"] = _status(jobs, facts.get("status"))
     for file in files:
         call.blocks.append(link(Path(file.path).as_uri(), Path(file.path).name, file.media_type, file.size))
+    if facts["status"] == "completed":
+        await call.show([(file.path, file.media_type) for file in files])
     quotes = [job.quote_credits for job in jobs]
     quoted = None if any(quote is None for quote in quotes) else sum(quote or 0 for quote in quotes)
     charges = [job.charged for job in jobs if job.charged is not None]

@@ -14,12 +14,14 @@ from PIL import Image
 from kubeez_mcp_local.media import sheet
 from kubeez_mcp_local.media.video import NotInstalledError
 from tests.damaged import encoded, film, wav
-from tests.mcp_server.driving import call, clip, made, picture, refused
+from tests.mcp_server.driving import call, client_of, clip, made, picture, refused
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mcp import Client
+
+    from tests.sandbox_server import RunningSandbox
 
 pytestmark = pytest.mark.anyio
 
@@ -139,3 +141,37 @@ async def test_both_stems_of_a_separation_are_heard_though_their_files_are_gone(
             await anyio.Path(file["path"]).unlink()
         facts, _, sounds = await looked(client, job["generation_id"])
     assert (len(facts["views"]), len(sounds)) == (2, 2)
+
+
+async def both(client: Client, kilobytes: int = 200) -> tuple[dict[str, Any], list[ImageContent], list[str]]:
+    """The result of a job with two pictures: what is told, the pictures in it within the budget, and all kinds."""
+    started = await call(client, "generate_media", prompt="a kite", model="z-image", variant_count=2)
+    result = await client.call_tool("wait_for_generation", {"id": ",".join(started["generation_ids"])})
+    images = [block for block in result.content if isinstance(block, ImageContent)]
+    assert sum(len(block.data) for block in images) <= kilobytes * 1000
+    return result.structured_content or {}, images, [block.type for block in result.content]
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_pictures_come_along_where_the_settings_say_so(api: RunningSandbox, tmp_path: Path, mode: str) -> None:
+    told: list[dict[str, Any]] = []
+    for wanted in ("none", "preview", "full"):
+        async with client_of(api, tmp_path / wanted, mode=mode, KUBEEZ_INLINE=wanted) as client:
+            facts, images, kinds = await both(client)
+            told.append(facts)
+        files = [await anyio.Path(file["path"]).read_bytes() for file in facts["files"]]
+        assert kinds == ["text", *["image"] * (0 if wanted == "none" else 2), "resource_link", "resource_link"]
+        whole = [base64.b64decode(image.data) for image in images] == files
+        assert whole is (wanted == "full")
+        assert all(Image.open(io.BytesIO(base64.b64decode(image.data))).width > 500 for image in images)
+    assert [each.keys() for each in told] == [told[0].keys()] * 3
+
+
+async def test_pictures_never_cost_more_than_the_budget(api: RunningSandbox, tmp_path: Path) -> None:
+    settings = {"KUBEEZ_INLINE": "full", "KUBEEZ_INLINE_KILOBYTES": "20"}
+    async with client_of(api, tmp_path, **settings) as client:
+        run = await client.call_tool("run_recipe", {"name": "three-ad-variants", "arguments": {"brief": "Tea"}})
+        images = [block for block in run.content if isinstance(block, ImageContent)]
+        assert (run.structured_content or {})["status"] == "completed"
+        assert len(images) == 2  # of three: less of each would show nothing
+        assert sum(len(image.data) for image in images) <= 20_000

@@ -44,7 +44,9 @@ _REHEARSED = "This was a rehearsal with play credits; the account was not touche
 async def run_result(call: Call, run: ActiveRun) -> RunResult:
     """As `run_state`, told to the caller that started it or waits for it."""
     run.told = run.over.is_set()
-    return await run_state(call, run)
+    result = await run_state(call, run)
+    await call.show([(file.path, file.media_type) for file in result.files])
+    return result
 
 
 async def run_state(call: Call, run: ActiveRun) -> RunResult:
