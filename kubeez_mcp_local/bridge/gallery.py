@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import stat
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,15 +21,15 @@ from kubeez_mcp_local.bridge.sheets import sheets_of
 from kubeez_mcp_local.disk import open_exactly
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.jobs.errors import UnknownJobError
-from kubeez_mcp_local.jobs.job import SANDBOX, settings_words
-from kubeez_mcp_local.jobs.outputs import distinctions
+from kubeez_mcp_local.jobs.job import NAMES_FILES, SANDBOX, settings_words
+from kubeez_mcp_local.jobs.outputs import OutputStore, distinctions, labelled, sidecar
 from kubeez_mcp_local.media.sniff import sniff
 from kubeez_mcp_local.operations import operations
 from kubeez_mcp_local.text import LONGEST_NAME, cut, on_one_line, presentable, quoted, spoken, without_keys
 from kubeez_mcp_local.web.gallery import Output, Sheet
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from typing import BinaryIO
 
     from kubeez_mcp_local.jobs.job import Job, SavedFile
@@ -69,6 +72,28 @@ class Outputs:
     async def sheet(self, job: str) -> Sheet:
         found = await self._job(job)
         return await anyio.to_thread.run_sync(self._sheet, found)
+
+    async def shared(self, job: str) -> Sheet:
+        found = await self._job(job)
+        sheet = await anyio.to_thread.run_sync(self._sheet, found)
+        return replace(
+            sheet,
+            inputs=[_without_folders(each) for each in sheet.inputs],
+            another=another(found, here=False),
+            sidecar="",
+            outputs=(),
+        )
+
+    async def sidecar(self, job: str, number: int) -> str:
+        """As it is written beside an output, from the ledger, without the folders of this machine."""
+        from kubeez_mcp_local.rest.wire import Generation
+
+        found = await self._job(job)
+        file = found.files[number]
+        answers = labelled(found, OutputStore.generations_of(found))
+        nothing = Generation(id=found.generation_id or found.id)
+        told = sidecar(found, next((each for each, source in answers if source.url == file.url), nothing), file)
+        return without_keys(json.dumps(_shareable(told), indent=2, ensure_ascii=False, default=str)) + "\n"
 
     async def opened(self, job: str, number: int) -> tuple[BinaryIO, str]:
         file, path = await self._located(job, number)
@@ -208,6 +233,22 @@ class Outputs:
         return ""
 
 
+def _without_folders(name: str) -> str:
+    """How an input is called, without where it lies on this machine."""
+    return name if "://" in name else re.split(r"[/\\]", name)[-1]
+
+
+def _shareable(value: Any, name: str = "") -> Any:
+    """A value of a sidecar without the folders of this machine."""
+    if isinstance(value, Mapping):
+        return {key: _shareable(each, str(key)) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shareable(each, name) for each in value]
+    if isinstance(value, str) and (name == "inputs" or name.endswith(NAMES_FILES)):
+        return _without_folders(value)
+    return value
+
+
 def _kind(file: SavedFile) -> str:
     return file.media_type.partition("/")[0]
 
@@ -278,7 +319,8 @@ def another(job: Job, *, here: bool = True) -> str:
     """
     words = settings_words(job.arguments, prompt=job.prompt)
     settings = f", {'; '.join(on_one_line(each, 80) for each in words[:8])}" if words else ""
-    files = ", ".join(on_one_line(each, 200) for each in job.labels.inputs)
+    inputs = job.labels.inputs if here else map(_without_folders, job.labels.inputs)
+    files = ", ".join(on_one_line(each, 200) for each in inputs)
     prompt = f", with the prompt {quoted(job.prompt, _PROMPT_IN_SENTENCE)}" if job.prompt else ""
     parts = [
         f"Make another one like this with Kubeez: {job.tool}, model {job.model}{settings}{prompt}.",

@@ -2,36 +2,67 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
 import click
 
-from kubeez_mcp_local.cli.terminal import run_with_bridge
+from kubeez_mcp_local.cli.terminal import remarks, run_with_bridge
 from kubeez_mcp_local.errors import KubeezError
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.cli.main import Options
+    from kubeez_mcp_local.web.export import Exported
+
+_DAY = click.DateTime(["%Y-%m-%d"])
 
 
 @click.command()
-@click.option("--run", "run_name", default="", metavar="NAME", help="Only the outputs of this run of a recipe.")
+@click.option(
+    "--search", "words", default="", metavar="WORDS", help="Only outputs in whose prompt, model or name these are."
+)
+@click.option("--run", "run_name", default="", metavar="NAME", help="Only those of this run of a recipe.")
+@click.option("--recipe", default="", metavar="NAME", help="Only those of this recipe.")
+@click.option("--model", default="", metavar="ID", help="Only those of this model.")
+@click.option("--since", type=_DAY, help="Only from this UTC day on, as 2026-11-23.")
+@click.option("--until", type=_DAY, help="Only up to this UTC day.")
+@click.option(
+    "--export", "folder", type=click.Path(path_type=Path), help="Write the page and its files to a new folder."
+)
 @click.option("--no-open", is_flag=True, help="Print the address and open no browser.")
 @click.pass_obj
-def gallery(options: Options, run_name: str, no_open: bool) -> None:
-    """Show everything that was made in the browser, until Ctrl-C. The address works on this machine only."""
-    view = {"run": run_name} if run_name else {}
+def gallery(options: Options, /, folder: Path | None, no_open: bool, run_name: str, **given: Any) -> None:
+    """Show everything that was made in the browser, until Ctrl-C. The address works on this machine only.
+
+    With --export FOLDER it becomes a page to share, with files, sidecars and prompts, without keys and local paths.
+    """
+    days = {name: f"{given.pop(name):%Y-%m-%d}" for name in ("since", "until") if given.get(name)}
+    view = {name: value for name, value in {**given, **days, "run": run_name}.items() if value}
 
     async def serve(bridge: Bridge) -> None:
         address = bridge.pages.address("gallery", **view)
         print(address, flush=True)
-        print("Ctrl-C ends it.", file=sys.stderr)
+        remarks().print("Ctrl-C ends it.", style="dim")
         if not no_open:
             await anyio.to_thread.run_sync(click.launch, address)
         await bridge.pages.ended()
         raise KubeezError("The page is not served any more.", next_step="Start it again.", code="page_unavailable")
 
-    run_with_bridge(options.settings(), serve)
+    async def export(bridge: Bridge) -> Exported:
+        from kubeez_mcp_local.web.export import Export
+        from kubeez_mcp_local.web.gallery import Wanted
+
+        assert folder is not None
+        with remarks().status("Copying…") as status:
+            told = lambda done, total: status.update(f"{done:,} of {total:,} outputs")  # noqa: E731
+            return await Export(bridge.outputs_made, folder, Wanted(**view), told=told).write()
+
+    if folder is None:
+        run_with_bridge(options.settings(), serve)
+        return
+    done = run_with_bridge(options.settings(), export)
+    gone = f" {done.missing:,} more are named, but their files are gone." if done.missing else ""
+    print(f"{folder / 'index.html'}: {done.outputs - done.missing:,} outputs with their sidecars.{gone}")

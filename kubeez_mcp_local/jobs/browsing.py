@@ -5,6 +5,7 @@ SQLite does the work, so that ten thousand outputs are counted, searched and pag
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -96,15 +97,14 @@ def outputs(tx: Transaction, wanted: Wanted, offset: int, limit: int) -> list[tu
 
 
 def choices(tx: Transaction) -> dict[str, list[tuple[str, int]]]:
-    """What there is to choose from, and how many outputs each has: models, recipes, kinds, modes."""
-    columns = {"model": "model", "recipe": "recipe", "kind": _KIND, "mode": _MODE}
+    """What there is of each: `model`, `recipe`, `kind`, `mode`; the most frequent first, each with its outputs."""
+    found = tx.execute(f"SELECT model, recipe, {_KIND}, {_MODE}, COUNT(*) {_OUTPUTS} GROUP BY 1, 2, 3, 4").fetchall()
+    counted: dict[str, Counter[str]] = {name: Counter() for name in ("model", "recipe", "kind", "mode")}
+    for *values, count in found:
+        for counter, value in zip(counted.values(), values, strict=True):
+            counter[value] += count
     return {
-        name: [
-            (str(row[0]), row[1])
-            for row in tx.execute(f"SELECT {column}, COUNT(*) {_OUTPUTS} GROUP BY 1 ORDER BY 2 DESC, 1")
-            if row[0]
-        ]
-        for name, column in columns.items()
+        name: [(value, count) for value, count in counter.most_common() if value] for name, counter in counted.items()
     }
 
 

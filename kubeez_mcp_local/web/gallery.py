@@ -141,6 +141,12 @@ class Source(Protocol):
     async def sheet(self, job: str) -> Sheet:
         """A job in full. Raises a `KubeezError` if there is none."""
 
+    async def shared(self, job: str) -> Sheet:
+        """As `sheet`, for others to see: without paths of this machine. Its outputs are not shown."""
+
+    async def sidecar(self, job: str, number: int) -> str:
+        """JSON: what is worth knowing about an output, for others to see."""
+
     async def opened(self, job: str, number: int) -> tuple[BinaryIO, str]:
         """An output's file, open for reading, and its media type. Raises a `KubeezError` if it cannot be had."""
 

@@ -120,7 +120,7 @@ class LocalServer(uvicorn.Server):
         connection = partial(Connection, bounds or Bounds(), clock)
         super().__init__(
             uvicorn.Config(
-                app,
+                _dropped_quietly(app),
                 http=cast("type[asyncio.Protocol]", connection),
                 ws="none",
                 lifespan="off",
@@ -186,6 +186,16 @@ class LocalServer(uvicorn.Server):
                 connection.cut()
         for task in list(self.server_state.tasks):
             task.cancel()
+
+
+def _dropped_quietly(app: ASGIApp) -> ASGIApp:
+    """`app`, whose requests end without a word in the log when the server stops and drops them."""
+
+    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await app(scope, receive, send)
+
+    return run
 
 
 def listen(host: str = "127.0.0.1", port: int = 0, *, again: bool = False) -> socket.socket:

@@ -48,11 +48,13 @@ class Chromium:
         self._numbers = itertools.count(1)
         self._unread = b""
         self.events: list[dict[str, Any]] = []
-        self._session = self._page = ""
+        self._session = self._page = self._target = ""
 
     def new_tab(self) -> None:
-        """Go on in a fresh tab, with nothing seen yet."""
-        target = self._call("Target.createTarget", url="about:blank")["targetId"]
+        """Go on in a fresh tab, with nothing seen yet; the one before is closed."""
+        if self._target:
+            self._call("Target.closeTarget", targetId=self._target)
+        target = self._target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self.events.clear()
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self._page = self._session

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 import httpx
 import pytest
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
 from kubeez_mcp_local.errors import KubeezError
@@ -31,6 +31,14 @@ async def _failing(_: Request) -> JSONResponse:
     raise KubeezError("It broke.", next_step="Mend it.", code="broken")
 
 
+async def _endless(_: Request) -> StreamingResponse:
+    async def values() -> AsyncIterator[str]:
+        yield "begun"
+        await anyio.sleep_forever()
+
+    return StreamingResponse(values())
+
+
 async def _sealed(_: Request) -> PlainTextResponse:
     return PlainTextResponse("seen")
 
@@ -41,7 +49,7 @@ FIRST = Page(
     scripts=SCRIPTS,
     styles=STYLES,
     data=[Route("/gallery/secret", _secret), Route("/gallery/failing", _failing)],
-    files=[Route("/one", _sealed)],
+    files=[Route("/one", _sealed), Route("/endless", _endless)],
 )
 
 
@@ -112,18 +120,24 @@ async def test_what_fails_behind_the_page_is_said_in_words(pages: Pages, browser
     assert answer.json() == {"error": "broken", "message": "It broke.", "next_step": "Mend it."}
 
 
-async def test_it_ends_with_the_program() -> None:
+async def test_it_ends_with_the_program_and_says_nothing_of_who_was_looking(caplog: pytest.LogCaptureFixture) -> None:
     async with anyio.create_task_group() as tasks:
         pages = Pages([FIRST], start=tasks.start_soon)
         first, second = pages.address("gallery"), pages.address("gallery")
         assert first == second
         async with httpx.AsyncClient(trust_env=False) as client:
             assert (await client.get(first)).status_code == 200
+        looking = await anyio.connect_tcp("127.0.0.1", port := urlsplit(first).port or 0)
+        await looking.send(f"GET /media/endless HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+        while b"begun" not in await looking.receive():
+            pass
         tasks.cancel_scope.cancel()
+    await looking.aclose()
     with anyio.fail_after(5):
         await pages.ended()
     with pytest.raises(OSError, match="connect"):
-        await anyio.connect_tcp("127.0.0.1", urlsplit(first).port or 0)
+        await anyio.connect_tcp("127.0.0.1", port)
+    assert [record for record in caplog.records if record.levelname in ("ERROR", "WARNING")] == []
 
 
 def test_pages_lead_to_one_another() -> None:

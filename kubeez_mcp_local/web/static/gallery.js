@@ -6,9 +6,14 @@
 
 const server = {
   days: (wanted, choices) => askJson(`api/gallery/days?${asked(wanted)}${choices ? "&choices=1" : ""}`),
-  outputs: (wanted, offset, limit) => askJson(`api/gallery/outputs?${asked(wanted)}&offset=${offset}&limit=${limit}`),
+  outputs: (wanted, offset, limit, signal) => askJson(`api/gallery/outputs?${asked(wanted)}&offset=${offset}&limit=${limit}`, { signal }),
   job: (job) => askJson(`api/gallery/jobs/${encodeURIComponent(job)}`),
   waveform: (output) => askJson(output.waveform),
+  async text(output, bytes) {
+    const answer = await fetch(output.file, { headers: { range: `bytes=0-${bytes - 1}` } });
+    if (!answer.ok) throw new Refused("The text cannot be read.");
+    return answer.text();
+  },
 };
 
 const exported = {
@@ -31,6 +36,7 @@ const exported = {
   outputs: async (wanted, offset, limit) => exported.found(wanted).slice(offset, offset + limit),
   job: async (job) => ({ ...window.kubeezExport.jobs[job], outputs: window.kubeezExport.outputs.filter((each) => each.job === job) }),
   waveform: async (output) => output.waveform,
+  text: async (output, bytes) => output.text.slice(0, bytes),
 };
 
 const source = window.kubeezExport ? exported : server;
@@ -73,8 +79,10 @@ const list = {
   columns: 1,
   side: 200,
   pages: new Map(),
+  coming: new Map(),
   shown: new Map(),
   current: 0,
+  focus: false,
   round: 0,
 };
 
@@ -142,6 +150,16 @@ function draw() {
     if (!element.isConnected) byId("grid").insertBefore(element, next);
     next = element;
   }
+  if (list.focus) focusTile();
+  fetchSeen(indexes);
+}
+
+/* The focus waits for an output that is not there yet. */
+function focusTile() {
+  const tile = [...list.shown.values()].find((each) => each.index === list.current);
+  const button = tile?.querySelector("button");
+  button?.focus({ preventScroll: true });
+  list.focus = !button;
 }
 
 function drawnHeading(section) {
@@ -166,24 +184,39 @@ function drawnTile(index, reachable) {
 }
 
 function outputAt(index) {
-  const number = Math.floor(index / page);
-  const found = list.pages.get(number);
-  if (!found) fetchPage(number);
-  return Array.isArray(found) ? found[index - number * page] : undefined;
+  const found = list.pages.get(Math.floor(index / page));
+  return found && found[index % page];
+}
+
+/* Pages are fetched once the list stands still; what was asked for and has been scrolled past is given up. */
+let waiting = 0;
+function fetchSeen(indexes) {
+  const seen = new Set(indexes.map((index) => Math.floor(index / page)));
+  for (const [number, request] of list.coming) {
+    if (seen.has(number)) continue;
+    request.abort();
+    list.coming.delete(number);
+  }
+  const missing = [...seen].filter((number) => !list.pages.has(number) && !list.coming.has(number));
+  clearTimeout(waiting);
+  if (missing.length) waiting = setTimeout(() => missing.forEach(fetchPage), list.pages.size ? 70 : 0);
 }
 
 async function fetchPage(number) {
+  if (list.coming.has(number)) return;
   const round = list.round;
-  list.pages.set(number, "coming");
+  const request = new AbortController();
+  list.coming.set(number, request);
   try {
-    const found = await source.outputs(wanted, number * page, page);
+    const found = await source.outputs(wanted, number * page, page, request.signal);
     if (round !== list.round) return;
-    list.pages.delete(number);
     list.pages.set(number, found);
-    for (const old of list.pages.keys()) if (list.pages.size > mostPages && old !== number) list.pages.delete(old);
+    for (const old of list.pages.keys()) if (list.pages.size > mostPages) list.pages.delete(old);
     drawSoon();
   } catch (error) {
-    if (round === list.round) trouble(error);
+    if (round === list.round && error.name !== "AbortError") trouble(error);
+  } finally {
+    if (list.coming.get(number) === request) list.coming.delete(number);
   }
 }
 
@@ -237,18 +270,12 @@ function glimpse(output) {
     source.waveform(output).then((bars) => place.replaceChildren(wave(bars)), () => place.replaceChildren(...unseen(output)));
   } else {
     place.replaceChildren(...unseen(output));
-    if (output.kind === "text" && source === server) firstWords(output, 600).then((text) => place.replaceChildren(make("span", { className: "words" }, text)), () => {});
+    if (output.kind === "text") source.text(output, 600).then((text) => place.replaceChildren(make("span", { className: "words" }, text)), () => {});
   }
   return place;
 }
 
 const unseen = (output) => [sign(kindSigns[output.kind] || kindSigns.text, 30), make("span", {}, output.name)];
-
-async function firstWords(output, bytes) {
-  const answer = await fetch(output.file, { headers: { range: `bytes=0-${bytes - 1}` } });
-  if (!answer.ok) throw new Refused("The text cannot be read.");
-  return answer.text();
-}
 
 /* Bars of a sound, in the colours of the page; from its own middle, so that loud is long. */
 function wave(bars) {
@@ -277,8 +304,8 @@ function focusOn(index) {
   if (bounds.top + top < bar) scrollBy(0, bounds.top + top - bar);
   const under = bounds.top + top + list.side + caption + gap - innerHeight;
   if (under > 0) scrollBy(0, under);
+  list.focus = true;
   draw();
-  for (const tile of list.shown.values()) if (tile.index === list.current) tile.querySelector("button")?.focus({ preventScroll: true });
 }
 
 function onGridKey(event) {
@@ -375,10 +402,14 @@ function filter() {
 
 async function load() {
   const round = ++list.round;
+  for (const request of list.coming.values()) request.abort();
+  list.coming.clear();
+  byId("grid").ariaBusy = "true";
   try {
-    const { days, choices } = await source.days(wanted, true);
+    const [{ days, choices }, first] = await Promise.all([source.days(wanted, true), source.outputs(wanted, 0, page)]);
     if (round !== list.round) return;
     list.pages.clear();
+    list.pages.set(0, first);
     list.sections = days.map(([day, count]) => ({ day, count }));
     list.total = days.reduce((sum, [, count]) => sum + count, 0);
     fillChoices(choices);
@@ -390,6 +421,7 @@ async function load() {
   } catch (error) {
     if (round === list.round) trouble(error);
   }
+  if (round === list.round) byId("grid").ariaBusy = "false";
 }
 
 function sayCount(choices) {
@@ -494,8 +526,10 @@ function arrive() {
 
 function close(id) {
   if (!byId(id).open) return;
+  const seen = list.current; /* closing gives the focus back to where it was before one went on from there */
   byId(id).close();
   byId(id).replaceChildren();
+  if (list.total) focusOn(seen);
 }
 
 let typing = 0;
@@ -507,7 +541,9 @@ byId("filters").addEventListener("input", () => {
 byId("more").onclick = () => further(byId("further").hidden);
 byId("clear").onclick = clearFilters;
 byId("grid").addEventListener("keydown", onGridKey);
-byId("grid").addEventListener("focusin", (event) => {
+document.addEventListener("focusin", (event) => {
+  list.focus = false;
+  if (!byId("grid").contains(event.target)) return;
   const tile = event.target.closest(".tile");
   if (tile && tile.index !== undefined) list.current = tile.index;
 });

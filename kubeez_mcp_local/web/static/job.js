@@ -31,13 +31,14 @@ function stage(output) {
   } else if (output.kind === "video") {
     const film = make("video", { controls: true, preload: "metadata", src: output.file, "aria-label": alternative(output) });
     if (output.picture) film.poster = output.picture;
+    film.onloadedmetadata = () => place.style.setProperty("--shape", film.videoWidth / film.videoHeight || 16 / 9);
     film.onerror = failed;
     place.append(film);
   } else if (output.kind === "audio") {
     place.append(sound(output, failed));
   } else if (output.kind === "text" && output.file) {
     const text = make("pre", { tabIndex: 0, "aria-label": output.name });
-    firstWords(output, 100_000).then((words) => { text.textContent = words; }, failed);
+    source.text(output, 100_000).then((words) => { text.textContent = words; }, failed);
     place.append(text);
   } else failed();
   return place;
@@ -96,7 +97,8 @@ function showJob(sheet, number) {
   const by = (step) => () => stepTo(place, step);
   const bar = make("div", { className: "above" },
     iconButton("Newer", back, by(-1)), iconButton("Older", onwards, by(1)),
-    make("p", { id: "job-title", className: "line" }, output ? output.name : sheet.model),
+    make("h2", { id: "job-title", className: "line" }, output ? output.name : sheet.model),
+    place < 0 ? null : make("p", { className: "small number" }, `${(place + 1).toLocaleString("en")} of ${list.total.toLocaleString("en")}`),
     iconButton("Close", cross, leave));
   const left = make("div", { className: "seen" },
     output ? stage(output) : make("div", { className: "stage" }, make("p", { className: "nothing" }, nothingYet(sheet))),
@@ -143,7 +145,7 @@ function about(sheet, output) {
     sheet.error && output ? make("p", { className: "message" }, sheet.error) : null,
     sheet.prompt ? make("p", { className: "prompt" }, sheet.prompt) : null,
     buttons,
-    make("p", { className: "small" }, "The first one copies a sentence to say to your assistant, which asks you before it costs anything."),
+    make("p", { className: "small" }, "“Make another like this” copies a sentence for your assistant, which asks you before anything is paid."),
     sheet.settings.length ? part("Settings", table(sheet.settings)) : null,
     sheet.inputs.length ? part("Inputs", make("ul", { className: "inputs" }, ...sheet.inputs.map((each) => make("li", {}, each)))) : null,
     part("Details", table([...sheet.facts, ...extent])),
@@ -211,7 +213,7 @@ async function openComparison(ids) {
   }
   const dialog = byId("compare");
   dialog.replaceChildren(
-    make("div", { className: "above" }, make("p", { id: "compare-title", className: "line" }, `${both.length} side by side`), iconButton("Close", cross, leave)),
+    make("div", { className: "above" }, make("h2", { id: "compare-title", className: "line" }, `${both.length} side by side`), iconButton("Close", cross, leave)),
     make("div", { className: "beside", "data-count": both.length, tabIndex: 0, role: "region", "aria-label": "Side by side" }, ...both.map((each, at) => column(each, at, both))),
     make("p", { className: "said", role: "status", hidden: true }));
   if (!dialog.open) dialog.showModal();

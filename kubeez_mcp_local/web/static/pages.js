@@ -66,23 +66,36 @@ async function ask(path, options = {}) {
 
 const askJson = async (path, options) => (await ask(path, options)).json();
 
-/* Calls `told` with each event, for as long as the server lives; `ended` once it does not. */
-async function follow(path, told, ended) {
-  try {
-    const reader = (await ask(path)).body.pipeThrough(new TextDecoderStream()).getReader();
-    let unread = "";
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) break;
-      const events = (unread + value).split("\n\n");
-      unread = events.pop();
-      for (const event of events) told(JSON.parse(event.replace(/^data: /, "")));
-    }
-  } catch (error) {
-    ended(error);
-    return;
+/* Calls `told` with each event while the page can be seen (browsers have few connections for all tabs together);
+   `ended` once the server does not answer any more. */
+function follow(path, told, ended) {
+  let connection = null;
+  const connect = async () => {
+    if (document.hidden || connection) return;
+    const mine = connection = new AbortController();
+    const error = await events(path, told, mine.signal).catch((failed) => failed);
+    if (connection === mine) connection = null;
+    if (!mine.signal.aborted) ended(error || new Refused("The program that served this page has ended."));
+  };
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) {
+      connection?.abort();
+      connection = null;
+    } else connect();
+  });
+  connect();
+}
+
+async function events(path, told, signal) {
+  const reader = (await ask(path, { signal })).body.pipeThrough(new TextDecoderStream()).getReader();
+  let unread = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const whole = (unread + value).split("\n\n");
+    unread = whole.pop();
+    for (const event of whole) told(JSON.parse(event.replace(/^data: /, "")));
   }
-  ended(new Refused("The program that served this page has ended."));
 }
 
 function live(text, manner = "") {
