@@ -18,6 +18,7 @@ from _thread import allocate_lock, start_new_thread
 
 from kubeez_mcp_local.environment import Look, code, file_of, name_of
 from kubeez_mcp_local.messages import (
+    BATCHES,
     CANCELLED,
     CHANGES,
     CLOSED,
@@ -30,7 +31,9 @@ from kubeez_mcp_local.messages import (
     error,
     fits,
     id_in_json,
+    in_one,
     last_word,
+    refusal,
     same_id,
     scan,
 )
@@ -176,8 +179,8 @@ class Beginning:
         """What is still said when the input ends, which ends its last line too: to who waits for changes, and to what
         was left to the real server, that it is not there for it any more."""
         said = [self.receive(b"\n")] if self.rest and not self.over else []
-        said += map(last_word, self.rest.splitlines())
-        said += [error(id_in_json(name), -32000, CLOSED) for name in self._streams]
+        said += [last_word(line, self._revision) for line in self.rest.splitlines()]
+        said += [error(id_in_json(name) or "", -32000, CLOSED) for name in self._streams]
         return b"".join(said)
 
     def replayed(self, mark: str) -> bytes:
@@ -280,12 +283,10 @@ class Beginning:
                 message = loads(line)
             except (ValueError, RecursionError):
                 return b""
-        request_id = message.get("id") if isinstance(message, dict) and "method" in message else None
-        if type(request_id) not in (int, str):
-            return b""
-        from json import dumps
-
-        return error(dumps(request_id), -32603, self.refusing)
+        each = message if isinstance(message, list) else [message]
+        asking = [one for one in each if type(one) is dict and "method" in one and type(one.get("id")) in (int, str)]
+        lines = [refusal(one, self._revision, -32603, self.refusing) for one in asking]
+        return in_one(lines) if isinstance(message, list) and self._revision == BATCHES else b"".join(lines)
 
 
 # The pipe

@@ -12,12 +12,18 @@ if TYPE_CHECKING:
 
 HANDSHAKES = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 MODERN = "2026-07-28"
+BATCHES = "2025-03-26"
+"""The one revision that has them."""
+_ID_NEEDED = ("2024-11-05", "2025-03-26", "2025-06-18")
+"""Revisions in which an error must name the request that it is for."""
+_LONGEST_ODD_ID = 80
 CHANGES = ("toolsListChanged", "promptsListChanged", "resourcesListChanged")
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
 CLIENT_KEY = "io.modelcontextprotocol/clientInfo"
 NOT_JSON = "This line is not JSON. Each message is one line of JSON-RPC 2.0."
-NO_MESSAGE = NOT_JSON.replace("JSON", "a JSON-RPC message", 1)
+NO_MESSAGE = "This line is not a JSON-RPC message: {}. Each message is one line of JSON-RPC 2.0."
+NO_BATCH = "Only protocol 2025-03-26 has batches of messages. Send each message on a line of its own."
 CLOSED = "Connection closed"
 _DEEPEST = 16
 
@@ -142,25 +148,94 @@ def same_id(value: Any) -> Any:
     return int(value) if type(value) is str and value.isdigit() else value
 
 
-def error(request_id: str | None, code: int, message: str) -> bytes:
-    """The line that refuses a request, whose id is given as JSON."""
-    return f'{{"jsonrpc":"2.0","id":{request_id},"error":{{"code":{code},"message":"{message}"}}}}\n'.encode()
+def fault(message: Any) -> str:
+    """Why `message` is none of JSON-RPC as the protocol has it; empty if it is one."""
+    if type(message) is not dict:
+        return "it is not an object"
+    if message.get("jsonrpc") != "2.0":
+        return "its jsonrpc is not 2.0"
+    if "id" in message and type(message["id"]) not in (int, str):
+        return "its id is neither a text nor a whole number"
+    if "method" not in message and not is_answer(message):
+        return "it has no method"
+    if type(message.get("method", "")) is not str:
+        return "its method is not a text"
+    return "" if isinstance(message.get("params"), dict | None) else "its params are not an object"
 
 
-def last_word(line: bytes) -> bytes:
+def is_answer(message: Any) -> bool:
+    """Whether it is one, however broken; nobody waits for an answer to it."""
+    return type(message) is dict and "method" not in message and ("result" in message or "error" in message)
+
+
+def refused(message: Any, revision: str) -> bytes:
+    """The line that says what is wrong with a message in which there is a `fault`; see `refusal`."""
+    return b"" if is_answer(message) else refusal(message, revision, -32600, NO_MESSAGE.format(fault(message)))
+
+
+def refusal(message: Any, revision: str, code: int, words: str) -> bytes:
+    """The line that refuses `message`; empty where the schema of `revision` has no way to say it.
+
+    No schema allows `"id": null`. The two newest let an error do without an id; in older ones an id that is none is
+    given as its JSON. An empty `revision` is a conversation that has not begun.
+    """
+    from json import dumps
+
+    words = dumps(words)[1:-1]
+    named = type(message) is dict and "id" in message
+    if named and type(message["id"]) in (int, str):
+        return error(dumps(message["id"]), code, words)
+    if revision not in _ID_NEEDED:
+        return error("", code, words)
+    return error(dumps(dumps(message["id"])[:_LONGEST_ODD_ID]), code, words) if named else b""
+
+
+def unpacked(batch: list[Any], revision: str) -> tuple[list[Any], list[bytes]]:
+    """Which messages of `batch` are to be carried out, and the lines that refuse others."""
+    if revision != BATCHES:
+        asking: list[Any] = [each for each in batch if type(each) is dict and "method" in each and "id" in each]
+        lines = [refusal(each, revision, -32600, NO_BATCH) for each in asking or [None]]
+    elif not batch:
+        lines = [refusal(None, revision, -32600, NO_MESSAGE.format("it is an empty list"))]
+    else:
+        alone = [each for each in batch if not fault(each) and each.get("method") == "initialize"]
+        good = [each for each in batch if not fault(each) and each not in alone]
+        lines = [refused(each, revision) for each in batch if fault(each)]
+        lines += [refusal(each, revision, -32600, "initialize may not be part of a batch.") for each in alone]
+        return good, [line for line in lines if line]
+    return [], [line for line in lines if line]
+
+
+def error(request_id: str, code: int, words: str) -> bytes:
+    """The line that refuses a request, whose id is given as JSON, or left out; so are the `words`, without quotes."""
+    known = f'"id":{request_id},' if request_id else ""
+    return f'{{"jsonrpc":"2.0",{known}"error":{{"code":{code},"message":"{words}"}}}}\n'.encode()
+
+
+def last_word(line: bytes, revision: str) -> bytes:
     """What the real server says to a line when the input ends behind it: a request is not carried out any more."""
-    from json import dumps, loads
+    from json import loads
 
-    try:
-        text = line.decode(errors="replace").strip()
-        message = loads(text) if text else {"result": None}
-    except (ValueError, RecursionError):
-        return error("null", -32700, NOT_JSON)
-    found = message if isinstance(message, dict) else {}
-    if "method" not in found and found.keys() & {"result", "error"}:
+    text = line.decode(errors="replace").removeprefix("\ufeff").strip()
+    if not text:
         return b""
-    request_id = dumps(found.get("id")) if type(found.get("id")) in (int, str) else "null"
-    shaped = found.get("jsonrpc") == "2.0" and type(found.get("method")) is str
-    if not shaped or not isinstance(found.get("params"), dict | None):
-        return error(request_id, -32600, NO_MESSAGE)
-    return b"" if request_id in ("null", '""') else error(request_id, -32000, CLOSED)
+    try:
+        message = loads(text)
+    except (ValueError, RecursionError):
+        return refusal(None, revision, -32700, NOT_JSON)
+    if not isinstance(message, list):
+        return _closed(message, revision)
+    good, lines = unpacked(message, revision)
+    lines += [said for each in good if (said := _closed(each, revision))]
+    return in_one(lines) if revision == BATCHES else b"".join(lines)
+
+
+def in_one(lines: list[bytes]) -> bytes:
+    """The answers to a batch, as the one line that they are sent in."""
+    return b"[%s]\n" % b",".join(line.rstrip() for line in lines) if lines else b""
+
+
+def _closed(message: Any, revision: str) -> bytes:
+    if fault(message):
+        return refused(message, revision)
+    return refusal(message, revision, -32000, CLOSED) if "method" in message and "id" in message else b""

@@ -38,6 +38,11 @@ def line(method: str, params: Any = None, request_id: object = None, **more: Any
     return json.dumps(message | more).encode() + b"\n"
 
 
+def batch(*messages: bytes) -> bytes:
+    """Several messages in one line."""
+    return b"[" + b",".join(message.strip() for message in messages) + b"]\n"
+
+
 def hello(revision: str, capabilities: Any = None, request_id: object = 0) -> bytes:
     params = {"protocolVersion": revision, "capabilities": capabilities or {}, "clientInfo": CLIENT}
     return line("initialize", params, request_id)
