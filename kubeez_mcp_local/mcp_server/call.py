@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from mcp import MCPError
+from mcp.shared.message import ServerMessageMetadata
 from mcp.types import (
     ElicitRequest,
     ElicitRequestFormParams,
@@ -28,16 +29,17 @@ from mcp.types import (
     ImageContent,
     InputRequiredResult,
 )
-from mcp.types.version import MODERN_PROTOCOL_VERSIONS
+from mcp.types.version import MODERN_PROTOCOL_VERSIONS, is_version_at_least
+from pydantic import ValidationError
 
 from kubeez_mcp_local.bridge.orders import COMING, QUOTE, RECIPE, RUN, SPEND, Caller
 from kubeez_mcp_local.catalogue.checks import MOST_FILE_SECONDS
 from kubeez_mcp_local.catalogue.models import KINDS
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.job import RunCall
+from kubeez_mcp_local.mcp_server.revisions import ELICITATION, ELICITATION_MODES, PROGRESS_MESSAGES
 from kubeez_mcp_local.media.containers import Measured
 from kubeez_mcp_local.media.inputs import ComingInput
-from kubeez_mcp_local.messages import HANDSHAKES
 from kubeez_mcp_local.rest.wire import number_of
 from kubeez_mcp_local.text import LONGEST_NAME, on_one_line, presentable
 
@@ -71,7 +73,6 @@ _KEY_LINK = (
     "conversation."
 )
 _KEY_PENDING = "A page in the user's browser asks for a key. Ask them to enter it there, never here; then call again."
-_WITHOUT_LINKS = HANDSHAKES[:-1]
 _scope: ContextVar[anyio.CancelScope | None] = ContextVar("scope of the call", default=None)
 _MINE = "mine"
 _KEY = "key"
@@ -180,7 +181,8 @@ class Call:
         """Report progress, when the client asked for it; values only ever grow, as the protocol demands."""
         if done > self._progress:
             self._progress = done
-            await self.context.report_progress(done, total, on_one_line(message))
+            told = is_version_at_least(self.context.session.protocol_version, PROGRESS_MESSAGES)
+            await self.context.report_progress(done, total, on_one_line(message) if told else None)
 
 
 def _run(value: object) -> RunCall | None:
@@ -321,18 +323,18 @@ class ClientConsent:
         try:
             with while_a_person_decides():
                 given = await self._pushed(params)
-        except MCPError as error:  # a client that says it can ask, and then cannot
-            log.info("the client could not ask its user (%s)", error.error.code)
+        except (MCPError, ValidationError) as error:  # a client that says it can ask, and then cannot
+            code = error.error.code if isinstance(error, MCPError) else "its answer is none"
+            log.info("the client could not ask its user (%s)", code)
             return None, 0.0
         return given, asked_at
 
     async def _pushed(self, params: _Params) -> ElicitResult:
         session: ServerSession = self.context.session
-        call = self.context.request_id
-        if isinstance(params, ElicitRequestFormParams):
-            return await session.elicit_form(params.message, params.requested_schema, related_request_id=call)
-        name = params.elicitation_id or ""
-        return await session.elicit_url(params.message, params.url, name, related_request_id=call)
+        if not self._knows(ELICITATION_MODES):
+            params = params.model_copy(update={"mode": None})  # is left out
+        related = ServerMessageMetadata(related_request_id=self.context.request_id)
+        return await session.send_request(ElicitRequest(params=params), ElicitResult, metadata=related)
 
     @property
     def _modern(self) -> bool:
@@ -341,16 +343,18 @@ class ClientConsent:
     @property
     def _elicitation(self) -> ElicitationCapability | None:
         capabilities = self.context.client_capabilities
-        return capabilities.elicitation if capabilities else None
+        return capabilities.elicitation if capabilities and self._knows(ELICITATION) else None
 
     def _shows_forms(self) -> bool:
         able = self._elicitation
         return able is not None and (able.form is not None or able.url is None)
 
     def _opens_links(self) -> bool:
-        """Links came with 2025-11-25; before it no request has a shape for them."""
         able = self._elicitation
-        return able is not None and able.url is not None and self.context.protocol_version not in _WITHOUT_LINKS
+        return able is not None and able.url is not None and self._knows(ELICITATION_MODES)
+
+    def _knows(self, since: str) -> bool:
+        return is_version_at_least(self.context.session.protocol_version, since)
 
     def _brought_along(self, key: str, params: _Params, words: str) -> tuple[ElicitResult, float]:
         """The answer brought along, provided that it answers this very question; else ask."""

@@ -23,6 +23,7 @@ from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import Toolbox, selected
 from kubeez_mcp_local.mcp_server.prompts import Prompts, Recipes
 from kubeez_mcp_local.mcp_server.resources import Resources, SkillsOverMcp, skill_names
+from kubeez_mcp_local.mcp_server.revisions import fit_to_revision
 from kubeez_mcp_local.mcp_server.subscriptions import JobSubscriptions
 from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 from kubeez_mcp_local.runs.active import ActiveRuns
@@ -98,7 +99,7 @@ class KubeezServer(MCPServer["Bridge"]):
             lifespan=self._lifespan,
             extensions=[skills, Apps()],
             subscriptions=self.changes.bus,
-            middleware=[self.changes.notice],
+            middleware=[fit_to_revision, self.changes.notice],
             log_level="WARNING",
         )
         self._bridge = bridge

@@ -246,7 +246,7 @@ async def test_the_picture_that_goes_in_is_shown(tmp_path: Path, api: RunningSan
 async def test_before_links_were_in_the_protocol_none_is_sent(
     tmp_path: Path, api: RunningSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(call, "_WITHOUT_LINKS", ("2025-11-25",))  # the one old revision that the SDK's client speaks
+    monkeypatch.setattr(call, "ELICITATION_MODES", "2026-07-28")  # the one old revision that the SDK's client speaks
     person = Person()
     async with person.at(tmp_path, api, "legacy") as client:
         quote = facts(await client.call_tool("generate_media", PICTURE))
