@@ -277,10 +277,14 @@ class Bridge:
     @cached_property
     def pages(self) -> Pages:
         """The pages about what was made and paid for, in the order of their navigation."""
+        from kubeez_mcp_local.bridge.spending import Spending
         from kubeez_mcp_local.web.gallery import Gallery
         from kubeez_mcp_local.web.pages import Pages, Seal
+        from kubeez_mcp_local.web.spend import Spend
 
-        return Pages([Gallery(self.outputs_made, seal=Seal()).page()], start=self.background.start)
+        gallery = Gallery(self.outputs_made, seal=Seal())
+        spend = Spend(Spending(self.ledger, self.settings, self.reconciler.doubles), seal=Seal())
+        return Pages([gallery.page(), spend.page()], start=self.background.start)
 
     @cached_property
     def approvals(self) -> Approvals:

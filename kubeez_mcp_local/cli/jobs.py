@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from datetime import UTC, datetime
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.proof import OpenQuestion, Row
 
 _BAR = 32
+_NARROWEST_BAR = 4
+_NARROW = 60
+_ENDS = " |│"
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
@@ -305,7 +309,7 @@ def spend(options: Options, by: SpendKey, since: datetime | None, accept_clock: 
         twice = {"perhaps_paid_twice": _pairs(doubles)} if doubles else {}
         print_json({"by": by, "groups": groups, **day, "unsettled_jobs": unsettled, **twice})
         return
-    _chart(rows, by)
+    _chart(rows, by, settings.max_credits_per_day)
     results().print(
         f"Today ({today.day}): {today.spent:g} spent, {today.reserved:g} of it reserved, {today.left:g} left "
         f"of {settings.max_credits_per_day:g}."
@@ -323,15 +327,35 @@ def _pairs(doubles: Sequence[tuple[Row, Job]]) -> list[dict[str, str]]:
     return [{"generation_id": row.id, "job": job.id} for row, job in doubles]
 
 
-def _chart(rows: list[Spend], by: str) -> None:
-    from rich.bar import Bar
-
+def _chart(rows: list[Spend], by: SpendKey, ceiling: float) -> None:
+    """Days against the ceiling of a day, everything else against the dearest; a single one would only fill the line."""
+    console = results()
     if not rows:
-        results().print("Nothing was spent.")
+        console.print("Nothing was spent.")
         return
-    most = max(row.charged for row in rows) or 1
-    chart = table(by, "jobs", "credits", "", right=("jobs", "credits"))
-    for row in rows:
-        bar = Bar(most, 0, row.charged, width=_BAR)
-        chart.add_row(on_one_line(row.key, 60) or "–", str(row.jobs), f"{row.charged:g}", bar)
-    results().print(chart)
+    days, held = by == "day", any(row.reserved for row in rows)
+    most = max(row.charged + row.reserved for row in rows)
+    limit = ceiling if days else most
+    narrow = console.width < _NARROW
+    numbers = [*([] if narrow else ["jobs"]), "credits", *(["held back"] if held else [])]
+    chart = table(by, *numbers, f"of {ceiling:g} a day" if days else "", right=numbers)
+    chart.columns[0].no_wrap = days
+    names = [on_one_line(row.key, 60) or "–" for row in rows]
+    room = console.width - max(map(len, (*names, by))) - sum(len(name) + 2 for name in numbers) - 6
+    drawn = room >= _NARROWEST_BAR and (days or len(rows) > 1)
+    for name, row in zip(names, rows, strict=True):
+        amounts = {"jobs": str(row.jobs), "credits": f"{row.charged:g}", "held back": f"{row.reserved:g}"}
+        bar = _bar(row, max(limit, most), limit, min(_BAR, room), plain=console.options.ascii_only) if drawn else ""
+        chart.add_row(name, *(amounts[each] for each in numbers), bar if days else bar.rstrip(_ENDS))
+    console.print(chart)
+
+
+def _bar(row: Spend, whole: float, limit: float, width: int, *, plain: bool) -> str:
+    """What was charged as a solid line, what is held back as a thin one, with a mark where the limit is; what is not
+    nothing can be seen."""
+    full, thin, mark = ("#", "-", "|") if plain else ("█", "░", "│")
+    solid, drawn, end = (
+        math.ceil(width * amount / (whole or 1) - 1e-9) for amount in (row.charged, row.charged + row.reserved, limit)
+    )
+    line = (full * solid + thin * (drawn - solid)).ljust(max(end, drawn))
+    return line[:end] + mark + line[end:]

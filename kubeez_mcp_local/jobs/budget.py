@@ -21,7 +21,7 @@ from kubeez_mcp_local.text import spoken
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kubeez_mcp_local.jobs.job import Order, RunCall
+    from kubeez_mcp_local.jobs.job import Job, Order, RunCall
     from kubeez_mcp_local.jobs.rows import Transaction
 
 
@@ -324,3 +324,38 @@ def spend_by(tx: Transaction, key: SpendKey, since_day: str = "") -> list[Spend]
         since=since_day,
     )
     return [Spend(row[0], row[1], to_credits(row[2]), to_credits(row[3])) for row in found]
+
+
+@dataclass(frozen=True)
+class DaySpend:
+    """What one model cost on one UTC day with one tool and recipe, in credits; `jobs` as in `Spend`."""
+
+    day: str
+    tool: str
+    model: str
+    recipe: str
+    jobs: int
+    charged: float
+    reserved: float
+
+
+def spend_since(tx: Transaction, day: str) -> list[DaySpend]:
+    """Everything that was spent since a UTC day (`YYYY-MM-DD`), in the order of the days."""
+    found = tx.execute(
+        "SELECT day, tool, model, recipe, jobs, charged, reserved FROM spend "
+        "WHERE account = :account AND day >= :since ORDER BY day, tool, model, recipe",
+        since=day,
+    )
+    return [DaySpend(row[0], row[1], row[2], row[3], row[4], to_credits(row[5]), to_credits(row[6])) for row in found]
+
+
+_MOST_HOLDING = 200
+
+
+def holding(tx: Transaction) -> list[Job]:
+    """The newest jobs that hold credits back, or of which nobody knows yet what they cost."""
+    return tx.jobs(
+        "SELECT * FROM jobs WHERE account = :account AND (reserved > 0 OR state IN ('sending', 'accepted', 'unknown')) "
+        "ORDER BY seq DESC LIMIT :most",
+        most=_MOST_HOLDING,
+    )

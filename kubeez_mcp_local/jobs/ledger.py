@@ -161,6 +161,8 @@ class _Operations:
     today = _reads(budget.today)
     run_spend = _reads(budget.run_spend)
     spend_by = _reads(budget.spend_by)
+    spend_since = _reads(budget.spend_since)
+    holding = _reads(budget.holding)
     days = _reads(browsing.days)
     outputs = _reads(browsing.outputs)
     choices = _reads(browsing.choices)

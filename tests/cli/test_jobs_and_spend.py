@@ -127,6 +127,52 @@ def test_spending_is_summed_by_day_and_by_model(variables: dict[str, str], job: 
     assert "z-image" in output_of(variables, "spend", "--by", "model")
 
 
+@pytest.fixture
+def three_days(variables: dict[str, str], tmp_path: Path) -> None:
+    """Charges of 1,000, 2,500 and 14 credits, and 500 held back on the last day."""
+
+    async def account() -> str:
+        async with Bridge(load_settings(environ=variables, working_dir=tmp_path)) as bridge:
+            await bridge.ledger.today()
+            return bridge.account
+
+    found = anyio.run(account)
+    with closing(sqlite3.connect(tmp_path / "state" / "ledger.db")) as ledger, ledger:
+        for day, charged, held in (("27", 1000, 0), ("28", 2500, 0), ("29", 14, 500)):
+            row = (found, f"2026-11-{day}", "generate_media", f"model-{day}", "", 1, charged * 10**6, held * 10**6)
+            ledger.execute("INSERT INTO spend VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+
+@pytest.mark.usefixtures("three_days")
+@pytest.mark.parametrize(("encoding", "signs"), [("utf-8", ("█", "░", "│")), ("ascii", ("#", "-", "|"))])
+def test_days_are_drawn_against_the_ceiling(
+    variables: dict[str, str], encoding: str, signs: tuple[str, str, str]
+) -> None:
+    full, thin, mark = signs
+    done = CliRunner(charset=encoding).invoke(cli, ["spend"], env=variables)
+    assert done.exit_code == 0
+    below, above, today = done.stdout.splitlines()[1:4]
+    assert "of 2000 a day" in done.stdout.splitlines()[0]
+    assert below.rstrip().endswith(f"{full * 13}{' ' * 13}{mark}")
+    assert above.rstrip().endswith(f"{full * 26}{mark}{full * 6}")
+    assert f" {full}{thin * 6} " in today
+    for line in (below, above, today):
+        assert line.index(mark) == below.index(mark)
+
+
+@pytest.mark.usefixtures("three_days")
+@pytest.mark.parametrize("by", ["day", "model", "tool"])
+def test_a_chart_fits_a_narrow_terminal(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    monkeypatch.setattr("kubeez_mcp_local.cli.terminal._PLAIN_WIDTH", 44)
+    done = output_of(variables, "spend", "--by", by)
+    lines = done.splitlines()
+    assert all(len(line) <= 44 for line in lines)
+    names = {"day": "2026-11-28", "model": "model-28", "tool": "generate_media"}
+    assert names[by] in done
+    assert ("█" in done) == (by != "tool")  # one bar alone would only fill its line
+    assert all(amount in done for amount in (("3514", "500") if by == "tool" else ("2500", "1000", "500")))
+
+
 def test_an_empty_ledger_is_said_to_be_empty(variables: dict[str, str]) -> None:
     assert "No jobs" in output_of(variables, "jobs", "list")
     assert "Nothing was spent" in output_of(variables, "spend")
