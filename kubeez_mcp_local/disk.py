@@ -8,12 +8,13 @@ import filecmp
 import os
 import secrets
 import stat
+import time
 from contextlib import contextmanager
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
 _MOST_NAMES = 10_000
@@ -21,7 +22,9 @@ _MOST_NAMES = 10_000
 _QUIETLY = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0)
 _REPARSE_TAGS = (0xA000_000C, 0xA000_0003)
 """Windows' symbolic links and junctions (`IO_REPARSE_TAG_SYMLINK`, `_MOUNT_POINT`)."""
-_BINARY = getattr(os, "O_BINARY", 0)
+BINARY = getattr(os, "O_BINARY", 0)
+"""For `os.open`: Windows writes other line breaks than it is given, unless it is told not to."""
+_PAUSES = (0.01, 0.05, 0.2, 0.7) if os.name == "nt" else ()
 
 
 def open_exactly(path: Path) -> BinaryIO:
@@ -42,7 +45,7 @@ def open_exactly(path: Path) -> BinaryIO:
 
 def exact_handle(path: Path) -> int:
     """A descriptor of what is at `path` itself, as `open_exactly`; also of a pipe or a folder, without waiting."""
-    flags = os.O_RDONLY | _QUIETLY | _BINARY
+    flags = os.O_RDONLY | _QUIETLY | BINARY
     if no_links := getattr(os, "O_NOFOLLOW_ANY", 0):  # macOS
         return os.open(path, flags | no_links)
     if path_only := getattr(os, "O_PATH", 0):  # Linux
@@ -94,11 +97,23 @@ def replacing(target: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
     """A file that takes the place of `target` in one step when the block ends, and is gone when it raises."""
     part = part_beside(target)
     try:
-        with open(part, "xb", opener=lambda path, flags: os.open(path, flags | _BINARY, mode)) as file:
+        with open(part, "xb", opener=lambda path, flags: os.open(path, flags | BINARY, mode)) as file:
             yield file
-        part.replace(target)
+        _patiently(lambda: part.replace(target))
     finally:
-        part.unlink(missing_ok=True)
+        _patiently(lambda: part.unlink(missing_ok=True))
+
+
+def _patiently(act: Callable[[], object], sleep: Callable[[float], None] = time.sleep) -> None:
+    """`act`, which Windows does not allow as long as another program, such as a scanner, has the file open."""
+    for seconds in _PAUSES:
+        try:
+            act()
+        except PermissionError:
+            sleep(seconds)
+        else:
+            return
+    act()
 
 
 def replace_file(target: Path, content: str | bytes) -> None:
@@ -123,9 +138,9 @@ def give_name(part: Path, target: Path) -> None:
         # No hard links here (exFAT, some network folders).
         if target.exists():
             raise FileExistsError(errno.EEXIST, "exists", str(target)) from None
-        part.replace(target)
+        _patiently(lambda: part.replace(target))
     else:
-        part.unlink(missing_ok=True)
+        _patiently(lambda: part.unlink(missing_ok=True))
 
 
 def give_free_name(part: Path, stem: str, extension: str, others: Collection[Path] | None = None) -> Path:

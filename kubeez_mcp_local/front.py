@@ -54,6 +54,7 @@ PLACE_OF_ID = '"kubeez-id-of-the-request"'
 _WATCHED = ("prompts/list", "resources/list", LISTEN)
 _LOOK_EVERY_SECONDS = 2.0
 _LEDGER_AFTER_SECONDS = 2.0
+_LONGEST_WAIT_SECONDS = 1.0 if os.name == "nt" else None  # nothing interrupts a longer one on Windows, not even Ctrl-C
 _LAST_WORDS_SECONDS = 0.2
 _MOST_LOOKS = 10
 _LONGEST_LINE = 1 << 16
@@ -488,8 +489,9 @@ class _Front:
     def serve(self) -> HandedOver:
         """Answer until the real server is needed."""
         while True:
-            due = [at for at in (self._look_at, self._ledger_at) if at is not None]
-            data = self._source.next(max(min(due) - time.monotonic(), 0.0) if due else None)
+            due = [max(at - time.monotonic(), 0.0) for at in (self._look_at, self._ledger_at) if at is not None]
+            due += [] if _LONGEST_WAIT_SECONDS is None else [_LONGEST_WAIT_SECONDS]
+            data = self._source.next(min(due, default=None))
             if data:
                 self._write(self._conversation.receive(data))
                 if self._conversation.watching and self._look_at is None:

@@ -39,11 +39,6 @@ _LOOK_SECONDS = 0.02
 _GIVEN_UP_SECONDS = 60.0
 _ANSWER_SECONDS, _CONNECT_SECONDS = 8.0, 5.0
 _IN_FILE = "`kubeez-mcp-local login --file` keeps the key in a file instead."
-_PROTECTED = (
-    "which only you can read"
-    if sys.platform != "win32"
-    else "which is protected as your user folder is: only you and administrators can read it"
-)
 _NAMES = {
     "macOS": "the macOS Keychain",
     "Windows": "the Windows Credential Manager",
@@ -261,7 +256,14 @@ class Kept:
         """Where it is, in a sentence or two."""
         if self.keyring:
             return f"The key is in {self.keyring}; {self.config} only says so, without the key."
-        return f"{self.why_in_file} The key is in {self.config} as plain text, {_PROTECTED}.".strip()
+        return f"{self.why_in_file} The key is in {self.config} as plain text, {_protection()}.".strip()
+
+
+def _protection() -> str:
+    """What keeps others from reading a file of the user's. Windows goes by who may enter a user's folder."""
+    if sys.platform == "win32":
+        return "which is protected as your user folder is: only you and administrators can read it"
+    return "which only you can read"
 
 
 def origin_for(settings: Settings) -> str:

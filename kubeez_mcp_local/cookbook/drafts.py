@@ -451,7 +451,7 @@ def write_recipe(folder: Path, name: str, text: str) -> Path:
     path = folder / f"{name}.md"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
+        with path.open("x", encoding="utf-8", newline="\n") as file:
             file.write(text)
     except FileExistsError:
         raise InvalidArgumentError("name", f"{path} is there already; choose another name") from None

@@ -10,12 +10,13 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 import time
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -150,7 +151,7 @@ async def _git(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
                 cwd=folder,
                 env=variables_for_git(variables()),
                 check=False,
-                start_new_session=True,
+                **_away_from_the_terminal(),
             )
     except FileNotFoundError:
         raise _git_failed("git is not installed.", next_step="Install git, or add a folder instead.") from None
@@ -161,6 +162,13 @@ async def _git(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
         reason = next((line for line in said if line.startswith(("fatal: ", "error: "))), "no reason given")
         raise _git_failed(f"git {arguments[0]} failed: {reason[:300]}", retry_safe=True)
     return bytes(done.stdout)
+
+
+def _away_from_the_terminal() -> dict[str, Any]:
+    """So that git can ask for nothing there, and Ctrl-C is not meant for it."""
+    if hidden := getattr(subprocess, "CREATE_NO_WINDOW", 0):  # Windows
+        return {"creationflags": hidden | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
+    return {"start_new_session": True}
 
 
 def _git_failed(message: str, *, next_step: str = "", retry_safe: bool = False) -> KubeezError:

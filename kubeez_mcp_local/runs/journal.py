@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 
+from kubeez_mcp_local.disk import BINARY
 from kubeez_mcp_local.errors import KubeezError
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Journal:
             folder.mkdir(parents=True, exist_ok=True)
             if not _locked(self._lock):
                 raise RunTakenError(f"The run {run.name} is being carried out already.", retry_safe=True)
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | BINARY, 0o600)
         except OSError as error:
             self._lock.release()
             raise JournalError(f"{self.path} cannot be written: {error.strerror}.") from None

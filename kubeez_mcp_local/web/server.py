@@ -209,7 +209,10 @@ def listen(host: str = "127.0.0.1", port: int = 0, *, again: bool = False) -> so
     # With the protocol named, asyncio turns Nagle's delay off; without, each answer may take 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        if again:
+        if exclusive := getattr(socket, "SO_EXCLUSIVEADDRUSE", 0):
+            # On Windows SO_REUSEADDR would let any program share the port, and take our requests.
+            listener.setsockopt(socket.SOL_SOCKET, exclusive, 1)
+        elif again:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(1024)

@@ -62,7 +62,7 @@ def write_files(folder: Path, files: Mapping[str, str], *, overwrite: bool = Fal
     try:
         for path, text in targets.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8", newline="\n")  # bash takes no other, wherever it was written
             if text.startswith("#!"):
                 path.chmod(0o755)
     except OSError as error:
