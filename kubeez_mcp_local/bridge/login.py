@@ -287,10 +287,11 @@ async def keep_key(
         SettingsError: The config file cannot be written.
     """
     origin, ring = origin_for(settings), keyring or Keyring()
-    read_config(config)
+    before = read_config(config)
     checked = await _checked(key, origin, settings)
     account, why = fingerprint(key, origin), ""
     if not in_file:
+        write_config(config, {})  # a mark that cannot be written would leave a key that nobody finds
         try:
             name = await ring.keep(origin, key)
         except (NoKeyringError, KeyUnavailableError) as error:
@@ -298,7 +299,7 @@ async def keep_key(
         else:
             write_config(config, {KEY: None, MARK: str(Login(account, origin))})
             return Kept(account, config, name, "", checked)
-    elif read_config(config).get(MARK):
+    elif before.get(MARK):
         with suppress(KubeezError):
             await ring.forget(origin)
     write_config(config, {KEY: key, MARK: None})

@@ -152,6 +152,15 @@ async def test_a_config_that_is_none_is_left_alone(api: RunningSandbox, ring: Me
     assert ring.kept == {}
 
 
+async def test_a_config_that_cannot_be_written_is_found_out_before_the_key_is_kept(
+    api: RunningSandbox, ring: MemoryKeyring, config: Path
+) -> None:
+    write(config, "")
+    with pytest.raises(SettingsError, match="cannot be written"):
+        await keep_key(KEY, target(api), config / "below-a-file" / "config.env")
+    assert ring.kept == {}
+
+
 async def test_logging_out_forgets_both_places(api: RunningSandbox, ring: MemoryKeyring, config: Path) -> None:
     await keep_key(KEY, target(api), config)
     write(config, f"{said_in(config)}KUBEEZ_API_KEY={OTHER}\nKUBEEZ_SHEETS=off\n")

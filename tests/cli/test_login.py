@@ -18,7 +18,7 @@ from kubeez_mcp_local.cli.main import cli
 from kubeez_mcp_local.environment import APP
 from kubeez_mcp_local.logs import configure_logging
 from kubeez_mcp_local.mcp_server.server import KubeezServer
-from kubeez_mcp_local.settings import load_settings
+from kubeez_mcp_local.settings import config_file, load_settings
 from tests.keyrings import LockedKeyring, MemoryKeyring, NoKeyring, use
 from tests.mcp_server.driving import made
 from tests.sandbox_server import RunningSandbox, running_sandbox
@@ -79,10 +79,6 @@ def typed(*arguments: str, code: int = 0, stdin: str | bytes = "") -> Result:
     return done
 
 
-def config_of(home: Path) -> Path:
-    return home / ".config" / APP / "config.env"
-
-
 def everything_below(folder: Path) -> bytes:
     return b"".join(file.read_bytes() for file in folder.rglob("*") if file.is_file())
 
@@ -116,26 +112,24 @@ def test_the_key_is_in_no_output_log_ledger_or_config_whatever_is_done_with_it(
 
 
 def test_a_key_of_the_user_in_a_file_is_said_to_be_there_as_plain_text(
-    at_the_api: RunningSandbox, monkeypatch: pytest.MonkeyPatch, throw_away_home: Path
+    at_the_api: RunningSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, NoKeyring())
     said = in_words(typed("login", stdin=CANARY))
     assert "There is no keyring on this machine. The key is in" in said
     assert "as plain text, which only you can read" in said
-    assert CANARY in config_of(throw_away_home).read_text("utf-8")
+    assert CANARY in config_file().read_text("utf-8")
     use(monkeypatch, LockedKeyring())
     assert "keyring is locked. The key is in" in in_words(typed("login", stdin=CANARY))
 
 
-def test_a_file_can_be_wanted_in_place_of_the_keyring(
-    at_the_api: RunningSandbox, ring: MemoryKeyring, throw_away_home: Path
-) -> None:
+def test_a_file_can_be_wanted_in_place_of_the_keyring(at_the_api: RunningSandbox, ring: MemoryKeyring) -> None:
     typed("login", stdin=CANARY)
     assert "plain text" in in_words(typed("login", "--file", stdin=CANARY))
     assert ring.kept == {}
-    assert config_of(throw_away_home).read_text("utf-8") == f"KUBEEZ_API_KEY={CANARY}\n"
+    assert config_file().read_text("utf-8") == f"KUBEEZ_API_KEY={CANARY}\n"
     typed("login", stdin=CANARY)
-    assert CANARY not in config_of(throw_away_home).read_text("utf-8")
+    assert CANARY not in config_file().read_text("utf-8")
 
 
 def test_a_person_is_asked_without_echo_and_a_pipe_of_any_kind_is_read(
