@@ -22,6 +22,7 @@ from kubeez_mcp_local import __version__
 from kubeez_mcp_local.cli.clients.installing import flaws_of, look_everywhere
 from kubeez_mcp_local.cli.clients.launch import Launch, NoCommandError, Running, find_launch, try_server
 from kubeez_mcp_local.cli.terminal import print_json, remarks, results, table
+from kubeez_mcp_local.cli.welcome import with_video_from
 from kubeez_mcp_local.environment import variables
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.settings import (
@@ -86,7 +87,7 @@ def check_program() -> Iterator[Finding]:
     if find_spec("av"):
         yield ok("video", f"PyAV {_version('av') or 'found'}: exact trims, poster frames, lengths")
     else:
-        yield ok("video", "not installed; for trims and poster frames: uv tool install 'kubeez-mcp-local[video]'")
+        yield ok("video", f"not installed; for trims and poster frames: {with_video_from(Running.this())}")
 
 
 def _version(name: str) -> str | None:

@@ -3,6 +3,7 @@ newer version comes from, and how a shell completes what is typed."""
 
 from __future__ import annotations
 
+import shlex
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,9 +78,26 @@ def newer_from(running: Running, package: Path = _PACKAGE) -> str:
     elif (running.prefix / "pipx_metadata.json").is_file():
         command = f"pipx install --force {folder}" if folder else f"pipx upgrade {APP}"
     else:
-        pip = "uv pip" if _installer() == "uv" else f"{running.python} -m pip"
-        command = f"{pip} install --upgrade {source or APP}"
+        command = f"{_pip(running)} install --upgrade {source or APP}"
     return f"Newer versions: {f'{pull}, then ' if pull else ''}`{command}`."
+
+
+def with_video_from(running: Running) -> str:
+    """The command that adds the extra `video` to an installation, from where that came."""
+    source = running.source
+    here = source is not None and Path(source).is_dir()
+    wanted = f"{APP}[video]" if source is None else f"{source}[video]" if here else f"{APP}[video] @ {source}"
+    if (running.prefix / "uv-receipt.toml").is_file():
+        return f"uv tool install --force {shlex.quote(wanted)}"
+    if running.passing:
+        return f"uvx --from {shlex.quote(wanted)} {APP}"
+    if (running.prefix / "pipx_metadata.json").is_file():
+        return f"pipx install --force {shlex.quote(wanted)}"
+    return f"{_pip(running)} install {shlex.quote(wanted)}"
+
+
+def _pip(running: Running) -> str:
+    return "uv pip" if _installer() == "uv" else f"{running.python} -m pip"
 
 
 def _installer() -> str:

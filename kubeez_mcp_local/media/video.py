@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-EXTRA = 'pip install "kubeez-mcp-local[video]" (or start it as uvx --from "kubeez-mcp-local[video]" kubeez-mcp-local)'
+EXTRA = "kubeez-mcp-local[video] (`kubeez-mcp-local doctor` says how to install it here)"
 
 
 EXPORT_AGAIN = "Download or export it again; for video and sound plain MP4, MOV, MP3 or WAV are safest."
@@ -50,7 +50,7 @@ def load_av(what: str) -> Any:
     except ImportError:
         raise NotInstalledError(
             f"{what} needs the optional extra 'video' (PyAV), which is not installed.",
-            next_step=f"Install it with: {EXTRA}, then restart the server.",
+            next_step=f"Have the user install {EXTRA}, then restart the server.",
         ) from None
 
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from kubeez_mcp_local import __version__, front
 from kubeez_mcp_local.cli.clients.launch import Running
 from kubeez_mcp_local.cli.main import COMMANDS, cli
-from kubeez_mcp_local.cli.welcome import newer_from
+from kubeez_mcp_local.cli.welcome import newer_from, with_video_from
 from kubeez_mcp_local.environment import APP, COMPLETING, name_of
 
 if TYPE_CHECKING:
@@ -100,6 +100,28 @@ def test_the_version_says_where_a_newer_one_comes_from(
         (folder / receipt).touch()
     said = newer_from(running(folder, str(clone) if source == "CLONE" else source))
     assert said.endswith(f"{told.replace('CLONE', str(clone))}.")
+
+
+@pytest.mark.parametrize(
+    ("receipt", "prefix", "source", "told"),
+    [
+        ("uv-receipt.toml", "tools/kubeez", None, "uv tool install --force 'kubeez-mcp-local[video]'"),
+        ("uv-receipt.toml", "tools/kubeez", "CLONE", "uv tool install --force 'CLONE[video]'"),
+        ("pipx_metadata.json", "venvs/kubeez", None, "pipx install --force 'kubeez-mcp-local[video]'"),
+        ("", "cache/archive-v0/x", "git+https://x/y", "uvx --from 'kubeez-mcp-local[video] @ git+https://x/y' "),
+        ("", "venv", "CLONE", "pip install 'CLONE[video]'"),
+    ],
+)
+def test_the_extra_comes_from_where_the_rest_came_from(
+    tmp_path: Path, receipt: str, prefix: str, source: str | None, told: str
+) -> None:
+    clone, folder = tmp_path / "clone", tmp_path / prefix
+    clone.mkdir()
+    folder.mkdir(parents=True)
+    if receipt:
+        (folder / receipt).touch()
+    said = with_video_from(running(folder, str(clone) if source == "CLONE" else source))
+    assert told.replace("CLONE", str(clone)) in said
 
 
 def test_the_version_of_a_checkout_is_renewed_by_git() -> None:

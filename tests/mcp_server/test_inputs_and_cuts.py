@@ -205,7 +205,7 @@ async def test_a_length_that_only_the_extra_can_measure_names_the_extra(
             await http.post(page["direct_upload_url"], data={"token": page["token"]}, files=part)
         state = await call(client, "get_upload_session", token=page["token"])
         assert (state["media"][0]["measurement"], state["billing_readiness"]) == ("unavailable", "pessimistic_fallback")
-        assert 'pip install "kubeez-mcp-local[video]"' in state["next_step"]
+        assert "kubeez-mcp-local[video]" in state["next_step"]
         direct = await call(client, "upload_media", paths=str(speech))
         assert direct["media"][0]["measurement"] == "unavailable"
         assert "kubeez-mcp-local[video]" in direct["next_step"]

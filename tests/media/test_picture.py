@@ -175,7 +175,7 @@ async def test_without_the_extra_sound_is_cut_where_that_can_be(
     monkeypatch.setattr(importlib, "import_module", missing)
     result = await preview(path, 100_000)
     if name == "a.ogg":
-        assert (result.data, "with pip install" in result.note) == (None, True)
+        assert (result.data, "with kubeez-mcp-local[video]" in result.note) == (None, True)
         return
     assert len(result.data or b"") <= 75_000
     assert result.note.startswith("The first 4.")
@@ -205,7 +205,7 @@ async def test_without_the_extra_a_video_names_it(
 ) -> None:
     path = make_video(tmp_path / "a.mp4", seconds=0.4)
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(NotInstalledError, match=r'pip install "kubeez-mcp-local\[video\]" \(or start it as uvx --from'):
+    with pytest.raises(NotInstalledError, match=r"kubeez-mcp-local\[video\] \(`kubeez-mcp-local doctor` says"):
         await preview(path)
 
 

@@ -38,7 +38,8 @@ def media_next_step(media: Iterable[Mapping[str, Any]]) -> str:
     if "unavailable" in problems and find_spec("av") is None:
         return (
             "A length could not be measured, because the extra 'video' (PyAV) is not installed: "
-            f"{EXTRA}, restart the server and upload again. Jobs billed by length cannot be quoted until then."
+            f"have the user install {EXTRA}, restart the server and upload again. "
+            "Jobs billed by length cannot be quoted until then."
         )
     if "unavailable" in problems:
         return f"A length could not be measured; {_SAFE}. Jobs billed by length cannot be quoted until then."
