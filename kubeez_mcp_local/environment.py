@@ -28,6 +28,18 @@ _FOLDERS = ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA")
 _XDG = ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")
 
 
+def user_and_host() -> str:
+    """Who works where, such as `ana@desk`."""
+    import getpass
+    import socket
+
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        user = "somebody"
+    return f"{user}@{socket.gethostname()}"
+
+
 def variables() -> Mapping[str, str]:
     """Every variable of this process."""
     return os.environ

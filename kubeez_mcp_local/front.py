@@ -81,7 +81,8 @@ class Snapshot:
         settings: The files of the settings, looked at before they were read.
         recipes: What was where a recipe may lie when the lists were made.
         listed: A digest of the recipe files of the lists.
-        ledger: The ledger's file, and `work`, a query with a row when it holds jobs that are to be followed.
+        ledger: The ledger's file, empty where it is a database; and `work`, a query with a row when it holds jobs that
+            are to be followed.
     """
 
     def __init__(self, content: dict[str, Any]) -> None:
@@ -568,7 +569,9 @@ class _Front:
 
 
 def _has_work(snapshot: Snapshot) -> bool:
-    """Whether the ledger holds jobs that are to be followed, or cannot be read, so that the real server has to say."""
+    """Whether the ledger holds jobs to be followed, or cannot be read from here, so that the real server has to say."""
+    if not snapshot.ledger:
+        return True
     if not os.path.exists(snapshot.ledger):
         return False
     import sqlite3

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from kubeez_mcp_local.disk import is_system_folder, replace_file
-from kubeez_mcp_local.environment import APP, variables
+from kubeez_mcp_local.environment import APP, user_and_host, variables
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.text import without_keys
 
@@ -79,6 +79,19 @@ def current_folder() -> Path | None:
         return Path.cwd()
     except OSError:
         return None
+
+
+def _database(url: SecretStr | None) -> SecretStr | None:
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url.get_secret_value())
+        usable = parts.scheme in ("postgresql", "postgres") and parts.path.strip("/") and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("is no address like postgresql://user:password@host/database")
+    return url
 
 
 def _known_toolsets(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -206,6 +219,12 @@ class Settings(BaseModel):
         (), description="Extra recipe folders; later ones win over earlier ones, your `~/Kubeez/recipes` and the pack."
     )
     state_dir: Folder = Field(default_factory=_default_state_dir, description="Ledger, caches and the sandbox's state.")
+    ledger: Annotated[SecretStr | None, AfterValidator(_database)] = Field(
+        None,
+        description="A team's ledger, shared by all who use the key: `postgresql://user:password@host/database`. "
+        "A secret. Default: a file in `KUBEEZ_STATE_DIR`. The built-in sandbox always has a file.",
+    )
+    person: str = Field("", description="Whose work this is in the ledger. Default: user@host.")
     sandbox_speed: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] = Field(
         30, description="How many times faster than life the sandbox runs."
     )
@@ -236,6 +255,17 @@ class Settings(BaseModel):
     def own_recipes(self) -> Path:
         """Folder of the user's own recipes, searched after the pack and before `recipes`; need not exist."""
         return self.output_dir / "recipes"
+
+    @property
+    def team_ledger(self) -> str:
+        """URL of the team's ledger where it counts; empty where a file does."""
+        shared = self.effective_mode is Mode.LIVE or self.standalone_sandbox
+        return self.ledger.get_secret_value() if self.ledger and shared else ""
+
+    @property
+    def who(self) -> str:
+        """Whose work this is, such as `ana@desk`."""
+        return self.person or user_and_host()
 
     @property
     def standalone_sandbox(self) -> str | None:
@@ -434,18 +464,8 @@ def is_too_wide(folder: Path) -> bool:
     return any(is_system_folder(each, home) for each in (folder, Path(os.path.realpath(folder))))
 
 
-def wide_folders(settings: Settings, working_dir: Path | None = None) -> list[str]:
-    """What `doctor` warns of about the folders that may be read, a sentence each."""
-    working_dir = working_dir or current_folder()
-    told = [
-        f"{folder} is a drive or a system folder, and everything in it may be read"
-        for folder in settings.input_dirs
-        if is_too_wide(folder)
-    ]
-    if working_dir and is_too_wide(working_dir) and working_dir not in settings.input_dirs:
-        told.append(f"started in {working_dir}, which is a drive or a system folder, so its files may not be read")
-    return told
-
+SECRETS = ("api_key", "ledger")
+"""Settings whose value is never shown."""
 
 _TEMPLATE = re.compile(r"\$\{[^}]*\}|\$\{\{.*\}\}|^\$[A-Za-z_]\w*$|^%\w+%$|^<.*>$")
 
@@ -454,7 +474,11 @@ def _filled_in(given: Given) -> Any:
     """Refuse template text that a launcher passed on without filling it in, such as `${KUBEEZ_API_KEY}`."""
     source, name, value = given.source, given.name, given.value
     if isinstance(value, str) and _TEMPLATE.search(value):
-        shown = "a placeholder" if name == "api_key" and "sk_" in value else f"the placeholder {value!r}"
+        shown = (
+            "a placeholder"
+            if name == "ledger" or (name == "api_key" and "sk_" in value)
+            else f"the placeholder {value!r}"
+        )
         raise SettingsError(
             f"{variable(name)} from {source} still holds {shown}: "
             "the program that started this server did not fill it in.",
@@ -571,7 +595,7 @@ def _explain(error: ValidationError, origin: Mapping[str, str]) -> SettingsError
     reason = first["msg"].removeprefix("Value error, ")
     value = str(first.get("input"))
     # Of an address, what may hold a secret is left out: whatever is beside scheme, host and path.
-    shown = "" if name == "api_key" or (name == "base_url" and re.search("[@?#]", value)) else f" is {value!r}"
+    shown = "" if name in SECRETS or (name == "base_url" and re.search("[@?#]", value)) else f" is {value!r}"
     return SettingsError(
         f"{variable(name)} (from {origin.get(name, 'the defaults')}){shown}: {reason}.",
         next_step="Correct the value or remove it to use the default.",

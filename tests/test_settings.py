@@ -7,6 +7,7 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import pytest
 
+from kubeez_mcp_local.cli.doctor import wide_folders
 from kubeez_mcp_local.disk import is_system_folder
 from kubeez_mcp_local.settings import (
     DEFAULT_BASE_URL,
@@ -17,7 +18,6 @@ from kubeez_mcp_local.settings import (
     load_settings,
     read_config,
     variable,
-    wide_folders,
 )
 
 KEY = "sk_live_example"

@@ -92,7 +92,7 @@ class Bridge:
 
     async def __aenter__(self) -> Self:
         await self.background.__aenter__()
-        if (self.settings.state_dir / "ledger.db").exists():
+        if self.settings.team_ledger or (self.settings.state_dir / "ledger.db").exists():
             self.background.start(self._resume)
         return self
 
@@ -122,7 +122,7 @@ class Bridge:
     def ledger(self) -> Ledger:
         settings = self.settings
         ceilings = Ceilings(settings.max_credits_per_call, settings.max_credits_per_day, settings.run_ceiling)
-        return open_ledger(settings.state_dir, self.account, ceilings)
+        return open_ledger(settings.state_dir, self.account, ceilings, server=settings.team_ledger, person=settings.who)
 
     @cached_property
     def pacer(self) -> Pacer:

@@ -33,10 +33,10 @@ from kubeez_mcp_local.settings import (
     config_file,
     current_folder,
     is_loopback,
+    is_too_wide,
     read_config,
     settings_given,
     variable,
-    wide_folders,
     with_one_key,
 )
 from kubeez_mcp_local.text import spoken, without_keys
@@ -269,6 +269,7 @@ def _proxy(settings: Settings) -> str:
 _TIGHT = 1_000_000_000
 _FULL = 50_000_000
 _OLD_SECONDS = 30 * 86_400
+_CLOCKS_DIFFER = 5.0
 
 
 def check_folders(settings: Settings) -> Iterator[Finding]:
@@ -285,10 +286,26 @@ def check_folders(settings: Settings) -> Iterator[Finding]:
         yield warning("inputs", told, "Name the folders that may be read in KUBEEZ_INPUT_DIRS.")
 
 
+def wide_folders(settings: Settings, working_dir: Path | None = None) -> list[str]:
+    """What `doctor` warns of about the folders that may be read, a sentence each."""
+    working_dir = working_dir or current_folder()
+    told = [
+        f"{folder} is a drive or a system folder, and everything in it may be read"
+        for folder in settings.input_dirs
+        if is_too_wide(folder)
+    ]
+    if working_dir and is_too_wide(working_dir) and working_dir not in settings.input_dirs:
+        told.append(f"started in {working_dir}, which is a drive or a system folder, so its files may not be read")
+    return told
+
+
 def check_ledger(settings: Settings) -> Iterator[Finding]:
     """Whether the ledger can be read, and what in it waits for somebody."""
     from kubeez_mcp_local.jobs.database import inspect_ledger
 
+    if settings.team_ledger:
+        yield from _check_team_ledger(settings)
+        return
     path = settings.state_dir / "ledger.db"
     try:
         facts = inspect_ledger(path)
@@ -306,6 +323,39 @@ def check_ledger(settings: Settings) -> Iterator[Finding]:
     if facts.unknown:
         told = f"jobs whose fate is unknown, perhaps paid: {facts.unknown}"
         yield warning("ledger", told, "Run: kubeez-mcp-local jobs reconcile")
+
+
+def _check_team_ledger(settings: Settings) -> Iterator[Finding]:
+    """Whether the team's database can be used from here, and what in it waits for somebody."""
+    try:
+        from kubeez_mcp_local.jobs.postgres import Address, inspect_server
+
+        address = Address.of(settings.team_ledger)
+        facts = inspect_server(address)
+    except KubeezError as error:
+        yield problem("ledger", error.message.removesuffix(" Nothing was sent."), error.next_step)
+        return
+    told = f"{address} on Postgres {facts.server}"
+    if facts.ledger is None:
+        yield ok("ledger", f"{told}: no tables yet; the first job makes them")
+    else:
+        going = f", {facts.ledger.unfinished} under way" if facts.ledger.unfinished else ""
+        yield ok(
+            "ledger",
+            f"{told}: version {facts.ledger.version}, jobs: {facts.ledger.jobs}{going}; you are {settings.who}",
+        )
+        if not facts.may_write:
+            yield problem(
+                "ledger", "this role may not write there", "Have who owns it run: kubeez-mcp-local team allow ROLE."
+            )
+        if facts.ledger.unknown:
+            waiting = f"jobs whose fate is unknown, perhaps paid: {facts.ledger.unknown}"
+            yield warning("ledger", waiting, "Run: kubeez-mcp-local jobs reconcile")
+    if not facts.encrypted and not address.is_loopback:
+        yield warning("ledger", "the connection is not encrypted", "Add sslmode=require to KUBEEZ_LEDGER.")
+    if abs(facts.clock_ahead) > _CLOCKS_DIFFER:
+        words = f"its clock is {facts.clock_ahead:+.0f} s from this machine's"
+        yield warning("ledger", words, "Set both clocks by the network's time; days and codes go by the server's.")
 
 
 async def check_catalogue(settings: Settings) -> Finding:

@@ -283,7 +283,11 @@ def _named(name: str, lines: list[str]) -> list[str]:
 
 @click.command()
 @click.option(
-    "--by", type=click.Choice(["day", "model", "tool", "recipe"]), default="day", show_default=True, help="Grouping."
+    "--by",
+    type=click.Choice(["day", "model", "tool", "recipe", "person"]),
+    default="day",
+    show_default=True,
+    help="Grouping.",
 )
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="First UTC day to count, as 2026-11-23.")
 @click.option("--accept-clock", is_flag=True, help="Believe the clock again after it ran ahead.")
@@ -296,13 +300,13 @@ def spend(options: Options, by: SpendKey, since: datetime | None, accept_clock: 
     settings = options.settings()
     since_day = since.strftime("%Y-%m-%d") if since else ""
 
-    async def read(bridge: Bridge) -> tuple[list[Spend], Today, list[str], list[tuple[Row, Job]]]:
+    async def read(bridge: Bridge) -> tuple[list[Spend], Today, str, list[str], list[tuple[Row, Job]]]:
         if accept_clock:
             await bridge.ledger.accept_clock()
         spent, unsettled = await bridge.ledger.spend_by(by, since_day), await bridge.unsettled()
-        return spent, await bridge.today(), unsettled, await bridge.reconciler.doubles()
+        return spent, await bridge.today(), await _team(bridge), unsettled, await bridge.reconciler.doubles()
 
-    rows, today, unsettled, doubles = run_with_bridge(settings, read)
+    rows, today, team, unsettled, doubles = run_with_bridge(settings, read)
     if as_json:
         groups = [{by: row.key, "jobs": row.jobs, "charged": row.charged, "reserved": row.reserved} for row in rows]
         day = {"day": today.day, "spent_today": today.spent, "reserved": today.reserved, "left_today": today.left}
@@ -312,7 +316,7 @@ def spend(options: Options, by: SpendKey, since: datetime | None, accept_clock: 
     _chart(rows, by, settings.max_credits_per_day)
     results().print(
         f"Today ({today.day}): {today.spent:g} spent, {today.reserved:g} of it reserved, {today.left:g} left "
-        f"of {settings.max_credits_per_day:g}."
+        f"of {settings.max_credits_per_day:g}.{team}"
     )
     for row, job in doubles:
         line = (
@@ -321,6 +325,15 @@ def spend(options: Options, by: SpendKey, since: datetime | None, accept_clock: 
         results().print(line, soft_wrap=True, markup=False)
     if unsettled:
         results().print(f"Perhaps paid, nobody knows yet: {', '.join(unsettled)}. See: kubeez-mcp-local jobs reconcile")
+
+
+async def _team(bridge: Bridge) -> str:
+    """What the team has used up today, in words; nothing where there is no team."""
+    if not bridge.settings.team_ledger:
+        return ""
+    used, ceiling = await bridge.ledger.team_today(), await bridge.ledger.team_ceiling()
+    limit = "no ceiling is set" if ceiling is None else f"its ceiling is {ceiling:g}"
+    return f" The whole team: {used.spent + used.reserved:g} used today; {limit}."
 
 
 def _pairs(doubles: Sequence[tuple[Row, Job]]) -> list[dict[str, str]]:

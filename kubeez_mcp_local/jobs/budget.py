@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.rows import Transaction
 
 
+DAY = "KUBEEZ_MAX_CREDITS_PER_DAY"
 _SOON_SECONDS = 5.0
 _NAMED = 5
+_HELD = "account = :account AND day = :day AND reserved > 0 AND :person IN ('', person)"
 _HOLDING: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("requests on their way", ("sending",)),
     ("running jobs", ("accepted",)),
@@ -104,9 +106,9 @@ def accept_clock(tx: Transaction) -> None:
     day = utc_day(tx.now)
     tx.execute("UPDATE latest_day SET day = :day", day=day)
     tx.execute(
-        "INSERT INTO spend SELECT account, :day, tool, model, recipe, SUM(jobs), SUM(charged), SUM(reserved) "
-        "FROM spend WHERE day > :day GROUP BY account, tool, model, recipe "
-        "ON CONFLICT (account, day, tool, model, recipe) DO UPDATE SET jobs = spend.jobs + excluded.jobs, "
+        "INSERT INTO spend SELECT account, :day, tool, model, recipe, person, SUM(jobs), SUM(charged), SUM(reserved) "
+        "FROM spend WHERE day > :day GROUP BY account, tool, model, recipe, person "
+        "ON CONFLICT (account, day, tool, model, recipe, person) DO UPDATE SET jobs = spend.jobs + excluded.jobs, "
         "charged = spend.charged + excluded.charged, reserved = spend.reserved + excluded.reserved",
         day=day,
     )
@@ -115,14 +117,37 @@ def accept_clock(tx: Transaction) -> None:
 
 
 def today(tx: Transaction) -> Today:
-    """What is spent and reserved on the budget day, over all processes."""
+    """What is spent and reserved on the budget day, over all processes: by everybody, or in a team by this person."""
+    return _used(tx, tx.counted)
+
+
+def _used(tx: Transaction, person: str) -> Today:
     day = budget_day(tx)
     charged, reserved = tx.execute(
         "SELECT COALESCE(SUM(charged), 0), COALESCE(SUM(reserved), 0) FROM spend "
-        "WHERE account = :account AND day = :day",
+        "WHERE account = :account AND day = :day AND :person IN ('', person)",
         day=day,
+        person=person,
     ).fetchone()
     return Today(day, utc_day(tx.now), to_credits(charged), to_credits(reserved))
+
+
+def team_ceiling(tx: Transaction) -> float | None:
+    """What all persons together may spend on one day, in credits; `None` where nobody has set that."""
+    row = tx.execute("SELECT per_day FROM team_ceilings WHERE account = :account").fetchone()
+    return None if row is None else to_credits(row[0])
+
+
+def set_team_ceiling(tx: Transaction, per_day: float | None) -> None:
+    """Set what all persons together may spend on one day, in credits, or lift it."""
+    tx.execute("DELETE FROM team_ceilings WHERE account = :account")
+    if per_day is not None:
+        tx.execute("INSERT INTO team_ceilings VALUES (:account, :per_day)", per_day=to_micro(per_day))
+
+
+def team_today(tx: Transaction) -> Today:
+    """What is spent and reserved on the budget day by all persons together."""
+    return _used(tx, "")
 
 
 @dataclass(frozen=True)
@@ -237,40 +262,62 @@ def reservations(orders: Sequence[Order], ceilings: Ceilings, room: Room | None 
 
 
 def day_refusal(tx: Transaction, needed: int, ceilings: Ceilings, *, certain: bool) -> CeilingError | None:
-    """Why `needed` millionths do not fit into the day's ceiling any more, or `None`; `certain` if that is the price."""
-    used = today(tx)
-    spent, reserved, ceiling = to_micro(used.spent), to_micro(used.reserved), to_micro(ceilings.per_day)
-    if needed == 0 or spent + reserved + needed <= ceiling:
-        return None
-    if ceiling == 0:
-        return nothing_allowed("KUBEEZ_MAX_CREDITS_PER_DAY")
-    holds = _holds_of(tx, used.day, reserved)
-    held = spent + needed <= ceiling
-    passing = sum(to_micro(hold.credits) for hold in holds if hold.soon)
-    soon = held and spent + reserved - passing + needed <= ceiling
-    message = (
-        f"This call needs {spoken(to_credits(needed))}; of the day's {spoken(ceilings.per_day)} (UTC {used.day}) "
-        f"{spoken(used.spent)} are spent and {spoken(used.reserved)} are reserved{_holders(holds)}."
-    )
-    if not certain:
-        message = f"The price of this call is not known, so the whole ceiling for one call is held back. {message}"
-    if used.day != used.clock_day:
-        message += f" The clock says {used.clock_day}, but the ledger has already seen {used.day}."
-    error = CeilingError(message, next_step=_out_of_holds(holds, used, certain, soon), retry_safe=held)
-    error.soon, error.retry_after = soon, _SOON_SECONDS if soon else None
-    return error
+    """Why `needed` millionths do not fit into the day's ceiling any more, or into that of the team; `None` if they fit.
+    `certain` if that is the price."""
+    own = _DayRoom(today(tx), to_micro(ceilings.per_day), tx.counted)
+    refusal = own.refusal(tx, needed, certain)
+    team = None if refusal else team_ceiling(tx)
+    if team is None:
+        return refusal
+    return _DayRoom(team_today(tx), to_micro(team), "", team=True).refusal(tx, needed, certain)
 
 
-def _holds_of(tx: Transaction, day: str, reserved: int) -> tuple[Hold, ...]:
-    """Which jobs hold back the `reserved` millionths of `day`: those under way, then ended ones without a price."""
-    columns, day_of = (
-        "SELECT id, state, reserved, quote IS NOT NULL FROM",
-        "account = :account AND day = :day AND reserved > 0",
-    )
-    rows = tx.execute(f"{columns} {OPEN_JOBS} AND {day_of}", day=day).fetchall()
+@dataclass(frozen=True)
+class _DayRoom:
+    """The budget day of a person, or of everybody where that is empty; `ceiling` in millionths of a credit."""
+
+    used: Today
+    ceiling: int
+    person: str
+    team: bool = False
+
+    def refusal(self, tx: Transaction, needed: int, certain: bool) -> CeilingError | None:
+        spent, reserved = to_micro(self.used.spent), to_micro(self.used.reserved)
+        if needed == 0 or spent + reserved + needed <= self.ceiling:
+            return None
+        if self.ceiling == 0:
+            return nothing_allowed("the team's ceiling" if self.team else DAY)
+        holds = _holds_of(tx, self.used.day, self.person, reserved)
+        held = spent + needed <= self.ceiling
+        passing = sum(to_micro(hold.credits) for hold in holds if hold.soon)
+        soon = held and spent + reserved - passing + needed <= self.ceiling
+        step = _out_of_holds(holds, self.used, certain, soon, "the team's ceiling" if self.team else DAY)
+        error = CeilingError(self._words(needed, holds, certain), next_step=step, retry_safe=held)
+        error.soon, error.retry_after = soon, _SOON_SECONDS if soon else None
+        return error
+
+    def _words(self, needed: int, holds: Sequence[Hold], certain: bool) -> str:
+        used, whose = self.used, "the team's" if self.team else "the day's"
+        message = (
+            f"This call needs {spoken(to_credits(needed))}; of {whose} {spoken(to_credits(self.ceiling))} "
+            f"(UTC {used.day}) {spoken(used.spent)} are spent and {spoken(used.reserved)} are reserved"
+            f"{_holders(holds)}."
+        )
+        if not certain:
+            message = f"The price of this call is not known, so the whole ceiling for one call is held back. {message}"
+        if used.day != used.clock_day:
+            message += f" The clock says {used.clock_day}, but the ledger has already seen {used.day}."
+        return message
+
+
+def _holds_of(tx: Transaction, day: str, person: str, reserved: int) -> tuple[Hold, ...]:
+    """Which jobs of a person hold back the `reserved` millionths of `day`: those under way, then ended ones without a
+    price."""
+    columns = "SELECT id, state, reserved, quote IS NOT NULL FROM"
+    rows = tx.execute(f"{columns} {OPEN_JOBS} AND {_HELD}", day=day, person=person).fetchall()
     if sum(row["reserved"] for row in rows) < reserved:
-        ended = f"{columns} jobs WHERE {day_of} AND state NOT IN ('sending', 'accepted', 'unknown')"
-        rows += tx.execute(ended, day=day).fetchall()
+        ended = f"{columns} jobs WHERE {_HELD} AND state NOT IN ('sending', 'accepted', 'unknown')"
+        rows += tx.execute(ended, day=day, person=person).fetchall()
     return tuple(Hold(job_id, State(state), to_credits(held), bool(priced)) for job_id, state, held, priced in rows)
 
 
@@ -286,7 +333,7 @@ def _holders(holds: Sequence[Hold]) -> str:
     return f": {', '.join(parts)}" if parts else ""
 
 
-def _out_of_holds(holds: Sequence[Hold], today: Today, certain: bool, soon: bool) -> str:
+def _out_of_holds(holds: Sequence[Hold], today: Today, certain: bool, soon: bool, ceiling: str) -> str:
     if today.day != today.clock_day:
         return "If the clock was wrong before, accept the present one: kubeez-mcp-local spend --accept-clock."
     steps = []
@@ -295,18 +342,18 @@ def _out_of_holds(holds: Sequence[Hold], today: Today, certain: bool, soon: bool
     if any(hold.state == "unknown" for hold in holds):
         steps.append("Settle the jobs of unknown fate: kubeez-mcp-local jobs reconcile.")
     if not soon:
-        steps.append("Wait for running jobs or the next UTC day, or have the user raise KUBEEZ_MAX_CREDITS_PER_DAY.")
+        steps.append(f"Wait for running jobs or the next UTC day, or have the user raise {ceiling}.")
     if not certain:
         steps.append("A lower KUBEEZ_MAX_CREDITS_PER_CALL holds back less.")
     return " ".join(steps)
 
 
-SpendKey = Literal["day", "model", "tool", "recipe"]
+SpendKey = Literal["day", "model", "tool", "recipe", "person"]
 
 
 @dataclass(frozen=True)
 class Spend:
-    """What one day, model, tool or recipe cost, in credits. `jobs` counts every attempt, also refused ones."""
+    """What one day, model, tool, recipe or person cost, in credits. `jobs` counts every attempt, also refused ones."""
 
     key: str
     jobs: int
@@ -317,7 +364,7 @@ class Spend:
 def spend_by(tx: Transaction, key: SpendKey, since_day: str = "") -> list[Spend]:
     """What was spent since a UTC day (`YYYY-MM-DD`), grouped; days in order, everything else dearest first."""
     order = "grouped" if key == "day" else "SUM(charged) DESC, grouped"
-    column = {"day": "day", "model": "model", "tool": "tool", "recipe": "recipe"}[key]
+    column = {"day": "day", "model": "model", "tool": "tool", "recipe": "recipe", "person": "person"}[key]
     found = tx.execute(
         f"SELECT {column} AS grouped, SUM(jobs), SUM(charged), SUM(reserved) FROM spend "
         f"WHERE account = :account AND day >= :since GROUP BY grouped ORDER BY {order}",

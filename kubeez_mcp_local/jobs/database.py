@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 APPLICATION_ID = 0x4B425A4C
-VERSION = 5
+VERSION = 6
 
 _V1 = """
 CREATE TABLE jobs (
@@ -199,7 +199,43 @@ ALTER TABLE jobs ADD COLUMN labels TEXT NOT NULL DEFAULT '{}';
 CREATE INDEX jobs_placed ON jobs (account, place) WHERE place <> '';
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5)
+_V6 = """
+ALTER TABLE jobs ADD COLUMN person TEXT NOT NULL DEFAULT '';
+
+DROP TRIGGER jobs_inserted;
+DROP TRIGGER jobs_amounts_changed;
+ALTER TABLE spend RENAME TO spend_of_all;
+CREATE TABLE spend (
+    account TEXT NOT NULL,
+    day TEXT NOT NULL,
+    tool TEXT NOT NULL,
+    model TEXT NOT NULL,
+    recipe TEXT NOT NULL,
+    person TEXT NOT NULL,
+    jobs INTEGER NOT NULL,
+    charged INTEGER NOT NULL,
+    reserved INTEGER NOT NULL,
+    PRIMARY KEY (account, day, tool, model, recipe, person)
+) WITHOUT ROWID;
+INSERT INTO spend SELECT account, day, tool, model, recipe, '', jobs, charged, reserved FROM spend_of_all;
+DROP TABLE spend_of_all;
+CREATE TRIGGER jobs_inserted AFTER INSERT ON jobs BEGIN
+    INSERT INTO spend VALUES (NEW.account, NEW.day, NEW.tool, NEW.model, NEW.recipe, NEW.person,
+                              1, COALESCE(NEW.charged, 0), NEW.reserved)
+    ON CONFLICT DO UPDATE SET jobs = jobs + 1, charged = charged + excluded.charged,
+                              reserved = reserved + excluded.reserved;
+END;
+CREATE TRIGGER jobs_amounts_changed AFTER UPDATE OF charged, reserved ON jobs BEGIN
+    UPDATE spend SET charged = charged - COALESCE(OLD.charged, 0) + COALESCE(NEW.charged, 0),
+                     reserved = reserved - OLD.reserved + NEW.reserved
+    WHERE account = NEW.account AND day = NEW.day AND tool = NEW.tool AND model = NEW.model
+    AND recipe = NEW.recipe AND person = NEW.person;
+END;
+
+CREATE TABLE team_ceilings (account TEXT PRIMARY KEY, per_day INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6)
 """`MIGRATIONS[n]` leads from version n to n + 1. Released steps are never edited; new ones are appended."""
 
 
@@ -208,7 +244,7 @@ _PAUSE = 0.02
 
 
 class Database:
-    """One connection to the ledger file, used by one thread at a time.
+    """One connection to the ledger file, used by one thread at a time. `now` is its clock, in seconds since 1970.
 
     Writes are synchronous=FULL: a committed `sending` row survives a power cut, not only a killed process, because
     it must be on the disk before the request leaves.
@@ -244,6 +280,7 @@ class Database:
             self._connection = sqlite3.connect(
                 path, timeout=busy_seconds, isolation_level=None, check_same_thread=False, cached_statements=256
             )
+        self.now = time.time
         try:
             with self._explained():
                 self._prepare(opened)

@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 
 
 class LedgerError(KubeezError):
-    """The ledger cannot be used, so nothing can be sent: what is not written down is not paid."""
+    """The ledger cannot be used, so nothing can be sent: what is not written down is not paid.
 
-    def __init__(self, path: Path, message: str, *, next_step: str, code: str) -> None:
-        super().__init__(f"The ledger {path} {message}. Nothing was sent.", next_step=next_step, code=code)
-        self.path = path
+    Attributes:
+        place: Its file, or which server and database, without name and password.
+    """
+
+    def __init__(self, place: Path | str, message: str, *, next_step: str, code: str) -> None:
+        super().__init__(f"The ledger {place} {message}. Nothing was sent.", next_step=next_step, code=code)
+        self.place = place
 
 
 class UnknownJobError(KubeezError):

@@ -524,6 +524,7 @@ def _insert(tx: Transaction, order: Order, reserved: int, day: str) -> Claim:
         "recipe": order.recipe or "",
         "run": order.run.run if order.run else "",
         "owner": tx.owner,
+        "person": tx.person,
         "day": day,
         "quote": _micro(order.quote.credits),
         "quote_basis": order.quote.basis,

@@ -287,6 +287,7 @@ class Job:
         run: The run of a recipe that it belongs to, as the ledger calls it; empty for none.
         place: Where its outputs lie below the output folder, without what tells several apart and without extension,
             such as `2026-11-29/fox`; empty for jobs of older versions.
+        person: Who ordered it, as settings say; empty for jobs of older versions.
     """
 
     id: str
@@ -324,6 +325,7 @@ class Job:
     run: str = ""
     place: str = ""
     labels: Labels = field(default_factory=Labels)
+    person: str = ""
 
     @property
     def generation_id(self) -> str | None:

@@ -1,4 +1,5 @@
-"""The ledger: one file shared by every server of this user. `LedgerFile` blocks; `Ledger` is for async callers.
+"""The ledger: one file shared by every server of this user, or the database of a team. `LedgerFile` blocks; `Ledger` is
+for async callers.
 
 What is done in a transaction is described once, by the functions of `guard`, `rows`, `proof` and `budget`; here each
 gets its place in a file and a thread.
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
     from pathlib import Path
 
+    from kubeez_mcp_local.jobs.beats import TeamOwner, Timing
+    from kubeez_mcp_local.jobs.database import Database
     from kubeez_mcp_local.jobs.job import Job, Order
-    from kubeez_mcp_local.jobs.ownership import Process
+    from kubeez_mcp_local.jobs.ownership import Owner, Process
+    from kubeez_mcp_local.jobs.postgres import Postgres
     from kubeez_mcp_local.jobs.rows import Connection
 
 log = logging.getLogger(__name__)
@@ -99,8 +103,13 @@ def _claim(
     Raises:
         KubeezError: The call is above a ceiling, or its approval does not count. Nothing was claimed.
     """
-    with file.writing(owns=claim) as tx:
-        decision = guard.decide(tx, orders, file.ceilings, claim=claim, approval=approval)
+    decision: guard.Decision | None = None
+    try:
+        with file.writing(owns=claim) as tx:
+            decision = guard.decide(tx, orders, file.ceilings, claim=claim, approval=approval)
+    except LedgerError:
+        file.give_up(decision)
+        raise
     if decision.refusal is not None:
         raise decision.refusal
     return decision
@@ -159,6 +168,9 @@ class _Operations:
     saved_below = _reads(rows.saved_below)
     known_generations = _reads(rows.known_generations)
     today = _reads(budget.today)
+    team_ceiling = _reads(budget.team_ceiling)
+    team_today = _reads(budget.team_today)
+    set_team_ceiling = _writes(budget.set_team_ceiling)
     run_spend = _reads(budget.run_spend)
     spend_by = _reads(budget.spend_by)
     spend_since = _reads(budget.spend_since)
@@ -179,7 +191,12 @@ class LedgerFile(_Operations):
 
     Attributes:
         state_dir: Folder of the file, `ledger.db`, and of the owners' lock files.
+        server: URL of a Postgres database that is the ledger instead, shared by several machines.
+        person: Whose work is written down. In a team's ledger only this person's rows count towards `ceilings`; the
+            team has its own ceiling there.
+        timing: When a process of another machine counts as dead.
         account: Whose rows this object sees and writes, see `account_of`.
+        clock: Seconds since 1970; by default this machine's, and in a team's ledger that of its server.
         steady: Seconds of a clock that nobody sets, equal in all processes since this machine was started.
         boot: Names that start; by default as the system does.
         busy_seconds: How long to wait for other processes.
@@ -194,7 +211,10 @@ class LedgerFile(_Operations):
     account: str
     ceilings: budget.Ceilings
     _: KW_ONLY
-    clock: Callable[[], float] = time.time
+    server: str = ""
+    person: str = ""
+    timing: Timing | None = None
+    clock: Callable[[], float] | None = None
     steady: Callable[[], float] = time.monotonic
     boot: str = ""
     random_bytes: Callable[[int], bytes] = os.urandom
@@ -202,13 +222,38 @@ class LedgerFile(_Operations):
     process: Process | None = None
     start_of: Callable[[int], str | None] | None = None
     _closed: bool = field(init=False, default=False)
+    _never_sent: list[str] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        from kubeez_mcp_local.jobs.database import Database
-        from kubeez_mcp_local.jobs.ownership import Owner, start_of_process, this_boot
+        from kubeez_mcp_local.jobs.ownership import this_boot
 
-        self.path = self.state_dir / FILE_NAME
         self.boot = self.boot or this_boot()
+        self._database: Database | Postgres
+        self._owner: Owner | TeamOwner
+        if self.server:
+            self._open_server()
+        else:
+            self._open_file()
+
+    @property
+    def path(self) -> Path:
+        """The file, where no server is the ledger."""
+        return self.state_dir / FILE_NAME
+
+    def _open_server(self) -> None:
+        from kubeez_mcp_local.jobs.beats import TeamOwner, Timing
+        from kubeez_mcp_local.jobs.postgres import Address, Postgres, PostgresHeart
+
+        address = Address.of(self.server)
+        self._database = Postgres(address, self.account, busy_seconds=self.busy_seconds)
+        self._owner = TeamOwner(
+            PostgresHeart(address), self.timing or Timing(), process=self.process, steady=self.steady
+        )
+
+    def _open_file(self) -> None:
+        from kubeez_mcp_local.jobs.database import Database
+        from kubeez_mcp_local.jobs.ownership import Owner, start_of_process
+
         self._database = Database(self.path, busy_seconds=self.busy_seconds)
         try:
             self._owner = Owner(self.state_dir / "owners", self.process, start_of=self.start_of or start_of_process)
@@ -234,7 +279,7 @@ class LedgerFile(_Operations):
             return True
         try:
             with self._database.write(durable=False, busy_seconds=_CLOSE_SECONDS) as connection:
-                self._owner.end(connection, self.clock())
+                self._owner.end(connection, self._now())
         except LedgerError as error:
             log.info("the end of this process is not noted in the ledger: %s", error.code)
             return False
@@ -257,27 +302,45 @@ class LedgerFile(_Operations):
         with self._database.write(durable=durable) as connection:
             if owns:
                 self._enrol(connection)
-            yield self._transaction(connection)
+            tx = self._transaction(connection)
+            for job_id in self._never_sent:
+                rows.let_go(tx, job_id)
+            yield tx
+        self._never_sent.clear()
         self._owner.tidy()
+
+    def give_up(self, decision: guard.Decision | None) -> None:
+        """What was claimed is not sent, since nobody knows whether the ledger has it: if it has, it lets go of it."""
+        claims = decision.claims if decision else ()
+        self._never_sent += [claim.job.id for claim in claims if claim.job and not claim.repeated]
+
+    def beat(self) -> None:
+        """Show once that this process lives, in a team's ledger; see `beats.Timing.by_itself`."""
+        self._owner.beat()
+
+    def _now(self) -> float:
+        return (self.clock or self._database.now)()
 
     def _transaction(self, connection: Connection) -> Transaction:
         return Transaction(
             connection,
             self.account,
             self._owner.id,
-            self.clock(),
+            self._now(),
             Moment(self.boot, self.steady()),
             to_micro(self.ceilings.per_call),
-            partial(self._owner.fate_of, connection, now=self.clock()),
+            self.person,
+            self.person if self.server else "",
+            partial(self._owner.fate_of, connection, now=self._now()),
             self.random_bytes,
         )
 
     def _enrol(self, connection: Connection) -> None:
         """Write this process down before its first job. One that was taken for ended goes on as another owner."""
-        if not self._owner.enrol(connection, self.clock()):
+        if not self._owner.enrol(connection, self._now()):
             log.warning("another process took this one for ended; it goes on under another name")
             self._owner = self._owner.successor()
-            self._owner.enrol(connection, self.clock())
+            self._owner.enrol(connection, self._now())
 
 
 class Ledger(_Operations):
@@ -328,6 +391,8 @@ class Ledger(_Operations):
             file.close()
 
 
-def open_ledger(state_dir: Path, account: str, ceilings: budget.Ceilings) -> Ledger:
-    """A ledger whose file, and SQLite itself, are opened only when first needed."""
-    return Ledger(lambda: LedgerFile(state_dir, account, ceilings))
+def open_ledger(
+    state_dir: Path, account: str, ceilings: budget.Ceilings, *, server: str = "", person: str = ""
+) -> Ledger:
+    """A ledger whose file or connection, and the engine itself, are opened only when first needed."""
+    return Ledger(lambda: LedgerFile(state_dir, account, ceilings, server=server, person=person))

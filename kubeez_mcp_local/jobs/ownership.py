@@ -247,6 +247,9 @@ class Owner:
         if noted:
             self._remove(self.id)
 
+    def beat(self) -> None:
+        """The lock says enough."""
+
     def tidy(self) -> None:
         """Remove the lock files of owners found ended, once that is in the ledger for good."""
         while self._found_ended:

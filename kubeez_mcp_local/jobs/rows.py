@@ -31,7 +31,7 @@ _AS_THEY_ARE = (
     *("id", "account", "digest", "tool", "route", "bucket", "kind", "model", "prompt", "generation_type", "client"),
     *("owner", "quote_basis", "expected_seconds", "error_code", "error", "save_error", "created_at", "sent_at"),
     *("accepted_at", "settled_at"),
-    *("run", "place"),
+    *("run", "place", "person"),
 )
 
 
@@ -70,6 +70,8 @@ class Transaction:
         now: Seconds since 1970.
         moment: The same by the steady clock.
         most: What is held back for a job without a quote, in millionths of a credit.
+        person: Whose work this is.
+        counted: The person whose rows count towards the day's ceiling; empty for everybody's.
         fate_of: What is known of another owner; noted in this transaction if it has ended.
         random_bytes: Source of approval codes.
     """
@@ -80,14 +82,17 @@ class Transaction:
     now: float
     moment: Moment
     most: int
+    person: str
+    counted: str
     fate_of: Callable[[str], Fate]
     random_bytes: Callable[[int], bytes]
 
     @property
     def always(self) -> dict[str, Any]:
-        """What every statement may name: `:account`, `:owner`, `:now`, `:most`, and the moment's `:boot` and `:at`."""
+        """What every statement may name: `:account`, `:owner`, `:now`, `:most`, `:counted`, and the moment's `:boot`
+        and `:at`."""
         told = {"account": self.account, "owner": self.owner, "now": self.now, "most": self.most}
-        return told | {"boot": self.moment.boot, "at": self.moment.at}
+        return told | {"counted": self.counted, "boot": self.moment.boot, "at": self.moment.at}
 
     def execute(self, statement: str, /, **values: Any) -> Found:
         return self.connection.execute(statement, self.always | values)
@@ -305,6 +310,11 @@ def refused(tx: Transaction, job_id: str, code: str, message: str, verdict: Mapp
     caller is told. Its sender knows that better than a process that took the sender for ended meanwhile."""
     _end(tx, job_id, State.REFUSED, code, message, verdict=None if verdict is None else to_json(verdict))
     return _moved(tx, job_id, State.REFUSED)
+
+
+def let_go(tx: Transaction, job_id: str) -> None:
+    """A job that was claimed, if the ledger has it at all, and is not sent: its reservation is released."""
+    _end(tx, job_id, State.REFUSED, "not_sent", "The ledger was lost while it was written down. Nothing was sent.")
 
 
 def not_accepted(tx: Transaction, job_id: str, message: str) -> Job:

@@ -84,6 +84,8 @@ async def _guarded(work: Callable[..., Awaitable[None]], args: tuple[Any, ...]) 
 
 
 _LARGEST_READ_BLOCK = 8
+LATEST_SECONDS = 10.0
+"""A request leaves within this time of the ledger's saying so, or not at all; see `beats.Timing`."""
 
 
 @dataclass(eq=False)
@@ -97,6 +99,7 @@ class Pacer:
     limits: Limits = field(default_factory=Limits)
     _: KW_ONLY
     clock: Callable[[], float] = time.time
+    steady: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     _turns: defaultdict[str, anyio.Lock] = field(init=False, default_factory=lambda: defaultdict(anyio.Lock))
     _reading: anyio.Lock = field(init=False, default_factory=anyio.Lock)
@@ -104,8 +107,9 @@ class Pacer:
     _block: int = field(init=False, default=1)
     _block_ends: float = field(init=False, default=-math.inf)
 
-    async def leave(self, job: Job, *, patience: float) -> None:
-        """Return when `job` may be sent now; the ledger then says durably that it has been.
+    async def leave(self, job: Job, *, patience: float) -> float:
+        """Return when `job` may be sent now; the ledger then says durably that it has been. Returns since when at most,
+        by the steady clock.
 
         Raises:
             KubeezError: That would take longer than `patience` seconds.
@@ -117,7 +121,11 @@ class Pacer:
             raise busy(f"Other {job.bucket} requests of this program are waiting for their turn.", 10)
         try:
             waited = 0.0
-            while (wait := await self.ledger.dispatch(job, self.limits)) is not None:
+            while True:
+                asked_at = self.steady()
+                wait = await self.ledger.dispatch(job, self.limits)
+                if wait is None:
+                    return asked_at
                 if waited + wait.seconds > patience:
                     raise busy(wait.reason, max(wait.seconds, 5.0))
                 await self.sleep(wait.seconds)
@@ -182,6 +190,11 @@ _NOTHING_ACCEPTED = (
 )
 """Proof that a paid request was not accepted. Every other failure of sending leaves its fate open."""
 
+
+class _TooLateError(Exception):
+    """Others may take this process for dead by now."""
+
+
 _TRIES = 3  # for a request that the API turns away with 429
 _RECORD_DELAYS = (0.1, 0.3, 0.9)
 
@@ -192,6 +205,7 @@ class _OutgoingRequest:
 
     job: Job
     request: Request
+    left_at: float = 0.0
     answered: anyio.Event = field(default_factory=anyio.Event)
     error: KubeezError | None = None
     retry_seconds: float | None = None
@@ -238,7 +252,7 @@ class Sender:
         for tries_left in reversed(range(_TRIES)):
             outgoing = _OutgoingRequest(job, request, tries_left=tries_left)
             async with self._released_on_failure(job):
-                await self.pacer.leave(job, patience=patience)
+                outgoing.left_at = await self.pacer.leave(job, patience=patience)
                 self.background.start(self._deliver, outgoing)
             await self._answer(outgoing)
             if outgoing.retry_seconds is None:
@@ -276,10 +290,15 @@ class Sender:
     async def _deliver(self, outgoing: _OutgoingRequest) -> None:
         """Send, and write the answer down, whatever it is."""
         try:
+            if self.pacer.steady() - outgoing.left_at > LATEST_SECONDS:
+                raise _TooLateError
             accepted = await self.api.start(outgoing.request)
         except BaseException as error:
             with anyio.CancelScope(shield=True):
-                if isinstance(error, _NOTHING_ACCEPTED):
+                if isinstance(error, _TooLateError):
+                    stopped = "This program was stopped before the request left, and others may have taken it over."
+                    await self._turned_down(outgoing, not_sent(f"{stopped} Nothing was sent."))
+                elif isinstance(error, _NOTHING_ACCEPTED):
                     await self._turned_down(outgoing, error)
                 else:
                     await self._in_doubt(outgoing, error)
@@ -297,7 +316,7 @@ class Sender:
             outgoing.job = await self._insist(lambda: self.ledger.accepted(outgoing.job.id, ids, estimate))
         except LedgerError as error:
             outgoing.error = KubeezError(
-                f"The API accepted the request as {', '.join(ids)}, but the ledger {error.path} could not note it.",
+                f"The API accepted the request as {', '.join(ids)}, but the ledger {error.place} could not note it.",
                 next_step=f"Keep the id. {error.next_step}",
                 spent=True,
                 code="job_unrecorded",

@@ -121,7 +121,7 @@ async def snapshot_of(settings: Settings) -> dict[str, Any]:
         "texts": list(texts),
         "recipes": recipes.as_json,
         "listed": digest(library.listed),
-        "ledger": str(settings.state_dir / "ledger.db"),
+        "ledger": "" if settings.team_ledger else str(settings.state_dir / "ledger.db"),
         "work": bridge.query_for_work,
         "debug": settings.log_level == "debug",
     }

@@ -13,6 +13,7 @@ import anyio.lowlevel
 import pytest
 
 from kubeez_mcp_local.jobs.budget import Ceilings
+from kubeez_mcp_local.jobs.database import Database
 from kubeez_mcp_local.jobs.following import Follower
 from kubeez_mcp_local.jobs.job import Order
 from kubeez_mcp_local.jobs.ledger import Ledger, LedgerFile
@@ -26,6 +27,7 @@ from kubeez_mcp_local.rest.wire import Accepted, Generation, Output
 from tests.requests import sent
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
@@ -54,6 +56,12 @@ class Quoted:
 def coded(code: str) -> Callable[[KubeezError], bool]:
     """For `pytest.raises(…, check=…)`: whether an error has this code."""
     return lambda error: error.code == code
+
+
+def sqlite_of(file: LedgerFile) -> sqlite3.Connection:
+    """The connection of a ledger in a file."""
+    assert isinstance(file._database, Database)
+    return file._database._connection
 
 
 async def _nothing_to_send() -> Any:

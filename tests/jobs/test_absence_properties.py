@@ -23,6 +23,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from kubeez_mcp_local.jobs.beats import Timing
 from kubeez_mcp_local.jobs.budget import Ceilings
 from kubeez_mcp_local.jobs.errors import UnsettledJobError
 from kubeez_mcp_local.jobs.guard import Limits
@@ -33,6 +34,7 @@ from kubeez_mcp_local.jobs.sending import Background, Pacer, Sender
 from kubeez_mcp_local.jobs.spender import Asking, Spender
 from kubeez_mcp_local.rest.errors import AmbiguousError
 from kubeez_mcp_local.rest.wire import Accepted, Generation
+from tests.jobs.server import NO_SERVER, SERVER, team_ledger
 from tests.requests import sent
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.jobs.proof import OpenQuestion
 
+NOT_BY_ITSELF = Timing(by_itself=False)
 EXAMPLES = max(500, 5 * settings().max_examples)
 pytestmark = pytest.mark.long
 MEMORY = "/dev/shm"  # where there is one, no example waits for a disk
@@ -148,8 +151,9 @@ STORIES = st.builds(
 class Account:
     """The API of one account: it keeps books, and tells them as the story has it. It is also who answers questions."""
 
-    def __init__(self, story: Story) -> None:
+    def __init__(self, story: Story, server: str = "") -> None:
         self.story = story
+        self.server = server  # the database that is the ledger; a file where there is none
         self.steady = 50_000.0
         self.posts: Counter[str] = Counter()
         self.posted = anyio.Event()
@@ -284,7 +288,12 @@ async def process(account: Account, folder: Path, boot: int) -> AsyncIterator[Si
         return account.steady + boot * account.story.boots_ahead_by
 
     file = LedgerFile(
-        *(folder, "live-1", Ceilings(500, 2000)), clock=lambda: account.wall, steady=steady, boot=f"boot {boot}"
+        *(folder, "live-1", Ceilings(500, 2000)),
+        server=account.server,
+        timing=NOT_BY_ITSELF,
+        clock=lambda: account.wall,
+        steady=steady,
+        boot=f"boot {boot}",
     )
     ledger = InThisThread(lambda: file)
     api: Any = account
@@ -358,8 +367,8 @@ def check_whose_it_is(account: Account, job: Job) -> None:
     assert job.generation_ids == (ours,)
 
 
-async def live_through(story: Story, folder: Path) -> None:
-    account = Account(story)
+async def live_through(story: Story, folder: Path, server: str) -> None:
+    account = Account(story, server)
     await first_call(account, folder)
     account.clock_is_set = True
     await repeated_calls(account, folder)
@@ -367,9 +376,10 @@ async def live_through(story: Story, folder: Path) -> None:
         assert (account.posts[story.prompt], account.questions) == (2, 0), "what never arrived was not settled"
 
 
-def check(story: Story) -> None:
+def check(story: Story, *, on_postgres: bool = False) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY if Path(MEMORY).is_dir() else None) as folder:
-        anyio.run(live_through, story, Path(folder))
+        server = team_ledger(f"absence {Path(folder).name}") if on_postgres else ""
+        anyio.run(live_through, story, Path(folder), server)
 
 
 PLAIN = Story(
@@ -413,6 +423,14 @@ PLAIN = Story(
 @given(story=STORIES)
 def test_no_story_pays_twice_unless_a_person_said_so(story: Story) -> None:
     check(story)
+
+
+@pytest.mark.skipif(not SERVER, reason=NO_SERVER)
+@example(PLAIN)
+@settings(max_examples=EXAMPLES // 10, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(story=STORIES)
+def test_no_story_pays_twice_from_a_teams_ledger_either(story: Story) -> None:
+    check(story, on_postgres=True)
 
 
 @settings(max_examples=EXAMPLES // 5, derandomize=True, suppress_health_check=list(HealthCheck))

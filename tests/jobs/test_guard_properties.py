@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -21,12 +22,14 @@ from hypothesis.stateful import (
 )
 
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs.beats import Timing
 from kubeez_mcp_local.jobs.budget import Ceilings, reservations
 from kubeez_mcp_local.jobs.errors import CeilingError
 from kubeez_mcp_local.jobs.guard import Limits
 from kubeez_mcp_local.jobs.job import Job, Order, State
 from kubeez_mcp_local.jobs.ledger import LedgerFile
 from kubeez_mcp_local.jobs.ownership import Process
+from tests.jobs.server import NO_SERVER, SERVER, team_ledger
 
 NO_LIMITS = Limits(per_minute={}, at_once={})
 IMPOSSIBLE = st.sampled_from([-14.0, -1e-9, float("nan"), float("inf"), float("-inf"), 1e300, 2e9])
@@ -73,7 +76,14 @@ class Guard(RuleBasedStateMachine):
         self.overrun = 0.0  # what the API charged beyond what was held back for it
 
     def _open(self) -> LedgerFile:
-        return LedgerFile(Path(self.folder.name), "live-1", self.ceilings, clock=lambda: self.now)
+        return LedgerFile(
+            Path(self.folder.name), "live-1", self.ceilings, clock=lambda: self.now, server=self.server_of(self.folder)
+        )
+
+    @staticmethod
+    def server_of(_folder: tempfile.TemporaryDirectory[str]) -> str:
+        """The database that is the ledger; a file in the folder where there is none."""
+        return ""
 
     def teardown(self) -> None:
         if hasattr(self, "files"):
@@ -241,6 +251,14 @@ class Guard(RuleBasedStateMachine):
                     assert not job.settled or (job.state in (State.COMPLETED, State.FAILED) and job.charged is None)
 
 
+class GuardOnPostgres(Guard):
+    """The same on a team's ledger."""
+
+    @staticmethod
+    def server_of(folder: tempfile.TemporaryDirectory[str]) -> str:
+        return team_ledger(Path(folder.name).name)
+
+
 TestGuard = Guard.TestCase
 TestGuard.settings = settings(
     max_examples=settings().max_examples // 4, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]
@@ -275,8 +293,13 @@ class Wire(RuleBasedStateMachine):
             Ceilings(1000, 100_000),
             process=Process("desk", "boot", "pid:[1]", pid, self.living[pid]),
             start_of=self._start_of,
+            **self.options(),
         )
         return Running(pid, file)
+
+    def options(self) -> dict[str, Any]:
+        """What else a ledger is opened with."""
+        return {}
 
     def _start_of(self, pid: int) -> str | None:
         return self.living.get(pid) if self.told else ""
@@ -372,4 +395,48 @@ class Wire(RuleBasedStateMachine):
 TestWire = Wire.TestCase
 TestWire.settings = settings(
     max_examples=settings().max_examples * 3 // 5, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow]
+)
+
+
+class WireOnPostgres(Wire):
+    """The same on a team's ledger, where an end is only seen by a beat that stands still while others watch."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.time = 0.0
+        super().begin()
+
+    def options(self) -> dict[str, Any]:
+        timing = Timing(beat=2.0, dead=6.0, by_itself=False)
+        return {
+            "server": team_ledger(Path(self.folder.name).name),
+            "timing": timing,
+            "steady": lambda: self.time,
+        }
+
+    @rule(process=st.integers(0, 2))
+    def somebody_is_stopped_for_a_while(self, process: int) -> None:
+        """The others beat and watch; who was stopped is taken for dead, and goes on all the same."""
+        for _ in range(5):
+            self.time += 2.0
+            for number, running in enumerate(self.processes):
+                if number != process:
+                    running.file.beat()
+
+    @rule()
+    def nobody_sees_anything_for_a_long_time(self) -> None:
+        self.time += 1000.0
+        for running in self.processes:
+            running.file.beat()
+
+
+on_postgres = pytest.mark.skipif(not SERVER, reason=NO_SERVER)
+TestGuardOnPostgres = on_postgres(GuardOnPostgres.TestCase)
+TestGuardOnPostgres.settings = settings(
+    max_examples=settings().max_examples // 10, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]
+)
+
+TestWireOnPostgres = on_postgres(WireOnPostgres.TestCase)
+TestWireOnPostgres.settings = settings(
+    max_examples=settings().max_examples // 10, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow]
 )

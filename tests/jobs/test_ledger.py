@@ -23,7 +23,7 @@ from kubeez_mcp_local.jobs.errors import (
 from kubeez_mcp_local.jobs.guard import Limits
 from kubeez_mcp_local.jobs.job import Job, Order, RunCall, SavedFile, State
 from kubeez_mcp_local.jobs.ledger import LedgerFile
-from tests.jobs.conftest import coded
+from tests.jobs.conftest import coded, sqlite_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,16 +103,15 @@ def test_a_ledger_that_another_program_holds(open_file: Opener, order: Orders, p
 
 
 def test_a_full_disk(ledger_file: LedgerFile, order: Orders) -> None:
-    with ledger_file._database.read() as connection:
-        pages = connection.execute("PRAGMA page_count").fetchone()[0]
-    ledger_file._database._connection.execute(f"PRAGMA max_page_count = {pages}")
+    pages = sqlite_of(ledger_file).execute("PRAGMA page_count").fetchone()[0]
+    sqlite_of(ledger_file).execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(LedgerError, match="disk is full"):
         ledger_file.claim([order(prompt="long " * 5000)])
     assert ledger_file.recent() == []
 
 
 def test_a_read_only_file(ledger_file: LedgerFile, order: Orders) -> None:
-    ledger_file._database._connection.execute("PRAGMA query_only = ON")
+    sqlite_of(ledger_file).execute("PRAGMA query_only = ON")
     with pytest.raises(LedgerError, match="Make the folder writable"):
         ledger_file.claim([order()])
 
@@ -430,7 +429,7 @@ def test_a_state_folder_that_is_replaced_by_another_ledger_is_not_written_to(
 
 
 def test_no_question_walks_through_all_jobs(ledger_file: LedgerFile, order: Orders) -> None:
-    connection = ledger_file._database._connection
+    connection = sqlite_of(ledger_file)
     asked: list[str] = []
     connection.set_trace_callback(asked.append)
     job = ledger_file.claim([order()]).claims[0].job

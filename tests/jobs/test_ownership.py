@@ -21,7 +21,7 @@ from kubeez_mcp_local.jobs.job import Job, Order, State
 from kubeez_mcp_local.jobs.ledger import LedgerFile
 from kubeez_mcp_local.jobs.ownership import Process
 from kubeez_mcp_local.rest.errors import RateLimitedError
-from tests.jobs.conftest import coded
+from tests.jobs.conftest import coded, sqlite_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,7 +98,7 @@ def test_a_process_that_cannot_say_so_leaves_its_lock_file_as_proof(
 ) -> None:
     ending, living = open_file(), open_file()
     job = unsent(ending, order)
-    ending._database._connection.execute("PRAGMA query_only = ON")
+    sqlite_of(ending).execute("PRAGMA query_only = ON")
     ending.close()
     assert len(list((tmp_path / "state" / "owners").glob("*.lock"))) == 2
     living.recover()
@@ -257,7 +257,7 @@ def test_a_process_that_was_taken_for_ended_goes_on_under_another_name(open_file
     ours, theirs = open_file(), open_file()
     job = unsent(ours, partial(order, "a"))
     with theirs._database.write() as connection:
-        connection.execute("UPDATE owners SET ended_at = 1 WHERE id = ?", (job.owner,))
+        connection.execute("UPDATE owners SET ended_at = 1 WHERE id = :id", {"id": job.owner})
     theirs.recover()
     with pytest.raises(KubeezError, check=coded("not_sent"), match="has it as refused"):
         ours.dispatch(job, Limits())

@@ -27,7 +27,7 @@ from kubeez_mcp_local.rest.errors import (
     UnreachableError,
     UnusableUrlError,
 )
-from tests.jobs.conftest import coded
+from tests.jobs.conftest import coded, sqlite_of
 
 if TYPE_CHECKING:
     from types import SimpleNamespace
@@ -599,7 +599,7 @@ async def test_a_ledger_that_cannot_be_written_stops_everything_before_sending(
     assemble: Any, sendable: Any, api: Any, person: Any
 ) -> None:
     async with assemble() as bridge:
-        bridge.file._database._connection.execute("PRAGMA query_only = ON")
+        sqlite_of(bridge.file).execute("PRAGMA query_only = ON")
         with pytest.raises(LedgerError, match="Nothing was sent"):
             await bridge.spender.submit(sendable(), person("accept"))
         assert api.sent == 0
@@ -609,7 +609,7 @@ async def test_an_acceptance_that_cannot_be_written_is_told_and_written_later(
     assemble: Any, sendable: Any, api: Any, person: Any
 ) -> None:
     async with assemble() as bridge:
-        connection = bridge.file._database._connection
+        connection = sqlite_of(bridge.file)
         api.gate = anyio.Event()
         caught: list[KubeezError] = []
 
@@ -638,7 +638,7 @@ async def test_what_could_not_be_written_is_written_whole_however_many_ask_at_on
     assemble: Any, sendable: Any, api: Any, person: Any
 ) -> None:
     async with assemble() as bridge:
-        connection = bridge.file._database._connection
+        connection = sqlite_of(bridge.file)
         api.gate = anyio.Event()
 
         async def submit(digest: str) -> None:
@@ -663,7 +663,7 @@ async def test_a_429_that_cannot_be_written_leaves_no_job_that_never_ends(
     assemble: Any, sendable: Any, api: Any, person: Any
 ) -> None:
     async with assemble() as bridge:
-        connection = bridge.file._database._connection
+        connection = sqlite_of(bridge.file)
         api.gate = anyio.Event()
         api.behaviours = [RateLimitedError("slow down")]
 

@@ -1,0 +1,91 @@
+"""`kubeez-mcp-local team`: what whoever owns a team's ledger does with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from kubeez_mcp_local.cli.terminal import results, run_with_bridge
+from kubeez_mcp_local.errors import KubeezError
+
+if TYPE_CHECKING:
+    from kubeez_mcp_local.bridge import Bridge
+    from kubeez_mcp_local.cli.main import Options
+    from kubeez_mcp_local.settings import Settings
+
+
+@click.group()
+def team() -> None:
+    """A ledger on Postgres that a team shares (KUBEEZ_LEDGER); see docs/team.md."""
+
+
+@team.command()
+@click.argument("per_day", metavar="[CREDITS]", required=False, type=click.FloatRange(0, 1_000_000_000))
+@click.option("--none", "lifted", is_flag=True, help="Lift it.")
+@click.pass_obj
+def ceiling(options: Options, per_day: float | None, lifted: bool) -> None:
+    """Show, or set to CREDITS, what all persons together may spend on one UTC day.
+
+    Each person's own KUBEEZ_MAX_CREDITS_PER_DAY holds beside it.
+    """
+    settings = _shared(options.settings())
+    if per_day is not None and lifted:
+        raise click.UsageError("Give CREDITS or --none, not both.")
+
+    async def work(bridge: Bridge) -> float | None:
+        if per_day is not None or lifted:
+            await bridge.ledger.set_team_ceiling(per_day)
+        return await bridge.ledger.team_ceiling()
+
+    now = run_with_bridge(settings, work)
+    told = "no ceiling" if now is None else f"at most {now:g} credits a UTC day"
+    results().print(f"The team: {told}.", highlight=False)
+
+
+@team.command()
+@click.argument("role")
+@click.pass_obj
+def allow(options: Options, role: str) -> None:
+    """Let the database role ROLE work with the ledger, without a say in the team's ceiling."""
+    from kubeez_mcp_local.jobs.postgres import Address
+    from kubeez_mcp_local.jobs.postgres import allow as allow_role
+
+    address = Address.of(_shared(options.settings()).team_ledger)
+    allow_role(address, role)
+    results().print(f"{role} may use {address}.", markup=False, highlight=False)
+
+
+@team.command()
+@click.pass_obj
+def move(options: Options) -> None:
+    """Copy what this machine's own ledger knows of this account to the team's. Again is no harm; nothing is removed."""
+    from kubeez_mcp_local.jobs.job import account_of
+    from kubeez_mcp_local.jobs.ledger import FILE_NAME
+    from kubeez_mcp_local.jobs.moving import move_ledger
+
+    settings = _shared(options.settings())
+    source = settings.state_dir / FILE_NAME
+    if not source.exists():
+        raise KubeezError(
+            f"There is no ledger at {source}.",
+            next_step="Set KUBEEZ_STATE_DIR to the folder that has one.",
+            code="nothing_to_move",
+        )
+    moved = move_ledger(source, settings.team_ledger, account_of(settings), settings.who)
+    results().print(
+        f"{moved.jobs} of {moved.found} jobs were copied; {moved.found - moved.jobs} were there already.",
+        highlight=False,
+    )
+
+
+def _shared(settings: Settings) -> Settings:
+    if settings.team_ledger:
+        return settings
+    raise KubeezError(
+        "There is no team's ledger: KUBEEZ_LEDGER is not set."
+        if settings.ledger is None
+        else "The built-in sandbox keeps a ledger of its own; the team's counts in live mode.",
+        next_step="Set KUBEEZ_LEDGER to an address like postgresql://user:password@host/database, and a key.",
+        code="no_team",
+    )

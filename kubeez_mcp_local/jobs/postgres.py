@@ -1,0 +1,525 @@
+"""The ledger on Postgres, for a team that shares a key: what `database.py` is for the file of one machine.
+
+The statements are the same, see `translated`. A write holds an advisory lock of the account, so that all machines
+decide one after the other, as processes do that lock one file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from kubeez_mcp_local.jobs.database import VERSION, LedgerFacts
+from kubeez_mcp_local.jobs.errors import LedgerError
+from kubeez_mcp_local.jobs.postgres_schema import FIRST, STEPS, WORKERS_MAY
+
+try:
+    import psycopg
+    from psycopg import errors, sql
+    from psycopg.adapt import Loader
+except ImportError as missing:
+    raise LedgerError(
+        "on Postgres",
+        f"needs the package psycopg ({missing})",
+        next_step="Install the extra `team`: kubeez-mcp-local[team].",
+        code="ledger_unsupported",
+    ) from None
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from psycopg import Connection as Session
+    from psycopg import Cursor
+
+_OLDEST_SERVER = 130000
+_CONNECT_SECONDS = 5
+_PAUSE = 0.2
+_SCHEMA = "kubeez"
+
+_NAMED = re.compile(r"(?<![:\w]):([a-z_]+)")
+_INDEX = re.compile(r" INDEXED BY \w+")
+_IN_OTHER_WORDS = (
+    ("SELECT value FROM json_each(:ids)", "SELECT json_array_elements_text(CAST(:ids AS json))"),
+    ("PRAGMA data_version", "SELECT CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)"),
+)
+"""What SQLite says in its own way. The number of the newest transaction is another one after each change, too."""
+
+
+@lru_cache(maxsize=256)
+def translated(statement: str) -> str:
+    """A statement of the ledger as Postgres and its driver take it: `%(name)s` for `:name`, and no hint of an index."""
+    for ours, theirs in _IN_OTHER_WORDS:
+        statement = statement.replace(ours, theirs)
+    return _NAMED.sub(r"%(\1)s", _INDEX.sub("", statement).replace("%", "%%"))
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a team's ledger is.
+
+    Attributes:
+        url: For the driver, with name and password.
+        schema: The tables' folder in that database; two teams in one database have one each.
+    """
+
+    url: str
+    schema: str
+
+    @classmethod
+    def of(cls, url: str) -> Address:
+        """`postgresql://user:password@host/database?schema=kubeez`; the schema may be left out."""
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query))
+        schema = options.pop("schema", _SCHEMA)
+        return cls(urlunsplit(parts._replace(query=urlencode(options))), schema)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether nothing of it crosses a network."""
+        host = urlsplit(self.url).hostname
+        return host in (None, "", "localhost", "127.0.0.1", "::1")
+
+    def __str__(self) -> str:
+        """Without name and password."""
+        parts = urlsplit(self.url)
+        port = f":{parts.port}" if parts.port else ""
+        return f"postgresql://{parts.hostname or ''}{port}{parts.path} (schema {self.schema})"
+
+
+class _Whole(Loader):
+    """Postgres sums whole numbers up to `numeric`; they are whole numbers still."""
+
+    def load(self, data: Any) -> int:
+        return int(bytes(data))
+
+
+class _Row(tuple[Any, ...]):
+    """A row whose values are found by place and by name, as in SQLite."""
+
+    places: Mapping[str, int]
+
+    def __getitem__(self, key: Any) -> Any:
+        return super().__getitem__(self.places[key] if isinstance(key, str) else key)
+
+
+def _rows(cursor: Cursor[Any]) -> Callable[[Sequence[Any]], _Row]:
+    places = {column.name: place for place, column in enumerate(cursor.description or ())}
+
+    def make(values: Sequence[Any]) -> _Row:
+        row = _Row(values)
+        row.places = places
+        return row
+
+    return make
+
+
+@dataclass(frozen=True)
+class _Statements:
+    """A transaction as the ledger's functions see it."""
+
+    session: Session[_Row]
+
+    def execute(self, statement: str, values: Mapping[str, Any] | None = None, /) -> Cursor[_Row]:
+        return self.session.execute(_query(statement), _plain(values or {}))
+
+    def executemany(self, statement: str, values: Iterable[Mapping[str, Any]], /) -> None:
+        for each in values:
+            self.execute(statement, each)
+
+
+def _query(statement: str) -> Any:
+    return translated(statement)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Names for enumerations; and no NUL, which Postgres keeps in no text."""
+    plain = {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
+    return {
+        name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
+        for name, value in plain.items()
+    }
+
+
+class Postgres:
+    """One connection to a team's ledger, used by one thread at a time; opened anew when it was lost.
+
+    A commit whose answer was lost is looked up by the transaction's number, which the server keeps.
+
+    Args:
+        address: Where it is.
+        account: Whose decisions are made one after the other.
+        busy_seconds: How long to wait for other processes, and for a database that cannot be reached.
+        pause: Waits that many seconds between two attempts.
+
+    Raises:
+        LedgerError: Its code says what is wrong.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        account: str,
+        *,
+        busy_seconds: float,
+        pause: Callable[[float], None] = time.sleep,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.address = address
+        self._account = account
+        self._busy_seconds = busy_seconds
+        self._pause = pause
+        self._steady = steady
+        self._lock = threading.Lock()
+        self._session: Session[_Row] | None = None
+        self._read_at = 0.0
+        with self._explained():
+            _prepare(self._connected(busy_seconds), address)
+
+    def now(self) -> float:
+        """The server's clock at the beginning of the transaction, in seconds since 1970: one for all machines."""
+        return self._read_at
+
+    @contextlib.contextmanager
+    def write(self, *, durable: bool = True, busy_seconds: float | None = None) -> Iterator[_Statements]:
+        """One write transaction: the block sees a state that nobody else can change, and happens whole or not.
+
+        With `durable=False` the server does not wait for its disk.
+
+        Raises:
+            LedgerError: As the class; `ledger_in_doubt` if nobody can say whether it happened.
+        """
+        patience = self._busy_seconds if busy_seconds is None else busy_seconds
+        with self._lock, self._explained():
+            session = self._connected(patience)
+            number = self._begin(session, self._beginning(durable, patience))
+            try:
+                yield _Statements(session)
+            except BaseException:
+                _roll_back(session)
+                raise
+            self._commit(session, number, patience)
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[_Statements]:
+        """One consistent view for reading; does not wait for writers. Raises as the class."""
+        with self._lock, self._explained():
+            session = self._connected(self._busy_seconds)
+            self._begin(session, sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "))
+            try:
+                yield _Statements(session)
+            finally:
+                _roll_back(session)
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            if self._session is not None:
+                self._session.close()
+
+    def _beginning(self, durable: bool, patience: float) -> sql.Composable:
+        return sql.SQL(
+            "BEGIN; SET LOCAL synchronous_commit = {durable}; SET LOCAL lock_timeout = {wait}; "
+            "SELECT pg_advisory_xact_lock(hashtextextended({lock}, 0)); "
+        ).format(
+            durable=sql.Literal("on" if durable else "off"),
+            wait=sql.Literal(max(int(patience * 1000), 1)),
+            lock=sql.Literal(f"kubeez {self.address.schema} {self._account}"),
+        )
+
+    def _begin(self, session: Session[_Row], beginning: sql.Composable) -> str:
+        """Begin, and return the number of the transaction; for a read an empty one."""
+        reads = "READ ONLY" in beginning.as_string(session)
+        last = sql.SQL(
+            "SET LOCAL search_path TO {schema}; "
+            "SELECT {number}, CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
+        ).format(
+            schema=sql.Identifier(self.address.schema),
+            number=sql.SQL("''" if reads else "CAST(pg_current_xact_id() AS text)"),
+        )
+        try:
+            cursor = session.execute(beginning + last)
+            while cursor.nextset():
+                pass
+            number, self._read_at = cursor.fetchone() or ("", 0.0)
+        except BaseException:
+            _roll_back(session)
+            raise
+        return str(number)
+
+    def _commit(self, session: Session[_Row], number: str, patience: float) -> None:
+        try:
+            session.execute("COMMIT")
+        except psycopg.OperationalError as error:
+            if not session.broken:
+                raise
+            if not self._has_happened(number, patience):
+                raise LedgerError(
+                    str(self.address), "lost its connection", next_step=_UNREACHED, code="ledger_unreachable"
+                ) from error
+
+    def _has_happened(self, number: str, patience: float) -> bool:
+        """Whether a transaction was committed whose answer was lost."""
+        query = "SELECT pg_xact_status(CAST(CAST(%(number)s AS text) AS xid8))"
+        until = self._steady() + patience
+        while True:
+            try:
+                row = self._connected(until - self._steady()).execute(query, {"number": number}).fetchone()
+            except (psycopg.Error, LedgerError) as error:
+                if self._steady() >= until:
+                    raise self._in_doubt() from error
+                row = None
+            if row is not None and row[0] != "in progress":
+                return bool(row[0] == "committed")
+            if self._steady() >= until:
+                raise self._in_doubt()
+            self._pause(_PAUSE)
+
+    def _in_doubt(self) -> LedgerError:
+        told = "lost its connection while it was written to, and whether that was kept cannot be told yet"
+        return LedgerError(str(self.address), told, next_step=_UNREACHED, code="ledger_in_doubt")
+
+    def _connected(self, patience: float) -> Session[_Row]:
+        """The connection, opened anew if it was lost, for as long as that may take."""
+        if self._session is not None and not self._session.closed:
+            return self._session
+        until = self._steady() + patience
+        while True:
+            try:
+                self._session = _connect(self.address)
+            except psycopg.OperationalError as error:
+                if _is_final(error) or self._steady() >= until:
+                    raise
+                self._pause(_PAUSE)
+            else:
+                return self._session
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (psycopg.IntegrityError, errors.RaiseException):
+            raise  # a bug or a race that the caller knows about, not a state of the database
+        except psycopg.Error as error:
+            raise _explain(self.address, error) from None
+
+
+class PostgresHeart:
+    """Beats on a connection of its own, see `beats.Heart`."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._session: Session[_Row] | None = None
+
+    def beat(self, owner: str) -> dict[str, int]:
+        query = (
+            "UPDATE {schema}.owners SET beat = beat + 1 WHERE id = {owner} AND ended_at IS NULL; "
+            "SELECT id, beat FROM {schema}.owners WHERE ended_at IS NULL AND id IN ("
+            "SELECT owner FROM {schema}.jobs WHERE state IN ('sending', 'accepted', 'unknown') UNION "
+            "SELECT saver FROM {schema}.jobs WHERE state = 'completed' AND saved_at IS NULL)"
+        )
+        composed = sql.SQL(query).format(schema=sql.Identifier(self._address.schema), owner=sql.Literal(owner))
+        try:
+            if self._session is None or self._session.closed:
+                self._session = _connect(self._address)
+            cursor = self._session.execute(composed)
+            cursor.nextset()
+            return {row[0]: row[1] for row in cursor.fetchall()}
+        except psycopg.Error as error:
+            raise _explain(self._address, error) from None
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+
+
+def _connect(address: Address) -> Session[_Row]:
+    """A connection without prepared statements or session state, which a pooler in transaction mode would mix up."""
+    session: Session[Any] = psycopg.connect(
+        address.url,
+        autocommit=True,
+        cursor_factory=psycopg.ClientCursor,
+        row_factory=_rows,
+        prepare_threshold=None,
+        connect_timeout=_CONNECT_SECONDS,
+        keepalives_idle=5,
+        keepalives_interval=2,
+        keepalives_count=3,
+        tcp_user_timeout=15_000,
+        application_name="kubeez-mcp-local",
+    )
+    session.adapters.register_loader("numeric", _Whole)
+    return session
+
+
+def _roll_back(session: Session[_Row]) -> None:
+    with contextlib.suppress(psycopg.Error):
+        session.execute("ROLLBACK")
+
+
+def _version(session: Session[_Row], schema: str) -> int:
+    """The version of the tables in `schema`; 0 where there are none."""
+    found = session.execute("SELECT to_regclass(%(name)s)", {"name": f'"{schema}".ledger_version'}).fetchone()
+    if found is None or found[0] is None:
+        return 0
+    row = session.execute(sql.SQL("SELECT version FROM {}.ledger_version").format(sql.Identifier(schema))).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _prepare(session: Session[_Row], address: Address) -> None:
+    """Look at the server and its tables, and make what is missing if this role may."""
+    if session.info.server_version < _OLDEST_SERVER:
+        told = f"runs on Postgres {session.info.server_version // 10000}; it needs 13 or later"
+        raise LedgerError(str(address), told, next_step="Use a newer server.", code="ledger_unsupported")
+    if _checked(_version(session, address.schema), address) == VERSION:
+        return
+    try:
+        with session.transaction():
+            session.execute("SELECT pg_advisory_xact_lock(hashtextextended('kubeez tables', 0))")
+            version = _version(session, address.schema)
+            schema = sql.Identifier(address.schema)
+            if not version:
+                session.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
+            session.execute(sql.SQL("SET LOCAL search_path TO {}").format(schema))
+            for step in STEPS[version - FIRST + 1 if version else 0 :]:
+                session.execute(step.encode())
+            session.execute("UPDATE ledger_version SET version = %(version)s", {"version": VERSION})
+    except errors.InsufficientPrivilege:
+        raise LedgerError(
+            str(address),
+            "has no tables of this version, and this role may not make them",
+            next_step="Have who owns the database run any command, such as `kubeez-mcp-local spend`, with its own "
+            "KUBEEZ_LEDGER, and then: kubeez-mcp-local team allow ROLE.",
+            code="ledger_unprepared",
+        ) from None
+
+
+def _checked(version: int, address: Address) -> int:
+    if version > VERSION:
+        raise LedgerError(
+            str(address),
+            f"has schema version {version}; this program knows versions up to {VERSION}",
+            next_step="Update kubeez-mcp-local on this machine.",
+            code="ledger_newer",
+        )
+    return version
+
+
+def allow(address: Address, role: str) -> None:
+    """Let `role` work with the ledger, without a say in the team's ceiling.
+
+    Raises:
+        LedgerError: This role may not do that, or there is no such role.
+    """
+    try:
+        with contextlib.closing(_connect(address)) as session:
+            _prepare(session, address)
+            names = {"schema": sql.Identifier(address.schema), "role": sql.Identifier(role)}
+            session.execute(sql.SQL(WORKERS_MAY).format(**names))
+    except psycopg.Error as error:
+        raise _explain(address, error) from None
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """What doctor tells of a team's ledger.
+
+    Attributes:
+        clock_ahead: Seconds by which the server's clock is ahead of this machine's.
+        encrypted: Whether the connection is.
+        may_write: Whether this role may add rows.
+        may_set_ceiling: Whether this role may set the team's ceiling.
+    """
+
+    ledger: LedgerFacts | None
+    server: str
+    clock_ahead: float
+    encrypted: bool
+    may_write: bool
+    may_set_ceiling: bool
+
+
+def inspect_server(address: Address, clock: Callable[[], float] = time.time) -> ServerFacts:
+    """The facts of the ledger at `address`. Blocking; changes nothing.
+
+    Raises:
+        LedgerError: It cannot be reached, or was written by a newer version of this program.
+    """
+    try:
+        with contextlib.closing(_connect(address)) as session:
+            now = session.execute("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)").fetchone()
+            ahead = (now[0] if now else clock()) - clock()
+            version = _checked(_version(session, address.schema), address)
+            server = str(session.info.server_version // 10000)
+            encrypted = bool(session.pgconn.ssl_in_use)
+            if not version:
+                return ServerFacts(None, server, ahead, encrypted, may_write=False, may_set_ceiling=False)
+            schema = sql.Identifier(address.schema)
+            counted = sql.SQL("SELECT state, COUNT(*) FROM {}.jobs GROUP BY state").format(schema)
+            states: dict[str, int] = dict(session.execute(counted).fetchall())
+            rights = session.execute(
+                "SELECT has_table_privilege(%(jobs)s, 'INSERT'), has_table_privilege(%(ceilings)s, 'INSERT')",
+                {"jobs": f'"{address.schema}".jobs', "ceilings": f'"{address.schema}".team_ceilings'},
+            ).fetchone()
+            unfinished = states.get("sending", 0) + states.get("accepted", 0)
+            facts = LedgerFacts(version, sum(states.values()), states.get("unknown", 0), unfinished)
+            return ServerFacts(facts, server, ahead, encrypted, *(rights or (False, False)))
+    except psycopg.Error as error:
+        raise _explain(address, error) from None
+
+
+_UNREACHED = (
+    "Try again when the database is back (`kubeez-mcp-local doctor` looks at it); "
+    "jobs that run are followed then, and nothing is sent meanwhile."
+)
+_FAILURES: tuple[tuple[tuple[type[psycopg.Error], ...], str, str, str], ...] = (
+    (
+        (errors.InvalidPassword, errors.InvalidAuthorizationSpecification),
+        "ledger_refused",
+        "refuses this name or password",
+        "Correct KUBEEZ_LEDGER.",
+    ),
+    ((errors.InvalidCatalogName,), "ledger_missing", "is no database of that server", "Correct KUBEEZ_LEDGER."),
+    (
+        (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction),
+        "ledger_unwritable",
+        "may not be written by this role",
+        "Have who owns it run: kubeez-mcp-local team allow ROLE.",
+    ),
+    ((errors.LockNotAvailable,), "ledger_locked", "is being written by somebody else for too long", "Try again."),
+    ((errors.DiskFull,), "ledger_unwritable", "cannot grow: the server's disk is full", "Free some space there."),
+)
+"""What Postgres' errors mean for the ledger: code, message, next step."""
+
+
+def _is_final(error: psycopg.Error) -> bool:
+    """Whether trying again is of no use."""
+    return isinstance(error, tuple(kind for kinds, *_ in _FAILURES[:2] for kind in kinds)) or _refuses_tls(error)
+
+
+def _refuses_tls(error: psycopg.Error) -> bool:
+    return "SSL" in str(error) and "does not support SSL" in str(error)
+
+
+def _explain(address: Address, error: psycopg.Error) -> LedgerError:
+    """The driver's own words may hold a name or a part of a statement, so only its kind is told."""
+    for kinds, code, message, next_step in _FAILURES:
+        if isinstance(error, kinds):
+            return LedgerError(str(address), message, next_step=next_step, code=code)
+    if "password authentication failed" in str(error):
+        _, code, message, next_step = _FAILURES[0]
+        return LedgerError(str(address), message, next_step=next_step, code=code)
+    if "does not exist" in str(error) and "database" in str(error):
+        _, code, message, next_step = _FAILURES[1]
+        return LedgerError(str(address), message, next_step=next_step, code=code)
+    if _refuses_tls(error):
+        told, step = "does not speak TLS, which KUBEEZ_LEDGER asks for", "Turn TLS on there, or leave sslmode out."
+        return LedgerError(str(address), told, next_step=step, code="ledger_refused")
+    told = f"cannot be reached ({type(error).__name__})"
+    return LedgerError(str(address), told, next_step=_UNREACHED, code="ledger_unreachable")

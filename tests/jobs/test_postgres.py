@@ -1,0 +1,293 @@
+"""A team's ledger on a real Postgres server: what is shared, what gets lost on the way, and what it says then.
+
+What the guard decides is tried on both engines by `test_guard_properties` and `test_absence_properties`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from kubeez_mcp_local.jobs.beats import Timing
+from kubeez_mcp_local.jobs.budget import Ceilings
+from kubeez_mcp_local.jobs.errors import CeilingError, LedgerError
+from kubeez_mcp_local.jobs.guard import Limits
+from kubeez_mcp_local.jobs.job import Order, State
+from kubeez_mcp_local.jobs.ledger import LedgerFile
+from tests.jobs.server import NO_SERVER, SERVER, team_ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Orders = Callable[..., Order]
+    Opener = Callable[..., LedgerFile]
+
+pytestmark = pytest.mark.skipif(not SERVER, reason=NO_SERVER)
+pytest.importorskip("psycopg")
+
+import psycopg  # noqa: E402 - it belongs to an extra
+
+from kubeez_mcp_local.jobs.postgres import Address, Postgres, allow, inspect_server, translated  # noqa: E402
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """A ledger of its own."""
+    url = team_ledger(f"one {uuid4().hex}")
+    yield url
+    with psycopg.connect(SERVER, autocommit=True) as session:
+        session.execute(f'DROP SCHEMA IF EXISTS "{Address.of(url).schema}" CASCADE'.encode())
+
+
+@pytest.fixture
+def machine(tmp_path: Path, url: str) -> Iterator[Opener]:
+    """Opens the ledger as a process of some machine does."""
+    opened: list[LedgerFile] = []
+
+    def make(person: str = "ana", *, per_day: float = 2000, **more: Any) -> LedgerFile:
+        options: dict[str, Any] = {"timing": Timing(beat=2.0, dead=6.0, by_itself=False), "busy_seconds": 2.0}
+        options |= {"server": url, "person": person}
+        ceilings = Ceilings(500, per_day)
+        opened.append(LedgerFile(tmp_path / uuid4().hex, "live-1", ceilings, **options | more))
+        return opened[-1]
+
+    yield make
+    for file in opened:
+        file.close()
+
+
+def test_both_engines_have_the_same_tables(machine: Opener, url: str, tmp_path: Path) -> None:
+    machine()
+    local = LedgerFile(tmp_path / "local", "live-1", Ceilings(1, 1))
+    with sqlite3.connect(local.path) as file:
+        (names,) = zip(*file.execute("SELECT name FROM sqlite_master WHERE type = 'table'"), strict=True)
+        here = {name: {row[1] for row in file.execute(f"PRAGMA table_info({name})")} for name in names}
+    local.close()
+    with psycopg.connect(SERVER) as session:
+        query = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = %s"
+        there: dict[str, set[str]] = {}
+        for table, column in session.execute(query, (Address.of(url).schema,)):
+            there.setdefault(table, set()).add(column)
+    here.pop("sqlite_sequence", None)
+    here["owners"] = here["owners"] - {"lock_device", "lock_inode"} | {"beat"}
+    assert there.pop("ledger_version") == {"version"}
+    assert there == here
+
+
+def test_a_statement_is_translated() -> None:
+    query = "SELECT '50%' FROM jobs INDEXED BY jobs_open WHERE id = :job AND at < :now - :window"
+    assert translated(query) == "SELECT '50%%' FROM jobs WHERE id = %(job)s AND at < %(now)s - %(window)s"
+
+
+def test_a_call_is_paid_once_whichever_machine_repeats_it(machine: Opener, order: Orders) -> None:
+    first = machine("ana").claim([order("a")]).claims[0]
+    again = machine("ben").claim([order("a")]).claims[0]
+    assert first.job
+    assert again.job
+    assert (again.repeated, again.job.id, again.job.person) == (True, first.job.id, "ana")
+
+
+def test_each_person_has_a_ceiling_and_the_team_has_one(machine: Opener, order: Orders) -> None:
+    ana, ben = machine("ana", per_day=20), machine("ben", per_day=20)
+    ana.claim([order("a", price=14.0)])
+    with pytest.raises(CeilingError, match="of the day's 20 credits"):
+        ana.claim([order("b", price=14.0)])
+    ben.set_team_ceiling(30)
+    ben.claim([order("c", price=14.0)])
+    with pytest.raises(CeilingError, match=r"of the team's 30 credits .* 28 credits are reserved"):
+        machine("cleo").claim([order("d", price=14.0)])
+    ben.set_team_ceiling(None)
+    machine("cleo").claim([order("d", price=14.0)])
+    assert [(one.key, one.reserved) for one in ben.spend_by("person")] == [("ana", 14.0), ("ben", 14.0), ("cleo", 14.0)]
+    assert (ben.today().reserved, ben.team_today().reserved) == (14.0, 42.0)
+
+
+def test_codes_quotes_pauses_and_permits_are_shared(machine: Opener, order: Orders) -> None:
+    from kubeez_mcp_local.jobs.guard import Approval, KeptQuote
+
+    ana, ben = machine("ana"), machine("ben")
+    code = ana.issue_approval("digest-1", 14.0)
+    ana.keep_quote("digest-1", KeptQuote(14.0, "catalogue", 100.0))
+    kept = ben.kept_quote("digest-1", 14.0)
+    assert kept
+    assert kept.credits == 14.0
+    assert not ben.claim([order("digest-1")], Approval(code, "live-1", "digest-1", 14.0)).claims[0].repeated
+    ana.pause("media", 60)
+    (job,) = ben.in_state(State.SENDING)
+    assert ben.dispatch(job, Limits()) is not None
+    assert ana.take_reads(120, Limits())[0] == 120
+    assert ben.take_reads(1, Limits())[0] == 0
+
+
+def test_a_process_that_stands_still_is_taken_over_and_what_it_wakes_up_with_is_not_sent(
+    machine: Opener, order: Orders
+) -> None:
+    time = iter(range(0, 10_000, 2))
+    stopped, watching = machine("ana"), machine("ben", steady=lambda: float(next(time)))
+    (unsent,) = (claim.job for claim in stopped.claim([order("a")]).claims)
+    (sent,) = (claim.job for claim in stopped.claim([order("b")]).claims)
+    assert unsent
+    assert sent
+    stopped.dispatch(sent, Limits())
+    for _ in range(3):
+        watching.beat()
+    watching.recover()
+    assert [job.state for job in watching.recent()] == [State.SENDING, State.SENDING]
+    for _ in range(3):
+        watching.beat()
+    watching.recover()
+    assert {job.id: job.state for job in watching.recent()} == {unsent.id: State.REFUSED, sent.id: State.UNKNOWN}
+    with pytest.raises(Exception, match="has it as refused"):
+        stopped.dispatch(unsent, Limits())
+    assert stopped.accepted(sent.id, ["generation-1"]).state is State.ACCEPTED
+    assert stopped.claim([order("c")]).claims[0].job.owner != sent.owner  # type: ignore[union-attr]  # it is a new job
+
+
+def cut(file: LedgerFile, moment: str) -> None:
+    """Lose the connection when the next transaction is committed: `before` or `after` the server has done so."""
+    database = file._database
+    assert isinstance(database, Postgres)
+    session = database._connected(1.0)
+    execute = session.execute
+
+    def losing(query: Any, *values: Any, **more: Any) -> Any:
+        if query != "COMMIT":
+            return execute(query, *values, **more)
+        if moment == "after":
+            execute(query)
+        session.pgconn.finish()
+        return execute(query)
+
+    session.execute = losing  # type: ignore[method-assign]  # a wire that is cut at this very moment
+
+
+def test_a_claim_whose_answer_was_lost_on_the_way_is_known_again(machine: Opener, order: Orders) -> None:
+    file = machine()
+    file.recent()
+    cut(file, "after")
+    assert not file.claim([order("a")]).claims[0].repeated
+    assert [job.state for job in file.recent()] == [State.SENDING]
+
+
+def test_one_that_did_not_arrive_was_not_made(machine: Opener, order: Orders) -> None:
+    file = machine()
+    file.recent()
+    cut(file, "before")
+    with pytest.raises(LedgerError, check=lambda error: error.code == "ledger_unreachable"):
+        file.claim([order("a")])
+    assert file.recent() == []
+    assert not file.claim([order("a")]).claims[0].repeated
+
+
+def test_one_that_cannot_be_looked_up_is_let_go_as_soon_as_the_database_is_back(
+    machine: Opener, order: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = machine(busy_seconds=0.1)
+    file.recent()
+    cut(file, "after")
+    with monkeypatch.context() as patched:
+        patched.setattr(psycopg, "connect", _refuses)
+        with pytest.raises(LedgerError, check=lambda error: error.code == "ledger_in_doubt"):
+            file.claim([order("a")])
+    again = file.claim([order("a")])
+    assert [job.state for job in file.recent()] == [State.SENDING, State.REFUSED]
+    assert not again.claims[0].repeated
+
+
+def _refuses(*_: Any, **__: Any) -> Any:
+    raise psycopg.OperationalError("connection refused")
+
+
+def test_a_connection_that_the_server_ends_is_opened_anew(machine: Opener, order: Orders) -> None:
+    file = machine()
+    file.claim([order("a")])
+    database = file._database
+    assert isinstance(database, Postgres)
+    with psycopg.connect(SERVER, autocommit=True) as session:
+        session.execute("SELECT pg_terminate_backend(%s)", (database._connected(1.0).info.backend_pid,))
+    with pytest.raises(LedgerError, check=lambda error: error.code == "ledger_unreachable"):
+        file.claim([order("b")])
+    assert not file.claim([order("b")]).claims[0].repeated
+
+
+@pytest.fixture
+def worker(url: str) -> Iterator[str]:
+    """The URL of the same ledger for a role that owns nothing."""
+    role = f"worker_{uuid4().hex}"
+    with psycopg.connect(SERVER, autocommit=True) as session:
+        session.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'example-password'".encode())
+    address = url.split("@", 1)[1]
+    yield f"postgresql://{role}:example-password@{address}"
+    with psycopg.connect(SERVER, autocommit=True) as session:
+        session.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
+
+
+def test_a_worker_spends_under_a_ceiling_that_it_cannot_raise(
+    machine: Opener, order: Orders, url: str, worker: str
+) -> None:
+    owner = machine("owner")
+    owner.set_team_ceiling(20)
+    role = Address.of(worker).url.split("//")[1].split(":")[0]
+    allow(Address.of(url), role)
+    file = machine("ana", server=worker)
+    file.claim([order("a", price=14.0)])
+    with pytest.raises(CeilingError, match="team's 20"):
+        file.claim([order("b", price=14.0)])
+    with pytest.raises(LedgerError, match="may not be written by this role"):
+        file.set_team_ceiling(1000)
+    facts = inspect_server(Address.of(worker))
+    assert (facts.may_write, facts.may_set_ceiling) == (True, False)
+
+
+def test_a_role_that_may_not_make_tables_says_who_can(worker: str, tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="may not make them") as refused:
+        LedgerFile(tmp_path, "live-1", Ceilings(1, 1), server=worker)
+    assert "team allow ROLE" in refused.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        (lambda url: url.replace("/postgres?", "/nowhere?"), "ledger_missing", "is no database of that server"),
+        (lambda url: url + "&sslmode=require", "ledger_refused", "does not speak TLS"),
+        (
+            lambda url: url.replace(url.split("@")[1].split("/")[0], "127.0.0.1:1"),
+            "ledger_unreachable",
+            "cannot be reached",
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_explained_without_its_password(
+    url: str, tmp_path: Path, change: Callable[[str], str], code: str, words: str
+) -> None:
+    secret = change(url).replace("://", "://me:hunter2-example@", 1) if "@" not in url else change(url)
+    with pytest.raises(LedgerError, match=words) as refused:
+        LedgerFile(tmp_path, "live-1", Ceilings(1, 1), server=secret, busy_seconds=0.1)
+    assert refused.value.code == code
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_newer_schema_is_left_alone(machine: Opener, url: str) -> None:
+    machine()
+    with psycopg.connect(SERVER, autocommit=True) as session:
+        session.execute(f'UPDATE "{Address.of(url).schema}".ledger_version SET version = 99'.encode())
+    with pytest.raises(LedgerError, match="has schema version 99"):
+        machine()
+
+
+def test_rows_are_never_deleted(machine: Opener, order: Orders) -> None:
+    file = machine()
+    file.claim([order("a")])
+    with pytest.raises(psycopg.Error, match="never deleted"), file.writing() as tx:
+        tx.execute("DELETE FROM jobs")
+    assert len(file.recent()) == 1
+
+
+def test_texts_that_postgres_does_not_keep(machine: Opener, order: Orders) -> None:
+    (claim,) = machine().claim([order("a", prompt="a fox\0 100% :now")]).claims
+    assert claim.job
+    assert claim.job.prompt == "a fox\N{REPLACEMENT CHARACTER} 100% :now"
