@@ -9,7 +9,6 @@ repository must not be able to change the base URL, raise a limit or choose wher
 from __future__ import annotations
 
 import contextlib
-import io
 import ipaddress
 import os
 import re
@@ -21,15 +20,16 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
-from kubeez_mcp_local.disk import is_system_folder, replace_file
+from kubeez_mcp_local import dotenv_file
+from kubeez_mcp_local.disk import is_system_folder
+from kubeez_mcp_local.dotenv_file import SettingsError as SettingsError
+from kubeez_mcp_local.dotenv_file import variable as variable
 from kubeez_mcp_local.environment import APP, user_and_host, variables
-from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.text import without_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dotenv.parser import Binding
 
 DEFAULT_BASE_URL = "https://api.kubeez.com"
 TOOLSETS = ("core", "planning", "media", "audio", "ads", "uploads", "library", "links", "recipes")
@@ -42,12 +42,6 @@ class Mode(StrEnum):
     SANDBOX = "sandbox"
     NONE = "none"
     """Nothing goes anywhere, because a setting cannot be used."""
-
-
-class SettingsError(KubeezError):
-    """A setting cannot be used; the message names it, its value and what is allowed."""
-
-    code = "invalid_setting"
 
 
 class NoKeyError(SettingsError):
@@ -282,11 +276,6 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def variable(field: str) -> str:
-    """The environment variable that sets `field`."""
-    return f"KUBEEZ_{field.upper()}"
-
-
 def config_file() -> Path:
     """The user's own config file, in the platform's config folder."""
     import platformdirs
@@ -332,7 +321,7 @@ def settings_given(
     sources = {
         "the environment": environ,
         "the config file": read_config(env_file or config_file()),
-        DOTENV: {key: _dotenv(working_dir / ".env").get(key) if working_dir else None},
+        DOTENV: {key: dotenv_file.variables_in(working_dir / ".env").get(key) if working_dir else None},
     }
     given = [Given(name, f"--{name.replace('_', '-')}", value) for name, value in (flags or {}).items()]
     for source, values in sources.items():
@@ -499,94 +488,14 @@ def _filled_in(given: Given) -> Any:
     return value
 
 
-def _dotenv(path: Path) -> Mapping[str, str | None]:
-    return {line.key: _value_of(line) for line in _lines_of(path) if line.key is not None}
-
-
 def read_config(path: Path) -> Mapping[str, str | None]:
-    """The variables in a config file, ours with their names in capitals; empty where there is no file.
-
-    Raises:
-        SettingsError: It cannot be read, or its settings are not in lines of the form `NAME=value`.
-    """
-    lines = _lines_of(path)
-    values = {
-        line.key.upper() if line.key.upper().startswith(_PREFIX) else line.key: _value_of(line)
-        for line in lines
-        if line.key is not None and line.value is not None
-    }
-    ours = any(name.startswith(_PREFIX) for name in values)
-    for line in lines:
-        if _is_meant_as_setting(line, ours):
-            raise SettingsError(
-                f"Line {line.original.line} of {path} is no setting: each is a line such as KUBEEZ_API_KEY=sk_live_…, "
-                "not JSON, not YAML, and without a \\ before the closing quote.",
-                next_step="Write it like that, or remove the line.",
-            )
-    return values
+    """The variables in a config file; see `dotenv_file.read`."""
+    return dotenv_file.read(path, Settings.model_fields)
 
 
 def write_config(path: Path, changes: Mapping[str, str | None]) -> None:
-    """Set variables in a config file, or with `None` take them out; what else it says stays, comments too.
-
-    Afterwards only its owner can read it (on Windows that is left to the folder it is in).
-
-    Raises:
-        SettingsError: It cannot be read or written, or holds something else than settings.
-    """
-    read_config(path)
-    kept, left = [], dict(changes)
-    for line in _lines_of(path):
-        name = (line.key or "").upper()
-        value = left.pop(name, None) if name in changes else line.original.string
-        if value is not None:
-            kept.append(value if name not in changes else f"{name}={value}\n")
-    text = "".join(kept)
-    text += "\n" if text and not text.endswith("\n") else ""
-    text += "".join(f"{name}={value}\n" for name, value in left.items() if value is not None)
-    try:
-        replace_file(Path(os.path.realpath(path)), text)
-    except OSError as error:
-        raise SettingsError(
-            f"{path} cannot be written: {error.strerror or error}.", next_step="Make its folder writable for yourself."
-        ) from None
-
-
-_PREFIX = variable("")
-
-
-def _is_meant_as_setting(line: Binding, ours: bool) -> bool:
-    """Whether nothing would come of a line that means something; `ours`: there are settings in that file."""
-    text = line.original.string.strip()
-    if line.error or (line.key is not None and line.value is None and text != line.key):
-        return not ours or "kubeez" in text.lower() or without_keys(text) != text
-    if line.key is None or line.key.upper().startswith(_PREFIX):
-        return False
-    name = line.key.strip("\"':{").lower().replace("-", "_")
-    return not ours and name in Settings.model_fields and (name == "api_key" or line.value is None)
-
-
-def _lines_of(path: Path) -> list[Binding]:
-    if not path.is_file():
-        return []
-    from dotenv.parser import parse_stream
-
-    try:
-        return list(parse_stream(io.StringIO(path.read_text("utf-8-sig"))))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}.", next_step="Mend or remove the file.") from None
-
-
-_QUOTED = re.compile(r"=\s*(?P<quote>[\"'])(?P<inside>.*)(?P=quote)", re.DOTALL)
-_LONE_BACKSLASH = re.compile(r"(?<!\\)(?:\\\\)*\\(?![\\\"'])")
-
-
-def _value_of(line: Binding) -> str | None:
-    """The value as it was meant: of a quoted Windows path, `\\n` is no line break and `\\\\server` has two."""
-    found = _QUOTED.search(line.original.string)
-    return (
-        found["inside"] if found and line.value is not None and _LONE_BACKSLASH.search(found["inside"]) else line.value
-    )
+    """Set variables in a config file; see `dotenv_file.write`."""
+    dotenv_file.write(path, changes, Settings.model_fields)
 
 
 def _explain(error: ValidationError, origin: Mapping[str, str]) -> SettingsError:

@@ -23,6 +23,7 @@ LAYERS = (
         "text",
         "errors",
         "disk",
+        "dotenv_file",
         "settings",
         "logs",
         "rest",
