@@ -223,7 +223,10 @@ class Settings(BaseModel):
         30, description="How many times faster than life the sandbox runs."
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
-        "warning", description="How much goes to stderr."
+        "warning", description="How much goes to stderr, and to the log file."
+    )
+    log_file: Folder | None = Field(
+        None, description="A file that gets the log, too, with times and the number of the request each line is about."
     )
 
     @property
@@ -394,7 +397,7 @@ def settings_to_list_by(flags: Mapping[str, Any] | None = None, *, env_file: Pat
     nowhere = Path(os.devnull) / "nowhere"
     good: dict[str, Any] = {"output_dir": nowhere, "state_dir": nowhere}
     for one in given:
-        if one.name in ("toolsets", "read_only", "log_level"):
+        if one.name in ("toolsets", "read_only", "log_level", "log_file"):
             with contextlib.suppress(SettingsError, ValidationError):
                 Settings(**good, **{one.name: (value := _filled_in(one))})
                 good[one.name] = value

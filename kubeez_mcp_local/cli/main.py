@@ -44,6 +44,7 @@ COMMANDS = {
 
 _ELSEWHERE = {"spend": "jobs", "demo": "sandbox", "logout": "login", "completion": "welcome"}
 """Commands that share the module of another."""
+_PATHS = ("output_dir", "log_file")
 _INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
@@ -70,7 +71,7 @@ class Options:
         """The same options as a command line has them, for whoever starts this program later."""
         given = [] if self.env_file is None else ["--env-file", str(self.env_file.absolute())]
         for name, value in self.flags.items():
-            absolute = str(Path(value).expanduser().absolute()) if name == "output_dir" else str(value)
+            absolute = str(Path(value).expanduser().absolute()) if name in _PATHS else str(value)
             given += [f"--{name.replace('_', '-')}", *([] if value is True else [absolute])]
         return given
 
@@ -102,7 +103,7 @@ def serve(options: Options) -> None:
 
     from kubeez_mcp_local.logs import configure_logging
 
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_file)
 
     import anyio
 
@@ -209,7 +210,8 @@ def _tell_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.option("--output-dir", help="Where outputs are saved.")
 @click.option("--toolsets", help="Which tools exist: all, or a list such as core,audio.")
 @click.option("--read-only", is_flag=True, default=None, help="Offer only tools that change and spend nothing.")
-@click.option("--log-level", metavar="[debug|info|warning|error]", help="How much goes to stderr.")
+@click.option("--log-level", metavar="[debug|info|warning|error]", help="How much goes to stderr, and to the log file.")
+@click.option("--log-file", help="A file that gets the log, too, with times and request numbers.")
 @click.pass_context
 def cli(ctx: click.Context, /, env_file: Path | None, **flags: Any) -> None:
     """Kubeez media generation as a local MCP server.

@@ -40,7 +40,7 @@ def serve(options: Options, host: str, port: int, speed: float | None) -> None:
     from kubeez_mcp_local.sandbox.embedded import serve as serve_sandbox
 
     settings = options.settings(mode="sandbox", sandbox_speed=speed)
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_file)
     serve_sandbox(host, port, state_dir=settings.state_dir, speed=settings.sandbox_speed, on_ready=_announce)
 
 

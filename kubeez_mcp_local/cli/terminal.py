@@ -99,7 +99,7 @@ T = TypeVar("T")
 
 def run(settings: Settings, work: Callable[[], Awaitable[T]]) -> T:
     """Run `work` to its end with logging as `settings` say; what it raises is taken out of task groups."""
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_file)
     try:
         return anyio.run(work)
     except BaseExceptionGroup as group:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from base64 import b64encode
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
+from mcp import MCPError
 from mcp.server import MCPServer, NotificationOptions
 from mcp.server.apps import Apps
 from mcp.server.subscriptions import InMemorySubscriptionBus, PromptsListChanged, ResourcesListChanged
@@ -18,6 +21,7 @@ from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from kubeez_mcp_local import __version__
 from kubeez_mcp_local.bridge import UnusableBridge
+from kubeez_mcp_local.logs import on_behalf_of
 from kubeez_mcp_local.mcp_server import app
 from kubeez_mcp_local.mcp_server.call import Call
 from kubeez_mcp_local.mcp_server.inventory import Toolbox, selected
@@ -28,7 +32,7 @@ from kubeez_mcp_local.mcp_server.subscriptions import JobSubscriptions
 from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
 from kubeez_mcp_local.runs.active import ActiveRuns
 from kubeez_mcp_local.settings import Mode
-from kubeez_mcp_local.text import amount, spoken
+from kubeez_mcp_local.text import LONGEST_NAME, amount, on_one_line, spoken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -45,6 +49,8 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.jobs.sending import Background
     from kubeez_mcp_local.settings import Settings
+
+log = logging.getLogger(__name__)
 
 LOOK_EVERY_SECONDS = 2.0
 """How often recipe files are looked at for changes."""
@@ -99,7 +105,7 @@ class KubeezServer(MCPServer["Bridge"]):
             lifespan=self._lifespan,
             extensions=[skills, Apps()],
             subscriptions=self.changes.bus,
-            middleware=[fit_to_revision, self.changes.notice],
+            middleware=[named_in_the_log, fit_to_revision, self.changes.notice],
             log_level="WARNING",
         )
         self._bridge = bridge
@@ -161,6 +167,25 @@ class KubeezServer(MCPServer["Bridge"]):
     def _call(self, context: Context[Bridge, Any] | None) -> Call:
         assert context is not None, "there is always a client"
         return Call(self._bridge, context, self.recipes, self._runs)
+
+
+async def named_in_the_log(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """Middleware: what is logged on behalf of a request names it; at level info, also what it was and how it ended."""
+    if ctx.request_id is None:
+        return await call_next(ctx)
+    with on_behalf_of(ctx.request_id):
+        named = (ctx.params or {}).get("name") if ctx.method in ("tools/call", "prompts/get") else None
+        what = f"{ctx.method} {on_one_line(named, LONGEST_NAME)}" if isinstance(named, str) else ctx.method
+        began, outcome = time.monotonic(), "broke off"
+        try:
+            answer = await call_next(ctx)
+            outcome = "refused" if getattr(answer, "is_error", False) else "answered"
+        except MCPError as error:
+            outcome = f"error {error.error.code}"
+            raise
+        finally:
+            log.info("%s: %s after %.0f ms", what, outcome, (time.monotonic() - began) * 1000)
+        return answer
 
 
 def _icon() -> Icon:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -265,8 +266,8 @@ def test_a_client_that_reads_no_more_answers_is_left_and_its_job_is_found_again(
 
 @pytest.mark.parametrize("log_level", ["debug", "warning"])
 def test_the_log_holds_no_key_prompt_or_query(tmp_path: Path, live: dict[str, Any], log_level: str) -> None:
-    secret = "a very private unicorn"
-    with Server(tmp_path, **live, ask_above=100, log_level=log_level) as server:
+    secret, file = "a very private unicorn", tmp_path / "kubeez.log"
+    with Server(tmp_path, "--log-file", str(file), **live, ask_above=100, log_level=log_level) as server:
         server.initialize()
         job = server.call("generate_media", prompt=secret, model="z-image")["structuredContent"]["generation_id"]
         server.call("wait_for_generation", id=job)
@@ -277,9 +278,13 @@ def test_the_log_holds_no_key_prompt_or_query(tmp_path: Path, live: dict[str, An
         server.line(f"{{ not JSON: {secret}".encode())
         server.call("get_balance")
         server.close_stdin()
-    assert KEY not in server.stderr
-    assert secret not in server.stderr
-    assert "status=completed" not in server.stderr
+    for written in (server.stderr, file.read_text("utf-8")):
+        assert KEY not in written
+        assert secret not in written
+        assert "status=completed" not in written
+    if log_level == "debug":
+        line = r"Z INFO \d+ \S+ \[\d+\]: tools/call wait_for_generation: answered after \d+ ms"
+        assert re.search(line, file.read_text("utf-8"))
 
 
 BAD_SETTINGS: dict[str, str] = {
