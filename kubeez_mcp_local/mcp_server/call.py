@@ -41,6 +41,7 @@ from kubeez_mcp_local.mcp_server.revisions import ELICITATION, ELICITATION_MODES
 from kubeez_mcp_local.media.containers import Measured
 from kubeez_mcp_local.media.inputs import ComingInput
 from kubeez_mcp_local.rest.wire import number_of
+from kubeez_mcp_local.runs.active import HEARTBEAT_SECONDS
 from kubeez_mcp_local.text import LONGEST_NAME, on_one_line, presentable
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Call:
 
     @cached_property
     def consent(self) -> ClientConsent:
-        return ClientConsent(self.context, self.bridge)
+        return ClientConsent(self.context, self.bridge, self.progress)
 
     def caller(self, approval: str, name: str = "") -> Caller:
         """Who asks for a paid job, with the approval code, what its files shall be called, and the call of a run that
@@ -214,11 +215,13 @@ class ClientConsent:
     """Puts questions to the person behind one client: in a form, or on a page where the client can only open links.
 
     Attributes:
+        progress: As `Call.progress`.
         clock: Seconds since 1970.
     """
 
     context: Context[Any, Any]
     bridge: Bridge
+    progress: Callable[[float, float | None, str], Awaitable[None]]
     clock: Callable[[], float] = time.time
 
     async def ask(self, question: SpendQuestion) -> Answer:
@@ -255,11 +258,20 @@ class ClientConsent:
             if given.action != "accept":
                 approvals.pages.withdraw(page)
                 return self._verdict(given, asked_at)
-            await page.wait(PAGE_SECONDS)
+            with page.waited_for() as answered:
+                await self._wait_for(answered, "Waiting for the answer on the page")
         answer = approvals.pages.take(page)
         if answer is None:
             return "unanswered" if page.opened else "unopened"
         return "accept" if answer else "decline"
+
+    async def _wait_for(self, answered: anyio.Event, words: str) -> None:
+        """Wait for what happens on a page, `PAGE_SECONDS` at most, with a word every few seconds."""
+        began = anyio.current_time()
+        while not answered.is_set() and (left := began + PAGE_SECONDS - anyio.current_time()) > 0:
+            with anyio.move_on_after(min(HEARTBEAT_SECONDS, left)):
+                await answered.wait()
+            await self.progress(anyio.current_time() - began, None, words)
 
     async def _tell_answered(self, elicitation_id: str) -> None:
         with suppress(Exception):  # the client may be gone, and the answer counts all the same
@@ -289,10 +301,9 @@ class ClientConsent:
             page.unwanted = given is not None and given.action == "decline"
             if given is None or given.action != "accept":
                 return error
-            with anyio.move_on_after(PAGE_SECONDS):
-                await request.kept.wait()
-                if not self._modern:
-                    await self._tell_answered(request.token)
+            await self._wait_for(request.kept, "Waiting for the key on the page")
+            if request.kept.is_set() and not self._modern:
+                await self._tell_answered(request.token)
         return _then(error, request.said if request.kept.is_set() else _KEY_PENDING)
 
     async def which_are_mine(self, question: OpenQuestion) -> frozenset[str] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from kubeez_mcp_local.web.server import Guard, LocalServer, foreign_page, listen
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from starlette.requests import Request
     from starlette.types import ASGIApp
@@ -80,12 +81,12 @@ class Page:
     answered: anyio.Event = field(default_factory=anyio.Event)
     on_answer: list[Callable[[], Awaitable[object]]] = field(default_factory=list)
 
-    async def wait(self, seconds: float) -> None:
-        """Wait for the answer, at most that long."""
+    @contextmanager
+    def waited_for(self) -> Iterator[anyio.Event]:
+        """A call waits meanwhile; the page says so to whoever answers it. Yields what is set with the answer."""
         self.waiting += 1
         try:
-            with anyio.move_on_after(seconds):
-                await self.answered.wait()
+            yield self.answered
         finally:
             self.waiting -= 1
 
@@ -213,13 +214,13 @@ class ApprovalPage:
         page = self._find(request)
         if page is None or page.answer not in (None, answer):
             return _over()
-        waited_for = page.waiting > 0
+        described = _described(page)
         if page.answer is None:
             page.answer = answer
             page.answered.set()
             for told in page.on_answer:
                 await told()
-        return JSONResponse(_described(page) | {"waited_for": waited_for})
+        return JSONResponse(described | {"answer": page.answer})
 
 
 def _described(page: Page) -> dict[str, Any]:
@@ -232,6 +233,7 @@ def _described(page: Page) -> dict[str, Any]:
         "notice": asked.notice,
         "picture": asked.picture is not None,
         "answer": page.answer,
+        "waited_for": page.waiting > 0,
         "expires_at": page.expires_at,
     }
 

@@ -25,7 +25,6 @@ from kubeez_mcp_local.bridge import Bridge
 from kubeez_mcp_local.mcp_server import call
 from kubeez_mcp_local.mcp_server.server import KubeezServer
 from kubeez_mcp_local.settings import load_settings
-from kubeez_mcp_local.web.approval_page import Page
 from tests.mcp_server.driving import picture
 from tests.mcp_server.test_consent import PICTURE, charges, facts, live
 from tests.sandbox_server import KEY
@@ -183,25 +182,27 @@ async def test_an_answer_that_comes_after_the_call_counts_for_the_same_call_and_
 
 
 @ERAS
-async def test_a_call_waits_for_the_page(
+async def test_a_call_waits_for_the_page_with_a_word_now_and_then(
     tmp_path: Path, api: RunningSandbox, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wait = Page.wait
-    said: list[httpx.Response] = []
+    assert call.PAGE_SECONDS < call.LONGEST_CALL - 10  # what is left is for the request
+    monkeypatch.setattr(call, "HEARTBEAT_SECONDS", 0.01)
+    person, heard = Person(answers=""), anyio.Event()
+    said: list[dict[str, Any]] = []
 
-    async def pressed_meanwhile(page: Page, seconds: float) -> None:
-        async def press() -> None:
-            said.append(await answered(page.url, "yes"))
+    async def progress(progress: float, total: float | None, message: str | None) -> None:
+        assert message == "Waiting for the answer on the page"
+        heard.set()
 
-        assert seconds < call.LONGEST_CALL - 10  # what is left is for the request
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(press)
-            await wait(page, seconds)
+    async def press() -> None:
+        await heard.wait()
+        said.append((await answered(person.links[0].url, "yes")).json())
 
-    monkeypatch.setattr(Page, "wait", pressed_meanwhile)
-    async with Person(answers="").at(tmp_path, api, mode) as client:
-        assert facts(await client.call_tool("generate_media", PICTURE))["generation_id"]
-    assert said[0].json()["waited_for"] is True
+    async with person.at(tmp_path, api, mode) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(press)
+        paid = await client.call_tool("generate_media", PICTURE, progress_callback=progress)
+        assert facts(paid)["generation_id"]
+    assert said[0]["waited_for"] is True
 
 
 @ERAS
