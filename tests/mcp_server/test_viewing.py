@@ -14,7 +14,7 @@ from PIL import Image
 from kubeez_mcp_local.media import sheet
 from kubeez_mcp_local.media.video import NotInstalledError
 from tests.damaged import encoded, film, wav
-from tests.mcp_server.driving import call, client_of, clip, made, picture, refused
+from tests.mcp_server.driving import bridge_of, call, client_of, clip, made, picture, refused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,28 +143,22 @@ async def test_both_stems_of_a_separation_are_heard_though_their_files_are_gone(
     assert (len(facts["views"]), len(sounds)) == (2, 2)
 
 
-async def both(client: Client, kilobytes: int = 200) -> tuple[dict[str, Any], list[ImageContent], list[str]]:
-    """The result of a job with two pictures: what is told, the pictures in it within the budget, and all kinds."""
-    started = await call(client, "generate_media", prompt="a kite", model="z-image", variant_count=2)
-    result = await client.call_tool("wait_for_generation", {"id": ",".join(started["generation_ids"])})
-    images = [block for block in result.content if isinstance(block, ImageContent)]
-    assert sum(len(block.data) for block in images) <= kilobytes * 1000
-    return result.structured_content or {}, images, [block.type for block in result.content]
-
-
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_pictures_come_along_where_the_settings_say_so(api: RunningSandbox, tmp_path: Path, mode: str) -> None:
-    told: list[dict[str, Any]] = []
-    for wanted in ("none", "preview", "full"):
-        async with client_of(api, tmp_path / wanted, mode=mode, KUBEEZ_INLINE=wanted) as client:
-            facts, images, kinds = await both(client)
-            told.append(facts)
-        files = [await anyio.Path(file["path"]).read_bytes() for file in facts["files"]]
-        assert kinds == ["text", *["image"] * (0 if wanted == "none" else 2), "resource_link", "resource_link"]
-        whole = [base64.b64decode(image.data) for image in images] == files
-        assert whole is (wanted == "full")
-        assert all(Image.open(io.BytesIO(base64.b64decode(image.data))).width > 500 for image in images)
-    assert [each.keys() for each in told] == [told[0].keys()] * 3
+async def test_pictures_come_along_where_the_settings_say_so(api: RunningSandbox, tmp_path: Path) -> None:
+    async with client_of(api, tmp_path) as client:
+        started = await call(client, "generate_media", prompt="a kite", model="z-image", variant_count=2)
+        job = {"id": ",".join(started["generation_ids"])}
+        plain = await client.call_tool("wait_for_generation", job)
+    files = [await anyio.Path(file["path"]).read_bytes() for file in (plain.structured_content or {})["files"]]
+    assert [block.type for block in plain.content] == ["text", "resource_link", "resource_link"]
+    for wanted, mode in (("preview", "auto"), ("full", "legacy")):
+        async with client_of(api, tmp_path, mode=mode, KUBEEZ_INLINE=wanted) as client:
+            result = await client.call_tool("wait_for_generation", job)
+        text, one, other, *links = result.content
+        assert (text, links) == (plain.content[0], plain.content[1:])
+        assert result.structured_content == plain.structured_content
+        shown = [base64.b64decode(block.data) for block in (one, other) if isinstance(block, ImageContent)]
+        assert (shown == files) is (wanted == "full")
+        assert [Image.open(io.BytesIO(each)).width > 500 for each in shown] == [True, True]
 
 
 async def test_pictures_never_cost_more_than_the_budget(api: RunningSandbox, tmp_path: Path) -> None:
@@ -175,3 +169,9 @@ async def test_pictures_never_cost_more_than_the_budget(api: RunningSandbox, tmp
         assert (run.structured_content or {})["status"] == "completed"
         assert len(images) == 2  # of three: less of each would show nothing
         assert sum(len(image.data) for image in images) <= 20_000
+    noise = [tmp_path / f"{number}.png" for number in range(3)]
+    for path in noise:
+        Image.effect_noise((900, 700), 90).convert("RGB").save(path)
+    shown = await bridge_of(api, tmp_path).viewing.inline(noise, max_bytes=60_000, whole=True)
+    assert len(shown) == 3  # none takes the room of another
+    assert sum(len(base64.b64encode(content)) for content, _ in shown) <= 60_000
