@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import anyio
+import anyio.to_thread
 from pydantic import SecretStr
 
 from kubeez_mcp_local.bridge.api import Api
@@ -282,6 +283,7 @@ class Bridge:
         from kubeez_mcp_local.web.pages import Pages, Seal
         from kubeez_mcp_local.web.spend import Spend
 
+        self.background.start(anyio.to_thread.run_sync, self.outputs_made.thumbnails.tidy)
         gallery = Gallery(self.outputs_made, seal=Seal())
         spend = Spend(Spending(self.ledger, self.settings, self.reconciler.doubles), seal=Seal())
         return Pages([gallery.page(), spend.page()], start=self.background.start)

@@ -64,5 +64,7 @@ def gallery(options: Options, /, folder: Path | None, no_open: bool, run_name: s
         run_with_bridge(options.settings(), serve)
         return
     done = run_with_bridge(options.settings(), export)
-    gone = f" {done.missing:,} more are named, but their files are gone." if done.missing else ""
-    print(f"{folder / 'index.html'}: {done.outputs - done.missing:,} outputs with their sidecars.{gone}")
+    here = done.outputs - done.missing
+    gone = f" {done.missing:,} more named there, whose files are gone." if done.missing else ""
+    words = "output with its sidecar" if here == 1 else "outputs with their sidecars"
+    print(f"{folder / 'index.html'}: {here:,} {words}.{gone}")
