@@ -199,6 +199,7 @@ DOCKERFILE = """\
 # Made by scripts/package.py. From the repository's folder:
 #   docker build -f packaging/Dockerfile -t kubeez-mcp-local .
 #   docker run -i --rm -e KUBEEZ_API_KEY -v kubeez-state:/state -v "$PWD/outputs:/outputs" kubeez-mcp-local
+# What may be read and uploaded is put at /inputs: -v "$PWD/pictures:/inputs:ro"
 # The server reads stdin: -i is needed. User 10001 must be able to write to a folder put at /outputs; or --user another.
 FROM python:@IMAGE_PYTHON@-slim AS build
 WORKDIR /source
@@ -219,7 +220,7 @@ ENV PATH=/opt/kubeez/bin:$PATH \\
     KUBEEZ_INPUT_DIRS=/inputs
 USER 10001
 WORKDIR /inputs
-VOLUME ["/state", "/outputs", "/inputs"]
+VOLUME ["/state", "/outputs"]
 ENTRYPOINT ["kubeez-mcp-local"]
 """
 

@@ -99,6 +99,7 @@ def test_a_library_lists_orders_waits_and_reads(
     report = drive(library, tmp_path, live)
     assert report["revision"] == library.revision
     assert len(report["tools"]) > 25
+    assert min(report["prompts"], report["resources"]) > 10
     if library.asks:
         (question,) = report["questions"]
         assert "z-image for 4 credits" in question
@@ -108,6 +109,7 @@ def test_a_library_lists_orders_waits_and_reads(
     assert "status: completed" in report["result"]
     (saved,) = report["resource"]["files"]
     assert saved in report["result"]
+    assert saved in report["preview"]
     assert Path(saved).is_file()
     assert report["resource"]["state"] == "completed"
     assert [entry["credits"] for entry in api.control.account()["entries"] if entry["kind"] == "charge"] == [-4]

@@ -1,9 +1,10 @@
 """Order, wait and read through one client library: `python drive.py LIBRARY COMMAND [ARGUMENT …]`.
 
 Runs in the library's own environment, which has nothing of this project. Prints what happened as one line of JSON:
-`revision` (what was negotiated), `tools`, `questions`, `approval` (whether a code had to be passed on), `result` (the
-words of the finished job) and `resource` (the job, read as a resource). The variable `PERSON` says who sits there:
-`answers` for somebody who says yes to each question, otherwise the client says that it cannot ask anybody.
+`revision` (what was negotiated), `tools`, the number of `prompts` and `resources`, `questions`, `approval` (whether a
+code had to be passed on), `result` (the words of the finished job), `resource` (the job, read as a resource) and
+`preview` (the words that come with a picture). The variable `PERSON` says who sits there: `answers` for somebody who
+says yes to each question, otherwise the client says that it cannot ask anybody.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class Connection(Protocol):
 
     async def tools(self) -> list[str]: ...
 
+    async def others(self) -> dict[str, int]: ...
+
     async def call(self, name: str, arguments: dict[str, Any]) -> str: ...
 
     async def read(self, uri: str) -> str: ...
@@ -48,8 +51,10 @@ async def order(connection: Connection) -> dict[str, Any]:
     job = _job(answer)
     result = await connection.call("wait_for_generation", {"id": job})
     resource = json.loads(await connection.read(f"kubeez://jobs/{job}"))
-    seen = {"tools": tools, "questions": QUESTIONS, "approval": bool(approval)}
-    return {"revision": connection.revision, **seen, "result": result, "resource": resource}
+    preview = await connection.call("view_media", {"output_id": job})
+    seen = {"tools": tools, **await connection.others(), "questions": QUESTIONS, "approval": bool(approval)}
+    made = {"result": result, "resource": resource, "preview": preview}
+    return {"revision": connection.revision, **seen, **made}
 
 
 def _job(words: str) -> str:
@@ -80,6 +85,11 @@ class Session:
     async def tools(self) -> list[str]:
         listed = await self.session.list_tools()
         return [tool.name for tool in getattr(listed, "tools", listed)]
+
+    async def others(self) -> dict[str, int]:
+        prompts, resources = await self.session.list_prompts(), await self.session.list_resources()
+        counted = getattr(prompts, "prompts", prompts), getattr(resources, "resources", resources)
+        return {"prompts": len(counted[0]), "resources": len(counted[1])}
 
     async def call(self, name: str, arguments: dict[str, Any]) -> str:
         return _words((await self.session.call_tool(name, arguments)).content)

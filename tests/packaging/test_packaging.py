@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import jsonschema  # type: ignore[import-untyped]  # its types are a package of their own
 import pytest
@@ -15,6 +17,7 @@ import yaml
 
 from kubeez_mcp_local.settings import Settings, variable
 from scripts import package
+from scripts.docs import links
 from tests.e2e.node_tools import NodeProgram
 from tests.e2e.server import PATIENCE, Server, environment
 
@@ -73,6 +76,22 @@ def test_the_key_is_kept_secret_and_nothing_is_required(options: dict[str, Any])
     assert all("default" in option for option in options.values()), "what has none may be left as a placeholder"
 
 
+def test_links_install_the_published_package_and_carry_nothing_else() -> None:
+    found = re.findall(r"(?<=[(`])(?:https|cursor)://\S+?(?=[)`])", links())
+    entries = []
+    for link in found:
+        query = parse_qs(urlsplit(link).query)
+        if "config" in query:
+            assert query["name"] == ["kubeez"]
+            entries.append(json.loads(base64.b64decode(query["config"][0])))
+        else:
+            assert query["url"][0].startswith("vscode:mcp/install?")
+            entry = json.loads(query["url"][0].removeprefix("vscode:mcp/install?"))
+            assert (entry.pop("name"), entry.pop("type")) == ("kubeez", "stdio")
+            entries.append(entry)
+    assert entries == [{"command": "uvx", "args": [package.NAME]}] * 3
+
+
 def test_the_workflow_tries_every_python_on_every_system_and_only_the_release_may_write() -> None:
     jobs = yaml.safe_load(FILES[".github/workflows/ci.yml"])["jobs"]
     pythons = package.PACKAGING["pythons"]
@@ -87,7 +106,7 @@ def test_the_image_runs_without_root_and_keeps_ledger_and_outputs_outside() -> N
     lines = FILES["packaging/Dockerfile"].splitlines()
     assert [line for line in lines if line.startswith(("USER", "ENTRYPOINT", "VOLUME"))] == [
         "USER 10001",
-        'VOLUME ["/state", "/outputs", "/inputs"]',
+        'VOLUME ["/state", "/outputs"]',
         'ENTRYPOINT ["kubeez-mcp-local"]',
     ]
     copied = {
