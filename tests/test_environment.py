@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kubeez_mcp_local import environment
-from kubeez_mcp_local.environment import Look, code, file_of, name_of
+from kubeez_mcp_local.environment import Look, code, file_of, name_of, reach_the_session, variables
 from kubeez_mcp_local.mcp_server.snapshot import keep_newest
 
 if TYPE_CHECKING:
@@ -146,3 +146,21 @@ def test_the_newest_are_kept(tmp_path: Path) -> None:
         os.utime(folder / name, ns=(number, number))
     keep_newest(folder)
     assert {path.name for path in folder.iterdir()} == {f"{number}.json" for number in range(5, 25)}
+
+
+def test_the_sessions_bus_is_found_where_a_client_left_its_address_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the keyring cannot be asked: clients pass few variables on."""
+    name = "DBUS_SESSION_BUS_ADDRESS"
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv(name, "")
+    reach_the_session()
+    assert variables()[name] == ""
+    (tmp_path / "bus").touch()
+    reach_the_session()
+    assert variables()[name] == f"unix:path={tmp_path}/bus"
+    monkeypatch.setenv(name, "unix:path=/elsewhere")
+    reach_the_session()
+    assert variables()[name] == "unix:path=/elsewhere"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -46,7 +47,7 @@ def login(options: Options, in_file: bool) -> None:
 
     with remarks().status("Checking and keeping it; the system's keyring may ask you for its password …"):
         kept = anyio.run(lambda: keep_key(key, settings, config, keyring=ring, in_file=in_file))
-    say = results().print
+    say = partial(results().print, soft_wrap=True)
     say(f"{kept.checked}\n{kept.where}")
     if settings.mode == "sandbox":
         say("KUBEEZ_MODE is sandbox: until you take that away, everything stays in the sandbox.")
@@ -65,7 +66,7 @@ def logout(options: Options) -> None:
     settings = settings_to_log_in_by(options.flags, env_file=options.env_file)
     with remarks().status("Forgetting it; the system's keyring may ask you for its password …"):
         gone = anyio.run(lambda: forget_key(settings, config, keyring=Keyring(seconds=_PERSON_SECONDS)))
-    say = results().print
+    say = partial(results().print, soft_wrap=True)
     say(f"The key is out of {' and of '.join(gone.places)}." if gone.places else "No key was kept.")
     if gone.trouble:
         say(f"It may still be in the keyring: {gone.trouble} Nothing uses it any more.")
@@ -81,6 +82,7 @@ def asked_key(argument: str) -> str:
     if sys.stdin.isatty():
         remarks().print(f"Make or copy a key at {KEYS_PAGE}; what you type is not shown.")
         return key_in(str(click.prompt("Kubeez API key", hide_input=True, err=True)), argument)
+    remarks().print("Reading the key from the input …")
     piped = sys.stdin.buffer.read(_LONGEST_INPUT)
     wide = piped.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as PowerShell writes files
     return key_in(piped.decode("utf-16" if wide else "utf-8", "replace"), argument)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 import pytest
+from mcp import Client
+from mcp.types import ElicitRequestParams, ElicitResult
 
 from kubeez_mcp_local.bridge import Bridge
 from kubeez_mcp_local.bridge.login import (
@@ -23,6 +25,7 @@ from kubeez_mcp_local.bridge.login import (
 from kubeez_mcp_local.environment import APP
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.jobs.job import fingerprint
+from kubeez_mcp_local.mcp_server.server import KubeezServer
 from kubeez_mcp_local.rest.errors import UnauthorizedError
 from kubeez_mcp_local.settings import Login, Mode, Settings, SettingsError, load_settings, settings_to_log_in_by
 from tests.keyrings import LockedKeyring, MemoryKeyring, NoKeyring, SilentKeyring, use
@@ -324,10 +327,6 @@ async def test_a_keyring_that_gives_nothing_never_means_sandbox_and_is_explained
 
 
 def _connected(bridge: Bridge, mode: str) -> Any:
-    from mcp import Client
-
-    from kubeez_mcp_local.mcp_server.server import KubeezServer
-
     return Client(KubeezServer(bridge), mode=mode)
 
 
@@ -381,3 +380,26 @@ async def test_a_server_in_the_sandbox_has_to_be_restarted_for_a_key(
     async with Bridge(settings, config=config) as bridge:
         assert "started in the sandbox: restart it" in await bridge.key_page.keep(KEY)
     assert list(ring.kept.values()) == [KEY]
+
+
+async def test_nobody_is_asked_to_pay_where_there_is_no_key_to_pay_with(
+    api: RunningSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ring: MemoryKeyring
+) -> None:
+    """The models may still be known from before; the balance is then the first thing that needs the key."""
+    asked: list[str] = []
+
+    async def yes(context: Any, params: ElicitRequestParams) -> ElicitResult:
+        asked.append(params.message)
+        return ElicitResult(action="accept", content={"spend": True})
+
+    ring.kept[APP, api.url] = KEY
+    order = {"prompt": "a kite", "model": "nano-banana-2"}
+    for found, expected in ((ring, 1), (LockedKeyring(), 1)):
+        use(monkeypatch, found)
+        server = KubeezServer(bridge_of(api, tmp_path, **logged_in(api, tmp_path)))
+        async with Client(server, elicitation_callback=yes) as client:
+            result = await client.call_tool("generate_media", order)
+            assert result.is_error == isinstance(found, LockedKeyring)
+            assert len(asked) == expected
+        order["prompt"] = "another kite"
+    assert (result.structured_content or {})["error"]["code"] == "key_unavailable"
