@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -235,6 +236,12 @@ def _where_the_key_is(options: Options, client: Client, key: KeyIn) -> str:
     return f"none in that file. Run {Machine.this().typed} login; without it you are in the sandbox."
 
 
+def _place(path: Path | None, machine: Machine) -> str:
+    if path is None:
+        return "–"
+    return str(Path("~", path.relative_to(machine.home)) if path.is_relative_to(machine.home) else path)
+
+
 def _list(machine: Machine, *, as_json: bool) -> None:
     found = sorted(look_everywhere(machine), key=lambda one: not one.here)
     if as_json:
@@ -242,8 +249,8 @@ def _list(machine: Machine, *, as_json: bool) -> None:
         return
     rows = table("client", "", "here", SERVER, "config")
     for one in found:
-        place = "–" if one.path is None else str(one.path)
-        rows.add_row(one.client.name, one.client.title, "yes" if one.here else "–", one.state, place)
+        here = "yes" if one.here else "–"
+        rows.add_row(one.client.name, one.client.title, here, one.state, _place(one.path, machine))
     wanting = next((one.client.name for one in found if one.here and one.state == "–"), "CLIENT")
     results().print(rows)
     results().print(f"\nAdd it with: {machine.typed} install {wanting}")

@@ -152,6 +152,7 @@ def test_without_a_client_they_are_listed(throw_away_home: Path) -> None:
     (throw_away_home / ".codex").mkdir()
     listed = typed("install")
     assert "install codex" in listed.stdout
+    assert "~/.codex/config.toml" in listed.stdout
     rows = {row["client"]: row for row in json.loads(typed("install", "--json").stdout)}
     assert set(rows) == set(CLIENTS)
     assert next(iter(rows)) == "codex"
