@@ -179,7 +179,7 @@ async def named_in_the_log(ctx: ServerRequestContext[Any, Any], call_next: CallN
         began, outcome = time.monotonic(), "broke off"
         try:
             answer = await call_next(ctx)
-            outcome = "refused" if getattr(answer, "is_error", False) else "answered"
+            outcome = "refused" if isinstance(answer, dict) and answer.get("isError") else "answered"
         except MCPError as error:
             outcome = f"error {error.error.code}"
             raise

@@ -285,6 +285,7 @@ def test_the_log_holds_no_key_prompt_or_query(tmp_path: Path, live: dict[str, An
     if log_level == "debug":
         line = r"Z INFO \d+ \S+ \[\d+\]: tools/call wait_for_generation: answered after \d+ ms"
         assert re.search(line, file.read_text("utf-8"))
+        assert "tools/call generate_media: refused after" in file.read_text("utf-8")
 
 
 BAD_SETTINGS: dict[str, str] = {
