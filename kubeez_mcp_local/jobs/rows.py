@@ -179,7 +179,8 @@ def of_run(tx: Transaction, run: str) -> list[Job]:
 def saved_below(tx: Transaction, start: str, limit: int = 200) -> list[Job]:
     """The newest jobs with a file whose path begins with `start`, newest first."""
     return tx.jobs(
-        "SELECT * FROM jobs WHERE account = :account AND instr(files, :start) > 0 ORDER BY seq DESC LIMIT :limit",
+        "SELECT * FROM jobs WHERE account = :account AND files <> replace(files, :start, '') "
+        "ORDER BY seq DESC LIMIT :limit",
         start=f'"path": {to_json(start)[:-1]}',
         limit=limit,
     )

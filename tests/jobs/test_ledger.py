@@ -187,6 +187,8 @@ def test_a_job_comes_back_as_it_was_written(ledger_file: LedgerFile, order: Orde
     files = (SavedFile("/tmp/x.png", "https://media.kubeez.com/x.png", "image/png", 7, "out-1"),)
     saved = ledger_file.saved(job.id, files)
     assert saved == ledger_file.get(job.id)
+    assert [ledger_file.saved_below(start) for start in ("/tmp/", "/tmp/x.png")] == [[saved]] * 2
+    assert [ledger_file.saved_below(start) for start in ("/x", "x.png", "/tmp/x.png/")] == [[]] * 3
     assert saved.arguments == {"prompt": "Füchse 🦊", "n": 1}
     assert saved.recipe == "three-ad-variants"
     assert saved.generation_ids == ("gen-1", "gen-2")
