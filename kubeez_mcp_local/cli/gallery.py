@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import anyio
 import anyio.to_thread
@@ -13,6 +13,8 @@ from kubeez_mcp_local.cli.terminal import remarks, run_with_bridge
 from kubeez_mcp_local.errors import KubeezError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.cli.main import Options
     from kubeez_mcp_local.web.export import Exported
@@ -42,15 +44,6 @@ def gallery(options: Options, /, folder: Path | None, no_open: bool, run_name: s
     days = {name: f"{given.pop(name):%Y-%m-%d}" for name in ("since", "until") if given.get(name)}
     view = {name: value for name, value in {**given, **days, "run": run_name}.items() if value}
 
-    async def serve(bridge: Bridge) -> None:
-        address = bridge.pages.address("gallery", **view)
-        print(address, flush=True)
-        remarks().print("Ctrl-C ends it.", style="dim")
-        if not no_open:
-            await anyio.to_thread.run_sync(click.launch, address)
-        await bridge.pages.ended()
-        raise KubeezError("The page is not served any more.", next_step="Start it again.", code="page_unavailable")
-
     async def export(bridge: Bridge) -> Exported:
         from kubeez_mcp_local.web.export import Export
         from kubeez_mcp_local.web.gallery import Wanted
@@ -61,10 +54,21 @@ def gallery(options: Options, /, folder: Path | None, no_open: bool, run_name: s
             return await Export(bridge.outputs_made, folder, Wanted(**view), told=told).write()
 
     if folder is None:
-        run_with_bridge(options.settings(), serve)
+        run_with_bridge(options.settings(), lambda bridge: serve(bridge, view, opens=not no_open))
         return
     done = run_with_bridge(options.settings(), export)
     here = done.outputs - done.missing
     gone = f" {done.missing:,} more named there, whose files are gone." if done.missing else ""
     words = "output with its sidecar" if here == 1 else "outputs with their sidecars"
     print(f"{folder / 'index.html'}: {here:,} {words}.{gone}")
+
+
+async def serve(bridge: Bridge, view: Mapping[str, str], *, opens: bool = True, out: TextIO | None = None) -> None:
+    """Serve the gallery with `view` until it cannot be served any more; its address goes to `out`, else to stdout."""
+    address = bridge.pages.address("gallery", **view)
+    print(address, file=out, flush=True)
+    remarks().print("Ctrl-C ends it.", style="dim")
+    if opens:
+        await anyio.to_thread.run_sync(click.launch, address)
+    await bridge.pages.ended()
+    raise KubeezError("The page is not served any more.", next_step="Start it again.", code="page_unavailable")

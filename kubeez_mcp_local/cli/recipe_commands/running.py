@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections import Counter
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import click
 
+from kubeez_mcp_local.cli.gallery import serve
+from kubeez_mcp_local.cli.recipe_commands import afterwards
+from kubeez_mcp_local.cli.recipe_commands.afterwards import THEN_FAILED, Then
 from kubeez_mcp_local.cli.recipe_commands.options import Asked, RecipeCommand, live, sandbox, settings_for, shown_value
-from kubeez_mcp_local.cli.terminal import can_ask, print_json, remarks, results, shown, table
+from kubeez_mcp_local.cli.terminal import can_ask, print_json, remarks, results, run_with_bridge, shown, table
 from kubeez_mcp_local.cli.terminal import run as run_async
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.settings import SettingsError
@@ -222,6 +226,7 @@ def _spread(low: float | None, high: float | None) -> str:
 @click.option("--yes", "-y", is_flag=True, help="Agree to the price without being asked.")
 @click.option("--max-credits", type=click.FloatRange(min=0), help="Spend at most this; can only lower the budget.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@afterwards.options
 @click.pass_context
 def run(
     context: click.Context,
@@ -233,12 +238,16 @@ def run(
     yes: bool,
     max_credits: float | None,
     as_json: bool,
+    then: str | None,
+    then_each: bool,
+    opens: bool,
 ) -> None:
     """Run a recipe's steps: price first, one yes, then everything; files and costs at the end.
 
     The same recipe with the same arguments is the same run: after Ctrl-C or a crash the same command goes on where it
     was, and nothing is paid twice. Before steps that want another yes it pauses, unless --yes says all at once. Exit
-    code 0 when all is made or it paused, 1 when something failed, 3 when a limit stopped it.
+    code 0 when all is made or it paused, 1 when something failed, 3 when a limit stopped it, 4 when only the program of
+    --then failed.
     """
     from kubeez_mcp_local.runs.prepare import prepare_run
 
@@ -247,6 +256,8 @@ def run(
         raise SettingsError(
             "KUBEEZ_READ_ONLY is on, so nothing can be made.", next_step="Switch it off to run recipes."
         )
+
+    program = Then.of(then, each=then_each)
 
     async def prepare() -> Prepared:
         async with recipe_client(settings, asked.recipe) as (bridge, client):
@@ -274,11 +285,15 @@ def run(
         results().print(prepared.way_on(report, f"same command ({how})") or again, soft_wrap=True)
 
     try:
-        report = run_async(settings, lambda: _carried_out(settings, prepared, parallel, show, agreed=agreed))
+        report, sheet = run_async(settings, lambda: _carried_out(settings, prepared, parallel, show, agreed=agreed))
     except KeyboardInterrupt:
         remarks().print(f"Stopped. What was started goes on at Kubeez. {go_on}", soft_wrap=True)
         raise
-    context.exit(report.exit_code)
+    went_well = program is None or program.take_over(report, run_row(report), sheet)
+    if opens:
+        with suppress(KeyboardInterrupt):
+            run_with_bridge(settings, lambda bridge: serve(bridge, {"run": name}, out=sys.stderr))
+    context.exit(report.exit_code or (0 if went_well else THEN_FAILED))
 
 
 def _say(notes: Sequence[str]) -> None:
@@ -320,7 +335,7 @@ def _agreed(prepared: Prepared, settings: Settings, *, yes: bool) -> bool | None
 
 async def _carried_out(
     settings: Settings, prepared: Prepared, parallel: int, show: Callable[[RunReport], None], *, agreed: bool
-) -> RunReport:
+) -> tuple[RunReport, Path | None]:
     async def answer(_: str) -> bool:
         return agreed  # one yes is for everything the run asks, and without one the answer is no
 
@@ -330,7 +345,7 @@ async def _carried_out(
 
 async def shown_run(
     bridge: Bridge, client: LocalClient, prepared: Prepared, show: Callable[[RunReport], None], *, parallel: int = 4
-) -> RunReport:
+) -> tuple[RunReport, Path | None]:
     """Carry out a run with a progress bar, show what it came to, and then draw its sheet and say where that is."""
     with progress(prepared.recipe.name, prepared.paid_calls) as told:
         report = await prepared.run.carry_out(client, bridge.ledger, parallel=parallel, on_event=told)
@@ -338,7 +353,7 @@ async def shown_run(
     sheet = await bridge.sheets.of_run(prepared.run.id.in_ledger, prepared.recipe.title)
     if sheet is not None:
         remarks().print(f"Comparison sheet: {shown(sheet)}", soft_wrap=True)
-    return report
+    return report, sheet
 
 
 @click.command(cls=RecipeCommand, short_help="The same in a sandbox of its own: free, without a key.")
@@ -393,7 +408,7 @@ async def _rehearsed(
     async with rehearsal(settings, KubeezServer, folder, recipe=recipe.name, outputs=outputs) as (bridge, client):
         prepared = await prepare_run(bridge, recipe, given, client)
         _say(prepared.remarks)
-        return await shown_run(bridge, client, prepared, show, parallel=parallel)
+        return (await shown_run(bridge, client, prepared, show, parallel=parallel))[0]
 
 
 def _quoted(value: Any) -> str:
