@@ -152,9 +152,9 @@ def test_standalone_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
     try:
         _wait_for(port)
-        assert httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False).status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False, timeout=20).status_code == 200
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=5)
+        output, _ = process.communicate(timeout=20)
         assert output.decode().strip() == f"http://127.0.0.1:{port}"
         assert process.returncode == 0
     finally:
