@@ -1,6 +1,8 @@
-"""Looking through everything that was made: one row an output, over all accounts of this machine, newest day first.
+"""Looking through everything that was made: one row an output, newest day first. On this machine that is over all its
+accounts; in a team's ledger it is the team's own, since another team's may lie beside them.
 
-SQLite does the work, so that ten thousand outputs are counted, searched and paged in some tens of milliseconds each.
+The database does the work, so that ten thousand outputs are counted, searched and paged in some tens of milliseconds
+each.
 """
 
 from __future__ import annotations
@@ -52,15 +54,19 @@ _OUTPUTS = "FROM jobs, json_each(jobs.files) AS file"
 _KIND = "substr(json_extract(file.value, '$.media_type'), 1, instr(json_extract(file.value, '$.media_type'), '/') - 1)"
 _MODE = f"CASE WHEN account LIKE '{SANDBOX}%' THEN 'sandbox' ELSE 'live' END"
 _SEARCHED = "searched(prompt, model, recipe, run, json_extract(file.value, '$.path'))"
-_RUN = "CASE WHEN instr(run, '/') THEN substr(run, 1, instr(run, '/') - 1) ELSE run END"
+_RUN = "CASE WHEN instr(run, '/') > 0 THEN substr(run, 1, instr(run, '/') - 1) ELSE run END"
 
 
-def _where(wanted: Wanted) -> tuple[str, dict[str, Any]]:
+def _mine(tx: Transaction) -> str:
+    return "account = :account" if tx.counted else "1 = 1"
+
+
+def _where(tx: Transaction, wanted: Wanted) -> tuple[str, dict[str, Any]]:
     """The condition for `wanted` and its values."""
     least, most = (None if each is None else to_micro(each) for each in (wanted.least, wanted.most))
     words = wanted.words.casefold().split()
     terms: list[tuple[str, str, Any]] = [
-        *((f"instr({_SEARCHED}, :word{at})", f"word{at}", word) for at, word in enumerate(words)),
+        *((f"instr({_SEARCHED}, :word{at}) > 0", f"word{at}", word) for at, word in enumerate(words)),
         ("day >= :since", "since", wanted.since),
         ("day <= :until", "until", wanted.until),
         ("recipe = :recipe", "recipe", wanted.recipe),
@@ -72,19 +78,19 @@ def _where(wanted: Wanted) -> tuple[str, dict[str, Any]]:
         ("COALESCE(charged, quote) <= :most", "most", most),
     ]
     used = [term for term in terms if term[2] not in ("", None)]
-    return " AND ".join(["1", *(term for term, _, _ in used)]), {name: value for _, name, value in used}
+    return " AND ".join([_mine(tx), *(term for term, _, _ in used)]), {name: value for _, name, value in used}
 
 
 def days(tx: Transaction, wanted: Wanted) -> list[tuple[str, int]]:
     """How many outputs each day has, newest first."""
-    condition, values = _where(wanted)
+    condition, values = _where(tx, wanted)
     found = tx.execute(f"SELECT day, COUNT(*) {_OUTPUTS} WHERE {condition} GROUP BY day ORDER BY day DESC", **values)
     return [(row[0], row[1]) for row in found]
 
 
 def outputs(tx: Transaction, wanted: Wanted, offset: int, limit: int) -> list[tuple[Job, int]]:
     """The outputs themselves in the order of `days`, newest first: each as its job and which of its files it is."""
-    condition, values = _where(wanted)
+    condition, values = _where(tx, wanted)
     found = tx.execute(
         f"SELECT jobs.id, file.key {_OUTPUTS} WHERE {condition} "
         "ORDER BY day DESC, jobs.seq DESC, file.key LIMIT :limit OFFSET :offset",
@@ -98,7 +104,9 @@ def outputs(tx: Transaction, wanted: Wanted, offset: int, limit: int) -> list[tu
 
 def choices(tx: Transaction) -> dict[str, list[tuple[str, int]]]:
     """What there is of each: `model`, `recipe`, `kind`, `mode`; the most frequent first, each with its outputs."""
-    found = tx.execute(f"SELECT model, recipe, {_KIND}, {_MODE}, COUNT(*) {_OUTPUTS} GROUP BY 1, 2, 3, 4").fetchall()
+    found = tx.execute(
+        f"SELECT model, recipe, {_KIND}, {_MODE}, COUNT(*) {_OUTPUTS} WHERE {_mine(tx)} GROUP BY 1, 2, 3, 4"
+    ).fetchall()
     counted: dict[str, Counter[str]] = {name: Counter() for name in ("model", "recipe", "kind", "mode")}
     for *values, count in found:
         for counter, value in zip(counted.values(), values, strict=True):
@@ -110,12 +118,13 @@ def choices(tx: Transaction) -> dict[str, list[tuple[str, int]]]:
 
 def under_way(tx: Transaction) -> list[Job]:
     """The jobs of all accounts of which something may still come, newest first."""
-    return tx.jobs(f"SELECT * FROM {OPEN_JOBS} ORDER BY seq DESC")
+    return tx.jobs(f"SELECT * FROM {OPEN_JOBS} AND {_mine(tx)} ORDER BY seq DESC")
 
 
 def whichever(tx: Transaction, job_ids: Sequence[str]) -> list[Job]:
     """Those of the jobs with these ledger ids that there are, of whatever account."""
-    return [job for each in job_ids for job in tx.jobs("SELECT * FROM jobs WHERE id = :id", id=each)]
+    query = f"SELECT * FROM jobs WHERE id = :id AND {_mine(tx)}"
+    return [job for each in job_ids for job in tx.jobs(query, id=each)]
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,7 @@ def stamp(tx: Transaction) -> Stamp:
 def made(tx: Transaction) -> str:
     """Differs from an earlier one if there are other outputs, or a job has ended."""
     row = tx.execute(
-        "SELECT COUNT(*), TOTAL(json_array_length(files)), TOTAL(settled_at), TOTAL(saved_at) FROM jobs"
+        "SELECT COUNT(*), COALESCE(SUM(json_array_length(files)), 0), COALESCE(SUM(settled_at), 0), "
+        f"COALESCE(SUM(saved_at), 0) FROM jobs WHERE {_mine(tx)}"
     ).fetchone()
     return "/".join(f"{value:.3f}" for value in tuple(row))

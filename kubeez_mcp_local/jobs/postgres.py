@@ -43,11 +43,13 @@ _CONNECT_SECONDS = 5
 _PAUSE = 0.2
 _SCHEMA = "kubeez"
 
-_NAMED = re.compile(r"(?<![:\w]):([a-z_]+)")
+_NAMED = re.compile(r"(?<![:\w]):([a-z_]+[0-9]*)")
 _INDEX = re.compile(r" INDEXED BY \w+")
 _IN_OTHER_WORDS = (
     ("SELECT value FROM json_each(:ids)", "SELECT json_array_elements_text(CAST(:ids AS json))"),
     ("PRAGMA data_version", "SELECT CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)"),
+    ("SELECT total_changes()", "SELECT 0"),
+    ("json_each(jobs.files) AS file", "each_of(jobs.files) AS file"),
 )
 """What SQLite says in its own way. The number of the newest transaction is another one after each change, too."""
 
@@ -304,10 +306,11 @@ class Postgres:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (psycopg.IntegrityError, errors.RaiseException):
-            raise  # a bug or a race that the caller knows about, not a state of the database
         except psycopg.Error as error:
-            raise _explain(self.address, error) from None
+            explained = _explain(self.address, error)
+            if explained is None:
+                raise  # a bug or a race that the caller knows about, not a state of the database
+            raise explained from None
 
 
 class PostgresHeart:
@@ -332,7 +335,7 @@ class PostgresHeart:
             cursor.nextset()
             return {row[0]: row[1] for row in cursor.fetchall()}
         except psycopg.Error as error:
-            raise _explain(self._address, error) from None
+            raise _explain(self._address, error) or error from None
 
     def close(self) -> None:
         if self._session is not None:
@@ -423,7 +426,7 @@ def allow(address: Address, role: str) -> None:
             names = {"schema": sql.Identifier(address.schema), "role": sql.Identifier(role)}
             session.execute(sql.SQL(WORKERS_MAY).format(**names))
     except psycopg.Error as error:
-        raise _explain(address, error) from None
+        raise _explain(address, error) or error from None
 
 
 @dataclass(frozen=True)
@@ -471,7 +474,7 @@ def inspect_server(address: Address, clock: Callable[[], float] = time.time) -> 
             facts = LedgerFacts(version, sum(states.values()), states.get("unknown", 0), unfinished)
             return ServerFacts(facts, server, ahead, encrypted, *(rights or (False, False)))
     except psycopg.Error as error:
-        raise _explain(address, error) from None
+        raise _explain(address, error) or error from None
 
 
 _UNREACHED = (
@@ -507,7 +510,7 @@ def _refuses_tls(error: psycopg.Error) -> bool:
     return "SSL" in str(error) and "does not support SSL" in str(error)
 
 
-def _explain(address: Address, error: psycopg.Error) -> LedgerError:
+def _explain(address: Address, error: psycopg.Error) -> LedgerError | None:
     """The driver's own words may hold a name or a part of a statement, so only its kind is told."""
     for kinds, code, message, next_step in _FAILURES:
         if isinstance(error, kinds):
@@ -521,5 +524,7 @@ def _explain(address: Address, error: psycopg.Error) -> LedgerError:
     if _refuses_tls(error):
         told, step = "does not speak TLS, which KUBEEZ_LEDGER asks for", "Turn TLS on there, or leave sslmode out."
         return LedgerError(str(address), told, next_step=step, code="ledger_refused")
+    if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return None
     told = f"cannot be reached ({type(error).__name__})"
     return LedgerError(str(address), told, next_step=_UNREACHED, code="ledger_unreachable")

@@ -179,7 +179,25 @@ CREATE TABLE ledger_version (version BIGINT NOT NULL);
 INSERT INTO ledger_version VALUES (6);
 """
 
-STEPS: tuple[str, ...] = (_TABLES.replace(" TEXT", ' TEXT COLLATE "C"'),)
+_AS_IN_SQLITE = """
+CREATE FUNCTION each_of(entries TEXT) RETURNS TABLE (value json, key bigint) LANGUAGE sql IMMUTABLE AS $$
+    SELECT value, number - 1 FROM json_array_elements(CAST(entries AS json)) WITH ORDINALITY AS each (value, number)
+$$;
+CREATE FUNCTION json_extract(entry json, path TEXT) RETURNS TEXT LANGUAGE sql IMMUTABLE AS $$
+    SELECT entry ->> substr(path, 3)
+$$;
+CREATE FUNCTION json_array_length(entries TEXT) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
+    SELECT json_array_length(CAST(entries AS json))
+$$;
+CREATE FUNCTION instr(whole TEXT, part TEXT) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
+    SELECT strpos(whole, part)
+$$;
+CREATE FUNCTION searched(VARIADIC texts TEXT[]) RETURNS TEXT LANGUAGE sql IMMUTABLE AS $$
+    SELECT lower(array_to_string(texts, chr(10)) COLLATE "default")
+$$;
+"""
+
+STEPS: tuple[str, ...] = (_TABLES.replace(" TEXT", ' TEXT COLLATE "C"') + _AS_IN_SQLITE,)
 """The first step leads to version `FIRST`, each further one to the next. Texts compare byte by byte, as in a file: then
 a range of names holds what begins with the name."""
 FIRST = 6

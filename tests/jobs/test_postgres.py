@@ -6,6 +6,7 @@ What the guard decides is tried on both engines by `test_guard_properties` and `
 from __future__ import annotations
 
 import sqlite3
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ from kubeez_mcp_local.jobs.beats import Timing
 from kubeez_mcp_local.jobs.budget import Ceilings
 from kubeez_mcp_local.jobs.errors import CeilingError, LedgerError
 from kubeez_mcp_local.jobs.guard import Limits
-from kubeez_mcp_local.jobs.job import Order, State
+from kubeez_mcp_local.jobs.job import Order, SavedFile, State
 from kubeez_mcp_local.jobs.ledger import LedgerFile
 from tests.jobs.server import NO_SERVER, SERVER, team_ledger
 
@@ -48,11 +49,11 @@ def machine(tmp_path: Path, url: str) -> Iterator[Opener]:
     """Opens the ledger as a process of some machine does."""
     opened: list[LedgerFile] = []
 
-    def make(person: str = "ana", *, per_day: float = 2000, **more: Any) -> LedgerFile:
+    def make(person: str = "ana", *, per_day: float = 2000, account: str = "live-1", **more: Any) -> LedgerFile:
         options: dict[str, Any] = {"timing": Timing(beat=2.0, dead=6.0, by_itself=False), "busy_seconds": 2.0}
         options |= {"server": url, "person": person}
         ceilings = Ceilings(500, per_day)
-        opened.append(LedgerFile(tmp_path / uuid4().hex, "live-1", ceilings, **options | more))
+        opened.append(LedgerFile(tmp_path / uuid4().hex, account, ceilings, **options | more))
         return opened[-1]
 
     yield make
@@ -227,7 +228,7 @@ def worker(url: str) -> Iterator[str]:
 
 
 def test_a_worker_spends_under_a_ceiling_that_it_cannot_raise(
-    machine: Opener, order: Orders, url: str, worker: str
+    worker: str, machine: Opener, order: Orders, url: str
 ) -> None:
     owner = machine("owner")
     owner.set_team_ceiling(20)
@@ -277,6 +278,39 @@ def test_a_newer_schema_is_left_alone(machine: Opener, url: str) -> None:
         session.execute(f'UPDATE "{Address.of(url).schema}".ledger_version SET version = 99'.encode())
     with pytest.raises(LedgerError, match="has schema version 99"):
         machine()
+
+
+def test_what_was_made_is_searched_and_paged_as_in_a_file(
+    machine: Opener, order: Orders, url: str, tmp_path: Path
+) -> None:
+    local = LedgerFile(tmp_path / "local", "live-1", Ceilings(500, 2000))
+    another = machine(account="live-2")
+    for file in (machine(), local, another):
+        for number, kind in enumerate(("image/png", "video/mp4", "image/png")):
+            claimed = file.claim([order(f"digest {number}", prompt=f"A Fox, {number}", recipe="ads")]).claims[0].job
+            assert claimed
+            file.dispatch(claimed, Limits())
+            file.accepted(claimed.id, [f"generation {number}"])
+            file.settled(claimed.id, State.COMPLETED, 14.0, [{"id": f"generation {number}"}])
+            file.saved(claimed.id, [SavedFile(f"/out/{number}-{each}", "u", kind, 3) for each in range(2)])
+    shared = machine()
+    wishes: list[dict[str, Any]] = [{}, {"words": "fox 1"}, {"kind": "image"}, {"recipe": "none"}, {"least": 14.0}]
+    for wish in wishes:
+        wanted = SimpleNamespace(**NOTHING_WANTED | wish)
+        assert shared.days(wanted) == local.days(wanted), wish
+        found, expected = ([(job.prompt, at) for job, at in file.outputs(wanted, 1, 3)] for file in (shared, local))
+        assert found == expected, wish
+    assert shared.choices() == local.choices()
+    before = shared.made(), shared.stamp()
+    another.pause("media", 1)
+    assert shared.made() == before[0]
+    assert shared.stamp() != before[1]
+
+
+NOTHING_WANTED: dict[str, Any] = dict.fromkeys(
+    ("words", "since", "until", "recipe", "run", "model", "kind", "mode"), ""
+)
+NOTHING_WANTED |= {"least": None, "most": None}
 
 
 def test_rows_are_never_deleted(machine: Opener, order: Orders) -> None:
