@@ -401,7 +401,7 @@ _ALL = (
         home=lambda machine: machine.home / ".junie",
         programs=("junie",),
         after="Settings › Tools › Junie › MCP Settings lists the server.",
-        source="junie.jetbrains.com, MCP configuration; its project file as in laravel/boost; not tried",
+        source="junie.jetbrains.com/docs, MCP configuration; JetBrains/kotlin-web-site pull request 4944; not tried",
     ),
     Client(
         name="jetbrains-ai",
