@@ -308,7 +308,7 @@ async def test_what_the_front_has_said_is_not_said_again() -> None:
         await answers.send(SessionMessage(acknowledged))
     await answers.send(_answered("mark"))
     await answers.send(SessionMessage(JSONRPCError(jsonrpc="2.0", id="mark", error=ErrorData(code=1, message=""))))
-    await answers.send(_answered(""))
+    await talk.answers.send(_answered(""))
     assert [each.get("method", each.get("id")) for each in talk.said] == [acknowledged.method, ""]
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0
 ASKS: dict[str, Any] = {"elicitation": {}}
+YES: dict[str, Any] = {"action": "accept", "content": {"spend": True}}
 RECENT = "kubeez://jobs/recent"
 PICTURE = {"prompt": "a kite", "model": "z-image"}
 
@@ -46,7 +47,7 @@ class Wire:
     """
 
     def __init__(self, bridge: Bridge, snapshot: Snapshot, revision: str) -> None:
-        self.revision = revision
+        self.revision, self.reply = revision, YES
         self.witness = Witness(published(revision))
         self.notified: list[dict[str, Any]] = []
         self.answers: dict[Any, dict[str, Any]] = {}
@@ -60,6 +61,10 @@ class Wire:
 
     def say(self, message: Any) -> None:
         self.witness.client(message)
+        self.send(message)
+
+    def send(self, message: Any) -> None:
+        """Without the witness."""
         data = json.dumps(message).encode() + b"\n"
         if self._wire is None:
             self.write(self._front.receive(data).decode())
@@ -109,9 +114,8 @@ class Wire:
             self.notified.append(message)
         else:
             assert message["method"] == "elicitation/create"
-            yes = {"action": "accept", "content": {"spend": True}}
-            self.say({"jsonrpc": "2.0", "id": message["id"], "result": yes})
             self.notified.append(message)
+            self.send({"jsonrpc": "2.0", "id": message["id"], "result": self.reply})
         return message if isinstance(message, dict) else {}
 
     def request(self, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -198,8 +202,7 @@ def paid(wire: Wire) -> dict[str, Any]:
         return first
     assert first["resultType"] == "input_required"
     [key] = first["inputRequests"]
-    yes = {"action": "accept", "content": {"spend": True}}
-    again = {**params, "inputResponses": {key: yes}, "requestState": first["requestState"]}
+    again = {**params, "inputResponses": {key: YES}, "requestState": first["requestState"]}
     done: dict[str, Any] = wire.ask("tools/call", again)["result"]
     return done
 
@@ -280,6 +283,21 @@ def cancelled(wire: Wire, api: RunningSandbox) -> None:
     wire.notify("notifications/cancelled", {"requestId": request["id"], "reason": "the user moved on"})
     assert wire.call("get_balance")["content"]
     assert request["id"] not in wire.answers
+
+
+@pytest.mark.parametrize("answer", [{"action": "perhaps"}, {}, {"action": "accept", "content": [True]}])
+def test_an_answer_that_is_none_is_no_yes_and_leaves_the_user_a_way(
+    api: RunningSandbox, tmp_path: Path, told: dict[str, Snapshot], answer: dict[str, Any]
+) -> None:
+    with conversation(api, tmp_path, "2025-06-18", told) as wire:
+        wire.begin()
+        wire.reply = answer
+        request = wire.request("tools/call", {"name": "generate_media", "arguments": PICTURE})
+        wire.say(request)
+        while request["id"] not in wire.answers:
+            wire.next()
+        quoted = wire.answers.pop(request["id"])["result"]["structuredContent"]
+    assert quoted["status"] == "approval_required"
 
 
 @pytest.mark.parametrize("revision", KNOWN_PROTOCOL_VERSIONS)
