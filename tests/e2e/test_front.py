@@ -364,11 +364,11 @@ def test_settings_that_were_changed_meanwhile_are_refused_only_where_they_change
 @pytest.mark.parametrize("again", [False, True], ids=["the first start", "a start with a snapshot"])
 def test_who_types_the_command_is_told_what_it_waits_for(tmp_path: Path, again: bool) -> None:
     if again:
-        start_once(tmp_path)
+        start_once(tmp_path, "serve")
     terminal, stdin = os.openpty()
     try:
         os.write(terminal, b"\x04")  # Ctrl-D: the input ends at once
-        command = [sys.executable, "-m", "kubeez_mcp_local"]
+        command = [sys.executable, "-m", "kubeez_mcp_local", "serve"]
         done = subprocess.run(
             command, stdin=stdin, capture_output=True, env=environment(tmp_path), cwd=tmp_path, timeout=PATIENCE
         )
