@@ -277,7 +277,8 @@ def _import_everything() -> None:
         importlib.import_module(module)
     for found in pkgutil.walk_packages(kubeez_mcp_local.__path__, "kubeez_mcp_local."):
         if not found.name.endswith("__main__"):
-            importlib.import_module(found.name)
+            with suppress(ImportError):  # of an extra that is not installed
+                importlib.import_module(found.name)
 
 
 # The stand-in for one fork

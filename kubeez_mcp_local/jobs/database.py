@@ -266,6 +266,7 @@ class Database:
         self._pause = pause
         self._lock = threading.Lock()
         self._files: dict[Path, tuple[int, int]] = {}
+        self._durable: bool | None = None
         try:
             _create_private(path)
             opened = identity(path)
@@ -298,7 +299,9 @@ class Database:
             LedgerError: What is at the ledger's path now is not what this connection writes to.
         """
         with self._lock, self._explained():
-            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            if durable is not self._durable:
+                self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                self._durable = durable
             if busy_seconds is not None:
                 self._connection.execute(f"PRAGMA busy_timeout = {int(busy_seconds * 1000)}")
             with self._transaction("BEGIN IMMEDIATE"):

@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -12,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from kubeez_mcp_local.cli.main import cli
+from tests.forking import command
 from tests.outputs_made import Made
 
 if TYPE_CHECKING:
@@ -46,9 +46,13 @@ def test_what_is_asked_for_becomes_a_page_in_a_new_folder(variables: dict[str, s
 
 def test_it_serves_until_it_is_interrupted(variables: dict[str, str], tmp_path: Path) -> None:
     kept = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
-    command = [sys.executable, "-m", "kubeez_mcp_local", "gallery", "--no-open", "--since", "2026-11-29"]
     with subprocess.Popen(
-        command, env=kept | variables, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command("gallery", "--no-open", "--since", "2026-11-29"),
+        env=kept | variables,
+        cwd=tmp_path,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None
         address = urlsplit(process.stdout.readline().strip())

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from kubeez_mcp_local.cli.main import cli
+from tests import forking
 from tests.sandbox_server import KEY, RunningSandbox, running_sandbox
 
 if TYPE_CHECKING:
@@ -172,10 +173,10 @@ def test_ctrl_c_leaves_a_run_that_the_same_command_goes_on_with(
     live: dict[str, str], api: RunningSandbox, tmp_path: Path
 ) -> None:
     api.control.knobs(speed=0.01)  # no job ends before the signal comes
-    command = [sys.executable, "-m", "kubeez_mcp_local", "recipes", "run", "three-ad-variants", "--brief", "A red shoe"]
+    run = ("recipes", "run", "three-ad-variants", "--brief", "A red shoe", "--yes")
     try:
         with subprocess.Popen(
-            [*command, "--yes"], env=live | {"HOME": str(tmp_path)}, stderr=subprocess.PIPE, text=True
+            forking.command(*run), env=live | {"HOME": str(tmp_path)}, stderr=subprocess.PIPE, text=True
         ) as running:
             deadline = time.monotonic() + 30
             while charges(api) == 0 and time.monotonic() < deadline:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.e2e.node_tools import NodeProgram
 from tests.e2e.server import PATIENCE, environment
+from tests.forking import command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,9 +30,8 @@ def inspect(folder: Path, era: str, method: str, *options: str) -> subprocess.Co
     variables = environment(folder, sandbox_speed=1000)
     ours = [part for name, value in variables.items() if name != "PATH" for part in ("-e", f"{name}={value}")]
     flags = ["--cli", "--format", "json", "--protocol-era", era, *ours]
-    server = [sys.executable, "-m", "kubeez_mcp_local"]
     done = subprocess.run(
-        [executable, *flags, *server, "--method", method, *options],
+        [executable, *flags, *command(), "--method", method, *options],
         cwd=folder,
         env=variables | path,
         capture_output=True,
