@@ -24,6 +24,7 @@ from kubeez_mcp_local.jobs.errors import UnknownJobError
 from kubeez_mcp_local.jobs.job import NAMES_FILES, SANDBOX, settings_words
 from kubeez_mcp_local.jobs.outputs import OutputStore, distinctions, labelled, sidecar
 from kubeez_mcp_local.media.sniff import sniff
+from kubeez_mcp_local.media.video import EXTRA, has_av
 from kubeez_mcp_local.operations import operations
 from kubeez_mcp_local.text import LONGEST_NAME, cut, on_one_line, presentable, quoted, spoken, without_keys
 from kubeez_mcp_local.web.gallery import Output, Sheet
@@ -193,6 +194,7 @@ class Outputs:
             path=file.path,
             size=file.size,
             missing=self._missing(Path(file.path)),
+            unseen=_unseen(file),
             **_price(job),
         )
 
@@ -251,6 +253,15 @@ def _shareable(value: Any, name: str = "") -> Any:
 
 def _kind(file: SavedFile) -> str:
     return file.media_type.partition("/")[0]
+
+
+_PLAIN_SOUND = ("audio/wav", "audio/x-wav", "audio/vnd.wave")
+
+
+def _unseen(file: SavedFile) -> str:
+    """Why no small view can be made of a file; empty where one can."""
+    needed = _kind(file) == "video" or (_kind(file) == "audio" and file.media_type not in _PLAIN_SOUND)
+    return f"A small view of it needs the extra 'video': {EXTRA}" if needed and not has_av() else ""
 
 
 def _mode(job: Job) -> str:

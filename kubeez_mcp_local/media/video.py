@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import io
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -37,6 +37,11 @@ class BrokenMediaError(KubeezError):
             next_step=EXPORT_AGAIN,
         )
         self.reason = reason
+
+
+def has_av() -> bool:
+    """Whether the extra is installed."""
+    return importlib.util.find_spec("av") is not None
 
 
 def load_av(what: str) -> Any:

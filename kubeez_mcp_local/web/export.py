@@ -117,6 +117,8 @@ class Export:
         sidecar = await self.source.sidecar(output.job, output.number)
         await anyio.to_thread.run_sync(self._new, self._free(beside), sidecar.encode())
         try:
+            if output.unseen:
+                return row
             if output.kind in ("image", "video"):
                 small = f"small/{number}.webp"
                 await anyio.to_thread.run_sync(self._new, small, await self.source.picture(output.job, output.number))

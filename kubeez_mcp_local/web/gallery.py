@@ -74,6 +74,7 @@ class Output:
         price: Credits of its job, if known; `paid` whether they were charged and not only quoted.
         path: Where it is, or was, on this machine.
         missing: Why it cannot be shown, in a few words; empty where it can.
+        unseen: Why there is no small view of it, although it can be shown.
     """
 
     job: str
@@ -94,6 +95,7 @@ class Output:
     path: str
     size: int
     missing: str = ""
+    unseen: str = ""
 
 
 @dataclass(frozen=True)
@@ -217,11 +219,11 @@ class Gallery:
 
     def _addresses(self, output: Output) -> dict[str, str]:
         words = (output.job, output.number)
-        wanted = {"image": ("file", "picture"), "video": ("file", "picture"), "audio": ("file", "waveform")}
+        small = {"image": ("picture",), "video": ("picture",), "audio": ("waveform",)}
         name = re.sub(r"[^A-Za-z0-9._-]", "_", output.name)[-80:] or "file"
         return {
             what: f"media/{what}/{self.seal.of(what, *words)}/{output.job}/{output.number}/{name}"
-            for what in wanted.get(output.kind, ("file",))
+            for what in ("file", *(() if output.unseen else small.get(output.kind, ())))
         }
 
     async def _file(self, request: Request) -> Response:
@@ -236,8 +238,10 @@ class Gallery:
                 return Response(await self.source.waveform(job, number), media_type="application/json", headers=_KEPT)
             return await in_parts(*await self.source.opened(job, number), request.headers.get("range", ""))
         except KubeezError as error:
+            if what == "picture":  # that a file is damaged is no error of the page, so a browser need not log one
+                return Response(status_code=204)
             content = {"error": error.code, "message": error.message, "next_step": error.next_step}
-            return JSONResponse(content, status_code=404)
+            return JSONResponse(content, status_code=200 if what == "waveform" else 404)
 
 
 async def in_parts(file: BinaryIO, media_type: str, asked: str) -> Response:

@@ -172,6 +172,39 @@ async def test_players_fetch_parts(
     assert answer.headers["content-range"] == said
 
 
+async def test_without_the_extra_films_have_no_small_view_and_it_is_said_why(
+    made: Made, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (made.folder / "film.mp4").write_bytes(b"film")
+    (made.folder / "song.mp3").write_bytes(b"song")
+    made.job(made.folder / "film.mp4", made.folder / "song.mp3", made.sound("plain.wav", 0.1), made.picture("a.png"))
+    monkeypatch.setattr("kubeez_mcp_local.bridge.gallery.has_av", lambda: False)
+
+    film, song, plain, picture = (await browser.get("/api/gallery/outputs")).json()
+
+    assert [["picture" in each, "waveform" in each] for each in (film, song, plain, picture)] == [
+        [False, False],
+        [False, False],
+        [False, True],
+        [True, False],
+    ]
+    assert "extra 'video'" in film["unseen"]
+    assert "extra 'video'" in song["unseen"]
+    assert not plain["unseen"]
+
+
+async def test_a_damaged_file_has_no_small_view_and_the_page_no_error(made: Made, browser: httpx.AsyncClient) -> None:
+    for name in ("cut.png", "cut.wav", "cut.mp4"):
+        (made.folder / name).write_bytes(b"not what it says")
+    made.job(*(made.folder / name for name in ("cut.png", "cut.wav", "cut.mp4")))
+    picture, sound, film = (await browser.get("/api/gallery/outputs")).json()
+
+    assert (await browser.get(picture["picture"])).status_code == 204
+    assert (await browser.get(film["picture"])).status_code == 204
+    said = await browser.get(sound["waveform"])
+    assert (said.status_code, said.json()["error"]) == (200, "broken_media")
+
+
 async def test_what_a_browser_might_run_is_only_handed_over(made: Made, browser: httpx.AsyncClient) -> None:
     page = made.folder / "page.html"
     page.write_text("<script>alert(1)</script>")

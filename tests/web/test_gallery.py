@@ -48,7 +48,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     made.job(film, prompt="waves, slow motion", model="seedance-2-0", credits=40)
     made.job(made.sound("piano.wav"), prompt="calm piano", model="music-v5", credits=12)
     made.job(text, prompt="ad copy", model="ad-copy", credits=None)
-    made.job(made.folder / "gone.png", prompt="a picture that was moved away")
+    cut = made.folder / "cut.png"
+    cut.write_bytes(b"no picture")
+    made.job(made.folder / "gone.png", cut, prompt="a picture that was moved away")
     made.job(
         made.picture("kite-1.png"),
         made.picture("kite-2.png", hue=90),
@@ -124,13 +126,13 @@ def test_the_key_is_taken_out_of_the_address_and_works_in_another_tab(gallery: C
     assert "key" not in gallery.evaluate("location.href")
     gallery.new_tab()
     gallery.open(address.partition("#")[0])
-    gallery.wait_for("list.total === 167")
+    gallery.wait_for("list.total === 168")
 
 
 def test_everything_is_shown_by_day_with_what_it_is(gallery: Chromium) -> None:
     text = gallery.text()
 
-    assert "167 outputs" in text
+    assert "168 outputs" in text
     assert "Sunday, 29 November 2026" in text or "Today" in text
     assert "moved or deleted" in text
     assert "Run before the sun. <b>bold</b>" in text
@@ -142,7 +144,8 @@ def test_everything_is_shown_by_day_with_what_it_is(gallery: Chromium) -> None:
 def test_what_others_wrote_is_only_text(gallery: Chromium) -> None:
     open_output(gallery, HARM[:24])
 
-    assert HARM[:24] in gallery.evaluate("byId('job').querySelector('.prompt').textContent")
+    shown = gallery.evaluate("byId('job').querySelector('.prompt').textContent")
+    assert shown == HARM.replace("\u202e", "\\u202e")
     assert HOSTILE in gallery.evaluate("byId('job-title').textContent")
     sidecar = gallery.evaluate("byId('job').querySelector('details pre').textContent")
     assert "<script>" in sidecar
@@ -169,7 +172,7 @@ def test_it_is_searched_and_filtered_and_the_address_says_by_what(gallery: Chrom
     assert count(words="no such thing") == 0
     assert "Nothing fits" in gallery.text()
     gallery.click("#empty button")
-    gallery.wait_for("list.total === 167")
+    gallery.wait_for("list.total === 168")
 
 
 def test_a_job_tells_prompt_settings_inputs_and_price_and_what_to_copy(gallery: Chromium) -> None:
@@ -242,10 +245,10 @@ def test_everything_can_be_done_with_the_keyboard_and_the_focus_is_seen(gallery:
     gallery.wait_for("byId('job').open")
     assert gallery.evaluate("byId('job').contains(document.activeElement)")
     press(gallery, "ArrowLeft", 37)
-    gallery.wait_for("byId('job').innerText.includes('166 of 167')")
+    gallery.wait_for("byId('job').innerText.includes('167 of 168')")
     press(gallery, "Escape", ESCAPE)
-    gallery.wait_for("!byId('job').open && list.current === 165 && !!document.activeElement.closest('.tile')")
-    assert gallery.evaluate("document.activeElement.closest('.tile').index") == 165
+    gallery.wait_for("!byId('job').open && list.current === 166 && !!document.activeElement.closest('.tile')")
+    assert gallery.evaluate("document.activeElement.closest('.tile').index") == 166
 
 
 def test_only_what_can_be_seen_is_in_the_document(gallery: Chromium) -> None:
@@ -273,11 +276,11 @@ def test_what_is_under_way_is_shown_and_what_is_made_appears(gallery: Chromium, 
         tx.execute(
             "UPDATE jobs SET state = 'completed', files = :files, saved_at = 2 WHERE id = :job", files=files, job=job
         )
-    gallery.wait_for("list.total === 168 && byId('running').hidden")
+    gallery.wait_for("list.total === 169 && byId('running').hidden")
     gallery.wait_for("!!document.querySelector('.tile[aria-label^=\"a lighthouse\"] img.there')")
     with made.ledger.writing() as tx:
         tx.execute("UPDATE jobs SET files = '[]' WHERE id = :job", job=job)
-    gallery.wait_for("list.total === 167")
+    gallery.wait_for("list.total === 168")
 
 
 @pytest.mark.parametrize("place", ["list", "job", "comparison"])
@@ -293,6 +296,12 @@ def test_nothing_is_wider_than_a_telephone(gallery: Chromium, place: str) -> Non
     parts = "[document.documentElement, ...document.querySelectorAll('dialog[open], dialog[open] > *')]"
     widest = f"Math.max(...{parts}.map((each) => each.scrollWidth))"
     assert gallery.evaluate(widest) <= 390
+    if place == "job":
+        parts = "[...document.querySelectorAll('.stage img, .strip, .both > .words')]"
+        edges = f"{parts}.map((each) => each.getBoundingClientRect()).map(({{ top, bottom }}) => [top, bottom])"
+        picture, strip, words = gallery.evaluate(edges)
+        assert picture[1] <= strip[0] + 1
+        assert strip[1] <= words[0] + 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -363,16 +372,16 @@ def test_an_exported_page_works_as_a_file_without_keys_and_paths(
 ) -> None:
     export = Export(outputs, tmp_path / "share", Wanted(since="2026-11-29"))
     done = portal.call(export.write)
-    assert (done.outputs, done.missing) == (7, 1)
+    assert (done.outputs, done.missing) == (8, 1)
     written = [path for path in (tmp_path / "share").rglob("*") if path.is_file()]
     for path in written:
         content = path.read_bytes()
         assert b"sk_live_secret" not in content
         assert str(made.folder).encode() not in content
         assert b"/home/lea" not in content
-    assert sum(path.suffix == ".json" for path in written) == 6
+    assert sum(path.suffix == ".json" for path in written) == 7
     chromium.open((tmp_path / "share" / "index.html").as_uri())
-    chromium.wait_for("list.total === 7 && document.querySelectorAll('.glimpse img.there').length === 4")
+    chromium.wait_for("list.total === 8 && document.querySelectorAll('.glimpse img.there').length === 4")
     assert "Run before the sun" in chromium.text()
     open_output(chromium, "a red kite")
     chromium.wait_for("byId('job').querySelector('.stage img').naturalWidth === 320")

@@ -8,7 +8,11 @@ const server = {
   days: (wanted, choices) => askJson(`api/gallery/days?${asked(wanted)}${choices ? "&choices=1" : ""}`),
   outputs: (wanted, offset, limit, signal) => askJson(`api/gallery/outputs?${asked(wanted)}&offset=${offset}&limit=${limit}`, { signal }),
   job: (job) => askJson(`api/gallery/jobs/${encodeURIComponent(job)}`),
-  waveform: (output) => askJson(output.waveform),
+  async waveform(output) {
+    const bars = await askJson(output.waveform);
+    if (!Array.isArray(bars)) throw new Refused([bars.message, bars.next_step].filter(Boolean).join(" "));
+    return bars;
+  },
   async text(output, bytes) {
     const answer = await fetch(output.file, { headers: { range: `bytes=0-${bytes - 1}` } });
     if (!answer.ok) throw new Refused("The text cannot be read.");
@@ -433,7 +437,7 @@ function sayCount(choices) {
   byId("empty").hidden = list.total > 0;
   const lead = all
     ? ["Nothing fits", "No output fits what is searched for."]
-    : ["Nothing has been made yet", "Ask your assistant for a picture, a film or a song. It appears here while it is being made."];
+    : ["Nothing has been made yet", "Say to your assistant, for example: “Make a product photo of a red running shoe, 4:5.” It appears here while it is being made."];
   const clear = make("button", { type: "button", className: "button" }, "Show everything");
   clear.onclick = clearFilters;
   byId("empty").replaceChildren(sign(kindSigns.image, 56), make("h2", {}, lead[0]), make("p", { className: "lead" }, lead[1]), ...(all ? [clear] : []));

@@ -53,7 +53,7 @@ function sound(output, failed) {
     if (player.duration) player.currentTime = ((event.clientX - bounds.left) / bounds.width) * player.duration;
   };
   const place = make("div", { className: "sound" }, shape, player);
-  if (!output.waveform) return place;
+  if (!output.waveform) return make("div", { className: "sound" }, player);
   source.waveform(output).then((bars) => {
     shape.append(wave(bars));
     const drawn = [...shape.querySelectorAll("rect")];
@@ -142,6 +142,7 @@ function about(sheet, output) {
   const extent = output ? [["File", output.name], ["Type", `${output.media_type}, ${size(output.size)}`], ["Path", output.path]] : [];
   return make("div", { className: "words", tabIndex: 0, role: "region", "aria-label": "About this job" },
     tags,
+    output && output.unseen ? make("p", { className: "notice" }, output.unseen) : null,
     sheet.error && output ? make("p", { className: "message" }, sheet.error) : null,
     sheet.prompt ? make("p", { className: "prompt" }, sheet.prompt) : null,
     buttons,

@@ -12,9 +12,14 @@ function make(tag, properties = {}, ...inside) {
     if (name in element && !name.includes("-")) element[name] = value;
     else if (value !== undefined) element.setAttribute(name, value);
   }
-  element.append(...inside.filter((each) => each !== null && each !== undefined && each !== ""));
+  const there = inside.filter((each) => each !== null && each !== undefined && each !== "");
+  element.append(...there.map((each) => (typeof each === "string" ? visible(each) : each)));
   return element;
 }
+
+/* What turns the direction of writing or hides is shown as its number, so that nobody reads what is not there. */
+const unseenSigns = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff]/g;
+const visible = (text) => text.replace(unseenSigns, (each) => `\\u${each.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
 /* A picture of lines, from the data of its path. */
 function sign(path, size = 20) {
