@@ -33,10 +33,14 @@ SOURCES = ("kubeez_mcp_local", "recipes", "pyproject.toml", "README.md", "LICENS
 ASKED = {
     "api_key": ("string", "Kubeez API key"),
     "output_dir": ("directory", "Folder for outputs"),
-    "max_credits_per_call": ("number", "Most credits for one call"),
-    "max_credits_per_day": ("number", "Most credits for one day"),
+    "max_credits_per_call": ("string", "Most credits for one call"),
+    "max_credits_per_day": ("string", "Most credits for one day"),
 }
-"""The settings that a person is asked for on installing, with their kind and title."""
+"""The settings that a person is asked for on installing, with their kind and title.
+
+Amounts are strings, so that they can be left empty: a number that a form fills in by itself would win over a lower
+ceiling in the person's own config file.
+"""
 
 
 def files() -> dict[str, str]:
@@ -54,7 +58,7 @@ def files() -> dict[str, str]:
 
 
 def manifest() -> dict[str, Any]:
-    """Of the `.mcpb` bundle. What has a default is always filled in, an empty key too; empty counts as not given."""
+    """Of the `.mcpb` bundle."""
     env = {variable(field): f"${{user_config.{field}}}" for field in ASKED}
     start = ["run", "--project", "${__dirname}", "--no-dev", NAME]
     return {
@@ -78,7 +82,7 @@ def manifest() -> dict[str, Any]:
             "platforms": ["darwin", "win32", "linux"],
             "runtimes": {"python": PROJECT["requires-python"]},
         },
-        "user_config": {field: _option(field) | _default(field) for field in ASKED},
+        "user_config": {field: _option(field) for field in ASKED},
     }
 
 
@@ -88,9 +92,8 @@ def server() -> dict[str, Any]:
         {
             "name": variable(field),
             "description": _meaning(field),
-            "format": {"number": "number", "directory": "filepath"}.get(kind, "string"),
+            "format": "filepath" if kind == "directory" else "string",
             **({"isSecret": True} if field == "api_key" else {}),
-            **({"default": str(_default(field)["default"])} if kind == "number" else {}),
         }
         for field, (kind, _) in ASKED.items()
     ]
@@ -125,7 +128,7 @@ def claude_plugin() -> dict[str, Any]:
         "license": PROJECT["license"],
         "keywords": PROJECT["keywords"],
         "mcpServers": {SERVER: {"command": "uvx", "args": PINNED, "env": env}},
-        "userConfig": {field: _option(field) | _default(field) for field in ASKED},
+        "userConfig": {field: _option(field) for field in ASKED},
     }
 
 
@@ -166,24 +169,20 @@ def _author() -> dict[str, str]:
 
 
 def _option(field: str) -> dict[str, Any]:
+    """One question of a form. Its default is empty: without one a placeholder is left where nothing is given."""
     kind, title = ASKED[field]
-    extra: dict[str, Any] = {"sensitive": True} if variable(field) == KEY else {}
-    if kind == "number":
-        extra["min"] = 0
-    return {"type": kind, "title": title, "description": _meaning(field), "required": False, **extra}
+    secret = {"sensitive": True} if variable(field) == KEY else {}
+    about = {"type": kind, "title": title, "description": _meaning(field)}
+    return about | secret | {"required": False, "default": ""}
 
 
 def _meaning(field: str) -> str:
-    described = (Settings.model_fields[field].description or "").replace("`", "")
-    return f"{described} Keys: {KEYS}" if field == "api_key" else described
-
-
-def _default(field: str) -> dict[str, Any]:
+    setting = Settings.model_fields[field]
+    described = (setting.description or "").replace("`", "")
     if field == "api_key":
-        return {"default": ""}
-    if field == "output_dir":
-        return {"default": "${HOME}/Kubeez"}
-    return {"default": Settings.model_fields[field].default}
+        return f"{described} Keys: {KEYS}. Empty: the key that login keeps."
+    default = "~/Kubeez" if field == "output_dir" else setting.default
+    return f"{described} Empty: as your own config file says, else {default}."
 
 
 def _json(value: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ import jsonschema  # type: ignore[import-untyped]  # its types are a package of 
 import pytest
 import yaml
 
-from kubeez_mcp_local.settings import Settings, variable
+from kubeez_mcp_local.settings import Settings, config_file, variable
 from scripts import package
 from scripts.docs import links
 from tests.e2e.node_tools import NodeProgram
@@ -70,10 +70,12 @@ def test_every_variable_that_is_set_is_a_setting() -> None:
     ],
     ids=["mcpb", "plugin"],
 )
-def test_the_key_is_kept_secret_and_nothing_is_required(options: dict[str, Any]) -> None:
+def test_the_key_is_kept_secret_and_what_is_left_empty_is_empty(options: dict[str, Any]) -> None:
     assert [name for name, option in options.items() if option.get("sensitive")] == ["api_key"]
     assert [name for name, option in options.items() if option["required"]] == []
-    assert all("default" in option for option in options.values()), "what has none may be left as a placeholder"
+    assert {option["default"] for option in options.values()} == {""}, (
+        "none leaves a placeholder, another one overrides"
+    )
 
 
 def test_links_install_the_published_package_and_carry_nothing_else() -> None:
@@ -149,17 +151,20 @@ def test_a_bundle_whose_placeholders_nobody_filled_in_lists_its_tools_and_explai
         assert "placeholder '${user_config.api_key}'" in refused["content"][0]["text"]
 
 
-def test_a_bundle_with_its_defaults_is_in_the_sandbox_with_the_usual_ceilings(tmp_path: Path) -> None:
+def test_a_bundle_that_is_left_empty_keeps_to_the_ceilings_of_the_own_config_file(tmp_path: Path) -> None:
     manifest = parsed("packaging/mcpb/manifest.json")
     env = manifest["server"]["mcp_config"]["env"]
     for name, option in manifest["user_config"].items():
-        filled = str(option["default"]).replace("${HOME}", str(tmp_path / "home"))
-        env = {key: value.replace(f"${{user_config.{name}}}", filled) for key, value in env.items()}
+        env = {key: value.replace(f"${{user_config.{name}}}", option["default"]) for key, value in env.items()}
+    own = config_file()
+    own.parent.mkdir(parents=True)
+    own.write_text("KUBEEZ_MAX_CREDITS_PER_CALL=50\n", "utf-8")
     with started(tmp_path, env) as server:
         server.initialize()
         facts = server.call("get_balance")["structuredContent"]
-        assert facts["mode"] == "sandbox"
-        assert facts["max_credits_per_call"] == Settings.model_fields["max_credits_per_call"].default
+    assert facts["mode"] == "sandbox"
+    assert facts["max_credits_per_call"] == 50
+    assert facts["left_today"] == Settings.model_fields["max_credits_per_day"].default
 
 
 def test_what_uv_would_run_is_what_the_project_offers() -> None:
