@@ -11,6 +11,7 @@ from kubeez_mcp_local.text import (
     LONGEST_MESSAGE,
     cut_and_counted,
     on_one_line,
+    presentable,
     visible,
     without_half_characters,
     without_keys,
@@ -18,9 +19,13 @@ from kubeez_mcp_local.text import (
 from kubeez_mcp_local.web.approval_page import Asked
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from kubeez_mcp_local.bridge.viewing import Viewing
     from kubeez_mcp_local.jobs.job import SpendQuestion
     from kubeez_mcp_local.web.approval_page import ApprovalPage, Page
+
+    PutsPage = Callable[[], Page]
 
 _PICTURE_BYTES = 200_000
 _PROMPT_SHOWN = 20_000
@@ -56,3 +61,21 @@ class Approvals:
             picture=partial(self.viewing.at_hand, inputs, max_bytes=_PICTURE_BYTES) if inputs else None,
         )
         return self.pages.put(asked, question.quoted_at + VALID_SECONDS)
+
+    def page_of_ticks(self, identity: str, text: str, choices: Mapping[str, str]) -> Page:
+        """The page of a question that is answered by ticks: what became of requests whose answer never came.
+
+        Raises:
+            OSError: No page can be served.
+        """
+        asked = Asked(
+            identity=identity,
+            title="Which of these are yours?",
+            lines=tuple(line for line in presentable(text).splitlines() if line.strip()),
+            prompt="",
+            yes="That is how it is",
+            notice=self.notice,
+            no="I cannot say",
+            choices=tuple((name, on_one_line(words)) for name, words in choices.items()),
+        )
+        return self.pages.put(asked, self.pages.clock() + VALID_SECONDS)

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from mcp.types import ContentBlock, ElicitationCapability
 
     from kubeez_mcp_local.bridge import Bridge
+    from kubeez_mcp_local.bridge.approvals import PutsPage
     from kubeez_mcp_local.bridge.orders import Regenerating
     from kubeez_mcp_local.jobs.job import SpendQuestion
     from kubeez_mcp_local.jobs.proof import OpenQuestion
@@ -68,6 +69,10 @@ PAGE_SECONDS = 30.0
 _LINK = (
     "Kubeez asks whether to pay {}. The question is answered on a page that this machine serves, with the details and "
     "two buttons; opening it pays nothing."
+)
+_OPEN_LINK = (
+    "Kubeez asks what became of paid requests that were never answered. The question stands on a page that this "
+    "machine serves; opening it settles nothing."
 )
 _KEY_LINK = (
     "{} A key can be entered on a page that this machine serves: it is checked and kept there, and goes through no "
@@ -231,39 +236,40 @@ class ClientConsent:
             QuestionPendingError: The client has to bring the answer in its next call.
         """
         if not self._shows_forms() and self._opens_links():
-            return await self._on_page(question)
+            put = partial(self.bridge.approvals.page_for, question)
+            return (await self._on_page(put, SPEND, question.identity, _LINK.format(question.price)))[0]
         given, asked_at = await self._given(SPEND, _form(question.text, _spend_form(question)), question.identity)
         return "cannot_ask" if given is None else self._verdict(given, asked_at)
 
-    async def _on_page(self, question: SpendQuestion) -> Answer:
-        """The answer that is given on a page. That the client opened it, or says so, is none.
+    async def _on_page(self, put: PutsPage, key: str, identity: str, message: str) -> tuple[Answer, frozenset[str]]:
+        """What is answered on a page, and ticked. That the client opened it, or says so, is no answer.
 
         The page stays open when the call has to end, and a repeat of the same call finds what was answered meanwhile.
         Its link goes to the client alone: a model that runs commands could answer there.
         """
-        approvals = self.bridge.approvals
+        pages, nothing = self.bridge.approvals.pages, frozenset[str]()
         try:
-            page = approvals.page_for(question)
+            page = put()
         except OSError as error:
             log.warning("no page can be served to ask on: %s", error.strerror or type(error).__name__)
-            return "cannot_ask"
+            return "cannot_ask", nothing
         if page.answer is None:
-            link = ElicitRequestURLParams(message=_LINK.format(question.price), url=page.url)
+            link = ElicitRequestURLParams(message=message, url=page.url)
             if not self._modern:
                 link.elicitation_id = page.token
                 page.on_answer.append(partial(self._tell_answered, page.token))
-            given, asked_at = await self._given(SPEND, link, question.identity)
+            given, asked_at = await self._given(key, link, identity)
             if given is None:
-                return "cannot_ask"
+                return "cannot_ask", nothing
             if given.action != "accept":
-                approvals.pages.withdraw(page)
-                return self._verdict(given, asked_at)
+                pages.withdraw(page)
+                return self._verdict(given, asked_at), nothing
             with page.waited_for() as answered:
                 await self._wait_for(answered, "Waiting for the answer on the page")
-        answer = approvals.pages.take(page)
+        answer = pages.take(page)
         if answer is None:
-            return "unanswered" if page.opened else "unopened"
-        return "accept" if answer else "decline"
+            return ("unanswered" if page.opened else "unopened"), nothing
+        return ("accept" if answer else "decline"), page.chosen
 
     async def _wait_for(self, answered: anyio.Event, words: str) -> None:
         """Wait for what happens on a page, `PAGE_SECONDS` at most, with a word every few seconds."""
@@ -314,12 +320,14 @@ class ClientConsent:
         """
         rows = {f"row_{place}": row.id for place, row in enumerate(question.rows, 1)}
         words = "\n".join([*(job.id for job in (*question.jobs, *question.watched)), *rows.values()])
-        if not self._shows_forms():
-            return None
-        given, _ = await self._given(_MINE, _form(question.text, _rows_form(question)), words)
-        if given is None or given.action != "accept":
-            return None
-        ticked = [name for name, value in (given.content or {}).items() if value is True]
+        if not self._shows_forms() and self._opens_links():
+            put = partial(self.bridge.approvals.page_of_ticks, words, question.text, _row_titles(question))
+            ticked = list((await self._on_page(put, _MINE, words, _OPEN_LINK))[1])
+        else:
+            given, _ = await self._given(_MINE, _form(question.text, _rows_form(question)), words)
+            if given is None or given.action != "accept":
+                return None
+            ticked = [name for name, value in (given.content or {}).items() if value is True]
         if ticked == [_NONE]:
             return frozenset()
         return None if not ticked or not rows.keys() >= set(ticked) else frozenset(rows[name] for name in ticked)
@@ -412,12 +420,15 @@ def _spend_form(question: SpendQuestion) -> dict[str, Any]:
     return {"type": "object", "properties": {SPEND: tick}, "required": [SPEND]}
 
 
-def _rows_form(question: OpenQuestion) -> dict[str, Any]:
-    """A tick for each row, and one for none of them: an answer is a tick, whatever it says."""
+def _row_titles(question: OpenQuestion) -> dict[str, str]:
     none = "None of these is mine: the requests were never accepted" if question.rows else "They were never accepted"
     titles = {_NONE: none}
-    titles |= {f"row_{place}": f"Mine: {line}" for place, line in enumerate(question.lines, 1)}
-    fields = {name: {"type": "boolean", "title": title} for name, title in titles.items()}
+    return titles | {f"row_{place}": f"Mine: {line}" for place, line in enumerate(question.lines, 1)}
+
+
+def _rows_form(question: OpenQuestion) -> dict[str, Any]:
+    """A tick for each row, and one for none of them: an answer is a tick, whatever it says."""
+    fields = {name: {"type": "boolean", "title": title} for name, title in _row_titles(question).items()}
     return {"type": "object", "properties": fields}
 
 

@@ -1,4 +1,5 @@
-"""The approval page: one question about money with two buttons, for programs that cannot ask it themselves.
+"""The approval page: one question about money with two buttons, for programs that cannot ask it themselves; or one
+that is answered by ticks.
 
 `GET /ask/{token}` is the page, `GET /ask/{token}/state` what it shows, `POST /ask/{token}` the answer. The link names
 the question and says nothing of it, and opening it answers nothing. An answer is taken from the page only: a browser
@@ -8,6 +9,7 @@ names the page that sends it (`Origin`), and what names none is refused.
 from __future__ import annotations
 
 import hmac
+import json
 import secrets
 import time
 from contextlib import contextmanager
@@ -24,14 +26,13 @@ from kubeez_mcp_local.web.server import Guard, LocalServer, foreign_page, listen
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Collection, Iterator
 
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
 _STATIC = ("pages.css", "approval.css", "approval.js", "icon.svg")
-_ANSWERS = {b'{"answer":"yes"}': True, b'{"answer":"no"}': False}
-_MOST_BYTES = 64
+_MOST_BYTES = 4096
 _MOST_PAGES = 50
 
 
@@ -44,7 +45,8 @@ class Asked:
         title: The question, such as `Pay 4 credits?`.
         lines: What it is about, a sentence each.
         prompt: What the user asked for, whole; empty for none.
-        yes: On the button that agrees.
+        yes: On the button that agrees, and `no` on the other one.
+        choices: What can be ticked (name, words); where there is any, a yes has at least one tick.
         notice: A sentence above it, such as that this is the sandbox.
         picture: Makes a picture of what goes in (bytes, media type), when the page asks for it.
     """
@@ -55,6 +57,8 @@ class Asked:
     prompt: str
     yes: str
     notice: str = ""
+    no: str = "No, do not pay"
+    choices: tuple[tuple[str, str], ...] = ()
     picture: Callable[[], Awaitable[tuple[bytes, str] | None]] | None = field(default=None, compare=False)
 
 
@@ -66,6 +70,7 @@ class Page:
         expires_at: Until when it can be answered, in seconds since the epoch.
         opened: Whether a browser has shown it.
         answer: What was answered; `None` as long as nothing was.
+        chosen: The names of what was ticked.
         waiting: How many calls wait for the answer right now.
         answered: Set with the answer.
         on_answer: Awaited once there is an answer.
@@ -77,6 +82,7 @@ class Page:
     expires_at: float
     opened: bool = False
     answer: bool | None = None
+    chosen: frozenset[str] = frozenset()
     waiting: int = 0
     answered: anyio.Event = field(default_factory=anyio.Event)
     on_answer: list[Callable[[], Awaitable[object]]] = field(default_factory=list)
@@ -208,19 +214,36 @@ class ApprovalPage:
     async def _answer(self, request: Request) -> Response:
         if "origin" not in request.headers or foreign_page(request.scope) is not None:
             return _refusal(403, "not_from_the_page", "an answer is taken only from the page, open in a browser.")
-        answer = _ANSWERS.get((await request.body()).replace(b" ", b""))
-        if answer is None:
-            return _refusal(400, "malformed_answer", 'the answer is {"answer": "yes"} or {"answer": "no"}.')
         page = self._find(request)
-        if page is None or page.answer not in (None, answer):
+        if page is None:
+            return _over()
+        said = _answer_in(await request.body(), {name for name, _ in page.asked.choices})
+        if said is None:
+            form = '{"answer": "yes"} or {"answer": "no"}, with "chosen" beside a yes where there is something to tick'
+            return _refusal(400, "malformed_answer", f"the answer is {form}.")
+        if page.answer is not None and (page.answer, page.chosen) != said:
             return _over()
         described = _described(page)
         if page.answer is None:
-            page.answer = answer
+            page.answer, page.chosen = said
             page.answered.set()
             for told in page.on_answer:
                 await told()
         return JSONResponse(described | {"answer": page.answer})
+
+
+def _answer_in(body: bytes, choices: Collection[str]) -> tuple[bool, frozenset[str]] | None:
+    """Whether it is a yes, and what was ticked; `None` where that is not said, or in more than one way."""
+    try:
+        members: list[tuple[str, Any]] = json.loads(body, object_pairs_hook=list)
+        found = dict(members)
+        answer, chosen = {"yes": True, "no": False}[found.pop("answer")], found.pop("chosen", [])
+        ticked = frozenset(chosen)
+    except (ValueError, TypeError, LookupError):
+        return None
+    once = len(dict(members)) == len(members)
+    fits = not found and once and ticked <= set(choices) and isinstance(chosen, list)
+    return (answer, ticked) if fits and bool(ticked) == (answer and bool(choices)) else None
 
 
 def _described(page: Page) -> dict[str, Any]:
@@ -230,6 +253,8 @@ def _described(page: Page) -> dict[str, Any]:
         "lines": asked.lines,
         "prompt": asked.prompt,
         "yes": asked.yes,
+        "no": asked.no,
+        "choices": asked.choices,
         "notice": asked.notice,
         "picture": asked.picture is not None,
         "answer": page.answer,

@@ -26,7 +26,7 @@ from kubeez_mcp_local.mcp_server import call
 from kubeez_mcp_local.mcp_server.server import KubeezServer
 from kubeez_mcp_local.settings import load_settings
 from tests.mcp_server.driving import picture
-from tests.mcp_server.test_consent import PICTURE, charges, facts, live
+from tests.mcp_server.test_consent import PICTURE, charges, facts, live, with_a_lost_answer
 from tests.sandbox_server import KEY
 
 if TYPE_CHECKING:
@@ -117,10 +117,10 @@ async def got(url: str) -> httpx.Response:
         return await browser.get(url)
 
 
-async def answered(url: str, answer: str, **headers: str) -> httpx.Response:
-    own = {"Origin": "/".join(url.split("/")[:3]), "Sec-Fetch-Site": "same-origin"}
+async def answered(url: str, answer: str, **more: Any) -> httpx.Response:
+    headers = {"Origin": "/".join(url.split("/")[:3]), "Sec-Fetch-Site": "same-origin"}
     async with httpx.AsyncClient(trust_env=False, verify=False) as browser:
-        return await browser.post(url, json={"answer": answer}, headers=headers or own)
+        return await browser.post(url, json={"answer": answer, **more}, headers=headers)
 
 
 @ERAS
@@ -242,6 +242,30 @@ async def test_the_picture_that_goes_in_is_shown(tmp_path: Path, api: RunningSan
         assert facts(await client.call_tool("generate_media", edit))["generation_id"]
     assert shown[0].headers["content-type"].startswith("image/")
     assert len(shown[0].content) > 100
+
+
+@ERAS
+@pytest.mark.parametrize(("ticked", "charged"), [("none_of_these", 2), ("row_1", 1)])
+async def test_what_became_of_a_lost_answer_is_ticked_on_a_page(
+    tmp_path: Path, api: RunningSandbox, mode: str, ticked: str, charged: int
+) -> None:
+    class Ticking(Person):
+        async def asked(self, context: Any, params: ElicitRequestParams) -> ElicitResult:
+            assert isinstance(params, ElicitRequestURLParams)
+            self.answers = "" if "what became of" in params.message else "yes"
+            shown = await super().asked(context, params)
+            if not self.answers:
+                assert self.saw[-1]["lines"][0].startswith("No answer ever came for 1 paid request")
+                assert (await answered(params.url, "yes", chosen=[ticked])).status_code == 200
+            return shown
+
+    person = Ticking()
+    async with person.at(tmp_path, api, mode) as client:
+        await client.call_tool("generate_media", PICTURE)
+    with_a_lost_answer(tmp_path)
+    async with person.at(tmp_path, api, mode) as client:
+        assert facts(await client.call_tool("generate_media", PICTURE))["generation_id"]
+    assert charges(api) == charged
 
 
 async def test_before_links_were_in_the_protocol_none_is_sent(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -74,9 +74,12 @@ async def test_an_answer_comes_from_the_page_itself(pages: ApprovalPage, asking:
         {**own, "Host": "evil.example"},
     ):
         assert (await ask("POST", page.url, content=yes, headers=headers)).status_code == 403
-    for body in (b"", b"yes", b'{"answer":"YES"}', b'{"answer":true}', b'["yes"]', b'{"answer":"yes","answer":"no"}'):
+    for body in (
+        *(b"", b"yes", b'{"answer":"YES"}', b'{"answer":true}', b'{"answer":[]}', b'["yes"]', b"[]", b"1"),
+        *(b'{"answer":"yes","answer":"no"}', b'{"answer":"yes","chosen":["row_1"]}', b'{"answer":"yes","more":1}'),
+    ):
         assert (await ask("POST", page.url, content=body, headers=own)).status_code == 400
-    assert (await ask("POST", page.url, content=b" " * 1000 + yes, headers=own)).status_code == 413
+    assert (await ask("POST", page.url, content=b" " * 10_000 + yes, headers=own)).status_code == 413
     assert (await ask("POST", f"{origin(page)}/ask/{'x' * 43}", content=yes, headers=own)).status_code == 410
     for method in ("GET", "HEAD", "OPTIONS", "PUT"):
         await ask(method, page.url, content=yes, headers=own)
@@ -86,6 +89,26 @@ async def test_an_answer_comes_from_the_page_itself(pages: ApprovalPage, asking:
     assert (await ask("POST", page.url, content=b'{"answer":"no"}', headers=own)).status_code == 410
     assert pages.take(page) is True
     assert pages.take(page) is None
+
+
+async def test_where_there_is_something_to_tick_a_yes_has_a_tick(pages: ApprovalPage, asking: Asking) -> None:
+    page = asking.put(pages, replace(QUESTION, choices=(("row_1", "Mine: one"), ("none", "None"))))
+    own = {"Origin": origin(page)}
+    for body in (
+        *({"answer": "yes"}, {"answer": "yes", "chosen": []}, {"answer": "yes", "chosen": ["row_2"]}),
+        *(
+            {"answer": "no", "chosen": ["row_1"]},
+            {"answer": "yes", "chosen": "row_1"},
+            {"answer": "yes", "chosen": [1]},
+        ),
+    ):
+        assert (await ask("POST", page.url, json=body, headers=own)).status_code == 400, body
+    chosen = {"answer": "yes", "chosen": ["row_1"]}
+    for _ in range(2):
+        assert (await ask("POST", page.url, json=chosen, headers=own)).status_code == 200
+    assert (await ask("POST", page.url, json=chosen | {"chosen": ["none"]}, headers=own)).status_code == 410
+    assert page.answer is True
+    assert page.chosen == {"row_1"}
 
 
 async def test_a_page_is_opened_when_a_browser_shows_what_it_says(pages: ApprovalPage, asking: Asking) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -249,12 +249,10 @@ async def test_a_question_is_answered_with_one_of_two_buttons(chromium: Chromium
     async with anyio.create_task_group() as tasks:
         pages = ApprovalPage(tasks.start_soon)
         until = pages.clock() + 600
-        asked = [
-            pages.put(
-                Asked(str(number), "Pay 4 credits?", words, prompt, "Yes, pay 4 credits", "Sandbox.", drawn), until
-            )
-            for number in range(3)
-        ]
+        question = Asked("", "Pay 4 credits?", words, prompt, "Yes, pay 4 credits", "Sandbox.", picture=drawn)
+        asked = [pages.put(replace(question, identity=name), until) for name in ("yes", "no", "over")]
+        ticks = (("row_1", "Mine: 1) a kite"), ("none_of_these", "None of these"))
+        asked.append(pages.put(replace(question, identity="ticks", yes="That is it", choices=ticks), until))
         pages.withdraw(asked[2])
 
         def steps() -> None:
@@ -278,7 +276,18 @@ async def test_a_question_is_answered_with_one_of_two_buttons(chromium: Chromium
             assert "this question is over" in chromium.text()
             assert not chromium.evaluate("document.querySelector('#yes').checkVisibility()")
 
+            chromium.open(asked[3].url)
+            chromium.wait_for("!document.querySelector('#choices').hidden")
+            chromium.click("#yes")
+            chromium.wait_for("!document.querySelector('#message').hidden")
+            assert "Tick what applies first." in chromium.text()
+            chromium.click("input[value=row_1]")
+            chromium.click("#yes")
+            chromium.wait_for("!document.querySelector('#said').hidden")
+            assert "Thank you. Tell your assistant to go on" in chromium.text()
+
         await using(steps)
-        assert [each.answer for each in asked] == [True, False, None]
+        assert [each.answer for each in asked] == [True, False, None, True]
+        assert asked[3].chosen == {"row_1"}
         assert chromium.requested() == {asked[0].url.split("/")[2]}
         tasks.cancel_scope.cancel()

@@ -14,10 +14,10 @@ function over(text) {
 }
 
 function answered(state) {
-  byId("buttons").hidden = true;
+  byId("buttons").hidden = byId("choices").disabled = true;
   const done = state.answer
-    ? `You said yes. ${state.waited_for ? "Your assistant goes on." : "Tell your assistant to go on: it has to make its call again."}`
-    : "You said no. Nothing is paid.";
+    ? `${state.choices.length ? "Thank you" : "You said yes"}. ${state.waited_for ? "Your assistant goes on." : "Tell your assistant to go on: it has to make its call again."}`
+    : (state.choices.length ? "Nothing is settled by this." : "You said no. Nothing is paid.");
   byId("said").textContent = `${done} You may close this page.`;
   byId("said").classList.toggle("no", !state.answer);
   byId("said").hidden = false;
@@ -32,6 +32,14 @@ function draw(state) {
   byId("prompt").querySelector("blockquote").textContent = state.prompt;
   byId("prompt").hidden = !state.prompt;
   byId("yes").textContent = state.yes;
+  byId("no").textContent = state.no;
+  for (const [name, words] of state.choices) {
+    const tick = Object.assign(document.createElement("input"), { type: "checkbox", value: name });
+    const label = document.createElement("label");
+    label.append(tick, Object.assign(document.createElement("span"), { textContent: words }));
+    byId("choices").append(label);
+  }
+  byId("choices").hidden = !state.choices.length;
   const until = new Date(state.expires_at * 1000);
   byId("expires").textContent = ` It can be answered until ${until.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}.`;
   if (state.picture) {
@@ -54,7 +62,10 @@ async function say(answer) {
   byId("yes").disabled = byId("no").disabled = true;
   fail("");
   try {
-    answered(await asked({ method: "POST", body: JSON.stringify({ answer }) }));
+    const chosen = [...document.querySelectorAll("#choices input:checked")].map((tick) => tick.value);
+    if (answer === "yes" && !byId("choices").hidden && !chosen.length) throw new Error("Tick what applies first.");
+    const body = JSON.stringify(answer === "yes" && chosen.length ? { answer, chosen } : { answer });
+    answered(await asked({ method: "POST", body }));
   } catch (error) {
     byId("yes").disabled = byId("no").disabled = false;
     fail(error instanceof TypeError ? "The program that asked does not answer any more. Nothing is paid." : error.message);
