@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.sandbox_server import RunningSandbox
     from tests.web.conftest import Chromium
 
-pytestmark = pytest.mark.xdist_group("chromium")
+pytestmark = [pytest.mark.xdist_group("app in chromium"), pytest.mark.long]
 
 HOSTILE = '<img src=x onerror="document.title=1">\u202eexe.gnp </script><b>bold</b>\n\n' + "very " * 60 + "long"
 ALL: dict[str, Any] = {"serverTools": {}, "serverResources": {}, "openLinks": {}, "message": {"text": {}}}
@@ -103,7 +103,9 @@ async def _make(api: RunningSandbox, folder: Path) -> Made:
         api.control.knobs(speed=SPEED)
         await made.keep(client, "finished", "wait_for_generation", id=name)
         api.control.knobs(speed=0.001)
-        going = await made.keep(client, "running run", "run_recipe", name="three-ad-variants", arguments=other)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(recipes, "RUN_PATIENCE", 0.5)
+            going = await made.keep(client, "running run", "run_recipe", name="three-ad-variants", arguments=other)
         await made.read(client, RUNS + going["run_id"])
         api.control.knobs(speed=SPEED)
         await made.keep(client, "finished run", "run_recipe", name="three-ad-variants", arguments=other)
@@ -113,11 +115,9 @@ async def _make(api: RunningSandbox, folder: Path) -> Made:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("made")
-    running = running_sandbox(folder / "api", speed=SPEED, rate_limits="off")
-    with running as api, pytest.MonkeyPatch.context() as patch:
+    with running_sandbox(folder / "api", speed=SPEED, rate_limits="off") as api:
         api.control.knobs(assumed_routes=True)
         api.control.key(KEY, credits=100_000, scopes=list(SCOPES))
-        patch.setattr(recipes, "RUN_PATIENCE", 1.0)
         return anyio.run(partial(_make, api, folder))
 
 
@@ -414,7 +414,7 @@ def test_what_others_wrote_is_shown_as_text(shown: Shown) -> None:
 def test_previews_of_view_media_are_shown_as_they_came(shown: Shown) -> None:
     shown.show(shown.made["views"])
     shown.photo("views")
-    assert shown.chromium.evaluate("document.querySelector('.frame img').naturalWidth") > 500
+    shown.chromium.wait_for("document.querySelector('.frame img').naturalWidth > 500")
     assert "product as hero · nano-banana-2 · 14 credits" in shown.chromium.text()
     shown.show(shown.made["refused"])
     shown.photo("refused")
