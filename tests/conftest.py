@@ -99,10 +99,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
+def pytest_collection() -> None:
+    gc.disable()  # what is imported and collected stays; looking through it again and again only costs time
+
+
 def pytest_collection_finish() -> None:
-    """What was imported and collected stays: looking through it again and again takes one second in twenty."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_xdist_auto_num_workers() -> int:
