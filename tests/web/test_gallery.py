@@ -367,6 +367,16 @@ def test_without_the_whole_address_nothing_is_shown(chromium: Chromium, address:
     assert chromium.evaluate("document.querySelectorAll('.tile').length") == 0
 
 
+def test_the_page_says_when_the_program_has_ended(chromium: Chromium, outputs: Outputs, portal: BlockingPortal) -> None:
+    tasks = []
+    start = lambda work, *given: tasks.append(portal.start_task_soon(work, *given))  # noqa: E731
+    chromium.open(Pages([Gallery(outputs, seal=Seal()).page()], start=start).address("gallery"))
+    chromium.wait_for("byId('live').textContent === 'Up to date'")
+    tasks[0].cancel()
+    chromium.wait_for("byId('live').textContent === 'Not connected'")
+    assert "The program that served this page has ended." in chromium.text()
+
+
 def test_an_exported_page_works_as_a_file_without_keys_and_paths(
     chromium: Chromium, outputs: Outputs, portal: BlockingPortal, made: Made, tmp_path: Path
 ) -> None:

@@ -409,6 +409,7 @@ async function load() {
   for (const request of list.coming.values()) request.abort();
   list.coming.clear();
   byId("grid").ariaBusy = "true";
+  byId("trouble").hidden = true;
   try {
     const [{ days, choices }, first] = await Promise.all([source.days(wanted, true), source.outputs(wanted, 0, page)]);
     if (round !== list.round) return;
@@ -419,7 +420,6 @@ async function load() {
     fillChoices(choices);
     showFilters();
     sayCount(choices);
-    byId("trouble").hidden = true;
     layOut();
     draw();
   } catch (error) {

@@ -54,6 +54,8 @@ function takeKey() {
 
 class Refused extends Error {}
 
+const over = "The program that served this page has ended. Open the gallery again, or ask your assistant for it.";
+
 /* The server's answer; what it refuses is said in its own words. */
 async function ask(path, options = {}) {
   let answer;
@@ -61,7 +63,7 @@ async function ask(path, options = {}) {
     answer = await fetch(path, { ...options, headers: { "x-kubeez-key": key } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused("The program that served this page has ended. Ask your assistant for it again.");
+    throw new Refused(over);
   }
   if (answer.ok) return answer;
   if (answer.status === 401) throw new Refused("Open this page with the whole address that you were given.");
@@ -80,7 +82,7 @@ function follow(path, told, ended) {
     const mine = connection = new AbortController();
     const error = await events(path, told, mine.signal).catch((failed) => failed);
     if (connection === mine) connection = null;
-    if (!mine.signal.aborted) ended(error || new Refused("The program that served this page has ended."));
+    if (!mine.signal.aborted) ended(error instanceof Refused ? error : new Refused(over));
   };
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) {
