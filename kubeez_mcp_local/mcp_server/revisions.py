@@ -24,6 +24,10 @@ ELICITATION_MODES = "2025-11-25"
 """The first revision that has each."""
 _KINDS = {"audio": "2025-03-26", "resource_link": "2025-06-18"}
 """Kinds of content, and the first revision that has each."""
+_UNHEARD = {
+    "type": "text",
+    "text": "The sound is left out: this client's protocol revision has none. Its path is above.",
+}
 _LISTED = ("tools", "prompts", "resources", "resourceTemplates")
 _RESULT = ""
 _MEMBERS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -87,8 +91,14 @@ class _Lacking:
             return self.taken_from(item, name)
         if not isinstance(item, list):
             return item
-        known = (each for each in item if name != "content" or each.get("type") not in self.kinds)
-        return [self.taken_from(each, name) if isinstance(each, dict) else each for each in known]
+        if name == "content":
+            return self._content(item)
+        return [self.taken_from(each, name) if isinstance(each, dict) else each for each in item]
+
+    def _content(self, blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        told = [self.taken_from(each, "content") for each in blocks if each["type"] not in self.kinds]
+        unheard = "audio" in self.kinds and any(each["type"] == "audio" for each in blocks)
+        return [*told, _UNHEARD] if unheard else told
 
 
 @cache

@@ -324,7 +324,7 @@ def test_what_a_revision_lacks_is_left_out_wherever_it_stands_and_nothing_else(r
         return
     published(revision).check("CallToolResult", told)
     assert [each["type"] for each in told["content"]] == {
-        "2024-11-05": ["text", "resource"],
+        "2024-11-05": ["text", "resource", "text"],  # the last one says that there was sound
         "2025-03-26": ["text", "audio", "resource"],
         "2025-06-18": ["text", "audio", "resource", "resource_link"],
     }[revision]
