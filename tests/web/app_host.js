@@ -1,10 +1,10 @@
 // A small host of MCP Apps for tests: shows the page in a sandboxed frame of another origin, and answers what it asks.
 import { AppBridge, PostMessageTransport } from "@modelcontextprotocol/ext-apps/app-bridge";
 
-globalThis.asked = [];
 globalThis.problems = [];
 
 globalThis.start = async ({ address, capabilities, context, input, result, reads, calls, refuses }) => {
+  globalThis.asked = [];
   const frame = document.createElement("iframe");
   frame.sandbox = "allow-scripts";
   const bridge = new AppBridge(null, { name: "host of the tests", version: "1" }, capabilities, { hostContext: context });

@@ -47,6 +47,7 @@ class Chromium:
         os.close(answer_write)
         self._numbers = itertools.count(1)
         self._unread = b""
+        self._left: set[str] = set()
         self.events: list[dict[str, Any]] = []
         self._session = self._page = self._target = ""
 
@@ -78,11 +79,15 @@ class Chromium:
 
     def enter_frame(self, url: str) -> None:
         """Go on inside the frame that shows `url`, which the browser keeps apart because it has another origin."""
-        self.call("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=False, flatten=True)
-        found = (each["params"] for each in reversed(self.events) if each["method"] == "Target.attachedToTarget")
-        self._session = next(each["sessionId"] for each in found if each["targetInfo"]["url"] == url)
+        targets = self._call("Target.getTargets", filter=[{"type": "iframe"}])["targetInfos"]
+        target = next(each["targetId"] for each in targets if each["url"] == url and each["targetId"] not in self._left)
+        self._left.add(target)
+        self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+
+    def leave_frame(self) -> None:
+        self._session = self._page
 
     def page_call(self, method: str, **params: Any) -> dict[str, Any]:
         """As `call`, to the page around the frame: keys go where the focus is."""

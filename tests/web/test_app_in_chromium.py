@@ -189,6 +189,7 @@ class Shown:
     chromium: Chromium
     host: str
     made: Made
+    opened: bool = False
 
     def show(
         self,
@@ -203,10 +204,12 @@ class Shown:
         refuses: tuple[str, ...] = (),
     ) -> None:
         browser = self.chromium
-        browser.new_tab()
+        browser.leave_frame()
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         browser.call("Emulation.setDeviceMetricsOverride", **size)
-        browser.open(f"{self.host}/")
+        if not self.opened:
+            browser.open(f"{self.host}/")
+            self.opened = True
         address = f"{self.host.replace('127.0.0.1', 'localhost')}/{'live' if live else 'sandbox'}"
         told = {
             "address": address,
