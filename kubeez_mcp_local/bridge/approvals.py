@@ -54,7 +54,7 @@ class Approvals:
         asked = Asked(
             identity=question.identity,
             title=f"Pay {question.price}?",
-            lines=tuple(on_one_line(line, LONGEST_MESSAGE) for line in question.lines),
+            lines=tuple(on_one_line(without_keys(line), LONGEST_MESSAGE) for line in question.lines),
             prompt=cut_and_counted(visible(without_keys(without_half_characters(question.prompt))), _PROMPT_SHOWN),
             yes=f"Yes, pay {question.price}",
             notice=self.notice,

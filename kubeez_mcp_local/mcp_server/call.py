@@ -253,12 +253,13 @@ class ClientConsent:
         except OSError as error:
             log.warning("no page can be served to ask on: %s", error.strerror or type(error).__name__)
             return "cannot_ask", nothing
-        if page.answer is None:
+        if page.answer is None or key in (self.context.input_responses or {}):  # a no in the client counts as well
             link = ElicitRequestURLParams(message=message, url=page.url)
             if not self._modern:
                 link.elicitation_id = page.token
                 page.on_answer.append(partial(self._tell_answered, page.token))
-            given, asked_at = await self._given(key, link, identity)
+            # With the page's token: after a restart the link that the client has opened leads nowhere.
+            given, asked_at = await self._given(key, link, f"{identity}\n{page.token}")
             if given is None:
                 return "cannot_ask", nothing
             if given.action != "accept":
@@ -267,8 +268,8 @@ class ClientConsent:
             with page.waited_for() as answered:
                 await self._wait_for(answered, "Waiting for the answer on the page")
         answer = pages.take(page)
-        if answer is None:
-            return ("unanswered" if page.opened else "unopened"), nothing
+        if answer is None and page.answer is not False:  # a yes is for one call; a repeat will find its job
+            return ("unanswered" if page.opened or page.answer else "unopened"), nothing
         return ("accept" if answer else "decline"), page.chosen
 
     async def _wait_for(self, answered: anyio.Event, words: str) -> None:

@@ -217,6 +217,72 @@ async def test_no_is_a_no_wherever_it_is_said(tmp_path: Path, api: RunningSandbo
 
 
 @ERAS
+@pytest.mark.parametrize("said", ["decline", "cancel"])
+async def test_a_no_in_the_client_undoes_a_yes_on_the_page(
+    tmp_path: Path, api: RunningSandbox, mode: str, said: str
+) -> None:
+    class InTwoMinds(Person):
+        async def asked(self, context: Any, params: ElicitRequestParams) -> ElicitResult:
+            await super().asked(context, params)
+            return ElicitResult(action=said)
+
+    async with (person := InTwoMinds()).at(tmp_path, api, mode) as client:
+        assert facts(await client.call_tool("generate_media", PICTURE))["error"]["credits_spent"] is False
+        assert (await got(f"{person.links[0].url}/state")).status_code == GONE
+    assert charges(api) == 0
+
+
+async def test_a_link_that_is_over_when_the_client_comes_back_is_given_anew(
+    tmp_path: Path, api: RunningSandbox
+) -> None:
+    """The server was restarted, say, while the person looked at its page."""
+
+    class Late(Person):
+        async def asked(self, context: Any, params: ElicitRequestParams) -> ElicitResult:
+            if not self.links:
+                del bridge.approvals
+                self.links.append(params)
+                return ElicitResult(action="accept")
+            return await super().asked(context, params)
+
+    person, bridge = Late(), Bridge(load_settings(environ=live(tmp_path, api), working_dir=tmp_path))
+    async with Client(KubeezServer(bridge), elicitation_callback=person.asked) as client:
+        assert facts(await client.call_tool("generate_media", PICTURE))["generation_id"]
+    assert (len({link.url for link in person.links}), charges(api)) == (2, 1)
+
+
+@ERAS
+@pytest.mark.parametrize("answers", ["yes", "no"])
+async def test_one_answer_serves_one_of_several_equal_calls_and_the_others_are_told_to_come_again(
+    tmp_path: Path, api: RunningSandbox, mode: str, answers: str
+) -> None:
+    class Slow(Person):
+        async def asked(self, context: Any, params: ElicitRequestParams) -> ElicitResult:
+            both.append(params)
+            if len(both) == 2:
+                asked.set()
+            await asked.wait()
+            await answered(params.url, answers)
+            return ElicitResult(action="accept")
+
+    both: list[Any] = []
+    asked, ends = anyio.Event(), []
+
+    async def make() -> None:
+        ends.append(facts(await client.call_tool("generate_media", PICTURE)))
+
+    async with Slow().at(tmp_path, api, mode) as client:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(make)
+            tasks.start_soon(make)
+        codes = sorted(end.get("error", {}).get("code", "paid") for end in ends)
+        assert codes in ([["consent_pending", "paid"], ["paid", "paid"]] if answers == "yes" else [["declined"] * 2])
+        if answers == "yes":
+            assert facts(await client.call_tool("generate_media", PICTURE))["generation_id"]
+    assert charges(api) == (answers == "yes")
+
+
+@ERAS
 async def test_a_client_that_shows_forms_gets_a_form(
     tmp_path: Path, api: RunningSandbox, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
