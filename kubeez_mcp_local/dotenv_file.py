@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import re
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +32,20 @@ def variable(field: str) -> str:
 
 
 def variables_in(path: Path) -> Mapping[str, str | None]:
-    """The variables in a file as they stand there; empty where there is no file."""
-    return {line.key: _value_of(line) for line in _lines_of(path) if line.key is not None}
+    """The variables in a file that is not ours, as they stand there, whatever else it holds; empty where there is none.
+
+    Raises:
+        SettingsError: It cannot be read.
+    """
+    if not os.path.isfile(path):  # noqa: PTH113 - raises nowhere; environments of Python are folders called so, too
+        return {}
+    return {line.key: _value_of(line) for line in _lines_of(path, errors="replace") if line.key is not None}
+
+
+def decoded(content: bytes, errors: str = "strict") -> str:
+    """The text of a file: UTF-8, or UTF-16 as PowerShell writes it, without the byte order mark."""
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if wide else "utf-8-sig", errors)
 
 
 def read(path: Path, known: Collection[str]) -> Mapping[str, str | None]:
@@ -71,14 +85,17 @@ def write(path: Path, changes: Mapping[str, str | None], known: Collection[str])
     read(path, known)
     kept, left = [], dict(changes)
     for line in _lines_of(path):
-        name = (line.key or "").upper()
-        value = left.pop(name, None) if name in changes else line.original.string
-        if value is not None:
-            kept.append(value if name not in changes else f"{name}={value}\n")
+        name, text = (line.key or "").upper(), line.original.string
+        if name in changes:
+            value, above = left.pop(name, None), _BLANK_LINES.match(text)
+            text = (above[0] if above else "") + ("" if value is None else f"{name}={value}\n")
+        kept.append(text)
     text = "".join(kept)
     text += "\n" if text and not text.endswith("\n") else ""
     text += "".join(f"{name}={value}\n" for name, value in left.items() if value is not None)
     try:
+        if path.exists() and b"\r\n" in path.read_bytes():
+            text = text.replace("\n", "\r\n")
         replace_file(Path(os.path.realpath(path)), text)
     except OSError as error:
         raise SettingsError(
@@ -87,6 +104,7 @@ def write(path: Path, changes: Mapping[str, str | None], known: Collection[str])
 
 
 _PREFIX = variable("")
+_BLANK_LINES = re.compile(r"\s*\n")
 
 
 def _is_meant_as_setting(line: Binding, ours: bool, known: Collection[str]) -> bool:
@@ -100,15 +118,21 @@ def _is_meant_as_setting(line: Binding, ours: bool, known: Collection[str]) -> b
     return not ours and name in known and (name == "api_key" or line.value is None)
 
 
-def _lines_of(path: Path) -> list[Binding]:
-    if not path.is_file():
-        return []
+def _lines_of(path: Path, errors: str = "strict") -> list[Binding]:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            raise OSError("it is no file")
+        text = decoded(path.read_bytes(), errors).replace("\r\n", "\n")
+    except (FileNotFoundError, NotADirectoryError):
+        if not path.is_symlink():
+            return []
+        raise SettingsError(f"{path} is a link to nothing.", next_step="Mend or remove the link.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise SettingsError(f"{path} cannot be read: {why}.", next_step="Mend or remove it.") from None
     from dotenv.parser import parse_stream
 
-    try:
-        return list(parse_stream(io.StringIO(path.read_text("utf-8-sig"))))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}.", next_step="Mend or remove the file.") from None
+    return list(parse_stream(io.StringIO(text)))
 
 
 _QUOTED = re.compile(r"=\s*(?P<quote>[\"'])(?P<inside>.*)(?P=quote)", re.DOTALL)

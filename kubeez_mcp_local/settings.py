@@ -318,23 +318,34 @@ def settings_given(
     """
     environ = variables() if environ is None else environ
     working_dir = working_dir or current_folder()
-    if env_file is not None and not env_file.is_file():
+    if env_file is not None and not os.path.lexists(env_file):
         raise SettingsError(f"--env-file: there is no file {env_file}.", next_step="Check the path.")
     key = variable("api_key")
     sources = {
         "the environment": environ,
         "the config file": read_config(env_file or config_file()),
-        DOTENV: {key: dotenv_file.variables_in(working_dir / ".env").get(key) if working_dir else None},
     }
     given = [Given(name, f"--{name.replace('_', '-')}", value) for name, value in (flags or {}).items()]
     for source, values in sources.items():
         given += [Given(name, source, values.get(variable(name))) for name in Settings.model_fields]
+    found = _nearest(given)
+    try:
+        dotenv = dotenv_file.variables_in(working_dir / ".env") if working_dir else {}
+    except SettingsError:
+        if not found.keys() & {"api_key", "login"}:
+            raise
+        dotenv = {}
+    return list(_nearest([*found.values(), Given("api_key", DOTENV, dotenv.get(key))]).values())
+
+
+def _nearest(given: list[Given]) -> dict[str, Given]:
+    """By its name the first of each setting that has a value."""
     found: dict[str, Given] = {}
     for one in given:
         bare = replace(one, value=_unwrapped(one.name, one.value))
         if bare.value not in (None, ""):
             found.setdefault(bare.name, bare)
-    return list(found.values())
+    return found
 
 
 def _unwrapped(name: str, value: Any) -> Any:

@@ -18,6 +18,7 @@ from kubeez_mcp_local.settings import (
     load_settings,
     read_config,
     variable,
+    write_config,
 )
 
 KEY = "sk_live_example"
@@ -245,6 +246,65 @@ def test_a_config_file_that_sets_nothing_is_explained(folder: Path, text: str, l
     with pytest.raises(SettingsError, match=f"Line {line} of .* is no setting") as caught:
         load_settings(environ={}, env_file=file, working_dir=folder)
     assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["folder", "dangling", "loop", "pipe"])
+def test_a_config_file_that_is_none_is_explained_and_never_means_sandbox(folder: Path, kind: str) -> None:
+    (file := config_file()).parent.mkdir(parents=True)
+    if kind == "folder":
+        file.mkdir()
+    elif kind == "pipe":
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("no named pipes here")
+        os.mkfifo(file)
+    else:
+        file.symlink_to(file if kind == "loop" else folder / "on a disk that is not there")
+    with pytest.raises(SettingsError, match=r"config\.env (cannot be read|is a link to nothing)"):
+        load_settings(environ={}, working_dir=folder)
+    with pytest.raises(SettingsError, match=r"config\.env (cannot be read|is a link to nothing)"):
+        write_config(file, {"KUBEEZ_API_KEY": KEY})
+
+
+def test_what_else_a_config_file_says_stays_as_it_is(folder: Path) -> None:
+    text = "# mine\n\nOTHER='a\nKUBEEZ_MODE=no'  # two lines\n\n\n  kubeez_mode=live\n\n# last\nFOO"
+    for end in ("\n", "\r\n"):
+        (file := folder / "config.env").write_bytes(text.replace("\n", end).encode())
+        write_config(file, {"KUBEEZ_MODE": "sandbox", "KUBEEZ_LOG_LEVEL": "info"})
+        changed = text.replace("  kubeez_mode=live", "KUBEEZ_MODE=sandbox") + "\nKUBEEZ_LOG_LEVEL=info\n"
+        assert file.read_bytes() == changed.replace("\n", end).encode()
+        write_config(file, {"KUBEEZ_MODE": None, "KUBEEZ_LOG_LEVEL": None})
+        assert file.read_bytes() == text.replace("  kubeez_mode=live\n", "").replace("\n", end).encode() + end.encode()
+
+
+def test_a_config_file_may_be_written_by_powershell(folder: Path) -> None:
+    (file := folder / "config.env").write_text(f"KUBEEZ_API_KEY={KEY}\n", "utf-16")
+    assert read_config(file) == {"KUBEEZ_API_KEY": KEY}
+
+
+def test_whatever_a_projects_dotenv_is_it_keeps_nobody_from_working(folder: Path) -> None:
+    dotenv = folder / ".env"
+    dotenv.write_bytes(b"# caf\xe9\nKUBEEZ_API_KEY=" + KEY.encode())
+    found = load_settings(environ={}, working_dir=folder).api_key
+    assert found is not None
+    assert found.get_secret_value() == KEY
+    dotenv.unlink()
+    dotenv.mkdir()
+    assert load_settings(environ={}, working_dir=folder).effective_mode is Mode.SANDBOX
+
+
+def test_a_dotenv_that_cannot_be_read_matters_only_where_no_nearer_key_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / ".env").write_text("KUBEEZ_API_KEY=other")
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(SettingsError, match=r"\.env cannot be read: Permission denied"):
+        load_settings(environ={}, working_dir=folder)
+    for nearer in ({"KUBEEZ_API_KEY": KEY}, {"KUBEEZ_LOGIN": f"live-0123456789abcdef@{DEFAULT_BASE_URL}"}):
+        assert load_settings(environ=nearer, working_dir=folder).effective_mode is Mode.LIVE
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "OTHER=1\nDEBUG\n", "KUBEEZ_MODE=sandbox\nsome words\nX: 1"])

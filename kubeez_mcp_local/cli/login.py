@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from kubeez_mcp_local.bridge.login import Keyring, forget_key, keep_key, key_in
 from kubeez_mcp_local.cli.clients.installing import key_in_entry, look_everywhere
 from kubeez_mcp_local.cli.clients.launch import Machine
 from kubeez_mcp_local.cli.terminal import remarks, results
+from kubeez_mcp_local.dotenv_file import decoded
 from kubeez_mcp_local.environment import KEY, variables
 from kubeez_mcp_local.logs import configure_logging
 from kubeez_mcp_local.rest.errors import KEYS_PAGE
@@ -83,16 +83,14 @@ def asked_key(argument: str) -> str:
         remarks().print(f"Make or copy a key at {KEYS_PAGE}; what you type is not shown.")
         return key_in(str(click.prompt("Kubeez API key", hide_input=True, err=True)), argument)
     remarks().print("Reading the key from the input …")
-    piped = sys.stdin.buffer.read(_LONGEST_INPUT)
-    wide = piped.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as PowerShell writes files
-    return key_in(piped.decode("utf-16" if wide else "utf-8", "replace"), argument)
+    return key_in(decoded(sys.stdin.buffer.read(_LONGEST_INPUT), "replace"), argument)
 
 
 def _other_keys(options: Options, config: Path) -> Iterator[str]:
     """Where else a key is, in words."""
     if variables().get(KEY):
         yield f"{KEY} in the environment"
-    given = settings_given(environ={}, env_file=config if config.is_file() else None)
+    given = settings_given(environ={}, env_file=config if config.exists() else None)
     yield from (one.source for one in given if one.name == "api_key" and one.source == DOTENV)
     for one in look_everywhere(Machine.this()):
         if one.config is not None and key_in_entry(one.config):

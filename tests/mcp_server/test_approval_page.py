@@ -240,6 +240,7 @@ async def test_a_link_that_is_over_when_the_client_comes_back_is_given_anew(
     class Late(Person):
         async def asked(self, context: Any, params: ElicitRequestParams) -> ElicitResult:
             if not self.links:
+                assert isinstance(params, ElicitRequestURLParams)
                 del bridge.approvals
                 self.links.append(params)
                 return ElicitResult(action="accept")
@@ -258,6 +259,7 @@ async def test_one_answer_serves_one_of_several_equal_calls_and_the_others_are_t
 ) -> None:
     class Slow(Person):
         async def asked(self, context: Any, params: ElicitRequestParams) -> ElicitResult:
+            assert isinstance(params, ElicitRequestURLParams)
             both.append(params)
             if len(both) == 2:
                 asked.set()
