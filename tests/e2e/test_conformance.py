@@ -85,6 +85,7 @@ def _failed(report: Path) -> tuple[str, set[str]]:
     return scenario, {check["id"] for check in checks if check["status"] == "FAILURE"}
 
 
+@pytest.mark.long
 async def test_every_scenario_that_needs_no_fixture_passes(tmp_path: Path) -> None:
     SUITE.find()
     async with over_http(tmp_path) as url:
