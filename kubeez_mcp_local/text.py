@@ -19,7 +19,10 @@ LONGEST_MESSAGE = 1_500
 LONGEST_NAME = 80
 """Characters of a name, or of a value, that is quoted in a sentence."""
 
-_KEY = re.compile(r"(?i)\b(sk_(?:live|test)_)[a-z0-9_-]+")
+_KEY = re.compile(
+    r"(?i)(?:(?<!\w)|(?<=\\[nrt])|(?<=%[0-9a-f]{2})|(?<=\\x[0-9a-f]{2})|(?<=\\u[0-9a-f]{4}))"  # also behind an escape
+    r"(sk_(?:live|test)_)[a-z0-9_.~+/%=-]*[a-z0-9_~+/%=-]"
+)
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 """Control characters but line breaks and tabs."""

@@ -20,6 +20,7 @@ from kubeez_mcp_local.text import (
     quoted,
     spoken,
     visible,
+    without_keys,
 )
 
 STEERING = "".join(map(chr, [*range(9), *range(11, 32), *range(127, 160), 0x202E, 0x2066, 0x2028, 0xFEFF, 0xE0041]))
@@ -31,6 +32,24 @@ def test_what_cannot_be_seen_is_written_as_an_escape_and_the_rest_stays() -> Non
     for whole in ("two\nlines", "a\tb", "Fuß 👩\u200d🚀 می\u200cخواهم \u0627", ""):
         assert visible(whole) == whole
     assert visible("a\r\nb") == "a\nb"
+
+
+def test_keys_are_cut_whatever_they_are_made_of_and_wherever_they_stand() -> None:
+    key = "sk_live_ab.C-D_e/f+g~h=="
+    for around in (
+        "{}",
+        "'{}'",
+        "x={}, y",
+        "x\\n{}",
+        "%22{}%22",
+        "\\x22{}",
+        '\\u0022{}"',
+        "Bearer {}.",
+        "https://a/{}?b",
+    ):
+        assert without_keys(around.format(key)) == around.format("sk_live_…").replace("…%22", "…")
+    for plain in ("sk_live_…", "sk_live_...", "task_live_view", "risk_test_1"):
+        assert without_keys(plain) == plain
 
 
 @given(ANYTHING)

@@ -67,15 +67,14 @@ class _Attempt(Generic[T]):
     def __init__(self, work: Callable[[KeyringBackend], T], began: float) -> None:
         self.began = began
         self.done = threading.Event()
-        self.error: Exception | None = NoKeyringError("it ended without an answer")
+        self.error: BaseException | None = None
         self.values: list[T] = []
         threading.Thread(target=self._run, args=(work,), daemon=True, name="keyring").start()
 
     def _run(self, work: Callable[[KeyringBackend], T]) -> None:
         try:
             self.values.append(work(_backend()))
-            self.error = None
-        except Exception as error:  # noqa: BLE001 - each system's keyring raises its own
+        except BaseException as error:  # noqa: BLE001 - each system's keyring raises its own, or panics in Rust
             self.error = error
         finally:
             self.done.set()
@@ -151,7 +150,7 @@ class Keyring:
                 raise OSError("it does not give back what was put in")
             return _NAMES.get(type(ring).__module__.rpartition(".")[2], f"the system's keyring ({ring.name})")
 
-        return await self._answer(self._begin(work))
+        return await self._answer(self._begin(work), secret=key)
 
     async def forget(self, origin: str) -> bool:
         """Take the key out; returns whether there was one. Raises as `keep`."""
@@ -168,7 +167,7 @@ class Keyring:
         reach_the_session()
         return _Attempt(work, self.clock())
 
-    async def _answer(self, attempt: _Attempt[T]) -> T:
+    async def _answer(self, attempt: _Attempt[T], *, secret: str = "") -> T:
         while not attempt.done.is_set():
             if self.clock() - attempt.began >= self.seconds:
                 raise KeyUnavailableError(
@@ -183,7 +182,10 @@ class Keyring:
         if isinstance(attempt.error, NoKeyringError):
             raise attempt.error
         locked = type(attempt.error).__name__ == "KeyringLocked"
-        why = "is locked" if locked else f"refuses: {on_one_line(str(attempt.error)) or type(attempt.error).__name__}"
+        said = str(attempt.error)
+        if secret:
+            said = said.replace(secret, "…")
+        why = "is locked" if locked else f"refuses: {on_one_line(said) or type(attempt.error).__name__}"
         raise KeyUnavailableError(
             f"The system's keyring {why}.", next_step=f"Unlock it and try again. {_IN_FILE}", retry_safe=True
         )

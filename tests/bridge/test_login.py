@@ -130,6 +130,33 @@ async def test_without_a_usable_keyring_the_key_is_in_a_private_file(
         found.answer.set()
 
 
+class _Panic(BaseException):
+    """As libraries written in Rust raise it."""
+
+
+@pytest.mark.parametrize("kind", [OSError, _Panic, SystemExit])
+async def test_a_keyring_that_breaks_says_why_without_the_key(
+    api: RunningSandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    config: Path,
+    capfd: pytest.CaptureFixture[str],
+    kind: type[BaseException],
+) -> None:
+    class Broken(MemoryKeyring):
+        def get_password(self, service: str, username: str) -> str | None:
+            raise kind("cannot read")
+
+        def set_password(self, service: str, username: str, password: str) -> None:
+            raise kind(f"cannot write {password!r}")
+
+    use(monkeypatch, Broken())
+    kept = await keep_key("opaque.key/with=signs", Settings(mode="sandbox"), config)
+    assert kept.why_in_file == "The system's keyring refuses: cannot write '…'."
+    assert "opaque" not in "".join(capfd.readouterr())
+    with pytest.raises(KeyUnavailableError, match="refuses: cannot read"):
+        await Keyring().key_of(Login(fingerprint(KEY, api.url), api.url))
+
+
 async def test_a_key_that_the_api_does_not_take_is_not_kept(
     api: RunningSandbox, ring: MemoryKeyring, config: Path
 ) -> None:
