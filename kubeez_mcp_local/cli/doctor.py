@@ -328,7 +328,7 @@ def check_ledger(settings: Settings) -> Iterator[Finding]:
 def _check_team_ledger(settings: Settings) -> Iterator[Finding]:
     """Whether the team's database can be used from here, and what in it waits for somebody."""
     try:
-        from kubeez_mcp_local.jobs.postgres import Address, inspect_server
+        from kubeez_mcp_local.jobs.team.postgres import Address, inspect_server
 
         address = Address.of(settings.team_ledger)
         facts = inspect_server(address)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kubeez_mcp_local.cli.recipe_commands.campaigns import cancel, pause, resume, retry, status, worker
 from kubeez_mcp_local.cli.recipe_commands.options import Asked, RecipeCommand, library_of, shown_value
 from kubeez_mcp_local.cli.recipe_commands.running import price, rehearse, run
 from kubeez_mcp_local.cli.recipe_commands.writing import add, check, new, remove, save, sources, update
@@ -233,5 +234,8 @@ def recipes(context: click.Context) -> None:
         context.invoke(list_, tag=None, as_json=False)
 
 
-for command in (list_, show, price, run, rehearse, check, new, save, export, add, update, remove, sources):
+for command in (
+    *(list_, show, price, run, rehearse, check, new, save, export, add, update, remove, sources),
+    *(status, worker, pause, resume, cancel, retry),
+):
     recipes.add_command(command)

@@ -48,8 +48,8 @@ def ceiling(options: Options, per_day: float | None, lifted: bool) -> None:
 @click.pass_obj
 def allow(options: Options, role: str) -> None:
     """Let the database role ROLE work with the ledger, without a say in the team's ceiling."""
-    from kubeez_mcp_local.jobs.postgres import Address
-    from kubeez_mcp_local.jobs.postgres import allow as allow_role
+    from kubeez_mcp_local.jobs.team.postgres import Address
+    from kubeez_mcp_local.jobs.team.postgres import allow as allow_role
 
     address = Address.of(_shared(options.settings()).team_ledger)
     allow_role(address, role)
@@ -62,7 +62,7 @@ def move(options: Options) -> None:
     """Copy what this machine's own ledger knows of this account to the team's. Again is no harm; nothing is removed."""
     from kubeez_mcp_local.jobs.job import account_of
     from kubeez_mcp_local.jobs.ledger import FILE_NAME
-    from kubeez_mcp_local.jobs.moving import move_ledger
+    from kubeez_mcp_local.jobs.team.moving import move_ledger
 
     settings = _shared(options.settings())
     source = settings.state_dir / FILE_NAME

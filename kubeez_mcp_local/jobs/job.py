@@ -49,6 +49,7 @@ class RunCall:
             unknown, and without it such a call is refused.
         item: What the call is about, in words, where its step makes several; only names its files.
         part: Which of several it is, such as `2-of-3`, where the item does not tell; only names its files.
+        person: Whose work it is, where that is not who sends it; counts in a team's ledger only.
 
     Raises:
         TypeError, ValueError: Something is missing, or no amount of credits.
@@ -60,10 +61,11 @@ class RunCall:
     at_most: float | None = None
     item: str = ""
     part: str = ""
+    person: str = ""
 
     def __post_init__(self) -> None:
         named = isinstance(self.run, str) and isinstance(self.call, str) and self.run and self.call
-        told = isinstance(self.item, str) and isinstance(self.part, str)
+        told = all(isinstance(text, str) for text in (self.item, self.part, self.person))
         if not named or not told or not is_amount(self.budget) or not (self.at_most is None or is_amount(self.at_most)):
             raise ValueError(f"{self!r} is no call of a run")
 

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import time
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
@@ -22,17 +22,18 @@ from kubeez_mcp_local.jobs import browsing, budget, guard, proof, rows
 from kubeez_mcp_local.jobs.errors import LedgerError
 from kubeez_mcp_local.jobs.job import to_micro
 from kubeez_mcp_local.jobs.rows import Moment, Transaction
+from kubeez_mcp_local.jobs.team import campaigns as campaigns_
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
     from pathlib import Path
 
-    from kubeez_mcp_local.jobs.beats import TeamOwner, Timing
     from kubeez_mcp_local.jobs.database import Database
     from kubeez_mcp_local.jobs.job import Job, Order
     from kubeez_mcp_local.jobs.ownership import Owner, Process
-    from kubeez_mcp_local.jobs.postgres import Postgres
     from kubeez_mcp_local.jobs.rows import Connection
+    from kubeez_mcp_local.jobs.team.beats import TeamOwner, Timing
+    from kubeez_mcp_local.jobs.team.postgres import Postgres
 
 log = logging.getLogger(__name__)
 
@@ -106,13 +107,19 @@ def _claim(
     decision: guard.Decision | None = None
     try:
         with file.writing(owns=claim) as tx:
-            decision = guard.decide(tx, orders, file.ceilings, claim=claim, approval=approval)
+            decision = guard.decide(_for(tx, orders), orders, file.ceilings, claim=claim, approval=approval)
     except LedgerError:
         file.give_up(decision)
         raise
     if decision.refusal is not None:
         raise decision.refusal
     return decision
+
+
+def _for(tx: Transaction, orders: Sequence[Order]) -> Transaction:
+    """On behalf of whom the orders are, in a team's ledger."""
+    person = next((order.run.person for order in orders if order.run and order.run.person), "")
+    return replace(tx, person=person, counted=person) if person and tx.counted else tx
 
 
 def _take_over_saving(file: LedgerFile, job: Job) -> bool:
@@ -160,6 +167,7 @@ class _Operations:
     answer = _writes(proof.answer)
 
     version_for_others = _reads(rows.version_for_others)
+    owner = _writes(rows.owner, owns=True)
     get = _reads(rows.get)
     recent = _reads(rows.recent)
     in_state = _reads(rows.in_state)
@@ -171,6 +179,22 @@ class _Operations:
     team_ceiling = _reads(budget.team_ceiling)
     team_today = _reads(budget.team_today)
     set_team_ceiling = _writes(budget.set_team_ceiling)
+
+    submit_campaign = _writes(campaigns_.submit)
+    campaign = _reads(campaigns_.campaign)
+    campaigns = _reads(campaigns_.campaigns)
+    standing = _reads(campaigns_.standing)
+    campaign_rows = _reads(campaigns_.campaign_rows)
+    open_rows = _reads(campaigns_.open_rows)
+    rows_in_hand = _reads(campaigns_.rows_in_hand)
+    ended_owners = _writes(campaigns_.ended_owners)
+    take_row = _writes(campaigns_.take_row, owns=True)
+    end_row = _writes(campaigns_.end_row)
+    let_go_of_dead_rows = _writes(campaigns_.let_go_of_dead, owns=True)
+    wake_settled_rows = _writes(campaigns_.wake_settled)
+    let_go_of_rows = _writes(campaigns_.let_go)
+    retry_rows = _writes(campaigns_.retry)
+    direct_campaign = _writes(campaigns_.direct)
     run_spend = _reads(budget.run_spend)
     spend_by = _reads(budget.spend_by)
     spend_since = _reads(budget.spend_since)
@@ -241,8 +265,8 @@ class LedgerFile(_Operations):
         return self.state_dir / FILE_NAME
 
     def _open_server(self) -> None:
-        from kubeez_mcp_local.jobs.beats import TeamOwner, Timing
-        from kubeez_mcp_local.jobs.postgres import Address, Postgres, PostgresHeart
+        from kubeez_mcp_local.jobs.team.beats import TeamOwner, Timing
+        from kubeez_mcp_local.jobs.team.postgres import Address, Postgres, PostgresHeart
 
         address = Address.of(self.server)
         self._database = Postgres(address, self.account, busy_seconds=self.busy_seconds)

@@ -152,6 +152,11 @@ def version_for_others(tx: Transaction) -> int:
     return int(tx.execute("PRAGMA data_version").fetchone()[0])
 
 
+def owner(tx: Transaction) -> str:
+    """What the ledger knows this process by."""
+    return tx.owner
+
+
 def recent(tx: Transaction, limit: int = 20) -> list[Job]:
     """The newest jobs, newest first."""
     return tx.jobs("SELECT * FROM jobs WHERE account = :account ORDER BY seq DESC LIMIT :limit", limit=limit)

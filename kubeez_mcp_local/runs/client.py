@@ -97,14 +97,17 @@ class LocalClient:
         *,
         run: RunCall | None = None,
         progress: ProgressFnT | None = None,
+        recipe: str = "",
     ) -> dict[str, Any]:
         """Call a tool and return its structured result.
 
-        `run` names a paid call of a run: a second call of that name returns the job of the first. `progress` is told of
+        `run` names a paid call of a run: a second call of that name returns the job of the first. `recipe` is on whose
+        behalf it is made, where that is not the client's. `progress` is told of
         seconds so far, expected seconds (or `None`) and a few words, if the tool reports any. Raises `ToolCallError` if
         the tool refused, with the tool's own code and next step; or if it needs a yes that nobody can give.
         """
-        result = await self._called(tool, arguments, {RUN: asdict(run)} if run else {}, progress)
+        named = {RUN: asdict(run)} if run else {}
+        result = await self._called(tool, arguments, named | ({RECIPE: recipe} if recipe else {}), progress)
         if result.get("status") == "approval_required":
             question = " ".join(result.get("notes") or ["This call needs a yes."])
             raise ToolCallError(question, code="approval_required", next_step=self.cannot_ask)
@@ -126,7 +129,7 @@ class LocalClient:
         meta: dict[str, Any],
         progress: ProgressFnT | None = None,
     ) -> dict[str, Any]:
-        said: Any = meta | ({RECIPE: self.recipe} if self.recipe else {})
+        said: Any = ({RECIPE: self.recipe} if self.recipe else {}) | meta
         try:
             answer = await self._client.call_tool(tool, dict(arguments), progress_callback=progress, meta=said or None)
         except MCPError as error:
@@ -145,6 +148,22 @@ class LocalClient:
         if about_credits and await self.ask(params.message):
             return ElicitResult(action="accept", content={SPEND: True})
         return ElicitResult(action="decline")
+
+
+@dataclass(frozen=True)
+class OnBehalf:
+    """A client that works for several recipes, as the `cookbook.steps.ToolCaller` of one of them."""
+
+    client: LocalClient
+    recipe: str
+
+    async def __call__(self, tool: str, arguments: Mapping[str, Any], *, run: RunCall | None = None) -> dict[str, Any]:
+        return await self.client(tool, arguments, run=run, recipe=self.recipe)
+
+    async def quote(
+        self, tool: str, arguments: Mapping[str, Any], coming: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> dict[str, Any]:
+        return await self.client.quote(tool, arguments, coming)
 
 
 def _refusal(result: Mapping[str, Any], answer: CallToolResult) -> ToolCallError:

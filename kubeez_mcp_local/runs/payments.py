@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.cookbook.price import Quotes
     from kubeez_mcp_local.cookbook.steps import Call, ToolCaller
     from kubeez_mcp_local.jobs.budget import RunSpend
-    from kubeez_mcp_local.runs.journal import Journal
+    from kubeez_mcp_local.runs.journal import Journal, NoJournal
 
 MAX_JOB_SECONDS = 3_600
 MAX_QUEUE_SECONDS = 3 * 3_600
@@ -35,6 +35,8 @@ _STOPPING = frozenset(
     | {"declined", "consent_cancelled", "consent_pending", "approval_required"}
 )
 _OVER = ("completed", "failed")
+_DATABASE_GONE = frozenset({"ledger_unreachable", "ledger_in_doubt", "ledger_locked", "job_unrecorded"})
+"""A team's database is away for a while. The call's name makes its repeat safe; what is unwritten is written first."""
 _LISTS = ("outputs", "songs", "files")
 
 
@@ -53,10 +55,11 @@ class Payer:
         budget: Credits that the whole run may cost.
         spent: Credits of finished calls, earlier attempts included.
         stopped: Why no further call is paid for; empty while there is no reason.
+        person: Whose work it is, where that is not who makes the calls.
     """
 
     call: ToolCaller
-    journal: Journal
+    journal: Journal | NoJournal
     quotes: Quotes
     run: str
     budget: float
@@ -64,6 +67,7 @@ class Payer:
     sleep: Callable[[float], Awaitable[object]]
     spent: float = 0.0
     stopped: str = ""
+    person: str = ""
     _writing: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def pay(self, call: Call, arguments: dict[str, Any], hints: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,7 +81,7 @@ class Payer:
         at_most = call.step.at_most
         if at_most is None and hints:
             at_most = (await self.quotes.of(call.step.tool, arguments, hints)).credits
-        named = RunCall(self.run, call.key, self.budget, at_most, call.label, call.part)
+        named = RunCall(self.run, call.key, self.budget, at_most, call.label, call.part, self.person)
         try:
             started = await self._in_turn(call, arguments, named)
         except KubeezError as error:
@@ -112,6 +116,14 @@ class Payer:
                     raise
                 await self.sleep(pause)
 
+    async def _waited(self, job_id: str) -> Mapping[str, Any]:
+        try:
+            return await self.call("wait_for_generation", {"id": job_id})
+        except KubeezError as error:
+            if error.code not in _DATABASE_GONE:
+                raise
+            return {"status": "unknown"}
+
     async def _followed(self, started: Mapping[str, Any]) -> dict[str, Any]:
         """The finished result of everything that a paid tool has started, its files saved.
 
@@ -124,7 +136,7 @@ class Payer:
         for job_id in _job_ids(started):
             while True:
                 asked = self.clock()
-                result = await self.call("wait_for_generation", {"id": job_id})
+                result = await self._waited(job_id)
                 if result.get("status") in _OVER:
                     results.append(result)
                     break
@@ -143,6 +155,8 @@ def _pause_after(error: KubeezError) -> float | None:
     """Seconds after which the same call is worth repeating; `None` when it is not."""
     if error.code == "took_too_long":  # its name makes the repeat safe even if the request has left
         return 1.0
+    if error.code in _DATABASE_GONE:
+        return PAUSE_SECONDS
     if error.retry_safe and error.spent is False and error.retry_after is not None:  # the limits are used up
         return min(max(error.retry_after, 0.5), 60.0)
     return None

@@ -26,7 +26,7 @@ from kubeez_mcp_local.cookbook.steps import (
 )
 from kubeez_mcp_local.errors import KubeezError, first_error_in
 from kubeez_mcp_local.jobs.job import step_and_index
-from kubeez_mcp_local.runs.journal import Journal, JournalError, RunTakenError
+from kubeez_mcp_local.runs.journal import Journal, JournalError, NoJournal, RunTakenError
 from kubeez_mcp_local.runs.payments import BUDGET_REACHED, Payer, charged
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class CallReport:
 
     It is `completed`; `failed`; `skipped` (by `when`, or as it needs what failed); `stopped` (by a limit); `paused`
     (until there is another yes); or `parked` (its fate is not known yet, and it may have been paid). `reason` tells why
-    it did not complete, `again` whether it may fare better another time. It is `resumed` when the result comes from an
-    earlier attempt at the same run. `label` says in words what it is about, in a loop.
+    it did not complete, `code` is the error's, `again` whether it may fare better another time. It is `resumed` when
+    the result comes from an earlier attempt at the same run. `label` says in words what it is about, in a loop.
     """
 
     key: str
@@ -60,6 +60,7 @@ class CallReport:
     resumed: bool = False
     label: str = ""
     again: bool = True
+    code: str = ""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -142,7 +143,8 @@ class Run:
     """A run, with checked arguments, as it can be carried out; `folder` keeps the records of runs.
 
     `budget` are the credits that it may cost, earlier attempts included. `pauses` are the steps before which it ends,
-    to go on in another attempt.
+    to go on in another attempt. With a `row`, only that entry of each step's `for_each` is carried out, and no record
+    is kept but the ledger's. `person` is whose work it is where that is not who carries it out.
     """
 
     recipe: Recipe
@@ -151,6 +153,8 @@ class Run:
     folder: Path
     budget: Budget
     pauses: frozenset[str] = frozenset()
+    row: int | None = None
+    person: str = ""
 
     async def carry_out(
         self,
@@ -174,14 +178,22 @@ class Run:
             JournalError: The record of the run cannot be written.
         """
         needs = dependencies(self.recipe)
-        journal = await self._journal(sleep)
+        journal = NoJournal() if self.row is not None else await self._journal(sleep)
         try:
             before = await books.run_spend(self.id.in_ledger)
             payer = Payer(
-                call, journal, Quotes(call), self.id.in_ledger, self.budget.credits, clock, sleep, before.charged
+                call,
+                journal,
+                Quotes(call),
+                self.id.in_ledger,
+                self.budget.credits,
+                clock,
+                sleep,
+                spent=before.charged,
+                person=self.person,
             )
             slots = anyio.CapacityLimiter(max(parallel, 1))
-            runner = _Runner(self.recipe, self.arguments, payer, needs, on_event, slots, self.pauses)
+            runner = _Runner(self.recipe, self.arguments, payer, needs, on_event, slots, self.pauses, self.row)
             await runner.run()
             await payer.write(journal.over, runner.status, sorted(runner.paused))
         except BaseExceptionGroup as group:
@@ -218,6 +230,7 @@ class _Runner:
     on_event: Callable[[RunEvent], None] | None
     slots: anyio.CapacityLimiter
     pauses: frozenset[str] = frozenset()
+    row: int | None = None
     paused: set[str] = field(default_factory=set)
     reports: dict[str, CallReport] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
@@ -266,7 +279,8 @@ class _Runner:
             found = [_nothing("skipped") for _ in calls]
             async with anyio.create_task_group() as tasks:
                 for position, call in enumerate(calls):
-                    tasks.start_soon(self._run_call, call, found, position)
+                    if self.row in (None, position) or step.for_each is None:
+                        tasks.start_soon(self._run_call, call, found, position)
             self.results[step.id] = found if step.for_each is not None or not found else found[0]
         self.over[step.id].set()
 
@@ -281,7 +295,7 @@ class _Runner:
             except KubeezError as error:
                 found[position] = _nothing("failed")
                 again = error.spent is None or error.retry_safe
-                self._end(call, _status_after(error), reason=str(error), again=again)
+                self._end(call, _status_after(error), reason=str(error), again=again, code=error.code)
 
     async def _made(self, call: Call) -> dict[str, Any]:
         """Make one call and follow it to its end; its result, with empty lists when it came to nothing."""
@@ -317,9 +331,10 @@ class _Runner:
         reason: str = "",
         resumed: bool = False,
         again: bool = True,
+        code: str = "",
     ) -> None:
         cost = charged(result) if result and call.step.tool in PAID_TOOLS else 0.0
-        known = (call.key, call.step.tool, status, cost, result, reason, resumed, call.label, again)
+        known = (call.key, call.step.tool, status, cost, result, reason, resumed, call.label, again, code)
         self.reports[call.key] = CallReport(*known)
         self._tell(status, call, reason)
 

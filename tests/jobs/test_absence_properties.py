@@ -23,7 +23,6 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from kubeez_mcp_local.jobs.beats import Timing
 from kubeez_mcp_local.jobs.budget import Ceilings
 from kubeez_mcp_local.jobs.errors import UnsettledJobError
 from kubeez_mcp_local.jobs.guard import Limits
@@ -32,6 +31,7 @@ from kubeez_mcp_local.jobs.ledger import Ledger, LedgerFile
 from kubeez_mcp_local.jobs.reconcile import Reconciler
 from kubeez_mcp_local.jobs.sending import Background, Pacer, Sender
 from kubeez_mcp_local.jobs.spender import Asking, Spender
+from kubeez_mcp_local.jobs.team.beats import Timing
 from kubeez_mcp_local.rest.errors import AmbiguousError
 from kubeez_mcp_local.rest.wire import Accepted, Generation
 from tests.jobs.server import NO_SERVER, SERVER, team_ledger

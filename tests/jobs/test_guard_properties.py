@@ -22,13 +22,13 @@ from hypothesis.stateful import (
 )
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.beats import Timing
 from kubeez_mcp_local.jobs.budget import Ceilings, reservations
 from kubeez_mcp_local.jobs.errors import CeilingError
 from kubeez_mcp_local.jobs.guard import Limits
 from kubeez_mcp_local.jobs.job import Job, Order, State
 from kubeez_mcp_local.jobs.ledger import LedgerFile
 from kubeez_mcp_local.jobs.ownership import Process
+from kubeez_mcp_local.jobs.team.beats import Timing
 from tests.jobs.server import NO_SERVER, SERVER, team_ledger
 
 NO_LIMITS = Limits(per_minute={}, at_once={})

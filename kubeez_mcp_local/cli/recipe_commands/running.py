@@ -15,7 +15,7 @@ import anyio.to_thread
 import click
 
 from kubeez_mcp_local.cli.gallery import serve
-from kubeez_mcp_local.cli.recipe_commands import afterwards
+from kubeez_mcp_local.cli.recipe_commands import afterwards, campaigns
 from kubeez_mcp_local.cli.recipe_commands.afterwards import THEN_FAILED, Then
 from kubeez_mcp_local.cli.recipe_commands.options import Asked, RecipeCommand, live, sandbox, settings_for, shown_value
 from kubeez_mcp_local.cli.terminal import can_ask, print_json, remarks, results, run_with_bridge, shown, table
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.cookbook.format import Recipe
     from kubeez_mcp_local.cookbook.price import PriceList
     from kubeez_mcp_local.cookbook.steps import Budget
+    from kubeez_mcp_local.jobs.team.campaigns import OnUnknown
     from kubeez_mcp_local.runs.client import Ask, LocalClient
     from kubeez_mcp_local.runs.prepare import Prepared
     from kubeez_mcp_local.runs.run import CallReport, RunEvent, RunReport
@@ -225,6 +226,20 @@ def _spread(low: float | None, high: float | None) -> str:
 @click.option("--parallel", default=4, show_default=True, type=click.IntRange(1, 64), help="Most calls at once.")
 @click.option("--yes", "-y", is_flag=True, help="Agree to the price without being asked.")
 @click.option("--max-credits", type=click.FloatRange(min=0), help="Spend at most this; can only lower the budget.")
+@click.option(
+    "--on",
+    "engine",
+    type=click.Choice(["here", "team"]),
+    default="here",
+    help="Who carries it out: this process, or the team's workers (KUBEEZ_LEDGER), to whom it is only handed.",
+)
+@click.option(
+    "--on-unknown",
+    type=click.Choice(["wait", "skip"]),
+    default="wait",
+    show_default=True,
+    help="With --on team: whether it counts as over while rows are of unknown fate.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 @afterwards.options
 @click.pass_context
@@ -237,6 +252,8 @@ def run(
     parallel: int,
     yes: bool,
     max_credits: float | None,
+    engine: str,
+    on_unknown: OnUnknown,
     as_json: bool,
     then: str | None,
     then_each: bool,
@@ -257,6 +274,8 @@ def run(
             "KUBEEZ_READ_ONLY is on, so nothing can be made.", next_step="Switch it off to run recipes."
         )
 
+    if engine == "team":
+        campaigns.verify_team(settings)
     program = Then.of(then, each=then_each)
 
     async def prepare() -> Prepared:
@@ -272,6 +291,9 @@ def run(
     if agreed is None:
         remarks().print("Nothing was spent.")
         context.exit(1)
+    if engine == "team":
+        campaigns.hand_over(settings, prepared, on_unknown)
+        return
     name = prepared.run.id.name
     how = f"--run-id {name} in place of --new" if anew else f"it is the run {name}"
     go_on = f"Go on with the same command ({how}); nothing is paid twice."  # after Ctrl-C, when nothing was refused

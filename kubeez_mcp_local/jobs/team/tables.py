@@ -174,6 +174,40 @@ CREATE TABLE denied_rows (
     PRIMARY KEY (job, generation_id)
 );
 
+CREATE TABLE campaigns (
+    account TEXT NOT NULL,
+    run TEXT NOT NULL,
+    in_ledger TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('running', 'paused', 'cancelled')),
+    recipe TEXT NOT NULL,
+    given TEXT NOT NULL,
+    budget DOUBLE PRECISION NOT NULL,
+    agreed DOUBLE PRECISION,
+    on_unknown TEXT NOT NULL CHECK (on_unknown IN ('wait', 'skip')),
+    person TEXT NOT NULL,
+    created_at DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (account, run)
+);
+CREATE TABLE campaign_rows (
+    account TEXT NOT NULL,
+    run TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'working', 'parked', 'unknown', 'failed', 'completed',
+                                         'cancelled')),
+    attempt BIGINT NOT NULL DEFAULT 1,
+    label TEXT NOT NULL,
+    owner TEXT NOT NULL DEFAULT '',
+    host TEXT NOT NULL DEFAULT '',
+    reason TEXT NOT NULL DEFAULT '',
+    credits DOUBLE PRECISION NOT NULL DEFAULT 0,
+    files TEXT NOT NULL DEFAULT '[]',
+    changed_at DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (account, run, number),
+    FOREIGN KEY (account, run) REFERENCES campaigns (account, run)
+);
+CREATE INDEX campaign_rows_open ON campaign_rows (account, state) WHERE state IN ('waiting', 'working');
+CREATE INDEX campaign_rows_states ON campaign_rows (account, run, state);
+
 CREATE TABLE team_ceilings (account TEXT PRIMARY KEY, per_day BIGINT NOT NULL);
 CREATE TABLE ledger_version (version BIGINT NOT NULL);
 INSERT INTO ledger_version VALUES (6);

@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from kubeez_mcp_local.jobs.beats import TeamOwner, Timing, Watch
 from kubeez_mcp_local.jobs.errors import LedgerError
+from kubeez_mcp_local.jobs.team.beats import TeamOwner, Timing, Watch
 
 TIMING = Timing(beat=2.0, dead=10.0, by_itself=False)
 

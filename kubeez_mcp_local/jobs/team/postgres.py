@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from kubeez_mcp_local.jobs.database import VERSION, LedgerFacts
 from kubeez_mcp_local.jobs.errors import LedgerError
-from kubeez_mcp_local.jobs.postgres_schema import FIRST, STEPS, WORKERS_MAY
+from kubeez_mcp_local.jobs.team.tables import FIRST, STEPS, WORKERS_MAY
 
 try:
     import psycopg
@@ -323,9 +323,7 @@ class PostgresHeart:
     def beat(self, owner: str) -> dict[str, int]:
         query = (
             "UPDATE {schema}.owners SET beat = beat + 1 WHERE id = {owner} AND ended_at IS NULL; "
-            "SELECT id, beat FROM {schema}.owners WHERE ended_at IS NULL AND id IN ("
-            "SELECT owner FROM {schema}.jobs WHERE state IN ('sending', 'accepted', 'unknown') UNION "
-            "SELECT saver FROM {schema}.jobs WHERE state = 'completed' AND saved_at IS NULL)"
+            "SELECT id, beat FROM {schema}.owners WHERE ended_at IS NULL"
         )
         composed = sql.SQL(query).format(schema=sql.Identifier(self._address.schema), owner=sql.Literal(owner))
         try:

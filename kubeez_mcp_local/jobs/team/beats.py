@@ -73,7 +73,7 @@ class Heart(Protocol):
     """The connection on which beats are sent and watched; its own, since the ledger's may be waiting."""
 
     def beat(self, owner: str) -> dict[str, int]:
-        """Raise the beat of `owner`, if the ledger knows it, and return the beats of all who have open jobs.
+        """Raise the beat of `owner`, if the ledger knows it, and return the beats of all who have not ended.
 
         Raises:
             LedgerError: The ledger cannot be reached.

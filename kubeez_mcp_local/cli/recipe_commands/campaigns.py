@@ -1,0 +1,215 @@
+"""`recipes worker`, `status`, `pause`, `resume`, `cancel` and `retry`: runs that a team's workers carry out."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from kubeez_mcp_local.cli.terminal import print_json, remarks, results, run, run_with_bridge, shown, table
+from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs.team.campaigns import RowState
+from kubeez_mcp_local.text import amount, on_one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from kubeez_mcp_local.bridge import Bridge
+    from kubeez_mcp_local.cli.main import Options
+    from kubeez_mcp_local.jobs.team.campaigns import Campaign, OnUnknown, Row, Standing
+    from kubeez_mcp_local.runs.prepare import Prepared
+    from kubeez_mcp_local.settings import Settings
+
+_STUCK = (RowState.PARKED, RowState.UNKNOWN, RowState.FAILED)
+_MOST_ROWS = 20
+
+
+def verify_team(settings: Settings) -> None:
+    """Raise `no_team` where there is no team's ledger."""
+    if settings.team_ledger:
+        return
+    raise KubeezError(
+        "There is no team's ledger here, so there are no workers to hand anything to.",
+        next_step="Set KUBEEZ_LEDGER (docs/team.md), or run it here, without --on team.",
+        code="no_team",
+    )
+
+
+def hand_over(settings: Settings, prepared: Prepared, on_unknown: OnUnknown) -> None:
+    """Write a run that was agreed to into the team's ledger, and say how to see it."""
+    from kubeez_mcp_local.runs.campaigns import submit
+
+    new = run_with_bridge(settings, lambda bridge: submit(bridge, prepared, on_unknown))
+    name = prepared.run.id.name
+    told = f"{new} rows are in the ledger" if new else "Its rows were in the ledger already"
+    results().print(f"{told}. See how it stands with: kubeez-mcp-local recipes status {name}", soft_wrap=True)
+
+
+@click.command(short_help="Carry out rows of the team's campaigns, until it is stopped.")
+@click.option("--parallel", default=6, show_default=True, type=click.IntRange(1, 64), help="Most rows in hand at once.")
+@click.option("--until-idle", is_flag=True, help="End when no row is left to do.")
+@click.pass_obj
+def worker(options: Options, parallel: int, until_idle: bool) -> None:
+    """Carry out rows that `recipes run NAME --on team` has handed to the team, on this machine.
+
+    As many workers as you like may run, on as many machines, each under a supervisor that starts it again. Ctrl-C gives
+    back what is in hand; a worker that is killed is noticed by the others within seconds.
+    """
+    settings = options.settings()
+    verify_team(settings)
+    run(settings, lambda: _work(settings, parallel, until_idle))
+
+
+async def _work(settings: Settings, parallel: int, until_idle: bool) -> None:
+    from kubeez_mcp_local.bridge import Bridge
+    from kubeez_mcp_local.jobs.team.postgres import Address
+    from kubeez_mcp_local.mcp_server.server import KubeezServer
+    from kubeez_mcp_local.runs.campaigns import Worker
+    from kubeez_mcp_local.runs.client import LocalClient
+    from kubeez_mcp_local.runs.engines.dbos import DbosEngine
+
+    async def agreed(_: str) -> bool:
+        return True  # who submitted the campaign has said yes to all its rows at once
+
+    bridge = Bridge(settings)
+    async with (
+        bridge,
+        LocalClient(bridge, KubeezServer, name="kubeez-worker", ask=agreed, opened=True) as client,
+    ):
+        address = Address.of(settings.team_ledger)
+        executor = await bridge.ledger.owner()
+        remarks().print(f"Working for {address} as {settings.who}; {parallel} rows at once.", soft_wrap=True)
+        engine = DbosEngine(address, bridge.account, executor, parallel)
+        await Worker(bridge, client, engine, parallel).work(until_idle=until_idle)
+
+
+@click.command(short_help="How campaigns stand.")
+@click.argument("name", metavar="[RUN]", default="")
+@click.option("--watch", is_flag=True, help="Look again until it is over.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.pass_obj
+def status(options: Options, name: str, watch: bool, as_json: bool) -> None:
+    """How a campaign stands, or without RUN which there are. Exit code 1 when rows failed, are parked or unknown."""
+    settings = options.settings()
+    verify_team(settings)
+    if not name:
+        _list(run_with_bridge(settings, lambda bridge: bridge.ledger.campaigns()), as_json)
+        return
+    while True:
+        standing, stuck = run_with_bridge(settings, lambda bridge: _look(bridge, name))
+        _show(standing, stuck, as_json)
+        if not watch or standing.over:
+            break
+        time.sleep(5)
+    click.get_current_context().exit(1 if stuck else 0)
+
+
+async def _look(bridge: Bridge, name: str) -> tuple[Standing, list[Row]]:
+    standing = await bridge.ledger.standing(name)
+    return standing, await bridge.ledger.campaign_rows(standing.campaign.run, _STUCK, _MOST_ROWS)
+
+
+def _list(found: list[Campaign], as_json: bool) -> None:
+    if as_json:
+        print_json({"campaigns": [_campaign_row(campaign) for campaign in found]})
+        return
+    if not found:
+        results().print("No campaign was handed to the team yet. Do it with: recipes run NAME --on team")
+        return
+    rows = table("run", "state", "by", "budget", right=("budget",))
+    for campaign in found:
+        rows.add_row(campaign.run, campaign.state, on_one_line(campaign.person, 40), amount(campaign.budget))
+    results().print(rows)
+
+
+def _campaign_row(campaign: Campaign) -> dict[str, Any]:
+    told = {name: getattr(campaign, name) for name in ("run", "state", "budget", "agreed", "on_unknown", "person")}
+    return told | {"created_at": campaign.created_at}
+
+
+def _show(standing: Standing, stuck: list[Row], as_json: bool) -> None:
+    campaign = standing.campaign
+    if as_json:
+        counted = {state.value: count for state, count in standing.rows.items()}
+        rows = [{"row": row.number, **_row(row)} for row in stuck]
+        print_json(
+            {
+                **_campaign_row(campaign),
+                "over": standing.over,
+                "rows": counted,
+                "credits": standing.credits,
+                "stuck": rows,
+            }
+        )
+        return
+    counts = ", ".join(f"{standing.rows[state]} {state}" for state in RowState if standing.rows.get(state))
+    spent = f"{amount(standing.credits)} of {amount(campaign.budget)} credits"
+    results().print(f"{campaign.run}: {campaign.state}{', over' if standing.over else ''}; rows: {counts}; {spent}.")
+    for reason, count in standing.reasons[:5]:
+        results().print(f"- {count} × {on_one_line(reason, 300)}", soft_wrap=True, markup=False)
+    for row in stuck:
+        results().print(f"  row {row.number} ({on_one_line(row.label, 60)}): {row.state}", markup=False)
+    if stuck:
+        results().print(f"Once that is settled: kubeez-mcp-local recipes retry {campaign.run}", soft_wrap=True)
+
+
+def _row(row: Row) -> dict[str, Any]:
+    told = {name: getattr(row, name) for name in ("label", "host", "reason", "attempt", "credits")}
+    return {"state": row.state.value, **told, "files": [shown(path) for path in row.files]}
+
+
+def _directed(options: Options, work: Callable[[Bridge], Awaitable[str]]) -> None:
+    settings = options.settings()
+    verify_team(settings)
+    results().print(run_with_bridge(settings, work), soft_wrap=True)
+
+
+def _direct(options: Options, name: str, state: Literal["running", "paused", "cancelled"], told: str) -> None:
+    async def work(bridge: Bridge) -> str:
+        campaign = await bridge.ledger.campaign(name)
+        cancelled = await bridge.ledger.direct_campaign(campaign.run, state)
+        return f"{campaign.run} {told}{f' {cancelled} waiting rows are cancelled.' if state == 'cancelled' else ''}"
+
+    _directed(options, work)
+
+
+@click.command(short_help="Let no further row of a campaign begin.")
+@click.argument("name", metavar="RUN")
+@click.pass_obj
+def pause(options: Options, name: str) -> None:
+    """Let no further row of a campaign begin. Rows in hand are finished."""
+    _direct(options, name, "paused", "is paused; rows in hand are finished.")
+
+
+@click.command(short_help="Let a paused campaign go on.")
+@click.argument("name", metavar="RUN")
+@click.pass_obj
+def resume(options: Options, name: str) -> None:
+    """Let a paused campaign go on."""
+    _direct(options, name, "running", "goes on.")
+
+
+@click.command(short_help="End a campaign: rows that wait are not begun.")
+@click.argument("name", metavar="RUN")
+@click.pass_obj
+def cancel(options: Options, name: str) -> None:
+    """End a campaign. Rows that wait are not begun; rows in hand are finished, and what is paid stays paid."""
+    _direct(options, name, "cancelled", "is cancelled; rows in hand are finished.")
+
+
+@click.command(short_help="Try a campaign's failed and parked rows again.")
+@click.argument("name", metavar="RUN")
+@click.pass_obj
+def retry(options: Options, name: str) -> None:
+    """Try the rows of a campaign again that failed, were parked, or are of unknown fate.
+
+    Nothing that may have been paid is sent again: of such a row a person first says what became of it, with
+    `jobs reconcile`.
+    """
+
+    async def work(bridge: Bridge) -> str:
+        campaign = await bridge.ledger.campaign(name)
+        return f"{await bridge.ledger.retry_rows(campaign.run)} rows of {campaign.run} wait again."
+
+    _directed(options, work)

@@ -1,0 +1,300 @@
+"""Campaigns in a team's ledger: runs of recipes whose rows are carried out by workers on several machines.
+
+What is said here is said of rows; who pays, and that nobody pays twice, is decided by the guard as for any other call.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal
+
+from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs.rows import insert, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from kubeez_mcp_local.jobs.rows import Transaction
+
+OnUnknown = Literal["wait", "skip"]
+
+
+class RowState(StrEnum):
+    """Where a row stands.
+
+    `parked`: a ceiling, the budget or the balance stands in its way. `unknown`: it was perhaps paid, and a person may
+    have to say so. Both, and `failed`, can be tried again.
+    """
+
+    WAITING = "waiting"
+    WORKING = "working"
+    PARKED = "parked"
+    UNKNOWN = "unknown"
+    FAILED = "failed"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A run that was submitted.
+
+    Attributes:
+        run: Its name, such as `campaign-from-csv-1f0c2d3e4b`.
+        in_ledger: What its jobs are written down under, see `Job.run`.
+        state: `running`, `paused` or `cancelled`, as people want it.
+        recipe: The recipe's whole text, as it was agreed to.
+        given: The checked arguments.
+        budget: Credits that it may cost.
+        agreed: Credits that were said yes to; `None` where the price was not known.
+        on_unknown: Whether it waits for rows of unknown fate before it counts as over.
+        person: Who submitted it.
+    """
+
+    run: str
+    in_ledger: str
+    state: str
+    recipe: str
+    given: Mapping[str, Any]
+    budget: float
+    agreed: float | None
+    on_unknown: OnUnknown
+    person: str
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a campaign: what it is about, who has it or had it, what came of it, and where its files are."""
+
+    run: str
+    number: int
+    state: RowState
+    attempt: int
+    label: str
+    owner: str
+    host: str
+    reason: str
+    credits: float
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a campaign stands: rows and credits by state, and what is in the way of rows, the most frequent first."""
+
+    campaign: Campaign
+    rows: Mapping[RowState, int]
+    credits: float
+    reasons: tuple[tuple[str, int], ...]
+
+    @property
+    def over(self) -> bool:
+        """Whether no row will move by itself any more."""
+        open_states = {RowState.WAITING, RowState.WORKING}
+        if self.campaign.on_unknown == "wait":
+            open_states.add(RowState.UNKNOWN)
+        return not any(self.rows.get(state) for state in open_states)
+
+
+_SAID = ("run", "in_ledger", "recipe", "budget", "agreed", "on_unknown", "person")
+
+
+def submit(tx: Transaction, campaign: Campaign, labels: Sequence[str]) -> int:
+    """Write a campaign down with one row for each of `labels`, in one statement; how many of them are new. Again is no
+    harm: what is there stays as it is."""
+    named = {name: getattr(campaign, name) for name in _SAID}
+    values = named | {"account": tx.account, "given": to_json(campaign.given), "created_at": tx.now, "state": "running"}
+    insert(tx.connection, "campaigns", values, "ON CONFLICT DO NOTHING")
+    return tx.execute(
+        "INSERT INTO campaign_rows (account, run, number, state, label, changed_at) "
+        "SELECT :account, :run, label.key, 'waiting', json_extract(label.value, '$.label'), :now "
+        "FROM each_of(:labels) AS label ON CONFLICT DO NOTHING",
+        run=campaign.run,
+        labels=json.dumps([{"label": label} for label in labels]),
+    ).rowcount
+
+
+def campaign(tx: Transaction, run: str) -> Campaign:
+    """The campaign called `run`, or the only one whose name begins so; `unknown_run` if there is none."""
+    found = tx.execute(
+        "SELECT * FROM campaigns WHERE account = :account AND (run = :run OR (run >= :run AND run < :behind)) "
+        "ORDER BY run = :run DESC LIMIT 2",
+        run=run,
+        behind=run + "\U0010ffff",
+    ).fetchall()
+    if not found or (len(found) > 1 and found[0]["run"] != run):
+        raise KubeezError(
+            f"No campaign is called {run!r} in this ledger.",
+            next_step="List them with: kubeez-mcp-local recipes status",
+            code="unknown_run",
+        )
+    return _campaign_in(found[0])
+
+
+def campaigns(tx: Transaction, limit: int = 20) -> list[Campaign]:
+    """The newest campaigns, newest first."""
+    query = "SELECT * FROM campaigns WHERE account = :account ORDER BY created_at DESC, run LIMIT :limit"
+    return [_campaign_in(row) for row in tx.execute(query, limit=limit)]
+
+
+def standing(tx: Transaction, run: str) -> Standing:
+    """How the campaign called `run` stands."""
+    known = campaign(tx, run)
+    states: dict[RowState, int] = {}
+    spent, reasons = 0.0, {}
+    query = (
+        "SELECT state, reason, COUNT(*), SUM(credits) FROM campaign_rows WHERE account = :account AND run = :run "
+        "GROUP BY state, reason ORDER BY COUNT(*) DESC"
+    )
+    for state, reason, count, credits_ in tx.execute(query, run=known.run):
+        states[RowState(state)] = states.get(RowState(state), 0) + count
+        spent += float(credits_)
+        if reason and state in ("parked", "unknown", "failed"):
+            reasons[f"{state}: {reason}"] = count
+    return Standing(known, states, spent, tuple(reasons.items()))
+
+
+def campaign_rows(tx: Transaction, run: str, states: Collection[RowState], limit: int = 1000) -> list[Row]:
+    """The first rows of a campaign in these states, in order."""
+    listed = ", ".join(f"'{state}'" for state in states)
+    query = (
+        f"SELECT * FROM campaign_rows WHERE account = :account AND run = :run AND state IN ({listed}) "
+        "ORDER BY number LIMIT :limit"
+    )
+    return [_row_in(row) for row in tx.execute(query, run=run, limit=limit)]
+
+
+def open_rows(tx: Transaction, limit: int) -> list[Row]:
+    """Rows that wait for a worker, of campaigns that run, the oldest campaign first."""
+    query = (
+        "SELECT campaign_rows.* FROM campaign_rows JOIN campaigns USING (account, run) WHERE account = :account "
+        "AND campaign_rows.state = 'waiting' AND campaigns.state = 'running' ORDER BY created_at, number LIMIT :limit"
+    )
+    return [_row_in(row) for row in tx.execute(query, limit=limit)]
+
+
+def rows_in_hand(tx: Transaction) -> int:
+    """How many rows workers have in hand."""
+    query = "SELECT COUNT(*) FROM campaign_rows WHERE account = :account AND state = 'working'"
+    return int(tx.execute(query).fetchone()[0])
+
+
+def ended_owners(tx: Transaction, owners: Sequence[str]) -> list[str]:
+    """Which of these processes have ended, as far as that is proven."""
+    return [owner for owner in owners if tx.fate_of(owner) == "ended"]
+
+
+def take_row(tx: Transaction, run: str, number: int, attempt: int, host: str) -> bool:
+    """Begin with a row: only one that waits, in the attempt that it is at, of a campaign that runs."""
+    return tx.change(
+        "UPDATE campaign_rows SET state = 'working', owner = :owner, host = :host, changed_at = :now "
+        "WHERE account = :account AND run = :run AND number = :number AND attempt = :attempt AND state = 'waiting' "
+        "AND EXISTS (SELECT 1 FROM campaigns WHERE account = :account AND run = :run AND state = 'running')",
+        run=run,
+        number=number,
+        attempt=attempt,
+        host=host,
+    )
+
+
+def end_row(
+    tx: Transaction, row: tuple[str, int, int], state: RowState, reason: str, credits_: float, files: Sequence[str]
+) -> bool:
+    """Write down what came of a row that this process is working on: its run, number and attempt. One that others have
+    taken over meanwhile keeps what they say of it."""
+    run, number, attempt = row
+    return tx.change(
+        "UPDATE campaign_rows SET state = :state, reason = :reason, credits = :credits, files = :files, "
+        "changed_at = :now WHERE account = :account AND run = :run AND number = :number AND attempt = :attempt "
+        "AND state = 'working' AND owner = :owner",
+        run=run,
+        number=number,
+        attempt=attempt,
+        state=state,
+        reason=reason,
+        credits=credits_,
+        files=json.dumps(list(files)),
+    )
+
+
+def let_go_of_dead(tx: Transaction) -> list[str]:
+    """Give the rows of processes that have ended back to whoever comes, in a new attempt; returns those processes."""
+    query = (
+        "SELECT DISTINCT owner FROM campaign_rows WHERE account = :account AND state = 'working' AND owner <> :owner"
+    )
+    dead = [owner for (owner,) in tx.execute(query).fetchall() if tx.fate_of(owner) == "ended"]
+    for owner in dead:
+        tx.execute(
+            "UPDATE campaign_rows SET state = 'waiting', attempt = attempt + 1, changed_at = :now "
+            "WHERE account = :account AND state = 'working' AND owner = :former",
+            former=owner,
+        )
+    return dead
+
+
+def wake_settled(tx: Transaction) -> None:
+    """Let rows of unknown fate go on, in a new attempt, once fewer jobs of their campaign are unknown than rows are."""
+    query = (
+        "SELECT campaigns.run, COUNT(*), (SELECT COUNT(*) FROM jobs WHERE jobs.account = :account "
+        "AND jobs.run = campaigns.in_ledger AND jobs.state = 'unknown') FROM campaigns "
+        "JOIN campaign_rows USING (account, run) WHERE account = :account AND campaign_rows.state = 'unknown' "
+        "GROUP BY account, campaigns.run, campaigns.in_ledger"
+    )
+    for run, rows, jobs in tx.execute(query).fetchall():
+        if jobs < rows:
+            tx.execute(
+                "UPDATE campaign_rows SET state = 'waiting', attempt = attempt + 1, reason = '', changed_at = :now "
+                "WHERE account = :account AND run = :run AND state = 'unknown'",
+                run=run,
+            )
+
+
+def let_go(tx: Transaction) -> int:
+    """Give back what this process was working on, at its end; how many rows."""
+    return tx.execute(
+        "UPDATE campaign_rows SET state = 'waiting', attempt = attempt + 1, changed_at = :now "
+        "WHERE account = :account AND state = 'working' AND owner = :owner"
+    ).rowcount
+
+
+def retry(tx: Transaction, run: str) -> int:
+    """Let failed and parked rows, and those of unknown fate, be tried again; how many. The guard still sends nothing of
+    which the fate is open."""
+    return tx.execute(
+        "UPDATE campaign_rows SET state = 'waiting', attempt = attempt + 1, reason = '', changed_at = :now "
+        "WHERE account = :account AND run = :run AND state IN ('failed', 'parked', 'unknown')",
+        run=run,
+    ).rowcount
+
+
+def direct(tx: Transaction, run: str, state: Literal["running", "paused", "cancelled"]) -> int:
+    """Let a campaign run, pause or end; rows in hand are finished. Returns how many waiting rows were cancelled. One
+    that was cancelled stays so."""
+    query = "UPDATE campaigns SET state = :state WHERE account = :account AND run = :run AND state <> 'cancelled'"
+    if not tx.change(query, run=run, state=state):
+        raise KubeezError(
+            f"The campaign {run} was cancelled.",
+            next_step="Submit it again with --new to begin another.",
+            code="cancelled",
+        )
+    if state != "cancelled":
+        return 0
+    return tx.execute(
+        "UPDATE campaign_rows SET state = 'cancelled', changed_at = :now "
+        "WHERE account = :account AND run = :run AND state = 'waiting'",
+        run=run,
+    ).rowcount
+
+
+def _campaign_in(row: Any) -> Campaign:
+    known = {name: row[name] for name in (*_SAID, "state", "created_at")}
+    return Campaign(given=json.loads(row["given"]), **known)
+
+
+def _row_in(row: Any) -> Row:
+    names = ("run", "number", "attempt", "label", "owner", "host", "reason", "credits")
+    files = tuple(json.loads(row["files"]))
+    return Row(state=RowState(row["state"]), files=files, **{name: row[name] for name in names})

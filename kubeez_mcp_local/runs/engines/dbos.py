@@ -1,0 +1,147 @@
+"""Rows handed out by DBOS, a durable engine that needs nothing but the Postgres that is there anyway.
+
+It distributes and revives; it does not pay exactly once, and need not. Only public calls of it are used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from kubeez_mcp_local.errors import KubeezError
+
+try:
+    from dbos import DBOS, SetWorkflowID
+except ImportError as missing:
+    raise KubeezError(
+        f"A worker needs the package dbos ({missing}).",
+        next_step="Install the extra `team`: kubeez-mcp-local[team].",
+        code="engine_missing",
+    ) from None
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from kubeez_mcp_local.jobs.team.campaigns import Row
+    from kubeez_mcp_local.jobs.team.postgres import Address
+
+log = logging.getLogger(__name__)
+
+APPLICATION_VERSION = "rows-1"
+"""Changes only with the arguments of a row: rows of one version are not handed to workers of another."""
+_QUEUE = "kubeez-rows"
+_POLL_SECONDS = 0.5
+_MOST_REVIVALS = 50
+
+
+@dataclass
+class _Hands:
+    """Whoever carries out the rows of this process: DBOS knows its workflows by module, not by object."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+    work: Callable[[str, int, int], Awaitable[None]] | None = None
+
+
+_hands = _Hands()
+
+
+@DBOS.workflow(name="kubeez-row", max_recovery_attempts=_MOST_REVIVALS)
+async def _row(run: str, number: int, attempt: int) -> None:
+    """A row. What went wrong stands in the ledger: an exception would end it here for good."""
+    if _hands.loop is None or _hands.work is None:
+        return
+    done = asyncio.run_coroutine_threadsafe(_carried_out(run, number, attempt), _hands.loop)
+    await asyncio.wrap_future(done)
+
+
+async def _carried_out(run: str, number: int, attempt: int) -> None:
+    try:
+        if _hands.work is not None:
+            await _hands.work(run, number, attempt)
+    except Exception:
+        log.exception("row %s of %s", number, run)
+
+
+@dataclass
+class DbosEngine:
+    """Hands out rows through DBOS' tables beside the ledger's, in a schema of their own.
+
+    Attributes:
+        executor: Names this process, uniquely: as the ledger does.
+        parallel: Most rows in hand at once.
+    """
+
+    address: Address
+    account: str
+    executor: str
+    parallel: int
+    _launched: bool = field(init=False, default=False)
+
+    async def prepare(self, work: Callable[[str, int, int], Awaitable[None]]) -> None:
+        """See `campaigns.Engine`."""
+        _hands.loop, _hands.work = asyncio.get_running_loop(), work
+        DBOS(
+            config={
+                "name": "kubeez-campaigns",
+                "system_database_url": self.address.url,
+                "dbos_system_schema": f"{self.address.schema}_dbos",
+                "executor_id": self.executor,
+                "application_version": APPLICATION_VERSION,
+                "log_level": "ERROR",
+            }
+        )
+        while True:
+            try:
+                await asyncio.to_thread(DBOS.launch)
+            except Exception as error:  # noqa: BLE001 - what it raises when a database is away is not documented
+                if "InsufficientPrivilege" in f"{error}":
+                    raise KubeezError(
+                        "The engine of campaigns has no tables in this database, and this role may not make them.",
+                        next_step="Run a worker once with the owner's KUBEEZ_LEDGER, then: team allow ROLE.",
+                        code="engine_unprepared",
+                    ) from None
+                log.warning("the engine cannot start yet: %s", type(error).__name__)
+                await asyncio.sleep(2)
+            else:
+                break
+        self._launched = True
+        await DBOS.register_queue_async(
+            self._queue, worker_concurrency=self.parallel, polling_interval_sec=_POLL_SECONDS
+        )
+
+    @property
+    def _queue(self) -> str:
+        return f"{_QUEUE}-{self.account}"
+
+    async def submit(self, rows: Sequence[Row]) -> None:
+        """See `campaigns.Engine`."""
+        for row in rows:
+            with SetWorkflowID(f"{self.account}/{row.run}/{row.number}/{row.attempt}"):
+                await DBOS.enqueue_workflow_async(self._queue, _row, row.run, row.number, row.attempt)
+
+    async def executors(self) -> set[str]:
+        """See `campaigns.Engine`."""
+        pending = await self._pending()
+        return {each.executor_id for each in pending if each.executor_id} - {self.executor}
+
+    async def take_over(self, dead: Sequence[str]) -> None:
+        """See `campaigns.Engine`."""
+        ids = [each.workflow_id for each in await self._pending(list(dead))]
+        if ids:
+            await DBOS.resume_workflows_async(ids, queue_name=self._queue)
+
+    async def _pending(self, executors: list[str] | None = None) -> list[Any]:
+        return await DBOS.list_workflows_async(
+            status="PENDING",
+            queue_name=self._queue,
+            executor_id=executors,
+            load_input=False,
+            load_output=False,
+        )
+
+    async def close(self) -> None:
+        """See `campaigns.Engine`."""
+        if self._launched:
+            await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=0)

@@ -1,0 +1,190 @@
+"""Which recipes can be spread over workers, and how a campaign's rows move in the ledger."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from kubeez_mcp_local.cookbook.format import Origin
+from kubeez_mcp_local.cookbook.parse import parse_recipe
+from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs.budget import Ceilings
+from kubeez_mcp_local.jobs.ledger import LedgerFile
+from kubeez_mcp_local.jobs.team.beats import Timing
+from kubeez_mcp_local.jobs.team.campaigns import Campaign, RowState
+from kubeez_mcp_local.runs.campaigns import row_labels
+from tests.jobs.server import NO_SERVER, SERVER, team_ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from kubeez_mcp_local.cookbook.format import Recipe
+
+HEAD = """---
+name: cities
+title: Cities
+description: Pictures of cities.
+version: 1
+tags: [image]
+arguments:
+  cities: {description: Which, type: list, required: true}
+budget: "100"
+tools: [generate_media, edit_image, wait_for_generation]
+steps:
+"""
+
+
+def recipe(steps: str) -> Recipe:
+    return parse_recipe(f"{HEAD}{steps}---\nPictures.\n", Origin("draft", "a test"))
+
+
+PICTURES = """  - id: pictures
+    tool: generate_media
+    for_each: "{{ args.cities }}"
+    with: {model: z-image, prompt: "{{ item }}"}
+"""
+
+
+def test_each_entry_of_the_loop_is_a_row() -> None:
+    assert row_labels(recipe(PICTURES), {"cities": ["Oslo", "Lisbon"]}) == ["Oslo", "Lisbon"]
+
+
+@pytest.mark.parametrize(
+    "chained",
+    [
+        '    for_each: "{{ steps.pictures }}"\n    with: {prompt: "warmer {{ item.url }}"}\n',
+        '    for_each: "{{args.cities}}"\n    with: {prompt: "{{ steps.pictures[index].outputs[0].url }}"}\n',
+    ],
+)
+def test_a_later_step_may_go_over_the_same_rows(chained: str) -> None:
+    steps = f"{PICTURES}  - id: warmer\n    tool: edit_image\n{chained}"
+    assert len(row_labels(recipe(steps), {"cities": ["Oslo", "Lisbon"]})) == 2
+
+
+def step(name: str, *, loop: str = "", prompt: str = "again", pause: bool = False) -> str:
+    lines = [f"  - id: {name}", "    tool: generate_media", f"    with: {{prompt: '{prompt}'}}"]
+    lines += [f"    for_each: '{loop}'"] if loop else []
+    return "\n".join([*lines, *(["    pause: true"] if pause else []), ""])
+
+
+ROWS = "{{ args.cities }}"
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (step("one"), "its paid step one has no for_each"),
+        (step("all", loop=ROWS, prompt="{{ steps.pictures | length }}"), "its step all uses results of other rows"),
+        (
+            step("twice", loop="{{ args.cities + args.cities }}"),
+            "its step twice goes over something else than its rows",
+        ),
+        (step("late", loop=ROWS, pause=True), "its step late waits for another yes"),
+    ],
+)
+def test_what_one_row_alone_cannot_carry_out_is_refused_before_anything_is_written(more: str, why: str) -> None:
+    with pytest.raises(KubeezError, match=why) as refused:
+        row_labels(recipe(PICTURES + more), {"cities": ["Oslo"]})
+    assert refused.value.code == "not_by_rows"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Callable[..., LedgerFile]]:
+    """Opens a team's ledger as a process of some machine does."""
+    if not SERVER:
+        pytest.skip(NO_SERVER)
+    url, opened = team_ledger(f"campaigns {uuid4().hex}"), []
+
+    def make(**more: Any) -> LedgerFile:
+        timing = Timing(beat=2.0, dead=6.0, by_itself=False)
+        options: dict[str, Any] = {"server": url, "person": "ana", "timing": timing} | more
+        opened.append(LedgerFile(tmp_path, "live-1", Ceilings(500, 2000), **options))
+        return opened[-1]
+
+    yield make
+    for file in opened:
+        file.close()
+
+
+CAMPAIGN = Campaign("cities-1", "cities-1/abc", "running", "text", {"arguments": {}}, 100.0, 20.0, "wait", "ana")
+ALL = tuple(RowState)
+
+
+def states(file: LedgerFile) -> list[RowState]:
+    return [row.state for row in file.campaign_rows("cities-1", ALL)]
+
+
+def test_a_campaign_that_is_submitted_twice_is_one(machine: Callable[..., LedgerFile]) -> None:
+    file = machine()
+    assert file.submit_campaign(CAMPAIGN, ["Oslo", "Lisbon"]) == 2
+    assert file.submit_campaign(CAMPAIGN, ["Oslo", "Lisbon"]) == 0
+    assert [row.label for row in file.open_rows(10)] == ["Oslo", "Lisbon"]
+    assert file.campaign("cities").run == "cities-1"
+    with pytest.raises(KubeezError, match="No campaign is called 'towns'"):
+        file.campaign("towns")
+
+
+def test_a_row_is_one_workers_in_the_attempt_that_it_is_at(machine: Callable[..., LedgerFile]) -> None:
+    one, other = machine(), machine()
+    one.submit_campaign(CAMPAIGN, ["Oslo", "Lisbon"])
+    assert one.take_row("cities-1", 0, 1, "desk")
+    assert not other.take_row("cities-1", 0, 1, "attic")
+    assert not other.take_row("cities-1", 1, 2, "attic")
+    assert not other.end_row(("cities-1", 0, 1), RowState.FAILED, "not mine", 0, [])
+    assert one.end_row(("cities-1", 0, 1), RowState.COMPLETED, "", 4.0, ["/out/oslo.png"])
+    standing = other.standing("cities-1")
+    assert (standing.rows, standing.credits, standing.over) == ({"completed": 1, "waiting": 1}, 4.0, False)
+
+
+def test_rows_of_a_dead_worker_wait_again_and_its_late_word_does_not_count(machine: Callable[..., LedgerFile]) -> None:
+    time = iter(range(0, 1000, 2))
+    dead, alive = machine(), machine(steady=lambda: float(next(time)))
+    dead.submit_campaign(CAMPAIGN, ["Oslo"])
+    dead.take_row("cities-1", 0, 1, "desk")
+    for _ in range(6):
+        alive.beat()
+    assert len(alive.let_go_of_dead_rows()) == 1
+    (row,) = alive.open_rows(10)
+    assert (row.attempt, row.state) == (2, "waiting")
+    assert not dead.end_row(("cities-1", 0, 1), RowState.COMPLETED, "", 4.0, [])
+
+
+def test_pausing_cancelling_and_trying_again(machine: Callable[..., LedgerFile]) -> None:
+    file = machine()
+    file.submit_campaign(CAMPAIGN, ["Oslo", "Lisbon", "Rome", "Paris"])
+    for number, state in enumerate((RowState.FAILED, RowState.PARKED, RowState.UNKNOWN)):
+        file.take_row("cities-1", number, 1, "desk")
+        file.end_row(("cities-1", number, 1), state, "a reason", 0, [])
+    file.direct_campaign("cities-1", "paused")
+    assert file.open_rows(10) == []
+    assert not file.take_row("cities-1", 3, 1, "desk")
+    file.direct_campaign("cities-1", "running")
+    assert file.standing("cities-1").reasons[0][0].endswith("a reason")
+    assert file.retry_rows("cities-1") == 3
+    assert {row.attempt for row in file.open_rows(10)} == {1, 2}
+    file.take_row("cities-1", 0, 2, "desk")
+    assert file.direct_campaign("cities-1", "cancelled") == 3
+    assert states(file) == ["working", "cancelled", "cancelled", "cancelled"]
+    assert file.end_row(("cities-1", 0, 2), RowState.COMPLETED, "", 4.0, [])
+    assert file.standing("cities-1").over
+    with pytest.raises(KubeezError, match="was cancelled"):
+        file.direct_campaign("cities-1", "running")
+
+
+def test_a_campaign_waits_for_rows_of_unknown_fate_only_if_it_is_told_to(machine: Callable[..., LedgerFile]) -> None:
+    file = machine()
+    file.submit_campaign(CAMPAIGN, ["Oslo"])
+    file.take_row("cities-1", 0, 1, "desk")
+    file.end_row(("cities-1", 0, 1), RowState.UNKNOWN, "perhaps paid", 0, [])
+    assert not file.standing("cities-1").over
+    file.wake_settled_rows()  # no job of it is unknown, so its fate is known by now
+    assert states(file) == ["waiting"]
+
+
+def test_ten_thousand_rows_are_one_statement(machine: Callable[..., LedgerFile]) -> None:
+    file = machine()
+    assert file.submit_campaign(CAMPAIGN, [f"City {number}" for number in range(10_000)]) == 10_000
+    assert file.standing("cities-1").rows == {"waiting": 10_000}
