@@ -22,10 +22,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.web.server import Guard, LocalServer, foreign_page, listen, static_file
+from kubeez_mcp_local.web.server import Site, foreign_page, static_file, static_route
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Awaitable, Callable, Collection, Iterator
 
     from starlette.requests import Request
@@ -98,22 +97,19 @@ class Page:
 
 
 @dataclass
-class ApprovalPage:
+class ApprovalPage(Site):
     """Puts questions on a loopback page.
 
     Attributes:
-        start: Runs an async function with its arguments beside everything else, as long as the program runs.
         clock: Seconds since the epoch.
         new_token: Makes tokens that cannot be guessed.
         sleep: Waits for the questions to expire.
-        port: Where the page can be reached now; `None` while it is not served.
     """
 
     start: Callable[..., object]
     clock: Callable[[], float] = time.time
     new_token: Callable[[], str] = lambda: secrets.token_urlsafe(32)
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
-    port: int | None = field(default=None, init=False)
     _pages: list[Page] = field(default_factory=list, init=False)
 
     def put(self, asked: Asked, expires_at: float) -> Page:
@@ -123,7 +119,7 @@ class ApprovalPage:
             OSError: No port can be had.
         """
         self._forget_expired()
-        port = self.port or self._serve()
+        port = self._served()
         for page in self._pages:
             if page.asked.identity == asked.identity:
                 return page
@@ -147,30 +143,11 @@ class ApprovalPage:
         now = self.clock()
         self._pages = [page for page in self._pages if now < page.expires_at]
 
-    def _serve(self) -> int:
-        listener = listen()
-        port: int = listener.getsockname()[1]
-        self.port = port
-        self.start(self._run, listener, port)
-        return port
-
-    async def _run(self, listener: socket.socket, port: int) -> None:
-        server = LocalServer(Guard(self._app(), port))
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(server.run_on, listener)
-                await self._until_expired()
-                tasks.cancel_scope.cancel()
-        finally:
-            if self.port == port:
-                self.port = None
-
-    async def _until_expired(self) -> None:
+    async def _until_over(self) -> None:
         """Served until the last question is over, and a while longer for whoever still looks at its page."""
         over = 0.0
         while (over := max([over, *(page.expires_at for page in self._pages)])) > self.clock():
             await self.sleep(max(over - self.clock(), 1.0))
-        self.port = None
 
     def _app(self) -> ASGIApp:
         return Starlette(
@@ -179,7 +156,7 @@ class ApprovalPage:
                 Route("/ask/{token}", self._answer, methods=["POST"], max_body_size=_MOST_BYTES),
                 Route("/ask/{token}/state", self._state),
                 Route("/ask/{token}/picture", self._picture),
-                Route("/static/{name}", self._static),
+                static_route(_STATIC),
             ]
         )
 
@@ -190,10 +167,6 @@ class ApprovalPage:
 
     async def _page(self, request: Request) -> Response:
         return static_file("approval.html", status=200 if self._find(request) else 404)
-
-    async def _static(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        return static_file(name) if name in _STATIC else Response(status_code=404)
 
     async def _state(self, request: Request) -> Response:
         page = self._find(request)

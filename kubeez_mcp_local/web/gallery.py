@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.web.pages import Page, Seal, as_events
+from kubeez_mcp_local.web.server import said
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -240,8 +241,7 @@ class Gallery:
         except KubeezError as error:
             if what == "picture":  # that a file is damaged is no error of the page, so a browser need not log one
                 return Response(status_code=204)
-            content = {"error": error.code, "message": error.message, "next_step": error.next_step}
-            return JSONResponse(content, status_code=200 if what == "waveform" else 404)
+            return said(error, 200 if what == "waveform" else 404)
 
 
 async def in_parts(file: BinaryIO, media_type: str, asked: str) -> Response:

@@ -21,10 +21,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.web.server import Guard, LocalServer, foreign_page, listen, static_file, static_text
+from kubeez_mcp_local.web.server import Site, foreign_page, static_route, static_text
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Awaitable, Callable
 
     from starlette.requests import Request
@@ -69,16 +68,14 @@ class KeyRequest:
 
 
 @dataclass
-class KeyPage:
+class KeyPage(Site):
     """Asks for a key on a loopback page.
 
     Attributes:
         keep: Checks and keeps what was typed, and says where it is now, and what to do next.
-        start: Runs an async function with its arguments beside everything else, as long as the program runs.
         clock: Seconds since the epoch.
         new_token: Makes tokens that cannot be guessed.
         sleep: Waits for the request to expire.
-        port: Where the page can be reached now; `None` while it is not served.
         unwanted: Whether the person does not want to be asked.
     """
 
@@ -87,7 +84,6 @@ class KeyPage:
     clock: Callable[[], float] = time.time
     new_token: Callable[[], str] = lambda: secrets.token_urlsafe(32)
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
-    port: int | None = field(default=None, init=False)
     unwanted: bool = field(default=False, init=False)
     _request: KeyRequest | None = field(default=None, init=False)
 
@@ -97,7 +93,7 @@ class KeyPage:
         Raises:
             OSError: No port can be had.
         """
-        port = self.port or self._serve()
+        port = self._served()
         request = self._request
         if request is None or request.kept.is_set() or self.clock() >= request.expires_at:
             token = self.new_token()
@@ -112,32 +108,16 @@ class KeyPage:
         fresh = request is not None and request.kept.is_set() and self.clock() < request.expires_at
         return request.said if request is not None and fresh else ""
 
-    def _serve(self) -> int:
-        listener = listen()
-        port: int = listener.getsockname()[1]
-        self.port = port
-        self.start(self._run, listener, port)
-        return port
-
-    async def _run(self, listener: socket.socket, port: int) -> None:
-        server = LocalServer(Guard(self._app(), port))
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(server.run_on, listener)
-                while self._request is not None and (left := self._request.expires_at - self.clock()) > 0:
-                    await self.sleep(max(left, 1.0))
-                self.port = None
-                tasks.cancel_scope.cancel()
-        finally:
-            if self.port == port:
-                self.port = None
+    async def _until_over(self) -> None:
+        while self._request is not None and (left := self._request.expires_at - self.clock()) > 0:
+            await self.sleep(max(left, 1.0))
 
     def _app(self) -> ASGIApp:
         return Starlette(
             routes=[
                 Route("/key/{token}", self._page),
                 Route("/key/{token}", self._take, methods=["POST"], max_body_size=_MOST_BYTES),
-                Route("/static/{name}", _static),
+                static_route(_STATIC),
             ]
         )
 
@@ -178,8 +158,3 @@ def _shown(request: KeyRequest | None) -> Response:
     paragraph = f'<p class="{kind}" role="status">{escape(said)}</p>' if said else ""
     page = Template(static_text("key.html")).substitute(title=title, said=paragraph, form=form)
     return Response(page, status_code=404 if request is None else 200, media_type="text/html", headers=_HEADERS)
-
-
-async def _static(request: Request) -> Response:
-    name = request.path_params["name"]
-    return static_file(name) if name in _STATIC else Response(status_code=404)

@@ -23,7 +23,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Mount, Route
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.web.server import Bounds, Guard, LocalServer, listen, static_file, static_text
+from kubeez_mcp_local.web.server import Bounds, Site, said, static_route, static_text
 
 if TYPE_CHECKING:
     import socket
@@ -75,13 +75,11 @@ class Seal:
 
 
 @dataclass
-class Pages:
+class Pages(Site):
     """The site; served from the first address it gives out until the program ends.
 
     Attributes:
-        start: Runs an async function with its arguments beside everything else, as long as the program runs.
         key: Whoever knows it may look.
-        port: Where it can be reached now; `None` while it is not served.
     """
 
     pages: Sequence[Page]
@@ -89,7 +87,6 @@ class Pages:
     start: Callable[..., object]
     key: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     bounds: Bounds = field(default_factory=Bounds)
-    port: int | None = field(default=None, init=False)
     _end: anyio.Event = field(default_factory=anyio.Event, init=False)
 
     def address(self, name: str, **view: str) -> str:
@@ -98,41 +95,31 @@ class Pages:
         Raises:
             KubeezError: No port can be had.
         """
-        port = self.port or self._serve()
-        return f"http://127.0.0.1:{port}/{name}#{urlencode({'key': self.key, **view})}"
+        return f"http://127.0.0.1:{self._port()}/{name}#{urlencode({'key': self.key, **view})}"
 
     async def ended(self) -> None:
         """Wait until it is not served any more."""
         await self._end.wait()
 
-    def _serve(self) -> int:
+    def _port(self) -> int:
         try:
-            listener = listen()
+            return self._served()
         except OSError as error:
             raise KubeezError(
                 f"The page cannot be served on this machine: {error.strerror or type(error).__name__}.",
                 next_step="Look at the files in the output folder instead.",
                 code="page_unavailable",
             ) from None
-        port: int = listener.getsockname()[1]
-        self.port = port
-        self.start(self._run, listener, port)
-        return port
 
-    async def _run(self, listener: socket.socket, port: int) -> None:
+    async def _serve(self, listener: socket.socket, port: int) -> None:
         try:
-            await LocalServer(Guard(self._app(), port), self.bounds).run_on(listener)
+            await super()._serve(listener, port)
         finally:
-            self.port = None
             self._end.set()
 
     def _app(self) -> ASGIApp:
         known = {*_NOT_PRINTED, *_SHARED_SCRIPTS, *_SHARED_STYLES}
         known.update(name for page in self.pages for name in (*page.scripts, *page.styles))
-
-        async def static(request: Request) -> Response:
-            name = request.path_params["name"]
-            return static_file(name) if name in known else Response(status_code=404)
 
         data = Starlette(
             routes=[route for page in self.pages for route in page.data], exception_handlers={KubeezError: _refused}
@@ -141,7 +128,7 @@ class Pages:
             routes=[
                 Route("/", lambda _: RedirectResponse(f"/{self.pages[0].name}", status_code=302)),
                 *(Route(f"/{page.name}", _shown(page, self.pages)) for page in self.pages),
-                Route("/static/{name}", static),
+                static_route(known),
                 Mount("/api", _Keyed(data, self.key)),
                 Mount("/media", routes=[route for page in self.pages for route in page.files]),
             ],
@@ -203,7 +190,7 @@ def files_of(page: Page) -> tuple[str, ...]:
 async def _refused(_: Request, error: Exception) -> Response:
     """What failed behind the page, in words."""
     assert isinstance(error, KubeezError)
-    return JSONResponse({"error": error.code, "message": error.message, "next_step": error.next_step}, status_code=422)
+    return said(error, 422)
 
 
 async def as_events(values: AsyncIterator[Mapping[str, object]]) -> AsyncIterator[str]:

@@ -12,17 +12,22 @@ from importlib.resources import files
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any, cast
 
+import anyio
 import h11
 import uvicorn
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from types import FrameType
 
+    from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from kubeez_mcp_local.errors import KubeezError
 
 
 @dataclass(frozen=True)
@@ -300,6 +305,54 @@ class Guard:
         await JSONResponse(content, status_code=403)(scope, receive, send_guarded)
 
 
+class Site:
+    """Pages on a loopback port of their own, served from the first time that they are needed.
+
+    Attributes:
+        start: Runs an async function with its arguments beside everything else, as long as the program runs.
+        bounds: What guests may take up.
+        port: Where it can be reached now; `None` while it is not served.
+    """
+
+    start: Callable[..., object]
+    bounds: Bounds = Bounds()
+    port: int | None = None
+
+    def _app(self) -> ASGIApp:
+        raise NotImplementedError
+
+    async def _until_over(self) -> None:
+        """Returns when nobody needs the pages any more."""
+        await anyio.sleep_forever()
+
+    def _served(self) -> int:
+        """The port.
+
+        Raises:
+            OSError: None can be had.
+        """
+        if self.port is None:
+            listener = listen()
+            self.port = int(listener.getsockname()[1])
+            self.start(self._serve, listener, self.port)
+        return self.port
+
+    async def _serve(self, listener: socket.socket, port: int) -> None:
+        async def end(scope: anyio.CancelScope) -> None:
+            await self._until_over()
+            self.port = None  # at once, so that whoever needs a page now gets a port that lasts
+            scope.cancel()
+
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(end, tasks.cancel_scope)
+                await LocalServer(Guard(self._app(), port), self.bounds).run_on(listener)
+                tasks.cancel_scope.cancel()
+        finally:
+            if self.port == port:
+                self.port = None
+
+
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
@@ -311,3 +364,19 @@ def static_text(name: str) -> str:
 def static_file(name: str, *, status: int = 200) -> Response:
     """A file of the pages as an answer."""
     return Response(static_text(name), status_code=status, media_type=_TYPES[name.rpartition(".")[2]])
+
+
+def static_route(names: Collection[str]) -> Route:
+    """The address of these files of the pages, and of no others."""
+
+    async def answer(request: Request) -> Response:
+        name = request.path_params["name"]
+        return static_file(name) if name in names else Response(status_code=404)
+
+    return Route("/static/{name}", answer)
+
+
+def said(error: KubeezError, status: int) -> JSONResponse:
+    """An error as an answer to a page or a program."""
+    content = {"error": error.code, "message": error.message, "next_step": error.next_step}
+    return JSONResponse(content, status_code=status)

@@ -25,11 +25,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
-from kubeez_mcp_local.web.server import Bounds, Guard, LocalServer, listen, static_file
+from kubeez_mcp_local.web.server import Bounds, Site, said, static_file, static_route
 from kubeez_mcp_local.web.sessions import Medium, Sessions, UploadError, unknown_session
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.requests import Request
@@ -88,18 +87,16 @@ class _Part:
 
 
 @dataclass
-class UploadPage:
+class UploadPage(Site):
     """A loopback page that takes files from a person or a program and hands them on.
 
     Attributes:
         deliver: Uploads a file (path, type, name) and returns its URL.
         inbox: Folder where files lie while they are handed on; emptied afterwards.
-        start: Runs an async function with its arguments beside everything else, as long as the program runs.
         sniff: Decides what a file is by content; blocks; raises a `KubeezError` for what is not accepted.
         notice: A sentence for the page, such as that this is the sandbox.
         sleep: Waits for the sessions to expire.
         free_bytes: How much a folder's disk still takes; blocks.
-        port: Where the page can be reached now; `None` while it is not served.
     """
 
     deliver: Callable[[Path, MediaType, str], Awaitable[str]]
@@ -114,7 +111,6 @@ class UploadPage:
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     bounds: Bounds = field(default_factory=Bounds)
     free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free
-    port: int | None = field(default=None, init=False)
 
     async def open_session(self, model_id: str, kinds: Sequence[Kind], max_files: int) -> UploadSession:
         """Open a session of one hour for at most `max_files` files; starts the server when it does not run.
@@ -125,7 +121,7 @@ class UploadPage:
         """
         if not kinds or max_files < 1:
             raise InvalidArgumentError("model_id", f"{model_id} takes no files.", next_step="Choose another model.")
-        port = self.port or self._serve()
+        port = self._port()
         session = self.sessions.open(model_id, tuple(kinds), min(max_files, MAX_FILES))
         base = f"http://127.0.0.1:{port}"
         return UploadSession(
@@ -148,36 +144,20 @@ class UploadPage:
         """What the session with this token has received so far; raises an `UploadError` if there is none."""
         return self.sessions.find(token).facts(self.sessions.clock())
 
-    def _serve(self) -> int:
+    def _port(self) -> int:
         try:
-            listener = listen()
+            return self._served()
         except OSError as error:
             raise UploadError(
                 "upload_page_unavailable",
                 f"the upload page cannot be served on this machine: {error.strerror or type(error).__name__}.",
                 next_step="Pass local file paths to the tools directly, or use upload_media.",
             ) from None
-        port: int = listener.getsockname()[1]
-        self.port = port
-        self.start(self._run, listener, port)
-        return port
 
-    async def _run(self, listener: socket.socket, port: int) -> None:
-        server = LocalServer(Guard(self._app(), port), self.bounds)
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(server.run_on, listener)
-                await self._until_expired()
-                tasks.cancel_scope.cancel()
-        finally:
-            if self.port == port:
-                self.port = None
-
-    async def _until_expired(self) -> None:
+    async def _until_over(self) -> None:
         """Wait until no session takes files any more and no upload is still being handed on."""
         while (left := self.sessions.last_expiry() - self.sessions.clock()) > 0 or self.sessions.busy():
             await self.sleep(max(left, 1.0))
-        self.port = None
 
     def _app(self) -> ASGIApp:
         most = MAX_FILES * self.max_file_bytes + _FORM_OVERHEAD
@@ -185,7 +165,7 @@ class UploadPage:
             routes=[
                 Route("/u/{token}", self._page),
                 Route("/u/{token}/state", self._state),
-                Route("/static/{name}", self._static),
+                static_route(_STATIC),
                 Route("/upload/{token}", self._upload, methods=["POST"], max_body_size=most),
             ],
             exception_handlers={KubeezError: _refused, ClientDisconnect: _refused},
@@ -197,10 +177,6 @@ class UploadPage:
         except UploadError as error:
             return static_file("gone.html", status=error.status)
         return static_file("upload.html")
-
-    async def _static(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        return static_file(name) if name in _STATIC else Response(status_code=404)
 
     async def _state(self, request: Request) -> Response:
         return JSONResponse(self._described(self.sessions.find(request.path_params["token"])))
@@ -392,9 +368,7 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 def _refusal(error: KubeezError) -> JSONResponse:
     """The answer to programs: its own status for what the page refuses, 502 for what failed behind it."""
-    status = error.status if isinstance(error, UploadError) else 502
-    content = {"error": error.code, "message": error.message, "next_step": error.next_step}
-    return JSONResponse(content, status_code=status)
+    return said(error, error.status if isinstance(error, UploadError) else 502)
 
 
 def _malformed(detail: str) -> UploadError:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.web.conftest import Chromium
 
-KEYS = {"Tab": 9, "Enter": 13, "ArrowLeft": 37, "ArrowRight": 39, " ": 32}
+_CODES = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "End": 35, "ArrowLeft": 37, "ArrowRight": 39, "ArrowDown": 40}
 
 _FAINT = """(() => {
   const pen = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
@@ -53,8 +53,7 @@ def resize(chromium: Chromium, width: int, height: int = 900) -> None:
 
 def press(chromium: Chromium, key: str) -> None:
     text = {"Enter": "\r", " ": " "}.get(key, "")
-    for kind in ("keyDown", "keyUp"):
-        typed = text if kind == "keyDown" else ""
+    for kind, typed in (("keyDown", text), ("keyUp", "")):
         chromium.call(
-            "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=KEYS[key], text=typed
+            "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=_CODES[key], text=typed
         )

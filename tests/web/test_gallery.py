@@ -19,6 +19,7 @@ from kubeez_mcp_local.web.gallery import Gallery, Wanted
 from kubeez_mcp_local.web.pages import Pages, Seal
 from tests.damaged import encoded
 from tests.outputs_made import DAY, NOON, Made
+from tests.web.looking import press, resize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,19 +97,6 @@ def gallery(chromium: Chromium, address: str) -> Iterator[Chromium]:
     yield chromium
     assert chromium.complaints() == []
     assert chromium.requested() == {address.split("/")[2]}
-
-
-def resize(chromium: Chromium, width: int, height: int) -> None:
-    chromium.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-
-
-def press(chromium: Chromium, key: str, code: int) -> None:
-    for kind in ("keyDown", "keyUp"):
-        text = "\r" if key == "Enter" and kind == "keyDown" else ""
-        chromium.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, text=text)
-
-
-ENTER, TAB, ESCAPE, RIGHT, DOWN, END = 13, 9, 27, 39, 40, 35
 
 
 def focused(chromium: Chromium) -> str:
@@ -223,30 +211,30 @@ def test_two_to_four_are_compared_side_by_side(gallery: Chromium) -> None:
     gallery.click(".tray .first")
     gallery.wait_for("byId('compare').open && byId('compare').querySelectorAll('article').length === 3")
     assert "differs" in gallery.evaluate("byId('compare').innerHTML")
-    press(gallery, "Escape", ESCAPE)
+    press(gallery, "Escape")
     gallery.wait_for("!byId('compare').open")
 
 
 def test_everything_can_be_done_with_the_keyboard_and_the_focus_is_seen(gallery: Chromium) -> None:
     gallery.evaluate("document.querySelector('.tile .open').focus()")
     first = focused(gallery)
-    press(gallery, "ArrowRight", RIGHT)
-    press(gallery, "ArrowDown", DOWN)
+    press(gallery, "ArrowRight")
+    press(gallery, "ArrowDown")
     assert focused(gallery) != first
     outline = gallery.evaluate(
         "(({outlineStyle, outlineWidth}) => outlineStyle + outlineWidth)(getComputedStyle(document.activeElement))"
     )
     assert outline == "solid3px"
-    press(gallery, "Tab", TAB)
+    press(gallery, "Tab")
     assert focused(gallery).startswith("Compare: ")
-    press(gallery, "End", END)
+    press(gallery, "End")
     gallery.wait_for("(document.activeElement.ariaLabel || '').startsWith('older')")
-    press(gallery, "Enter", ENTER)
+    press(gallery, "Enter")
     gallery.wait_for("byId('job').open")
     assert gallery.evaluate("byId('job').contains(document.activeElement)")
-    press(gallery, "ArrowLeft", 37)
+    press(gallery, "ArrowLeft")
     gallery.wait_for("byId('job').innerText.includes('167 of 168')")
-    press(gallery, "Escape", ESCAPE)
+    press(gallery, "Escape")
     gallery.wait_for("!byId('job').open && list.current === 166 && !!document.activeElement.closest('.tile')")
     assert gallery.evaluate("document.activeElement.closest('.tile').index") == 166
 
