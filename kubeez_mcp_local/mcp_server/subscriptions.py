@@ -61,6 +61,7 @@ class JobSubscriptions:
     _wanted: Counter[str] = field(default_factory=Counter)
     _told: dict[str, str] = field(default_factory=dict)
     _connections: dict[Connection, set[str]] = field(default_factory=dict)
+    _turn: anyio.Lock = field(default_factory=anyio.Lock)
     _stirred: anyio.Event = field(default_factory=anyio.Event)
     _watching: bool = False
 
@@ -79,20 +80,20 @@ class JobSubscriptions:
             self._connections[connection] = set()
             connection.exit_stack.callback(self._forget, connection)
         mine = self._connections[connection]
-        if params.uri not in mine:
-            await self._add(params.uri, len(mine))
-            if params.uri in mine:  # asked for twice in one breath
-                self._drop([params.uri])
-            mine.add(params.uri)
+        async with self._turn:
+            if params.uri not in mine:
+                await self._add(params.uri, len(mine))
+                mine.add(params.uri)
         return EmptyResult()
 
     async def _unsubscribe(
         self, context: ServerRequestContext[Any, Any], params: UnsubscribeRequestParams
     ) -> EmptyResult:
         mine = self._connections.get(_connection_of(context), set())
-        if params.uri in mine:
-            mine.remove(params.uri)
-            self._drop([params.uri])
+        async with self._turn:
+            if params.uri in mine:
+                mine.remove(params.uri)
+                self._drop([params.uri])
         return EmptyResult()
 
     async def _listen(

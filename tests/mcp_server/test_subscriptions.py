@@ -210,6 +210,15 @@ async def test_a_subscription_ends_with_its_client_and_then_nothing_is_looked_at
         await silence(heard)
 
 
+async def test_who_thinks_better_of_it_at_once_hears_nothing(tmp_path: Path, api: RunningSandbox) -> None:
+    ear = Ear("legacy")
+    async with bridge_of(api, tmp_path) as bridge, connected(bridge, ear, opened=True) as client:
+        async with anyio.create_task_group() as at_once:
+            at_once.start_soon(client.subscribe_resource, RECENT)
+            at_once.start_soon(client.unsubscribe_resource, RECENT)
+        await silence(bridge.ledger._listeners)
+
+
 async def test_the_old_way_does_not_exist_in_the_new_era(tmp_path: Path, api: RunningSandbox) -> None:
     async with connected(bridge_of(api, tmp_path), Ear("auto")) as client:
         with pytest.raises(MCPError) as refused:
