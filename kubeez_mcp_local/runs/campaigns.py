@@ -42,8 +42,6 @@ _AHEAD = 4
 """How many rows wait in the engine for each that is carried out."""
 _AGAIN_SECONDS = 2.0
 
-RowWork = "Callable[[str, int, int], Awaitable[None]]"
-
 
 class Engine(Protocol):
     """Says which worker has which row: `work` is called with a row's run, number and attempt, as often as it likes."""
@@ -210,6 +208,9 @@ class Worker:
                 await self.sleep(_AGAIN_SECONDS)
             except KubeezError as error:
                 return RowState.FAILED, str(error), ()
+            except Exception as error:
+                log.exception("row %s of %s", number, run)
+                return RowState.FAILED, f"{type(error).__name__} happened; the worker's log has it.", ()
             else:
                 return (*_state_of(report.calls), report.calls)
 

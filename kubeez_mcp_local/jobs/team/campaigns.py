@@ -272,13 +272,21 @@ def retry(tx: Transaction, run: str) -> int:
 
 def direct(tx: Transaction, run: str, state: Literal["running", "paused", "cancelled"]) -> int:
     """Let a campaign run, pause or end; rows in hand are finished. Returns how many waiting rows were cancelled. One
-    that was cancelled stays so."""
+    that was cancelled stays so. Waiting rows of one that goes on are handed out in a new attempt."""
     query = "UPDATE campaigns SET state = :state WHERE account = :account AND run = :run AND state <> 'cancelled'"
     if not tx.change(query, run=run, state=state):
         raise KubeezError(
             f"The campaign {run} was cancelled.",
             next_step="Submit it again with --new to begin another.",
             code="cancelled",
+        )
+    if (
+        state == "running"
+    ):  # what the engine has handed out in the meantime came to nothing, and is not handed out again
+        tx.execute(
+            "UPDATE campaign_rows SET attempt = attempt + 1 "
+            "WHERE account = :account AND run = :run AND state = 'waiting'",
+            run=run,
         )
     if state != "cancelled":
         return 0
