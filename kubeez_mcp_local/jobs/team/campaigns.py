@@ -280,9 +280,8 @@ def direct(tx: Transaction, run: str, state: Literal["running", "paused", "cance
             next_step="Submit it again with --new to begin another.",
             code="cancelled",
         )
-    if (
-        state == "running"
-    ):  # what the engine has handed out in the meantime came to nothing, and is not handed out again
+    if state == "running":
+        # What the engine has handed out meanwhile came to nothing, and is not handed out again.
         tx.execute(
             "UPDATE campaign_rows SET attempt = attempt + 1 "
             "WHERE account = :account AND run = :run AND state = 'waiting'",
