@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import httpx
 import pytest
 
+from kubeez_mcp_local.bridge.approvals import Approvals
+from kubeez_mcp_local.jobs.job import SpendQuestion
 from kubeez_mcp_local.web.approval_page import ApprovalPage, Asked, Page
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from kubeez_mcp_local.bridge.viewing import Viewing
 
 pytestmark = pytest.mark.anyio
 QUESTION = Asked("one", "Pay 4 credits?", ("A picture for 4 credits.",), "a kite", "Yes, pay 4 credits")
@@ -132,10 +136,20 @@ async def test_equal_questions_have_one_page_and_others_their_own(pages: Approva
     assert (await ask("GET", f"{first.url}/state")).status_code == 410
 
 
+async def test_a_price_that_has_risen_is_another_question(pages: ApprovalPage) -> None:
+    approvals = Approvals(pages, cast("Viewing", None), "")
+    quote = SpendQuestion("generate_media", "m", 1, 4.0, "catalogue", None, "A picture for 4 credits.", "digest", 1e6)
+    page = approvals.page_for(quote)
+    assert approvals.page_for(quote) is page
+    for other in (replace(quote, credits=9.0, text="A picture for 9 credits."), replace(quote, quoted_at=1e6 + 1)):
+        assert approvals.page_for(other) is not page
+
+
 async def test_an_answer_that_nobody_fetched_in_time_is_none(pages: ApprovalPage, asking: Asking) -> None:
     page = asking.put(pages)
     await ask("POST", page.url, content=b'{"answer":"yes"}', headers={"Origin": origin(page)})
     asking.now += 600
+    assert pages.take(page) is None
     assert (await ask("GET", f"{page.url}/state")).status_code == 410
     assert pages.take(page) is None
     assert page.answer is True
