@@ -107,9 +107,9 @@ class Pacer:
     _block: int = field(init=False, default=1)
     _block_ends: float = field(init=False, default=-math.inf)
 
-    async def leave(self, job: Job, *, patience: float) -> float:
+    async def leave(self, job: Job, *, patience: float) -> tuple[float, float]:
         """Return when `job` may be sent now; the ledger then says durably that it has been. Returns since when at most,
-        by the steady clock.
+        by the steady clock and by the other one.
 
         Raises:
             KubeezError: That would take longer than `patience` seconds.
@@ -122,7 +122,7 @@ class Pacer:
         try:
             waited = 0.0
             while True:
-                asked_at = self.steady()
+                asked_at = self.steady(), self.clock()
                 wait = await self.ledger.dispatch(job, self.limits)
                 if wait is None:
                     return asked_at
@@ -206,6 +206,7 @@ class _OutgoingRequest:
     job: Job
     request: Request
     left_at: float = 0.0
+    left_at_clock: float = 0.0
     answered: anyio.Event = field(default_factory=anyio.Event)
     error: KubeezError | None = None
     retry_seconds: float | None = None
@@ -252,7 +253,7 @@ class Sender:
         for tries_left in reversed(range(_TRIES)):
             outgoing = _OutgoingRequest(job, request, tries_left=tries_left)
             async with self._released_on_failure(job):
-                outgoing.left_at = await self.pacer.leave(job, patience=patience)
+                outgoing.left_at, outgoing.left_at_clock = await self.pacer.leave(job, patience=patience)
                 self.background.start(self._deliver, outgoing)
             await self._answer(outgoing)
             if outgoing.retry_seconds is None:
@@ -290,7 +291,7 @@ class Sender:
     async def _deliver(self, outgoing: _OutgoingRequest) -> None:
         """Send, and write the answer down, whatever it is."""
         try:
-            if self.pacer.steady() - outgoing.left_at > LATEST_SECONDS:
+            if self._seconds_since(outgoing) > LATEST_SECONDS:
                 raise _TooLateError
             accepted = await self.api.start(outgoing.request)
         except BaseException as error:
@@ -309,6 +310,11 @@ class Sender:
                 await self._taken(outgoing, accepted)
         finally:
             outgoing.answered.set()
+
+    def _seconds_since(self, outgoing: _OutgoingRequest) -> float:
+        """Since the ledger said that it may leave. A steady clock may stand still while a machine sleeps; the other one
+        does not."""
+        return max(self.pacer.steady() - outgoing.left_at, self.pacer.clock() - outgoing.left_at_clock)
 
     async def _taken(self, outgoing: _OutgoingRequest, accepted: Accepted) -> None:
         ids, estimate = accepted.generation_ids, accepted.estimated_cost_credits

@@ -582,6 +582,26 @@ async def test_a_429_is_waited_for_and_shared(
         assert (await ours.ledger.today()).reserved == 14
 
 
+@pytest.mark.parametrize("goes_on", ["the steady clock", "the other clock"])
+async def test_a_machine_that_slept_before_the_request_left_does_not_send_it(
+    assemble: Any, sendable: Any, api: Any, person: Any, clock: SimpleNamespace, goes_on: str
+) -> None:
+    async with assemble() as bridge:
+        start, steady = bridge.background.start, [0.0]
+        bridge.pacer.steady = lambda: steady[0]
+
+        def start_late(*work: Any) -> None:
+            clock.now += 11.0 if goes_on == "the other clock" else 0.0
+            steady[0] += 11.0 if goes_on == "the steady clock" else 0.0
+            start(*work)
+
+        bridge.background.start = start_late
+        with pytest.raises(KubeezError, match="others may have taken it over"):
+            await bridge.spender.submit(sendable(), person("accept"))
+        assert api.sent == 0
+        assert await states(bridge) == [State.REFUSED]
+
+
 async def test_an_api_that_keeps_turning_requests_away_is_left_alone(
     assemble: Any, sendable: Any, api: Any, person: Any
 ) -> None:
