@@ -152,7 +152,8 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 class Postgres:
     """One connection to a team's ledger, used by one thread at a time; opened anew when it was lost.
 
-    A commit whose answer was lost is looked up by the transaction's number, which the server keeps.
+    A commit whose answer was lost is looked up by the transaction's number, which the server keeps; but not over a
+    restart of the server, which may give a number that it has not yet written down to another transaction.
 
     Args:
         address: Where it is.
@@ -181,6 +182,7 @@ class Postgres:
         self._lock = threading.Lock()
         self._session: Session[_Row] | None = None
         self._read_at = 0.0
+        self._server_started = 0.0
         with self._explained():
             _prepare(self._connected(busy_seconds), address)
 
@@ -270,6 +272,7 @@ class Postgres:
         """Whether a transaction was committed whose answer was lost."""
         query = "SELECT pg_xact_status(CAST(CAST(%(number)s AS text) AS xid8))"
         until = self._steady() + patience
+        started = self._server_started
         while True:
             try:
                 row = self._connected(until - self._steady()).execute(query, {"number": number}).fetchone()
@@ -277,6 +280,8 @@ class Postgres:
                 if self._steady() >= until:
                     raise self._in_doubt() from error
                 row = None
+            if row is not None and row[0] == "committed" and self._server_started != started:
+                raise self._in_doubt()
             if row is not None and row[0] != "in progress":
                 return bool(row[0] == "committed")
             if self._steady() >= until:
@@ -294,13 +299,15 @@ class Postgres:
         until = self._steady() + patience
         while True:
             try:
-                self._session = _connect(self.address)
+                session = _connect(self.address)
+                found = session.execute("SELECT extract(epoch FROM pg_postmaster_start_time())::float8").fetchone()
             except psycopg.OperationalError as error:
                 if _is_final(error) or self._steady() >= until:
                     raise
                 self._pause(_PAUSE)
             else:
-                return self._session
+                self._session, self._server_started = session, found[0] if found else 0.0
+                return session
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
