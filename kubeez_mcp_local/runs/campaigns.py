@@ -140,6 +140,7 @@ class Worker:
     sleep: Callable[[float], Awaitable[object]] = anyio.sleep
     _planned: dict[str, Run] = field(default_factory=dict)
     _submitted: set[tuple[str, int, int]] = field(default_factory=set)
+    _in_hand: set[tuple[str, int, int]] = field(default_factory=set)
 
     async def work(self, *, until_idle: bool = False) -> None:
         """Carry out rows for ever, or until no row waits or is in anybody's hand."""
@@ -189,6 +190,16 @@ class Worker:
 
     async def carry_out(self, run: str, number: int, attempt: int) -> None:
         """Carry out one row, and write down what came of it. Never raises for what is only waiting."""
+        row = (run, number, attempt)
+        if row in self._in_hand:
+            return
+        self._in_hand.add(row)
+        try:
+            await self._carry_out(run, number, attempt)
+        finally:
+            self._in_hand.discard(row)
+
+    async def _carry_out(self, run: str, number: int, attempt: int) -> None:
         ledger = self.bridge.ledger
         if not await self._insist(lambda: ledger.take_row(run, number, attempt, socket.gethostname())):
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -14,7 +15,7 @@ from kubeez_mcp_local.jobs.budget import Ceilings
 from kubeez_mcp_local.jobs.ledger import LedgerFile
 from kubeez_mcp_local.jobs.team.beats import Timing
 from kubeez_mcp_local.jobs.team.campaigns import Campaign, RowState
-from kubeez_mcp_local.runs.campaigns import row_labels
+from kubeez_mcp_local.runs.campaigns import Worker, row_labels
 from tests.jobs.server import NO_SERVER, SERVER, team_ledger
 
 if TYPE_CHECKING:
@@ -139,6 +140,15 @@ def test_a_row_is_one_workers_in_the_attempt_that_it_is_at(machine: Callable[...
     assert (standing.rows, standing.credits, standing.over) == ({"completed": 1, "waiting": 1}, 4.0, False)
 
 
+def test_who_does_not_know_whether_the_row_was_taken_takes_it_again(machine: Callable[..., LedgerFile]) -> None:
+    file, other = machine(), machine()
+    file.submit_campaign(CAMPAIGN, ["Oslo"])
+    assert file.take_row("cities-1", 0, 1, "desk")
+    file.direct_campaign("cities-1", "paused")
+    assert file.take_row("cities-1", 0, 1, "desk")
+    assert not other.take_row("cities-1", 0, 1, "attic")
+
+
 def test_rows_of_a_dead_worker_wait_again_and_its_late_word_does_not_count(machine: Callable[..., LedgerFile]) -> None:
     time = iter(range(0, 1000, 2))
     dead, alive = machine(), machine(steady=lambda: float(next(time)))
@@ -183,6 +193,67 @@ def test_a_campaign_waits_for_rows_of_unknown_fate_only_if_it_is_told_to(machine
     assert not file.standing("cities-1").over
     file.wake_settled_rows()  # no job of it is unknown, so its fate is known by now
     assert states(file) == ["waiting"]
+
+
+class Books:
+    """A ledger that gives one row out and keeps what is said of it."""
+
+    def __init__(self, plan: Callable[[], Any]) -> None:
+        self.plan = plan
+        self.taken = 0
+        self.ended: list[RowState] = []
+
+    async def take_row(self, *_: object) -> bool:
+        self.taken += 1
+        return True
+
+    async def end_row(self, _: object, state: RowState, *__: object) -> bool:
+        self.ended.append(state)
+        return True
+
+    async def campaign(self, _: str) -> Any:
+        return await self.plan()
+
+
+def worker(books: Books) -> Worker:
+    nobody: Any = None
+    bridge: Any = SimpleNamespace(ledger=books)
+    return Worker(bridge, nobody, nobody, 4)
+
+
+@pytest.mark.anyio
+async def test_a_worker_that_is_handed_a_row_which_it_has_in_hand_does_nothing() -> None:
+    async def plan() -> Any:
+        await carrying.carry_out("cities-1", 0, 1)
+        raise KubeezError("That is all.", next_step="", code="over")
+
+    books = Books(plan)
+    carrying = worker(books)
+    await carrying.carry_out("cities-1", 0, 1)
+    assert (books.taken, books.ended) == (1, [RowState.FAILED])
+
+
+@pytest.mark.anyio
+async def test_but_a_row_that_is_at_its_next_attempt_is_carried_out() -> None:
+    async def plan() -> Any:
+        if books.taken == 1:
+            await carrying.carry_out("cities-1", 0, 2)
+        raise KubeezError("That is all.", next_step="", code="over")
+
+    books = Books(plan)
+    carrying = worker(books)
+    await carrying.carry_out("cities-1", 0, 1)
+    assert books.taken == 2
+
+
+@pytest.mark.anyio
+async def test_what_nobody_expected_ends_a_row_instead_of_leaving_it_in_hand() -> None:
+    async def plan() -> Any:
+        raise ZeroDivisionError
+
+    books = Books(plan)
+    await worker(books).carry_out("cities-1", 0, 1)
+    assert books.ended == [RowState.FAILED]
 
 
 def test_ten_thousand_rows_are_one_statement(machine: Callable[..., LedgerFile]) -> None:

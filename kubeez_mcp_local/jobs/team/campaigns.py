@@ -188,11 +188,13 @@ def ended_owners(tx: Transaction, owners: Sequence[str]) -> list[str]:
 
 
 def take_row(tx: Transaction, run: str, number: int, attempt: int, host: str) -> bool:
-    """Begin with a row: only one that waits, in the attempt that it is at, of a campaign that runs."""
+    """Begin with a row, in the attempt that it is at: only one that waits, of a campaign that runs; or one that this
+    process has already, as when the answer to its taking it was lost."""
     return tx.change(
         "UPDATE campaign_rows SET state = 'working', owner = :owner, host = :host, changed_at = :now "
-        "WHERE account = :account AND run = :run AND number = :number AND attempt = :attempt AND state = 'waiting' "
-        "AND EXISTS (SELECT 1 FROM campaigns WHERE account = :account AND run = :run AND state = 'running')",
+        "WHERE account = :account AND run = :run AND number = :number AND attempt = :attempt "
+        "AND (state = 'working' AND owner = :owner OR state = 'waiting' "
+        "AND EXISTS (SELECT 1 FROM campaigns WHERE account = :account AND run = :run AND state = 'running'))",
         run=run,
         number=number,
         attempt=attempt,
@@ -235,20 +237,28 @@ def let_go_of_dead(tx: Transaction) -> list[str]:
     return dead
 
 
+_LOOK_AGAIN_SECONDS = 60.0
+
+
 def wake_settled(tx: Transaction) -> None:
-    """Let rows of unknown fate go on, in a new attempt, once fewer jobs of their campaign are unknown than rows are."""
+    """Let rows of unknown fate go on, in a new attempt, once no job is unknown any more. While some are, and fewer of
+    their campaign than rows, look again now and then: a row may wait for a job of another row, or of no campaign."""
     query = (
         "SELECT campaigns.run, COUNT(*), (SELECT COUNT(*) FROM jobs WHERE jobs.account = :account "
         "AND jobs.run = campaigns.in_ledger AND jobs.state = 'unknown') FROM campaigns "
         "JOIN campaign_rows USING (account, run) WHERE account = :account AND campaign_rows.state = 'unknown' "
         "GROUP BY account, campaigns.run, campaigns.in_ledger"
     )
-    for run, rows, jobs in tx.execute(query).fetchall():
+    found = tx.execute(query).fetchall()
+    unknown = "SELECT 1 FROM jobs WHERE account = :account AND state = 'unknown' LIMIT 1"
+    patience = _LOOK_AGAIN_SECONDS if found and tx.execute(unknown).fetchone() else 0.0
+    for run, rows, jobs in found:
         if jobs < rows:
             tx.execute(
                 "UPDATE campaign_rows SET state = 'waiting', attempt = attempt + 1, reason = '', changed_at = :now "
-                "WHERE account = :account AND run = :run AND state = 'unknown'",
+                "WHERE account = :account AND run = :run AND state = 'unknown' AND changed_at <= :now - :patience",
                 run=run,
+                patience=patience,
             )
 
 

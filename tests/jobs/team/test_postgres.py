@@ -18,6 +18,7 @@ from kubeez_mcp_local.jobs.guard import Limits
 from kubeez_mcp_local.jobs.job import Order, SavedFile, State
 from kubeez_mcp_local.jobs.ledger import LedgerFile
 from kubeez_mcp_local.jobs.team.beats import Timing
+from kubeez_mcp_local.jobs.team.campaigns import Campaign, RowState
 from tests.jobs.server import NO_SERVER, SERVER, team_ledger
 
 if TYPE_CHECKING:
@@ -200,6 +201,21 @@ def test_one_that_cannot_be_looked_up_is_let_go_as_soon_as_the_database_is_back(
     assert not again.claims[0].repeated
 
 
+def test_a_server_that_was_restarted_is_not_believed_to_have_kept_what_it_calls_by_that_number(
+    machine: Opener, order: Orders
+) -> None:
+    file = machine()
+    file.recent()
+    cut(file, "after")
+    database = file._database
+    assert isinstance(database, Postgres)
+    database._server_started -= 60.0
+    with pytest.raises(LedgerError, check=lambda error: error.code == "ledger_in_doubt"):
+        file.claim([order("a")])
+    assert not file.claim([order("a")]).claims[0].repeated
+    assert [job.state for job in file.recent()] == [State.SENDING, State.REFUSED]
+
+
 def _refuses(*_: Any, **__: Any) -> Any:
     raise psycopg.OperationalError("connection refused")
 
@@ -326,3 +342,18 @@ def test_texts_that_postgres_does_not_keep(machine: Opener, order: Orders) -> No
     (claim,) = machine().claim([order("a", prompt="a fox\0 100% :now")]).claims
     assert claim.job
     assert claim.job.prompt == "a fox\N{REPLACEMENT CHARACTER} 100% :now"
+
+
+def test_a_row_that_waits_for_a_job_of_somebody_else_is_not_tried_without_rest(machine: Opener, order: Orders) -> None:
+    now = [1_000.0]
+    file = machine(clock=lambda: now[0])
+    (claim,) = file.claim([order("of no campaign")]).claims
+    assert claim.job
+    file.unknown(claim.job.id, "timeout", "no answer")
+    file.submit_campaign(Campaign("run-1", "run-1/a", "running", "text", {}, 100.0, 20.0, "wait", "ana"), ["Oslo"])
+    file.take_row("run-1", 0, 1, "desk")
+    file.end_row(("run-1", 0, 1), RowState.UNKNOWN, "perhaps paid", 0, [])
+    for seconds, state in ((59.0, RowState.UNKNOWN), (2.0, RowState.WAITING)):
+        now[0] += seconds
+        file.wake_settled_rows()
+        assert [row.state for row in file.campaign_rows("run-1", list(RowState))] == [state]
