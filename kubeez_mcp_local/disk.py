@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import filecmp
 import os
+import re
 import secrets
 import stat
 import time
@@ -178,6 +179,11 @@ _OPEN = (
 _HOLDERS = tuple(PurePosixPath(f"/{name}") for name in ("home", "Users", "Volumes", "media", "mnt", "srv"))
 """Folders that hold the homes of all people, or all drives."""
 _WINDOWS = ("windows", "winnt", "program files", "program files (x86)", "programdata", "recovery", "perflogs")
+
+
+def is_windows_path(text: str) -> bool:
+    """Whether `text` is a whole path as Windows writes them."""
+    return re.match(r"[A-Za-z]:[\\/]|\\\\", text) is not None
 
 
 def is_system_folder(folder: PurePath, home: PurePath | None = None) -> bool:

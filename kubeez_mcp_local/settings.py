@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from kubeez_mcp_local import dotenv_file
-from kubeez_mcp_local.disk import is_system_folder
+from kubeez_mcp_local.disk import is_system_folder, is_windows_path
 from kubeez_mcp_local.dotenv_file import SettingsError as SettingsError
 from kubeez_mcp_local.dotenv_file import variable as variable
 from kubeez_mcp_local.environment import APP, user_and_host, variables
@@ -57,6 +57,8 @@ def _lower(value: object) -> object:
 
 
 def _absolute(path: Path) -> Path:
+    if os.name != "nt" and is_windows_path(str(path)):
+        raise ValueError("is a Windows path, but this runs on another system; under WSL, C:\\ is /mnt/c/")
     try:
         expanded = path.expanduser()
     except RuntimeError:
@@ -183,7 +185,7 @@ class Settings(BaseModel):
     input_dirs: Folders = Field(
         (),
         description="What may be read and uploaded; default: home and the working folder, hidden folders excluded, "
-        "and neither where it is a drive or a system folder.",
+        "and neither where it is a drive, a system folder or above your home.",
     )
     max_credits_per_call: Credits = Field(
         500, description="Ceiling for one call, in credits. No tool argument can raise it."
@@ -304,6 +306,15 @@ class Given:
     value: Any = field(repr=False)
 
 
+def _given_by_flags(flags: Mapping[str, Any]) -> list[Given]:
+    return [Given(name, f"--{name.replace('_', '-')}", value) for name, value in flags.items()]
+
+
+def check_flags(flags: Mapping[str, Any]) -> None:
+    """Raise a `SettingsError` for what no server could use, whatever its other sources say."""
+    _checked(_given_by_flags(flags))
+
+
 def settings_given(
     flags: Mapping[str, Any] | None = None,
     *,
@@ -325,7 +336,7 @@ def settings_given(
         "the environment": environ,
         "the config file": read_config(env_file or config_file()),
     }
-    given = [Given(name, f"--{name.replace('_', '-')}", value) for name, value in (flags or {}).items()]
+    given = _given_by_flags(flags or {})
     for source, values in sources.items():
         given += [Given(name, source, values.get(variable(name))) for name in Settings.model_fields]
     found = _nearest(given)
@@ -404,7 +415,7 @@ def settings_to_list_by(flags: Mapping[str, Any] | None = None, *, env_file: Pat
     try:
         given = settings_given(flags, env_file=env_file)
     except SettingsError:
-        given = [Given(name, "", value) for name, value in (flags or {}).items()]
+        given = _given_by_flags(flags or {})
     nowhere = Path(os.devnull) / "nowhere"
     good: dict[str, Any] = {"output_dir": nowhere, "state_dir": nowhere}
     for one in given:

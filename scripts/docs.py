@@ -86,7 +86,7 @@ def _default(name: str) -> str:
     field = Settings.model_fields[name]
     if field.default_factory is not None:
         return _COMPUTED[name]
-    if field.default in (None, ()):
+    if field.default in (None, (), ""):
         return "–"
     return f"`{_written(field.default[0] if isinstance(field.default, tuple) else field.default)}`"
 

@@ -223,6 +223,14 @@ def test_a_windows_path_in_the_config_file_means_what_it_looks_like(folder: Path
     assert read_config(file) == {"KUBEEZ_OUTPUT_DIR": meant, "KUBEEZ_READ_ONLY": "true"}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there it is a path")
+@pytest.mark.parametrize("name", ["KUBEEZ_OUTPUT_DIR", "KUBEEZ_STATE_DIR", "KUBEEZ_LOG_FILE"])
+@pytest.mark.parametrize("written", ["C:\\pictures", "c:/pictures", "\\\\server\\share"])
+def test_a_windows_path_makes_no_odd_folder_on_another_system(folder: Path, name: str, written: str) -> None:
+    with pytest.raises(SettingsError, match=rf"{name}.* is a Windows path"):
+        load_settings(environ={name: written}, working_dir=folder)
+
+
 def test_names_in_the_config_file_may_be_written_small_and_behind_a_byte_order_mark(folder: Path) -> None:
     (file := folder / "config.env").write_text(f"kubeez_api_key={KEY}\nother=1\nexport Kubeez_Mode=live", "utf-8-sig")
     settings = load_settings(environ={}, env_file=file, working_dir=folder)
@@ -364,10 +372,12 @@ def test_drives_and_folders_of_the_system_are_no_default_for_reading(
 def test_what_the_user_names_may_be_read_and_is_warned_of(folder: Path) -> None:
     named = load_settings(environ={"KUBEEZ_INPUT_DIRS": "/"}, working_dir=folder)
     assert named.input_dirs == (Path("/"),)
-    assert "/ is a drive or a system folder, and everything in it may be read" in wide_folders(named, folder)
+    assert "/ is a drive, a system folder or above your home, and everything in it may be read" in wide_folders(
+        named, folder
+    )
     started = load_settings(environ={}, working_dir=Path("/"))
     assert wide_folders(started, Path("/")) == [
-        "started in /, which is a drive or a system folder, so its files may not be read"
+        "started in /, which is a drive, a system folder or above your home, so its files may not be read"
     ]
     assert wide_folders(load_settings(environ={}, working_dir=folder), folder) == []
 

@@ -164,7 +164,9 @@ def _key(settings: Settings, trouble: KubeezError | None) -> Finding:
     from kubeez_mcp_local.jobs.job import fingerprint
 
     if settings.api_key is None and settings.login is None:
-        return ok("key", f"none: the sandbox. For real pictures make one at {_KEYS_PAGE}, and run login")
+        return ok(
+            "key", f"none: the sandbox. For real pictures make one at {_KEYS_PAGE}, and run `kubeez-mcp-local login`"
+        )
     if settings.api_key is None and settings.effective_mode is Mode.SANDBOX:
         return ok("key", "kept by `login`, and not used in the sandbox")
     if settings.api_key is None:
@@ -290,12 +292,13 @@ def wide_folders(settings: Settings, working_dir: Path | None = None) -> list[st
     """What `doctor` warns of about the folders that may be read, a sentence each."""
     working_dir = working_dir or current_folder()
     told = [
-        f"{folder} is a drive or a system folder, and everything in it may be read"
+        f"{folder} is a drive, a system folder or above your home, and everything in it may be read"
         for folder in settings.input_dirs
         if is_too_wide(folder)
     ]
     if working_dir and is_too_wide(working_dir) and working_dir not in settings.input_dirs:
-        told.append(f"started in {working_dir}, which is a drive or a system folder, so its files may not be read")
+        what = "which is a drive, a system folder or above your home"
+        told.append(f"started in {working_dir}, {what}, so its files may not be read")
     return told
 
 

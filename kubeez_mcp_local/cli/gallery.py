@@ -29,8 +29,8 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 @click.option("--run", "run_name", default="", metavar="NAME", help="Only those of this run of a recipe.")
 @click.option("--recipe", default="", metavar="NAME", help="Only those of this recipe.")
 @click.option("--model", default="", metavar="ID", help="Only those of this model.")
-@click.option("--since", type=_DAY, help="Only from this UTC day on, as 2026-11-23.")
-@click.option("--until", type=_DAY, help="Only up to this UTC day.")
+@click.option("--since", type=_DAY, metavar="DAY", help="Only from this UTC day on, as 2026-11-23.")
+@click.option("--until", type=_DAY, metavar="DAY", help="Only up to this UTC day.")
 @click.option(
     "--export", "folder", type=click.Path(path_type=Path), help="Write the page and its files to a new folder."
 )

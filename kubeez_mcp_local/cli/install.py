@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from kubeez_mcp_local.cli.clients.launch import (
 )
 from kubeez_mcp_local.cli.terminal import can_ask, print_json, remarks, results, table
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.settings import DOTENV, SettingsError, config_file, settings_given
+from kubeez_mcp_local.settings import DOTENV, SettingsError, check_flags, config_file, settings_given
 from kubeez_mcp_local.text import visible, without_keys
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def install(
     """Add this server to a client's config. Without CLIENT: which clients are here, and which have it.
 
     Options before the word install, such as --mode sandbox or --read-only, become part of the entry. No key is written
-    unless you ask for it: without one the server works in the sandbox, and finds the key in your own config file.
+    unless you ask for it: the server finds the one that login keeps, and without any it works in the sandbox.
     """
     machine = Machine.this()
     chosen = _the_one_meant(client) if client is not None else _chosen_from_list(machine, as_json=as_json)
@@ -110,9 +111,10 @@ def _the_one_meant(text: str) -> Client:
     """The client that `text` names; asks which, where that can be several."""
     meant = clients_meant(text)
     if not meant:
+        near = get_close_matches(text.lower(), CLIENTS, 1)
         raise InvalidArgumentError(
             "CLIENT",
-            f"no client is called {without_keys(text)!r}.",
+            f"no client is called {without_keys(text)!r}.{f' Did you mean {near[0]}?' if near else ''}",
             next_step=f"Take one of: {', '.join(CLIENTS)}. Others take what `install cursor --print` shows.",
         )
     if len(meant) == 1:
@@ -184,6 +186,7 @@ def _carry_out(plan: Plan, same: str, done: str, *, dry_run: bool) -> bool:
 
 
 def _launch(options: Options, scope: Scope, command: str | None, machine: Machine) -> Launch:
+    check_flags(options.flags)
     if command is not None:
         launch = split_command(command, machine)
     else:

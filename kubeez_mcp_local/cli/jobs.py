@@ -110,7 +110,9 @@ def resume(options: Options, timeout: float, as_json: bool) -> None:
 @click.option("--none", is_flag=True, help="Answer the question: none of the rows is one of the jobs.")
 @click.option("--question", "code", metavar="CODE", help="With --mine or --none: the question as it was shown.")
 @click.option("--account", is_flag=True, help="Compare the account's whole history with this ledger.")
-@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="With --account: first UTC day, as 2026-11-23.")
+@click.option(
+    "--since", type=click.DateTime(["%Y-%m-%d"]), metavar="DAY", help="With --account: first UTC day, as 2026-11-23."
+)
 @_json
 @click.pass_obj
 def reconcile(
@@ -289,7 +291,9 @@ def _named(name: str, lines: list[str]) -> list[str]:
     show_default=True,
     help="Grouping.",
 )
-@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="First UTC day to count, as 2026-11-23.")
+@click.option(
+    "--since", type=click.DateTime(["%Y-%m-%d"]), metavar="DAY", help="First UTC day to count, as 2026-11-23."
+)
 @click.option("--accept-clock", is_flag=True, help="Believe the clock again after it ran ahead.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a chart.")
 @click.pass_obj

@@ -8,6 +8,7 @@ import io
 import logging
 import sys
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,6 +156,16 @@ class _LazyCommands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = get_close_matches(args[0], COMMANDS, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"{error.message}{hint}", ctx) from None
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
@@ -188,7 +199,8 @@ class _LazyCommands(click.Group):
             if current_folder() is not None:
                 raise
             raise ExplainedError("The folder in which this was started is gone. Go to another one.") from None
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, click.Abort):
+            click.echo(err=True)  # a prompt leaves the cursor behind its question
             raise click.exceptions.Exit(_INTERRUPTED) from None
 
 

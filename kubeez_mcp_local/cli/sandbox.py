@@ -109,12 +109,13 @@ def _report(report: RunReport) -> None:
     made = [(call, (call.result or {}).get("cost") or {}) for call in report.calls]
     for call, cost in made:
         model = str((call.result or {}).get("model"))
-        costs.add_row(call.label, model, f"{cost['quoted']:g}", f"{call.credits:g}", shown(Path(call.files[0])))
+        costs.add_row(call.label, model, f"{cost['quoted']:g}", f"{call.credits:g}", Path(call.files[0]).name)
     costs.add_section()
     quoted = sum(cost["quoted"] for _, cost in made)
     costs.add_row("together", "", f"{quoted:g}", f"{report.spent:g}", "")
     console = results()
     console.print(costs)
+    console.print(f"Files: {shown(Path(report.calls[0].files[0]).parent)}", soft_wrap=True)
     console.print(
         f"This was a rehearsal with play credits and marked pictures. Live it would cost {spoken(report.spent)}."
     )
@@ -122,13 +123,16 @@ def _report(report: RunReport) -> None:
 
 def _next_command() -> str:
     """How to get from here into the person's own client."""
-    from kubeez_mcp_local.cli.clients.installing import is_here
-    from kubeez_mcp_local.cli.clients.known import CLIENTS
+    from kubeez_mcp_local.cli.clients.installing import look_everywhere
     from kubeez_mcp_local.cli.clients.launch import Machine
 
     machine = Machine.this()
-    here = [client for client in CLIENTS.values() if is_here(client, machine)]
-    if not here:
-        return f"`{machine.typed} install` lists the clients it can be added to."
-    others = f" (also here: {', '.join(client.name for client in here[1:])})" if here[1:] else ""
-    return f"`{machine.typed} install {here[0].name}` adds this to {here[0].title}{others}."
+    here = [found for found in look_everywhere(machine) if found.here]
+    without = [found.client for found in here if found.state == "–"]
+    having = [found.client.title for found in here if found.state == "yes"]
+    if without:
+        others = f" (also here: {', '.join(client.name for client in without[1:])})" if without[1:] else ""
+        return f"`{machine.typed} install {without[0].name}` adds this to {without[0].title}{others}."
+    if having:
+        return f"ask for a picture in {having[0]}; for real ones, `{machine.typed} login` keeps your key."
+    return f"`{machine.typed} install` lists the clients it can be added to."

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from kubeez_mcp_local.disk import exact_handle
+from kubeez_mcp_local.disk import exact_handle, is_windows_path
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.settings import current_folder
 
@@ -67,7 +67,6 @@ def _not_a_file(argument: str, path: Path, mode: int) -> InvalidArgumentError:
     return InvalidArgumentError(argument, message, next_step=step or "Name a regular file.", code="not_a_file")
 
 
-_WINDOWS_PATH = re.compile(r"^(?:[A-Za-z]:[\\/]|\\\\)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _WILDCARD = re.compile(r"[*?\[]")
 _MAX_LENGTH = 4096
@@ -97,7 +96,7 @@ def absolute_path(text: str, working_dir: Path | None, *, argument: str, windows
     if cleaned.lower().startswith("file:"):
         cleaned = _from_file_url(cleaned, argument, windows=windows)
         _refuse_odd_text(cleaned, argument)
-    if not windows and _WINDOWS_PATH.match(cleaned):
+    if not windows and is_windows_path(cleaned):
         raise _malformed(
             argument,
             f"{cleaned} is a Windows path, but this server runs on another system.",

@@ -8,10 +8,16 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from click.testing import CliRunner
 from PIL import Image
+
+from kubeez_mcp_local.cli.main import cli
+from kubeez_mcp_local.cli.sandbox import _next_command
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 
 def run_cli(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -37,6 +43,19 @@ def test_the_demo_ends_with_pictures_a_sheet_and_a_table(tmp_path: Path) -> None
     assert "42" in done.stdout
     assert "rehearsal" in done.stdout
     assert "install codex` adds this to Codex" in done.stdout
+
+
+def test_the_demo_passes_over_clients_that_have_the_server(
+    throw_away_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert "lists the clients" in _next_command()
+    for name, config in ((".cursor", "mcp.json"), (".codex", "config.toml")):
+        (throw_away_home / name).mkdir()
+        assert f"install {name[1:]}` adds this" in _next_command()
+        done = CliRunner().invoke(cli, ["install", name[1:], "--no-check"])
+        assert (throw_away_home / name / config).exists(), done.output
+    assert _next_command().startswith("ask for a picture in Cursor;")
 
 
 def test_help_names_every_command_without_importing_a_server(tmp_path: Path) -> None:

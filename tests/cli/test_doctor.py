@@ -72,7 +72,9 @@ def tree(folder: Path) -> list[str]:
 def test_a_start_in_a_system_folder_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
     (said,) = (said for level, said in examined()["inputs"] if level == "warning")
-    assert said.startswith("started in /, which is a drive or a system folder, so its files may not be read")
+    assert said.startswith(
+        "started in /, which is a drive, a system folder or above your home, so its files may not be read"
+    )
     assert "KUBEEZ_INPUT_DIRS" in said
 
 

@@ -115,6 +115,7 @@ def test_a_key_is_asked_for_kept_private_and_never_shown(throw_away_home: Path) 
         (("zed", "--scope", "project"), "allowed: user"),
         (("cursor", "--with-key", "--no-check"), "no Kubeez API key"),
         (("notepad",), "claude-desktop"),
+        (("codx",), "Did you mean codex?"),
         (("claude", "--no-check"), "claude-code or claude-desktop"),
         (("jetbrains-ai", "--remove"), "Take it out where"),
         (("jetbrains-ai", "--with-key"), "the key with it"),
@@ -125,6 +126,18 @@ def test_what_does_not_fit_is_refused_and_nothing_written(
 ) -> None:
     assert reason in typed("install", *arguments, code=2, stdin="hello\n").stderr
     assert list(throw_away_home.iterdir()) == list(in_a_project.iterdir()) == []
+
+
+def test_an_option_that_no_server_can_use_is_not_written(throw_away_home: Path) -> None:
+    for option, value in (("--mode", "lve"), ("--toolsets", "corre")):
+        said = typed(option, value, "install", "cursor", "--no-check", code=2).stderr
+        assert f"(from {option}) is '{value}'" in said
+    assert list(throw_away_home.iterdir()) == []
+
+
+def test_who_leaves_at_a_question_ends_as_after_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "can_ask", lambda: True)
+    assert "Which one" in typed("install", code=130).stderr
 
 
 def test_the_key_in_the_own_config_file_is_pointed_out(tmp_path: Path) -> None:

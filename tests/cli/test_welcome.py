@@ -36,6 +36,14 @@ def typed(*arguments: str, **variables: str) -> Result:
     return done
 
 
+@pytest.mark.parametrize(("typed", "meant"), [("instal", "install"), ("logn", "login"), ("galery", "gallery")])
+def test_a_mistyped_command_is_told_what_it_is_like(typed: str, meant: str) -> None:
+    done = CliRunner().invoke(cli, [typed])
+    assert done.exit_code == 2
+    assert f"No such command '{typed}'. Did you mean '{meant}'?" in done.output
+    assert "Did you mean" not in CliRunner().invoke(cli, ["quux"]).output
+
+
 @pytest.mark.usefixtures("at_a_terminal")
 def test_without_a_command_a_person_is_told_what_this_is_and_what_to_type() -> None:
     told = typed().stdout

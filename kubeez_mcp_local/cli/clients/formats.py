@@ -128,7 +128,8 @@ class Json:
         try:
             data = json.loads(plain, parse_constant=_no_constant)
         except json.JSONDecodeError as error:
-            raise ParseError(error.msg, error.lineno, error.colno) from None
+            hint = " (JSON has each backslash of a Windows path twice)" if "escape" in error.msg else ""
+            raise ParseError(f"{error.msg}{hint}", error.lineno, error.colno) from None
         except (RecursionError, ValueError) as error:
             raise ParseError(f"it cannot be read ({error})") from None
         if not isinstance(data, dict):
