@@ -21,13 +21,22 @@ from kubeez_mcp_local.bridge.login import (
     forget_key,
     keep_key,
     key_in,
+    origin_for,
 )
 from kubeez_mcp_local.environment import APP
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.jobs.job import fingerprint
 from kubeez_mcp_local.mcp_server.server import KubeezServer
 from kubeez_mcp_local.rest.errors import UnauthorizedError
-from kubeez_mcp_local.settings import Login, Mode, Settings, SettingsError, load_settings, settings_to_log_in_by
+from kubeez_mcp_local.settings import (
+    DEFAULT_BASE_URL,
+    Login,
+    Mode,
+    Settings,
+    SettingsError,
+    load_settings,
+    settings_to_log_in_by,
+)
 from tests.keyrings import LockedKeyring, MemoryKeyring, NoKeyring, SilentKeyring, use
 from tests.mcp_server.driving import bridge_of, call, client_of, refused
 from tests.sandbox_server import KEY, RunningSandbox, running_sandbox
@@ -265,6 +274,13 @@ def test_a_nearer_key_wins_over_the_keyring_and_the_keyring_over_dotenv(tmp_path
     assert near.api_key is not None
     assert near.api_key.get_secret_value() == KEY
     assert loaded(KUBEEZ_MODE="sandbox").effective_mode is Mode.SANDBOX
+
+
+def test_a_key_is_never_meant_for_a_sandbox() -> None:
+    stand_in = "http://127.0.0.1:8787"
+    assert origin_for(Settings(mode="sandbox", base_url=stand_in)) == DEFAULT_BASE_URL
+    assert origin_for(Settings(mode="live", base_url=stand_in)) == stand_in
+    assert origin_for(Settings(mode="sandbox", base_url="https://api.example.com")) == "https://api.example.com"
 
 
 def test_the_key_goes_to_the_api_it_was_kept_for_and_to_no_other() -> None:
