@@ -29,7 +29,8 @@ def ceiling(options: Options, per_day: float | None, lifted: bool) -> None:
 
     Each person's own KUBEEZ_MAX_CREDITS_PER_DAY holds beside it.
     """
-    settings = _shared(options.settings())
+    settings = options.settings()
+    verify_team(settings)
     if per_day is not None and lifted:
         raise click.UsageError("Give CREDITS or --none, not both.")
 
@@ -51,7 +52,9 @@ def allow(options: Options, role: str) -> None:
     from kubeez_mcp_local.jobs.team.postgres import Address
     from kubeez_mcp_local.jobs.team.postgres import allow as allow_role
 
-    address = Address.of(_shared(options.settings()).team_ledger)
+    settings = options.settings()
+    verify_team(settings)
+    address = Address.of(settings.team_ledger)
     allow_role(address, role)
     results().print(f"{role} may use {address}.", markup=False, highlight=False)
 
@@ -64,7 +67,8 @@ def move(options: Options) -> None:
     from kubeez_mcp_local.jobs.ledger import FILE_NAME
     from kubeez_mcp_local.jobs.team.moving import move_ledger
 
-    settings = _shared(options.settings())
+    settings = options.settings()
+    verify_team(settings)
     source = settings.state_dir / FILE_NAME
     if not source.exists():
         raise KubeezError(
@@ -79,13 +83,15 @@ def move(options: Options) -> None:
     )
 
 
-def _shared(settings: Settings) -> Settings:
+def verify_team(settings: Settings) -> None:
+    """Raise `no_team` where there is no team's ledger."""
     if settings.team_ledger:
-        return settings
+        return
     raise KubeezError(
         "There is no team's ledger: KUBEEZ_LEDGER is not set."
         if settings.ledger is None
         else "The built-in sandbox keeps a ledger of its own; the team's counts in live mode.",
-        next_step="Set KUBEEZ_LEDGER to an address like postgresql://user:password@host/database, and a key.",
+        next_step="Set KUBEEZ_LEDGER to an address like postgresql://user:password@host/database, and a key; "
+        "see docs/team.md.",
         code="no_team",
     )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.cookbook.format import Recipe, Step
-    from kubeez_mcp_local.jobs.team.campaigns import OnUnknown, Row
+    from kubeez_mcp_local.jobs.team.campaigns import CampaignRow, OnUnknown
     from kubeez_mcp_local.runs.client import LocalClient
     from kubeez_mcp_local.runs.prepare import Prepared
     from kubeez_mcp_local.runs.run import CallReport
@@ -53,11 +53,11 @@ class Engine(Protocol):
             KubeezError: It cannot work here.
         """
 
-    async def submit(self, rows: Sequence[Row]) -> None:
+    async def submit(self, rows: Sequence[CampaignRow]) -> None:
         """Hand these rows out, once for each attempt, however often it is asked."""
 
-    async def executors(self) -> set[str]:
-        """The processes that have rows in hand, as far as the engine knows."""
+    async def owners(self) -> set[str]:
+        """The processes, called as in the ledger, that have rows in hand, as far as the engine knows."""
 
     async def take_over(self, dead: Sequence[str]) -> None:
         """Hand out anew what these processes had in hand."""
@@ -178,7 +178,7 @@ class Worker:
         ledger = self.bridge.ledger
         await ledger.let_go_of_dead_rows()
         await ledger.wake_settled_rows()
-        others = await self.engine.executors()
+        others = await self.engine.owners()
         dead = await ledger.ended_owners(sorted(others))
         if dead:
             await self.engine.take_over(dead)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from kubeez_mcp_local.cli.team import verify_team
 from kubeez_mcp_local.cli.terminal import print_json, remarks, results, run, run_with_bridge, shown, table
-from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.team.campaigns import RowState
 from kubeez_mcp_local.text import amount, on_one_line
 
@@ -17,23 +17,12 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.cli.main import Options
-    from kubeez_mcp_local.jobs.team.campaigns import Campaign, OnUnknown, Row, Standing
+    from kubeez_mcp_local.jobs.team.campaigns import Campaign, CampaignRow, OnUnknown, Standing
     from kubeez_mcp_local.runs.prepare import Prepared
     from kubeez_mcp_local.settings import Settings
 
 _STUCK = (RowState.PARKED, RowState.UNKNOWN, RowState.FAILED)
 _MOST_ROWS = 20
-
-
-def verify_team(settings: Settings) -> None:
-    """Raise `no_team` where there is no team's ledger."""
-    if settings.team_ledger:
-        return
-    raise KubeezError(
-        "There is no team's ledger here, so there are no workers to hand anything to.",
-        next_step="Set KUBEEZ_LEDGER (docs/team.md), or run it here, without --on team.",
-        code="no_team",
-    )
 
 
 def hand_over(settings: Settings, prepared: Prepared, on_unknown: OnUnknown) -> None:
@@ -67,7 +56,7 @@ async def _work(settings: Settings, parallel: int, until_idle: bool) -> None:
     from kubeez_mcp_local.mcp_server.server import KubeezServer
     from kubeez_mcp_local.runs.campaigns import Worker
     from kubeez_mcp_local.runs.client import LocalClient
-    from kubeez_mcp_local.runs.engines.dbos import DbosEngine
+    from kubeez_mcp_local.runs.dbos_engine import DbosEngine
 
     async def agreed(_: str) -> bool:
         return True  # who submitted the campaign has said yes to all its rows at once
@@ -78,9 +67,9 @@ async def _work(settings: Settings, parallel: int, until_idle: bool) -> None:
         LocalClient(bridge, KubeezServer, name="kubeez-worker", ask=agreed, opened=True) as client,
     ):
         address = Address.of(settings.team_ledger)
-        executor = await bridge.ledger.owner()
+        owner = await bridge.ledger.owner()
         remarks().print(f"Working for {address} as {settings.who}; {parallel} rows at once.", soft_wrap=True)
-        engine = DbosEngine(address, bridge.account, executor, parallel)
+        engine = DbosEngine(address, bridge.account, owner, parallel)
         await Worker(bridge, client, engine, parallel).work(until_idle=until_idle)
 
 
@@ -105,7 +94,7 @@ def status(options: Options, name: str, watch: bool, as_json: bool) -> None:
     click.get_current_context().exit(1 if stuck else 0)
 
 
-async def _look(bridge: Bridge, name: str) -> tuple[Standing, list[Row]]:
+async def _look(bridge: Bridge, name: str) -> tuple[Standing, list[CampaignRow]]:
     standing = await bridge.ledger.standing(name)
     return standing, await bridge.ledger.campaign_rows(standing.campaign.run, _STUCK, _MOST_ROWS)
 
@@ -128,7 +117,7 @@ def _campaign_row(campaign: Campaign) -> dict[str, Any]:
     return told | {"created_at": campaign.created_at}
 
 
-def _show(standing: Standing, stuck: list[Row], as_json: bool) -> None:
+def _show(standing: Standing, stuck: list[CampaignRow], as_json: bool) -> None:
     campaign = standing.campaign
     if as_json:
         counted = {state.value: count for state, count in standing.rows.items()}
@@ -154,7 +143,7 @@ def _show(standing: Standing, stuck: list[Row], as_json: bool) -> None:
         results().print(f"Once that is settled: kubeez-mcp-local recipes retry {campaign.run}", soft_wrap=True)
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(row: CampaignRow) -> dict[str, Any]:
     told = {name: getattr(row, name) for name in ("label", "host", "reason", "attempt", "credits")}
     return {"state": row.state.value, **told, "files": [shown(path) for path in row.files]}
 

@@ -18,6 +18,7 @@ from kubeez_mcp_local.cli.gallery import serve
 from kubeez_mcp_local.cli.recipe_commands import afterwards, campaigns
 from kubeez_mcp_local.cli.recipe_commands.afterwards import THEN_FAILED, Then
 from kubeez_mcp_local.cli.recipe_commands.options import Asked, RecipeCommand, live, sandbox, settings_for, shown_value
+from kubeez_mcp_local.cli.team import verify_team
 from kubeez_mcp_local.cli.terminal import can_ask, print_json, remarks, results, run_with_bridge, shown, table
 from kubeez_mcp_local.cli.terminal import run as run_async
 from kubeez_mcp_local.errors import KubeezError
@@ -275,7 +276,7 @@ def run(
         )
 
     if engine == "team":
-        campaigns.verify_team(settings)
+        verify_team(settings)
     program = Then.of(then, each=then_each)
 
     async def prepare() -> Prepared:

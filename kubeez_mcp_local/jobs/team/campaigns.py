@@ -66,7 +66,7 @@ class Campaign:
 
 
 @dataclass(frozen=True)
-class Row:
+class CampaignRow:
     """One row of a campaign: what it is about, who has it or had it, what came of it, and where its files are."""
 
     run: str
@@ -157,7 +157,7 @@ def standing(tx: Transaction, run: str) -> Standing:
     return Standing(known, states, spent, tuple(reasons.items()))
 
 
-def campaign_rows(tx: Transaction, run: str, states: Collection[RowState], limit: int = 1000) -> list[Row]:
+def campaign_rows(tx: Transaction, run: str, states: Collection[RowState], limit: int = 1000) -> list[CampaignRow]:
     """The first rows of a campaign in these states, in order."""
     listed = ", ".join(f"'{state}'" for state in states)
     query = (
@@ -167,7 +167,7 @@ def campaign_rows(tx: Transaction, run: str, states: Collection[RowState], limit
     return [_row_in(row) for row in tx.execute(query, run=run, limit=limit)]
 
 
-def open_rows(tx: Transaction, limit: int) -> list[Row]:
+def open_rows(tx: Transaction, limit: int) -> list[CampaignRow]:
     """Rows that wait for a worker, of campaigns that run, the oldest campaign first."""
     query = (
         "SELECT campaign_rows.* FROM campaign_rows JOIN campaigns USING (account, run) WHERE account = :account "
@@ -311,7 +311,7 @@ def _campaign_in(row: Any) -> Campaign:
     return Campaign(given=json.loads(row["given"]), **known)
 
 
-def _row_in(row: Any) -> Row:
+def _row_in(row: Any) -> CampaignRow:
     names = ("run", "number", "attempt", "label", "owner", "host", "reason", "credits")
     files = tuple(json.loads(row["files"]))
-    return Row(state=RowState(row["state"]), files=files, **{name: row[name] for name in names})
+    return CampaignRow(state=RowState(row["state"]), files=files, **{name: row[name] for name in names})

@@ -24,7 +24,7 @@ except ImportError as missing:
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from kubeez_mcp_local.jobs.team.campaigns import Row
+    from kubeez_mcp_local.jobs.team.campaigns import CampaignRow
     from kubeez_mcp_local.jobs.team.postgres import Address
 
 log = logging.getLogger(__name__)
@@ -69,13 +69,13 @@ class DbosEngine:
     """Hands out rows through DBOS' tables beside the ledger's, in a schema of their own.
 
     Attributes:
-        executor: Names this process, uniquely: as the ledger does.
+        owner: This process, called as in the ledger.
         parallel: Most rows in hand at once.
     """
 
     address: Address
     account: str
-    executor: str
+    owner: str
     parallel: int
     _launched: bool = field(init=False, default=False)
 
@@ -87,7 +87,7 @@ class DbosEngine:
                 "name": "kubeez-campaigns",
                 "system_database_url": self.address.url,
                 "dbos_system_schema": f"{self.address.schema}_dbos",
-                "executor_id": self.executor,
+                "executor_id": self.owner,
                 "application_version": APPLICATION_VERSION,
                 "log_level": "ERROR",
             }
@@ -115,16 +115,16 @@ class DbosEngine:
     def _queue(self) -> str:
         return f"{_QUEUE}-{self.account}"
 
-    async def submit(self, rows: Sequence[Row]) -> None:
+    async def submit(self, rows: Sequence[CampaignRow]) -> None:
         """See `campaigns.Engine`."""
         for row in rows:
             with SetWorkflowID(f"{self.account}/{row.run}/{row.number}/{row.attempt}"):
                 await DBOS.enqueue_workflow_async(self._queue, _row, row.run, row.number, row.attempt)
 
-    async def executors(self) -> set[str]:
+    async def owners(self) -> set[str]:
         """See `campaigns.Engine`."""
         pending = await self._pending()
-        return {each.executor_id for each in pending if each.executor_id} - {self.executor}
+        return {each.executor_id for each in pending if each.executor_id} - {self.owner}
 
     async def take_over(self, dead: Sequence[str]) -> None:
         """See `campaigns.Engine`."""
@@ -132,11 +132,11 @@ class DbosEngine:
         if ids:
             await DBOS.resume_workflows_async(ids, queue_name=self._queue)
 
-    async def _pending(self, executors: list[str] | None = None) -> list[Any]:
+    async def _pending(self, owners: list[str] | None = None) -> list[Any]:
         return await DBOS.list_workflows_async(
             status="PENDING",
             queue_name=self._queue,
-            executor_id=executors,
+            executor_id=owners,
             load_input=False,
             load_output=False,
         )
