@@ -218,6 +218,8 @@ def _fork_on_request(listener: socket.socket) -> None:
             else:
                 os.kill(key.data, signal.SIGKILL)
                 selector.unregister(key.fileobj)
+                assert isinstance(key.fileobj, socket.socket)
+                key.fileobj.close()
 
 
 def _told(wire: socket.socket, number: int) -> None:
@@ -276,7 +278,7 @@ def _import_everything() -> None:
     for module in ("sqlite3", "filelock", "httpx_sse", "truststore", "PIL.Image", "uvicorn", "jinja2", "rich.table"):
         importlib.import_module(module)
     for found in pkgutil.walk_packages(kubeez_mcp_local.__path__, "kubeez_mcp_local."):
-        if not found.name.endswith("__main__"):
+        if not found.name.endswith(("__main__", "dbos_engine")):  # whose library takes seconds, and no fork needs it
             with suppress(ImportError):  # of an extra that is not installed
                 importlib.import_module(found.name)
 
