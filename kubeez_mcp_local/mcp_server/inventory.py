@@ -232,7 +232,10 @@ class BoundTool:
         return refusal(error, call.mode, await cost_so_far(call) if self.spec.spends and not slow else None)
 
     def _explain(self, error: ValidationError) -> InvalidArgumentError:
-        first = error.errors(include_url=False)[0]
+        found = error.errors(include_url=False)
+        # A name that is not known is often why another argument is missing.
+        unknown = (one for one in found if one["type"] == "extra_forbidden" and len(one["loc"]) == 1)
+        first = next(unknown, found[0])
         name = ".".join(str(part) for part in first["loc"])
         if first["type"] == "missing":
             return InvalidArgumentError(name, "is required.", next_step=f"Call {self.spec.name} again with it.")
@@ -241,8 +244,8 @@ class BoundTool:
             shown = cut(repr(first.get("input")), LONGEST_NAME)
             return InvalidArgumentError(name, f"{shown} is refused: {reason[:1].lower()}{reason[1:]}.")
         if len(first["loc"]) > 1:
-            argument, unknown = str(first["loc"][0]), first["loc"][-1]
-            return InvalidArgumentError(argument, f"has an entry with {unknown!r}, which nothing would come of.")
+            argument, entry = str(first["loc"][0]), first["loc"][-1]
+            return InvalidArgumentError(argument, f"has an entry with {entry!r}, which nothing would come of.")
         known = list(self._listed.model_fields)
         reason = f"{self.spec.name} has no such argument.{_meant(name, known)}"
         return InvalidArgumentError(name, reason, next_step=f"Allowed: {', '.join(known) or 'none'}.")

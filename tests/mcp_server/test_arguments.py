@@ -112,6 +112,15 @@ def test_lists_that_are_left_out_are_never_shared_between_calls() -> None:
     assert tool.checked(dict(IMAGE))["source_media_urls"] == []
 
 
+def test_a_mistyped_name_is_told_before_what_is_missing_without_it() -> None:
+    with pytest.raises(
+        InvalidArgumentError, match=r"promt: generate_media has no such argument. Did you mean prompt\?"
+    ):
+        TOOLS["generate_media"].checked({"promt": "a cup", "model": "nano-banana-2"})
+    with pytest.raises(InvalidArgumentError, match="prompt: is required"):
+        TOOLS["generate_media"].checked({"model": "nano-banana-2"})
+
+
 def test_every_tool_refuses_what_it_does_not_declare() -> None:
     for tool in TOOLS.values():
         schema = tool.listing.input_schema
