@@ -45,8 +45,8 @@ def edited(written_in: Format, text: str, path: Sequence[str | int], value: Any 
         EditError: It cannot be done, or not without touching something else.
     """
     before = written_in.read(text)
-    result = written_in.take(text, path) if value is None else written_in.put(text, path, value)
     try:
+        result = written_in.take(text, path) if value is None else written_in.put(text, path, value)
         after = written_in.read(result)
     except ParseError as error:
         raise EditError(f"after the edit it would not parse ({error.reason})") from None
@@ -89,7 +89,7 @@ def _without(data: dict[str, Any], path: Sequence[str | int]) -> dict[str, Any]:
 
 
 _STRING = r'"(?:\\.|[^"\\\n])*"'
-_COMMENT = re.compile(rf"{_STRING}|(?P<comment>//[^\n]*|/\*.*?\*/)", re.DOTALL)
+_COMMENT = re.compile(rf"{_STRING}|(?P<comment>//[^\r\n]*|/\*.*?\*/)", re.DOTALL)
 _SPARE_COMMA = re.compile(rf"{_STRING}|(?<![\[{{,:\s])(?P<before>\s*),(?=\s*[}}\]])")
 _INDENT = re.compile(r'^([ \t]+)["\]}]', re.MULTILINE)
 _decoder = json.JSONDecoder()

@@ -28,6 +28,7 @@ WITH_SERVERS = [
     (JSONC, '{"mcpServers": {"a": {"command": "x"}}}'),
     (JSONC, '{\r\n  "mcpServers": {\r\n    "a": 1\r\n  }\r\n}\r\n'),
     (JSONC, '// head\n{\n  "mcpServers": { /* here */\n    "a": 1, // "kubeez": {}\n    "b": "//no",\n  },\n}\n'),
+    (JSONC, '// head\r{"mcpServers": {"a": 1}}'),
     (JSONC, '{\n    "mcpServers": {\n        "a": {\n            "x": 1\n        }\n    }\n}'),
     (TOML, 'model = "x" # c\n\n[projects."/a"]\ntrust = "y"\n'),
     (TOML, '[mcp_servers.a]\ncommand = "q" # keep\n\n[mcp_servers.a.env]\nX = "1"\n\n# about tui\n[tui]\nb = 1\n'),
@@ -144,6 +145,7 @@ def test_a_text_that_does_not_parse_is_refused_with_its_line(written_in: Format,
         (YAML, "extensions: [a]\n"),
         (YAML, "extensions:\n  kubeez: {}\n  kubeez: {}\n"),
         (YAML, "a: 1\n...\n"),
+        (YAML, "extensions:\n  kubeez: &ours {cmd: x}\n  b: *ours\n"),
     ],
 )
 def test_what_cannot_be_edited_safely_is_left_to_a_person(written_in: Format, text: str) -> None:
