@@ -195,7 +195,9 @@ class Settings(BaseModel):
         description="Ceiling for one run of a recipe, in credits, resumed parts included. No argument can raise it. "
         "Default: the ceiling for one call.",
     )
-    max_credits_per_day: Credits = Field(2000, description="Ceiling for one UTC day, in credits, over all processes.")
+    max_credits_per_day: Credits = Field(
+        2000, description="Ceiling for one UTC day, in credits, over all processes; in a team, of each person."
+    )
     ask_above: Credits | None = Field(
         None, description="Quotes above this many credits need your yes. Default: 0 in live mode, never in the sandbox."
     )
