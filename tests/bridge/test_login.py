@@ -283,6 +283,12 @@ def test_a_key_is_never_meant_for_a_sandbox() -> None:
     assert origin_for(Settings(mode="sandbox", base_url="https://api.example.com")) == "https://api.example.com"
 
 
+def test_a_key_that_was_kept_is_never_sent_unencrypted() -> None:
+    clear = "http://api.example.com"
+    with pytest.raises(SettingsError, match="unencrypted"):
+        load_settings(environ={"KUBEEZ_LOGIN": f"live-0123456789abcdef@{clear}", "KUBEEZ_BASE_URL": clear})
+
+
 def test_the_key_goes_to_the_api_it_was_kept_for_and_to_no_other() -> None:
     environ = {"KUBEEZ_LOGIN": "live-0123456789abcdef@https://api.kubeez.com"}
     with pytest.raises(SettingsError, match="is for https://api"):
