@@ -53,7 +53,8 @@ class Wanted(Protocol):
 _OUTPUTS = "FROM jobs, json_each(jobs.files) AS file"
 _KIND = "substr(json_extract(file.value, '$.media_type'), 1, instr(json_extract(file.value, '$.media_type'), '/') - 1)"
 _MODE = f"CASE WHEN account LIKE '{SANDBOX}%' THEN 'sandbox' ELSE 'live' END"
-_SEARCHED = "searched(prompt, model, recipe, run, json_extract(file.value, '$.path'))"
+# As bytes, since the name of a file need not be UTF-8.
+_SEARCHED = "searched(prompt, model, recipe, run, CAST(json_extract(file.value, '$.path') AS BLOB))"
 _RUN = "CASE WHEN instr(run, '/') > 0 THEN substr(run, 1, instr(run, '/') - 1) ELSE run END"
 
 
@@ -64,7 +65,7 @@ def _mine(tx: Transaction) -> str:
 def _where(tx: Transaction, wanted: Wanted) -> tuple[str, dict[str, Any]]:
     """The condition for `wanted` and its values."""
     least, most = (None if each is None else to_micro(each) for each in (wanted.least, wanted.most))
-    words = wanted.words.casefold().split()
+    words = _needed(wanted.words.casefold().split())
     terms: list[tuple[str, str, Any]] = [
         *((f"instr({_SEARCHED}, :word{at}) > 0", f"word{at}", word) for at, word in enumerate(words)),
         ("day >= :since", "since", wanted.since),
@@ -79,6 +80,15 @@ def _where(tx: Transaction, wanted: Wanted) -> tuple[str, dict[str, Any]]:
     ]
     used = [term for term in terms if term[2] not in ("", None)]
     return " AND ".join([_mine(tx), *(term for term, _, _ in used)]), {name: value for _, name, value in used}
+
+
+def _needed(words: Sequence[str]) -> list[str]:
+    """The words without those that another holds anyway, longest first: each costs a look at every output."""
+    needed: list[str] = []
+    for word in sorted(set(words), key=lambda word: (-len(word), word)):
+        if not any(word in longer for longer in needed):
+            needed.append(word)
+    return needed
 
 
 def days(tx: Transaction, wanted: Wanted) -> list[tuple[str, int]]:

@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from kubeez_mcp_local.jobs.errors import LedgerError
@@ -396,9 +397,10 @@ class Database:
             raise explained from error
 
 
-def _searched(prompt: str, model: str, recipe: str, run: str, path: str) -> str:
-    """What a search for an output looks through, without case: of its path only the name."""
-    return "\n".join((prompt, model, recipe, run, re.split(r"[/\\]", path)[-1])).casefold()
+@lru_cache(maxsize=1)
+def _searched(prompt: str, model: str, recipe: str, run: str, path: bytes) -> str:
+    """What a search for an output looks through, without case: of its path only the name. Asked for once a word."""
+    return "\n".join((prompt, model, recipe, run, re.split(r"[/\\]", path.decode("utf-8", "replace"))[-1])).casefold()
 
 
 def _create_private(path: Path) -> None:

@@ -11,12 +11,12 @@ from dataclasses import KW_ONLY, asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio.to_thread
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.web.pages import Page, Seal, as_events
-from kubeez_mcp_local.web.server import said
+from kubeez_mcp_local.web.server import Json, said
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -195,7 +195,7 @@ class Gallery:
         answer: dict[str, Any] = {"days": await self.source.days(Wanted.of(asked))}
         if "choices" in asked:
             answer["choices"] = await self.source.choices()
-        return JSONResponse(answer)
+        return Json(answer)
 
     async def _outputs(self, request: Request) -> Response:
         asked = request.query_params
@@ -205,11 +205,11 @@ class Gallery:
         found = await self.source.outputs(
             Wanted.of(asked), min(offset, 10**9), min(limit or MOST_AT_ONCE, MOST_AT_ONCE)
         )
-        return JSONResponse([self._row(output) for output in found])
+        return Json([self._row(output) for output in found])
 
     async def _job(self, request: Request) -> Response:
         sheet = await self.source.sheet(request.path_params["job"])
-        return JSONResponse({**vars(sheet), "outputs": [self._row(output) for output in sheet.outputs]})
+        return Json({**vars(sheet), "outputs": [self._row(output) for output in sheet.outputs]})
 
     async def _changes(self, _: Request) -> Response:
         return StreamingResponse(as_events(self.source.changes()), media_type="text/event-stream")
@@ -252,29 +252,30 @@ async def in_parts(file: BinaryIO, media_type: str, asked: str) -> Response:
         file.close()
         return Response(status_code=416, headers={"Content-Range": f"bytes */{size}"})
     first, last = wanted
+    partly = bool(asked and size)
     shown = media_type.startswith(_SHOWN) or media_type == "text/plain"
     headers = {
         **_LIFELESS,
         "Accept-Ranges": "bytes",
         "Content-Length": str(max(last - first + 1, 0)),
         "Content-Disposition": "inline" if shown else "attachment",
-        **({"Content-Range": f"bytes {first}-{last}/{size}"} if asked else {}),
+        **({"Content-Range": f"bytes {first}-{last}/{size}"} if partly else {}),
     }
     content = _parts(file, first, last)
     media_type = media_type if shown else "application/octet-stream"
-    return StreamingResponse(content, 206 if asked else 200, headers, media_type=media_type)
+    return StreamingResponse(content, 206 if partly else 200, headers, media_type=media_type)
 
 
 def _range(asked: str, size: int) -> tuple[int, int] | None:
-    """First and last byte that are asked for; `None` where there are none such."""
-    if not asked:
+    """First and last byte that are asked for; `None` where there are none such. An empty file is always given whole."""
+    if not asked or not size:
         return 0, size - 1
-    found = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", asked.strip())
+    found = re.fullmatch(r"bytes=(\d{0,40})-(\d{0,40})", asked.strip())
     if found is None or found.groups() == ("", ""):
         return None
     first, last = found.groups()
     if not first:
-        return (max(size - int(last), 0), size - 1) if int(last) and size else None
+        return (max(size - int(last), 0), size - 1) if int(last) else None
     end = min(int(last), size - 1) if last else size - 1
     return (int(first), end) if int(first) <= end else None
 

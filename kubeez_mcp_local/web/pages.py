@@ -19,11 +19,11 @@ from urllib.parse import urlencode
 
 import anyio
 from starlette.applications import Starlette
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.web.server import Bounds, Site, said, static_route, static_text
+from kubeez_mcp_local.web.server import Bounds, Json, Site, said, static_route, static_text
 
 if TYPE_CHECKING:
     import socket
@@ -149,7 +149,7 @@ class _Keyed:
             await self.app(scope, receive, send)
             return
         content = {"error": "no_key", "message": "this page was not opened with its whole address."}
-        await JSONResponse(content, status_code=401)(scope, receive, send)
+        await Json(content, status_code=401)(scope, receive, send)
 
 
 def _shown(page: Page, pages: Sequence[Page]) -> Callable[[Request], Response]:

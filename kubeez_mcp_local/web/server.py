@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 import time
 from dataclasses import dataclass
@@ -257,6 +258,13 @@ def foreign_page(scope: Scope) -> str | None:
     return None
 
 
+class Json(JSONResponse):
+    """JSON of ASCII signs, which also takes names of files that are no UTF-8: they hold half a pair of signs each."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; "
@@ -379,4 +387,4 @@ def static_route(names: Collection[str]) -> Route:
 def said(error: KubeezError, status: int) -> JSONResponse:
     """An error as an answer to a page or a program."""
     content = {"error": error.code, "message": error.message, "next_step": error.next_step}
-    return JSONResponse(content, status_code=status)
+    return Json(content, status_code=status)

@@ -12,10 +12,11 @@ import json
 from dataclasses import KW_ONLY, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Protocol
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from kubeez_mcp_local.web.pages import Page, Seal
+from kubeez_mcp_local.web.server import Json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -140,7 +141,7 @@ class Spend:
         asked = request.query_params.get("days", "")
         days = int(asked) if asked in map(str, PERIODS) else PERIODS[1]
         files = {kind: f"media/spend/{self.seal.of(NAME, days)}/{days}/kubeez-spend.{kind}" for kind in _FORMATS}
-        return JSONResponse({**asdict(await self.source.account(days)), "files": files})
+        return Json({**asdict(await self.source.account(days)), "files": files})
 
     async def _file(self, request: Request) -> Response:
         asked = request.path_params

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -14,6 +16,7 @@ from starlette.routing import Mount
 
 from kubeez_mcp_local.bridge.gallery import Outputs, another
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs.browsing import _needed
 from kubeez_mcp_local.jobs.ledger import Ledger, open_ledger
 from kubeez_mcp_local.media.path_guard import PathGuard
 from kubeez_mcp_local.media.thumbnails import Thumbnails
@@ -71,6 +74,21 @@ async def test_a_search_is_for_words_in_any_case_and_script_and_never_for_folder
     assert await found(outputs, words="a%x") == []
     assert await found(outputs, words="Kubeez") == []
     assert await found(outputs, words="' OR 1 --") == []
+
+
+def test_a_word_that_another_holds_is_not_looked_for_again() -> None:
+    assert _needed(["a", "kite", "kit", "kite", "it", "x"]) == ["kite", "a", "x"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are texts there")
+async def test_files_whose_names_are_no_texts_hide_nothing(
+    made: Made, outputs: Outputs, browser: httpx.AsyncClient
+) -> None:
+    job = made.job(made.picture(f"{os.fsdecode(b'caf' + bytes([0xE9]))}/kite.png"), prompt="a kite")
+
+    assert await found(outputs, words="kite.png") == ["kite.png"]
+    assert (await browser.get("/api/gallery/outputs")).json()[0]["name"] == "kite.png"
+    assert (await browser.get(f"/api/gallery/jobs/{job}")).json()["prompt"] == "a kite"
 
 
 async def test_every_account_of_this_machine_is_shown_newest_day_first(made: Made, outputs: Outputs) -> None:
@@ -149,6 +167,7 @@ async def test_a_file_is_given_only_to_its_own_address(
         ("bytes=0-3", 206, b"0123", "bytes 0-3/10"),
         ("bytes=8-", 206, b"89", "bytes 8-9/10"),
         ("bytes=-2", 206, b"89", "bytes 8-9/10"),
+        (f"bytes=4-{'9' * 30}", 206, b"456789", "bytes 4-9/10"),
         ("bytes=4-999", 206, b"456789", "bytes 4-9/10"),
         ("bytes=-99", 206, b"0123456789", "bytes 0-9/10"),
         ("bytes=10-", 416, b"", "bytes */10"),
@@ -170,6 +189,16 @@ async def test_players_fetch_parts(
 
     assert (answer.status_code, answer.content) == (status, content)
     assert answer.headers["content-range"] == said
+
+
+async def test_an_empty_file_is_given_whole_whatever_is_asked_for(made: Made, browser: httpx.AsyncClient) -> None:
+    (made.folder / "empty.txt").touch()
+    made.job(made.folder / "empty.txt")
+    (row,) = (await browser.get("/api/gallery/outputs")).json()
+
+    answer = await browser.get(row["file"], headers={"range": "bytes=0-599"})
+
+    assert (answer.status_code, answer.content) == (200, b"")
 
 
 async def test_without_the_extra_films_have_no_small_view_and_it_is_said_why(

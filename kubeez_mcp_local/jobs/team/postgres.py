@@ -50,6 +50,7 @@ _IN_OTHER_WORDS = (
     ("PRAGMA data_version", "SELECT CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)"),
     ("SELECT total_changes()", "SELECT 0"),
     ("json_each(jobs.files) AS file", "each_of(jobs.files) AS file"),
+    ("CAST(json_extract(file.value, '$.path') AS BLOB)", "json_extract(file.value, '$.path')"),
 )
 """What SQLite says in its own way. The number of the newest transaction is another one after each change, too."""
 
