@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+from collections import Counter
 from dataclasses import KW_ONLY, asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from urllib.parse import quote
 import anyio.to_thread
 
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.text import without_keys
 from kubeez_mcp_local.web.gallery import MOST_AT_ONCE, NAME, SCRIPTS, STYLES, TITLE
 from kubeez_mcp_local.web.pages import Page, files_of, markup
 from kubeez_mcp_local.web.server import static_text
@@ -34,8 +36,10 @@ _POLICY = (
     f"img-src {_OWN}; media-src {_OWN}; base-uri 'none'; form-action 'none'\">"
 )
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*%#]')
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""What Windows takes for a device, whatever comes after the point."""
 _LONGEST_NAME = 120
-_MOST_TEXT = 20_000
+_MOST_TEXT = 100_000
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Export:
     _: KW_ONLY
     told: Callable[[int, int], None] = lambda _done, _all: None
     _taken: set[str] = field(default_factory=set, init=False)
+    _numbers: Counter[str] = field(default_factory=Counter, init=False)
 
     async def write(self) -> Exported:
         """Write it.
@@ -80,7 +85,7 @@ class Export:
                     self.told(len(outputs), max(total, len(outputs)))
             for job in jobs.values():
                 del job["outputs"]
-            data = json.dumps({"outputs": outputs, "jobs": jobs})
+            data = without_keys(json.dumps({"outputs": outputs, "jobs": jobs}))
             await anyio.to_thread.run_sync(self._new, "data.js", f"window.kubeezExport = {data};\n".encode())
         except OSError as error:
             raise KubeezError(
@@ -143,8 +148,10 @@ class Export:
     def _free(self, place: str) -> str:
         """`place`, or with a number if it is taken; also where only the case differs."""
         stem, extension = os.path.splitext(place)  # noqa: PTH122 - the folder stays as it is written
-        names = (place, *(f"{stem}-{at}{extension}" for at in range(2, len(self._taken) + 3)))
-        free = next(each for each in names if each.casefold() not in self._taken)
+        free = place
+        while free.casefold() in self._taken:
+            self._numbers[place.casefold()] += 1
+            free = f"{stem}-{self._numbers[place.casefold()] + 1}{extension}"
         self._taken.add(free.casefold())
         return free
 
@@ -157,5 +164,7 @@ class Export:
 
 def _portable(name: str) -> str:
     """A file name that every system and host takes."""
-    stem, extension = os.path.splitext(_NOT_IN_NAMES.sub("_", name))  # noqa: PTH122 - a name, not a path
-    return f"{stem.strip(' .')[:_LONGEST_NAME] or 'file'}{extension[:12]}"
+    told = _NOT_IN_NAMES.sub("_", name.encode("utf-8", "replace").decode())
+    stem, extension = os.path.splitext(told)  # noqa: PTH122 - a name, not a path
+    short = stem.strip(" .").encode()[:_LONGEST_NAME].decode("utf-8", "ignore").rstrip(" .") or "file"
+    return f"{'_' if _DEVICE.fullmatch(short) else ''}{short}{extension[:12]}"

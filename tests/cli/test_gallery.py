@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from kubeez_mcp_local.cli.main import cli
+from kubeez_mcp_local.web.export import _portable
 from tests.forking import command
 from tests.outputs_made import Made
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def variables(tmp_path: Path) -> dict[str, str]:
     made = Made(tmp_path / "state", tmp_path / "out")
-    made.job(made.picture("kite.png"), prompt="a red kite", recipe="ads", run="ads-1/4f")
+    made.job(made.picture("kite.png"), prompt="a red kite sk_live_secret", recipe="ads", run="ads-1/4f")
     made.job(made.picture("fox.png"), prompt="a fox", model="z-image")
     made.ledger.close()
     return {
@@ -40,8 +41,25 @@ def test_what_is_asked_for_becomes_a_page_in_a_new_folder(variables: dict[str, s
     assert "index.html: 1 output with its sidecar." in export("--run", "ads-1").replace("\n", "")
     assert sorted(path.name for path in share.glob("files/*/*")) == ["kite.json", "kite.png"]
     assert "a red kite" in (share / "data.js").read_text()
+    assert "sk_live_secret" not in (share / "data.js").read_text()
     assert "a fox" not in (share / "data.js").read_text()
     assert "is not empty" in export("--model", "z-image")
+
+
+@pytest.mark.parametrize(
+    ("name", "portable"),
+    [
+        ("a kite.png", "a kite.png"),
+        ("../a:b?.png", "_a_b_.png"),
+        ("\udce9.png", "_.png"),
+        ("con.png", "_con.png"),
+        ("Lpt1.a.png", "_Lpt1.a.png"),
+        ("é" * 100 + ".png", "é" * 60 + ".png"),
+        (". .png", "file.png"),
+    ],
+)
+def test_a_file_gets_a_name_that_every_system_takes(name: str, portable: str) -> None:
+    assert _portable(name) == portable
 
 
 def test_it_serves_until_it_is_interrupted(variables: dict[str, str], tmp_path: Path) -> None:
