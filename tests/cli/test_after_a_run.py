@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from kubeez_mcp_local.cli.main import cli
+from kubeez_mcp_local.cli.recipe_commands.afterwards import _words
 from kubeez_mcp_local.web.pages import Pages
 from tests.sandbox_server import KEY, RunningSandbox, running_sandbox
 
@@ -155,3 +156,14 @@ def test_the_gallery_opens_at_the_run(variables: dict[str, str], monkeypatch: py
     assert address.startswith("http://127.0.0.1:")
     assert address.endswith(f"run={json.loads(done.stdout)['run_id']}")
     assert address in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "windows", "words"),
+    [
+        (r'"C:\Program Files\dam.exe" --to "a b" it\'s', True, (r"C:\Program Files\dam.exe", "--to", "a b", r"it\'s")),
+        (r"'a program' --to a\ b 'c d'", False, ("a program", "--to", "a b", "c d")),
+    ],
+)
+def test_a_command_is_split_as_its_system_does(line: str, windows: bool, words: tuple[str, ...]) -> None:
+    assert _words(line, windows=windows) == words

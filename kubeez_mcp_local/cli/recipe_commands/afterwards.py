@@ -63,13 +63,14 @@ class Then:
                 raise InvalidArgumentError("then-each", "says how often to start a program, but --then names none.")
             return None
         try:
-            words = tuple(shlex.split(command, posix=os.name != "nt"))
+            words = _words(command)
         except ValueError as error:
             raise InvalidArgumentError("then", f"cannot be split into words: {error}.") from None
-        if not words or shutil.which(words[0]) is None:
+        program = shutil.which(words[0]) if words else None
+        if program is None:
             reason = f"there is no program {on_one_line(words[0], _LONGEST_NAME)!r}" if words else "it is empty"
             raise InvalidArgumentError("then", f"{reason}. No shell reads it: name a program and its arguments.")
-        return cls(words, each)
+        return cls((program, *words[1:]), each)  # as it was found: Windows itself finds no `.cmd`
 
     def take_over(self, report: RunReport, told: dict[str, Any], sheet: Path | None) -> bool:
         """Start it once, or for each file, with JSON on stdin; says what went wrong, and whether all went well.
@@ -96,6 +97,19 @@ class Then:
         program = on_one_line(self.words[0], _LONGEST_NAME)
         remarks().print(f"{program} (--then) failed for {about}: {why}.", style="red", soft_wrap=True)
         return False
+
+
+def _words(command: str, *, windows: bool = os.name == "nt") -> tuple[str, ...]:
+    """The program and its arguments. On Windows a backslash is part of a path, and only double quotes hold together.
+
+    Raises:
+        ValueError: A quote is not closed.
+    """
+    if not windows:
+        return tuple(shlex.split(command))
+    reader = shlex.shlex(command, posix=True, punctuation_chars=False)
+    reader.whitespace_split, reader.escape, reader.quotes, reader.commenters = True, "", '"', ""
+    return tuple(reader)
 
 
 def _each_file(report: RunReport, run: dict[str, Any]) -> Iterator[dict[str, Any]]:
