@@ -63,7 +63,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     )
     hostile = made.picture(HOSTILE, hue=200)
     hostile.with_suffix(".json").write_text(json.dumps({"prompt": HARM, "key": "sk_live_secret"}))
-    made.job(hostile, prompt=HARM)
+    made.job(hostile, prompt=HARM, model="m" * 80)
     return made
 
 
@@ -163,6 +163,42 @@ def test_it_is_searched_and_filtered_and_the_address_says_by_what(gallery: Chrom
     gallery.wait_for("list.total === 168")
 
 
+def test_what_somebody_writes_is_left_alone_and_the_way_to_the_content_keeps_it(gallery: Chromium) -> None:
+    gallery.evaluate("byId('words').focus()")
+    gallery.call("Input.insertText", text="a red ")
+    gallery.wait_for("wanted.words === 'a red' && byId('grid').ariaBusy === 'false' && list.total === 2")
+    assert gallery.evaluate("byId('words').value") == "a red "
+    gallery.click(".skip")
+    assert gallery.evaluate("[location.hash, document.activeElement.id]") == ["#words=a+red", "main"]
+    gallery.evaluate("history.replaceState(null, '', location.pathname); arrive()")
+    gallery.wait_for("list.total === 168 && byId('words').value === ''")
+
+
+def test_what_is_left_before_it_is_there_does_not_open_any_more(gallery: Chromium) -> None:
+    ids = gallery.evaluate("list.pages.get(0).slice(0, 2).map(({ job, number }) => `${job}:${number}`)")
+    job = json.dumps({"job": ids[0].partition(":")[0], "number": 0})
+    gallery.evaluate(f"go({job}); leave()")
+    gallery.evaluate(f"source.job('{ids[0].partition(':')[0]}').then(() => openComparison({json.dumps(ids)}))")
+    gallery.wait_for("!location.hash")
+    assert gallery.evaluate("[...document.querySelectorAll('dialog')].map((each) => each.open)") == [False, False]
+
+
+def test_an_empty_text_is_said_to_be_empty_and_the_focus_stays_where_one_goes_on(gallery: Chromium, made: Made) -> None:
+    (made.folder / "empty.txt").touch()
+    job = made.job(made.folder / "empty.txt", prompt="nothing to read")
+    gallery.wait_for("list.total === 169")
+    open_output(gallery, "nothing to read")
+    gallery.wait_for("byId('job').innerText.includes('This file is empty.')")
+    assert gallery.evaluate("byId('job').querySelector('[aria-label=Newer]').disabled")
+    gallery.evaluate("byId('job').querySelector('[aria-label=Older]').focus()")
+    press(gallery, "Enter")
+    gallery.wait_for("byId('job').innerText.includes('2 of 169')")
+    assert focused(gallery) == "Older"
+    with made.ledger.writing() as tx:
+        tx.execute("UPDATE jobs SET files = '[]' WHERE id = :job", job=job)
+    gallery.wait_for("list.total === 168")
+
+
 def test_a_job_tells_prompt_settings_inputs_and_price_and_what_to_copy(gallery: Chromium) -> None:
     gallery.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
     open_output(gallery, "a red kite")
@@ -259,11 +295,15 @@ def test_what_is_under_way_is_shown_and_what_is_made_appears(gallery: Chromium, 
     )
     gallery.wait_for("byId('running').innerText.includes('a lighthouse at dawn')")
     assert "1 job under way" in gallery.text()
+    gallery.click("#running button")
+    gallery.wait_for("byId('job').open && byId('job').innerText.includes('It is being made.')")
     files = json.dumps([made._saved(made.picture("lighthouse.png"))])
     with made.ledger.writing() as tx:
         tx.execute(
             "UPDATE jobs SET state = 'completed', files = :files, saved_at = 2 WHERE id = :job", files=files, job=job
         )
+    gallery.wait_for("!!byId('job').querySelector('.stage img')")
+    gallery.evaluate("leave()")
     gallery.wait_for("list.total === 169 && byId('running').hidden")
     gallery.wait_for("!!document.querySelector('.tile[aria-label^=\"a lighthouse\"] img.there')")
     with made.ledger.writing() as tx:
@@ -271,19 +311,21 @@ def test_what_is_under_way_is_shown_and_what_is_made_appears(gallery: Chromium, 
     gallery.wait_for("list.total === 168")
 
 
-@pytest.mark.parametrize("place", ["list", "job", "comparison"])
-def test_nothing_is_wider_than_a_telephone(gallery: Chromium, place: str) -> None:
-    resize(gallery, 390, 844)
+@pytest.mark.parametrize(("place", "width"), [("list", 390), ("job", 390), ("hostile job", 320), ("comparison", 390)])
+def test_nothing_is_wider_than_a_telephone(gallery: Chromium, place: str, width: int) -> None:
+    resize(gallery, width, 844)
     gallery.evaluate("further(true)")
     if place == "job":
         open_output(gallery, "a red kite")
+    if place == "hostile job":
+        open_output(gallery, HARM[:24])
     if place == "comparison":
         gallery.evaluate("[...document.querySelectorAll('.pick input')].slice(0, 4).forEach((box) => box.click())")
         gallery.click(".tray .first")
         gallery.wait_for("byId('compare').open")
     parts = "[document.documentElement, ...document.querySelectorAll('dialog[open], dialog[open] > *')]"
     widest = f"Math.max(...{parts}.map((each) => each.scrollWidth))"
-    assert gallery.evaluate(widest) <= 390
+    assert gallery.evaluate(widest) <= width
     if place == "job":
         parts = "[...document.querySelectorAll('.stage img, .strip, .both > .words')]"
         edges = f"{parts}.map((each) => each.getBoundingClientRect()).map(({{ top, bottom }}) => [top, bottom])"

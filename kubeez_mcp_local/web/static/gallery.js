@@ -16,7 +16,7 @@ const server = {
   async text(output, bytes) {
     const answer = await fetch(output.file, { headers: { range: `bytes=0-${bytes - 1}` } });
     if (!answer.ok) throw new Refused("The text cannot be read.");
-    return answer.text();
+    return (await answer.text()).replace(/\ufffd$/, ""); /* the last sign may be cut */
   },
 };
 
@@ -380,8 +380,12 @@ function fillChoices(choices) {
   }
 }
 
-function showFilters() {
-  for (const name of filterNames) if (byId(name) && byId(name).value !== (wanted[name] || "")) byId(name).value = wanted[name] || "";
+/* A field in which somebody is writing right now is left alone. */
+function showFilters(writing = null) {
+  for (const name of filterNames) {
+    const field = byId(name);
+    if (field && !(field === writing && field.localName === "input") && field.value !== (wanted[name] || "")) field.value = wanted[name] || "";
+  }
   byId("clear").hidden = Object.keys(wanted).length === 0;
   if (["since", "until", "least", "most"].some((name) => wanted[name])) further(true);
 }
@@ -398,7 +402,8 @@ function filter() {
     else delete wanted[name];
   }
   history.replaceState(null, "", addressOf());
-  showFilters();
+  lastFilter = asked(wanted);
+  showFilters(document.activeElement);
   load();
 }
 
@@ -418,7 +423,7 @@ async function load() {
     list.sections = days.map(([day, count]) => ({ day, count }));
     list.total = days.reduce((sum, [, count]) => sum + count, 0);
     fillChoices(choices);
-    showFilters();
+    showFilters(document.activeElement);
     sayCount(choices);
     layOut();
     draw();
@@ -463,7 +468,11 @@ let before = new Map();
 
 function changed(now) {
   const jobs = new Map(now.jobs.map((job) => [job.job, job]));
-  for (const [id, job] of before) if (!jobs.has(id)) ended(job);
+  for (const [id, job] of before) {
+    if (jobs.get(id)?.state === job.state) continue;
+    if (byId("job").open && opened.job === id) openJob(id, opened.number);
+    if (!jobs.has(id)) ended(job);
+  }
   before = jobs;
   live(jobs.size ? `${plural(jobs.size, "job", "jobs")} under way` : "Up to date", jobs.size ? "busy" : "");
   drawRunning();
@@ -525,7 +534,10 @@ function arrive() {
   if (compare) openComparison(compare.split(",").slice(0, mostCompared));
   else close("compare");
   if (job) openJob(job, number);
-  else close("job");
+  else {
+    opened = { job: "", number: 0 }; /* its answer may still be on the way */
+    close("job");
+  }
 }
 
 function close(id) {

@@ -6,8 +6,8 @@ const back = "M15 5l-7 7 7 7";
 const onwards = "M9 5l7 7-7 7";
 const cross = "M6 6l12 12M18 6L6 18";
 
-function iconButton(label, path, act) {
-  const button = make("button", { type: "button", className: "button bare icon", "aria-label": label, title: label }, sign(path));
+function iconButton(label, path, act, disabled = false) {
+  const button = make("button", { type: "button", className: "button bare icon", "aria-label": label, title: label, disabled }, sign(path));
   button.onclick = act;
   return button;
 }
@@ -38,11 +38,15 @@ function stage(output) {
     place.append(sound(output, failed));
   } else if (output.kind === "text" && output.file) {
     const text = make("pre", { tabIndex: 0, "aria-label": output.name });
-    source.text(output, 100_000).then((words) => { text.textContent = words; }, failed);
+    const nothing = () => place.replaceChildren(make("p", { className: "nothing" }, "This file is empty."));
+    source.text(output, mostText).then((words) => (words ? text.append(visible(words), cutWords(output)) : nothing()), failed);
     place.append(text);
   } else failed();
   return place;
 }
+
+const mostText = 100_000;
+const cutWords = (output) => (output.size > mostText ? "\n\n… The file goes on." : "");
 
 function sound(output, failed) {
   const player = make("audio", { controls: true, preload: "metadata", src: output.file, "aria-label": alternative(output) });
@@ -83,6 +87,7 @@ async function openJob(job, number) {
   try {
     sheet = await source.job(job);
   } catch (error) {
+    if (opened.job !== job) return;
     say(error.message);
     leave();
     return;
@@ -94,18 +99,20 @@ function showJob(sheet, number) {
   const dialog = byId("job");
   const output = sheet.outputs[number];
   const place = indexOf(sheet.job, number);
-  const by = (step) => () => stepTo(place, step);
+  const by = (step) => () => stepTo(indexOf(sheet.job, number), step);
   const bar = make("div", { className: "above" },
-    iconButton("Newer", back, by(-1)), iconButton("Older", onwards, by(1)),
+    iconButton("Newer", back, by(-1), place < 1), iconButton("Older", onwards, by(1), place < 0 || place + 1 >= list.total),
     make("h2", { id: "job-title", className: "line" }, output ? output.name : sheet.model),
     place < 0 ? null : make("p", { className: "small number" }, `${(place + 1).toLocaleString("en")} of ${list.total.toLocaleString("en")}`),
     iconButton("Close", cross, leave));
   const left = make("div", { className: "seen" },
     output ? stage(output) : make("div", { className: "stage" }, make("p", { className: "nothing" }, nothingYet(sheet))),
     sheet.outputs.length > 1 ? strip(sheet, number) : null);
+  const focused = dialog.contains(document.activeElement) ? document.activeElement.ariaLabel : null;
   dialog.replaceChildren(bar, make("div", { className: "both" }, left, about(sheet, output)), make("p", { className: "said", role: "status", hidden: true }));
   if (!dialog.open) dialog.showModal();
-  dialog.querySelector("[aria-label=Close]").focus();
+  const again = [...dialog.querySelectorAll("button:enabled")].find((each) => focused && each.ariaLabel === focused);
+  (again || dialog.querySelector("[aria-label=Close]")).focus();
   dialog.onkeydown = (event) => {
     if (event.target.closest("video, audio, pre") || event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.key === "ArrowLeft") by(-1)();
@@ -207,6 +214,7 @@ async function openComparison(ids) {
     return output ? { sheet, output } : null;
   }));
   const both = found.filter(Boolean);
+  if (!readAddress().compare) return; /* left meanwhile */
   if (both.length < 2) {
     say("There are not two outputs to compare.");
     leave();

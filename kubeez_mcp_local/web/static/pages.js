@@ -137,7 +137,11 @@ async function copy(text, what) {
 
 const plural = (count, one, many) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 const credits = (amount) => `${Number(amount.toFixed(2)).toLocaleString("en")} ${amount === 1 ? "credit" : "credits"}`;
-const size = (bytes) => (bytes < 1e6 ? `${Math.max(Math.round(bytes / 1000), 1)} KB` : `${(bytes / 1e6).toFixed(1)} MB`);
+const size = (bytes) => {
+  if (bytes < 1000) return plural(bytes, "byte", "bytes");
+  const [unit, name] = bytes < 1e6 ? [1e3, "KB"] : bytes < 1e9 ? [1e6, "MB"] : [1e9, "GB"];
+  return `${(bytes / unit).toFixed(unit === 1e3 ? 0 : 1)} ${name}`;
+};
 const dayWords = { weekday: "long", day: "numeric", month: "long", year: "numeric", timeZone: "UTC" };
 
 function spokenDay(day) {
@@ -146,5 +150,11 @@ function spokenDay(day) {
   if (day === today) return "Today";
   return day === before ? "Yesterday" : new Date(`${day}T00:00:00Z`).toLocaleDateString("en-GB", dayWords);
 }
+
+/* The way to the content leaves the address alone, since that says what is shown. */
+document.querySelector(".skip")?.addEventListener("click", (event) => {
+  event.preventDefault();
+  byId("main").focus();
+});
 
 takeKey();
