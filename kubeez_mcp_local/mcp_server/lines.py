@@ -22,6 +22,7 @@ from mcp.types import (
     INVALID_PARAMS,
     INVALID_REQUEST,
     PARSE_ERROR,
+    ErrorData,
     JSONRPCError,
     JSONRPCNotification,
     JSONRPCRequest,
@@ -39,6 +40,7 @@ from kubeez_mcp_local.messages import (
     VERSION_KEY,
     fault,
     in_one,
+    is_answer,
     refusal,
     refused,
     unpacked,
@@ -56,6 +58,7 @@ LONGEST_PATH = 200
 _ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 _TOO_DEEP = NO_MESSAGE.format(f"it is nested deeper than {DEEPEST} levels")
 _ALWAYS = ("ping", "initialize")
+_NO_ANSWER = ErrorData(code=INVALID_REQUEST, message="The client's answer cannot be read.")
 
 log = logging.getLogger(__name__)
 
@@ -210,6 +213,9 @@ class ClientLines:
 
     def _take(self, value: Any, batch: Batch | None = None) -> bytes:
         """Have a message carried out, else the line that refuses it."""
+        if is_answer(value):
+            self._ready += _answer_in(value)
+            return b""
         if fault(value):
             log.warning("a line of the client is no message: %s", fault(value))
             return refused(value, self.revision)
@@ -223,10 +229,8 @@ class ClientLines:
         if batch is not None and asks:
             batch.waiting.append(value["id"])
             metadata = ServerMessageMetadata(on_request_unanswered=partial(self.answers.settle, batch, value["id"]))
-        try:
-            self._ready.append(SessionMessage(_kind_of(value).model_validate(value), metadata))
-        except ValidationError:
-            log.info("an answer of the client is none")
+        kind = JSONRPCRequest if "id" in value else JSONRPCNotification
+        self._ready.append(SessionMessage(kind.model_validate(value), metadata))
         return b""
 
     def _objection(self, request: dict[str, Any]) -> str:
@@ -291,12 +295,19 @@ def _depth_exceeds(value: Any, most: int) -> bool:
     return True
 
 
-def _kind_of(
-    message: dict[str, Any],
-) -> type[JSONRPCRequest | JSONRPCNotification | JSONRPCResponse | JSONRPCError]:
-    if "method" in message:
-        return JSONRPCRequest if "id" in message else JSONRPCNotification
-    return JSONRPCResponse if "result" in message else JSONRPCError
+def _answer_in(message: dict[str, Any]) -> list[SessionMessage]:
+    """An answer of the client; a broken one, or one that says yes and no, is an error to whoever waits for it."""
+    kind = JSONRPCError if message.get("error") is not None else JSONRPCResponse
+    told = {name: one for name, one in message.items() if one is not None or name != "error"}
+    try:
+        if not _depth_exceeds(message, DEEPEST):
+            return [SessionMessage(kind.model_validate(told))]
+    except ValidationError:
+        pass
+    log.warning("an answer of the client is none")
+    if type(message.get("id")) not in (int, str):
+        return []
+    return [SessionMessage(JSONRPCError(jsonrpc="2.0", id=message["id"], error=_NO_ANSWER))]
 
 
 def _fault_in(request: dict[str, Any], revision: str) -> str:

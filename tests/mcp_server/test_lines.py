@@ -117,11 +117,34 @@ async def test_where_an_error_needs_an_id_an_odd_one_is_given_as_its_json_and_no
 
 @pytest.mark.parametrize(
     "text",
-    ["", "  ", '{"jsonrpc":"2.0","id":3,"result":5}', '{"jsonrpc":"2.0","error":{"code":"x"}}', '{"id":3,"result":{}}'],
+    ["", "  ", '{"jsonrpc":"2.0","id":null,"result":5}', '{"jsonrpc":"2.0","error":{"code":"x"}}', '{"result":{}}'],
 )
 async def test_what_asks_for_nothing_is_not_answered(text: str) -> None:
     talk = Talk(text.encode() + b"\n")
     assert (await talk.read(), talk.said) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"jsonrpc":"2.0","id":3,"result":5}',
+        '{"jsonrpc":"2.0","id":3,"error":{"code":"x"}}',
+        '{"jsonrpc":"2.0","id":3,"error":null}',
+        '{"id":3,"result":{}}',
+        '{"jsonrpc":"2.0","id":3,"result":{"a":%s}}' % ("[" * DEEPEST + "]" * DEEPEST),
+        '{"jsonrpc":"2.0","id":3,"result":{},"error":{"code":1,"message":"no"}}',
+    ],
+)
+async def test_a_broken_answer_is_an_error_so_that_nobody_waits_for_it(text: str) -> None:
+    talk = Talk(text.encode() + b"\n")
+    [answer] = await talk.read()
+    assert isinstance(answer, JSONRPCError)
+    assert (answer.id, talk.said) == (3, [])
+
+
+async def test_an_answer_whose_error_is_null_is_one() -> None:
+    [answer] = await Talk(b'{"jsonrpc":"2.0","id":3,"result":{"a":1},"error":null}\n').read()
+    assert isinstance(answer, JSONRPCResponse)
 
 
 async def test_a_mark_of_byte_order_before_the_first_line_is_passed_over() -> None:

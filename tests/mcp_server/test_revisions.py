@@ -47,7 +47,8 @@ class Wire:
     """
 
     def __init__(self, bridge: Bridge, snapshot: Snapshot, revision: str) -> None:
-        self.revision, self.reply = revision, YES
+        self.revision = revision
+        self.reply: Any = YES
         self.witness = Witness(published(revision))
         self.notified: list[dict[str, Any]] = []
         self.answers: dict[Any, dict[str, Any]] = {}
@@ -285,9 +286,9 @@ def cancelled(wire: Wire, api: RunningSandbox) -> None:
     assert request["id"] not in wire.answers
 
 
-@pytest.mark.parametrize("answer", [{"action": "perhaps"}, {}, {"action": "accept", "content": [True]}])
+@pytest.mark.parametrize("answer", [{"action": "perhaps"}, {}, {"action": "accept", "content": [True]}, 5])
 def test_an_answer_that_is_none_is_no_yes_and_leaves_the_user_a_way(
-    api: RunningSandbox, tmp_path: Path, told: dict[str, Snapshot], answer: dict[str, Any]
+    api: RunningSandbox, tmp_path: Path, told: dict[str, Snapshot], answer: Any
 ) -> None:
     with conversation(api, tmp_path, "2025-06-18", told) as wire:
         wire.begin()
