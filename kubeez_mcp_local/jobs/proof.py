@@ -518,17 +518,18 @@ def balance_before(tx: Transaction, reads_before: int) -> float | None:
 
 
 def _sent(tx: Transaction, condition: str) -> list[SentJob]:
-    found = tx.execute(f"SELECT * FROM {OPEN_JOBS} AND account = :account AND {condition} ORDER BY seq")
+    query = f"SELECT * FROM {OPEN_JOBS} AND account = :account AND {condition} ORDER BY seq"
+    rows = tx.execute(query).fetchall()
     watches = "SELECT boot, since FROM watches WHERE job = :job"
     denied = "SELECT generation_id FROM denied_rows WHERE job = :job"
     return [
         SentJob(
-            tx.job_in(row),
+            job,
             row["reads_before"],
             dict(tx.execute(watches, job=row["id"]).fetchall()),
             frozenset(name for (name,) in tx.execute(denied, job=row["id"])),
         )
-        for row in found.fetchall()
+        for row, job in zip(rows, tx.jobs_in(rows), strict=True)
     ]
 
 

@@ -66,8 +66,8 @@ def order(prompt: str) -> Order:
     )
 
 
-def grow(path: Path, account: str) -> None:
-    """A million finished jobs over three years, as the ledger itself would have written them."""
+def grow(path: Path, account: str, rows: int = ROWS) -> None:
+    """Finished jobs, one every 90 seconds for three years, as the ledger itself would have written them."""
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute(
@@ -78,7 +78,7 @@ def grow(path: Path, account: str) -> None:
         "'generate_media', 'media', 'media', 'model-' || (n % 100), 'prompt ' || n, '{}', 'nobody', "
         "date(t, 'unixepoch'), 14000000, 'catalogue', 0, 14000000, t, t, t, t, t, t "
         "FROM (SELECT n, ?3 - (?1 - n) * 90.0 AS t FROM counting)",
-        (ROWS, account, time.time() - 3600),
+        (rows, account, time.time() - 3600),
     )
     connection.commit()
     connection.close()
