@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import kubeez_mcp_local
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 ROOT = Path(kubeez_mcp_local.__file__).parent
 LAYERS = (
@@ -40,7 +40,7 @@ APART = {
     "sandbox": {"text", "errors", "disk", "sandbox", "web", "media"},
     "web": {"text", "errors", "disk", "web", "media"},
 }
-HEAVY = ("PIL", "fastapi", "jinja2", "httpx", "sqlite3", "yaml", "av", "stamina", "truststore", "keyring")
+HEAVY = ("PIL", "fastapi", "jinja2", "httpx", "sqlite3", "yaml", "av", "stamina", "truststore", "keyring", "dbos")
 
 # A new operation, command or tool may raise the first two, in its own commit; what is only moved about may not.
 MOST_FILES, MOST_LINES = 178, 50_500
@@ -137,6 +137,21 @@ def test_only_rest_speaks_http_not_even_by_a_late_import() -> None:
     }
     # What recipes are exported with goes out beside them, and is not run by us.
     assert {name for name in speakers if not name.startswith("rest/")} == {"cookbook/export/runtime.py"}
+
+
+def test_the_packages_of_a_team_have_one_place_each_and_are_loaded_late() -> None:
+    places = {"psycopg": "jobs/team/postgres.py", "dbos": "runs/dbos_engine.py"}
+    for path in ROOT.rglob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        used = {name.split(".")[0] for name in _imported_by(ast.walk(tree))} & set(places)
+        assert all(path == ROOT / places[name] for name in used), path
+        late = {f"kubeez_mcp_local.{place[:-3].replace('/', '.')}" for place in places.values()}
+        assert not late & set(_imported_by(tree.body)), path
+
+
+def _imported_by(nodes: Iterable[ast.AST]) -> list[str]:
+    found = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    return [getattr(node, "module", None) or node.names[0].name for node in found]
 
 
 def test_one_file_reads_the_environment() -> None:

@@ -99,9 +99,13 @@ def not_accepted(job: Job) -> KubeezError:
     )
 
 
-def not_sent(message: str) -> KubeezError:
-    """The error for a claimed request that never left, so that nothing was charged."""
-    return _failure("not_sent", message)
+_AT_ONCE = 1.0
+
+
+def not_sent(message: str, *, by_chance: bool = False) -> KubeezError:
+    """The error for a claimed request that never left, so that nothing was charged; `by_chance` if the same call has a
+    chance at once."""
+    return _failure("not_sent", message, **({"retry_after": _AT_ONCE} if by_chance else {}))
 
 
 def busy(reason: str, seconds: float) -> KubeezError:
@@ -131,7 +135,7 @@ def error_of(job: Job) -> KubeezError | None:
         )
     if job.state != "refused":
         return None
-    kept = dict(job.verdict or {})
+    kept = dict(job.verdict or ({"retry_after": _AT_ONCE} if job.error_code == "interrupted" else {}))
     code, message = kept.pop("code", job.error_code), kept.pop("message", job.error)
     return _failure(code or "not_sent", message or "It was not sent.", **kept)
 

@@ -229,8 +229,9 @@ def dispatch(tx: Transaction, job: Job, limits: Limits) -> Wait | None:
 def _taken_away(job: Job, row: Any) -> KubeezError:
     state = "unheard of" if row is None else row[0]
     return not_sent(
-        f"Job {job.id} was about to be sent, but the ledger has it as {state}: another server of this machine took "
-        "this one for ended. Nothing was sent."
+        f"Job {job.id} was about to be sent, but the ledger has it as {state}: another server took this one for ended. "
+        "Nothing was sent.",
+        by_chance=True,
     )
 
 

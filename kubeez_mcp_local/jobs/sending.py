@@ -298,7 +298,7 @@ class Sender:
             with anyio.CancelScope(shield=True):
                 if isinstance(error, _TooLateError):
                     stopped = "This program was stopped before the request left, and others may have taken it over."
-                    await self._turned_down(outgoing, not_sent(f"{stopped} Nothing was sent."))
+                    await self._turned_down(outgoing, not_sent(f"{stopped} Nothing was sent.", by_chance=True))
                 elif isinstance(error, _NOTHING_ACCEPTED):
                     await self._turned_down(outgoing, error)
                 else:

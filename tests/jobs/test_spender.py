@@ -160,7 +160,7 @@ async def test_who_repeats_a_request_whose_process_ends_does_not_wait_for_it(
                 group.start_soon(repeat)
                 await anyio.wait_all_tasks_blocked()
                 ours.file.close()
-        assert (caught[0].code, caught[0].retry_safe) == ("interrupted", True)
+        assert (caught[0].code, caught[0].retry_safe, caught[0].retry_after) == ("interrupted", True, 1.0)
         assert not (await theirs.spender.submit(sendable(), person("accept"))).repeated
 
 
@@ -596,8 +596,9 @@ async def test_a_machine_that_slept_before_the_request_left_does_not_send_it(
             start(*work)
 
         bridge.background.start = start_late
-        with pytest.raises(KubeezError, match="others may have taken it over"):
+        with pytest.raises(KubeezError, match="others may have taken it over") as caught:
             await bridge.spender.submit(sendable(), person("accept"))
+        assert (caught.value.spent, caught.value.retry_after) == (False, 1.0), "a run makes the call again"
         assert api.sent == 0
         assert await states(bridge) == [State.REFUSED]
 

@@ -135,6 +135,7 @@ def test_a_row_is_one_workers_in_the_attempt_that_it_is_at(machine: Callable[...
     assert not other.take_row("cities-1", 0, 1, "attic")
     assert not other.take_row("cities-1", 1, 2, "attic")
     assert not other.end_row(("cities-1", 0, 1), RowState.FAILED, "not mine", 0, [])
+    assert not one.end_row(("cities-1", 0, 2), RowState.FAILED, "not this attempt", 0, [])
     assert one.end_row(("cities-1", 0, 1), RowState.COMPLETED, "", 4.0, ["/out/oslo.png"])
     standing = other.standing("cities-1")
     assert (standing.rows, standing.credits, standing.over) == ({"completed": 1, "waiting": 1}, 4.0, False)

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 
+from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.budget import Ceilings
 from kubeez_mcp_local.jobs.errors import CeilingError, LedgerError
 from kubeez_mcp_local.jobs.guard import Limits
@@ -94,6 +95,15 @@ def test_a_call_is_paid_once_whichever_machine_repeats_it(machine: Opener, order
     assert (again.repeated, again.job.id, again.job.person) == (True, first.job.id, "ana")
 
 
+def test_machines_decide_one_after_the_other_and_do_not_wait_for_ever(machine: Opener, order: Orders) -> None:
+    ana, ben, another = machine("ana"), machine("ben", busy_seconds=0.05), machine(account="live-2")
+    with ana.writing():
+        with pytest.raises(LedgerError, check=lambda error: error.code == "ledger_locked"):
+            ben.claim([order("a")])
+        another.claim([order("a")])
+    assert not ben.claim([order("a")]).claims[0].repeated
+
+
 def test_each_person_has_a_ceiling_and_the_team_has_one(machine: Opener, order: Orders) -> None:
     ana, ben = machine("ana", per_day=20), machine("ben", per_day=20)
     ana.claim([order("a", price=14.0)])
@@ -144,7 +154,7 @@ def test_a_process_that_stands_still_is_taken_over_and_what_it_wakes_up_with_is_
         watching.beat()
     watching.recover()
     assert {job.id: job.state for job in watching.recent()} == {unsent.id: State.REFUSED, sent.id: State.UNKNOWN}
-    with pytest.raises(Exception, match="has it as refused"):
+    with pytest.raises(KubeezError, match="has it as refused", check=lambda error: error.retry_after == 1.0):
         stopped.dispatch(unsent, Limits())
     assert stopped.accepted(sent.id, ["generation-1"]).state is State.ACCEPTED
     assert stopped.claim([order("c")]).claims[0].job.owner != sent.owner  # type: ignore[union-attr]  # it is a new job
