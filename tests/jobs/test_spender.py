@@ -582,7 +582,7 @@ async def test_a_429_is_waited_for_and_shared(
         assert (await ours.ledger.today()).reserved == 14
 
 
-@pytest.mark.parametrize("goes_on", ["the steady clock", "the other clock"])
+@pytest.mark.parametrize("goes_on", ["the steady clock", "the other clock", "the ledger"])
 async def test_a_machine_that_slept_before_the_request_left_does_not_send_it(
     assemble: Any, sendable: Any, api: Any, person: Any, clock: SimpleNamespace, goes_on: str
 ) -> None:
@@ -595,6 +595,13 @@ async def test_a_machine_that_slept_before_the_request_left_does_not_send_it(
             steady[0] += 11.0 if goes_on == "the steady clock" else 0.0
             start(*work)
 
+        dispatch = bridge.ledger.dispatch
+
+        async def dispatch_late(*order: Any) -> Any:
+            steady[0] += 11.0 if goes_on == "the ledger" else 0.0
+            return await dispatch(*order)
+
+        bridge.ledger.dispatch = dispatch_late
         bridge.background.start = start_late
         with pytest.raises(KubeezError, match="others may have taken it over") as caught:
             await bridge.spender.submit(sendable(), person("accept"))

@@ -155,6 +155,7 @@ def test_rows_of_a_dead_worker_wait_again_and_its_late_word_does_not_count(machi
     dead, alive = machine(), machine(steady=lambda: float(next(time)))
     dead.submit_campaign(CAMPAIGN, ["Oslo"])
     dead.take_row("cities-1", 0, 1, "desk")
+    assert alive.let_go_of_dead_rows() == []
     for _ in range(6):
         alive.beat()
     assert len(alive.let_go_of_dead_rows()) == 1

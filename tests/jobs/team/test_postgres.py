@@ -16,7 +16,7 @@ from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.budget import Ceilings
 from kubeez_mcp_local.jobs.errors import CeilingError, LedgerError
 from kubeez_mcp_local.jobs.guard import Limits
-from kubeez_mcp_local.jobs.job import Order, SavedFile, State
+from kubeez_mcp_local.jobs.job import Order, RunCall, SavedFile, State
 from kubeez_mcp_local.jobs.ledger import LedgerFile
 from kubeez_mcp_local.jobs.team.beats import Timing
 from kubeez_mcp_local.jobs.team.campaigns import Campaign, RowState
@@ -82,9 +82,20 @@ def test_both_engines_have_the_same_tables_but_for_campaigns(machine: Opener, ur
     assert there == here
 
 
+def test_texts_compare_byte_by_byte_whatever_the_database_does(machine: Opener, url: str) -> None:
+    machine()
+    query = (
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = %s "
+        "AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C'"
+    )
+    with psycopg.connect(SERVER) as session:
+        assert session.execute(query, (Address.of(url).schema,)).fetchall() == []
+
+
 def test_a_statement_is_translated() -> None:
     query = "SELECT '50%' FROM jobs INDEXED BY jobs_open WHERE id = :job AND at < :now - :window"
     assert translated(query) == "SELECT '50%%' FROM jobs WHERE id = %(job)s AND at < %(now)s - %(window)s"
+    assert translated("SELECT 'at:noon', 1::bigint") == "SELECT 'at:noon', 1::bigint"
 
 
 def test_a_call_is_paid_once_whichever_machine_repeats_it(machine: Opener, order: Orders) -> None:
@@ -117,6 +128,22 @@ def test_each_person_has_a_ceiling_and_the_team_has_one(machine: Opener, order: 
     machine("cleo").claim([order("d", price=14.0)])
     assert [(one.key, one.reserved) for one in ben.spend_by("person")] == [("ana", 14.0), ("ben", 14.0), ("cleo", 14.0)]
     assert (ben.today().reserved, ben.team_today().reserved) == (14.0, 42.0)
+
+
+def test_what_a_worker_pays_counts_for_who_submitted_it(machine: Opener, order: Orders) -> None:
+    worker = machine("worker", per_day=20)
+    for number, person in enumerate(("ana", "ben")):
+        worker.claim([order(f"row {number}", run=RunCall("run-1", f"row[{number}]", 100.0, person=person))])
+    assert [(one.key, one.reserved) for one in worker.spend_by("person")] == [("ana", 14.0), ("ben", 14.0)]
+    with pytest.raises(CeilingError, match="of the day's 20 credits"):
+        worker.claim([order("row 2", run=RunCall("run-1", "row[2]", 100.0, person="ben"))])
+
+
+def test_what_must_survive_a_power_cut_waits_for_the_servers_disk(machine: Opener) -> None:
+    file = machine()
+    for durable, told in ((True, "on"), (False, "off")):
+        with file.writing(durable=durable) as tx:
+            assert tx.execute("SHOW synchronous_commit").fetchone()[0] == told
 
 
 def test_codes_quotes_pauses_and_permits_are_shared(machine: Opener, order: Orders) -> None:
