@@ -8,6 +8,8 @@ import platform
 import shutil
 import stat
 import sys
+import time
+from collections import Counter
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import partial
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.cli.clients.installing import Found
     from kubeez_mcp_local.cli.clients.launch import Era, Machine
     from kubeez_mcp_local.cli.main import Options
+    from kubeez_mcp_local.jobs.team.postgres import Address, ServerFacts
     from kubeez_mcp_local.rest.client import RestClient
 
 
@@ -335,6 +338,7 @@ def _check_team_ledger(settings: Settings) -> Iterator[Finding]:
 
         address = Address.of(settings.team_ledger)
         facts = inspect_server(address)
+        later = _looked_again(address) if facts.beats else facts
     except KubeezError as error:
         yield problem("ledger", error.message.removesuffix(" Nothing was sent."), error.next_step)
         return
@@ -354,11 +358,38 @@ def _check_team_ledger(settings: Settings) -> Iterator[Finding]:
         if facts.ledger.unknown:
             waiting = f"jobs whose fate is unknown, perhaps paid: {facts.ledger.unknown}"
             yield warning("ledger", waiting, "Run: kubeez-mcp-local jobs reconcile")
+        yield from _check_workers(address, facts, later)
     if not facts.encrypted and not address.is_loopback:
         yield warning("ledger", "the connection is not encrypted", "Add sslmode=require to KUBEEZ_LEDGER.")
     if abs(facts.clock_ahead) > _CLOCKS_DIFFER:
         words = f"its clock is {facts.clock_ahead:+.0f} s from this machine's"
         yield warning("ledger", words, "Set both clocks by the network's time; days and codes go by the server's.")
+
+
+def _looked_again(address: Address) -> ServerFacts:
+    """The facts once every living process must have beaten."""
+    from kubeez_mcp_local.jobs.team.beats import Timing
+    from kubeez_mcp_local.jobs.team.postgres import inspect_server
+
+    time.sleep(Timing().beat * 1.5)
+    return inspect_server(address)
+
+
+def _check_workers(address: Address, facts: ServerFacts, later: ServerFacts) -> Iterator[Finding]:
+    """Whether campaigns can be carried out, and who does."""
+    if facts.engine == "missing":
+        yield ok("campaigns", f"{address.engine_schema} is not made yet; the owner's `team allow ROLE` makes it")
+        return
+    if facts.engine == "closed":
+        told = f"this role may not use the engine's schema {address.engine_schema}, so no worker can run with it"
+        yield warning("campaigns", told, "Have who owns it run: kubeez-mcp-local team allow ROLE.")
+        return
+    here = ", ".join(f"{host} ({count})" for host, count in Counter(later.beating(facts)).items())
+    done = ", ".join(f"{host} ({count}, the last {ago / 60:.0f} min ago)" for host, (count, ago) in facts.hosts.items())
+    yield ok(
+        "campaigns",
+        f"processes at work on the ledger now: {here or 'none'}; rows begun or ended in the last day: {done or 'none'}",
+    )
 
 
 async def check_catalogue(settings: Settings) -> Finding:

@@ -48,14 +48,16 @@ def ceiling(options: Options, per_day: float | None, lifted: bool) -> None:
 @click.argument("role")
 @click.pass_obj
 def allow(options: Options, role: str) -> None:
-    """Let the database role ROLE work with the ledger, without a say in the team's ceiling."""
+    """Let the database role ROLE work with the ledger and as a worker, without a say in the team's ceiling."""
     from kubeez_mcp_local.jobs.team.postgres import Address
     from kubeez_mcp_local.jobs.team.postgres import allow as allow_role
+    from kubeez_mcp_local.runs.dbos_engine import allow as allow_engine
 
     settings = options.settings()
     verify_team(settings)
     address = Address.of(settings.team_ledger)
     allow_role(address, role)
+    allow_engine(address, role)
     results().print(f"{role} may use {address}.", markup=False, highlight=False)
 
 

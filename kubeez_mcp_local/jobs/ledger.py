@@ -187,6 +187,7 @@ class _Operations:
     campaign_rows = _reads(campaigns_.campaign_rows)
     open_rows = _reads(campaigns_.open_rows)
     rows_in_hand = _reads(campaigns_.rows_in_hand)
+    campaigns_of_other_keys = _reads(campaigns_.of_other_keys)
     ended_owners = _writes(campaigns_.ended_owners)
     take_row = _writes(campaigns_.take_row, owns=True)
     end_row = _writes(campaigns_.end_row)

@@ -10,7 +10,8 @@ import logging
 import re
 import socket
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import anyio
 
@@ -22,6 +23,7 @@ from kubeez_mcp_local.jobs.errors import LedgerError
 from kubeez_mcp_local.jobs.team.campaigns import Campaign, RowState
 from kubeez_mcp_local.runs.client import OnBehalf
 from kubeez_mcp_local.runs.journal import RunId
+from kubeez_mcp_local.runs.payments import job_ids
 from kubeez_mcp_local.runs.prepare import runs_folder
 from kubeez_mcp_local.runs.run import Run
 
@@ -30,12 +32,14 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.cookbook.format import Recipe, Step
+    from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.jobs.team.campaigns import CampaignRow, OnUnknown
     from kubeez_mcp_local.runs.client import LocalClient
     from kubeez_mcp_local.runs.prepare import Prepared
     from kubeez_mcp_local.runs.run import CallReport
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 SWEEP_SECONDS = 2.0
 _AHEAD = 4
@@ -124,6 +128,22 @@ async def submit(bridge: Bridge, prepared: Prepared, on_unknown: OnUnknown) -> i
     return await bridge.ledger.submit_campaign(campaign, labels)
 
 
+async def enrolled(ledger: Ledger, sleep: Callable[[float], Awaitable[object]] = anyio.sleep) -> str:
+    """Make this process known to the others, as soon as the database can be reached; by what name it is known.
+
+    Raises:
+        LedgerError: The database refuses it, which waiting does not change.
+    """
+    while True:
+        try:
+            return await ledger.owner()
+        except LedgerError as error:
+            if error.code not in ("ledger_unreachable", "ledger_locked"):
+                raise
+            log.warning("the ledger cannot be reached; it is tried again")
+            await sleep(_AGAIN_SECONDS)
+
+
 @dataclass
 class Worker:
     """Carries out rows of campaigns, one process on some machine.
@@ -138,13 +158,13 @@ class Worker:
     engine: Engine
     parallel: int
     sleep: Callable[[float], Awaitable[object]] = anyio.sleep
+    _full: str = field(init=False, default="")
     _planned: dict[str, Run] = field(default_factory=dict)
     _submitted: set[tuple[str, int, int]] = field(default_factory=set)
     _in_hand: set[tuple[str, int, int]] = field(default_factory=set)
 
     async def work(self, *, until_idle: bool = False) -> None:
         """Carry out rows for ever, or until no row waits or is in anybody's hand."""
-        await self._enrolled()
         await self.engine.prepare(self.carry_out)
         try:
             while True:
@@ -153,6 +173,12 @@ class Worker:
                 except LedgerError as error:
                     log.warning("the ledger cannot be used: %s", error.code)
                     waiting = True
+                if self._full:
+                    raise KubeezError(
+                        f"What is made cannot be saved on this machine, so it takes no more rows: {self._full}",
+                        next_step="Then: kubeez-mcp-local recipes retry RUN. It saves what is paid and pays nothing.",
+                        code="not_saved",
+                    )
                 if until_idle and not waiting:
                     return
                 await self.sleep(SWEEP_SECONDS)
@@ -160,18 +186,6 @@ class Worker:
             with anyio.move_on_after(10, shield=True):
                 await self.engine.close()
                 await self.bridge.ledger.let_go_of_rows()
-
-    async def _enrolled(self) -> None:
-        while True:
-            try:
-                await self.bridge.ledger.let_go_of_dead_rows()
-            except LedgerError as error:
-                if error.code not in ("ledger_unreachable", "ledger_locked"):
-                    raise
-                log.warning("the ledger cannot be reached; it is tried again")
-                await self.sleep(_AGAIN_SECONDS)
-            else:
-                return
 
     async def _sweep(self) -> bool:
         """Give new life to what dead processes left behind, and hand out what waits; whether anything is left to do."""
@@ -201,6 +215,10 @@ class Worker:
 
     async def _carry_out(self, run: str, number: int, attempt: int) -> None:
         ledger = self.bridge.ledger
+        if self._full:
+            await (
+                anyio.sleep_forever()
+            )  # the row stays handed out until this process has ended, and goes to another then
         if not await self._insist(lambda: ledger.take_row(run, number, attempt, socket.gethostname())):
             return
         state, reason, calls = await self._outcome(run, number)
@@ -223,7 +241,20 @@ class Worker:
                 log.exception("row %s of %s", number, run)
                 return RowState.FAILED, f"{type(error).__name__} happened; the worker's log has it.", ()
             else:
-                return (*_state_of(report.calls), report.calls)
+                state, reason = _state_of(report.calls)
+                if state is RowState.COMPLETED and (unsaved := await self._unsaved(report.calls)):
+                    self._full = unsaved
+                    state, reason = RowState.PARKED, unsaved
+                return state, reason, report.calls
+
+    async def _unsaved(self, calls: Sequence[CallReport]) -> str:
+        """Why something that is paid could not be saved here; empty if all is saved."""
+        for call in calls:
+            for job_id in job_ids(call.result or {}) if call.tool in PAID_TOOLS else ():
+                job = await self._insist(partial(self.bridge.ledger.get, job_id))
+                if job.save_error:
+                    return str(job.save_error)
+        return ""
 
     async def _plan(self, run: str) -> Run:
         if run not in self._planned:
@@ -231,7 +262,7 @@ class Worker:
             self._planned[run] = _run_of(campaign, self.bridge)
         return self._planned[run]
 
-    async def _insist(self, record: Callable[[], Awaitable[bool]]) -> bool:
+    async def _insist(self, record: Callable[[], Awaitable[T]]) -> T:
         """Ask the ledger for as long as its database is away."""
         while True:
             try:
@@ -269,4 +300,4 @@ def _kept_waiting(state: RowState, calls: Sequence[CallReport]) -> RowState:
     return RowState.PARKED if state is RowState.FAILED and stopped else state
 
 
-_PARKING = frozenset({"ceiling_reached", "budget_reached", "insufficient_credits"})
+_PARKING = frozenset({"ceiling_reached", "budget_reached", "insufficient_credits", "unauthorized", "missing_scope"})

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 APPLICATION_VERSION = "rows-1"
-"""Changes only with the arguments of a row: rows of one version are not handed to workers of another."""
+"""Changes only with the arguments of a row: rows of one version are not handed to workers of another. Each version
+hands out under names of its own, so that none waits for workers that are gone; whoever is first takes the row."""
 _QUEUE = "kubeez-rows"
 _POLL_SECONDS = 0.5
 _MOST_REVIVALS = 50
@@ -64,6 +65,24 @@ async def _carried_out(run: str, number: int, attempt: int) -> None:
         log.exception("row %s of %s", number, run)
 
 
+def allow(address: Address, role: str) -> None:
+    """Make or bring up to date the engine's tables, and let `role` work with them. Blocking.
+
+    Raises:
+        KubeezError: This role may not do that, or the database cannot be used (`engine_unprepared`).
+    """
+    try:
+        DBOS.migrate(address.url, schema=address.engine_schema, application_role=role)
+    except Exception as error:  # noqa: BLE001 - what it raises is not documented
+        log.info("the engine's tables could not be made: %s", type(error).__name__)
+        raise KubeezError(
+            f"The tables of the engine of campaigns could not be made in {address.engine_schema} "
+            f"({type(error).__name__}).",
+            next_step="Run this with the KUBEEZ_LEDGER of the role that owns the database.",
+            code="engine_unprepared",
+        ) from None
+
+
 @dataclass
 class DbosEngine:
     """Hands out rows through DBOS' tables beside the ledger's, in a schema of their own.
@@ -86,7 +105,7 @@ class DbosEngine:
             config={
                 "name": "kubeez-campaigns",
                 "system_database_url": self.address.url,
-                "dbos_system_schema": f"{self.address.schema}_dbos",
+                "dbos_system_schema": self.address.engine_schema,
                 "executor_id": self.owner,
                 "application_version": APPLICATION_VERSION,
                 "log_level": "ERROR",
@@ -99,7 +118,7 @@ class DbosEngine:
                 if "InsufficientPrivilege" in f"{error}":
                     raise KubeezError(
                         "The engine of campaigns has no tables in this database, and this role may not make them.",
-                        next_step="Run a worker once with the owner's KUBEEZ_LEDGER, then: team allow ROLE.",
+                        next_step="Have who owns it run: kubeez-mcp-local team allow ROLE.",
                         code="engine_unprepared",
                     ) from None
                 log.warning("the engine cannot start yet: %s", type(error).__name__)
@@ -118,7 +137,7 @@ class DbosEngine:
     async def submit(self, rows: Sequence[CampaignRow]) -> None:
         """See `campaigns.Engine`."""
         for row in rows:
-            with SetWorkflowID(f"{self.account}/{row.run}/{row.number}/{row.attempt}"):
+            with SetWorkflowID(f"{APPLICATION_VERSION}/{self.account}/{row.run}/{row.number}/{row.attempt}"):
                 await DBOS.enqueue_workflow_async(self._queue, _row, row.run, row.number, row.attempt)
 
     async def owners(self) -> set[str]:

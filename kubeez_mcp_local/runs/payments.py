@@ -88,7 +88,7 @@ class Payer:
             if error.code in _STOPPING:
                 self.stopped = self.stopped or error.message
             raise
-        if not _job_ids(started) and started.get("status") != "completed":
+        if not job_ids(started) and started.get("status") != "completed":
             raise ToolCallError(str(started.get("next_step") or "the tool started no job"))
         result = await self._followed(started)
         if result["status"] != "completed":
@@ -129,11 +129,11 @@ class Payer:
 
         A job of an earlier attempt may be completed and not saved, if that one was killed in between; waiting saves it.
         """
-        if started.get("status") == "failed" or started.get("files") or not _job_ids(started):
+        if started.get("status") == "failed" or started.get("files") or not job_ids(started):
             return dict(started)
         deadline = self.clock() + MAX_JOB_SECONDS
         results = []
-        for job_id in _job_ids(started):
+        for job_id in job_ids(started):
             while True:
                 asked = self.clock()
                 result = await self._waited(job_id)
@@ -162,7 +162,8 @@ def _pause_after(error: KubeezError) -> float | None:
     return None
 
 
-def _job_ids(result: Mapping[str, Any]) -> list[str]:
+def job_ids(result: Mapping[str, Any]) -> list[str]:
+    """The ids of the jobs that a paid tool has started."""
     ids = result.get("generation_ids") or [result.get("generation_id") or result.get("separation_id")]
     return [str(job_id) for job_id in ids if job_id]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import anyio
 import pytest
 
 from kubeez_mcp_local.cookbook.format import Origin
@@ -15,7 +17,9 @@ from kubeez_mcp_local.jobs.budget import Ceilings
 from kubeez_mcp_local.jobs.ledger import LedgerFile
 from kubeez_mcp_local.jobs.team.beats import Timing
 from kubeez_mcp_local.jobs.team.campaigns import Campaign, RowState
+from kubeez_mcp_local.runs import campaigns
 from kubeez_mcp_local.runs.campaigns import Worker, row_labels
+from kubeez_mcp_local.runs.run import CallReport
 from tests.jobs.server import NO_SERVER, SERVER, team_ledger
 
 if TYPE_CHECKING:
@@ -126,6 +130,9 @@ def test_a_campaign_that_is_submitted_twice_is_one(machine: Callable[..., Ledger
     assert file.campaign("cities").run == "cities-1"
     with pytest.raises(KubeezError, match="No campaign is called 'towns'"):
         file.campaign("towns")
+    file.submit_campaign(replace(CAMPAIGN, run="cities-2"), ["Oslo"])
+    with pytest.raises(KubeezError, match="Several campaigns' names begin with 'cities'"):
+        file.campaign("cities")
 
 
 def test_a_row_is_one_workers_in_the_attempt_that_it_is_at(machine: Callable[..., LedgerFile]) -> None:
@@ -139,6 +146,8 @@ def test_a_row_is_one_workers_in_the_attempt_that_it_is_at(machine: Callable[...
     assert one.end_row(("cities-1", 0, 1), RowState.COMPLETED, "", 4.0, ["/out/oslo.png"])
     standing = other.standing("cities-1")
     assert (standing.rows, standing.credits, standing.over) == ({"completed": 1, "waiting": 1}, 4.0, False)
+    assert [row.number for row in other.campaign_rows("cities-1", ALL, 10, 1)] == [1]
+    assert other.campaigns_of_other_keys() == 0
 
 
 def test_who_does_not_know_whether_the_row_was_taken_takes_it_again(machine: Callable[..., LedgerFile]) -> None:
@@ -262,3 +271,30 @@ def test_ten_thousand_rows_are_one_statement(machine: Callable[..., LedgerFile])
     file = machine()
     assert file.submit_campaign(CAMPAIGN, [f"City {number}" for number in range(10_000)]) == 10_000
     assert file.standing("cities-1").rows == {"waiting": 10_000}
+
+
+@pytest.mark.anyio
+async def test_a_row_that_is_paid_and_cannot_be_saved_is_parked_and_its_worker_takes_no_more() -> None:
+    class Unsaved(Books):
+        async def get(self, wanted: str) -> Any:
+            return SimpleNamespace(save_error=f"{wanted}: the disk is full")
+
+    class Planned:
+        recipe = SimpleNamespace(name="cities")
+
+        async def carry_out(self, *_: object, **__: object) -> Any:
+            result = {"status": "completed", "generation_ids": ["job-1"]}
+            return SimpleNamespace(calls=(CallReport("pictures[0]", "generate_media", "completed", 4.0, result),))
+
+    async def plan() -> None:
+        return
+
+    books = Unsaved(plan)
+    carrying = worker(books)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(campaigns, "_run_of", lambda *_: Planned())
+        patch.setattr(campaigns, "replace", lambda planned, **_: planned)
+        await carrying.carry_out("cities-1", 0, 1)
+        with anyio.move_on_after(0.05):
+            await carrying.carry_out("cities-1", 1, 1)
+    assert (books.taken, books.ended) == (1, [RowState.PARKED])

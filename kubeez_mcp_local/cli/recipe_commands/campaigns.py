@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _STUCK = (RowState.PARKED, RowState.UNKNOWN, RowState.FAILED)
 _MOST_ROWS = 20
+_PAGE = 1000
 
 
 def hand_over(settings: Settings, prepared: Prepared, on_unknown: OnUnknown) -> None:
@@ -47,6 +49,7 @@ def worker(options: Options, parallel: int, until_idle: bool) -> None:
     """
     settings = options.settings()
     verify_team(settings)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # supervisors end a worker so, and rows are given back
     run(settings, lambda: _work(settings, parallel, until_idle))
 
 
@@ -54,7 +57,7 @@ async def _work(settings: Settings, parallel: int, until_idle: bool) -> None:
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.jobs.team.postgres import Address
     from kubeez_mcp_local.mcp_server.server import KubeezServer
-    from kubeez_mcp_local.runs.campaigns import Worker
+    from kubeez_mcp_local.runs.campaigns import Worker, enrolled
     from kubeez_mcp_local.runs.client import LocalClient
     from kubeez_mcp_local.runs.dbos_engine import DbosEngine
 
@@ -67,8 +70,12 @@ async def _work(settings: Settings, parallel: int, until_idle: bool) -> None:
         LocalClient(bridge, KubeezServer, name="kubeez-worker", ask=agreed, opened=True) as client,
     ):
         address = Address.of(settings.team_ledger)
-        owner = await bridge.ledger.owner()
+        owner = await enrolled(bridge.ledger)
         remarks().print(f"Working for {address} as {settings.who}; {parallel} rows at once.", soft_wrap=True)
+        others = await bridge.ledger.campaigns_of_other_keys()
+        if others:
+            told = f"Campaigns of other keys in this ledger: {others}. They wait for workers with their own key."
+            remarks().print(told, soft_wrap=True)
         engine = DbosEngine(address, bridge.account, owner, parallel)
         await Worker(bridge, client, engine, parallel).work(until_idle=until_idle)
 
@@ -76,9 +83,17 @@ async def _work(settings: Settings, parallel: int, until_idle: bool) -> None:
 @click.command(short_help="How campaigns stand.")
 @click.argument("name", metavar="[RUN]", default="")
 @click.option("--watch", is_flag=True, help="Look again until it is over.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table; names the rows, too.")
+@click.option(
+    "--from",
+    "first",
+    default=0,
+    type=click.IntRange(0),
+    metavar="ROW",
+    help="First row that --json names; 1000 at most.",
+)
 @click.pass_obj
-def status(options: Options, name: str, watch: bool, as_json: bool) -> None:
+def status(options: Options, name: str, watch: bool, as_json: bool, first: int) -> None:
     """How a campaign stands, or without RUN which there are. Exit code 1 when rows failed, are parked or unknown."""
     settings = options.settings()
     verify_team(settings)
@@ -86,17 +101,25 @@ def status(options: Options, name: str, watch: bool, as_json: bool) -> None:
         _list(run_with_bridge(settings, lambda bridge: bridge.ledger.campaigns()), as_json)
         return
     while True:
-        standing, stuck = run_with_bridge(settings, lambda bridge: _look(bridge, name))
-        _show(standing, stuck, as_json)
+        standing, stuck, rows = run_with_bridge(
+            settings, lambda bridge: _look(bridge, name, first if as_json else None)
+        )
+        if as_json:
+            print_json(_in_json(standing, stuck, rows))
+        else:
+            _show(standing, stuck)
         if not watch or standing.over:
             break
         time.sleep(5)
     click.get_current_context().exit(1 if stuck else 0)
 
 
-async def _look(bridge: Bridge, name: str) -> tuple[Standing, list[CampaignRow]]:
+async def _look(bridge: Bridge, name: str, first: int | None) -> tuple[Standing, list[CampaignRow], list[CampaignRow]]:
     standing = await bridge.ledger.standing(name)
-    return standing, await bridge.ledger.campaign_rows(standing.campaign.run, _STUCK, _MOST_ROWS)
+    run_ = standing.campaign.run
+    stuck = await bridge.ledger.campaign_rows(run_, _STUCK, _MOST_ROWS)
+    rows = [] if first is None else await bridge.ledger.campaign_rows(run_, tuple(RowState), _PAGE + 1, first)
+    return standing, stuck, rows
 
 
 def _list(found: list[Campaign], as_json: bool) -> None:
@@ -117,21 +140,20 @@ def _campaign_row(campaign: Campaign) -> dict[str, Any]:
     return told | {"created_at": campaign.created_at}
 
 
-def _show(standing: Standing, stuck: list[CampaignRow], as_json: bool) -> None:
+def _in_json(standing: Standing, stuck: list[CampaignRow], rows: list[CampaignRow]) -> dict[str, Any]:
+    return {
+        **_campaign_row(standing.campaign),
+        "over": standing.over,
+        "rows": {state.value: count for state, count in standing.rows.items()},
+        "credits": standing.credits,
+        "stuck": [_row(row) for row in stuck],
+        "each": [_row(row) for row in rows[:_PAGE]],
+        "next_from": rows[_PAGE].number if len(rows) > _PAGE else None,
+    }
+
+
+def _show(standing: Standing, stuck: list[CampaignRow]) -> None:
     campaign = standing.campaign
-    if as_json:
-        counted = {state.value: count for state, count in standing.rows.items()}
-        rows = [{"row": row.number, **_row(row)} for row in stuck]
-        print_json(
-            {
-                **_campaign_row(campaign),
-                "over": standing.over,
-                "rows": counted,
-                "credits": standing.credits,
-                "stuck": rows,
-            }
-        )
-        return
     counts = ", ".join(f"{standing.rows[state]} {state}" for state in RowState if standing.rows.get(state))
     spent = f"{amount(standing.credits)} of {amount(campaign.budget)} credits"
     results().print(f"{campaign.run}: {campaign.state}{', over' if standing.over else ''}; rows: {counts}; {spent}.")
@@ -145,7 +167,7 @@ def _show(standing: Standing, stuck: list[CampaignRow], as_json: bool) -> None:
 
 def _row(row: CampaignRow) -> dict[str, Any]:
     told = {name: getattr(row, name) for name in ("label", "host", "reason", "attempt", "credits")}
-    return {"state": row.state.value, **told, "files": [shown(path) for path in row.files]}
+    return {"row": row.number, "state": row.state.value, **told, "files": [shown(path) for path in row.files]}
 
 
 def _directed(options: Options, work: Callable[[Bridge], Awaitable[str]]) -> None:

@@ -126,8 +126,13 @@ def campaign(tx: Transaction, run: str) -> Campaign:
         behind=run + "\U0010ffff",
     ).fetchall()
     if not found or (len(found) > 1 and found[0]["run"] != run):
+        told = (
+            f"Several campaigns' names begin with {run!r}."
+            if found
+            else f"No campaign is called {run!r} in this ledger."
+        )
         raise KubeezError(
-            f"No campaign is called {run!r} in this ledger.",
+            told,
             next_step="List them with: kubeez-mcp-local recipes status",
             code="unknown_run",
         )
@@ -157,14 +162,16 @@ def standing(tx: Transaction, run: str) -> Standing:
     return Standing(known, states, spent, tuple(reasons.items()))
 
 
-def campaign_rows(tx: Transaction, run: str, states: Collection[RowState], limit: int = 1000) -> list[CampaignRow]:
-    """The first rows of a campaign in these states, in order."""
+def campaign_rows(
+    tx: Transaction, run: str, states: Collection[RowState], limit: int = 1000, first: int = 0
+) -> list[CampaignRow]:
+    """The first rows of a campaign in these states, in order, from the one with the number `first` on."""
     listed = ", ".join(f"'{state}'" for state in states)
     query = (
         f"SELECT * FROM campaign_rows WHERE account = :account AND run = :run AND state IN ({listed}) "
-        "ORDER BY number LIMIT :limit"
+        "AND number >= :first ORDER BY number LIMIT :limit"
     )
-    return [_row_in(row) for row in tx.execute(query, run=run, limit=limit)]
+    return [_row_in(row) for row in tx.execute(query, run=run, limit=limit, first=first)]
 
 
 def open_rows(tx: Transaction, limit: int) -> list[CampaignRow]:
@@ -179,6 +186,12 @@ def open_rows(tx: Transaction, limit: int) -> list[CampaignRow]:
 def rows_in_hand(tx: Transaction) -> int:
     """How many rows workers have in hand."""
     query = "SELECT COUNT(*) FROM campaign_rows WHERE account = :account AND state = 'working'"
+    return int(tx.execute(query).fetchone()[0])
+
+
+def of_other_keys(tx: Transaction) -> int:
+    """How many campaigns of other accounts run in this ledger."""
+    query = "SELECT COUNT(*) FROM campaigns WHERE account <> :account AND state = 'running'"
     return int(tx.execute(query).fetchone()[0])
 
 

@@ -10,10 +10,10 @@ import contextlib
 import re
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from kubeez_mcp_local.jobs.database import VERSION, LedgerFacts
@@ -82,6 +82,11 @@ class Address:
         options = dict(parse_qsl(parts.query))
         schema = options.pop("schema", _SCHEMA)
         return cls(urlunsplit(parts._replace(query=urlencode(options))), schema)
+
+    @property
+    def engine_schema(self) -> str:
+        """Where the engine of campaigns keeps its tables in that database."""
+        return f"{self.schema}_dbos"
 
     @property
     def is_loopback(self) -> bool:
@@ -300,7 +305,7 @@ class Postgres:
         until = self._steady() + patience
         while True:
             try:
-                session = _connect(self.address)
+                session = connect(self.address)
                 found = session.execute("SELECT extract(epoch FROM pg_postmaster_start_time())::float8").fetchone()
             except psycopg.OperationalError as error:
                 if _is_final(error) or self._steady() >= until:
@@ -315,7 +320,7 @@ class Postgres:
         try:
             yield
         except psycopg.Error as error:
-            explained = _explain(self.address, error)
+            explained = explain(self.address, error)
             if explained is None:
                 raise  # a bug or a race that the caller knows about, not a state of the database
             raise explained from None
@@ -336,19 +341,19 @@ class PostgresHeart:
         composed = sql.SQL(query).format(schema=sql.Identifier(self._address.schema), owner=sql.Literal(owner))
         try:
             if self._session is None or self._session.closed:
-                self._session = _connect(self._address)
+                self._session = connect(self._address)
             cursor = self._session.execute(composed)
             cursor.nextset()
             return {row[0]: row[1] for row in cursor.fetchall()}
         except psycopg.Error as error:
-            raise _explain(self._address, error) or error from None
+            raise explain(self._address, error) or error from None
 
     def close(self) -> None:
         if self._session is not None:
             self._session.close()
 
 
-def _connect(address: Address) -> Session[_Row]:
+def connect(address: Address) -> Session[Any]:
     """A connection without prepared statements or session state, which a pooler in transaction mode would mix up."""
     session: Session[Any] = psycopg.connect(
         address.url,
@@ -372,7 +377,7 @@ def _roll_back(session: Session[_Row]) -> None:
         session.execute("ROLLBACK")
 
 
-def _version(session: Session[_Row], schema: str) -> int:
+def version_of(session: Session[_Row], schema: str) -> int:
     """The version of the tables in `schema`; 0 where there are none."""
     found = session.execute("SELECT to_regclass(%(name)s)", {"name": f'"{schema}".ledger_version'}).fetchone()
     if found is None or found[0] is None:
@@ -386,12 +391,12 @@ def _prepare(session: Session[_Row], address: Address) -> None:
     if session.info.server_version < _OLDEST_SERVER:
         told = f"runs on Postgres {session.info.server_version // 10000}; it needs 13 or later"
         raise LedgerError(str(address), told, next_step="Use a newer server.", code="ledger_unsupported")
-    if _checked(_version(session, address.schema), address) == VERSION:
+    if checked(version_of(session, address.schema), address) == VERSION:
         return
     try:
         with session.transaction():
             session.execute("SELECT pg_advisory_xact_lock(hashtextextended('kubeez tables', 0))")
-            version = _version(session, address.schema)
+            version = version_of(session, address.schema)
             schema = sql.Identifier(address.schema)
             if not version:
                 session.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
@@ -409,14 +414,15 @@ def _prepare(session: Session[_Row], address: Address) -> None:
         ) from None
 
 
-def _checked(version: int, address: Address) -> int:
+def checked(version: int, address: Address) -> int:
+    if 0 < version < FIRST:
+        told = f"has schema version {version}, which no release of this program has made for a team"
+        step = "Name another schema in KUBEEZ_LEDGER (?schema=NAME), or restore a backup of the database."
+        raise LedgerError(str(address), told, next_step=step, code="ledger_unsupported")
     if version > VERSION:
-        raise LedgerError(
-            str(address),
-            f"has schema version {version}; this program knows versions up to {VERSION}",
-            next_step="Update kubeez-mcp-local on this machine.",
-            code="ledger_newer",
-        )
+        told = f"has schema version {version}; this program knows versions up to {VERSION}"
+        step = "Update kubeez-mcp-local on this machine."
+        raise LedgerError(str(address), told, next_step=step, code="ledger_newer")
     return version
 
 
@@ -427,12 +433,26 @@ def allow(address: Address, role: str) -> None:
         LedgerError: This role may not do that, or there is no such role.
     """
     try:
-        with contextlib.closing(_connect(address)) as session:
+        with contextlib.closing(connect(address)) as session:
             _prepare(session, address)
             names = {"schema": sql.Identifier(address.schema), "role": sql.Identifier(role)}
             session.execute(sql.SQL(WORKERS_MAY).format(**names))
+            _verify_allowed(session, address, role)
     except psycopg.Error as error:
-        raise _explain(address, error) or error from None
+        raise explain(address, error) or error from None
+
+
+def _verify_allowed(session: Session[_Row], address: Address, role: str) -> None:
+    """Of rights that somebody may not give, the server only warns."""
+    query = (
+        "SELECT has_schema_privilege(%(role)s, %(schema)s, 'USAGE') "
+        "AND has_table_privilege(%(role)s, %(jobs)s, 'INSERT')"
+    )
+    names = {"role": role, "schema": address.schema, "jobs": f'"{address.schema}".jobs'}
+    allowed = session.execute(query, names).fetchone()
+    if allowed is None or not allowed[0]:
+        told, step = "may be opened to others by its owner only", "Run this with the owner's KUBEEZ_LEDGER."
+        raise LedgerError(str(address), told, next_step=step, code="ledger_unwritable")
 
 
 @dataclass(frozen=True)
@@ -444,6 +464,9 @@ class ServerFacts:
         encrypted: Whether the connection is.
         may_write: Whether this role may add rows.
         may_set_ceiling: Whether this role may set the team's ceiling.
+        engine: Whether the engine of campaigns has its tables, and this role may use them.
+        hosts: Machines that have carried out rows in the last day: how many, and seconds since the last one.
+        beats: The beat of each process that has not ended, and its machine.
     """
 
     ledger: LedgerFacts | None
@@ -452,6 +475,14 @@ class ServerFacts:
     encrypted: bool
     may_write: bool
     may_set_ceiling: bool
+    engine: Literal["missing", "closed", "open"] = "missing"
+    hosts: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    beats: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+
+    def beating(self, earlier: ServerFacts) -> list[str]:
+        """The machines of processes that have beaten since an earlier look, once for each process."""
+        known = earlier.beats
+        return sorted(host for owner, (host, beat) in self.beats.items() if known.get(owner, ("", beat))[1] != beat)
 
 
 def inspect_server(address: Address, clock: Callable[[], float] = time.time) -> ServerFacts:
@@ -461,10 +492,10 @@ def inspect_server(address: Address, clock: Callable[[], float] = time.time) -> 
         LedgerError: It cannot be reached, or was written by a newer version of this program.
     """
     try:
-        with contextlib.closing(_connect(address)) as session:
+        with contextlib.closing(connect(address)) as session:
             now = session.execute("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)").fetchone()
             ahead = (now[0] if now else clock()) - clock()
-            version = _checked(_version(session, address.schema), address)
+            version = checked(version_of(session, address.schema), address)
             server = str(session.info.server_version // 10000)
             encrypted = bool(session.pgconn.ssl_in_use)
             if not version:
@@ -478,9 +509,34 @@ def inspect_server(address: Address, clock: Callable[[], float] = time.time) -> 
             ).fetchone()
             unfinished = states.get("sending", 0) + states.get("accepted", 0)
             facts = LedgerFacts(version, sum(states.values()), states.get("unknown", 0), unfinished)
-            return ServerFacts(facts, server, ahead, encrypted, *(rights or (False, False)))
+            may_write, may_set = rights or (False, False)
+            engine, hosts, beats = _engine(session, address), _hosts(session, schema), _beats(session, schema)
+            return ServerFacts(facts, server, ahead, encrypted, may_write, may_set, engine, hosts, beats)
     except psycopg.Error as error:
-        raise _explain(address, error) or error from None
+        raise explain(address, error) or error from None
+
+
+def _engine(session: Session[_Row], address: Address) -> Literal["missing", "closed", "open"]:
+    query = (
+        "SELECT CASE WHEN to_regnamespace(%(schema)s) IS NULL THEN 'missing' "
+        "WHEN has_schema_privilege(to_regnamespace(%(schema)s), 'USAGE') THEN 'open' ELSE 'closed' END"
+    )
+    found = session.execute(query, {"schema": f'"{address.engine_schema}"'}).fetchone()
+    return found[0] if found else "missing"
+
+
+def _hosts(session: Session[_Row], schema: sql.Identifier) -> dict[str, tuple[int, float]]:
+    query = sql.SQL(
+        "SELECT host, COUNT(*), extract(epoch FROM clock_timestamp())::double precision - MAX(changed_at) "
+        "FROM {}.campaign_rows WHERE host <> '' AND changed_at > extract(epoch FROM clock_timestamp()) - 86400 "
+        "GROUP BY host ORDER BY MAX(changed_at) DESC LIMIT 20"
+    ).format(schema)
+    return {host: (count, ago) for host, count, ago in session.execute(query)}
+
+
+def _beats(session: Session[_Row], schema: sql.Identifier) -> dict[str, tuple[str, int]]:
+    query = sql.SQL("SELECT id, host, beat FROM {}.owners WHERE ended_at IS NULL").format(schema)
+    return {owner: (host, beat) for owner, host, beat in session.execute(query)}
 
 
 _UNREACHED = (
@@ -502,6 +558,12 @@ _FAILURES: tuple[tuple[tuple[type[psycopg.Error], ...], str, str, str], ...] = (
         "Have who owns it run: kubeez-mcp-local team allow ROLE.",
     ),
     ((errors.LockNotAvailable,), "ledger_locked", "is being written by somebody else for too long", "Try again."),
+    (
+        (errors.UndefinedObject,),
+        "unknown_role",
+        "has no database role of that name",
+        "Make it first, where the server is: sudo -u postgres createuser --pwprompt ROLE.",
+    ),
     ((errors.DiskFull,), "ledger_unwritable", "cannot grow: the server's disk is full", "Free some space there."),
 )
 """What Postgres' errors mean for the ledger: code, message, next step."""
@@ -516,7 +578,7 @@ def _refuses_tls(error: psycopg.Error) -> bool:
     return "SSL" in str(error) and "does not support SSL" in str(error)
 
 
-def _explain(address: Address, error: psycopg.Error) -> LedgerError | None:
+def explain(address: Address, error: psycopg.Error) -> LedgerError | None:
     """The driver's own words may hold a name or a part of a statement, so only its kind is told."""
     for kinds, code, message, next_step in _FAILURES:
         if isinstance(error, kinds):

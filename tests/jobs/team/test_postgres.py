@@ -394,3 +394,23 @@ def test_a_row_that_waits_for_a_job_of_somebody_else_is_not_tried_without_rest(m
         now[0] += seconds
         file.wake_settled_rows()
         assert [row.state for row in file.campaign_rows("run-1", list(RowState))] == [state]
+
+
+def test_an_unknown_role_and_a_schema_that_nobody_made_are_told_apart(machine: Opener, url: str) -> None:
+    machine().today()
+    with pytest.raises(LedgerError, match="no database role of that name"):
+        allow(Address.of(url), f"nobody_{uuid4().hex}")
+    with psycopg.connect(SERVER, autocommit=True) as session:
+        session.execute(f'UPDATE "{Address.of(url).schema}".ledger_version SET version = 1'.encode())
+    with pytest.raises(LedgerError, match="no release of this program has made"):
+        machine("ben")
+
+
+def test_doctor_is_told_which_processes_beat_and_who_carries_out_rows(machine: Opener, url: str) -> None:
+    file = machine()
+    file.owner()
+    before = inspect_server(Address.of(url))
+    assert (before.engine, before.hosts) == ("missing", {})
+    file.beat()
+    assert len(inspect_server(Address.of(url)).beating(before)) == 1
+    assert before.beating(before) == []
