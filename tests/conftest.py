@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 # Property tests name how much of this they need, as a part or a multiple of it.
-settings.register_profile("ci", max_examples=100, deadline=None)
+settings.register_profile("ci", max_examples=60, deadline=None)
 settings.register_profile("nightly", max_examples=1_000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

@@ -139,8 +139,18 @@ def three_days(variables: dict[str, str], tmp_path: Path) -> None:
     found = anyio.run(account)
     with closing(sqlite3.connect(tmp_path / "state" / "ledger.db")) as ledger, ledger:
         for day, charged, held in (("27", 1000, 0), ("28", 2500, 0), ("29", 14, 500)):
-            row = (found, f"2026-11-{day}", "generate_media", f"model-{day}", "", 1, charged * 10**6, held * 10**6)
-            ledger.execute("INSERT INTO spend VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            row = (
+                found,
+                f"2026-11-{day}",
+                "generate_media",
+                f"model-{day}",
+                "",
+                "ana",
+                1,
+                charged * 10**6,
+                held * 10**6,
+            )
+            ledger.execute("INSERT INTO spend VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
 
 @pytest.mark.usefixtures("three_days")

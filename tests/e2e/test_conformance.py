@@ -60,7 +60,7 @@ async def over_http(folder: Path) -> AsyncIterator[str]:
     settings = load_settings({"state_dir": str(folder / "state")}, environ={}, working_dir=folder)
     socket = listen("127.0.0.1", 0)
     app = KubeezServer(Bridge(settings)).streamable_http_app()
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(server.serve, [socket])
         yield f"http://127.0.0.1:{socket.getsockname()[1]}/mcp"

@@ -251,7 +251,7 @@ def _await_the_end(team: Team, run: str, patience: float) -> None:
     raise AssertionError(f"not over in time: {team.status(run)}")
 
 
-@pytest.mark.long
+@pytest.mark.bench
 def test_workers_that_are_killed_with_rows_in_hand(tmp_path: Path) -> None:
     carried_out(tmp_path, Plan(workers=2, rows=24, kills=3), seed=5)
 

@@ -427,7 +427,7 @@ def test_no_story_pays_twice_unless_a_person_said_so(story: Story) -> None:
 
 @pytest.mark.skipif(not SERVER, reason=NO_SERVER)
 @example(PLAIN)
-@settings(max_examples=EXAMPLES // 10, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES // 25, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(story=STORIES)
 def test_no_story_pays_twice_from_a_teams_ledger_either(story: Story) -> None:
     check(story, on_postgres=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def followers_make_time_fly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their sleeping moves the clock while other requests leave; no process was stopped meanwhile."""
+    monkeypatch.setattr("kubeez_mcp_local.jobs.sending.LATEST_SECONDS", inf)
 
 
 async def started(bridge: Any, order: Any, person: Any) -> Any:

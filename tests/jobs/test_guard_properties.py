@@ -433,10 +433,10 @@ class WireOnPostgres(Wire):
 on_postgres = pytest.mark.skipif(not SERVER, reason=NO_SERVER)
 TestGuardOnPostgres = on_postgres(GuardOnPostgres.TestCase)
 TestGuardOnPostgres.settings = settings(
-    max_examples=settings().max_examples // 10, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=settings().max_examples // 12, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]
 )
 
 TestWireOnPostgres = on_postgres(WireOnPostgres.TestCase)
 TestWireOnPostgres.settings = settings(
-    max_examples=settings().max_examples // 10, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=settings().max_examples // 12, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow]
 )
