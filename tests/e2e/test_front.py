@@ -199,7 +199,10 @@ def test_a_client_that_neither_reads_nor_stays_is_left(folder: Path) -> None:
         assert process.stdin is not None
         process.stdin.write(hello(LEGACY) + INITIALIZED + b"".join(line("tools/list", request_id=n) for n in range(9)))
         process.stdin.close()
-        process.wait(PATIENCE)
+        try:
+            process.wait(PATIENCE)
+        finally:
+            process.kill()  # else one that stays is waited for without end
     os.close(ends)
     assert process.returncode == 0
 
