@@ -89,8 +89,9 @@ def test_a_cancelled_wait_is_never_answered_and_the_job_goes_on(server: Server) 
 
 
 def test_lines_that_are_no_messages_and_huge_arguments_do_not_end_the_conversation(server: Server) -> None:
-    for line in (b"this is not JSON", b'{"jsonrpc": "2.0"', b"[]", b"", b"\xff\xfe\x00", b'{"id": 1}'):
+    for line in (b"this is not JSON", b'{"jsonrpc": "2.0"', b"[]", b"", b"\xff\xfe\x00", b'{"id": 991}'):
         server.line(line)
+    assert server.answer(991)["error"]["code"] == -32600
     refused = server.call("generate_media", prompt="x" * 5_000_000, model="nano-banana-2")
     assert refused["isError"]
     assert "5000000 characters" in refused["content"][0]["text"]
