@@ -27,6 +27,7 @@ LAYERS = (
         "settings",
         "logs",
         "rest",
+        "hosted",
         "catalogue",
         "media",
         "operations",
