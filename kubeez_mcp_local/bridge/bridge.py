@@ -7,49 +7,43 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 import anyio.to_thread
 from pydantic import SecretStr
 
-from kubeez_mcp_local.bridge.api import Api
+from kubeez_mcp_local.bridge.doors import Door
 from kubeez_mcp_local.bridge.files import Measurements, SharedWork, Uploading
-from kubeez_mcp_local.bridge.history import History
 from kubeez_mcp_local.bridge.login import keep_key, key_in
-from kubeez_mcp_local.bridge.orders import Orders
-from kubeez_mcp_local.bridge.pricing import Pricing
 from kubeez_mcp_local.bridge.sheets import Sheets
 from kubeez_mcp_local.bridge.viewing import Viewing
-from kubeez_mcp_local.catalogue.store import Catalogue
 from kubeez_mcp_local.environment import KEY, variables
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.budget import Ceilings
 from kubeez_mcp_local.jobs.following import Follower, query_for_work
-from kubeez_mcp_local.jobs.guard import Limits
 from kubeez_mcp_local.jobs.job import State, account_of
-from kubeez_mcp_local.jobs.ledger import open_ledger
-from kubeez_mcp_local.jobs.outputs import OutputStore
-from kubeez_mcp_local.jobs.reconcile import Reconciler
-from kubeez_mcp_local.jobs.sending import Background, Pacer, Sender
-from kubeez_mcp_local.jobs.spender import Asking, Spender
+from kubeez_mcp_local.jobs.sending import Background, Pacer
 from kubeez_mcp_local.media.inputs import Inputs, Uploads
 from kubeez_mcp_local.media.library import Library
 from kubeez_mcp_local.media.path_guard import PathGuard
-from kubeez_mcp_local.operations import Sources
 from kubeez_mcp_local.rest.errors import UnauthorizedError
 from kubeez_mcp_local.settings import Mode, NoKeyError, SettingsError, config_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from kubeez_mcp_local.bridge.api import Api
     from kubeez_mcp_local.bridge.approvals import Approvals
     from kubeez_mcp_local.bridge.files import UploadSessions
     from kubeez_mcp_local.bridge.gallery import Outputs
-    from kubeez_mcp_local.bridge.orders import Regenerating
+    from kubeez_mcp_local.bridge.history import History
+    from kubeez_mcp_local.bridge.orders import Orders, Regenerating
+    from kubeez_mcp_local.bridge.pricing import Pricing
     from kubeez_mcp_local.bridge.trimming import Trimming
+    from kubeez_mcp_local.catalogue.store import Catalogue
     from kubeez_mcp_local.jobs.ledger import Ledger
-    from kubeez_mcp_local.media.inputs import LocalInput
+    from kubeez_mcp_local.jobs.outputs import OutputStore
+    from kubeez_mcp_local.jobs.reconcile import Reconciler
+    from kubeez_mcp_local.jobs.spender import Asking
+    from kubeez_mcp_local.operations import Sources
     from kubeez_mcp_local.rest.contract import Contract
     from kubeez_mcp_local.settings import Settings
     from kubeez_mcp_local.web.key_page import KeyPage
@@ -58,7 +52,6 @@ if TYPE_CHECKING:
 _CLOSE_SECONDS = 0.2
 _RESUME_AFTER_SECONDS = 2.0
 _BALANCE_SECONDS = 5.0
-_SETTLING_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -102,8 +95,7 @@ class Bridge:
             await self.background.__aexit__(*details)  # raises when a signal has cancelled everything
         finally:
             with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
-                await self.ledger.aclose()
-                await self.api.aclose()
+                await self.door.aclose()
 
     @property
     def mode(self) -> Mode:
@@ -115,39 +107,74 @@ class Bridge:
         return self.settings
 
     @cached_property
+    def door(self) -> Door:
+        """The first door, whose parts are those of the bridge."""
+        return Door(account_of(self.settings), self)
+
+    @property
     def account(self) -> str:
         """Fingerprint of the account that pays."""
-        return account_of(self.settings)
+        return self.door.account
 
-    @cached_property
+    @property
     def ledger(self) -> Ledger:
-        settings = self.settings
-        ceilings = Ceilings(settings.max_credits_per_call, settings.max_credits_per_day, settings.run_ceiling)
-        return open_ledger(settings.state_dir, self.account, ceilings, server=settings.team_ledger, person=settings.who)
+        return self.door.ledger
 
-    @cached_property
+    @property
     def pacer(self) -> Pacer:
-        return Pacer(self.ledger, Limits(speed=self._speed))
+        return self.door.pacer
 
-    @cached_property
+    @property
     def api(self) -> Api:
-        return Api(
-            self.settings,
-            self.pacer.read,
-            lambda route: self.contract.locate(route),
-            lambda rows: self.follower.notice(rows),
-        )
+        return self.door.api
 
-    @cached_property
+    @property
     def catalogue(self) -> Catalogue:
-        cache_file = self._cache / f"catalogue-{self.account}.json"
-        return Catalogue(self.api.models, cache_file, fatal=(UnauthorizedError,))
+        return self.door.catalogue
 
-    @cached_property
+    @property
     def contract(self) -> Contract:
-        from kubeez_mcp_local.rest.contract import Contract
+        return self.door.contract
 
-        return Contract(self.api.openapi, self._cache / f"openapi-{self.account}.json")
+    @property
+    def uploads(self) -> Uploads:
+        return self.door.uploads
+
+    @property
+    def reconciler(self) -> Reconciler:
+        return self.door.reconciler
+
+    @property
+    def follower(self) -> Follower:
+        return self.door.follower
+
+    @property
+    def outputs(self) -> OutputStore:
+        return self.door.outputs
+
+    @property
+    def asking(self) -> Asking:
+        return self.door.asking
+
+    @property
+    def orders(self) -> Orders:
+        return self.door.orders
+
+    @property
+    def pricing(self) -> Pricing:
+        return self.door.pricing
+
+    @property
+    def sources(self) -> Sources:
+        return self.door.sources
+
+    @property
+    def regenerating(self) -> Regenerating:
+        return self.door.regenerating
+
+    @property
+    def history(self) -> History:
+        return self.door.history
 
     @cached_property
     def inputs(self) -> Inputs:
@@ -162,64 +189,8 @@ class Bridge:
         return Measurements(self.ledger)
 
     @cached_property
-    def uploads(self) -> Uploads:
-
-        async def upload(local: LocalInput, file: BinaryIO, on_progress: Callable[[int, int], None]) -> str:
-            name = f"{local.path.stem}{local.media_type.extension}"  # as its content is, whatever it was called
-            sent = await self.api.upload(file, filename=name, media_type=local.media_type.mime, on_progress=on_progress)
-            return sent.url
-
-        shared: SharedWork[str] = SharedWork(self.background.start)
-        return Uploads(upload, self._cache / "uploads", self.account, share=shared.join)
-
-    @cached_property
-    def reconciler(self) -> Reconciler:
-        return Reconciler(
-            self.api, self.ledger, speed=self._speed, on_accepted=self.follower.follow, balance=self._credits
-        )
-
-    @cached_property
-    def follower(self) -> Follower:
-        told = self.sheets.saved
-        return Follower(self.api, self.ledger, self.outputs, self.background, speed=self._speed, on_saved=told)
-
-    @cached_property
     def sheets(self) -> Sheets:
         return Sheets(self.ledger, self.settings.sheets, self.background)
-
-    @cached_property
-    def outputs(self) -> OutputStore:
-        settings = self.settings
-        return OutputStore(settings.output_dir, save_sidecars=settings.save_sidecars, download=self.api.download)
-
-    @cached_property
-    def spender(self) -> Spender:
-        sender = Sender(
-            self.api,
-            self.ledger,
-            self.pacer,
-            self.reconciler,
-            self.background,
-            on_accepted=self.follower.follow,
-            settling=self._settling,
-        )
-        return Spender(sender, self.ledger, self.reconciler, self.asking, settling=self._settling)
-
-    @cached_property
-    def asking(self) -> Asking:
-        return Asking(self.ledger, account=self.account, asks_above=self.settings.asks_above, balance=self._credits)
-
-    @cached_property
-    def orders(self) -> Orders:
-        return Orders(self.account, self.uploads, self.contract, self.pricing, self.spender, self.ledger)
-
-    @cached_property
-    def pricing(self) -> Pricing:
-        return Pricing(self.api, self.contract)
-
-    @cached_property
-    def sources(self) -> Sources:
-        return Sources(self.catalogue, self.inputs, self.library, self.contract)
 
     @cached_property
     def trimming(self) -> Trimming:
@@ -232,14 +203,14 @@ class Bridge:
             download=self.api.download,
             outputs=self.outputs,
             cuts=SharedWork(self.background.start, keep=True),
-            work_dir=self._cache / "cuts",
+            work_dir=self.cache / "cuts",
         )
 
     @cached_property
     def upload_sessions(self) -> UploadSessions:
         from kubeez_mcp_local.bridge.files import UploadSessions
 
-        inbox = self._cache / "inbox"
+        inbox = self.cache / "inbox"
         return UploadSessions(
             self.catalogue, self.uploads, self.measurements, self.background, inbox, notice=self.page_notice
         )
@@ -273,7 +244,7 @@ class Bridge:
 
         settings = self.settings
         guard = PathGuard([Path(os.path.abspath(settings.output_dir)), *settings.input_dirs])  # noqa: PTH100 - keeps links
-        return Outputs(self.ledger, guard, Thumbnails(self._cache / "thumbnails"))
+        return Outputs(self.ledger, guard, Thumbnails(self.cache / "thumbnails"))
 
     @cached_property
     def pages(self) -> Pages:
@@ -296,18 +267,8 @@ class Bridge:
         return Approvals(ApprovalPage(self.background.start), self.viewing, self.page_notice)
 
     @cached_property
-    def regenerating(self) -> Regenerating:
-        from kubeez_mcp_local.bridge.orders import Regenerating
-
-        return Regenerating(self.ledger, self.api, self.sources)
-
-    @cached_property
-    def history(self) -> History:
-        return History(self.api, self.ledger, self.follower, self.reconciler)
-
-    @cached_property
     def viewing(self) -> Viewing:
-        return Viewing(self.ledger, self.api, self.inputs, self._cache / "views", SharedWork(self.background.start))
+        return Viewing(self.ledger, self.api, self.inputs, self.cache / "views", SharedWork(self.background.start))
 
     @cached_property
     def uploading(self) -> Uploading:
@@ -353,11 +314,8 @@ class Bridge:
     async def credits_if_known(self) -> float | None:
         """Credits in the account, or `None` when they cannot be had quickly."""
         with anyio.move_on_after(_BALANCE_SECONDS), suppress(KubeezError):
-            return await self._credits()
+            return await self.door.credits()
         return None
-
-    async def _credits(self) -> float:
-        return (await self.api.balance()).credits
 
     async def _resume(self) -> None:
         """Pick up the jobs of earlier runs, once the client's first questions have been answered.
@@ -371,16 +329,11 @@ class Bridge:
         await self.reconciler.settle_all()
 
     @property
-    def _cache(self) -> Path:
+    def cache(self) -> Path:
         return Path(os.path.realpath(self.settings.state_dir)) / "cache"
 
     @property
-    def _settling(self) -> float:
-        """How long a call waits for the history to settle a job whose answer never came, in seconds."""
-        return max(_SETTLING_SECONDS / self._speed, 1.0)
-
-    @property
-    def _speed(self) -> float:
+    def speed(self) -> float:
         """How fast the API's clock runs."""
         return self.settings.sandbox_speed if self.mode is Mode.SANDBOX else 1.0
 

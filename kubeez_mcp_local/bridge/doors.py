@@ -1,0 +1,185 @@
+"""A door: one way to Kubeez with the account behind it, and all the parts that belong to that account."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
+
+from kubeez_mcp_local.bridge.api import Api
+from kubeez_mcp_local.bridge.files import SharedWork
+from kubeez_mcp_local.bridge.history import History
+from kubeez_mcp_local.bridge.orders import Orders
+from kubeez_mcp_local.bridge.pricing import Pricing
+from kubeez_mcp_local.catalogue.store import Catalogue
+from kubeez_mcp_local.jobs.budget import Ceilings
+from kubeez_mcp_local.jobs.following import Follower
+from kubeez_mcp_local.jobs.guard import Limits
+from kubeez_mcp_local.jobs.ledger import open_ledger
+from kubeez_mcp_local.jobs.outputs import OutputStore
+from kubeez_mcp_local.jobs.reconcile import Reconciler
+from kubeez_mcp_local.jobs.sending import Pacer, Sender
+from kubeez_mcp_local.jobs.spender import Asking, Spender
+from kubeez_mcp_local.media.inputs import Uploads
+from kubeez_mcp_local.operations import Sources
+from kubeez_mcp_local.rest.errors import UnauthorizedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from kubeez_mcp_local.bridge.orders import Regenerating
+    from kubeez_mcp_local.bridge.sheets import Sheets
+    from kubeez_mcp_local.jobs.ledger import Ledger
+    from kubeez_mcp_local.jobs.sending import Background
+    from kubeez_mcp_local.media.inputs import Inputs, LocalInput
+    from kubeez_mcp_local.media.library import Library
+    from kubeez_mcp_local.rest.contract import Contract
+    from kubeez_mcp_local.settings import Settings
+
+DoorName = Literal["rest", "hosted"]
+_SETTLING_SECONDS = 10.0
+
+
+class House(Protocol):
+    """What all doors have in common. `speed` is how fast the API's clock runs, `cache` a folder."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def background(self) -> Background: ...
+    @property
+    def cache(self) -> Path: ...
+    @property
+    def speed(self) -> float: ...
+    @property
+    def inputs(self) -> Inputs: ...
+    @property
+    def library(self) -> Library: ...
+    @property
+    def sheets(self) -> Sheets: ...
+
+
+class Door:
+    """The REST API, reached by a key. Each part is built when it is first needed.
+
+    Attributes:
+        account: Fingerprint of the account that pays.
+    """
+
+    name: DoorName = "rest"
+
+    def __init__(self, account: str, house: House) -> None:
+        self.account = account
+        self._house = house
+        self._settings = house.settings
+
+    async def aclose(self) -> None:
+        """Let go of the ledger and close the connections."""
+        await self.ledger.aclose()
+        await self.api.aclose()
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        settings = self._settings
+        ceilings = Ceilings(settings.max_credits_per_call, settings.max_credits_per_day, settings.run_ceiling)
+        return open_ledger(settings.state_dir, self.account, ceilings, server=settings.team_ledger, person=settings.who)
+
+    @cached_property
+    def pacer(self) -> Pacer:
+        return Pacer(self.ledger, Limits(speed=self._house.speed))
+
+    @cached_property
+    def api(self) -> Api:
+        return Api(
+            self._settings,
+            self.pacer.read,
+            lambda route: self.contract.locate(route),
+            lambda rows: self.follower.notice(rows),
+        )
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        cache_file = self._house.cache / f"catalogue-{self.account}.json"
+        return Catalogue(self.api.models, cache_file, fatal=(UnauthorizedError,))
+
+    @cached_property
+    def contract(self) -> Contract:
+        from kubeez_mcp_local.rest.contract import Contract
+
+        return Contract(self.api.openapi, self._house.cache / f"openapi-{self.account}.json")
+
+    @cached_property
+    def uploads(self) -> Uploads:
+
+        async def upload(local: LocalInput, file: BinaryIO, on_progress: Callable[[int, int], None]) -> str:
+            name = f"{local.path.stem}{local.media_type.extension}"  # as its content is, whatever it was called
+            sent = await self.api.upload(file, filename=name, media_type=local.media_type.mime, on_progress=on_progress)
+            return sent.url
+
+        shared: SharedWork[str] = SharedWork(self._house.background.start)
+        return Uploads(upload, self._house.cache / "uploads", self.account, share=shared.join)
+
+    @cached_property
+    def reconciler(self) -> Reconciler:
+        return Reconciler(
+            self.api, self.ledger, speed=self._house.speed, on_accepted=self.follower.follow, balance=self.credits
+        )
+
+    @cached_property
+    def follower(self) -> Follower:
+        house = self._house
+        told = house.sheets.saved
+        return Follower(self.api, self.ledger, self.outputs, house.background, speed=house.speed, on_saved=told)
+
+    @cached_property
+    def outputs(self) -> OutputStore:
+        settings = self._settings
+        return OutputStore(settings.output_dir, save_sidecars=settings.save_sidecars, download=self.api.download)
+
+    @cached_property
+    def spender(self) -> Spender:
+        sender = Sender(
+            self.api,
+            self.ledger,
+            self.pacer,
+            self.reconciler,
+            self._house.background,
+            on_accepted=self.follower.follow,
+            settling=self._settling,
+        )
+        return Spender(sender, self.ledger, self.reconciler, self.asking, settling=self._settling)
+
+    @cached_property
+    def asking(self) -> Asking:
+        return Asking(self.ledger, account=self.account, asks_above=self._settings.asks_above, balance=self.credits)
+
+    @cached_property
+    def orders(self) -> Orders:
+        return Orders(self.account, self.uploads, self.contract, self.pricing, self.spender, self.ledger)
+
+    @cached_property
+    def pricing(self) -> Pricing:
+        return Pricing(self.api, self.contract)
+
+    @cached_property
+    def sources(self) -> Sources:
+        return Sources(self.catalogue, self._house.inputs, self._house.library, self.contract)
+
+    @cached_property
+    def regenerating(self) -> Regenerating:
+        from kubeez_mcp_local.bridge.orders import Regenerating
+
+        return Regenerating(self.ledger, self.api, self.sources)
+
+    @cached_property
+    def history(self) -> History:
+        return History(self.api, self.ledger, self.follower, self.reconciler)
+
+    async def credits(self) -> float:
+        """What is left in the account."""
+        return (await self.api.balance()).credits
+
+    @property
+    def _settling(self) -> float:
+        """How long a call waits for the history to settle a job whose answer never came, in seconds."""
+        return max(_SETTLING_SECONDS / self._house.speed, 1.0)
