@@ -115,7 +115,7 @@ def _is_meant_as_setting(line: Binding, ours: bool, known: Collection[str]) -> b
     if line.key is None or line.key.upper().startswith(_PREFIX):
         return False
     name = line.key.strip("\"':{").lower().replace("-", "_")
-    return not ours and name in known and (name == "api_key" or line.value is None)
+    return not ours and name in known and (name in ("api_key", "mcp_token") or line.value is None)
 
 
 def _lines_of(path: Path, errors: str = "strict") -> list[Binding]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 APP = "kubeez-mcp-local"
 KEY = "KUBEEZ_API_KEY"
+TOKEN = "KUBEEZ_MCP_TOKEN"  # noqa: S105 - its name
 TRIAL = "KUBEEZ_TRIAL"
 """Set by `doctor` and `install` for the server they try, which is to prove itself: no snapshot is used or written."""
 COMPLETING = "_KUBEEZ_MCP_LOCAL_COMPLETE"
@@ -71,18 +72,17 @@ def _under(folder: str | None, *parts: str) -> str:
 
 
 def _what_answers_depend_on() -> list[tuple[str, str]] | None:
-    """The variables that decide what this server says of itself. Of the API key only whether there is one.
+    """The variables that decide what this server says of itself. Of key and token only whether there is one.
 
-    `None` where that cannot be told without reading on: the key looks like none, or the server is only tried, or none
-    is wanted.
+    `None` where that cannot be told without reading on: key or token look like none, or the server is only tried, or
+    none is wanted.
     """
     found = []
     for name, value in os.environ.items():
         if name in (TRIAL, COMPLETING):
             return None
-        if name == KEY:
-            key = value.strip()
-            if value and not (key.isascii() and key.replace("-", "").replace("_", "").isalnum()):
+        if name in (KEY, TOKEN):
+            if value and not _looks_good(name, value.strip()):
                 return None
             found.append((name, "given" if value else ""))
         elif name.startswith("KUBEEZ_") or name in _FOLDERS or name in _XDG:
@@ -90,10 +90,17 @@ def _what_answers_depend_on() -> list[tuple[str, str]] | None:
     return sorted(found)
 
 
+def _looks_good(name: str, value: str) -> bool:
+    bare = value.replace("-", "").replace("_", "")
+    if name == TOKEN:
+        bare = "" if value[:3].lower() == "sk_" else bare.replace(".", "")
+    return bare.isascii() and bare.isalnum()
+
+
 def name_of(arguments: Sequence[str]) -> str | None:
     """Names the snapshot of a server started like this one; `None` where none is to be used or written.
 
-    Of what may be a secret only a digest is in it, and of the API key not even that.
+    Of what may be a secret only a digest is in it, and of key and token not even that.
     """
     variables = _what_answers_depend_on()
     if variables is None:

@@ -1,15 +1,14 @@
 """Every setting, typed and documented in one place.
 
 Sources, first match wins: command-line flags, the process environment, the user's own config file (the platform's
-config folder, or `--env-file`). The key may also be in the system's keyring, which is not opened here: `login` has left
-a mark in the config file. A `.env` in the working folder may supply `KUBEEZ_API_KEY` and nothing else: a cloned
-repository must not be able to change the base URL, raise a limit or choose where files go.
+config folder, or `--env-file`). Key and tokens may also be in the system's keyring, which is not opened here: `login`
+has left a mark in the config file. A `.env` in the working folder may supply `KUBEEZ_API_KEY` and nothing else: a
+cloned repository must not be able to change an address, raise a limit or choose where files go.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import re
 from dataclasses import dataclass, field, replace
@@ -21,17 +20,22 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from kubeez_mcp_local import dotenv_file
+from kubeez_mcp_local.addresses import DEFAULT_BASE_URL as DEFAULT_BASE_URL
+from kubeez_mcp_local.addresses import DEFAULT_MCP_URL as DEFAULT_MCP_URL
+from kubeez_mcp_local.addresses import Login as Login
+from kubeez_mcp_local.addresses import SignIn as SignIn
+from kubeez_mcp_local.addresses import clean_mcp_url, clean_origin, login_of, sign_in_of
+from kubeez_mcp_local.addresses import is_loopback as is_loopback
 from kubeez_mcp_local.disk import is_system_folder, is_windows_path
 from kubeez_mcp_local.dotenv_file import SettingsError as SettingsError
 from kubeez_mcp_local.dotenv_file import variable as variable
 from kubeez_mcp_local.environment import APP, user_and_host, variables
-from kubeez_mcp_local.text import without_keys
+from kubeez_mcp_local.text import hide, holds_key, holds_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-DEFAULT_BASE_URL = "https://api.kubeez.com"
 TOOLSETS = ("core", "planning", "media", "audio", "ads", "uploads", "library", "links", "recipes")
 
 
@@ -97,19 +101,6 @@ def _known_toolsets(names: tuple[str, ...]) -> tuple[str, ...]:
     return names or ("all",)
 
 
-def _clean_origin(url: str) -> str:
-    url = url.strip().rstrip("/")
-    parts = urlsplit(url)
-    _ = parts.port  # raises where it is no port
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"must be an http(s) origin such as {DEFAULT_BASE_URL}")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("must not carry a user name, a password, a query or a fragment")
-    if parts.path.endswith("/v1"):
-        raise ValueError("must end before /v1, which is part of every route")
-    return url
-
-
 def _home() -> Path:
     try:
         return Path.home()
@@ -127,31 +118,6 @@ def _default_state_dir() -> Path:
     return platformdirs.user_state_path(APP, appauthor=False)
 
 
-@dataclass(frozen=True)
-class Login:
-    """The mark that `login` leaves where it keeps a key in the system's keyring; no secret.
-
-    Attributes:
-        account: Fingerprint of the account whose key that is (`jobs.job.fingerprint`).
-        origin: The API it is for, and for no other.
-    """
-
-    account: str
-    origin: str
-
-    def __str__(self) -> str:
-        return f"{self.account}@{self.origin}"
-
-
-def _login(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    account, _, origin = value.strip().partition("@")
-    if not re.fullmatch(r"live-[0-9a-f]{16}", account):
-        raise ValueError("is nothing that `kubeez-mcp-local login` writes; run that again")
-    return Login(account, _clean_origin(origin))
-
-
 Folder = Annotated[Path, AfterValidator(_absolute)]
 Folders = Annotated[tuple[Folder, ...], BeforeValidator(lambda value: _split(value, os.pathsep))]
 Words = Annotated[
@@ -167,15 +133,34 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     api_key: SecretStr | None = Field(None, description="Your Kubeez API key (`sk_live_…`). Without one, the sandbox.")
-    login: Annotated[Login | None, BeforeValidator(_login)] = Field(
+    login: Annotated[Login | None, BeforeValidator(login_of)] = Field(
         None, description="Written by `login`: the account whose key is in the system's keyring. No secret."
     )
-    mode: Annotated[Literal["auto", "live", "sandbox"], BeforeValidator(_lower)] = Field(
-        "auto", description="`live`, `sandbox`, or `auto`: live when there is a key, else the sandbox."
+    mcp_token: SecretStr | None = Field(
+        None,
+        description="A personal access token for Kubeez's hosted MCP server, instead of `login --hosted`. That it "
+        "takes one is assumed.",
     )
-    base_url: Annotated[str, AfterValidator(_clean_origin)] = Field(
+    hosted_login: Annotated[SignIn | None, BeforeValidator(sign_in_of)] = Field(
+        None, description="Written by `login --hosted`: the account that signed in to the hosted server. No secret."
+    )
+    mode: Annotated[Literal["auto", "live", "sandbox"], BeforeValidator(_lower)] = Field(
+        "auto",
+        description="`live`, `sandbox`, or `auto`: live when there is a key, a token or a sign-in, else the sandbox.",
+    )
+    base_url: Annotated[str, AfterValidator(clean_origin)] = Field(
         DEFAULT_BASE_URL,
         description="API origin: https, or loopback. In sandbox mode a loopback origin names a standalone sandbox.",
+    )
+    mcp_url: Annotated[str, AfterValidator(clean_mcp_url)] = Field(
+        DEFAULT_MCP_URL,
+        description="The hosted MCP server: https, or loopback. In sandbox mode only one on loopback is used.",
+    )
+    prefer: Annotated[Literal["rest", "hosted"], BeforeValidator(_lower)] = Field(
+        "rest", description="Which door takes a job that both could take: the API by key, or the hosted server."
+    )
+    hosted_tools: Annotated[Literal["none", "all"], BeforeValidator(_lower)] = Field(
+        "none", description="`all`: two more tools reach any tool of the hosted server, and always ask first."
     )
     output_dir: Folder = Field(
         default_factory=lambda: _home() / "Kubeez", description="Where outputs and their sidecars are saved."
@@ -237,8 +222,26 @@ class Settings(BaseModel):
     def effective_mode(self) -> Mode:
         """`mode` with `auto` decided."""
         if self.mode == "auto":
-            return Mode.LIVE if self.api_key or self.login else Mode.SANDBOX
+            given = self.api_key or self.login or self.mcp_token or self.hosted_login
+            return Mode.LIVE if given else Mode.SANDBOX
         return Mode(self.mode)
+
+    @property
+    def rest_door(self) -> bool:
+        """Whether anything goes to the REST API: there is a key for it, or it is a sandbox."""
+        return self.effective_mode is Mode.SANDBOX or bool(self.api_key or self.login)
+
+    @property
+    def hosted_door(self) -> Literal["token", "sign-in"] | None:
+        """What opens the hosted server's door; `None` where it is closed.
+
+        In sandbox mode only a stand-in on this machine is used, and a sign-in opens no server but its own.
+        """
+        if self.effective_mode is Mode.SANDBOX and not is_loopback(self.mcp_url):
+            return None
+        if self.mcp_token:
+            return "token"
+        return "sign-in" if self.hosted_login and self.hosted_login.url == self.mcp_url else None
 
     @property
     def asks_above(self) -> float:
@@ -272,15 +275,6 @@ class Settings(BaseModel):
     def standalone_sandbox(self) -> str | None:
         """Origin of a sandbox that runs by itself, when sandbox mode was pointed at one."""
         return self.base_url if self.effective_mode is Mode.SANDBOX and is_loopback(self.base_url) else None
-
-
-def is_loopback(url: str) -> bool:
-    """Whether `url` points at this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def config_file() -> Path:
@@ -401,12 +395,15 @@ def _checked(given: list[Given]) -> Settings:
 
 
 def with_one_key(given: list[Given]) -> list[Given]:
-    """`given`, without the key in `.env` where there was a login, or without the login where there is a nearer key."""
-    keys = {one.name: one for one in given if one.name in ("api_key", "login")}
-    if len(keys) < 2:
-        return given
-    unused = keys["api_key" if keys["api_key"].source == DOTENV else "login"]
-    return [one for one in given if one is not unused]
+    """`given`, without the key in `.env` where there was a login, or without the login where there is a nearer key;
+    and without the sign-in to the hosted server where there is a token."""
+    there = {one.name: one for one in given}
+    unused = set()
+    if there.keys() >= {"api_key", "login"}:
+        unused.add("api_key" if there["api_key"].source == DOTENV else "login")
+    if there.keys() >= {"mcp_token", "hosted_login"}:
+        unused.add("hosted_login")
+    return [one for one in given if one.name not in unused]
 
 
 def settings_to_list_by(flags: Mapping[str, Any] | None = None, *, env_file: Path | None = None) -> Settings:
@@ -440,6 +437,16 @@ def settings_to_log_in_by(flags: Mapping[str, Any] | None = None, *, env_file: P
     return settings
 
 
+def settings_to_sign_in_by(flags: Mapping[str, Any] | None = None, *, env_file: Path | None = None) -> Settings:
+    """As `settings_to_log_in_by`, for the hosted server.
+
+    Raises:
+        SettingsError: Its address cannot be used.
+    """
+    given = settings_given(flags, env_file=env_file)
+    return _checked([one for one in given if one.name in ("mode", "mcp_url")])
+
+
 def _refuse_to_send_it_in_the_clear(settings: Settings) -> None:
     if not settings.base_url.startswith("https://") and not is_loopback(settings.base_url):
         raise SettingsError(
@@ -451,7 +458,7 @@ def _refuse_to_send_it_in_the_clear(settings: Settings) -> None:
 def _completed(settings: Settings, working_dir: Path | None) -> Settings:
     """Check what depends on several fields and fill in the default that depends on the working folder."""
     live = settings.effective_mode is Mode.LIVE
-    if live and settings.api_key is None and settings.login is None:
+    if live and not settings.rest_door and settings.mcp_token is None and settings.hosted_login is None:
         raise NoKeyError(
             "KUBEEZ_MODE is live but there is no KUBEEZ_API_KEY.",
             next_step="Run `kubeez-mcp-local login` with a key from https://kubeez.com/settings/api-keys, or set "
@@ -461,6 +468,12 @@ def _completed(settings: Settings, working_dir: Path | None) -> Settings:
         raise SettingsError(
             f"KUBEEZ_BASE_URL is {settings.base_url}, but the key that `login` keeps is for {settings.login.origin}.",
             next_step="Run `kubeez-mcp-local login` again for that address, or remove KUBEEZ_BASE_URL.",
+        )
+    signed_in = settings.hosted_login
+    if live and signed_in and signed_in.url != settings.mcp_url:
+        raise SettingsError(
+            f"KUBEEZ_MCP_URL is {settings.mcp_url}, but `login --hosted` signed in at {signed_in.url}.",
+            next_step="Run `kubeez-mcp-local login --hosted` again for that address, or remove KUBEEZ_MCP_URL.",
         )
     if settings.api_key or settings.login:
         _refuse_to_send_it_in_the_clear(settings)
@@ -480,7 +493,7 @@ def is_too_wide(folder: Path) -> bool:
     return any(is_system_folder(each, home) for each in (folder, Path(os.path.realpath(folder))))
 
 
-SECRETS = ("api_key", "ledger")
+SECRETS = ("api_key", "mcp_token", "ledger")
 """Settings whose value is never shown."""
 
 _TEMPLATE = re.compile(r"\$\{[^}]*\}|\$\{\{.*\}\}|^\$[A-Za-z_]\w*$|^%\w+%$|^<.*>$")
@@ -492,7 +505,7 @@ def _filled_in(given: Given) -> Any:
     if isinstance(value, str) and _TEMPLATE.search(value):
         shown = (
             "a placeholder"
-            if name == "ledger" or (name == "api_key" and "sk_" in value)
+            if name in ("ledger", "mcp_token") or (name == "api_key" and "sk_" in value)
             else f"the placeholder {value!r}"
         )
         raise SettingsError(
@@ -500,10 +513,15 @@ def _filled_in(given: Given) -> Any:
             "the program that started this server did not fill it in.",
             next_step="Write the value itself into that program's MCP config, or remove the line.",
         )
-    if name != "api_key" and without_keys(str(value)) != str(value):
+    if name != "api_key" and holds_key(str(value)):
         raise SettingsError(
             f"{variable(name)} from {source} holds an API key.",
             next_step="Put the key into KUBEEZ_API_KEY, and remove it there.",
+        )
+    if name not in ("mcp_token", "ledger") and holds_token(str(value)):  # a database may take a token as password
+        raise SettingsError(
+            f"{variable(name)} from {source} holds a token.",
+            next_step="Put a token of the hosted server into KUBEEZ_MCP_TOKEN, and remove it there.",
         )
     if name == "api_key" and isinstance(value, str):
         value = value.strip()
@@ -512,6 +530,20 @@ def _filled_in(given: Given) -> Any:
                 f"KUBEEZ_API_KEY from {source} holds spaces or characters that no key has.",
                 next_step="Copy the key again from https://kubeez.com/settings/api-keys.",
             )
+    return _token(value, source) if name == "mcp_token" and isinstance(value, str) else value
+
+
+_BEFORE_TOKEN = re.compile(r"^(?:Authorization\s*[:=]\s*)?Bearer\s+", re.IGNORECASE)
+
+
+def _token(value: str, source: str) -> str:
+    value = _BEFORE_TOKEN.sub("", value.strip())
+    if not re.fullmatch(r"[\x21-\x7e]+", value):
+        raise SettingsError(
+            f"KUBEEZ_MCP_TOKEN from {source} holds spaces or characters that no token has.",
+            next_step="Copy the token again, or remove it and run `kubeez-mcp-local login --hosted`.",
+        )
+    hide(value)
     return value
 
 
@@ -531,7 +563,8 @@ def _explain(error: ValidationError, origin: Mapping[str, str]) -> SettingsError
     reason = first["msg"].removeprefix("Value error, ")
     value = str(first.get("input"))
     # Of an address, what may hold a secret is left out: whatever is beside scheme, host and path.
-    shown = "" if name in SECRETS or (name == "base_url" and re.search("[@?#]", value)) else f" is {value!r}"
+    address = name in ("base_url", "mcp_url", "hosted_login")
+    shown = "" if name in SECRETS or (address and re.search("[@?#]", value)) else f" is {value!r}"
     return SettingsError(
         f"{variable(name)} (from {origin.get(name, 'the defaults')}){shown}: {reason}.",
         next_step="Correct the value or remove it to use the default.",

@@ -7,6 +7,7 @@ answer, a terminal, a log or a question, so that it neither fills a conversation
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 
 LONGEST_VALUE = 20_000
 """Characters of one value of a single result; the longest prompt that any model takes."""
@@ -23,6 +24,14 @@ _KEY = re.compile(
     r"(?i)(?:(?<!\w)|(?<=\\[nrt])|(?<=%[0-9a-f]{2})|(?<=\\x[0-9a-f]{2})|(?<=\\u[0-9a-f]{4}))"  # also behind an escape
     r"(sk_(?:live|test)_)[a-z0-9_.~+/%=-]*[a-z0-9_~+/%=-]"
 )
+_TOKEN = re.compile(
+    r"eyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?"  # a JSON web token
+    r"|(?i:(?<=bearer )|(?<=bearer%20)|(?<=_token=)|(?<=_token\": \")|(?<=_token\":\"))(?=[^\s\"&]*\d)[\w.~+/%=-]{16,}"
+)
+_hidden: list[str] = []
+"""Secrets of no form that could be known by, such as most tokens are."""
+_SHORTEST_SECRET = 8
+_MOST_HIDDEN = 50
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 """Control characters but line breaks and tabs."""
@@ -46,8 +55,29 @@ def without_half_characters(text: str) -> str:
 
 
 def without_keys(text: str) -> str:
-    """`text` with whatever looks like an API key cut to `sk_live_…`."""
-    return _KEY.sub(r"\1…", text)
+    """`text` with whatever looks like an API key cut to `sk_live_…`, and without tokens."""
+    for secret in _hidden:
+        text = text.replace(secret, "…")
+    text = _KEY.sub(r"\1…", text)
+    return _TOKEN.sub("…", text) if "eyJ" in text or "oken" in text or "earer" in text.lower() else text
+
+
+def hide(secret: str) -> None:
+    """From now on `without_keys` takes `secret` out of every text, also as it is written in an address."""
+    for form in {secret, quote(secret, safe="")}:
+        if len(form) >= _SHORTEST_SECRET and form not in _hidden:
+            _hidden.insert(0, form)
+    del _hidden[_MOST_HIDDEN:]
+
+
+def holds_key(text: str) -> bool:
+    """Whether something in `text` looks like an API key."""
+    return _KEY.search(text) is not None
+
+
+def holds_token(text: str) -> bool:
+    """Whether something in `text` looks like a token, as far as one can tell: most look like nothing special."""
+    return _TOKEN.search(text) is not None
 
 
 def control_character(text: str) -> str | None:

@@ -23,6 +23,7 @@ def test_whatever_decides_an_answer_changes_the_name(tmp_path: Path, monkeypatch
         ("KUBEEZ_MAX_CREDITS_PER_CALL", "7"),
         ("KUBEEZ_UNHEARD_OF", "x"),
         ("KUBEEZ_API_KEY", "sk_live_one"),
+        ("KUBEEZ_MCP_TOKEN", "ey.a-token"),
         ("XDG_CONFIG_HOME", "/elsewhere"),
         ("APPDATA", "/elsewhere"),
         ("HOME", "/somewhere"),
@@ -41,7 +42,9 @@ def test_whatever_decides_an_answer_changes_the_name(tmp_path: Path, monkeypatch
 
 def test_what_decides_nothing_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBEEZ_API_KEY", "sk_live_one")
+    monkeypatch.setenv("KUBEEZ_MCP_TOKEN", "one")
     name = name_of([])
+    monkeypatch.setenv("KUBEEZ_MCP_TOKEN", " an.other_2-3 ")
     monkeypatch.setenv("KUBEEZ_API_KEY", " sk_live_another_2-3 ")
     monkeypatch.setenv("XDG_SESSION_ID", "77")
     monkeypatch.setenv("LANG", "C")
@@ -51,6 +54,12 @@ def test_what_decides_nothing_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("key", ["   ", "${KUBEEZ_API_KEY}", "<key>", "sk live", "schlüssel", "a.b"])
 def test_a_key_that_may_be_none_is_left_to_the_settings(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBEEZ_API_KEY", key)
+    assert name_of([]) is None
+
+
+@pytest.mark.parametrize("token", ["${KUBEEZ_MCP_TOKEN}", "two words", "sk_live_one", "SK_live_one"])
+def test_a_token_that_may_be_none_is_left_to_the_settings(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBEEZ_MCP_TOKEN", token)
     assert name_of([]) is None
 
 

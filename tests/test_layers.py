@@ -24,6 +24,7 @@ LAYERS = (
         "errors",
         "disk",
         "dotenv_file",
+        "addresses",
         "settings",
         "logs",
         "rest",

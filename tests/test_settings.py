@@ -11,6 +11,7 @@ from kubeez_mcp_local.cli.doctor import wide_folders
 from kubeez_mcp_local.disk import is_system_folder
 from kubeez_mcp_local.settings import (
     DEFAULT_BASE_URL,
+    DEFAULT_MCP_URL,
     Mode,
     Settings,
     SettingsError,
@@ -353,6 +354,99 @@ def test_a_key_pasted_into_another_setting_is_never_repeated(folder: Path) -> No
     with pytest.raises(SettingsError) as refusal:
         load_settings(environ={}, env_file=folder / "sk_live_Secret", working_dir=folder)
     assert "Secret" not in str(refusal.value)
+
+
+TOKEN = "a-token.of~no/known+form=="
+JWT = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbmEifQ.c2lnbmF0dXJl"
+SIGNED_IN = f"hosted-0123456789abcdef@{DEFAULT_MCP_URL}"
+
+
+@pytest.mark.parametrize(
+    ("environ", "mode", "rest", "hosted"),
+    [
+        ({}, Mode.SANDBOX, True, None),
+        ({"KUBEEZ_API_KEY": KEY}, Mode.LIVE, True, None),
+        ({"KUBEEZ_MCP_TOKEN": TOKEN}, Mode.LIVE, False, "token"),
+        ({"KUBEEZ_HOSTED_LOGIN": SIGNED_IN}, Mode.LIVE, False, "sign-in"),
+        ({"KUBEEZ_HOSTED_LOGIN": SIGNED_IN, "KUBEEZ_MODE": "live"}, Mode.LIVE, False, "sign-in"),
+        ({"KUBEEZ_API_KEY": KEY, "KUBEEZ_HOSTED_LOGIN": SIGNED_IN}, Mode.LIVE, True, "sign-in"),
+        ({"KUBEEZ_MCP_TOKEN": TOKEN, "KUBEEZ_HOSTED_LOGIN": SIGNED_IN}, Mode.LIVE, False, "token"),
+        ({"KUBEEZ_MCP_TOKEN": TOKEN, "KUBEEZ_MODE": "sandbox"}, Mode.SANDBOX, True, None),
+        (
+            {"KUBEEZ_MCP_TOKEN": TOKEN, "KUBEEZ_MODE": "sandbox", "KUBEEZ_MCP_URL": "http://127.0.0.1:8788/mcp/"},
+            Mode.SANDBOX,
+            True,
+            "token",
+        ),
+        (
+            {"KUBEEZ_HOSTED_LOGIN": SIGNED_IN, "KUBEEZ_MODE": "sandbox", "KUBEEZ_MCP_URL": "http://[::1]:8788/mcp"},
+            Mode.SANDBOX,
+            True,
+            None,
+        ),
+    ],
+)
+def test_which_doors_are_open(
+    folder: Path, environ: dict[str, str], mode: Mode, rest: bool, hosted: str | None
+) -> None:
+    settings = load_settings(environ=environ, working_dir=folder)
+    assert (settings.effective_mode, settings.rest_door, settings.hosted_door) == (mode, rest, hosted)
+
+
+@pytest.mark.parametrize(
+    "around", ["{}", " {}\n", '"{}"', "KUBEEZ_MCP_TOKEN='{}'", "Bearer {}", "authorization: bearer {}"]
+)
+def test_what_stands_around_a_token_is_taken_off(folder: Path, around: str) -> None:
+    settings = load_settings(environ={"KUBEEZ_MCP_TOKEN": around.format(TOKEN)}, working_dir=folder)
+    assert settings.mcp_token is not None
+    assert settings.mcp_token.get_secret_value() == TOKEN
+    assert TOKEN not in f"{settings!r}{settings.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("KUBEEZ_MCP_TOKEN", "sk_live_Secret_1-2", "holds an API key. Put the key into KUBEEZ_API_KEY"),
+        ("KUBEEZ_API_KEY", JWT, "holds a token. Put a token of the hosted server into KUBEEZ_MCP_TOKEN"),
+        ("KUBEEZ_API_KEY", f"Bearer {JWT}", "holds a token. Put a token of the hosted server into KUBEEZ_MCP_TOKEN"),
+        ("KUBEEZ_BASE_URL", f"https://api.example.com/{JWT}", "holds a token"),
+        ("KUBEEZ_MCP_TOKEN", "two Secret_1-2 words", "holds spaces or characters that no token has"),
+        ("KUBEEZ_MCP_TOKEN", "${Secret_1-2}", "still holds a placeholder"),
+        ("KUBEEZ_MCP_TOKEN", "<Secret_1-2>", "still holds a placeholder"),
+        ("KUBEEZ_MCP_URL", "http://mcp.example.com/mcp", "would send your token unencrypted"),
+        ("KUBEEZ_MCP_URL", "http://127.0.0.1.example.com/mcp", "would send your token unencrypted"),
+        ("KUBEEZ_MCP_URL", "https://u:Secret_1-2@mcp.example.com/mcp", "must not carry a user name"),
+        ("KUBEEZ_MCP_URL", "https://mcp.example.com/mcp?token=Secret_1-2", "a query"),
+        ("KUBEEZ_MCP_URL", "mcp.kubeez.com", "must be an http(s) address such as https://mcp.kubeez.com/mcp"),
+        ("KUBEEZ_HOSTED_LOGIN", f"live-0123456789abcdef@{DEFAULT_MCP_URL}", "login --hosted"),
+        ("KUBEEZ_PREFER", "mcp", "'rest' or 'hosted'"),
+        ("KUBEEZ_HOSTED_TOOLS", "some", "'none' or 'all'"),
+    ],
+)
+def test_what_is_no_token_or_no_hosted_server_is_refused_by_its_variable(
+    folder: Path, name: str, value: str, said: str
+) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load_settings(environ={name: value}, working_dir=folder)
+    text = str(refusal.value)
+    assert said in text
+    assert f"{name} " in text
+    assert "from the environment" in text
+    assert JWT not in text
+    assert "Secret" not in text
+
+
+def test_a_sign_in_opens_no_other_server_than_its_own(folder: Path) -> None:
+    environ = {"KUBEEZ_HOSTED_LOGIN": SIGNED_IN, "KUBEEZ_MCP_URL": "https://mcp.example.com/mcp"}
+    with pytest.raises(SettingsError, match=r"signed in at https://mcp\.kubeez\.com/mcp"):
+        load_settings(environ=environ, working_dir=folder)
+
+
+def test_a_projects_dotenv_supplies_no_token(folder: Path) -> None:
+    lines = {"KUBEEZ_MCP_TOKEN": TOKEN, "KUBEEZ_HOSTED_LOGIN": SIGNED_IN, "KUBEEZ_MCP_URL": "https://evil.example"}
+    (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+    settings = load_settings(environ={}, working_dir=folder)
+    assert (settings.mcp_token, settings.hosted_login, settings.mcp_url) == (None, None, DEFAULT_MCP_URL)
 
 
 def test_drives_and_folders_of_the_system_are_no_default_for_reading(

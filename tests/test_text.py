@@ -14,6 +14,7 @@ from kubeez_mcp_local.text import (
     cut,
     cut_and_counted,
     escaped_json,
+    hide,
     lines_of,
     list_entry,
     on_one_line,
@@ -49,6 +50,21 @@ def test_keys_are_cut_whatever_they_are_made_of_and_wherever_they_stand() -> Non
     ):
         assert without_keys(around.format(key)) == around.format("sk_live_…").replace("…%22", "…")
     for plain in ("sk_live_…", "sk_live_...", "task_live_view", "risk_test_1"):
+        assert without_keys(plain) == plain
+
+
+def test_tokens_are_taken_out_by_their_form_or_once_they_are_known() -> None:
+    web = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbmEifQ.c2lnbmF0dXJl"
+    for around in ("{}", "x={},", "https://a/{}?b", "token {}.", '"access_token": "{}"'):
+        assert web not in without_keys(around.format(web))
+    opaque = "4f/Q-0_known.only~to=us"
+    for around in ("Authorization: Bearer {}", '{{"refresh_token": "{}"}}', "code=1&access_token={}&x=1"):
+        assert opaque not in without_keys(around.format(opaque))
+    assert without_keys(f"a {opaque} b") == f"a {opaque} b"
+    hide(opaque)
+    assert without_keys(f"a {opaque} b") == "a … b"
+    assert without_keys("https://a/?x=4f%2FQ-0_known.only~to%3Dus") == "https://a/?x=…"
+    for plain in ("the bearer of a characterization", "a token of my love", "eyJ is how it begins", "bearer 1234"):
         assert without_keys(plain) == plain
 
 

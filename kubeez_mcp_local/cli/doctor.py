@@ -118,8 +118,11 @@ def check_sources(options: Options) -> Iterator[Finding]:
         places.setdefault("the command line" if source.startswith("--") else source, []).append(variable(one.name))
     told = "; ".join(f"{', '.join(sorted(names))} from {place}" for place, names in places.items())
     used = with_one_key(given)
-    if len(used) < len(given) and (key := next((one for one in used if one.name == "api_key"), None)):
-        yield warning("key", f"the one from {key.source} wins over the one that `login` keeps", "Take one out.")
+    for one in used:
+        passed = {"api_key": ("login", "key"), "mcp_token": ("hosted_login", "token")}.get(one.name)
+        if passed and passed[0] in {each.name for each in given} - {each.name for each in used}:
+            how = "login" if one.name == "api_key" else "login --hosted"
+            yield warning(passed[1], f"the one from {one.source} wins over the one that `{how}` keeps", "Take one out.")
     absent = "" if own.is_file() else f" (there is no {own})"
     yield ok("settings", told or f"none given: defaults{absent}")
     for place, names in (("the environment", list(variables())), (str(own), list(_lines_of(own)))):
@@ -129,8 +132,10 @@ def check_sources(options: Options) -> Iterator[Finding]:
     if ignored:
         why = f"{', '.join(ignored)} in {local} is ignored: a working folder may supply the key only"
         yield warning("settings", why, f"Put it into {own}.")
-    if variable("api_key") in _lines_of(own) and sys.platform != "win32" and stat.S_IMODE(own.stat().st_mode) & 0o077:
-        yield warning("settings", f"others on this machine can read your key in {own}", f"Run: chmod 600 {own}")
+    for name, what in (("api_key", "key"), ("mcp_token", "token"), ("ledger", "ledger's password")):
+        open_to_all = sys.platform != "win32" and own.is_file() and stat.S_IMODE(own.stat().st_mode) & 0o077
+        if variable(name) in _lines_of(own) and open_to_all:
+            yield warning("settings", f"others on this machine can read your {what} in {own}", f"Run: chmod 600 {own}")
 
 
 async def with_key(settings: Settings) -> tuple[Settings, KubeezError | None]:

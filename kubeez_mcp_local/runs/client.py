@@ -199,6 +199,8 @@ async def rehearsal(
         "mode": "sandbox",
         "api_key": None,
         "login": None,
+        "mcp_token": None,
+        "hosted_login": None,
         "base_url": DEFAULT_BASE_URL,
         "state_dir": folder / "state",
         "output_dir": outputs or folder / "outputs",
