@@ -142,13 +142,18 @@ def test_only_rest_speaks_http_not_even_by_a_late_import() -> None:
 
 
 def test_the_packages_of_a_team_have_one_place_each_and_are_loaded_late() -> None:
-    places = {"psycopg": "jobs/team/postgres.py", "dbos": "runs/dbos_engine.py"}
+    places = {
+        "psycopg": ["jobs/team/postgres.py", "jobs/team/statements.py"],
+        "dbos": ["runs/dbos_engine.py"],
+    }
+    late = {f"kubeez_mcp_local.{place[:-3].replace('/', '.')}" for each in places.values() for place in each}
     for path in ROOT.rglob("*.py"):
         tree = ast.parse(path.read_text("utf-8"))
         used = {name.split(".")[0] for name in _imported_by(ast.walk(tree))} & set(places)
-        assert all(path == ROOT / places[name] for name in used), path
-        late = {f"kubeez_mcp_local.{place[:-3].replace('/', '.')}" for place in places.values()}
-        assert not late & set(_imported_by(tree.body)), path
+        place = path.relative_to(ROOT).as_posix()
+        assert all(place in places[name] for name in used), path
+        # Only the first file of each explains that the extra is missing; the others are loaded by it.
+        assert not late & set(_imported_by(tree.body)) or place == "jobs/team/postgres.py", path
 
 
 def _imported_by(nodes: Iterable[ast.AST]) -> list[str]:

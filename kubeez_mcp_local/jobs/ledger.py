@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from dataclasses import KW_ONLY, dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import anyio
@@ -346,26 +346,29 @@ class LedgerFile(_Operations):
     def _now(self) -> float:
         return (self.clock or self._database.now)()
 
+    def _when(self) -> tuple[float, Moment]:
+        return self._now(), Moment(self.boot, self.steady())
+
     def _transaction(self, connection: Connection) -> Transaction:
+        when = cache(self._when)
         return Transaction(
             connection,
             self.account,
             self._owner.id,
-            self._now(),
-            Moment(self.boot, self.steady()),
+            when,
             to_micro(self.ceilings.per_call),
             self.person,
             self.person if self.server else "",
-            partial(self._owner.fate_of, connection, now=self._now()),
+            lambda owner: self._owner.fate_of(connection, owner, when()[0]),
             self.random_bytes,
         )
 
     def _enrol(self, connection: Connection) -> None:
         """Write this process down before its first job. One that was taken for ended goes on as another owner."""
-        if not self._owner.enrol(connection, self._now()):
+        if not self._owner.enrol(connection, self._now):
             log.warning("another process took this one for ended; it goes on under another name")
             self._owner = self._owner.successor()
-            self._owner.enrol(connection, self._now())
+            self._owner.enrol(connection, self._now)
 
 
 class Ledger(_Operations):

@@ -204,11 +204,11 @@ class Owner:
         self.close()
         return Owner(self._folder, self._process, start_of=self._start_of)
 
-    def enrol(self, connection: Connection, now: float) -> bool:
+    def enrol(self, connection: Connection, clock: Callable[[], float]) -> bool:
         """Write this owner down before the first job of its own; false if the ledger says that it has ended."""
         device, inode = map(str, self._file) if self._file else (None, None)
         lock = {"lock_device": device, "lock_inode": inode}
-        values = {"id": self.id, "registered_at": now} | lock | asdict(self._here())
+        values = {"id": self.id, "registered_at": clock()} | lock | asdict(self._here())
         insert(connection, "owners", values, "ON CONFLICT DO NOTHING")
         self.enrolled = True
         return not has_ended(connection, self.id)

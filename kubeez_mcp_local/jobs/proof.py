@@ -26,7 +26,14 @@ from os.path import commonprefix
 from typing import TYPE_CHECKING, Any, Literal
 
 from kubeez_mcp_local.jobs.job import State
-from kubeez_mcp_local.jobs.rows import OPEN_JOBS, accepted, adopt, known_generations, not_accepted
+from kubeez_mcp_local.jobs.rows import (
+    OPEN_JOBS,
+    accepted,
+    adopt,
+    known_generations,
+    not_accepted,
+    with_generations,
+)
 from kubeez_mcp_local.rest.wire import moment
 from kubeez_mcp_local.text import on_one_line, quoted
 
@@ -519,17 +526,13 @@ def balance_before(tx: Transaction, reads_before: int) -> float | None:
 
 def _sent(tx: Transaction, condition: str) -> list[SentJob]:
     query = f"SELECT * FROM {OPEN_JOBS} AND account = :account AND {condition} ORDER BY seq"
-    rows = tx.execute(query).fetchall()
+    rows = tx.execute(with_generations(query)).fetchall()
     watches = "SELECT boot, since FROM watches WHERE job = :job"
     denied = "SELECT generation_id FROM denied_rows WHERE job = :job"
+    asked = [(row, tx.execute(watches, job=row["id"]), tx.execute(denied, job=row["id"])) for row in rows]
     return [
-        SentJob(
-            job,
-            row["reads_before"],
-            dict(tx.execute(watches, job=row["id"]).fetchall()),
-            frozenset(name for (name,) in tx.execute(denied, job=row["id"])),
-        )
-        for row, job in zip(rows, tx.jobs_in(rows), strict=True)
+        SentJob(tx.job_in(row), row["reads_before"], dict(since.fetchall()), frozenset(name for (name,) in ids))
+        for row, since, ids in asked
     ]
 
 

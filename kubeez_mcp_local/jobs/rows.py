@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -26,6 +27,8 @@ Fate = Literal["alive", "ended", "unsure"]
 
 OPEN_JOBS = "jobs INDEXED BY jobs_open WHERE state IN ('sending', 'accepted', 'unknown')"
 """The few jobs that are under way. SQLite uses the index over them only when its condition stands in the query."""
+
+_TIMED = re.compile(r":(now|boot|at)\b")
 
 _AS_THEY_ARE = (
     *("id", "account", "digest", "tool", "route", "bucket", "kind", "model", "prompt", "generation_type", "client"),
@@ -67,8 +70,7 @@ class Transaction:
 
     Attributes:
         owner: This process, as the ledger knows it.
-        now: Seconds since 1970.
-        moment: The same by the steady clock.
+        when: Seconds since 1970 as the transaction begins, and the same by the steady clock.
         most: What is held back for a job without a quote, in millionths of a credit.
         person: Whose work this is.
         counted: The person whose rows count towards the day's ceiling; empty for everybody's.
@@ -79,8 +81,7 @@ class Transaction:
     connection: Connection
     account: str
     owner: str
-    now: float
-    moment: Moment
+    when: Callable[[], tuple[float, Moment]]
     most: int
     person: str
     counted: str
@@ -88,17 +89,26 @@ class Transaction:
     random_bytes: Callable[[int], bytes]
 
     @property
-    def always(self) -> dict[str, Any]:
-        """What every statement may name: `:account`, `:owner`, `:now`, `:most`, `:counted`, and the moment's `:boot`
-        and `:at`."""
-        told = {"account": self.account, "owner": self.owner, "now": self.now, "most": self.most}
-        return told | {"counted": self.counted, "boot": self.moment.boot, "at": self.moment.at}
+    def now(self) -> float:
+        return self.when()[0]
+
+    @property
+    def moment(self) -> Moment:
+        return self.when()[1]
+
+    def always(self, statement: str) -> dict[str, Any]:
+        """What every statement may name: `:account`, `:owner`, `:most`, `:counted`, `:now`, and the moment's `:boot`
+        and `:at`. A server that is far away is asked for the time only by those that do."""
+        told = {"account": self.account, "owner": self.owner, "most": self.most, "counted": self.counted}
+        if _TIMED.search(statement) is None:
+            return told
+        return told | {"now": self.now, "boot": self.moment.boot, "at": self.moment.at}
 
     def execute(self, statement: str, /, **values: Any) -> Found:
-        return self.connection.execute(statement, self.always | values)
+        return self.connection.execute(statement, self.always(statement) | values)
 
     def execute_for_each(self, statement: str, each: Iterable[Mapping[str, Any]]) -> None:
-        always = self.always
+        always = self.always(statement)
         self.connection.executemany(statement, [{**always, **values} for values in each])
 
     def change(self, statement: str, /, **values: Any) -> bool:
@@ -107,7 +117,7 @@ class Transaction:
 
     def jobs(self, query: str, /, **values: Any) -> list[Job]:
         """The jobs that `query` finds, in its order."""
-        return self.jobs_in(self.execute(query, **values).fetchall())
+        return [self.job_in(row) for row in self.execute(with_generations(query), **values)]
 
     def job(self, job_id: str) -> Job:
         """The job with this ledger id, or `UnknownJobError`."""
@@ -116,18 +126,9 @@ class Transaction:
             raise UnknownJobError(job_id)
         return found[0]
 
-    def jobs_in(self, rows: Sequence[Any]) -> list[Job]:
-        """The jobs in rows of the table. Their generation ids are asked for at once: a server is far away."""
-        if not rows:
-            return []
-        found: dict[str, list[str]] = {row["id"]: [] for row in rows}
-        query = "SELECT job, generation_id FROM generations WHERE job IN (SELECT value FROM json_each(:ids))"
-        for job_id, generation_id in self.execute(f"{query} ORDER BY position", ids=json.dumps(list(found))):
-            found[job_id].append(generation_id)
-        return [self._job_in(row, found[row["id"]]) for row in rows]
-
     @staticmethod
-    def _job_in(row: Any, generation_ids: Sequence[str]) -> Job:
+    def job_in(row: Any) -> Job:
+        """The job in a row that was found `with_generations`."""
         return Job(
             **{name: row[name] for name in _AS_THEY_ARE},
             state=State(row["state"]),
@@ -136,13 +137,20 @@ class Transaction:
             quote_credits=None if row["quote"] is None else to_credits(row["quote"]),
             reserved=to_credits(row["reserved"]),
             charged=None if row["charged"] is None else to_credits(row["charged"]),
-            generation_ids=tuple(generation_ids),
+            generation_ids=tuple(json.loads(row["generation_ids"] or "[]")),
             results=tuple(json.loads(row["results"])),
             files=tuple(SavedFile(**file) for file in json.loads(row["files"])),
             answered_at=row["paced_at"],
             verdict=None if row["verdict"] is None else json.loads(row["verdict"]),
             labels=Labels.of_told(json.loads(row["labels"])),
         )
+
+
+def with_generations(query: str) -> str:
+    """The rows of jobs that `query` finds, in its order, each with the ids that the API gave it."""
+    ids = "SELECT generation_id, position FROM generations WHERE job = found.id ORDER BY position"
+    named = f"(SELECT json_group_array(generation_id) FROM ({ids}) AS its) AS generation_ids"
+    return f"SELECT found.*, {named} FROM ({query}) AS found"
 
 
 def to_json(value: Any) -> str:

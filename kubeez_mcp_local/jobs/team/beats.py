@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from kubeez_mcp_local.jobs.errors import LedgerError
 from kubeez_mcp_local.jobs.ownership import Process, has_ended
-from kubeez_mcp_local.jobs.rows import insert
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -110,12 +109,15 @@ class TeamOwner:
         self.close()
         return TeamOwner(self.heart, self.timing, process=self.process, steady=self.steady)
 
-    def enrol(self, connection: Connection, now: float) -> bool:
+    def enrol(self, connection: Connection, _clock: Callable[[], float]) -> bool:
         """Write this owner down before the first job of its own; false if the ledger says that it has ended."""
         self.process = self.process or Process.this()
         process = {name: getattr(self.process, name) for name in ("host", "boot", "space", "pid", "started")}
-        values = {"id": self.id, "registered_at": now, **process}
-        insert(connection, "owners", values, "ON CONFLICT DO NOTHING")
+        connection.execute(
+            "INSERT INTO owners (id, host, boot, space, pid, started, registered_at) VALUES (:id, :host, :boot, "
+            ":space, :pid, :started, extract(epoch FROM clock_timestamp())) ON CONFLICT DO NOTHING",
+            {"id": self.id, **process},
+        )
         self.enrolled = True
         self._live()
         return not has_ended(connection, self.id)

@@ -1,19 +1,17 @@
 """The ledger on Postgres, for a team that shares a key: what `database.py` is for the file of one machine.
 
-The statements are the same, see `translated`. A write holds an advisory lock of the account, so that all machines
+The statements are the same, see `statements.py`. A write holds an advisory lock of the account, so that all machines
 decide one after the other, as processes do that lock one file.
 """
 
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 import time
 from dataclasses import dataclass, field
-from enum import Enum
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, LiteralString
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from kubeez_mcp_local.jobs.database import VERSION, LedgerFacts
@@ -24,6 +22,9 @@ try:
     import psycopg
     from psycopg import errors, sql
     from psycopg.adapt import Loader
+    from psycopg.pq import TransactionStatus
+
+    from kubeez_mcp_local.jobs.team.statements import Row, Statements, rows_by_name
 except ImportError as missing:
     raise LedgerError(
         "on Postgres",
@@ -33,34 +34,15 @@ except ImportError as missing:
     ) from None
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from psycopg import Connection as Session
-    from psycopg import Cursor
 
 _OLDEST_SERVER = 130000
 _CONNECT_SECONDS = 5
 _PAUSE = 0.2
 _SCHEMA = "kubeez"
-
-_NAMED = re.compile(r"(?<![:\w]):([a-z_]+[0-9]*)")
-_INDEX = re.compile(r" INDEXED BY \w+")
-_IN_OTHER_WORDS = (
-    ("SELECT value FROM json_each(:ids)", "SELECT json_array_elements_text(CAST(:ids AS json))"),
-    ("PRAGMA data_version", "SELECT CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)"),
-    ("SELECT total_changes()", "SELECT 0"),
-    ("json_each(jobs.files) AS file", "each_of(jobs.files) AS file"),
-    ("CAST(json_extract(file.value, '$.path') AS BLOB)", "json_extract(file.value, '$.path')"),
-)
-"""What SQLite says in its own way. The number of the newest transaction is another one after each change, too."""
-
-
-@lru_cache(maxsize=256)
-def translated(statement: str) -> str:
-    """A statement of the ledger as Postgres and its driver take it: `%(name)s` for `:name`, and no hint of an index."""
-    for ours, theirs in _IN_OTHER_WORDS:
-        statement = statement.replace(ours, theirs)
-    return _NAMED.sub(r"%(\1)s", _INDEX.sub("", statement).replace("%", "%%"))
+_CLOCK: LiteralString = "CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS clock"
 
 
 @dataclass(frozen=True)
@@ -101,60 +83,6 @@ class Address:
         return f"postgresql://{parts.hostname or ''}{port}{parts.path} (schema {self.schema})"
 
 
-class _Whole(Loader):
-    """Postgres sums whole numbers up to `numeric`; they are whole numbers still."""
-
-    def load(self, data: Any) -> int:
-        return int(bytes(data))
-
-
-class _Row(tuple[Any, ...]):
-    """A row whose values are found by place and by name, as in SQLite."""
-
-    places: Mapping[str, int]
-
-    def __getitem__(self, key: Any) -> Any:
-        return super().__getitem__(self.places[key] if isinstance(key, str) else key)
-
-
-def _rows(cursor: Cursor[Any]) -> Callable[[Sequence[Any]], _Row]:
-    places = {column.name: place for place, column in enumerate(cursor.description or ())}
-
-    def make(values: Sequence[Any]) -> _Row:
-        row = _Row(values)
-        row.places = places
-        return row
-
-    return make
-
-
-@dataclass(frozen=True)
-class _Statements:
-    """A transaction as the ledger's functions see it."""
-
-    session: Session[_Row]
-
-    def execute(self, statement: str, values: Mapping[str, Any] | None = None, /) -> Cursor[_Row]:
-        return self.session.execute(_query(statement), _plain(values or {}))
-
-    def executemany(self, statement: str, values: Iterable[Mapping[str, Any]], /) -> None:
-        for each in values:
-            self.execute(statement, each)
-
-
-def _query(statement: str) -> Any:
-    return translated(statement)
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Names for enumerations; and no NUL, which Postgres keeps in no text."""
-    plain = {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
-    return {
-        name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
-        for name, value in plain.items()
-    }
-
-
 class Postgres:
     """One connection to a team's ledger, used by one thread at a time; opened anew when it was lost.
 
@@ -186,18 +114,21 @@ class Postgres:
         self._pause = pause
         self._steady = steady
         self._lock = threading.Lock()
-        self._session: Session[_Row] | None = None
+        self._session: Session[Row] | None = None
+        self._statements: Statements | None = None
         self._read_at = 0.0
         self._server_started = 0.0
         with self._explained():
             _prepare(self._connected(busy_seconds), address)
 
     def now(self) -> float:
-        """The server's clock at the beginning of the transaction, in seconds since 1970: one for all machines."""
+        """The server's clock after the transaction began, in seconds since 1970: one for all machines."""
+        if self._statements is not None:
+            self._read_at = self._statements.opened["clock"]
         return self._read_at
 
     @contextlib.contextmanager
-    def write(self, *, durable: bool = True, busy_seconds: float | None = None) -> Iterator[_Statements]:
+    def write(self, *, durable: bool = True, busy_seconds: float | None = None) -> Iterator[Statements]:
         """One write transaction: the block sees a state that nobody else can change, and happens whole or not.
 
         With `durable=False` the server does not wait for its disk.
@@ -206,26 +137,25 @@ class Postgres:
             LedgerError: As the class; `ledger_in_doubt` if nobody can say whether it happened.
         """
         patience = self._busy_seconds if busy_seconds is None else busy_seconds
-        with self._lock, self._explained():
-            session = self._connected(patience)
-            number = self._begin(session, self._beginning(durable, patience))
+        with self._transaction(patience, self._to_write(durable, patience)) as statements:
+            yield statements
+            number = statements.opened["number"]
+            statements.say("COMMIT")
             try:
-                yield _Statements(session)
-            except BaseException:
-                _roll_back(session)
-                raise
-            self._commit(session, number, patience)
+                statements.send()
+            except psycopg.Error as error:
+                if not statements.session.broken:
+                    raise
+                if not self._has_happened(number, patience):
+                    raise LedgerError(
+                        str(self.address), "lost its connection", next_step=_UNREACHED, code="ledger_unreachable"
+                    ) from error
 
     @contextlib.contextmanager
-    def read(self) -> Iterator[_Statements]:
+    def read(self) -> Iterator[Statements]:
         """One consistent view for reading; does not wait for writers. Raises as the class."""
-        with self._lock, self._explained():
-            session = self._connected(self._busy_seconds)
-            self._begin(session, sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "))
-            try:
-                yield _Statements(session)
-            finally:
-                _roll_back(session)
+        with self._transaction(self._busy_seconds, self._to_read()) as statements:
+            yield statements
 
     def close(self) -> None:
         """Close the connection."""
@@ -233,46 +163,36 @@ class Postgres:
             if self._session is not None:
                 self._session.close()
 
-    def _beginning(self, durable: bool, patience: float) -> sql.Composable:
-        return sql.SQL(
-            "BEGIN; SET LOCAL synchronous_commit = {durable}; SET LOCAL lock_timeout = {wait}; "
-            "SELECT pg_advisory_xact_lock(hashtextextended({lock}, 0)); "
-        ).format(
-            durable=sql.Literal("on" if durable else "off"),
-            wait=sql.Literal(max(int(patience * 1000), 1)),
-            lock=sql.Literal(f"kubeez {self.address.schema} {self._account}"),
-        )
+    @contextlib.contextmanager
+    def _transaction(self, patience: float, beginning: Sequence[sql.Composable]) -> Iterator[Statements]:
+        """What is not committed in it leaves no trace."""
+        with self._lock, self._explained():
+            statements = Statements(partial(self._connected, patience), beginning)
+            self._statements = statements
+            try:
+                yield statements
+            finally:
+                self._statements = None
+                _let_go(statements.session)
 
-    def _begin(self, session: Session[_Row], beginning: sql.Composable) -> str:
-        """Begin, and return the number of the transaction; for a read an empty one."""
-        reads = "READ ONLY" in beginning.as_string(session)
-        last = sql.SQL(
-            "SET LOCAL search_path TO {schema}; "
-            "SELECT {number}, CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
-        ).format(
-            schema=sql.Identifier(self.address.schema),
-            number=sql.SQL("''" if reads else "CAST(pg_current_xact_id() AS text)"),
-        )
-        try:
-            cursor = session.execute(beginning + last)
-            while cursor.nextset():
-                pass
-            number, self._read_at = cursor.fetchone() or ("", 0.0)
-        except BaseException:
-            _roll_back(session)
-            raise
-        return str(number)
+    def _to_write(self, durable: bool, patience: float) -> list[sql.Composable]:
+        durably, wait = "on" if durable else "off", max(int(patience * 1000), 1)
+        lock = sql.Literal(f"kubeez {self.address.schema} {self._account}")
+        return [
+            sql.SQL("BEGIN"),
+            sql.SQL("SET LOCAL synchronous_commit = {}").format(sql.Literal(durably)),
+            sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(wait)),
+            sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(self.address.schema)),
+            sql.SQL("SELECT pg_advisory_xact_lock(hashtextextended({}, 0))").format(lock),
+            sql.SQL(f"SELECT CAST(pg_current_xact_id() AS text) AS number, {_CLOCK}"),
+        ]
 
-    def _commit(self, session: Session[_Row], number: str, patience: float) -> None:
-        try:
-            session.execute("COMMIT")
-        except psycopg.OperationalError as error:
-            if not session.broken:
-                raise
-            if not self._has_happened(number, patience):
-                raise LedgerError(
-                    str(self.address), "lost its connection", next_step=_UNREACHED, code="ledger_unreachable"
-                ) from error
+    def _to_read(self) -> list[sql.Composable]:
+        return [
+            sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+            sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(self.address.schema)),
+            sql.SQL(f"SELECT {_CLOCK}"),
+        ]
 
     def _has_happened(self, number: str, patience: float) -> bool:
         """Whether a transaction was committed whose answer was lost."""
@@ -298,9 +218,9 @@ class Postgres:
         told = "lost its connection while it was written to, and whether that was kept cannot be told yet"
         return LedgerError(str(self.address), told, next_step=_UNREACHED, code="ledger_in_doubt")
 
-    def _connected(self, patience: float) -> Session[_Row]:
+    def _connected(self, patience: float) -> Session[Row]:
         """The connection, opened anew if it was lost, for as long as that may take."""
-        if self._session is not None and not self._session.closed:
+        if self._session is not None and _is_free(self._session):
             return self._session
         until = self._steady() + patience
         while True:
@@ -326,12 +246,19 @@ class Postgres:
             raise explained from None
 
 
+class _Whole(Loader):
+    """Postgres sums whole numbers up to `numeric`; they are whole numbers still."""
+
+    def load(self, data: Any) -> int:
+        return int(bytes(data))
+
+
 class PostgresHeart:
     """Beats on a connection of its own, see `beats.Heart`."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._session: Session[_Row] | None = None
+        self._session: Session[Row] | None = None
 
     def beat(self, owner: str) -> dict[str, int]:
         query = (
@@ -359,8 +286,9 @@ def connect(address: Address) -> Session[Any]:
         address.url,
         autocommit=True,
         cursor_factory=psycopg.ClientCursor,
-        row_factory=_rows,
+        row_factory=rows_by_name,
         prepare_threshold=None,
+        client_encoding="utf8",
         connect_timeout=_CONNECT_SECONDS,
         keepalives_idle=5,
         keepalives_interval=2,
@@ -372,12 +300,27 @@ def connect(address: Address) -> Session[Any]:
     return session
 
 
-def _roll_back(session: Session[_Row]) -> None:
+def _let_go(session: Session[Row]) -> None:
+    """Roll back what is under way, if anything is. The answer tells nothing and is not waited for: see `_is_free`."""
+    wire = session.pgconn
     with contextlib.suppress(psycopg.Error):
-        session.execute("ROLLBACK")
+        if wire.transaction_status != TransactionStatus.IDLE:
+            wire.send_query(b"ROLLBACK")
+            wire.flush()
 
 
-def version_of(session: Session[_Row], schema: str) -> int:
+def _is_free(session: Session[Row]) -> bool:
+    """Whether this connection can be used, after an answer that nobody has waited for was taken from it."""
+    wire = session.pgconn
+    with contextlib.suppress(psycopg.Error):
+        while wire.get_result() is not None:
+            pass
+        if wire.transaction_status != TransactionStatus.IDLE:
+            session.close()
+    return not session.closed
+
+
+def version_of(session: Session[Row], schema: str) -> int:
     """The version of the tables in `schema`; 0 where there are none."""
     found = session.execute("SELECT to_regclass(%(name)s)", {"name": f'"{schema}".ledger_version'}).fetchone()
     if found is None or found[0] is None:
@@ -386,7 +329,7 @@ def version_of(session: Session[_Row], schema: str) -> int:
     return 0 if row is None else int(row[0])
 
 
-def _prepare(session: Session[_Row], address: Address) -> None:
+def _prepare(session: Session[Row], address: Address) -> None:
     """Look at the server and its tables, and make what is missing if this role may."""
     if session.info.server_version < _OLDEST_SERVER:
         told = f"runs on Postgres {session.info.server_version // 10000}; it needs 13 or later"
@@ -442,7 +385,7 @@ def allow(address: Address, role: str) -> None:
         raise explain(address, error) or error from None
 
 
-def _verify_allowed(session: Session[_Row], address: Address, role: str) -> None:
+def _verify_allowed(session: Session[Row], address: Address, role: str) -> None:
     """Of rights that somebody may not give, the server only warns."""
     query = (
         "SELECT has_schema_privilege(%(role)s, %(schema)s, 'USAGE') "
@@ -516,7 +459,7 @@ def inspect_server(address: Address, clock: Callable[[], float] = time.time) -> 
         raise explain(address, error) or error from None
 
 
-def _engine(session: Session[_Row], address: Address) -> Literal["missing", "closed", "open"]:
+def _engine(session: Session[Row], address: Address) -> Literal["missing", "closed", "open"]:
     query = (
         "SELECT CASE WHEN to_regnamespace(%(schema)s) IS NULL THEN 'missing' "
         "WHEN has_schema_privilege(to_regnamespace(%(schema)s), 'USAGE') THEN 'open' ELSE 'closed' END"
@@ -525,7 +468,7 @@ def _engine(session: Session[_Row], address: Address) -> Literal["missing", "clo
     return found[0] if found else "missing"
 
 
-def _hosts(session: Session[_Row], schema: sql.Identifier) -> dict[str, tuple[int, float]]:
+def _hosts(session: Session[Row], schema: sql.Identifier) -> dict[str, tuple[int, float]]:
     query = sql.SQL(
         "SELECT host, COUNT(*), extract(epoch FROM clock_timestamp())::double precision - MAX(changed_at) "
         "FROM {}.campaign_rows WHERE host <> '' AND changed_at > extract(epoch FROM clock_timestamp()) - 86400 "
@@ -534,7 +477,7 @@ def _hosts(session: Session[_Row], schema: sql.Identifier) -> dict[str, tuple[in
     return {host: (count, ago) for host, count, ago in session.execute(query)}
 
 
-def _beats(session: Session[_Row], schema: sql.Identifier) -> dict[str, tuple[str, int]]:
+def _beats(session: Session[Row], schema: sql.Identifier) -> dict[str, tuple[str, int]]:
     query = sql.SQL("SELECT id, host, beat FROM {}.owners WHERE ended_at IS NULL").format(schema)
     return {owner: (host, beat) for owner, host, beat in session.execute(query)}
 

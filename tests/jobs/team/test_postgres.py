@@ -6,6 +6,7 @@ What the guard decides is tried on both engines by `test_guard_properties` and `
 from __future__ import annotations
 
 import sqlite3
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -34,7 +35,8 @@ pytest.importorskip("psycopg")
 
 import psycopg  # noqa: E402 - it belongs to an extra
 
-from kubeez_mcp_local.jobs.team.postgres import Address, Postgres, allow, inspect_server, translated  # noqa: E402
+from kubeez_mcp_local.jobs.team.postgres import Address, Postgres, allow, inspect_server  # noqa: E402
+from kubeez_mcp_local.jobs.team.statements import translated  # noqa: E402
 
 
 @pytest.fixture
@@ -94,8 +96,9 @@ def test_texts_compare_byte_by_byte_whatever_the_database_does(machine: Opener, 
 
 def test_a_statement_is_translated() -> None:
     query = "SELECT '50%' FROM jobs INDEXED BY jobs_open WHERE id = :job AND at < :now - :window"
-    assert translated(query) == "SELECT '50%%' FROM jobs WHERE id = %(job)s AND at < %(now)s - %(window)s"
-    assert translated("SELECT 'at:noon', 1::bigint") == "SELECT 'at:noon', 1::bigint"
+    words = "SELECT '50%%' FROM jobs WHERE id = %(job)s AND at < %(now)s - %(window)s"
+    assert translated(query) == (words, frozenset({"job", "now", "window"}))
+    assert translated("SELECT 'at:noon', 1::bigint") == ("SELECT 'at:noon', 1::bigint", frozenset())
 
 
 def test_a_call_is_paid_once_whichever_machine_repeats_it(machine: Opener, order: Orders) -> None:
@@ -108,7 +111,8 @@ def test_a_call_is_paid_once_whichever_machine_repeats_it(machine: Opener, order
 
 def test_machines_decide_one_after_the_other_and_do_not_wait_for_ever(machine: Opener, order: Orders) -> None:
     ana, ben, another = machine("ana"), machine("ben", busy_seconds=0.05), machine(account="live-2")
-    with ana.writing():
+    with ana.writing() as tx:
+        assert tx.now
         with pytest.raises(LedgerError, check=lambda error: error.code == "ledger_locked"):
             ben.claim([order("a")])
         another.claim([order("a")])
@@ -195,7 +199,7 @@ def cut(file: LedgerFile, moment: str) -> None:
     execute = session.execute
 
     def losing(query: Any, *values: Any, **more: Any) -> Any:
-        if query != "COMMIT":
+        if not query.endswith(b"COMMIT"):
             return execute(query, *values, **more)
         if moment == "after":
             execute(query)
@@ -257,16 +261,63 @@ def _refuses(*_: Any, **__: Any) -> Any:
     raise psycopg.OperationalError("connection refused")
 
 
-def test_a_connection_that_the_server_ends_is_opened_anew(machine: Opener, order: Orders) -> None:
-    file = machine()
-    file.claim([order("a")])
+def end_connection_of(file: LedgerFile) -> None:
     database = file._database
     assert isinstance(database, Postgres)
+    assert database._session
     with psycopg.connect(SERVER, autocommit=True) as session:
-        session.execute("SELECT pg_terminate_backend(%s)", (database._connected(1.0).info.backend_pid,))
-    with pytest.raises(LedgerError, check=lambda error: error.code == "ledger_unreachable"):
-        file.claim([order("b")])
+        session.execute("SELECT pg_terminate_backend(%s, 5000)", (database._session.info.backend_pid,))
+
+
+def test_a_connection_that_the_server_ends_between_two_calls_is_opened_anew(machine: Opener, order: Orders) -> None:
+    file = machine()
+    assert not file.claim([order("a")]).claims[0].repeated
+    end_connection_of(file)
     assert not file.claim([order("b")]).claims[0].repeated
+    end_connection_of(file)
+    assert len(file.recent()) == 2
+
+
+def test_one_that_it_ends_in_the_middle_undoes_what_was_begun(machine: Opener, order: Orders) -> None:
+    file = machine()
+
+    def cut_off() -> None:
+        with file.writing() as tx:
+            tx.execute("INSERT INTO pauses VALUES (:account, 'media', :now)")
+            end_connection_of(file)
+
+    with pytest.raises(LedgerError, check=lambda error: error.code == "ledger_unreachable"):
+        cut_off()
+    assert file.claim([order("a")]).claims[0].job
+    with file.reading() as tx:
+        assert tx.execute("SELECT * FROM pauses").fetchall() == []
+
+
+def test_what_needs_no_answer_goes_over_the_network_with_what_comes_next(machine: Opener) -> None:
+    file = machine()
+    with sent_by(file) as messages, file.reading() as tx:
+        asked = [tx.execute("SELECT :account AS told"), tx.execute("SELECT :owner AS told"), tx.execute("SELECT '5%'")]
+        assert messages == []
+        assert [one.fetchone()[0] for one in asked] == ["live-1", tx.owner, "5%"]
+        assert asked[0].fetchone() is None
+    assert len(messages) == 1
+
+
+@contextmanager
+def sent_by(file: LedgerFile) -> Iterator[list[bytes]]:
+    """The messages that `file` sends to its server."""
+    database = file._database
+    assert isinstance(database, Postgres)
+    session, messages = database._connected(1.0), list[bytes]()
+    with pytest.MonkeyPatch.context() as patched:
+        execute = session.execute
+
+        def told(query: Any, *values: Any, **more: Any) -> Any:
+            messages.append(query)
+            return execute(query, *values, **more)
+
+        patched.setattr(session, "execute", told)
+        yield messages
 
 
 @pytest.fixture
