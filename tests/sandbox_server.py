@@ -38,6 +38,10 @@ class Control:
         """Register or change a key: `account`, `scopes`, `credits`, `revoked`."""
         return self._send("POST", "/_sandbox/keys", {"key": key, **changes})
 
+    def token(self, token: str | None = None, **changes: Any) -> None:
+        """Register or change a hosted token, or all: `account`, `scopes`, `credits`, `expires_in`, `revoked`."""
+        self._send("POST", "/_sandbox/tokens", {"token": token, **changes})
+
     def books(self) -> dict[str, Any]:
         """Everything that was paid, refunded, made and called."""
         return self._send("GET", "/_sandbox/books")
@@ -77,13 +81,19 @@ class RunningSandbox:
 
 @contextmanager
 def running_sandbox(
-    folder: Path, speed: float = 1000, *, clock: Callable[[], float] = time.time, **knobs: Any
+    folder: Path,
+    speed: float = 1000,
+    *,
+    clock: Callable[[], float] = time.time,
+    hosted: bool = False,
+    **knobs: Any,
 ) -> Iterator[RunningSandbox]:
     """Run a stand-in whose state is in `folder` for the length of a `with` block, its knobs set as given.
 
+    A `hosted` one also serves the hosted MCP server's tools, at `/mcp`.
     It draws plainly; tests that look at what was drawn ask for `drawing="rich"`.
     """
-    sandbox = EmbeddedSandbox(folder, speed, clock=clock)
+    sandbox = EmbeddedSandbox(folder, speed, clock, hosted)
     url = sandbox.start_blocking()
     control = Control(url)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -33,15 +34,32 @@ def sandbox() -> None:
     type=click.FloatRange(min=0, max=100_000, min_open=True),
     help="How many times faster than life jobs run; default: the setting sandbox_speed.",
 )
+@click.option("--hosted", is_flag=True, help="Also serve the hosted MCP server's tools, at /mcp, with a sign-in.")
+@click.option(
+    "--token",
+    "tokens",
+    multiple=True,
+    help="A personal access token that --hosted takes, whatever its form; those that begin with kbz_pat_ always work.",
+)
 @click.pass_obj
-def serve(options: Options, host: str, port: int, speed: float | None) -> None:
+def serve(
+    options: Options, host: str, port: int, speed: float | None, *, hosted: bool, tokens: tuple[str, ...]
+) -> None:
     """Serve the stand-in until it is stopped (Ctrl-C)."""
     from kubeez_mcp_local.logs import configure_logging
     from kubeez_mcp_local.sandbox.embedded import serve as serve_sandbox
 
     settings = options.settings(mode="sandbox", sandbox_speed=speed)
     configure_logging(settings.log_level, settings.log_file)
-    serve_sandbox(host, port, state_dir=settings.state_dir, speed=settings.sandbox_speed, on_ready=_announce)
+    serve_sandbox(
+        host,
+        port,
+        state_dir=settings.state_dir,
+        speed=settings.sandbox_speed,
+        hosted=hosted,
+        tokens=tokens,
+        on_ready=partial(_announce, hosted=hosted),
+    )
 
 
 @sandbox.command()
@@ -61,9 +79,11 @@ def reset(options: Options) -> None:
     print(f"The sandbox in {folder_of(state_dir)} is empty.")
 
 
-def _announce(origin: str) -> None:
+def _announce(origin: str, *, hosted: bool) -> None:
     print(f"Sandbox of the Kubeez API: {origin}. Any key that begins with sk_live_ works; nothing costs anything.")
     print(f"Use it with: KUBEEZ_MODE=sandbox KUBEEZ_BASE_URL={origin}", flush=True)
+    if hosted:
+        print(f"Hosted tools: {origin}/mcp. Any token that begins with kbz_pat_ works.", flush=True)
 
 
 @click.command()

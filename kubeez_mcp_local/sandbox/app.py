@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import anyio
+from anyio.to_thread import run_sync
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
@@ -17,6 +19,7 @@ from starlette.datastructures import Headers
 from kubeez_mcp_local.sandbox import assumed_jobs, documented_jobs, free_routes
 from kubeez_mcp_local.sandbox.answers import ApiError, refusals
 from kubeez_mcp_local.sandbox.catalogue import Catalogue
+from kubeez_mcp_local.sandbox.hosted.tokens import MCP_PATH, Tokens, bearer
 from kubeez_mcp_local.sandbox.knobs import Panel
 from kubeez_mcp_local.sandbox.service import Service
 from kubeez_mcp_local.web.server import foreign_page, ip_address_of, is_loopback_host
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from kubeez_mcp_local.sandbox.books import Books
+    from kubeez_mcp_local.sandbox.hosted.server import HostedDoor
     from kubeez_mcp_local.sandbox.knobs import Fault, Knobs
 
 
@@ -38,9 +42,16 @@ _ABOUT = (
 )
 
 
-def create_app(books: Books, knobs: Knobs | None = None, *, hosts: Collection[str] = ()) -> FastAPI:
-    """Build the stand-in over `books`; `hosts` are names, besides loopback, under which it may be reached."""
+def create_app(
+    books: Books, knobs: Knobs | None = None, *, hosts: Collection[str] = (), hosted: bool = False
+) -> FastAPI:
+    """Build the stand-in over `books`; `hosts` are names, besides loopback, under which it may be reached.
+
+    With the `hosted` door, it also serves the hosted MCP server's tools; its sessions need the app's lifespan.
+    """
     panel = Panel(knobs)
+    service = Service(books, panel, Catalogue(assumed_jobs.MODELS, assumed_jobs.PRICES))
+    door = _hosted_door(service) if hosted else None
     # No documentation pages: they would run a CDN's scripts on an origin that may use the controls.
     app = FastAPI(
         title="Kubeez API (sandbox)",
@@ -50,11 +61,13 @@ def create_app(books: Books, knobs: Knobs | None = None, *, hosts: Collection[st
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
         responses=refusals(421, 424),
+        lifespan=None if door is None else lambda app: door.running(),
     )
-    catalogue = Catalogue(assumed_jobs.MODELS, assumed_jobs.PRICES)
-    app.state.service = service = Service(books, panel, catalogue)
+    app.state.service = service
     for module in (free_routes, assumed_jobs, documented_jobs):
         app.include_router(module.router)
+    if door is not None:
+        door.open(app)
     app.add_exception_handler(ApiError, _refuse)
     app.add_exception_handler(RequestValidationError, _name_what_does_not_fit)
     for broken in (sqlite3.Error, OSError):
@@ -62,6 +75,12 @@ def create_app(books: Books, knobs: Knobs | None = None, *, hosts: Collection[st
     app.add_middleware(FrontDoor, service=service, hosts=frozenset(hosts))
     _publish_what_is_served(app, panel)
     return app
+
+
+def _hosted_door(service: Service) -> HostedDoor:
+    from kubeez_mcp_local.sandbox.hosted.server import HostedDoor  # the MCP server's side, which only this needs
+
+    return HostedDoor(service)
 
 
 async def _refuse(request: Request, refusal: Exception) -> JSONResponse:
@@ -130,7 +149,8 @@ CONTROL = "/_sandbox/"
 CONTROL_HEADER = "X-Kubeez-Sandbox"
 _FORM_OVERHEAD = 64 * 1024
 _MOST_JSON_BYTES = 2 * 1024 * 1024  # assumed: some 25 times the longest prompt
-_UPLOADS = "/v1/upload/"
+_EVENTS = "text/event-stream"
+_UPLOADS = ("/v1/upload/", "/upload/")
 _EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - names such a binding, makes none
 _USUAL = {429: "Too many requests", 500: "Internal Server Error", 502: "Bad gateway", 503: "Service unavailable"}
 _PAGE = "<!doctype html><title>{status}</title><h1>{status} Bad gateway</h1><p>A proxy speaks here, not the API.</p>"
@@ -153,6 +173,12 @@ class FrontDoor:
             await refusal(scope, receive, send)
             return
         path, call = scope["path"], f"{scope['method']} {scope['path']}"
+        if call == f"POST {MCP_PATH}":
+            try:
+                call, receive = await _named(call, scope, _up_to(_most_bytes(path), receive))
+            except HTTPException as error:
+                await _detail(error.status_code, error.detail)(scope, receive, send)
+                return
         self.service.calls.count(call)
         fault = None if path.startswith(CONTROL) else self.service.panel.take_fault(call)
         if fault is None:
@@ -189,6 +215,10 @@ class FrontDoor:
             await self.app(scope, receive, _later(send, fault.seconds))
         elif fault.kind == "drop_stream":
             await self._drop_stream(scope, receive, send)
+        elif fault.kind in ("expire_token", "revoke_token"):
+            tokens = Tokens(self.service.books)
+            await run_sync(tokens.expire if fault.kind == "expire_token" else tokens.revoke, bearer(scope))
+            await self.app(scope, receive, send)
         elif fault.kind == "cut_after_acceptance":
             await self.app(scope, receive, _swallow)
             await _cut(scope)
@@ -200,16 +230,48 @@ class FrontDoor:
                 await _wrong_answer(fault)(scope, receive, send)
 
     async def _drop_stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        hosted = scope["path"] == MCP_PATH
         with anyio.CancelScope() as running:
 
             async def first_block_only(message: Message) -> None:
                 if message["type"] == "http.response.body":
-                    await send({**message, "more_body": False})
+                    body = b": no answer\n\n" if hosted else message["body"]
+                    await send({**message, "body": body, "more_body": False})
+                    running.cancel()
+                elif hosted and not Headers(raw=message["headers"]).get("content-type", "").startswith(_EVENTS):
+                    await _cut(scope)
                     running.cancel()
                 else:
                     await send(message)
 
             await self.app(scope, receive, first_block_only)
+
+
+async def _named(call: str, scope: Scope, receive: Receive) -> tuple[str, Receive]:
+    """What a POST to the hosted door calls, such as `POST /mcp tools/call get_status`, and its body once more."""
+    body = b""
+    while (message := await receive())["type"] == "http.request":
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+    scope["hosted_call"] = method, tool = _parsed(body)
+    ready = [message] if message["type"] != "http.request" else [{"type": "http.request", "body": body}]
+
+    async def again() -> Any:
+        return ready.pop() if ready else await receive()
+
+    return " ".join(part for part in (call, method, tool) if part), again
+
+
+def _parsed(body: bytes) -> tuple[str, str]:
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return "", ""
+    params = said.get("params") if isinstance(said, dict) else None
+    method = said.get("method") if isinstance(said, dict) else None
+    name = params.get("name") if isinstance(params, dict) and method == "tools/call" else None
+    return method if isinstance(method, str) else "", name if isinstance(name, str) else ""
 
 
 def _most_bytes(path: str) -> int:

@@ -187,6 +187,8 @@ CREATE TABLE IF NOT EXISTS files (
   size INTEGER, downloads INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS files_by_job ON files (job);
 CREATE INDEX IF NOT EXISTS files_by_path ON files (path);
+CREATE TABLE IF NOT EXISTS notes (
+  kind TEXT NOT NULL, id TEXT NOT NULL, account TEXT NOT NULL, about TEXT NOT NULL, PRIMARY KEY (kind, id));
 """
 
 
@@ -252,7 +254,7 @@ class Books:
 
     def account_of(self, key: str) -> Account | None:
         """The account behind `key`; opened on first sight for any `sk_live_` key, else None."""
-        found = self._row("SELECT * FROM keys WHERE fingerprint = ?", _fingerprint(key))
+        found = self._row("SELECT * FROM keys WHERE fingerprint = ?", fingerprint(key))
         if found:
             return _account(found)
         if not key.startswith("sk_live_") or len(key) <= len("sk_live_"):
@@ -269,7 +271,7 @@ class Books:
         revoked: bool | None = None,
     ) -> Account:
         """Open or change a key; what is None keeps its value. `credits` sets the account's balance."""
-        mark = _fingerprint(key)
+        mark = fingerprint(key)
         with self._writing() as db:
             row = db.execute("SELECT * FROM keys WHERE fingerprint = ?", (mark,)).fetchone()
             before = _account(row) if row else Account(f"account-{mark}", SCOPES, revoked=False)
@@ -282,12 +284,20 @@ class Books:
                 "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?)",
                 (mark, after.id, json.dumps(after.scopes), int(after.revoked)),
             )
-            known = db.execute("SELECT 1 FROM entries WHERE account = ? LIMIT 1", (after.id,)).fetchone()
-            if credits is not None:
-                self._enter(db, after.id, None, "grant", credits - _balance(db, after.id))
-            elif known is None:
-                self._enter(db, after.id, None, "grant", OPENING_CREDITS)
+            self._open(db, after.id, credits)
         return after
+
+    def open_account(self, account: str, credits: float | None = None) -> None:  # noqa: A002 - its name everywhere
+        """Open an account if it is new; `credits` set its balance."""
+        with self._writing() as db:
+            self._open(db, account, credits)
+
+    def _open(self, db: sqlite3.Connection, account: str, balance: float | None) -> None:
+        known = db.execute("SELECT 1 FROM entries WHERE account = ? LIMIT 1", (account,)).fetchone()
+        if balance is not None:
+            self._enter(db, account, None, "grant", balance - _balance(db, account))
+        elif known is None:
+            self._enter(db, account, None, "grant", OPENING_CREDITS)
 
     def balance(self, account: str) -> float:
         """Credits left, refunds of what failed by now included."""
@@ -423,11 +433,43 @@ class Books:
         self._write("UPDATE files SET downloads = downloads + 1 WHERE id = ?", file.id)
         return file.downloads
 
+    # Notes: what only the hosted door keeps, by its kind and id, such as tokens
+
+    def note(self, kind: str, note_id: str, account: str, about: dict[str, Any]) -> None:
+        """Keep a note, in place of an older one of that id."""
+        self._write("INSERT OR REPLACE INTO notes VALUES (?, ?, ?, ?)", kind, note_id, account, json.dumps(about))
+
+    def notes(self, kind: str, account: str | None = None) -> dict[str, dict[str, Any]]:
+        """All notes of a kind, of one account or of all, newest first."""
+        sql = "SELECT id, about FROM notes WHERE kind = ?1 AND (?2 IS NULL OR account = ?2) ORDER BY rowid DESC"
+        return {row["id"]: json.loads(row["about"]) for row in self._rows(sql, kind, account)}
+
+    def noted(self, kind: str, note_id: str) -> dict[str, Any] | None:
+        row = self._row("SELECT about FROM notes WHERE kind = ? AND id = ?", kind, note_id)
+        return json.loads(row["about"]) if row else None
+
+    def change_note(self, kind: str, note_id: str, **changes: Any) -> dict[str, Any] | None:
+        """Change some members of a note; what it said before, None when there is none. Nobody else comes between."""
+        with self._writing() as db:
+            row = db.execute("SELECT about FROM notes WHERE kind = ? AND id = ?", (kind, note_id)).fetchone()
+            if row is None:
+                return None
+            before: dict[str, Any] = json.loads(row["about"])
+            values = (json.dumps({**before, **changes}), kind, note_id)
+            db.execute("UPDATE notes SET about = ? WHERE kind = ? AND id = ?", values)
+            return before
+
+    def forget_note(self, kind: str, note_id: str, account: str) -> bool:
+        """Forget a note of that account; whether there was one."""
+        with self._writing() as db:
+            sql = "DELETE FROM notes WHERE kind = ? AND id = ? AND account = ?"
+            return db.execute(sql, (kind, note_id, account)).rowcount > 0
+
     # Proofs
 
     def accounts(self) -> list[str]:
         """Every account that was ever opened."""
-        return [row[0] for row in self._rows("SELECT DISTINCT account FROM keys ORDER BY account")]
+        return [row[0] for row in self._rows("SELECT DISTINCT account FROM entries ORDER BY account")]
 
     def entries(self, account: str) -> list[dict[str, Any]]:
         """Every movement of credits: `{id, job, kind: grant|charge|refund, credits, at}`, oldest first."""
@@ -438,13 +480,13 @@ class Books:
         """Forget everything and delete all files."""
         with self._writing() as db:
             paths = [row[0] for row in db.execute("SELECT path FROM files")]
-            for table in ("keys", "entries", "jobs", "files"):
+            for table in ("keys", "entries", "jobs", "files", "notes"):
                 db.execute(f"DELETE FROM {table}")  # noqa: S608 - fixed names
         for path in paths:
             (self.folder / "files" / path).unlink(missing_ok=True)
 
 
-def _fingerprint(key: str) -> str:
+def fingerprint(key: str) -> str:
     """What the books keep instead of a key."""
     return hashlib.sha256(key.encode()).hexdigest()[:16]
 

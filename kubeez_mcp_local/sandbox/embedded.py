@@ -17,8 +17,10 @@ from kubeez_mcp_local.errors import KubeezError
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from fastapi import FastAPI
 
     from kubeez_mcp_local.sandbox.books import Books
     from kubeez_mcp_local.web.server import LocalServer
@@ -40,8 +42,8 @@ def folder_of(state_dir: Path) -> Path:
 
 
 def _open(
-    folder: Path, speed: float, clock: Callable[[], float] = time.time, *, host: str | None = None
-) -> tuple[Books, LocalServer]:
+    folder: Path, speed: float, clock: Callable[[], float] = time.time, *, host: str | None = None, hosted: bool = False
+) -> tuple[Books, _Running]:
     """Open the books in `folder`, and build the server over them; one with a `host` is a program by itself."""
     import sqlite3
 
@@ -58,8 +60,18 @@ def _open(
             next_step=f"Check that {folder} can be written, or run `kubeez-mcp-local sandbox reset`, which empties it; "
             "or set KUBEEZ_STATE_DIR to another folder.",
         ) from error
-    app = create_app(books, Knobs(speed=speed), hosts=(host,) if host else ())
-    return books, LocalServer(app, Bounds(_MOST_CONNECTIONS), own_signals=host is not None)
+    app = create_app(books, Knobs(speed=speed), hosts=(host,) if host else (), hosted=hosted)
+    return books, _Running(app, LocalServer(app, Bounds(_MOST_CONNECTIONS), own_signals=host is not None))
+
+
+@dataclass(frozen=True)
+class _Running:
+    app: FastAPI
+    server: LocalServer
+
+    async def on(self, listener: socket.socket) -> None:
+        async with self.app.router.lifespan_context(self.app):
+            await self.server.run_on(listener)
 
 
 @dataclass
@@ -70,11 +82,13 @@ class EmbeddedSandbox:
         state_dir: The bridge's state folder.
         speed: How many times faster than life jobs run.
         clock: Seconds since the epoch.
+        hosted: Whether it also serves the hosted MCP server's tools.
     """
 
     state_dir: Path
     speed: float = 30
     clock: Callable[[], float] = time.time
+    hosted: bool = False
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _thread: threading.Thread | None = None
     _server: LocalServer | None = None
@@ -133,14 +147,14 @@ class EmbeddedSandbox:
                 origin.set_exception(error)
 
     def _serve(self, origin: Future[str]) -> None:
-        books, server = _open(folder_of(self.state_dir), self.speed, self.clock)
+        books, running = _open(folder_of(self.state_dir), self.speed, self.clock, hosted=self.hosted)
         listener = _preferred_socket(books.folder / "port")
 
         async def run() -> None:
-            self._server = server
+            self._server = running.server
             # The socket listens already, so requests that come before the server accepts simply wait.
             origin.set_result(f"http://127.0.0.1:{listener.getsockname()[1]}")
-            await server.run_on(listener)
+            await running.on(listener)
 
         try:
             asyncio.run(run())
@@ -168,13 +182,18 @@ def serve(
     *,
     state_dir: Path,
     speed: float = 30,
+    hosted: bool = False,
+    tokens: Sequence[str] = (),
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Run the stand-in by itself until SIGINT or SIGTERM; `on_ready` is told its origin.
 
+    With the `hosted` door, `tokens` are personal access tokens that it takes, each with an account of its own.
+
     Raises:
         SandboxError: The address is taken, or the folder cannot be written.
     """
+    from kubeez_mcp_local.sandbox.hosted.tokens import Tokens
     from kubeez_mcp_local.web.server import listen
 
     try:
@@ -184,15 +203,17 @@ def serve(
             f"Cannot listen on {host}:{port}: {error}.", next_step="Choose another --port, or 0 for a free one."
         ) from None
     try:
-        books, server = _open(folder_of(state_dir), speed, host=host)
+        books, running = _open(folder_of(state_dir), speed, host=host, hosted=hosted)
     except SandboxError:
         listener.close()
         raise
+    for token in tokens:
+        Tokens(books).register(token)
     if on_ready is not None:
         shown = f"[{host}]" if ":" in host else host
         on_ready(f"http://{shown}:{listener.getsockname()[1]}")
     try:
-        asyncio.run(server.run_on(listener))
+        asyncio.run(running.on(listener))
     except KeyboardInterrupt:
         _log.debug("stopped by SIGINT")
     finally:

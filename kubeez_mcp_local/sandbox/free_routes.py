@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, UploadFile
 from fastapi.responses import FileResponse, PlainTextResponse
 from pydantic import BaseModel, Field
+from starlette.datastructures import UploadFile as UploadedFile
 
 from kubeez_mcp_local.media.measure import measure_now
 from kubeez_mcp_local.media.sniff import UnsupportedMediaError, sniff
@@ -22,13 +23,15 @@ from kubeez_mcp_local.sandbox.answers import (
     not_found,
     refusals,
 )
-from kubeez_mcp_local.sandbox.books import SCOPES
+from kubeez_mcp_local.sandbox.books import SCOPES, File
+from kubeez_mcp_local.sandbox.hosted.tokens import Tokens
 from kubeez_mcp_local.sandbox.knobs import Knobs
 from kubeez_mcp_local.sandbox.service import (
     PURCHASE_URL,
     AnyCaller,
     BalanceCaller,
     HistoryCaller,
+    Service,
     TheService,
     TheViewer,
     UploadCaller,
@@ -151,24 +154,35 @@ def upload_media(
     bucket: Annotated[str, Query(max_length=100)] = "media-inputs",
 ) -> Uploaded:
     """Store one file, at most 500 MB, for use in `source_media_urls`."""
+    stored = store_upload(service, caller.id, file, bucket)
+    return Uploaded(url=viewer.url(stored))
+
+
+def store_upload(service: Service, account: str, file: UploadedFile, bucket: str) -> File:
+    """Keep an uploaded file, measured.
+
+    Raises:
+        ApiError: 400 when it is empty or no medium that we know, 413 when it is larger than `MOST_BYTES`.
+    """
     if not file.size:
         raise invalid("The uploaded file is empty")
     if file.size > MOST_BYTES:
         raise ApiError(413, "The uploaded file is larger than 500 MB")
-    waiting = service.books.folder / "files" / f".{service.books.new_id()}"
+    books = service.books
+    waiting = books.folder / "files" / f".{books.new_id()}"
     try:
         with waiting.open("wb") as target:
             shutil.copyfileobj(file.file, target, 1024 * 1024)
         media_type, found = sniff(waiting), measure_now(waiting)
         about = {"size": file.size, "bucket": bucket, "name": file.filename or "", "seconds": found.seconds}
         about |= {"width": found.width, "height": found.height}
-        stored = service.books.add_upload(caller.id, media_type.extension, media_type.mime, about)
-        waiting.replace(service.books.path_of(stored))
+        stored = books.add_upload(account, media_type.extension, media_type.mime, about)
+        waiting.replace(books.path_of(stored))
     except UnsupportedMediaError:
         raise invalid(f"Unsupported media type: {file.content_type or 'unknown'}") from None
     finally:
         waiting.unlink(missing_ok=True)
-    return Uploaded(url=viewer.url(stored))
+    return stored
 
 
 @router.get("/files/{name}", include_in_schema=False)
@@ -213,6 +227,23 @@ class KeyState(BaseModel):
     credits: float
 
 
+class TokenChanges(Body):
+    """Make any text a token of the hosted door, or change tokens. What is left out keeps its value."""
+
+    token: str | None = Field(None, min_length=1, max_length=500, description="By default all that are known.")
+    account: str | None = Field(None, description="Account it stands for, e.g. a key's; one of its own by default.")
+    scopes: list[str] | None = Field(None, description=f"Some of {', '.join(SCOPES)}; all by default.")
+    credits: float | None = Field(None, ge=0, le=1e9, description="Sets the account's balance.")
+    expires_in: float | None = Field(None, ge=0, le=1e9, description="Seconds from now until it ends; 0 ends it now.")
+    revoked: bool | None = None
+
+
+class TokenState(BaseModel):
+    """Tokens that were changed."""
+
+    accounts: list[str]
+
+
 _OF_A_JOB = ("id", "kind", "bucket", "model", "prompt", "credits", "created_at", "due_at", "request")
 
 
@@ -244,12 +275,26 @@ def sandbox_change_knobs(changes: Knobs, service: TheService) -> Knobs:
 @router.post("/_sandbox/keys", tags=["Sandbox control"], responses=refusals(400, 403, 413))
 def sandbox_change_key(changes: KeyChanges, service: TheService) -> KeyState:
     """Register a key with other rights or credits than the usual ones, or revoke it."""
-    unknown = [scope for scope in changes.scopes or () if scope not in SCOPES]
-    if unknown:
-        raise invalid(f"Unknown scope {unknown[0]!r}. Allowed: {', '.join(SCOPES)}")
+    _check_scopes(changes.scopes)
     account = service.books.register_key(**changes.model_dump())
     left = service.books.balance(account.id)
     return KeyState(account=account.id, scopes=list(account.scopes), revoked=account.revoked, credits=left)
+
+
+def _check_scopes(scopes: list[str] | None) -> None:
+    unknown = [scope for scope in scopes or () if scope not in SCOPES]
+    if unknown:
+        raise invalid(f"Unknown scope {unknown[0]!r}. Allowed: {', '.join(SCOPES)}")
+
+
+@router.post("/_sandbox/tokens", tags=["Sandbox control"], responses=refusals(400, 403, 413))
+def sandbox_change_token(changes: TokenChanges, service: TheService) -> TokenState:
+    """Register a token of the hosted door, or change one or all: other rights, an end, taken back."""
+    _check_scopes(changes.scopes)
+    tokens, given = Tokens(service.books), changes.model_dump(exclude={"token"})
+    if changes.token:
+        return TokenState(accounts=[tokens.register(changes.token, **given).account])
+    return TokenState(accounts=[tokens.change(mark, **given).account for mark in tokens.marks()])
 
 
 @router.get("/_sandbox/books", tags=["Sandbox control"], responses=refusals(403))

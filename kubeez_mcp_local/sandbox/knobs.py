@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
 
 FaultKind = Literal[
-    "status", "html", "not_json", "slow", "slow_answer", "cut_before_acceptance", "cut_after_acceptance", "drop_stream"
+    "status",
+    "html",
+    "not_json",
+    "slow",
+    "slow_answer",
+    "cut_before_acceptance",
+    "cut_after_acceptance",
+    "drop_stream",
+    "expire_token",
+    "revoke_token",
 ]
 
 
@@ -33,7 +42,8 @@ class Fault(Body):
     model_config = ConfigDict(extra="forbid")
 
     on: str = Field(
-        description="Which calls: method and path with wildcards, e.g. `POST /v1/generate/media`, `GET /v1/*`, `*`."
+        description="Which calls: method and path with wildcards, e.g. `POST /v1/generate/media`, `GET /v1/*`, `*`; of "
+        "the hosted door with the method and tool, e.g. `POST /mcp tools/call generate_captions`, `POST /mcp *`."
     )
     kind: FaultKind = Field(
         description=(
@@ -41,7 +51,8 @@ class Fault(Body):
             "`slow`: wait `seconds`, then answer normally. `slow_answer`: do everything at once, and wait before the "
             "answer. `cut_before_acceptance`: close the connection and do "
             "nothing. `cut_after_acceptance`: do everything, then close the connection instead of answering. "
-            "`drop_stream`: end the event stream after its first heartbeat."
+            "`drop_stream`: end the event stream after its first heartbeat, and at the hosted door before its answer. "
+            "`expire_token`, `revoke_token`: the hosted token of this call ends before it is looked at."
         )
     )
     times: Count = Field(1, description="How many calls; counts down.")
@@ -91,6 +102,22 @@ class Knobs(Body):
     heartbeat_seconds: Annotated[float, Field(gt=0, le=60)] = Field(5, description="Between heartbeats of a stream.")
     drawing: Literal["rich", "plain"] = Field(
         "rich", description="`plain` is cheap: flat pictures, ready-made clips, one note; type, ratio and length stay."
+    )
+    token_seconds: Annotated[float, Field(gt=0, le=10_000_000)] = Field(
+        3600, description="Real seconds that an access token of the hosted door lasts from its issue."
+    )
+    hosted_errors: Literal["structured", "text", "result"] = Field(
+        "structured",
+        description="How a hosted tool refuses: as an error with `error` and `message`, as an error in words only, or "
+        "as a result like any other.",
+    )
+    scope_refusals: Literal["http", "tool"] = Field(
+        "http", description="A missing scope at the hosted door: HTTP 403, or an error of the tool."
+    )
+    tools: dict[str, dict[str, object] | None] = Field(
+        default_factory=dict,
+        description="Changes of hosted tools by name, merged into their entries in `tools/list` (null takes away): "
+        '`{"get_status": {"name": "get_generation_status"}, "estimate": null}`.',
     )
     faults: list[Fault] = Field(default_factory=list, description="Faults of coming calls; replaces the list.")
 

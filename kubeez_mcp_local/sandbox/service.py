@@ -281,8 +281,8 @@ class Viewer:
             "model": job.model,
             "prompt": job.prompt,
             "generation_type": job.generation_type,
-            "created_at": _moment(job.created_at),
-            "completed_at": _moment(job.due_at) if over else None,
+            "created_at": moment(job.created_at),
+            "completed_at": moment(job.due_at) if over else None,
         }
         if job.kind == "music":
             streaming = self.service.panel.knobs.music_streaming and status == "processing"
@@ -356,7 +356,8 @@ def _deducted(job: Job, status: str) -> float:
     return 0.0 if status == "failed" and job.refundable else job.credits
 
 
-def _moment(seconds: float) -> str:
+def moment(seconds: float) -> str:
+    """An instant as the API writes it."""
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
