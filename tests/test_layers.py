@@ -130,15 +130,19 @@ def test_serving_imports_nothing_heavy_before_it_is_needed() -> None:
 
 
 def test_only_rest_speaks_http_not_even_by_a_late_import() -> None:
-    speakers = {
+    # What recipes are exported with goes out beside them, and is not run by us.
+    assert {name for name in _using("httpx") if not name.startswith("rest/")} == {"cookbook/export/runtime.py"}
+    assert {name for name in _using("httpx2") if not name.startswith("hosted/")} == set()
+
+
+def _using(library: str) -> set[str]:
+    return {
         path.relative_to(ROOT).as_posix()
         for path in ROOT.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Import | ast.ImportFrom)
-        and "httpx" in (getattr(node, "module", None), *(alias.name for alias in node.names))
+        and library in (getattr(node, "module", None), *(alias.name for alias in node.names))
     }
-    # What recipes are exported with goes out beside them, and is not run by us.
-    assert {name for name in speakers if not name.startswith("rest/")} == {"cookbook/export/runtime.py"}
 
 
 def test_the_packages_of_a_team_have_one_place_each_and_are_loaded_late() -> None:

@@ -33,7 +33,7 @@ from kubeez_mcp_local.operations.media_check import (
     verify_ratio_for_tier,
     wanted_inputs,
 )
-from kubeez_mcp_local.rest.routes import Request, Route
+from kubeez_mcp_local.rest.routes import Route
 from kubeez_mcp_local.text import amount, on_one_line
 
 if TYPE_CHECKING:
@@ -233,19 +233,9 @@ async def _with(sources: Sources, request: MediaRequest, character: Character) -
     request = request.noting(f"The local character {character.name} was put in as {parts}.")
     if not character.voice_id or request.voice_id or not request.model.lower().startswith("gemini-omni"):
         return request
-    if await _takes_voices(sources):
+    if await sources.contract.takes(ROUTE, "voice_id"):
         return replace(request, voice_id=character.voice_id)
     return request.noting(f"Its voice {character.voice_id} is left out: the API publishes no field for it.")
-
-
-async def _takes_voices(sources: Sources) -> bool:
-    from kubeez_mcp_local.rest.errors import NotOfferedError
-
-    try:
-        await sources.contract.prepare(Request(ROUTE, {"voice_id": "-"}))
-    except (NotOfferedError, InvalidArgumentError):
-        return False
-    return True
 
 
 def price(model: Model, request: MediaRequest, lengths: Described | None = None, *, count: int = 1) -> Quote:

@@ -39,10 +39,10 @@ E = TypeVar("E", bound=ApiError)
 LONGEST_RETRY_AFTER = 300.0
 _WORDS_MAX = 400
 _SCOPE = re.compile(r"\b(?:generate|read):[a-z]+\b")
-_BROKE = re.compile(r"insufficient[_\s-]*(?:credits?|balance|funds)|not enough credits", re.IGNORECASE)
+BROKE = re.compile(r"insufficient[_\s-]*(?:credits?|balance|funds)|not enough credits", re.IGNORECASE)
 # Answers to a paid POST after which the job may exist all the same: a time-out reported by somebody on the way, or a
 # redirect that may follow the work (302, 303 …) instead of naming another place for it (301, 307, 308).
-_UNDECIDED = {300, 302, 303, 304, 408, 499}
+UNDECIDED = {300, 302, 303, 304, 408, 499}
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Interpreter:
     def failure(self, response: httpx.Response, route: Route) -> ApiError | AmbiguousError:
         """The error that a non-2xx answer stands for."""
         status, said = response.status_code, self.error_words(response)
-        if route.spends and (status >= 500 or status in _UNDECIDED):
+        if route.spends and (status >= 500 or status in UNDECIDED):
             detail = f": {quoted(said.words, _WORDS_MAX)}" if said.words else ""
             return AmbiguousError(f"The request was sent, and the answer was HTTP {status}{detail}.", status=status)
         return _filled(self._explain(response, route, said), response, said)
@@ -128,7 +128,7 @@ class Interpreter:
         return self._client_error(status, route, said, words)
 
     def _client_error(self, status: int, route: Route, said: ErrorWords, words: str) -> ApiError:
-        if status == 402 or _BROKE.search(f"{said.code or ''} {said.words}"):
+        if status == 402 or BROKE.search(f"{said.code or ''} {said.words}"):
             return InsufficientCreditsError(
                 f"The account has too few credits for this.{words}", next_step=f"Top up at {BILLING_PAGE}."
             )
@@ -176,12 +176,12 @@ class Interpreter:
         text = response.text
         if _is_html(response, text):
             return ErrorWords(None, "", html=True)
-        code, words = _read(text)
+        code, words = read_words(text)
         return ErrorWords(code, self.redact(words), html=False)
 
     def words_of(self, text: str) -> str:
         """What an error text says, be it JSON or plain; redacted, shortened, in quotation marks; empty if nothing."""
-        words = self.redact(_read(text)[1])
+        words = self.redact(read_words(text)[1])
         return quoted(words, _WORDS_MAX) if words else ""
 
     def redact(self, text: str) -> str:
@@ -224,11 +224,14 @@ def _is_html(response: httpx.Response, text: str) -> bool:
     return "html" in kind or text.lstrip()[:15].lower().startswith(("<!doctype", "<html"))
 
 
-def _read(text: str) -> tuple[str | None, str]:
+def read_words(body: object) -> tuple[str | None, str]:
+    """The code and the explanation in an error body: JSON, text of JSON, or plain text."""
+    if not isinstance(body, str):
+        return _parts(body)
     try:
-        return _parts(json.loads(text))
+        return _parts(json.loads(body))
     except (ValueError, RecursionError):
-        return None, text
+        return None, body
 
 
 def _parts(payload: object) -> tuple[str | None, str]:

@@ -39,7 +39,7 @@ from kubeez_mcp_local.rest.wire import MEDIA_ORIGIN, Accepted, Balance, Generati
 from kubeez_mcp_local.settings import is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
 
     from httpx_sse import ServerSentEvent
@@ -55,6 +55,7 @@ class FileBody:
     """A multipart body with one part named `file`, read from an open file; every iteration reads it from the start.
 
     Attributes:
+        fields: Plain fields that come before it.
         media_type: The true type of the content; an untyped part may be refused.
         size: Length of the file in bytes, as announced to the server.
         on_progress: Called with the bytes of the file sent so far, and `size`.
@@ -68,14 +69,19 @@ class FileBody:
     media_type: str
     size: int
     on_progress: Callable[[int, int], None] | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
     boundary: str = field(default_factory=lambda: secrets.token_hex(16))
 
     def __post_init__(self) -> None:
         # As browsers write a filename into a part's header (WHATWG HTML, multipart/form-data).
         quoted = self.filename.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
         media_type = self.media_type.replace("\r", "").replace("\n", "")
+        fields = "".join(
+            f'--{self.boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+            for name, value in self.fields.items()
+        )
         self._head = (
-            f'--{self.boundary}\r\nContent-Disposition: form-data; name="file"; filename="{quoted}"\r\n'
+            f'{fields}--{self.boundary}\r\nContent-Disposition: form-data; name="file"; filename="{quoted}"\r\n'
             f"Content-Type: {media_type}\r\n\r\n"
         ).encode()
         self._tail = f"\r\n--{self.boundary}--\r\n".encode()
@@ -331,12 +337,14 @@ class RestClient:
         filename: str,
         media_type: str,
         on_progress: Callable[[int, int], None] | None = None,
+        model: str | None = None,
     ) -> Uploaded:
         """Upload one open file, streamed from disk; costs nothing. A repetition reads it from the start.
 
         Args:
             media_type: The true type of the content.
             on_progress: Called with bytes sent and bytes in all; starts over when the upload is repeated.
+            model: What the file is for; only the hosted server asks.
         """
         route = ROUTES["upload_media"]
 

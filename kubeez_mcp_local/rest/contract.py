@@ -82,6 +82,12 @@ def operations(document: Mapping[str, Any]) -> tuple[PublishedOperation, ...]:
     return tuple(found)
 
 
+def fields_of(schema: Mapping[str, Any]) -> dict[str, PublishedField]:
+    """What an object takes by a schema that stands alone, such as a tool's."""
+    properties, required = _members(schema, schema, _DEEPEST)
+    return {name: _field(schema, name, inner, required=name in required) for name, inner in properties.items()}
+
+
 def _query(document: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, PublishedField]:
     fields = {}
     for raw in list_of(entry.get("parameters")):
@@ -184,6 +190,8 @@ _SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "music_prompt": ("score_prompt",),
     "duration": ("duration_seconds", "duration_s", "seconds", "length_seconds"),
     "song_id": ("audio_id", "track_id", "source_song_id"),
+    "voice": ("voice_id", "voice_name"),
+    "id": ("generation_id", "job_id", "separation_id"),
     "name": ("persona_name", "title"),
     "description": ("persona_description",),
     "generation_type": ("type",),
@@ -377,6 +385,14 @@ class Contract:
         if unproven:
             await self._decide(lambda published: _require(published, route, unproven))
         return request
+
+    async def takes(self, route: Route, *names: str) -> bool:
+        """Whether fields of these names may be sent: documented, or published."""
+        try:
+            await self.prepare(Request(route, dict.fromkeys(names, "-")))
+        except (NotOfferedError, InvalidArgumentError):
+            return False
+        return True
 
     async def locate(self, route: Route) -> Route:
         """An assumed route without a body, where it is published; for `RestClient.adopt`."""

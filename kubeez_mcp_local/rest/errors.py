@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.rest.routes import Route
 
 KEYS_PAGE = "https://kubeez.com/settings/api-keys"
+REST = "the REST API"
 BILLING_PAGE = "https://kubeez.com/billing"
 
 
@@ -104,9 +105,9 @@ class NotOfferedError(KubeezError):
 
     code = "not_offered"
 
-    def __init__(self, route: Route, reason: str) -> None:
-        message = f"`{route.name}` is not available through the REST API: {reason}. Nothing was sent."
-        super().__init__(message, next_step=route.instead)
+    def __init__(self, route: Route, reason: str, *, through: str = REST) -> None:
+        message = f"`{route.name}` is not available through {through}: {reason}. Nothing was sent."
+        super().__init__(message, next_step=route.instead if through == REST else "Use it on https://kubeez.com.")
         self.reason = reason
 
 

@@ -6,7 +6,7 @@ import logging
 import re
 import ssl
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import anyio
@@ -39,15 +39,38 @@ NOTHING_SENT = (
 )
 
 
+Answer: TypeAlias = httpx.Response
+Transport: TypeAlias = httpx.AsyncBaseTransport
+# It left, or may have, and no whole answer came.
+BROKEN = (httpx.HTTPError, httpx.StreamError)
+
+
+def timeouts(connect: float, read: float) -> httpx.Timeout:
+    """Seconds for a connection, and between two pieces of an answer."""
+    return httpx.Timeout(60.0, connect=connect, read=read)
+
+
+@dataclass(frozen=True)
+class Hints:
+    """The setting that says where the server is, and the command that starts a stand-in for it on loopback."""
+
+    setting: str = "KUBEEZ_BASE_URL"
+    stand_in: str = "kubeez-mcp-local sandbox serve"
+
+
 class Pools:
     """The HTTP clients of one `RestClient`, shared by all of its requests.
 
     There are few: http, https, https on loopback, and either through a proxy. Loopback is never sent through one, and
     an http pool needs no certificates, whose loading takes longer than a whole start-up.
+
+    Args:
+        hints: What to check where no connection can be made.
     """
 
-    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, transport: httpx.AsyncBaseTransport | None = None, hints: Hints | None = None) -> None:
         self._transport = transport
+        self._hints = hints or Hints()
         self._clients: dict[tuple[str, bool, Proxy | None], httpx.AsyncClient] = {}
         self._places: dict[str, tuple[str, bool, Proxy | None]] = {}
         self._lock = anyio.Lock()
@@ -88,11 +111,11 @@ class Pools:
         try:
             response = await client.send(request, stream=True)
         except NOTHING_SENT as error:
-            raise unreachable(request.url, error) from error
+            raise unreachable(request.url, error, self._hints) from error
         except (AssertionError, SOCKSError, UnicodeError, OverflowError) as error:
             # While looking for the host, or agreeing on a tunnel with what speaks no SOCKS: the request comes after.
-            raise unreachable(request.url, httpx.ProxyError("the proxy does not speak as one")) from error
-        return response if stream else await _whole(response)
+            raise unreachable(request.url, httpx.ProxyError("the proxy does not speak as one"), self._hints) from error
+        return response if stream else await whole(response)
 
     async def aclose(self) -> None:
         clients, self._clients = list(self._clients.values()), {}
@@ -119,7 +142,7 @@ class Pools:
         )
 
 
-async def _whole(response: httpx.Response) -> httpx.Response:
+async def whole(response: httpx.Response) -> httpx.Response:
     """The answer with its body read, unpacked, up to `LONGEST_ANSWER`."""
     body = bytearray()
     try:
@@ -186,20 +209,20 @@ def _system_certificates() -> ssl.SSLContext:
     return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-def unreachable(url: httpx.URL, error: Exception) -> UnreachableError:
+def unreachable(url: httpx.URL, error: Exception, hints: Hints) -> UnreachableError:
     """Explain why no connection could be made to where `url` points."""
     origin = f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"
     reason = _root_of(error)
     if isinstance(reason, ssl.SSLCertVerificationError):
         next_step = "If a company proxy inspects traffic, install its certificate or name it in SSL_CERT_FILE."
     elif isinstance(reason, ssl.SSLError):
-        next_step = "What listens there speaks no https; check the port in KUBEEZ_BASE_URL, and any proxy."
+        next_step = f"What listens there speaks no https; check the port in {hints.setting}, and any proxy."
     elif proxy := proxy_for(str(url)):
         next_step = f"Check the proxy in {proxy.source}, and NO_PROXY."
     elif is_loopback(str(url)):
-        next_step = "Nothing listens there; start it, for example `kubeez-mcp-local sandbox serve`."
+        next_step = f"Nothing listens there; start it, for example `{hints.stand_in}`."
     else:
-        next_step = "Check the network, KUBEEZ_BASE_URL, and HTTPS_PROXY if you need a proxy."
+        next_step = f"Check the network, {hints.setting}, and HTTPS_PROXY if you need a proxy."
     explained = UnreachableError(
         f"No connection to {origin}: {_in_words(reason)}. Nothing was sent.", next_step=next_step, retry_safe=True
     )
