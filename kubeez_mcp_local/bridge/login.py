@@ -1,4 +1,5 @@
-"""The key that `login` keeps: checked, put into the system's keyring, found there again, and forgotten.
+"""What `login` keeps: the key, checked, put into the system's keyring, found there again, and forgotten; and the
+sign-in to the hosted server, with its tokens.
 
 A keyring takes a fifth of a second to load, may ask the person to unlock it, and may never answer. So it is opened at
 the first call that needs the key, in a thread of its own, and awaited for a few seconds. Which account that key is of
@@ -13,16 +14,26 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import anyio
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from kubeez_mcp_local.environment import APP, KEY, reach_the_session
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.jobs.job import fingerprint
 from kubeez_mcp_local.rest.errors import KEYS_PAGE, MissingScopeError, UnauthorizedError
-from kubeez_mcp_local.settings import DEFAULT_BASE_URL, Login, is_loopback, read_config, variable, write_config
+from kubeez_mcp_local.settings import (
+    DEFAULT_BASE_URL,
+    Login,
+    Settings,
+    SettingsError,
+    SignIn,
+    is_loopback,
+    read_config,
+    variable,
+    write_config,
+)
 from kubeez_mcp_local.text import on_one_line, spoken
 
 if TYPE_CHECKING:
@@ -31,14 +42,18 @@ if TYPE_CHECKING:
 
     from keyring.backend import KeyringBackend
 
-    from kubeez_mcp_local.settings import Settings
+    from kubeez_mcp_local.hosted.session import TokenSource
+    from kubeez_mcp_local.hosted.signing_in import SigningIn
+    from kubeez_mcp_local.hosted.tokens import Kept as KeptSignIn
+    from kubeez_mcp_local.hosted.tokens import Store
 
 MARK = variable("login")
+HOSTED_MARK = variable("hosted_login")
 PATIENCE_SECONDS = 5.0
 _LOOK_SECONDS = 0.02
 _GIVEN_UP_SECONDS = 60.0
 _ANSWER_SECONDS, _CONNECT_SECONDS = 8.0, 5.0
-_IN_FILE = "`kubeez-mcp-local login --file` keeps the key in a file instead."
+_IN_FILE = "`kubeez-mcp-local login --file` keeps it in a file instead."
 _NAMES = {
     "macOS": "the macOS Keychain",
     "Windows": "the Windows Credential Manager",
@@ -91,7 +106,7 @@ def _backend() -> KeyringBackend:
 
 @dataclass
 class Keyring:
-    """The system's keyring, in which each API's key has a place of its own.
+    """The system's keyring, in which each API's key, and each sign-in, has a place of its own.
 
     Attributes:
         seconds: How long an answer is awaited.
@@ -106,25 +121,10 @@ class Keyring:
     async def key_of(self, login: Login) -> SecretStr:
         """The key that was kept for `login`.
 
-        Whoever asks while the person is still being asked to unlock the keyring waits for the same answer.
-
         Raises:
             KeyUnavailableError: It cannot be had now, is gone, or is of another account.
         """
-        attempt = self._reading.get(login.origin)
-        if attempt is None or self.clock() - attempt.began > _GIVEN_UP_SECONDS:
-            attempt = self._begin(lambda ring: ring.get_password(APP, login.origin))
-            self._reading[login.origin] = attempt
-        try:
-            found = await self._answer(attempt)
-        except NoKeyringError:
-            raise KeyUnavailableError(
-                "`login` has kept the key in a keyring, and none can be reached from here.",
-                next_step=f"Start your client within your desktop's session. {_IN_FILE}",
-            ) from None
-        finally:
-            if attempt.done.is_set():
-                self._reading.pop(login.origin, None)
+        found = await self.read(login.origin)
         if not found:
             raise KeyUnavailableError(
                 "The key that `login` kept is not in the keyring any more.", next_step="Run `kubeez-mcp-local login`."
@@ -135,6 +135,29 @@ class Keyring:
                 next_step="Restart the server; if that does not help, run `kubeez-mcp-local login`.",
             )
         return SecretStr(found)
+
+    async def read(self, place: str) -> str | None:
+        """What was kept at `place`; `None` where nothing is.
+
+        Whoever asks while the person is still being asked to unlock the keyring waits for the same answer.
+
+        Raises:
+            KeyUnavailableError: It cannot be had now.
+        """
+        attempt = self._reading.get(place)
+        if attempt is None or self.clock() - attempt.began > _GIVEN_UP_SECONDS:
+            attempt = self._begin(lambda ring: ring.get_password(APP, place))
+            self._reading[place] = attempt
+        try:
+            return await self._answer(attempt)
+        except NoKeyringError:
+            raise KeyUnavailableError(
+                f"`login` has kept {_kind_of(place)} in a keyring, and none can be reached from here.",
+                next_step=f"Start your client within your desktop's session. {_IN_FILE}",
+            ) from None
+        finally:
+            if attempt.done.is_set():
+                self._reading.pop(place, None)
 
     async def keep(self, origin: str, key: str) -> str:
         """Put `key` into it; returns how people call this keyring.
@@ -189,6 +212,10 @@ class Keyring:
         raise KeyUnavailableError(
             f"The system's keyring {why}.", next_step=f"Unlock it and try again. {_IN_FILE}", retry_safe=True
         )
+
+
+def _kind_of(place: str) -> str:
+    return "the key" if "://" in place else "the sign-in"
 
 
 # What a person types or pastes
@@ -361,3 +388,154 @@ async def forget_key(settings: Settings, config: Path, *, keyring: Keyring | Non
     if known.keys() & {KEY, MARK}:
         write_config(config, {KEY: None, MARK: None})
     return Forgotten(tuple(dict.fromkeys(places)), trouble)
+
+
+# The hosted server
+
+
+def tokens_of(settings: Settings, keyring: Keyring | None = None) -> TokenSource | None:
+    """The tokens for the hosted server; `None` where its door is closed. Nothing is opened or asked yet."""
+    from kubeez_mcp_local.hosted.tokens import GivenToken, Store, Tokens
+
+    if settings.hosted_door == "token" and settings.mcp_token:
+        return GivenToken(settings.mcp_token, settings.mcp_url)
+    if settings.hosted_door == "sign-in" and settings.hosted_login:
+        return Tokens(settings.hosted_login, Store(keyring or Keyring()))
+    return None
+
+
+class SameAccount(Protocol):
+    """Whether a new sign-in, whose token does not say whose it is, is proven to be of the account of an earlier one."""
+
+    async def __call__(self, before: SignIn, kept: KeptSignIn) -> bool: ...
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """A sign-in, kept.
+
+    Attributes:
+        keyring: The keyring it is in, in words; empty where it is in `file`.
+        why_in_file: Why it is not in a keyring; empty where it is, or was not wanted there.
+    """
+
+    kept: KeptSignIn
+    config: Path
+    keyring: str
+    file: Path
+    why_in_file: str
+
+    @property
+    def where(self) -> str:
+        """Where it is, in a sentence or two."""
+        if self.keyring:
+            return f"Its tokens are in {self.keyring}; {self.config} only says whose, without them."
+        return f"{self.why_in_file} Its tokens are in {self.file} as plain text, {_protection()}.".strip()
+
+
+async def keep_sign_in(
+    signing_in: SigningIn,
+    config: Path,
+    *,
+    keyring: Keyring | None = None,
+    in_file: bool = False,
+    same_account: SameAccount | None = None,
+) -> SignedIn:
+    """Sign in, and keep that instead of an earlier sign-in, which is ended.
+
+    Args:
+        config: The user's own config file, which gets the mark.
+        in_file: Do without the keyring.
+
+    Raises:
+        SignInFailedError: It did not come to that.
+        SettingsError: The config file, or the one for the tokens, cannot be written.
+    """
+    from kubeez_mcp_local.hosted.signing_in import revoke
+    from kubeez_mcp_local.hosted.tokens import Store, alone, subject_of
+
+    write_config(config, {})  # a mark that cannot be written would leave tokens that nobody finds
+    store = Store(keyring or Keyring())
+    before = _sign_in_marked(config)
+    kept = await signing_in.run()
+    nameless = before is not None and before.url == kept.url and not subject_of(kept.access_token)
+    if before and same_account and nameless and await same_account(before, kept):
+        kept = kept.model_copy(update={"account": before.account})
+    old = await _read_quietly(store, before)
+    async with alone(store.lock(kept.account)):
+        try:
+            name, why = await store.write(kept, in_file=in_file)
+        except OSError as error:
+            await revoke(kept)
+            raise SettingsError(
+                f"{store.file(kept.account)} cannot be written: {error.strerror or error}. Nothing was kept.",
+                next_step="Make its folder writable for yourself.",
+            ) from None
+    write_config(config, {HOSTED_MARK: str(SignIn(kept.account, kept.url))})
+    if old is not None:
+        await revoke(old)
+    if before is not None and before.account != kept.account:
+        await store.forget(before.account)
+    return SignedIn(kept, config, name, store.file(kept.account), why)
+
+
+def _sign_in_marked(config: Path) -> SignIn | None:
+    """The sign-in that the config file tells of."""
+    given = read_config(config).get(HOSTED_MARK)
+    try:
+        return Settings(hosted_login=given).hosted_login if given else None
+    except ValidationError:
+        return None
+
+
+async def _read_quietly(store: Store, mark: SignIn | None) -> KeptSignIn | None:
+    with suppress(KubeezError):
+        return await store.read(mark.account) if mark else None
+    return None
+
+
+@dataclass(frozen=True)
+class SignedOut:
+    """How a sign-in ended.
+
+    Attributes:
+        url: The server it was for; empty where there was none.
+        revoked: What the server took back, in words.
+        left: Why not the rest; empty where all of it was.
+        ends_at: When the access token ends by itself, in seconds since 1970.
+        trouble: Why the keyring may still hold it.
+    """
+
+    url: str = ""
+    revoked: tuple[str, ...] = ()
+    left: str = ""
+    ends_at: float | None = None
+    trouble: str = ""
+
+
+async def sign_out(config: Path, *, keyring: Keyring | None = None) -> SignedOut:
+    """Have the server take back the tokens of the sign-in, and forget it.
+
+    Raises:
+        SettingsError: The config file cannot be written.
+    """
+    from kubeez_mcp_local.hosted.signing_in import revoke
+    from kubeez_mcp_local.hosted.tokens import Store, alone
+
+    marked = _sign_in_marked(config)
+    if HOSTED_MARK in read_config(config):
+        write_config(config, {HOSTED_MARK: str(marked) if marked else None})  # one that cannot be written ends nothing
+    if marked is None:
+        return SignedOut()
+    store = Store(keyring or Keyring())
+    async with alone(store.lock(marked.account)):
+        try:
+            kept = await store.read(marked.account)
+        except KubeezError as error:
+            kept, unread = None, error.message.rstrip(".")
+        else:
+            unread = "they are not kept here any more"
+        revoked, left = await revoke(kept) if kept else ((), unread)
+        trouble = await store.forget(marked.account)
+    write_config(config, {HOSTED_MARK: None})
+    return SignedOut(marked.url, revoked, left, kept.expires_at if kept else None, trouble)
