@@ -1,9 +1,13 @@
-"""The hosted door of the stand-in for tests, in this process, and the official client that talks to it."""
+"""The hosted door of the stand-in for tests: the official client that talks to it, and a person who signs in."""
 
 from __future__ import annotations
 
+import html
+import re
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 from mcp import Client
@@ -42,3 +46,41 @@ async def finished(client: Client, job_id: str) -> dict[str, Any]:
     while (state := await said(client, "get_status", id=job_id))["status"] not in ("completed", "failed"):
         continue
     return state
+
+
+BACK = "http://127.0.0.1:9/callback"
+"""Where a test's client wants the browser to go; nobody listens there, and nobody needs to."""
+
+
+@dataclass
+class Person:
+    """Somebody with a browser without scripts, who answers the page that asks. Blocking.
+
+    Attributes:
+        scopes: What they tick; None leaves the page's ticks alone.
+        answer: The button: `allow` or `deny`.
+    """
+
+    scopes: list[str] | None = None
+    answer: str = "allow"
+    account: str | None = None
+    page: str = ""
+
+    def asked(self, address: str) -> dict[str, str]:
+        """Open the address, answer, and tell what comes back to the program that asked."""
+        with httpx2.Client(trust_env=False, follow_redirects=True) as browser:
+            shown = browser.get(address)
+            self.page = shown.text
+            origin = f"{shown.url.scheme}://{shown.url.netloc.decode()}"
+            form = {name: html.unescape(value) for name, value in _HIDDEN.findall(self.page)}
+            scopes = _TICKED.findall(self.page) if self.scopes is None else self.scopes
+            account = _ACCOUNTS.findall(self.page)[0] if self.account is None else self.account
+            sent = {**form, "account": account, "scope": scopes, "answer": self.answer}
+            back = browser.post(f"{origin}/authorize/consent", data=sent, follow_redirects=False)
+        assert back.status_code == 302, back.text
+        return dict(parse_qsl(urlsplit(back.headers["location"]).query))
+
+
+_HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')
+_TICKED = re.compile(r'name="scope" value="([^"]+)" checked')
+_ACCOUNTS = re.compile(r'<option value="([^"]*)"')

@@ -468,8 +468,8 @@ class Books:
     # Proofs
 
     def accounts(self) -> list[str]:
-        """Every account that was ever opened."""
-        return [row[0] for row in self._rows("SELECT DISTINCT account FROM entries ORDER BY account")]
+        """Every account that was ever opened, oldest first."""
+        return [row[0] for row in self._rows("SELECT account FROM entries GROUP BY account ORDER BY MIN(id)")]
 
     def entries(self, account: str) -> list[dict[str, Any]]:
         """Every movement of credits: `{id, job, kind: grant|charge|refund, credits, at}`, oldest first."""

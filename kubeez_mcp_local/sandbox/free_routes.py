@@ -230,7 +230,9 @@ class KeyState(BaseModel):
 class TokenChanges(Body):
     """Make any text a token of the hosted door, or change tokens. What is left out keeps its value."""
 
-    token: str | None = Field(None, min_length=1, max_length=500, description="By default all that are known.")
+    token: str | None = Field(
+        None, min_length=1, max_length=500, description="By default all; only access tokens if they end."
+    )
     account: str | None = Field(None, description="Account it stands for, e.g. a key's; one of its own by default.")
     scopes: list[str] | None = Field(None, description=f"Some of {', '.join(SCOPES)}; all by default.")
     credits: float | None = Field(None, ge=0, le=1e9, description="Sets the account's balance.")
@@ -294,7 +296,8 @@ def sandbox_change_token(changes: TokenChanges, service: TheService) -> TokenSta
     tokens, given = Tokens(service.books), changes.model_dump(exclude={"token"})
     if changes.token:
         return TokenState(accounts=[tokens.register(changes.token, **given).account])
-    return TokenState(accounts=[tokens.change(mark, **given).account for mark in tokens.marks()])
+    marks = tokens.marks(refreshing=changes.expires_in is None)
+    return TokenState(accounts=[tokens.change(mark, **given).account for mark in marks])
 
 
 @router.get("/_sandbox/books", tags=["Sandbox control"], responses=refusals(403))

@@ -106,6 +106,13 @@ class Knobs(Body):
     token_seconds: Annotated[float, Field(gt=0, le=10_000_000)] = Field(
         3600, description="Real seconds that an access token of the hosted door lasts from its issue."
     )
+    refresh_tokens: Literal["rotate", "stay"] = Field(
+        "rotate",
+        description="A refresh gives a new refresh token, and the old one's second use takes all back; or none.",
+    )
+    oauth: Literal[
+        "right", "other_issuer", "other_issuer_in_answer", "other_resource", "no_registration", "no_revocation", "none"
+    ] = Field("right", description="What signing in at the hosted door gets wrong or lacks.")
     hosted_errors: Literal["structured", "text", "result"] = Field(
         "structured",
         description="How a hosted tool refuses: as an error with `error` and `message`, as an error in words only, or "

@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from kubeez_mcp_local.sandbox.answers import ApiError
 from kubeez_mcp_local.sandbox.hosted import jobs, uploads
+from kubeez_mcp_local.sandbox.hosted.signing_in import METADATA_PATH, SignIn
 from kubeez_mcp_local.sandbox.hosted.tokens import MCP_PATH, Tokens, bearer
 from kubeez_mcp_local.sandbox.hosted.tools import Call, answered, checked, refused
 from kubeez_mcp_local.sandbox.service import Service, Viewer
@@ -80,7 +81,6 @@ def _challenge(request: Request, status: int, *, error: str | None, scope: str |
     return JSONResponse(body, status, {"WWW-Authenticate": f"Bearer {words}"})
 
 
-METADATA_PATH = f"/.well-known/oauth-protected-resource{MCP_PATH}"
 _WORDS = {
     401: "A valid access token is needed",
     403: "The token lacks the scope that this tool needs",
@@ -105,7 +105,7 @@ class HostedDoor:
 
     def open(self, app: FastAPI) -> None:
         """Add the door's routes to the app of the REST routes."""
-        app.router.routes.append(Route(MCP_PATH, Gate(self, self._manager)))
+        app.router.routes += [Route(MCP_PATH, Gate(self, self._manager)), *SignIn(self.service).routes()]
         app.include_router(uploads.router)
 
     def running(self) -> AbstractAsyncContextManager[None]:

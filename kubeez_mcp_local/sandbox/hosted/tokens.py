@@ -25,7 +25,7 @@ class Grant:
     """What a token stands for.
 
     Attributes:
-        use: `static`, `access` or `refresh`.
+        use: `static`, `access` or `refresh`; a refresh token that was used is `spent`.
         client: Who it was given to; the token's own mark for a static one.
         family: What is revoked together: all tokens that came of one sign-in.
         expires_at: Seconds since the epoch; None for never.
@@ -39,7 +39,6 @@ class Grant:
     expires_at: float | None = None
     revoked: bool = False
     spent: bool = False
-    resource: str | None = None
 
     def caller(self) -> Account:
         return Account(self.account, self.scopes, self.revoked)
@@ -96,9 +95,9 @@ class Tokens:
         self.books.open_account(grant.account, credits)
         return grant
 
-    def marks(self) -> list[str]:
-        """Fingerprints of all tokens but the refresh tokens."""
-        return [mark for mark, about in self.books.notes(KIND).items() if about["use"] != "refresh"]
+    def marks(self, *, refreshing: bool) -> list[str]:
+        """Fingerprints of all tokens, with or without the refresh tokens."""
+        return [mark for mark, about in self.books.notes(KIND).items() if refreshing or about["use"] != "refresh"]
 
     def keep(self, token: str, grant: Grant) -> None:
         self.books.note(KIND, fingerprint(token), grant.account, asdict(grant))
@@ -109,7 +108,10 @@ class Tokens:
 
     def revoke(self, token: str) -> None:
         """Take a token back, with all that came of the same sign-in."""
-        family = (self.books.noted(KIND, fingerprint(token)) or {}).get("family")
+        self.revoke_family((self.books.noted(KIND, fingerprint(token)) or {}).get("family", ""))
+
+    def revoke_family(self, family: str) -> None:
+        """Take back all that came of one sign-in."""
         for mark, about in self.books.notes(KIND).items():
             if family == about["family"]:
                 self.books.change_note(KIND, mark, revoked=True)
