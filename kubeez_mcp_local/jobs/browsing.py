@@ -59,7 +59,7 @@ _RUN = "CASE WHEN instr(run, '/') > 0 THEN substr(run, 1, instr(run, '/') - 1) E
 
 
 def _mine(tx: Transaction) -> str:
-    return "account = :account" if tx.counted else "1 = 1"
+    return "account IN (:account, :beside)" if tx.counted else "1 = 1"
 
 
 def _where(tx: Transaction, wanted: Wanted) -> tuple[str, dict[str, Any]]:

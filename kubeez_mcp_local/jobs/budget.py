@@ -13,7 +13,7 @@ from kubeez_mcp_local.jobs.errors import (
     over_call_ceiling,
     over_run_ceiling,
 )
-from kubeez_mcp_local.jobs.job import State, is_amount, to_credits, to_micro
+from kubeez_mcp_local.jobs.job import HOSTED, State, is_amount, to_credits, to_micro
 from kubeez_mcp_local.jobs.rows import OPEN_JOBS
 from kubeez_mcp_local.rest.wire import MOST
 from kubeez_mcp_local.text import spoken
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
 
 DAY = "KUBEEZ_MAX_CREDITS_PER_DAY"
+DOOR = f"CASE WHEN account LIKE '%{HOSTED}%' THEN 'hosted' ELSE 'rest' END"
+"""Which door an account is, as `job.door_of` has it."""
 _SOON_SECONDS = 5.0
 _NAMED = 5
-_HELD = "account = :account AND day = :day AND reserved > 0 AND :person IN ('', person)"
+_HELD = "account IN (:account, :beside) AND day = :day AND reserved > 0 AND :person IN ('', person)"
 _HOLDING: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("requests on their way", ("sending",)),
     ("running jobs", ("accepted",)),
@@ -117,7 +119,8 @@ def accept_clock(tx: Transaction) -> None:
 
 
 def today(tx: Transaction) -> Today:
-    """What is spent and reserved on the budget day, over all processes: by everybody, or in a team by this person."""
+    """What is spent and reserved on the budget day, over all processes and both doors: by everybody, or in a team by
+    this person."""
     return _used(tx, tx.counted)
 
 
@@ -125,7 +128,7 @@ def _used(tx: Transaction, person: str) -> Today:
     day = budget_day(tx)
     charged, reserved = tx.execute(
         "SELECT COALESCE(SUM(charged), 0), COALESCE(SUM(reserved), 0) FROM spend "
-        "WHERE account = :account AND day = :day AND :person IN ('', person)",
+        "WHERE account IN (:account, :beside) AND day = :day AND :person IN ('', person)",
         day=day,
         person=person,
     ).fetchone()
@@ -134,15 +137,18 @@ def _used(tx: Transaction, person: str) -> Today:
 
 def team_ceiling(tx: Transaction) -> float | None:
     """What all persons together may spend on one day, in credits; `None` where nobody has set that."""
-    row = tx.execute("SELECT per_day FROM team_ceilings WHERE account = :account").fetchone()
-    return None if row is None else to_credits(row[0])
+    query = "SELECT MIN(per_day) FROM team_ceilings WHERE account IN (:account, :beside)"
+    least = tx.execute(query).fetchone()[0]
+    return None if least is None else to_credits(least)
 
 
 def set_team_ceiling(tx: Transaction, per_day: float | None) -> None:
-    """Set what all persons together may spend on one day, in credits, or lift it."""
-    tx.execute("DELETE FROM team_ceilings WHERE account = :account")
-    if per_day is not None:
-        tx.execute("INSERT INTO team_ceilings VALUES (:account, :per_day)", per_day=to_micro(per_day))
+    """Set what all persons together may spend on one day, in credits, or lift it; at both doors."""
+    tx.execute("DELETE FROM team_ceilings WHERE account IN (:account, :beside)")
+    for account in (tx.account, tx.beside):
+        if account and per_day is not None:
+            query = "INSERT INTO team_ceilings VALUES (:of, :per_day)"
+            tx.execute(query, of=account, per_day=to_micro(per_day))
 
 
 def team_today(tx: Transaction) -> Today:
@@ -172,7 +178,8 @@ def run_spend(tx: Transaction, run: str) -> RunSpend:
         "SELECT COALESCE(SUM(charged), 0), COALESCE(SUM(reserved), 0), "
         "COALESCE(SUM(reserved) FILTER (WHERE state IN ('sending', 'accepted')), 0), "
         "COALESCE(SUM(quote) FILTER (WHERE state <> 'sending'), 0), COUNT(*) "
-        "FROM jobs WHERE account = :account AND run = :run AND run <> '' AND (reserved > 0 OR charged > 0 OR "
+        "FROM jobs WHERE account IN (:account, :beside) AND run = :run AND run <> '' "
+        "AND (reserved > 0 OR charged > 0 OR "
         "state IN ('sending', 'accepted', 'unknown', 'completed'))",
         run=run,
     ).fetchone()
@@ -348,12 +355,13 @@ def _out_of_holds(holds: Sequence[Hold], today: Today, certain: bool, soon: bool
     return " ".join(steps)
 
 
-SpendKey = Literal["day", "model", "tool", "recipe", "person"]
+SpendKey = Literal["day", "model", "tool", "recipe", "person", "door"]
 
 
 @dataclass(frozen=True)
 class Spend:
-    """What one day, model, tool, recipe or person cost, in credits. `jobs` counts every attempt, also refused ones."""
+    """What one day, model, tool, recipe, person or door cost, in credits. `jobs` counts every attempt, also refused
+    ones."""
 
     key: str
     jobs: int
@@ -364,10 +372,10 @@ class Spend:
 def spend_by(tx: Transaction, key: SpendKey, since_day: str = "") -> list[Spend]:
     """What was spent since a UTC day (`YYYY-MM-DD`), grouped; days in order, everything else dearest first."""
     order = "grouped" if key == "day" else "SUM(charged) DESC, grouped"
-    column = {"day": "day", "model": "model", "tool": "tool", "recipe": "recipe", "person": "person"}[key]
+    columns = {"day": "day", "model": "model", "tool": "tool", "recipe": "recipe", "person": "person", "door": DOOR}
     found = tx.execute(
-        f"SELECT {column} AS grouped, SUM(jobs), SUM(charged), SUM(reserved) FROM spend "
-        f"WHERE account = :account AND day >= :since GROUP BY grouped ORDER BY {order}",
+        f"SELECT {columns[key]} AS grouped, SUM(jobs), SUM(charged), SUM(reserved) FROM spend "
+        f"WHERE account IN (:account, :beside) AND day >= :since GROUP BY grouped ORDER BY {order}",
         since=since_day,
     )
     return [Spend(row[0], row[1], to_credits(row[2]), to_credits(row[3])) for row in found]
@@ -375,7 +383,7 @@ def spend_by(tx: Transaction, key: SpendKey, since_day: str = "") -> list[Spend]
 
 @dataclass(frozen=True)
 class DaySpend:
-    """What one model cost on one UTC day with one tool and recipe, in credits; `jobs` as in `Spend`."""
+    """What one model cost on one UTC day with one tool and recipe at one door, in credits; `jobs` as in `Spend`."""
 
     day: str
     tool: str
@@ -384,16 +392,20 @@ class DaySpend:
     jobs: int
     charged: float
     reserved: float
+    door: str = "rest"
 
 
 def spend_since(tx: Transaction, day: str) -> list[DaySpend]:
     """Everything that was spent since a UTC day (`YYYY-MM-DD`), in the order of the days."""
     found = tx.execute(
-        "SELECT day, tool, model, recipe, jobs, charged, reserved FROM spend "
-        "WHERE account = :account AND day >= :since ORDER BY day, tool, model, recipe",
+        f"SELECT day, tool, model, recipe, jobs, charged, reserved, {DOOR} FROM spend "
+        "WHERE account IN (:account, :beside) AND day >= :since ORDER BY day, tool, model, recipe, account",
         since=day,
     )
-    return [DaySpend(row[0], row[1], row[2], row[3], row[4], to_credits(row[5]), to_credits(row[6])) for row in found]
+    return [
+        DaySpend(row[0], row[1], row[2], row[3], row[4], to_credits(row[5]), to_credits(row[6]), row[7])
+        for row in found
+    ]
 
 
 _MOST_HOLDING = 200
@@ -402,7 +414,7 @@ _MOST_HOLDING = 200
 def holding(tx: Transaction) -> list[Job]:
     """The newest jobs that hold credits back, or of which nobody knows yet what they cost."""
     return tx.jobs(
-        "SELECT * FROM jobs WHERE account = :account AND (reserved > 0 OR state IN ('sending', 'accepted', 'unknown')) "
-        "ORDER BY seq DESC LIMIT :most",
+        "SELECT * FROM jobs WHERE account IN (:account, :beside) "
+        "AND (reserved > 0 OR state IN ('sending', 'accepted', 'unknown')) ORDER BY seq DESC LIMIT :most",
         most=_MOST_HOLDING,
     )

@@ -165,13 +165,15 @@ _RESAVE_WITHIN = 30 * 86_400.0
 _OTHER_SAVER_PATIENCE = 30.0
 
 
-def query_for_work(account: str, arrival_seconds: float) -> str:
+def query_for_work(account: str, arrival_seconds: float, beside: str = "") -> str:
     """A query that has a row if `Follower.resume_all` or `Reconciler.settle_all` may find something to do.
 
     Jobs that nothing but a person can settle are left out: those of which a read told that began late enough. Of live
     accounts all count as one, since the key that decides between them may be another one when the query is used.
     """
-    of_account = f"account = '{account}'" if account.startswith(SANDBOX) else f"account NOT LIKE '{SANDBOX}%'"
+    of_account = (
+        f"account IN ('{account}', '{beside}')" if account.startswith(SANDBOX) else f"account NOT LIKE '{SANDBOX}%'"
+    )
     return f"""
         SELECT 1 FROM jobs WHERE {of_account} AND (
             state IN ('sending', 'accepted')
@@ -282,7 +284,7 @@ class Follower:
         """Look again at jobs of this ledger that `rows`, read from the account's history, show to have a result."""
         try:
             done = [row.id for row in rows if row.status == "completed" and not row.failed]
-            known = await self.ledger.known_generations(done) if done else {}
+            known = await self.ledger.known_generations(done, own=True) if done else {}
             for job in {job.id: job for found, job in known.items() if found in self._without_result(job)}.values():
                 await self.look_again(job)
         except KubeezError as error:

@@ -340,7 +340,9 @@ decides it, so after a restart of the machine it is counted from the first such 
 
 _ENDED = "The process ended before the answer came."
 _VANISHED = "The lock file of the process that was sending it is gone, and whether it still runs cannot be told."
-_LEFT_BEHIND = f"SELECT id FROM {OPEN_JOBS} AND account = :account AND state = 'sending' AND owner = :former"
+_LEFT_BEHIND = (
+    f"SELECT id FROM {OPEN_JOBS} AND account IN (:account, :beside) AND state = 'sending' AND owner = :former"
+)
 
 
 @dataclass(frozen=True)
@@ -423,7 +425,8 @@ def recover(tx: Transaction) -> None:
     a request takes to arrive is counted from here on.
     """
     owners = tx.execute(
-        f"SELECT DISTINCT owner FROM {OPEN_JOBS} AND account = :account AND state = 'sending' AND owner <> :owner"
+        f"SELECT DISTINCT owner FROM {OPEN_JOBS} AND account IN (:account, :beside) AND state = 'sending' "
+        "AND owner <> :owner"
     ).fetchall()
     for (owner,) in owners:
         fate = tx.fate_of(owner)
@@ -447,19 +450,22 @@ def recover(tx: Transaction) -> None:
 
 
 def _existing(tx: Transaction, order: Order) -> Claim:
-    done = tx.jobs(
-        "SELECT * FROM jobs WHERE account = :account AND digest = :digest "
-        "AND state IN ('sending', 'accepted', 'completed') ORDER BY seq DESC LIMIT 1",
-        digest=order.digest,
+    """Whichever door has taken the same intention."""
+    query = (
+        "SELECT * FROM jobs WHERE account = :of AND digest = :digest "
+        "AND state IN ('sending', 'accepted', 'completed') ORDER BY seq DESC LIMIT 1"
     )
-    for job in done:
+    doors = [(tx.account, order.digest), *([(tx.beside, order.beside)] if tx.beside and order.beside else [])]
+    for job in [job for account, digest in doors for job in tx.jobs(query, of=account, digest=digest)]:
         if order.run or job.state is not State.COMPLETED or _watched_for(tx, job.id) < REPEAT_SECONDS:
             return Claim(job, repeated=True)
     alike = tx.jobs(
-        f"SELECT * FROM {OPEN_JOBS} AND account = :account AND state = 'unknown' AND (digest = :digest OR "
+        f"SELECT * FROM {OPEN_JOBS} AND account IN (:account, :beside) AND state = 'unknown' "
+        "AND (digest IN (:digest, :twin) OR "
         "(prompt <> '' AND prompt = :prompt AND model = :model) OR (prompt = '' AND :prompt = '' AND route = :route)) "
         "ORDER BY seq",
         digest=order.digest,
+        twin=order.beside,
         prompt=order.prompt,
         model=order.model,
         route=order.route,
@@ -484,10 +490,12 @@ def _same_inputs(job: Job, order: Order) -> bool:
         {name: value for name, value in given.items() if value and name.endswith(("_url", "_urls"))}
         for given in (job.arguments, order.arguments)
     ]
-    return job.digest == order.digest or named[0] == named[1]
+    return job.digest in (order.digest, order.beside) or named[0] == named[1]
 
 
-_PLACED = "account = :account AND place <> '' AND state NOT IN ('failed', 'refunded', 'refused', 'not_accepted')"
+_PLACED = (
+    "account IN (:account, :beside) AND place <> '' AND state NOT IN ('failed', 'refunded', 'refused', 'not_accepted')"
+)
 _LAST = "\U0010ffff"
 """Comes behind whatever a name may go on with."""
 

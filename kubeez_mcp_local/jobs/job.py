@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kubeez_mcp_local.rest.wire import MOST
 from kubeez_mcp_local.settings import Mode
@@ -121,6 +121,7 @@ class Order:
         kind: Which status route follows it.
         prompt: What the user asked for; empty for work without a prompt.
         digest: Identifies the intention, see `digest_of`; equal digests are paid once.
+        beside: What its digest is at the other door, where two are open.
         build: Uploads what must be uploaded and makes the request; runs after consent, before sending.
         arguments: Everything needed to show or repeat the request, JSON types only; never the key.
         generation_type: As the API's history names it.
@@ -154,6 +155,7 @@ class Order:
     title: str = ""
     inputs: tuple[str, ...] = ()
     labels: Labels = field(default_factory=Labels, compare=False)
+    beside: str = ""
 
 
 NAMES_FILES = ("_url", "_urls")
@@ -411,6 +413,15 @@ def to_credits(micro: int) -> float:
 
 
 SANDBOX = "sandbox"
+HOSTED = "hosted-"
+"""Stands in the names of accounts of the hosted server, and in no others."""
+
+DoorName = Literal["rest", "hosted"]
+
+
+def door_of(account: str) -> DoorName:
+    """Which door an account is: the REST API by key, or the hosted server by token."""
+    return "hosted" if HOSTED in account else "rest"
 
 
 def outputs_in(answer: Mapping[str, Any]) -> list[dict[str, Any]]:

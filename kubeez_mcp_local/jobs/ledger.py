@@ -220,7 +220,8 @@ class LedgerFile(_Operations):
         person: Whose work is written down. In a team's ledger only this person's rows count towards `ceilings`; the
             team has its own ceiling there.
         timing: When a process of another machine counts as dead.
-        account: Whose rows this object sees and writes, see `account_of`.
+        account: Whose rows this object writes, see `account_of`.
+        beside: The account of the other door, see `rows.Transaction`; both are decided about together.
         clock: Seconds since 1970; by default this machine's, and in a team's ledger that of its server.
         steady: Seconds of a clock that nobody sets, equal in all processes since this machine was started.
         boot: Names that start; by default as the system does.
@@ -246,6 +247,7 @@ class LedgerFile(_Operations):
     busy_seconds: float = _BUSY_SECONDS
     process: Process | None = None
     start_of: Callable[[int], str | None] | None = None
+    beside: str = ""
     _closed: bool = field(init=False, default=False)
     _never_sent: list[str] = field(init=False, default_factory=list)
 
@@ -270,7 +272,7 @@ class LedgerFile(_Operations):
         from kubeez_mcp_local.jobs.team.postgres import Address, Postgres, PostgresHeart
 
         address = Address.of(self.server)
-        self._database = Postgres(address, self.account, busy_seconds=self.busy_seconds)
+        self._database = Postgres(address, self.account, beside=self.beside, busy_seconds=self.busy_seconds)
         self._owner = TeamOwner(
             PostgresHeart(address), self.timing or Timing(), process=self.process, steady=self.steady
         )
@@ -361,6 +363,7 @@ class LedgerFile(_Operations):
             self.person if self.server else "",
             lambda owner: self._owner.fate_of(connection, owner, when()[0]),
             self.random_bytes,
+            self.beside,
         )
 
     def _enrol(self, connection: Connection) -> None:
@@ -420,7 +423,7 @@ class Ledger(_Operations):
 
 
 def open_ledger(
-    state_dir: Path, account: str, ceilings: budget.Ceilings, *, server: str = "", person: str = ""
+    state_dir: Path, account: str, ceilings: budget.Ceilings, *, server: str = "", person: str = "", beside: str = ""
 ) -> Ledger:
     """A ledger whose file or connection, and the engine itself, are opened only when first needed."""
-    return Ledger(lambda: LedgerFile(state_dir, account, ceilings, server=server, person=person))
+    return Ledger(lambda: LedgerFile(state_dir, account, ceilings, server=server, person=person, beside=beside))

@@ -109,7 +109,7 @@ class Evidence:
         unknown: Jobs to be judged, oldest first.
         sending: Jobs whose answer may still come.
         reads: In the order of their numbers.
-        owners: The rows that belong to jobs of the ledger.
+        owners: The rows that belong to jobs of the ledger, whichever door has started them.
     """
 
     unknown: Sequence[SentJob]
@@ -225,7 +225,7 @@ def _judge(sent: SentJob, evidence: Evidence, taken: set[str]) -> Verdict:
     match = _only_match(sent, window, evidence)
     if match is not None:
         return Verdict(sent, "accepted", match.id)
-    own = _own_rows(sent.job.route, evidence)
+    own = _own_rows(sent.job, evidence)
     suspects = tuple(row for row in window if not _is_stranger(sent.job, row, own))
     covered = closing is not None and closing[1]
     listed = bool(own)
@@ -361,11 +361,12 @@ def _in_common(told: str, texts: Collection[str]) -> int:
     return max((len(commonprefix([told[:_COMPARED], text])) for text in texts), default=0)  # noqa: RUF071 - no paths
 
 
-def _own_rows(route: str, evidence: Evidence) -> list[tuple[Row, Job]]:
+def _own_rows(like: Job, evidence: Evidence) -> list[tuple[Row, Job]]:
+    """Of the same route and door: how a history tells what another door has started says nothing of this one."""
     return [
         (evidence.rows[name], job)
         for name, job in evidence.owners.items()
-        if job.route == route and name in evidence.rows
+        if (job.route, job.account) == (like.route, like.account) and name in evidence.rows
     ]
 
 

@@ -218,7 +218,7 @@ class Reconciler:
 
     async def _doubles(self, rows: Sequence[proof.Row]) -> list[tuple[proof.Row, Job]]:
         unknown = {job.id for job in await self.ledger.in_state(State.UNKNOWN)}
-        jobs = [job for job in await self.ledger.recent(_COMPARED_JOBS) if job.id not in unknown]
+        jobs = [job for job in await self.ledger.recent(_COMPARED_JOBS, own=True) if job.id not in unknown]
         return proof.doubles(rows, jobs)
 
     async def question(self) -> proof.OpenQuestion | None:

@@ -76,6 +76,8 @@ class Transaction:
         counted: The person whose rows count towards the day's ceiling; empty for everybody's.
         fate_of: What is known of another owner; noted in this transaction if it has ended.
         random_bytes: Source of approval codes.
+        beside: The account of the other door, where two are open: its rows count towards ceilings and are found with
+            those of `account`, but how fast and what the history shows is each account's own.
     """
 
     connection: Connection
@@ -87,6 +89,7 @@ class Transaction:
     counted: str
     fate_of: Callable[[str], Fate]
     random_bytes: Callable[[int], bytes]
+    beside: str = ""
 
     @property
     def now(self) -> float:
@@ -97,9 +100,10 @@ class Transaction:
         return self.when()[1]
 
     def always(self, statement: str) -> dict[str, Any]:
-        """What every statement may name: `:account`, `:owner`, `:most`, `:counted`, `:now`, and the moment's `:boot`
-        and `:at`. A server that is far away is asked for the time only by those that do."""
-        told = {"account": self.account, "owner": self.owner, "most": self.most, "counted": self.counted}
+        """What every statement may name: `:account`, `:beside`, `:owner`, `:most`, `:counted`, `:now`, and the
+        moment's `:boot` and `:at`. A server that is far away is asked for the time only by those that do."""
+        told: dict[str, Any] = {"account": self.account, "beside": self.beside, "owner": self.owner}
+        told |= {"most": self.most, "counted": self.counted}
         if _TIMED.search(statement) is None:
             return told
         return told | {"now": self.now, "boot": self.moment.boot, "at": self.moment.at}
@@ -174,9 +178,12 @@ def owner(tx: Transaction) -> str:
     return tx.owner
 
 
-def recent(tx: Transaction, limit: int = 20) -> list[Job]:
-    """The newest jobs, newest first."""
-    return tx.jobs("SELECT * FROM jobs WHERE account = :account ORDER BY seq DESC LIMIT :limit", limit=limit)
+def recent(tx: Transaction, limit: int = 20, *, own: bool = False) -> list[Job]:
+    """The newest jobs, newest first; only the `own` ones of this account, or those of both doors."""
+    query = with_generations("SELECT * FROM jobs WHERE account = :of ORDER BY seq DESC LIMIT :limit")
+    accounts = [tx.account] if own or not tx.beside else [tx.account, tx.beside]  # over both no index has the order
+    rows = [row for account in accounts for row in tx.execute(query, of=account, limit=limit)]
+    return [tx.job_in(row) for row in sorted(rows, key=lambda row: -int(row["seq"]))[:limit]]
 
 
 def in_state(tx: Transaction, state: State) -> list[Job]:
@@ -195,13 +202,14 @@ def unsaved(tx: Transaction, within_seconds: float) -> list[Job]:
 
 def of_run(tx: Transaction, run: str) -> list[Job]:
     """The jobs of a run of a recipe (`Job.run`), oldest first."""
-    return tx.jobs("SELECT * FROM jobs WHERE account = :account AND run = :run AND run <> '' ORDER BY seq", run=run)
+    query = "SELECT * FROM jobs WHERE account IN (:account, :beside) AND run = :run AND run <> '' ORDER BY seq"
+    return tx.jobs(query, run=run)
 
 
 def saved_below(tx: Transaction, start: str, limit: int = 200) -> list[Job]:
     """The newest jobs with a file whose path begins with `start`, newest first."""
     return tx.jobs(
-        "SELECT * FROM jobs WHERE account = :account AND files <> replace(files, :start, '') "
+        "SELECT * FROM jobs WHERE account IN (:account, :beside) AND files <> replace(files, :start, '') "
         "ORDER BY seq DESC LIMIT :limit",
         start=f'"path": {to_json(start)[:-1]}',
         limit=limit,
@@ -212,17 +220,19 @@ def get(tx: Transaction, wanted: str) -> Job:
     """The job with this ledger id, generation id, or unambiguous beginning (4 characters or more) of either; an
     `UnknownJobError` if there is none, or more than one."""
     found = tx.jobs(
-        "SELECT * FROM jobs WHERE account = :account AND id = :wanted UNION ALL SELECT jobs.* FROM generations "
-        "JOIN jobs ON jobs.id = generations.job WHERE generations.account = :account AND generation_id = :wanted "
+        "SELECT * FROM jobs WHERE account IN (:account, :beside) AND id = :wanted UNION ALL SELECT jobs.* "
+        "FROM generations JOIN jobs ON jobs.id = generations.job "
+        "WHERE generations.account IN (:account, :beside) AND generation_id = :wanted "
         "LIMIT 1",
         wanted=wanted,
     )
     if not found and len(wanted) >= _ENOUGH_PREFIX:
         found = tx.jobs(
             # Said this way, the account keeps no engine from finding the id: it would walk through all its jobs.
-            "SELECT * FROM jobs WHERE account || '' = :account AND id >= :wanted AND id < :behind "
+            "SELECT * FROM jobs WHERE account || '' IN (:account, :beside) AND id >= :wanted AND id < :behind "
             "UNION SELECT jobs.* FROM generations JOIN jobs ON jobs.id = generations.job "
-            "WHERE generations.account = :account AND generation_id >= :wanted AND generation_id < :behind LIMIT 5",
+            "WHERE generations.account IN (:account, :beside) AND generation_id >= :wanted "
+            "AND generation_id < :behind LIMIT 5",
             wanted=wanted,
             behind=wanted[:-1] + chr(ord(wanted[-1]) + 1),
         )
@@ -231,11 +241,15 @@ def get(tx: Transaction, wanted: str) -> Job:
     return found[0]
 
 
-def known_generations(tx: Transaction, ids: Sequence[str]) -> dict[str, Job]:
-    """Which of the API's `ids` the ledger knows, and the job of each."""
+def known_generations(tx: Transaction, ids: Sequence[str], *, own: bool = False) -> dict[str, Job]:
+    """Which of the API's `ids` the ledger knows, and the job of each; of both doors, unless only the `own` ones count.
+
+    Key and token may be of one person: then the history of one door shows what the other has started.
+    """
+    accounts = ":account" if own else ":account, :beside"
     found = tx.execute(
         "SELECT generation_id, job FROM generations "
-        "WHERE account = :account AND generation_id IN (SELECT value FROM json_each(:ids))",
+        f"WHERE account IN ({accounts}) AND generation_id IN (SELECT value FROM json_each(:ids))",
         ids=json.dumps(list(ids)),
     ).fetchall()
     jobs = {job_id: tx.job(job_id) for job_id in {row["job"] for row in found}}
@@ -243,6 +257,9 @@ def known_generations(tx: Transaction, ids: Sequence[str]) -> dict[str, Job]:
 
 
 # What became of a job
+
+_FREE = "NOT EXISTS (SELECT 1 FROM generations WHERE account IN (:account, :beside) AND generation_id = :generation)"
+"""Whether no job of either door has this id of the API; within one account its index holds that by itself."""
 
 
 def accepted(tx: Transaction, job_id: str, generation_ids: Sequence[str], estimate: float | None = None) -> Job:
@@ -259,7 +276,8 @@ def accepted(tx: Transaction, job_id: str, generation_ids: Sequence[str], estima
     new = sum(
         tx.execute(
             "INSERT INTO generations (account, generation_id, job, position) SELECT account, :generation, id, "
-            "(SELECT COUNT(*) FROM generations WHERE job = :job) FROM jobs WHERE id = :job ON CONFLICT DO NOTHING",
+            "(SELECT COUNT(*) FROM generations WHERE job = :job) FROM jobs "
+            f"WHERE id = :job AND {_FREE} ON CONFLICT DO NOTHING",
             generation=generation_id,
             job=job_id,
         ).rowcount
@@ -309,7 +327,7 @@ def _holder(tx: Transaction, job_id: str, generation_ids: Sequence[str]) -> str 
         for generation_id in generation_ids
         for row in tx.execute(
             "SELECT job FROM generations WHERE generation_id = :generation "
-            "AND account = (SELECT account FROM jobs WHERE id = :job)",
+            "AND account IN ((SELECT account FROM jobs WHERE id = :job), :account, :beside)",
             generation=generation_id,
             job=job_id,
         )
@@ -321,7 +339,7 @@ def adopt(tx: Transaction, job_id: str, generation_id: str) -> bool:
     """An unknown job turned up in the API's history. Only if nobody else has taken that id."""
     taken = tx.change(
         "INSERT INTO generations (account, generation_id, job, position) SELECT account, :generation, id, 0 FROM jobs "
-        "WHERE id = :job AND state IN ('unknown', 'not_accepted') ON CONFLICT DO NOTHING",
+        f"WHERE id = :job AND state IN ('unknown', 'not_accepted') AND {_FREE} ON CONFLICT DO NOTHING",
         generation=generation_id,
         job=job_id,
     )

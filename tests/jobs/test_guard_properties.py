@@ -48,6 +48,17 @@ async def _nothing() -> Any:
     raise AssertionError
 
 
+ONE_DOOR = (("live-1", ""),) * 3
+TWO_DOORS = (("live-1", "hosted-1"), ("hosted-1", "live-1"), ("live-1", "hosted-1"))
+"""For each of three processes, the account that it spends from and the one beside it."""
+
+
+def digests(intention: str, account: str) -> dict[str, Any]:
+    """The digest of an intention at the door of an account, and at the other one."""
+    here, there = (f"{intention}{mark}" for mark in (("", "'") if account == "live-1" else ("'", "")))
+    return {"digest": here, "beside": there}
+
+
 @dataclass
 class Running:
     """A process: its ledger, what it is about to send, and what it has sent and not heard of."""
@@ -59,26 +70,32 @@ class Running:
 
 
 class Guard(RuleBasedStateMachine):
-    """Three processes share one ledger; each rule is something that can happen to one of them."""
+    """Three processes share one ledger, all at one door or at two; each rule is something that can happen to one."""
 
     sending = Bundle("sending")
     accepted = Bundle("accepted")
     failed = Bundle("failed")
     unknown = Bundle("unknown")
 
-    @initialize(per_call=st.sampled_from([0.0, 10.0, 50.0]), per_day=st.sampled_from([0.0, 0.5, 60.0, 200.0]))
-    def begin(self, per_call: float, per_day: float) -> None:
+    @initialize(
+        per_call=st.sampled_from([0.0, 10.0, 50.0]),
+        per_day=st.sampled_from([0.0, 0.5, 60.0, 200.0]),
+        doors=st.sampled_from([ONE_DOOR, TWO_DOORS]),
+    )
+    def begin(self, per_call: float, per_day: float, doors: tuple[tuple[str, str], ...]) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.ceilings = Ceilings(per_call, per_day)
         self.now = 1_800_000_000.0
-        self.files = [self._open() for _ in range(3)]
+        self.doors = doors
+        self.files = [self._open(process) for process in range(3)]
         self.made = 0
         self.overrun = 0.0  # what the API charged beyond what was held back for it
 
-    def _open(self) -> LedgerFile:
-        return LedgerFile(
-            Path(self.folder.name), "live-1", self.ceilings, clock=lambda: self.now, server=self.server_of(self.folder)
-        )
+    def _open(self, process: int) -> LedgerFile:
+        account, beside = self.doors[process]
+        server = self.server_of(self.folder)
+        folder = Path(self.folder.name)
+        return LedgerFile(folder, account, self.ceilings, clock=lambda: self.now, server=server, beside=beside)
 
     @staticmethod
     def server_of(_folder: tempfile.TemporaryDirectory[str]) -> str:
@@ -91,9 +108,12 @@ class Guard(RuleBasedStateMachine):
                 file.close()
             self.folder.cleanup()
 
-    def _order(self, digest: str, price: float | None) -> Order:
+    def _order(self, intention: str, price: float | None, process: int) -> Order:
         return Order(
-            "tool", "generate_media", "media", "media", "m", f"prompt {digest}", digest, Quoted(price), _nothing
+            *("tool", "generate_media", "media", "media", "m", f"prompt {intention}"),
+            quote=Quoted(price),
+            build=_nothing,
+            **digests(intention, self.doors[process][0]),
         )
 
     @rule(target=sending, process=st.integers(0, 2), prices=st.lists(PRICES, min_size=1, max_size=3))
@@ -101,7 +121,7 @@ class Guard(RuleBasedStateMachine):
         orders = []
         for price in prices:
             self.made += 1
-            orders.append(self._order(f"intention {self.made}", price))
+            orders.append(self._order(f"intention {self.made}", price, process))
         try:
             decision = self.files[process].claim(orders)
         except CeilingError as error:
@@ -129,7 +149,7 @@ class Guard(RuleBasedStateMachine):
     def repeat(self, job: Job, process: int) -> None:
         before = self.files[process].get(job.id)
         if before.state in (State.SENDING, State.ACCEPTED):
-            claim = self.files[process].claim([self._order(job.digest, 1.0)]).claims[0]
+            claim = self.files[process].claim([self._order(job.digest.rstrip("'"), 1.0, process)]).claims[0]
             assert claim.repeated
             assert claim.job is not None
             assert claim.job.id == job.id
@@ -164,7 +184,7 @@ class Guard(RuleBasedStateMachine):
     @rule(job=unknown, process=st.integers(0, 2))
     def nothing_alike_passes_while_it_is_unknown(self, job: Job, process: int) -> None:
         if self.files[process].get(job.id).state is State.UNKNOWN:
-            assert self.files[process].claim([self._order(job.digest, 0.0)]).blocked_by is not None
+            assert self.files[process].claim([self._order(job.digest.rstrip("'"), 0.0, process)]).blocked_by is not None
 
     @rule(target=accepted, job=consumes(unknown), process=st.integers(0, 2))
     def find(self, job: Job, process: int) -> Job:
@@ -220,7 +240,7 @@ class Guard(RuleBasedStateMachine):
     @rule(process=st.integers(0, 2))
     def crash_and_restart(self, process: int) -> None:
         self.files[process].close()
-        self.files[process] = self._open()
+        self.files[process] = self._open(process)
         self.files[process].recover()
 
     @rule(seconds=st.sampled_from([-90_000.0, -3600.0, 30.0, 700.0, 40_000.0, 90_000.0]))
@@ -269,14 +289,15 @@ class Wire(RuleBasedStateMachine):
     """Processes that wait, send, are killed and lose their lock files. The API takes a request or does not; whatever
     happens, no intention is sent again while an earlier request for it may have been taken."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(doors=st.sampled_from([ONE_DOOR, TWO_DOORS]))
+    def begin(self, doors: tuple[tuple[str, str], ...]) -> None:
+        self.doors = doors
         self.folder = tempfile.TemporaryDirectory()
         self.pids = iter(range(1, 10_000))
         self.living: dict[int, str] = {}
         self.told = True
         self.may_be_paid: dict[str, set[str]] = {}
-        self.processes = [self._start() for _ in range(3)]
+        self.processes = [self._start(process) for process in range(3)]
 
     def teardown(self) -> None:
         if hasattr(self, "processes"):
@@ -284,13 +305,15 @@ class Wire(RuleBasedStateMachine):
                 process.file.close()
             self.folder.cleanup()
 
-    def _start(self) -> Running:
+    def _start(self, process: int) -> Running:
+        account, beside = self.doors[process]
         pid = next(self.pids)
         self.living[pid] = f"began {pid}"
         file = LedgerFile(
             Path(self.folder.name),
-            "live-1",
+            account,
             Ceilings(1000, 100_000),
+            beside=beside,
             process=Process("desk", "boot", "pid:[1]", pid, self.living[pid]),
             start_of=self._start_of,
             **self.options(),
@@ -308,7 +331,10 @@ class Wire(RuleBasedStateMachine):
     def claim(self, process: int, intention: str) -> None:
         running = self.processes[process]
         order = Order(
-            "t", "generate_media", "media", "media", "m", f"prompt {intention}", intention, Quoted(14.0), _nothing
+            *("t", "generate_media", "media", "media", "m", f"prompt {intention}"),
+            quote=Quoted(14.0),
+            build=_nothing,
+            **digests(intention, running.file.account),
         )
         decision = running.file.claim([order])
         if decision.blocked_by is None and not decision.claims[0].repeated:
@@ -328,7 +354,7 @@ class Wire(RuleBasedStateMachine):
                 raise
             running.file.refused(job.id, "not_sent", "It did not leave.")
         else:
-            self.may_be_paid.setdefault(job.digest, set()).add(job.id)
+            self.may_be_paid.setdefault(job.prompt, set()).add(job.id)
             running.away.append(job)
 
     @precondition(lambda self: any(process.away for process in self.processes))
@@ -341,16 +367,16 @@ class Wire(RuleBasedStateMachine):
         if answer == "accepted":
             assert running.file.accepted(job.id, [f"gen-{job.id}"]).generation_ids == (f"gen-{job.id}",)
         elif answer == "refused":
-            self.may_be_paid[job.digest].remove(job.id)
+            self.may_be_paid[job.prompt].remove(job.id)
             running.file.refused(job.id, "refused", "no")
         elif answer == "429":
-            self.may_be_paid[job.digest].remove(job.id)
+            self.may_be_paid[job.prompt].remove(job.id)
             running.file.take_back(job.id)
             running.waiting.append(job)
         else:
             running.file.unknown(job.id, "ambiguous", "cut")
             if answer == "cut on the way there":
-                self.may_be_paid[job.digest].remove(job.id)
+                self.may_be_paid[job.prompt].remove(job.id)
 
     @rule(process=st.integers(0, 2))
     def kill(self, process: int) -> None:
@@ -360,7 +386,7 @@ class Wire(RuleBasedStateMachine):
         killed.file._database.close()
         killed.file._closed = True
         del self.living[killed.pid]
-        self.processes[process] = self._start()
+        self.processes[process] = self._start(process)
 
     @rule(process=st.integers(0, 2))
     def look(self, process: int) -> None:
@@ -379,7 +405,7 @@ class Wire(RuleBasedStateMachine):
     def a_person_knows_what_was_not_paid(self, process: int) -> None:
         file = self.processes[process].file
         for job in file.in_state(State.UNKNOWN):
-            if job.id not in self.may_be_paid.get(job.digest, ()):
+            if job.id not in self.may_be_paid.get(job.prompt, ()):
                 file.settle_by_hand(job.id, paid=False)
 
     @invariant()
@@ -401,10 +427,10 @@ TestWire.settings = settings(
 class WireOnPostgres(Wire):
     """The same on a team's ledger, where an end is only seen by a beat that stands still while others watch."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(doors=st.sampled_from([ONE_DOOR, TWO_DOORS]))
+    def begin(self, doors: tuple[tuple[str, str], ...]) -> None:
         self.time = 0.0
-        super().begin()
+        super().begin(doors)
 
     def options(self) -> dict[str, Any]:
         timing = Timing(beat=2.0, dead=6.0, by_itself=False)

@@ -92,6 +92,7 @@ class Postgres:
     Args:
         address: Where it is.
         account: Whose decisions are made one after the other.
+        beside: Another account that they are about as well; empty for none.
         busy_seconds: How long to wait for other processes, and for a database that cannot be reached.
         pause: Waits that many seconds between two attempts.
 
@@ -105,11 +106,12 @@ class Postgres:
         account: str,
         *,
         busy_seconds: float,
+        beside: str = "",
         pause: Callable[[float], None] = time.sleep,
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self.address = address
-        self._account = account
+        self._accounts = sorted(filter(None, (account, beside)))  # all take them in one order, so none blocks another
         self._busy_seconds = busy_seconds
         self._pause = pause
         self._steady = steady
@@ -177,13 +179,13 @@ class Postgres:
 
     def _to_write(self, durable: bool, patience: float) -> list[sql.Composable]:
         durably, wait = "on" if durable else "off", max(int(patience * 1000), 1)
-        lock = sql.Literal(f"kubeez {self.address.schema} {self._account}")
+        locks = [sql.Literal(f"kubeez {self.address.schema} {account}") for account in self._accounts]
         return [
             sql.SQL("BEGIN"),
             sql.SQL("SET LOCAL synchronous_commit = {}").format(sql.Literal(durably)),
             sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(wait)),
             sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(self.address.schema)),
-            sql.SQL("SELECT pg_advisory_xact_lock(hashtextextended({}, 0))").format(lock),
+            *(sql.SQL("SELECT pg_advisory_xact_lock(hashtextextended({}, 0))").format(lock) for lock in locks),
             sql.SQL(f"SELECT CAST(pg_current_xact_id() AS text) AS number, {_CLOCK}"),
         ]
 
