@@ -87,6 +87,7 @@ class HostedServer:
     session: str = "session-1"
     listings: int = 0
     as_events: bool = False
+    on_get: Callable[[str, asyncio.StreamWriter], bool] = lambda _head, _writer: False
     url: str = ""
 
     async def __aenter__(self) -> HostedServer:
@@ -111,6 +112,8 @@ class HostedServer:
         token = headers.get("authorization", "").removeprefix("bearer ")
         if self.valid is not None and token not in self.valid:
             send(writer, 401, {"error": "invalid_token"}, "WWW-Authenticate: Bearer")
+        elif head.startswith("GET") and self.on_get(head, writer):
+            pass
         elif not head.startswith("POST"):
             send(writer, 200 if head.startswith("DELETE") else 405, {})
         else:

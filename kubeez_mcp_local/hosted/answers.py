@@ -265,7 +265,7 @@ _NAMED: tuple[tuple[type[ApiError], re.Pattern[str]], ...] = (
         RefusedError,
         re.compile(
             r"(invalid|missing|unsupported)_[a-z_]+|validation_error|bad_request|unprocessable_entity|400|413|422|"
-            r"shared_scope_required|source_too_large|trim_too_long"
+            r"shared_scope_required|source_too_large|trim_too_long|unknown_tool|(content_policy|moderation)[a-z_]*"
         ),
     ),
 )
