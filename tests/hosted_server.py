@@ -73,6 +73,7 @@ class HostedServer:
     Attributes:
         answers: By tool: the structured content, a whole result (`content` in it), or what is called to make either.
         faults: What happens to the next calls of a tool instead, one each; given the message and the connection.
+        pages: Tools on a page of the list; 0 for all.
         posts: Every `tools/call` that arrived, by tool; `heads` the head of every request.
     """
 
@@ -86,9 +87,12 @@ class HostedServer:
     valid: set[str] | None = None
     session: str = "session-1"
     listings: int = 0
-    as_events: bool = False
+    pages: int = 0
+    tells_changes: bool = False
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
     on_get: Callable[[str, asyncio.StreamWriter], bool] = lambda _head, _writer: False
     url: str = ""
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def __aenter__(self) -> HostedServer:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
@@ -97,8 +101,13 @@ class HostedServer:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        for task in self._tasks:
+            task.cancel()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._tasks.add(task)
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             headers = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
@@ -114,6 +123,9 @@ class HostedServer:
             send(writer, 401, {"error": "invalid_token"}, "WWW-Authenticate: Bearer")
         elif head.startswith("GET") and self.on_get(head, writer):
             pass
+        elif head.startswith("GET") and self.tells_changes:
+            send_events(writer)
+            await self._tell_changes(writer, {})
         elif not head.startswith("POST"):
             send(writer, 200 if head.startswith("DELETE") else 405, {})
         else:
@@ -123,6 +135,8 @@ class HostedServer:
         method, params = message["method"], message.get("params", {})
         if self.era == LEGACY and method != "initialize" and known != self.session:
             return send(writer, 404 if known else 400, {"error": "no such session"})
+        if method == "subscriptions/listen":
+            return await self._listened_to(message, writer)
         if method == "tools/call":
             self.posts.append(params["name"])
             self.arguments.append(params.get("arguments", {}))
@@ -130,19 +144,30 @@ class HostedServer:
                 return await waiting.pop(0)(self, message, writer)
         return self._reply(message, method, params, writer)
 
+    async def _listened_to(self, message: Message, writer: asyncio.StreamWriter) -> None:
+        marked = {"_meta": {"io.modelcontextprotocol/subscriptionId": message["id"]}}
+        honored = {**marked, "notifications": {"toolsListChanged": True}}
+        send_events(writer, notification("subscriptions/acknowledged", honored))
+        await self._tell_changes(writer, marked)
+
+    async def _tell_changes(self, writer: asyncio.StreamWriter, params: Message) -> None:
+        while not writer.is_closing():
+            await self.changed.wait()
+            self.changed.clear()
+            writer.write(event_of(notification("tools/list_changed", params)))
+            await writer.drain()
+
     def _reply(self, message: Message, method: str, params: Message, writer: asyncio.StreamWriter) -> None:
         if "id" not in message:
             return send(writer, 202, None)
         result = self._result(method, params)
         reply = {"jsonrpc": "2.0", "id": message["id"]}
         reply |= {"error": {"code": -32601, "message": method}} if result is None else {"result": result}
-        if self.as_events and method == "tools/call":
-            return send_events(writer, reply)
         return send(writer, 200, reply, f"Mcp-Session-Id: {self.session}" if method == "initialize" else "")
 
     def _result(self, method: str, params: Message) -> Message | None:
         modern = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"} if self.era == MODERN else {}
-        capabilities: Message = {"tools": {}}
+        capabilities: Message = {"tools": {"listChanged": True} if self.tells_changes else {}}
         if method == "server/discover" and self.era == MODERN:
             return {**modern, "supportedVersions": [MODERN], "capabilities": capabilities}
         if method == "initialize":
@@ -150,7 +175,10 @@ class HostedServer:
             return {"protocolVersion": LEGACY, "capabilities": capabilities, "serverInfo": server}
         if method == "tools/list":
             self.listings += 1
-            return {**modern, "tools": self.tools}
+            begin = int(params.get("cursor", 0))
+            end = begin + (self.pages or len(self.tools))
+            following = {"nextCursor": str(end)} if end < len(self.tools) else {}
+            return {**modern, "tools": self.tools[begin:end], **following}
         if method != "tools/call":
             return None
         answer = self.answers.get(params["name"], {})
@@ -166,12 +194,17 @@ def send(writer: asyncio.StreamWriter, status: int, payload: Any, header: str = 
     writer.write(head.encode() + body)
 
 
-def send_events(writer: asyncio.StreamWriter, *messages: Message, event_id: str = "") -> None:
-    head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
-    writer.write(head.encode())
-    for message in messages:
-        named = f"id: {event_id}\n" if event_id else ""
-        writer.write(f"{named}event: message\ndata: {json.dumps(message)}\n\n".encode())
+def send_events(writer: asyncio.StreamWriter, *messages: Message) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+    writer.write(b"".join(event_of(message) for message in messages))
+
+
+def event_of(message: Message) -> bytes:
+    return f"event: message\ndata: {json.dumps(message)}\n\n".encode()
+
+
+def notification(name: str, params: Message) -> Message:
+    return {"jsonrpc": "2.0", "method": f"notifications/{name}", "params": params}
 
 
 def error(text: str, structured: Message | None = None) -> Message:

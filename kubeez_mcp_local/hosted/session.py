@@ -301,12 +301,14 @@ class _Connection:
         offered = client.server_capabilities.tools
         if offered is None or not offered.list_changed:
             return
+        CURRENT.set(Exchange(self._owner.url, "subscriptions/listen"))
         try:
             async with client.listen(tools_list_changed=True) as changes:
                 async for _ in changes:
                     self._owner.on_tools_changed()
         except (ListenNotSupportedError, MCPError, SubscriptionLost, TimeoutError) as error:
             log.debug("the hosted server does not say when its tools change (%s)", type(error).__name__)
+            self._owner.on_tools_changed()  # as they may have while nobody listened
 
 
 def _why_not_open(opening: Exchange, error: Exception) -> KubeezError:

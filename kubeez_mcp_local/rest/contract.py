@@ -84,8 +84,16 @@ def operations(document: Mapping[str, Any]) -> tuple[PublishedOperation, ...]:
 
 def fields_of(schema: Mapping[str, Any]) -> dict[str, PublishedField]:
     """What an object takes by a schema that stands alone, such as a tool's."""
-    properties, required = _members(schema, schema, _DEEPEST)
-    return {name: _field(schema, name, inner, required=name in required) for name, inner in properties.items()}
+    return _fields(schema, *_members(schema, schema, _DEEPEST))
+
+
+def _fields(
+    document: Mapping[str, Any], properties: Mapping[str, Any], required: set[str]
+) -> dict[str, PublishedField]:
+    """The fields, with those that are required although nothing else is said of them."""
+    undescribed = dict.fromkeys(sorted(required - properties.keys()))
+    described = {**properties, **undescribed}
+    return {name: _field(document, name, inner, required=name in required) for name, inner in described.items()}
 
 
 def _query(document: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, PublishedField]:
@@ -103,9 +111,7 @@ def _body(document: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Pu
     content = _mapping(_resolved(document, entry.get("requestBody")).get("content"))
     schema = _mapping(content.get("application/json")).get("schema")
     properties, required = _members(document, schema, _DEEPEST)
-    if not properties:
-        return None
-    return {name: _field(document, name, inner, required=name in required) for name, inner in properties.items()}
+    return _fields(document, properties, required) if properties else None
 
 
 def _members(document: Mapping[str, Any], schema: object, depth: int) -> tuple[dict[str, Any], set[str]]:
