@@ -23,6 +23,7 @@ import click
 from kubeez_mcp_local import __version__
 from kubeez_mcp_local.cli.clients.installing import flaws_of, look_everywhere
 from kubeez_mcp_local.cli.clients.launch import Launch, NoCommandError, Running, find_launch, try_server
+from kubeez_mcp_local.cli.hosted import look
 from kubeez_mcp_local.cli.terminal import print_json, remarks, results, table
 from kubeez_mcp_local.cli.welcome import with_video_from
 from kubeez_mcp_local.environment import variables
@@ -171,6 +172,8 @@ def check_meaning(settings: Settings, trouble: KubeezError | None = None) -> Ite
 def _key(settings: Settings, trouble: KubeezError | None) -> Finding:
     from kubeez_mcp_local.jobs.job import fingerprint
 
+    if not settings.rest_door:
+        return ok("key", "none: everything goes to the hosted server")
     if settings.api_key is None and settings.login is None:
         return ok(
             "key", f"none: the sandbox. For real pictures make one at {_KEYS_PAGE}, and run `kubeez-mcp-local login`"
@@ -213,6 +216,8 @@ async def check_api(settings: Settings) -> list[Finding]:
     """What the API says; in the built-in sandbox it is not asked."""
     if settings.effective_mode is Mode.SANDBOX and not settings.standalone_sandbox:
         return [ok("API", "not asked: the sandbox is built in and needs no network")]
+    if not settings.rest_door:
+        return [ok("API", "not asked: there is no key, and everything goes to the hosted server")]
     if settings.effective_mode is Mode.LIVE and settings.api_key is None:
         return [warning("API", "not asked, for want of the key")]
     from kubeez_mcp_local.rest.client import Patience, RestClient
@@ -548,6 +553,7 @@ async def _examine_with(settings: Settings, options: Options, machine: Machine) 
 
     async def ask() -> None:
         api.extend(await check_api(settings))
+        api.extend(Finding(Level(level), "hosted server", *words) for level, *words in await look(settings))
 
     async def start(era: Era) -> None:
         started[era] = await check_start(machine, options.as_arguments(), era)

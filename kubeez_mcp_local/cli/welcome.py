@@ -51,6 +51,8 @@ def _how_it_stands(options: Options) -> str:
     if settings.effective_mode.value == "sandbox":
         kept = "" if settings.api_key or settings.login else " (no key is kept)"
         return f"Now: sandbox, a free rehearsal{kept}."
+    if not settings.rest_door:
+        return "Now: live, by the hosted server; every price is asked about as the settings say."
     where = "the system's keyring" if settings.login else "the settings"
     return f"Now: live, with the key from {where}; every price is asked about as the settings say."
 
