@@ -226,6 +226,8 @@ class FrontDoor:
             await _read_all(receive)
             if fault.kind == "cut_before_acceptance":
                 await _cut(scope)
+            elif fault.kind == "rpc_error":
+                await _rpc_error(fault, scope)(scope, receive, send)
             else:
                 await _wrong_answer(fault)(scope, receive, send)
 
@@ -234,7 +236,11 @@ class FrontDoor:
         with anyio.CancelScope() as running:
 
             async def first_block_only(message: Message) -> None:
-                if message["type"] == "http.response.body":
+                if hosted and scope["method"] == "GET" and message["type"] == "http.response.start":
+                    await send(message)
+                    await send({"type": "http.response.body"})
+                    running.cancel()
+                elif message["type"] == "http.response.body":
                     body = b": no answer\n\n" if hosted else message["body"]
                     await send({**message, "body": body, "more_body": False})
                     running.cancel()
@@ -254,7 +260,8 @@ async def _named(call: str, scope: Scope, receive: Receive) -> tuple[str, Receiv
         body += message.get("body", b"")
         if not message.get("more_body"):
             break
-    scope["hosted_call"] = method, tool = _parsed(body)
+    scope["hosted_id"], method, tool = _parsed(body)
+    scope["hosted_tool"] = tool
     ready = [message] if message["type"] != "http.request" else [{"type": "http.request", "body": body}]
 
     async def again() -> Any:
@@ -263,15 +270,17 @@ async def _named(call: str, scope: Scope, receive: Receive) -> tuple[str, Receiv
     return " ".join(part for part in (call, method, tool) if part), again
 
 
-def _parsed(body: bytes) -> tuple[str, str]:
+def _parsed(body: bytes) -> tuple[object, str, str]:
+    """The id, method and tool of a JSON-RPC message, as far as it is one."""
     try:
         said = json.loads(body)
     except (ValueError, RecursionError):
-        return "", ""
-    params = said.get("params") if isinstance(said, dict) else None
-    method = said.get("method") if isinstance(said, dict) else None
+        said = None
+    if not isinstance(said, dict):
+        return None, "", ""
+    params, method = said.get("params"), said.get("method")
     name = params.get("name") if isinstance(params, dict) and method == "tools/call" else None
-    return method if isinstance(method, str) else "", name if isinstance(name, str) else ""
+    return said.get("id"), method if isinstance(method, str) else "", name if isinstance(name, str) else ""
 
 
 def _most_bytes(path: str) -> int:
@@ -299,6 +308,13 @@ def _up_to(most: int, receive: Receive) -> Receive:
 
 def _detail(status: int, detail: str) -> JSONResponse:
     return JSONResponse({"detail": detail}, status)
+
+
+def _rpc_error(fault: Fault, scope: Scope) -> Response:
+    """An event as of the hosted door, with an error of the protocol in place of the answer."""
+    error = fault.body or {"code": -32603, "message": "Internal error"}
+    said = {"jsonrpc": "2.0", "id": scope.get("hosted_id"), "error": error}
+    return Response(f"event: message\ndata: {json.dumps(said)}\n\n", media_type=_EVENTS)
 
 
 def _wrong_answer(fault: Fault) -> Response:

@@ -29,6 +29,7 @@ FaultKind = Literal[
     "drop_stream",
     "expire_token",
     "revoke_token",
+    "rpc_error",
 ]
 
 
@@ -52,7 +53,8 @@ class Fault(Body):
             "answer. `cut_before_acceptance`: close the connection and do "
             "nothing. `cut_after_acceptance`: do everything, then close the connection instead of answering. "
             "`drop_stream`: end the event stream after its first heartbeat, and at the hosted door before its answer. "
-            "`expire_token`, `revoke_token`: the hosted token of this call ends before it is looked at."
+            "`expire_token`, `revoke_token`: the hosted token of this call ends before it is looked at. "
+            "`rpc_error`: the hosted answer is an event with the JSON-RPC error `body`, and nothing is done."
         )
     )
     times: Count = Field(1, description="How many calls; counts down.")

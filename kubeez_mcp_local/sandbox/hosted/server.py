@@ -8,11 +8,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anyio.to_thread import run_sync
+from mcp import MCPError
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp.types import CallToolResult, ListToolsResult
+from mcp.types import (
+    INVALID_PARAMS,
+    CallToolResult,
+    ListResourcesResult,
+    ListToolsResult,
+    ReadResourceResult,
+    Resource,
+    TextResourceContents,
+)
 from mcp.types import Tool as ToolOnTheWire
 from pydantic import ValidationError
 from starlette.requests import Request
@@ -20,7 +29,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from kubeez_mcp_local.sandbox.answers import ApiError
-from kubeez_mcp_local.sandbox.hosted import jobs, uploads
+from kubeez_mcp_local.sandbox.hosted import jobs, library, uploads
 from kubeez_mcp_local.sandbox.hosted.signing_in import METADATA_PATH, SignIn
 from kubeez_mcp_local.sandbox.hosted.tokens import MCP_PATH, Tokens, bearer
 from kubeez_mcp_local.sandbox.hosted.tools import Call, answered, checked, refused
@@ -32,7 +41,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
     from mcp.server.context import ServerRequestContext
-    from mcp.types import CallToolRequestParams, PaginatedRequestParams
+    from mcp.types import CallToolRequestParams, PaginatedRequestParams, ReadResourceRequestParams
     from starlette.types import Receive, Scope, Send
 
     from kubeez_mcp_local.sandbox.hosted.tokens import Grant
@@ -41,9 +50,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _MOST_SESSIONS = 1000
+_TEXT = "text/markdown"
 _INSTRUCTIONS = "A local stand-in for the hosted Kubeez MCP server. Nothing costs anything."
 
-_ALL: dict[str, Tool] = {tool.name: tool for box in (jobs.box, uploads.box) for tool in box.tools}
+_ALL: dict[str, Tool] = {tool.name: tool for box in (library.box, jobs.box, uploads.box) for tool in box.tools}
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ class Gate:
         if grant is None:
             await _challenge(request, 401, error="invalid_token" if token else None)(scope, receive, send)
             return
-        if scope_missing := self.door.missing(grant, scope.get("hosted_call", ("", ""))[1], "http"):
+        if scope_missing := self.door.missing(grant, scope.get("hosted_tool", ""), "http"):
             await _challenge(request, 403, error="insufficient_scope", scope=scope_missing)(scope, receive, send)
             return
         scope["hosted_grant"] = grant
@@ -99,6 +109,8 @@ class HostedDoor:
             instructions=_INSTRUCTIONS,
             on_list_tools=self._list,
             on_call_tool=self._call,
+            on_list_resources=self._list_resources,
+            on_read_resource=self._read_resource,
             get_tool_input_schema=lambda name: None,
         )
         self._manager = StreamableHTTPSessionManager(self._server, max_sessions=_MOST_SESSIONS)
@@ -131,6 +143,20 @@ class HostedDoor:
 
     async def _list(self, context: ServerRequestContext, params: PaginatedRequestParams | None) -> ListToolsResult:
         return ListToolsResult(tools=[ToolOnTheWire.model_validate(entry) for _, entry in self.served().values()])
+
+    async def _list_resources(
+        self, context: ServerRequestContext, params: PaginatedRequestParams | None
+    ) -> ListResourcesResult:
+        found = [Resource(uri=f"{library.SCHEME}{name}", name=name, mime_type=_TEXT) for name in library.SKILLS]
+        return ListResourcesResult(resources=found)
+
+    async def _read_resource(
+        self, context: ServerRequestContext, params: ReadResourceRequestParams
+    ) -> ReadResourceResult:
+        text = library.SKILLS.get(params.uri.removeprefix(library.SCHEME))
+        if text is None:
+            raise MCPError(code=INVALID_PARAMS, message=f"Unknown resource: {params.uri}")
+        return ReadResourceResult(contents=[TextResourceContents(uri=params.uri, mime_type=_TEXT, text=text)])
 
     async def _call(self, context: ServerRequestContext, params: CallToolRequestParams) -> CallToolResult:
         return await run_sync(self._carried_out, context.request, params.name, params.arguments or {})

@@ -163,3 +163,27 @@ async def test_a_restart_keeps_all_but_the_sessions(tmp_path: Path) -> None:
 def test_the_door_is_closed_unless_asked_for(tmp_path: Path) -> None:
     with running_sandbox(tmp_path) as sandbox:
         assert _post(sandbox, "get_balance").status_code == 404
+
+
+async def test_an_error_of_the_protocol_comes_as_an_event(sandbox: RunningSandbox) -> None:
+    for mode in ("auto", "legacy"):
+        async with official_client(sandbox.url, mode=mode) as client:
+            await said(client, "get_balance")
+            body = {"code": -32001, "message": "Unauthorized"}
+            sandbox.control.fault("POST /mcp tools/call generate_media", "rpc_error", body=body)
+            with pytest.raises(MCPError, match="Unauthorized"):
+                await client.call_tool("generate_media", PICTURE)
+    assert _jobs(sandbox) == 0
+
+
+def test_the_stream_beside_the_calls_is_refused_or_dropped(sandbox: RunningSandbox) -> None:
+    opening = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    headers = {"Authorization": f"Bearer {TOKEN}", "Accept": MODERN["Accept"]}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": opening}
+    with httpx.Client(base_url=sandbox.url, headers=headers, trust_env=False, timeout=10) as http:
+        session = {"Mcp-Session-Id": http.post("/mcp", json=body).headers["mcp-session-id"]}
+        sandbox.control.fault("GET /mcp", "status", status=401)
+        assert http.get("/mcp", headers=session).status_code == 401
+        sandbox.control.fault("GET /mcp", "drop_stream")
+        dropped = http.get("/mcp", headers=session)
+        assert (dropped.status_code, dropped.content) == (200, b"")
