@@ -41,11 +41,13 @@ log = logging.getLogger(__name__)
 class Background:
     """A nursery for the life of the process: enter it once, start work from anywhere, leave to cancel what still runs.
 
-    Work that fails is logged and takes nothing else down with it.
+    Work that fails is logged and takes nothing else down with it. What is started while it ends is cancelled with the
+    rest, at its first wait.
     """
 
     def __init__(self) -> None:
         self._group: TaskGroup | None = None
+        self._ending = False
 
     async def __aenter__(self) -> Self:
         self._group = anyio.create_task_group()
@@ -53,15 +55,19 @@ class Background:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        group, self._group = self._group, None
-        if group is not None:
-            group.cancel_scope.cancel()
-            await group.__aexit__(None, None, None)
+        if self._group is None:
+            return
+        self._ending = True
+        self._group.cancel_scope.cancel()
+        try:
+            await self._group.__aexit__(None, None, None)
+        finally:
+            self._group, self._ending = None, False
 
     @property
     def running(self) -> bool:
-        """Whether work can be started."""
-        return self._group is not None
+        """Whether work can be started that will be done."""
+        return self._group is not None and not self._ending
 
     def start(self, work: Callable[..., Awaitable[None]], *args: Any) -> None:
         """Run `work(*args)` beside everything else.

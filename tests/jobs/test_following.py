@@ -8,9 +8,11 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from kubeez_mcp_local.jobs.job import State
+from kubeez_mcp_local.jobs.sending import Background
 from kubeez_mcp_local.rest.errors import NotFoundError, UnauthorizedError, UnavailableError
 from kubeez_mcp_local.rest.wire import Output
 
@@ -443,3 +445,26 @@ async def test_waiting_for_a_job_that_another_process_is_sending(
             await anyio.sleep(0.01)
             api.finish("gen-1")
             assert (await theirs.follower.wait(job, timeout=5)).state is State.COMPLETED
+
+
+@pytest.mark.anyio
+async def test_what_is_started_while_everything_ends_is_given_up_without_an_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    began: list[str] = []
+
+    async def late() -> None:
+        began.append("late")
+        await anyio.sleep_forever()
+
+    async def picking_up(background: Background) -> None:
+        with anyio.CancelScope(shield=True):  # as a look into the ledger, which is finished whatever happens
+            await background_ends.wait()
+        background.start(late)
+
+    background_ends = anyio.Event()
+    async with Background() as background:
+        background.start(picking_up, background)
+        await anyio.lowlevel.checkpoint()
+        background_ends.set()
+    assert (began, background.running, caplog.records) == (["late"], False, [])
