@@ -278,7 +278,7 @@ def _import_everything() -> None:
     for module in ("sqlite3", "filelock", "httpx_sse", "truststore", "PIL.Image", "uvicorn", "jinja2", "rich.table"):
         importlib.import_module(module)
     for found in pkgutil.walk_packages(kubeez_mcp_local.__path__, "kubeez_mcp_local."):
-        if not found.name.endswith(("__main__", "dbos_engine")):  # whose library takes seconds, and no fork needs it
+        if not found.name.endswith(("__main__", "engines.dbos")):  # whose library takes seconds, and no fork needs it
             with suppress(ImportError):  # of an extra that is not installed
                 importlib.import_module(found.name)
 

@@ -10,6 +10,7 @@ import click
 from kubeez_mcp_local.cli.recipe_commands.campaigns import cancel, pause, resume, retry, status, worker
 from kubeez_mcp_local.cli.recipe_commands.options import Asked, RecipeCommand, library_of, shown_value
 from kubeez_mcp_local.cli.recipe_commands.running import price, rehearse, run
+from kubeez_mcp_local.cli.recipe_commands.schedules import schedule
 from kubeez_mcp_local.cli.recipe_commands.writing import add, check, new, remove, save, sources, update
 from kubeez_mcp_local.cli.terminal import print_json, remarks, results, run_with_bridge, shown, table
 from kubeez_mcp_local.cookbook.format import Summary, limits_in_words
@@ -236,6 +237,6 @@ def recipes(context: click.Context) -> None:
 
 for command in (
     *(list_, show, price, run, rehearse, check, new, save, export, add, update, remove, sources),
-    *(status, worker, pause, resume, cancel, retry),
+    *(status, worker, pause, resume, cancel, retry, schedule),
 ):
     recipes.add_command(command)

@@ -51,7 +51,7 @@ def allow(options: Options, role: str) -> None:
     """Let the database role ROLE work with the ledger and as a worker, without a say in the team's ceiling."""
     from kubeez_mcp_local.jobs.team.postgres import Address
     from kubeez_mcp_local.jobs.team.postgres import allow as allow_role
-    from kubeez_mcp_local.runs.dbos_engine import allow as allow_engine
+    from kubeez_mcp_local.runs.engines.dbos import allow as allow_engine
 
     settings = options.settings()
     verify_team(settings)

@@ -7,6 +7,7 @@ does not fit is told all at once, rows of a table by their numbers.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import math
 import re
@@ -120,13 +121,15 @@ def _within_limits(rows: Table) -> Table:
 
 @dataclass
 class TextFiles:
-    """Reads text files (at most 4 MB, UTF-8) that lie in `folders`; blocking. `read` says which, one sentence each.
+    """Reads text files (at most 4 MB, UTF-8) that lie in `folders`; blocking. `read` says which, one sentence each;
+    `held` has a digest (SHA-256 in hex) of what each held, by its path.
 
     A call raises `UnfitValueError` for what is no text, `InvalidArgumentError` for a path that is not allowed.
     """
 
     folders: Sequence[Path]
     read: list[str] = field(default_factory=list)
+    held: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, argument: str, given: str) -> str:
         from kubeez_mcp_local.media.path_guard import PathGuard
@@ -143,6 +146,7 @@ class TextFiles:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError:
             raise UnfitValueError(f"{path.name} is not UTF-8 text; save it as plain text, UTF-8") from None
+        self.held[str(path)] = hashlib.sha256(data).hexdigest()
         self.read.append(f"{argument} was read from the file {path.name} ({len(text):,} characters).")
         return text
 

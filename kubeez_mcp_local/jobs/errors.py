@@ -25,6 +25,10 @@ class LedgerError(KubeezError):
         self.place = place
 
 
+AWAY = frozenset({"ledger_unreachable", "ledger_locked"})
+"""Codes of a ledger that waiting brings back."""
+
+
 class UnknownJobError(KubeezError):
     """No job has this id."""
 

@@ -23,6 +23,7 @@ from kubeez_mcp_local.jobs.errors import LedgerError
 from kubeez_mcp_local.jobs.job import to_micro
 from kubeez_mcp_local.jobs.rows import Moment, Transaction
 from kubeez_mcp_local.jobs.team import campaigns as campaigns_
+from kubeez_mcp_local.jobs.team import schedules as schedules_
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -182,17 +183,24 @@ class _Operations:
 
     submit_campaign = _writes(campaigns_.submit)
     campaign = _reads(campaigns_.campaign)
+    campaign_names = _reads(campaigns_.campaign_names)
     campaigns = _reads(campaigns_.campaigns)
     standing = _reads(campaigns_.standing)
     campaign_rows = _reads(campaigns_.campaign_rows)
     open_rows = _reads(campaigns_.open_rows)
-    rows_in_hand = _reads(campaigns_.rows_in_hand)
+    sweep_campaigns = _writes(campaigns_.sweep, durable=False, owns=True)
+    renew_rows = _writes(campaigns_.renew)
     campaigns_of_other_keys = _reads(campaigns_.of_other_keys)
     ended_owners = _writes(campaigns_.ended_owners)
     take_row = _writes(campaigns_.take_row, owns=True)
     end_row = _writes(campaigns_.end_row)
     let_go_of_dead_rows = _writes(campaigns_.let_go_of_dead, owns=True)
     wake_settled_rows = _writes(campaigns_.wake_settled)
+    add_schedule = _writes(schedules_.add_schedule)
+    schedules = _reads(schedules_.schedules)
+    remove_schedule = _writes(schedules_.remove_schedule)
+    nights = _reads(schedules_.nights)
+    note_night = _writes(schedules_.note_night)
     let_go_of_rows = _writes(campaigns_.let_go)
     retry_rows = _writes(campaigns_.retry)
     direct_campaign = _writes(campaigns_.direct)

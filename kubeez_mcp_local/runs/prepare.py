@@ -10,7 +10,8 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -41,7 +42,7 @@ from kubeez_mcp_local.runs.run import Run
 from kubeez_mcp_local.text import cut, spoken
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
     from pathlib import Path
 
     from kubeez_mcp_local.bridge import Bridge
@@ -84,8 +85,8 @@ class EarlierAttempts:
 class Prepared:
     """A run that can start. It has no `prices` when it is over and nothing is to be paid any more.
 
-    `read` says which text files were read for its arguments. `behind` are the steps for which there must be another
-    yes, once all before them is made.
+    `read` says which text files were read for its arguments, `held` what they held, see `Checked`. `behind` are the
+    steps for which there must be another yes, once all before them is made.
     """
 
     run: Run
@@ -93,6 +94,7 @@ class Prepared:
     earlier: EarlierAttempts
     read: tuple[str, ...] = ()
     behind: frozenset[str] = frozenset()
+    held: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def recipe(self) -> Recipe:
@@ -262,10 +264,12 @@ def _counted(calls: int, kind: str = "") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Arguments of a recipe, with everything found that they name; `notes` says what was read, one sentence each."""
+    """Arguments of a recipe, with everything found that they name; `notes` says what was read, one sentence each, and
+    `held` has a digest of each text file that was read, by its path."""
 
     values: dict[str, Any]
     notes: tuple[str, ...] = ()
+    held: Mapping[str, str] = field(default_factory=dict)
 
 
 async def checked_arguments(bridge: Bridge, recipe: Recipe, given: Mapping[str, Any]) -> Checked:
@@ -287,7 +291,7 @@ async def checked_arguments(bridge: Bridge, recipe: Recipe, given: Mapping[str, 
                 faults.append(error)
     places = {name: place for place, name in enumerate(recipe.arguments)}
     all_at_once(sorted(faults, key=lambda fault: places.get(fault.argument, -1)))
-    return Checked(values, tuple(texts.read))
+    return Checked(values, tuple(texts.read), texts.held)
 
 
 def _voices_known(recipe: Recipe) -> bool:
@@ -392,8 +396,13 @@ async def prepare_run(
     run_id: str = "",
     anew: bool = False,
     pausing: bool = False,
+    on_team: bool = False,
 ) -> Prepared:
-    """A run of `recipe` on this bridge, ready to start; raises as `prepare`."""
+    """A run of `recipe` on this bridge, ready to start; raises as `prepare`.
+
+    One for the team (`on_team`) goes on for as many days as it takes: what today leaves does not lower its budget, and
+    each row meets the day's ceiling on its own day. Its name is new among the team's campaigns, too.
+    """
     settings = bridge.settings
     checked = await checked_arguments(bridge, recipe, given)
     await verify_key(bridge)
@@ -402,7 +411,7 @@ async def prepare_run(
         checked,
         call,
         bridge.ledger,
-        left_today=(await bridge.today()).left,
+        left_today=inf if on_team else (await bridge.today()).left,
         ceiling=settings.run_ceiling,
         folder=runs_folder(bridge),
         mode=bridge.mode.value,
@@ -410,6 +419,7 @@ async def prepare_run(
         anew=anew,
         measure=measure_of(bridge),
         pausing=pausing,
+        campaigns=bridge.ledger.campaign_names if on_team else None,
     )
 
 
@@ -470,6 +480,7 @@ async def prepare(
     anew: bool = False,
     measure: Measure | None = None,
     pausing: bool = False,
+    campaigns: Callable[[str], Awaitable[Collection[str]]] | None = None,
 ) -> Prepared:
     """Everything that is known of a run with checked arguments before it starts. Nothing is made or paid.
 
@@ -483,6 +494,7 @@ async def prepare(
         anew: Begin another run even if this one exists.
         measure: As for `price_recipe`.
         pausing: Whether it ends before steps that want another yes.
+        campaigns: The names of the team's campaigns that begin so.
 
     Raises:
         InvalidArgumentError: The run id does not fit.
@@ -500,7 +512,8 @@ async def prepare(
         raise InvalidArgumentError("run_id", f"{run_id!r}: use up to 64 letters, digits, - and _")
     name = run_id or _default_name(recipe, decided)
     if anew:
-        name = await anyio.to_thread.run_sync(_unused, folder, name)
+        others = await campaigns(name) if campaigns else ()
+        name = await anyio.to_thread.run_sync(_unused, folder, name, others)
     run = RunId.of(name, recipe.text, decided, mode)
     # In this order: who had begun it at the first look still has it at the second, or has written its end by the third.
     spend = await books.run_spend(run.in_ledger)
@@ -518,6 +531,7 @@ async def prepare(
         EarlierAttempts(spend, record.outcome, taken),
         checked.notes,
         _behind(recipe, pauses),
+        checked.held,
     )
     if prepared.due and before + prepared.due > ceiling:
         raise over_run_ceiling(prepared.due, max(ceiling - before, 0.0), ceiling, own=False, spare=False, whole=True)
@@ -548,8 +562,8 @@ def _default_name(recipe: Recipe, decided: Mapping[str, Any]) -> str:
     return f"{recipe.name[:45].rstrip('-')}-{digest(text)[:10]}"
 
 
-def _unused(folder: Path, name: str) -> str:
+def _unused(folder: Path, name: str, others: Collection[str]) -> str:
     number_ = 1
-    while file_of(folder, free := name if number_ == 1 else f"{name}-{number_}").exists():
+    while (free := name if number_ == 1 else f"{name}-{number_}") in others or file_of(folder, free).exists():
         number_ += 1
     return free

@@ -101,7 +101,7 @@ def test_ten_thousand_rows_are_submitted_and_counted(ledgers: dict[str, LedgerFi
 
 IMPORTED = """
 import json, resource, sys
-import kubeez_mcp_local.runs.campaigns, kubeez_mcp_local.runs.dbos_engine, kubeez_mcp_local.mcp_server.server
+import kubeez_mcp_local.runs.worker, kubeez_mcp_local.runs.engines.dbos, kubeez_mcp_local.mcp_server.server
 import kubeez_mcp_local.bridge, kubeez_mcp_local.jobs.team.postgres
 if sys.argv[1] == "av":
     import av

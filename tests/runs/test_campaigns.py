@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import anyio
 import pytest
 
 from kubeez_mcp_local.cookbook.format import Origin
@@ -15,11 +13,10 @@ from kubeez_mcp_local.cookbook.parse import parse_recipe
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.budget import Ceilings
 from kubeez_mcp_local.jobs.ledger import LedgerFile
+from kubeez_mcp_local.jobs.team import campaigns
 from kubeez_mcp_local.jobs.team.beats import Timing
 from kubeez_mcp_local.jobs.team.campaigns import Campaign, RowState
-from kubeez_mcp_local.runs import campaigns
-from kubeez_mcp_local.runs.campaigns import Worker, row_labels
-from kubeez_mcp_local.runs.run import CallReport
+from kubeez_mcp_local.runs.campaigns import row_labels
 from tests.jobs.server import NO_SERVER, SERVER, team_ledger
 
 if TYPE_CHECKING:
@@ -96,17 +93,23 @@ def test_what_one_row_alone_cannot_carry_out_is_refused_before_anything_is_writt
     assert refused.value.code == "not_by_rows"
 
 
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Callable[..., LedgerFile]]:
-    """Opens a team's ledger as a process of some machine does."""
+@pytest.fixture(scope="module")
+def ledger() -> str:
+    """Where the ledger of these tests is; each has an account of its own in it."""
     if not SERVER:
         pytest.skip(NO_SERVER)
-    url, opened = team_ledger(f"campaigns {uuid4().hex}"), []
+    return team_ledger(f"campaigns {uuid4().hex}")
 
-    def make(**more: Any) -> LedgerFile:
+
+@pytest.fixture
+def machine(tmp_path: Path, ledger: str) -> Iterator[Callable[..., LedgerFile]]:
+    """Opens a team's ledger as a process of some machine does."""
+    opened, account = [], uuid4().hex
+
+    def make(account: str = account, **more: Any) -> LedgerFile:
         timing = Timing(beat=2.0, dead=6.0, by_itself=False)
-        options: dict[str, Any] = {"server": url, "person": "ana", "timing": timing} | more
-        opened.append(LedgerFile(tmp_path, "live-1", Ceilings(500, 2000), **options))
+        options: dict[str, Any] = {"server": ledger, "person": "ana", "timing": timing} | more
+        opened.append(LedgerFile(tmp_path, account, Ceilings(500, 2000), **options))
         return opened[-1]
 
     yield make
@@ -147,7 +150,66 @@ def test_a_row_is_one_workers_in_the_attempt_that_it_is_at(machine: Callable[...
     standing = other.standing("cities-1")
     assert (standing.rows, standing.credits, standing.over) == ({"completed": 1, "waiting": 1}, 4.0, False)
     assert [row.number for row in other.campaign_rows("cities-1", ALL, 10, 1)] == [1]
-    assert other.campaigns_of_other_keys() == 0
+
+
+def test_a_name_is_not_given_to_other_rows_and_a_higher_budget_counts(machine: Callable[..., LedgerFile]) -> None:
+    file = machine()
+    file.submit_campaign(CAMPAIGN, ["Oslo", "Lisbon"])
+    with pytest.raises(KubeezError, match="with another recipe, other rows or other arguments") as refused:
+        file.submit_campaign(replace(CAMPAIGN, in_ledger="cities-1/def"), ["Oslo", "Lisbon", "Rome"])
+    assert refused.value.code == "run_mismatch"
+    assert len(states(file)) == 2
+    file.submit_campaign(replace(CAMPAIGN, budget=50.0), ["Oslo", "Lisbon"])
+    assert file.campaign("cities-1").budget == 100.0
+    file.submit_campaign(replace(CAMPAIGN, budget=300.0), ["Oslo", "Lisbon"])
+    assert file.campaign("cities-1").budget == 300.0
+    file.direct_campaign("cities-1", "cancelled")
+    with pytest.raises(KubeezError, match="was cancelled"):
+        file.submit_campaign(CAMPAIGN, ["Oslo", "Lisbon"])
+    assert file.campaign_names("cities") == {"cities-1"}
+    assert file.campaign_names("towns") == set()
+
+
+def test_rows_of_other_keys_are_not_seen_but_told_of(machine: Callable[..., LedgerFile]) -> None:
+    mine, theirs = machine(), machine(uuid4().hex)
+    before = mine.campaigns_of_other_keys()
+    theirs.submit_campaign(CAMPAIGN, ["Oslo"])
+    assert mine.campaigns_of_other_keys() == before + 1
+    assert mine.sweep_campaigns(10).waiting == ()
+    assert not mine.take_row("cities-1", 0, 1, "desk")
+    assert theirs.take_row("cities-1", 0, 1, "desk")
+
+
+def test_rows_of_another_release_are_left_alone_and_told_of(
+    machine: Callable[..., LedgerFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = machine()
+    with monkeypatch.context() as patch:
+        patch.setattr(campaigns, "ROW_VERSION", campaigns.ROW_VERSION + 1)
+        file.submit_campaign(CAMPAIGN, ["Oslo"])
+    found = file.sweep_campaigns(10)
+    assert (found.waiting, found.of_other_releases) == ((), 1)
+    assert not file.take_row("cities-1", 0, 1, "desk")
+    assert states(file) == ["waiting"]
+
+
+def test_what_nobody_is_at_work_on_any_more_waits_in_a_new_attempt(machine: Callable[..., LedgerFile]) -> None:
+    one, other = machine(), machine()
+    one.submit_campaign(CAMPAIGN, ["Oslo", "Lisbon", "Rome", "Paris"])
+    one.take_row("cities-1", 0, 1, "desk")
+    other.take_row("cities-1", 1, 1, "attic")
+    one.take_row("cities-1", 2, 1, "desk")
+    one.end_row(("cities-1", 2, 1), RowState.COMPLETED, "", 4.0, [])
+    found = one.sweep_campaigns(10)
+    assert ([row.number for row in found.waiting], found.in_hand) == ([3], 2)
+    assert found.own == {("cities-1", 0, 1)}
+    one.renew_rows([("cities-1", number, 1) for number in range(4)])
+    assert [(row.state, row.attempt) for row in one.campaign_rows("cities-1", ALL)] == [
+        ("waiting", 2),
+        ("working", 1),
+        ("completed", 1),
+        ("waiting", 2),
+    ]
 
 
 def test_who_does_not_know_whether_the_row_was_taken_takes_it_again(machine: Callable[..., LedgerFile]) -> None:
@@ -206,95 +268,7 @@ def test_a_campaign_waits_for_rows_of_unknown_fate_only_if_it_is_told_to(machine
     assert states(file) == ["waiting"]
 
 
-class Books:
-    """A ledger that gives one row out and keeps what is said of it."""
-
-    def __init__(self, plan: Callable[[], Any]) -> None:
-        self.plan = plan
-        self.taken = 0
-        self.ended: list[RowState] = []
-
-    async def take_row(self, *_: object) -> bool:
-        self.taken += 1
-        return True
-
-    async def end_row(self, _: object, state: RowState, *__: object) -> bool:
-        self.ended.append(state)
-        return True
-
-    async def campaign(self, _: str) -> Any:
-        return await self.plan()
-
-
-def worker(books: Books) -> Worker:
-    nobody: Any = None
-    bridge: Any = SimpleNamespace(ledger=books)
-    return Worker(bridge, nobody, nobody, 4)
-
-
-@pytest.mark.anyio
-async def test_a_worker_that_is_handed_a_row_which_it_has_in_hand_does_nothing() -> None:
-    async def plan() -> Any:
-        await carrying.carry_out("cities-1", 0, 1)
-        raise KubeezError("That is all.", next_step="", code="over")
-
-    books = Books(plan)
-    carrying = worker(books)
-    await carrying.carry_out("cities-1", 0, 1)
-    assert (books.taken, books.ended) == (1, [RowState.FAILED])
-
-
-@pytest.mark.anyio
-async def test_but_a_row_that_is_at_its_next_attempt_is_carried_out() -> None:
-    async def plan() -> Any:
-        if books.taken == 1:
-            await carrying.carry_out("cities-1", 0, 2)
-        raise KubeezError("That is all.", next_step="", code="over")
-
-    books = Books(plan)
-    carrying = worker(books)
-    await carrying.carry_out("cities-1", 0, 1)
-    assert books.taken == 2
-
-
-@pytest.mark.anyio
-async def test_what_nobody_expected_ends_a_row_instead_of_leaving_it_in_hand() -> None:
-    async def plan() -> Any:
-        raise ZeroDivisionError
-
-    books = Books(plan)
-    await worker(books).carry_out("cities-1", 0, 1)
-    assert books.ended == [RowState.FAILED]
-
-
 def test_ten_thousand_rows_are_one_statement(machine: Callable[..., LedgerFile]) -> None:
     file = machine()
     assert file.submit_campaign(CAMPAIGN, [f"City {number}" for number in range(10_000)]) == 10_000
     assert file.standing("cities-1").rows == {"waiting": 10_000}
-
-
-@pytest.mark.anyio
-async def test_a_row_that_is_paid_and_cannot_be_saved_is_parked_and_its_worker_takes_no_more() -> None:
-    class Unsaved(Books):
-        async def get(self, wanted: str) -> Any:
-            return SimpleNamespace(save_error=f"{wanted}: the disk is full")
-
-    class Planned:
-        recipe = SimpleNamespace(name="cities")
-
-        async def carry_out(self, *_: object, **__: object) -> Any:
-            result = {"status": "completed", "generation_ids": ["job-1"]}
-            return SimpleNamespace(calls=(CallReport("pictures[0]", "generate_media", "completed", 4.0, result),))
-
-    async def plan() -> None:
-        return
-
-    books = Unsaved(plan)
-    carrying = worker(books)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(campaigns, "_run_of", lambda *_: Planned())
-        patch.setattr(campaigns, "replace", lambda planned, **_: planned)
-        await carrying.carry_out("cities-1", 0, 1)
-        with anyio.move_on_after(0.05):
-            await carrying.carry_out("cities-1", 1, 1)
-    assert (books.taken, books.ended) == (1, [RowState.PARKED])

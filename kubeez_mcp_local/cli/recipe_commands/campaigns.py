@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import signal
 import time
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+import anyio
+import anyio.to_thread
 import click
 
 from kubeez_mcp_local.cli.team import verify_team
 from kubeez_mcp_local.cli.terminal import print_json, remarks, results, run, run_with_bridge, shown, table
+from kubeez_mcp_local.jobs.errors import AWAY, LedgerError
 from kubeez_mcp_local.jobs.team.campaigns import RowState
 from kubeez_mcp_local.text import amount, on_one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.cli.main import Options
     from kubeez_mcp_local.jobs.team.campaigns import Campaign, CampaignRow, OnUnknown, Standing
+    from kubeez_mcp_local.jobs.team.postgres import Address
+    from kubeez_mcp_local.jobs.team.schedules import Night, Schedule
+    from kubeez_mcp_local.runs.nights import Times
     from kubeez_mcp_local.runs.prepare import Prepared
+    from kubeez_mcp_local.runs.worker import Engine
     from kubeez_mcp_local.settings import Settings
 
 _STUCK = (RowState.PARKED, RowState.UNKNOWN, RowState.FAILED)
 _MOST_ROWS = 20
 _PAGE = 1000
+_WATCH_SECONDS = 5.0
+_RECENT_SECONDS = 7 * 86_400.0
 
 
 def hand_over(settings: Settings, prepared: Prepared, on_unknown: OnUnknown) -> None:
@@ -40,26 +51,33 @@ def hand_over(settings: Settings, prepared: Prepared, on_unknown: OnUnknown) -> 
 @click.command(short_help="Carry out rows of the team's campaigns, until it is stopped.")
 @click.option("--parallel", default=6, show_default=True, type=click.IntRange(1, 64), help="Most rows in hand at once.")
 @click.option("--until-idle", is_flag=True, help="End when no row is left to do.")
+@click.option(
+    "--engine",
+    type=click.Choice(["dbos", "local"]),
+    default="dbos",
+    show_default=True,
+    help="Who hands rows out: DBOS, to all workers, or this process to itself, which is enough for one worker.",
+)
 @click.pass_obj
-def worker(options: Options, parallel: int, until_idle: bool) -> None:
+def worker(options: Options, parallel: int, until_idle: bool, engine: str) -> None:
     """Carry out rows that `recipes run NAME --on team` has handed to the team, on this machine.
 
     As many workers as you like may run, on as many machines, each under a supervisor that starts it again. Ctrl-C gives
-    back what is in hand; a worker that is killed is noticed by the others within seconds.
+    back what is in hand; a worker that is killed is noticed by the others within seconds. Workers also begin what
+    `recipes schedule` has planned.
     """
     settings = options.settings()
     verify_team(settings)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # supervisors end a worker so, and rows are given back
-    run(settings, lambda: _work(settings, parallel, until_idle))
+    run(settings, lambda: _work(settings, parallel, until_idle, engine))
 
 
-async def _work(settings: Settings, parallel: int, until_idle: bool) -> None:
+async def _work(settings: Settings, parallel: int, until_idle: bool, engine: str) -> None:
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.jobs.team.postgres import Address
     from kubeez_mcp_local.mcp_server.server import KubeezServer
-    from kubeez_mcp_local.runs.campaigns import Worker, enrolled
     from kubeez_mcp_local.runs.client import LocalClient
-    from kubeez_mcp_local.runs.dbos_engine import DbosEngine
+    from kubeez_mcp_local.runs.worker import Worker, enrolled
 
     async def agreed(_: str) -> bool:
         return True  # who submitted the campaign has said yes to all its rows at once
@@ -76,8 +94,19 @@ async def _work(settings: Settings, parallel: int, until_idle: bool) -> None:
         if others:
             told = f"Campaigns of other keys in this ledger: {others}. They wait for workers with their own key."
             remarks().print(told, soft_wrap=True)
-        engine = DbosEngine(address, bridge.account, owner, parallel)
-        await Worker(bridge, client, engine, parallel).work(until_idle=until_idle)
+        hands_out = _engine(engine, address, bridge.account, owner, parallel)
+        tell = partial(remarks().print, soft_wrap=True, markup=False)
+        await Worker(bridge, client, hands_out, parallel, tell=tell).work(until_idle=until_idle)
+
+
+def _engine(name: str, address: Address, account: str, owner: str, parallel: int) -> Engine:
+    if name == "local":
+        from kubeez_mcp_local.runs.engines.local import LocalEngine
+
+        return LocalEngine(parallel)
+    from kubeez_mcp_local.runs.engines.dbos import DbosEngine
+
+    return DbosEngine(address, account, owner, parallel)
 
 
 @click.command(short_help="How campaigns stand.")
@@ -98,11 +127,11 @@ def status(options: Options, name: str, watch: bool, as_json: bool, first: int) 
     settings = options.settings()
     verify_team(settings)
     if not name:
-        _list(run_with_bridge(settings, lambda bridge: bridge.ledger.campaigns()), as_json)
+        _list(run_with_bridge(settings, _overview), as_json, settings)
         return
     while True:
         standing, stuck, rows = run_with_bridge(
-            settings, lambda bridge: _look(bridge, name, first if as_json else None)
+            settings, lambda bridge: _look(bridge, name, first if as_json else None, patient=watch)
         )
         if as_json:
             print_json(_in_json(standing, stuck, rows))
@@ -110,29 +139,98 @@ def status(options: Options, name: str, watch: bool, as_json: bool, first: int) 
             _show(standing, stuck)
         if not watch or standing.over:
             break
-        time.sleep(5)
+        time.sleep(_WATCH_SECONDS)
     click.get_current_context().exit(1 if stuck else 0)
 
 
-async def _look(bridge: Bridge, name: str, first: int | None) -> tuple[Standing, list[CampaignRow], list[CampaignRow]]:
-    standing = await bridge.ledger.standing(name)
-    run_ = standing.campaign.run
-    stuck = await bridge.ledger.campaign_rows(run_, _STUCK, _MOST_ROWS)
-    rows = [] if first is None else await bridge.ledger.campaign_rows(run_, tuple(RowState), _PAGE + 1, first)
-    return standing, stuck, rows
+async def _look(
+    bridge: Bridge, name: str, first: int | None, *, patient: bool
+) -> tuple[Standing, list[CampaignRow], list[CampaignRow]]:
+    """How it stands; while its database is away, that is said, and who is `patient` waits."""
+    while True:
+        try:
+            standing = await bridge.ledger.standing(name)
+            run_ = standing.campaign.run
+            stuck = await bridge.ledger.campaign_rows(run_, _STUCK, _MOST_ROWS)
+            rows = [] if first is None else await bridge.ledger.campaign_rows(run_, tuple(RowState), _PAGE + 1, first)
+        except LedgerError as error:
+            if not patient or error.code not in AWAY:
+                raise
+            remarks().print(f"{error}", soft_wrap=True, markup=False)
+            await anyio.sleep(_WATCH_SECONDS)
+        else:
+            return standing, stuck, rows
 
 
-def _list(found: list[Campaign], as_json: bool) -> None:
+@dataclass(frozen=True)
+class _Overview:
+    campaigns: list[Campaign]
+    of_other_keys: int
+    planned: list[Schedule]
+    not_begun: list[Night]
+
+
+async def _overview(bridge: Bridge) -> _Overview:
+    now, planned, nights = await look_at_nights(bridge)
+    not_begun = [night for night in nights if night.state != "begun" and now - night.due < _RECENT_SECONDS]
+    others = await bridge.ledger.campaigns_of_other_keys()
+    return _Overview(await bridge.ledger.campaigns(), others, planned, not_begun)
+
+
+def _list(found: _Overview, as_json: bool, settings: Settings) -> None:
     if as_json:
-        print_json({"campaigns": [_campaign_row(campaign) for campaign in found]})
+        by_name = {each.name: each for each in found.planned}
+        nights = [night_row(night, by_name[night.schedule]) for night in found.not_begun]
+        campaigns = [_campaign_row(campaign) for campaign in found.campaigns]
+        print_json({"campaigns": campaigns, "of_other_keys": found.of_other_keys, "nights_not_begun": nights})
         return
-    if not found:
-        results().print("No campaign was handed to the team yet. Do it with: recipes run NAME --on team")
-        return
-    rows = table("run", "state", "by", "budget", right=("budget",))
-    for campaign in found:
-        rows.add_row(campaign.run, campaign.state, on_one_line(campaign.person, 40), amount(campaign.budget))
-    results().print(rows)
+    if found.campaigns:
+        rows = table("run", "state", "by", "budget", right=("budget",))
+        for campaign in found.campaigns:
+            rows.add_row(campaign.run, campaign.state, on_one_line(campaign.person, 40), amount(campaign.budget))
+        results().print(rows)
+    else:
+        whose = f"the sandbox at {settings.base_url} without a key" if settings.standalone_sandbox else "this key"
+        told = f"No campaign was handed to the team for {whose}. Do it with: recipes run NAME --on team"
+        results().print(told, soft_wrap=True, markup=False)
+    if found.of_other_keys and not found.campaigns:
+        told = f"Campaigns of other keys that run in this ledger: {found.of_other_keys}. Is KUBEEZ_API_KEY the team's?"
+        remarks().print(told, soft_wrap=True)
+    show_nights(found.planned, found.not_begun)
+
+
+async def look_at_nights(bridge: Bridge) -> tuple[float, list[Schedule], list[Night]]:
+    """What time it is by the ledger, what is planned, and the nights that there were, newest first: those too that no
+    worker has begun, and of which none has said so yet."""
+    from kubeez_mcp_local.runs.nights import unseen
+
+    now, found = await bridge.ledger.schedules()
+    missed = [night for each in found for night in await anyio.to_thread.run_sync(unseen, each, now)]
+    nights = [*missed, *await bridge.ledger.nights()]
+    return now, found, sorted(nights, key=lambda night: -night.due)
+
+
+def show_nights(planned: Sequence[Schedule], nights: Sequence[Night]) -> None:
+    """One line for each of these nights, for people."""
+    by_name = {each.name: each for each in planned}
+    for night in nights:
+        known = by_name[night.schedule]
+        when = f"{times_of(known).told(night.due)} {known.zone}"
+        what = f"begun as {night.run}" if night.state == "begun" else f"{night.state}: {night.reason}"
+        style = "" if night.state == "begun" else "yellow"
+        results().print(f"- {known.name}, {when}: {what}", soft_wrap=True, markup=False, style=style)
+
+
+def night_row(night: Night, planned: Schedule) -> dict[str, Any]:
+    """A night for JSON; `due` as the clock of its zone shows it."""
+    return {**vars(night), "due": times_of(planned).told(night.due), "zone": planned.zone}
+
+
+def times_of(planned: Schedule) -> Times:
+    """When it begins."""
+    from kubeez_mcp_local.runs.nights import Times
+
+    return Times(planned.cron, planned.zone)
 
 
 def _campaign_row(campaign: Campaign) -> dict[str, Any]:
@@ -160,7 +258,8 @@ def _show(standing: Standing, stuck: list[CampaignRow]) -> None:
     for reason, count in standing.reasons[:5]:
         results().print(f"- {count} × {on_one_line(reason, 300)}", soft_wrap=True, markup=False)
     for row in stuck:
-        results().print(f"  row {row.number} ({on_one_line(row.label, 60)}): {row.state}", markup=False)
+        place = f" on {row.host}" if row.host else ""
+        results().print(f"  row {row.number} ({on_one_line(row.label, 60)}): {row.state}{place}", markup=False)
     if stuck:
         results().print(f"Once that is settled: kubeez-mcp-local recipes retry {campaign.run}", soft_wrap=True)
 

@@ -282,12 +282,19 @@ def run(
     async def prepare() -> Prepared:
         async with recipe_client(settings, asked.recipe) as (bridge, client):
             found = await prepare_run(
-                bridge, asked.recipe, asked.given, client, run_id=run_id, anew=anew, pausing=not yes
+                bridge,
+                asked.recipe,
+                asked.given,
+                client,
+                run_id=run_id,
+                anew=anew,
+                pausing=not yes,
+                on_team=engine == "team",
             )
         return found.lowered(max_credits)
 
     prepared = run_async(settings, prepare)
-    _announce(prepared, settings)
+    announce(prepared, settings)
     agreed = _agreed(prepared, settings, yes=yes)
     if agreed is None:
         remarks().print("Nothing was spent.")
@@ -325,7 +332,7 @@ def _say(notes: Sequence[str]) -> None:
         remarks().print(note, soft_wrap=True)
 
 
-def _announce(prepared: Prepared, settings: Settings) -> None:
+def announce(prepared: Prepared, settings: Settings) -> None:
     """Say on stderr what is about to happen and what it costs."""
     said = remarks()
     _say(prepared.read)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.rows import Transaction
 
 OnUnknown = Literal["wait", "skip"]
+ROW_VERSION = 1
+"""What `Campaign.given` means. It changes only when another release would read it otherwise: workers leave rows of
+other versions alone."""
 
 
 class RowState(StrEnum):
@@ -104,10 +107,29 @@ _SAID = ("run", "in_ledger", "recipe", "budget", "agreed", "on_unknown", "person
 
 def submit(tx: Transaction, campaign: Campaign, labels: Sequence[str]) -> int:
     """Write a campaign down with one row for each of `labels`, in one statement; how many of them are new. Again is no
-    harm: what is there stays as it is."""
+    harm: what is there stays as it is, but for a higher budget, which was agreed to since.
+
+    Raises:
+        KubeezError: The name is that of another campaign (`run_mismatch`), or of one that was `cancelled`.
+    """
+    query = "SELECT in_ledger, state FROM campaigns WHERE account = :account AND run = :run"
+    known = tx.execute(query, run=campaign.run).fetchone()
+    if known and known["in_ledger"] != campaign.in_ledger:
+        raise KubeezError(
+            f"The campaign {campaign.run} is in the ledger with another recipe, other rows or other arguments.",
+            next_step="Begin another with --new, or give it another --run-id.",
+            code="run_mismatch",
+        )
+    if known and known["state"] == "cancelled":
+        raise _cancelled(campaign.run)
     named = {name: getattr(campaign, name) for name in _SAID}
     values = named | {"account": tx.account, "given": to_json(campaign.given), "created_at": tx.now, "state": "running"}
-    insert(tx.connection, "campaigns", values, "ON CONFLICT DO NOTHING")
+    values["version"] = ROW_VERSION
+    higher = (
+        "ON CONFLICT (account, run) DO UPDATE SET budget = excluded.budget, agreed = excluded.agreed "
+        "WHERE campaigns.budget < excluded.budget"
+    )
+    insert(tx.connection, "campaigns", values, higher)
     return tx.execute(
         "INSERT INTO campaign_rows (account, run, number, state, label, changed_at) "
         "SELECT :account, :run, label.key, 'waiting', json_extract(label.value, '$.label'), :now "
@@ -117,13 +139,28 @@ def submit(tx: Transaction, campaign: Campaign, labels: Sequence[str]) -> int:
     ).rowcount
 
 
+def _cancelled(run: str) -> KubeezError:
+    told = f"The campaign {run} was cancelled."
+    return KubeezError(told, next_step="Submit it again with --new to begin another.", code="cancelled")
+
+
+_BEHIND = "\U0010ffff"
+"""Comes behind whatever a name may go on with."""
+
+
+def campaign_names(tx: Transaction, start: str) -> set[str]:
+    """The campaigns' names that begin so."""
+    query = "SELECT run FROM campaigns WHERE account = :account AND run >= :start AND run < :behind"
+    return {run for (run,) in tx.execute(query, start=start, behind=start + _BEHIND)}
+
+
 def campaign(tx: Transaction, run: str) -> Campaign:
     """The campaign called `run`, or the only one whose name begins so; `unknown_run` if there is none."""
     found = tx.execute(
         "SELECT * FROM campaigns WHERE account = :account AND (run = :run OR (run >= :run AND run < :behind)) "
         "ORDER BY run = :run DESC LIMIT 2",
         run=run,
-        behind=run + "\U0010ffff",
+        behind=run + _BEHIND,
     ).fetchall()
     if not found or (len(found) > 1 and found[0]["run"] != run):
         told = (
@@ -178,15 +215,50 @@ def open_rows(tx: Transaction, limit: int) -> list[CampaignRow]:
     """Rows that wait for a worker, of campaigns that run, the oldest campaign first."""
     query = (
         "SELECT campaign_rows.* FROM campaign_rows JOIN campaigns USING (account, run) WHERE account = :account "
-        "AND campaign_rows.state = 'waiting' AND campaigns.state = 'running' ORDER BY created_at, number LIMIT :limit"
+        "AND campaign_rows.state = 'waiting' AND campaigns.state = 'running' AND campaigns.version = :version "
+        "ORDER BY created_at, run, number LIMIT :limit"
     )
-    return [_row_in(row) for row in tx.execute(query, limit=limit)]
+    return [_row_in(row) for row in tx.execute(query, limit=limit, version=ROW_VERSION)]
 
 
-def rows_in_hand(tx: Transaction) -> int:
-    """How many rows workers have in hand."""
-    query = "SELECT COUNT(*) FROM campaign_rows WHERE account = :account AND state = 'working'"
-    return int(tx.execute(query).fetchone()[0])
+@dataclass(frozen=True)
+class Sweep:
+    """What a worker finds when it looks after its team's rows.
+
+    Attributes:
+        waiting: The first rows that wait, as many as were asked for.
+        in_hand: How many rows workers have in hand.
+        own: The run, number and attempt of those that this process has, as the ledger knows.
+        of_other_releases: How many campaigns wait for workers of another release.
+    """
+
+    waiting: tuple[CampaignRow, ...]
+    in_hand: int
+    own: frozenset[tuple[str, int, int]]
+    of_other_releases: int
+
+
+def sweep(tx: Transaction, limit: int) -> Sweep:
+    """Give new life to rows of processes that have ended and to those whose fate is known by now; see what there is."""
+    let_go_of_dead(tx)
+    wake_settled(tx)
+    query = "SELECT run, number, attempt, owner FROM campaign_rows WHERE account = :account AND state = 'working'"
+    working = tx.execute(query).fetchall()
+    own = frozenset((run, number, attempt) for run, number, attempt, owner in working if owner == tx.owner)
+    others = "SELECT COUNT(*) FROM campaigns WHERE account = :account AND state = 'running' AND version <> :version"
+    of_other_releases = int(tx.execute(others, version=ROW_VERSION).fetchone()[0])
+    return Sweep(tuple(open_rows(tx, limit)), len(working), own, of_other_releases)
+
+
+def renew(tx: Transaction, rows: Collection[tuple[str, int, int]]) -> None:
+    """Let rows be handed out in a new attempt that wait still in this one, or that this process has: nobody is at work
+    on them any more."""
+    tx.execute_for_each(
+        "UPDATE campaign_rows SET state = 'waiting', attempt = attempt + 1, changed_at = :now "
+        "WHERE account = :account AND run = :run AND number = :number AND attempt = :attempt "
+        "AND (state = 'waiting' OR state = 'working' AND owner = :owner)",
+        [{"run": run, "number": number, "attempt": attempt} for run, number, attempt in rows],
+    )
 
 
 def of_other_keys(tx: Transaction) -> int:
@@ -207,11 +279,13 @@ def take_row(tx: Transaction, run: str, number: int, attempt: int, host: str) ->
         "UPDATE campaign_rows SET state = 'working', owner = :owner, host = :host, changed_at = :now "
         "WHERE account = :account AND run = :run AND number = :number AND attempt = :attempt "
         "AND (state = 'working' AND owner = :owner OR state = 'waiting' "
-        "AND EXISTS (SELECT 1 FROM campaigns WHERE account = :account AND run = :run AND state = 'running'))",
+        "AND EXISTS (SELECT 1 FROM campaigns WHERE account = :account AND run = :run AND state = 'running' "
+        "AND version = :version))",
         run=run,
         number=number,
         attempt=attempt,
         host=host,
+        version=ROW_VERSION,
     )
 
 
@@ -298,11 +372,7 @@ def direct(tx: Transaction, run: str, state: Literal["running", "paused", "cance
     that was cancelled stays so. Waiting rows of one that goes on are handed out in a new attempt."""
     query = "UPDATE campaigns SET state = :state WHERE account = :account AND run = :run AND state <> 'cancelled'"
     if not tx.change(query, run=run, state=state):
-        raise KubeezError(
-            f"The campaign {run} was cancelled.",
-            next_step="Submit it again with --new to begin another.",
-            code="cancelled",
-        )
+        raise _cancelled(run)
     if state == "running":
         # What the engine has handed out meanwhile came to nothing, and is not handed out again.
         tx.execute(

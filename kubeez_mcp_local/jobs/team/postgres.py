@@ -14,9 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, LiteralString
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from kubeez_mcp_local.jobs.database import VERSION, LedgerFacts
+from kubeez_mcp_local.jobs.database import LedgerFacts
 from kubeez_mcp_local.jobs.errors import LedgerError
-from kubeez_mcp_local.jobs.team.tables import FIRST, STEPS, WORKERS_MAY
+from kubeez_mcp_local.jobs.team.tables import FIRST, STEPS, VERSION, WORKERS_MAY
 
 try:
     import psycopg

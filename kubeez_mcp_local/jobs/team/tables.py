@@ -231,10 +231,51 @@ CREATE FUNCTION searched(VARIADIC texts TEXT[]) RETURNS TEXT LANGUAGE sql IMMUTA
 $$;
 """
 
-STEPS: tuple[str, ...] = (_TABLES.replace(" TEXT", ' TEXT COLLATE "C"') + _AS_IN_SQLITE,)
+_SCHEDULES = """
+ALTER TABLE campaigns ADD COLUMN version BIGINT NOT NULL DEFAULT 1;
+CREATE TABLE schedules (
+    account TEXT NOT NULL,
+    name TEXT NOT NULL,
+    cron TEXT NOT NULL,
+    zone TEXT NOT NULL,
+    recipe TEXT NOT NULL,
+    given TEXT NOT NULL,
+    labels TEXT NOT NULL,
+    files TEXT NOT NULL,
+    budget DOUBLE PRECISION NOT NULL,
+    agreed DOUBLE PRECISION,
+    on_unknown TEXT NOT NULL CHECK (on_unknown IN ('wait', 'skip')),
+    person TEXT NOT NULL,
+    agreed_to TEXT NOT NULL,
+    created_at DOUBLE PRECISION NOT NULL,
+    looked_at DOUBLE PRECISION NOT NULL,
+    removed_at DOUBLE PRECISION,
+    PRIMARY KEY (account, name)
+);
+CREATE TABLE nights (
+    account TEXT NOT NULL,
+    schedule TEXT NOT NULL,
+    due DOUBLE PRECISION NOT NULL,
+    run TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('begun', 'refused', 'missed')),
+    reason TEXT NOT NULL,
+    noted_at DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (account, schedule, due),
+    FOREIGN KEY (account, schedule) REFERENCES schedules (account, name)
+);
+"""
+
+
+def _compared_by_bytes(tables: str) -> str:
+    return tables.replace(" TEXT", ' TEXT COLLATE "C"')
+
+
+STEPS: tuple[str, ...] = (_compared_by_bytes(_TABLES) + _AS_IN_SQLITE, _compared_by_bytes(_SCHEDULES))
 """The first step leads to version `FIRST`, each further one to the next. Texts compare byte by byte, as in a file: then
 a range of names holds what begins with the name."""
 FIRST = 6
+VERSION = FIRST + len(STEPS) - 1
+"""Counted apart from that of a file: what only a team has is no reason to refuse a file."""
 
 WORKERS_MAY = """
 GRANT USAGE ON SCHEMA {schema} TO {role};

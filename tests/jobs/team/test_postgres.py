@@ -19,6 +19,7 @@ from kubeez_mcp_local.jobs.errors import CeilingError, LedgerError
 from kubeez_mcp_local.jobs.guard import Limits
 from kubeez_mcp_local.jobs.job import Order, RunCall, SavedFile, State
 from kubeez_mcp_local.jobs.ledger import LedgerFile
+from kubeez_mcp_local.jobs.team import tables
 from kubeez_mcp_local.jobs.team.beats import Timing
 from kubeez_mcp_local.jobs.team.campaigns import Campaign, RowState
 from tests.jobs.server import NO_SERVER, SERVER, team_ledger
@@ -35,6 +36,7 @@ pytest.importorskip("psycopg")
 
 import psycopg  # noqa: E402 - it belongs to an extra
 
+from kubeez_mcp_local.jobs.team import postgres  # noqa: E402
 from kubeez_mcp_local.jobs.team.postgres import Address, Postgres, allow, inspect_server  # noqa: E402
 from kubeez_mcp_local.jobs.team.statements import translated  # noqa: E402
 
@@ -80,8 +82,23 @@ def test_both_engines_have_the_same_tables_but_for_campaigns(machine: Opener, ur
     here.pop("sqlite_sequence", None)
     here["owners"] = here["owners"] - {"lock_device", "lock_inode"} | {"beat"}
     assert there.pop("ledger_version") == {"version"}
-    del there["campaigns"], there["campaign_rows"]
+    for of_a_team in ("campaigns", "campaign_rows", "schedules", "nights"):
+        del there[of_a_team]
     assert there == here
+
+
+def test_tables_of_an_earlier_version_are_brought_up_to_date(
+    machine: Opener, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(postgres, "STEPS", tables.STEPS[:1])
+        earlier.setattr(postgres, "VERSION", tables.FIRST)
+        machine().close()
+    file = machine()
+    assert file.schedules()[1] == []
+    with psycopg.connect(SERVER) as session:
+        query = f'SELECT version FROM "{Address.of(url).schema}".ledger_version'.encode()
+        assert session.execute(query).fetchone() == (tables.VERSION,)
 
 
 def test_texts_compare_byte_by_byte_whatever_the_database_does(machine: Opener, url: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs.team.campaigns import ROW_VERSION
 
 try:
     from dbos import DBOS, SetWorkflowID
@@ -22,16 +23,17 @@ except ImportError as missing:
     ) from None
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from kubeez_mcp_local.jobs.team.campaigns import CampaignRow
     from kubeez_mcp_local.jobs.team.postgres import Address
 
 log = logging.getLogger(__name__)
 
-APPLICATION_VERSION = "rows-1"
+APPLICATION_VERSION = f"rows-{ROW_VERSION}"
 """Changes only with the arguments of a row: rows of one version are not handed to workers of another. Each version
 hands out under names of its own, so that none waits for workers that are gone; whoever is first takes the row."""
+_OVER = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 _QUEUE = "kubeez-rows"
 _POLL_SECONDS = 0.5
 _MOST_REVIVALS = 50
@@ -96,11 +98,12 @@ class DbosEngine:
     account: str
     owner: str
     parallel: int
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     _launched: bool = field(init=False, default=False)
+    _submitted: set[str] = field(init=False, default_factory=set)
 
-    async def prepare(self, work: Callable[[str, int, int], Awaitable[None]]) -> None:
-        """See `campaigns.Engine`."""
-        _hands.loop, _hands.work = asyncio.get_running_loop(), work
+    async def prepare(self) -> None:
+        """See `worker.Engine`."""
         DBOS(
             config={
                 "name": "kubeez-campaigns",
@@ -122,10 +125,14 @@ class DbosEngine:
                         code="engine_unprepared",
                     ) from None
                 log.warning("the engine cannot start yet: %s", type(error).__name__)
-                await asyncio.sleep(2)
+                await self.sleep(2)
             else:
                 break
         self._launched = True
+
+    async def work(self, carry_out: Callable[[str, int, int], Awaitable[None]]) -> None:
+        """See `worker.Engine`."""
+        _hands.loop, _hands.work = asyncio.get_running_loop(), carry_out
         await DBOS.register_queue_async(
             self._queue, worker_concurrency=self.parallel, polling_interval_sec=_POLL_SECONDS
         )
@@ -134,20 +141,27 @@ class DbosEngine:
     def _queue(self) -> str:
         return f"{_QUEUE}-{self.account}"
 
-    async def submit(self, rows: Sequence[CampaignRow]) -> None:
-        """See `campaigns.Engine`."""
-        for row in rows:
-            with SetWorkflowID(f"{APPLICATION_VERSION}/{self.account}/{row.run}/{row.number}/{row.attempt}"):
+    async def submit(self, rows: Sequence[CampaignRow]) -> list[CampaignRow]:
+        """See `worker.Engine`."""
+        wanted = {f"{APPLICATION_VERSION}/{self.account}/{row.run}/{row.number}/{row.attempt}": row for row in rows}
+        before = self._submitted & wanted.keys()
+        for name in wanted.keys() - before:
+            row = wanted[name]
+            with SetWorkflowID(name):
                 await DBOS.enqueue_workflow_async(self._queue, _row, row.run, row.number, row.attempt)
+        self._submitted = set(wanted)
+        if not before:
+            return []
+        over = await DBOS.list_workflows_async(
+            workflow_ids=sorted(before), status=_OVER, load_input=False, load_output=False
+        )
+        return [wanted[each.workflow_id] for each in over]
 
-    async def owners(self) -> set[str]:
-        """See `campaigns.Engine`."""
-        pending = await self._pending()
-        return {each.executor_id for each in pending if each.executor_id} - {self.owner}
-
-    async def take_over(self, dead: Sequence[str]) -> None:
-        """See `campaigns.Engine`."""
-        ids = [each.workflow_id for each in await self._pending(list(dead))]
+    async def take_over(self, ended: Callable[[Sequence[str]], Awaitable[Collection[str]]]) -> None:
+        """See `worker.Engine`."""
+        others = {each.executor_id for each in await self._pending() if each.executor_id} - {self.owner}
+        dead = await ended(sorted(others)) if others else ()
+        ids = [each.workflow_id for each in await self._pending(list(dead))] if dead else []
         if ids:
             await DBOS.resume_workflows_async(ids, queue_name=self._queue)
 
@@ -160,7 +174,13 @@ class DbosEngine:
             load_output=False,
         )
 
-    async def close(self) -> None:
-        """See `campaigns.Engine`."""
+    async def schedule(self, look: Callable[[], Awaitable[bool]], seconds: float) -> None:
+        """See `worker.Engine`. Its own schedules begin what exists twice in a night twice, keep a row for each time
+        and say nothing of one that was missed, so the ledger is asked instead."""
+        while await look():
+            await self.sleep(seconds)
+
+    async def withdraw(self) -> None:
+        """See `worker.Engine`."""
         if self._launched:
             await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=0)
