@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kubeez_mcp_local.jobs.job import Job, Order, RunCall
-    from kubeez_mcp_local.jobs.rows import Transaction
+    from kubeez_mcp_local.jobs.rows import Found, Transaction
 
 
 DAY = "KUBEEZ_MAX_CREDITS_PER_DAY"
@@ -88,12 +88,6 @@ def utc_day(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d")
 
 
-def budget_day(tx: Transaction) -> str:
-    """The day whose budget counts: never earlier than a day seen before, so that a clock set back opens no new one."""
-    row = tx.execute("SELECT day FROM latest_day").fetchone()
-    return max(utc_day(tx.now), row[0]) if row else utc_day(tx.now)
-
-
 def remember_day(tx: Transaction, day: str) -> None:
     """Note that `day` has been seen."""
     tx.execute(
@@ -125,20 +119,36 @@ def today(tx: Transaction) -> Today:
 
 
 def _used(tx: Transaction, person: str) -> Today:
-    day = budget_day(tx)
-    charged, reserved = tx.execute(
-        "SELECT COALESCE(SUM(charged), 0), COALESCE(SUM(reserved), 0) FROM spend "
-        "WHERE account IN (:account, :beside) AND day = :day AND :person IN ('', person)",
-        day=day,
+    return _today_in(tx, _ask_used(tx, person))
+
+
+def _ask_used(tx: Transaction, person: str) -> Found:
+    """Of the day whose budget counts: never earlier than one seen before, so that a clock set back opens no new one."""
+    day = "COALESCE((SELECT day FROM latest_day WHERE day > :clock_day), :clock_day)"
+    return tx.ask(
+        f"SELECT {day}, COALESCE(SUM(charged), 0), COALESCE(SUM(reserved), 0) FROM spend "
+        f"WHERE account IN (:account, :beside) AND day = {day} AND :person IN ('', person)",
+        clock_day=utc_day(tx.now),
         person=person,
-    ).fetchone()
+    )
+
+
+def _today_in(tx: Transaction, found: Found) -> Today:
+    day, charged, reserved = found.fetchone()
     return Today(day, utc_day(tx.now), to_credits(charged), to_credits(reserved))
 
 
 def team_ceiling(tx: Transaction) -> float | None:
     """What all persons together may spend on one day, in credits; `None` where nobody has set that."""
-    query = "SELECT MIN(per_day) FROM team_ceilings WHERE account IN (:account, :beside)"
-    least = tx.execute(query).fetchone()[0]
+    return _ceiling_in(_ask_team_ceiling(tx))
+
+
+def _ask_team_ceiling(tx: Transaction) -> Found:
+    return tx.ask("SELECT MIN(per_day) FROM team_ceilings WHERE account IN (:account, :beside)")
+
+
+def _ceiling_in(found: Found) -> float | None:
+    least = found.fetchone()[0]
     return None if least is None else to_credits(least)
 
 
@@ -268,15 +278,32 @@ def reservations(orders: Sequence[Order], ceilings: Ceilings, room: Room | None 
     return [share if amount is None else amount for amount in known]
 
 
-def day_refusal(tx: Transaction, needed: int, ceilings: Ceilings, *, certain: bool) -> CeilingError | None:
-    """Why `needed` millionths do not fit into the day's ceiling any more, or into that of the team; `None` if they fit.
-    `certain` if that is the price."""
-    own = _DayRoom(today(tx), to_micro(ceilings.per_day), tx.counted)
+@dataclass(frozen=True)
+class DayAsked:
+    """What the ledger was asked about the day: what this person has used of it, everybody, and the team's ceiling."""
+
+    own: Found
+    everybody: Found
+    team: Found
+
+
+def ask_day(tx: Transaction) -> DayAsked:
+    """Ask for what `day_refusal` needs."""
+    return DayAsked(_ask_used(tx, tx.counted), _ask_used(tx, ""), _ask_team_ceiling(tx))
+
+
+def day_refusal(
+    tx: Transaction, day: DayAsked, needed: int, ceilings: Ceilings, *, certain: bool
+) -> tuple[str, CeilingError | None]:
+    """The budget day, and why `needed` millionths do not fit into its ceiling any more, or into that of the team;
+    `None` if they fit. `certain` if that is the price."""
+    own = _DayRoom(_today_in(tx, day.own), to_micro(ceilings.per_day), tx.counted)
     refusal = own.refusal(tx, needed, certain)
-    team = None if refusal else team_ceiling(tx)
-    if team is None:
-        return refusal
-    return _DayRoom(team_today(tx), to_micro(team), "", team=True).refusal(tx, needed, certain)
+    team = None if refusal else _ceiling_in(day.team)
+    if team is not None:
+        everybody = _DayRoom(_today_in(tx, day.everybody), to_micro(team), "", team=True)
+        refusal = everybody.refusal(tx, needed, certain)
+    return own.used.day, refusal
 
 
 @dataclass(frozen=True)

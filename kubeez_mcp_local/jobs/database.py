@@ -11,13 +11,13 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.jobs.errors import LedgerError
 from kubeez_mcp_local.jobs.ownership import identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 
@@ -244,6 +244,28 @@ BUSY_SECONDS = 10.0
 _PAUSE = 0.02
 
 
+class _Answer:
+    """Rows that were read at once: a question that is not read to its end would keep its view of the file open."""
+
+    def __init__(self, found: sqlite3.Cursor) -> None:
+        self.rowcount = found.rowcount
+        self._rows = iter(found.fetchall())
+
+    def fetchone(self) -> Any:
+        return next(self._rows, None)
+
+    def fetchall(self) -> list[Any]:
+        return list(self._rows)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._rows
+
+
+class _Connection(sqlite3.Connection):
+    def ask(self, statement: str, values: Mapping[str, Any], /) -> _Answer:
+        return _Answer(self.execute(statement, values))
+
+
 class Database:
     """One connection to the ledger file, used by one thread at a time. `now` is its clock, in seconds since 1970.
 
@@ -280,7 +302,12 @@ class Database:
             ) from None
         with self._explained():
             self._connection = sqlite3.connect(
-                path, timeout=busy_seconds, isolation_level=None, check_same_thread=False, cached_statements=256
+                path,
+                timeout=busy_seconds,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=256,
+                factory=_Connection,
             )
         self.now = time.time
         try:
@@ -291,7 +318,7 @@ class Database:
             raise
 
     @contextlib.contextmanager
-    def write(self, *, durable: bool = True, busy_seconds: float | None = None) -> Iterator[sqlite3.Connection]:
+    def write(self, *, durable: bool = True, busy_seconds: float | None = None) -> Iterator[_Connection]:
         """One write transaction: the block sees a state that no other process can change, and happens whole or not.
 
         With `durable=False` the disk is not waited for: fast, and safe against a killed process but not a power cut.
@@ -310,7 +337,7 @@ class Database:
                 yield self._connection
 
     @contextlib.contextmanager
-    def read(self) -> Iterator[sqlite3.Connection]:
+    def read(self) -> Iterator[_Connection]:
         """One consistent view for reading; does not wait for writers. Raises as `write`."""
         with self._lock, self._explained(), self._transaction("BEGIN"):
             self._check_identity()

@@ -23,7 +23,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.budget import Ceilings, budget_day, day_refusal, remember_day, reservations, room_in
+from kubeez_mcp_local.jobs.budget import Ceilings, DayAsked, ask_day, day_refusal, remember_day, reservations, room_in
 from kubeez_mcp_local.jobs.errors import not_sent
 from kubeez_mcp_local.jobs.job import Job, State, group_digest, to_credits, to_micro
 from kubeez_mcp_local.jobs.naming import Named, places
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kubeez_mcp_local.jobs.job import Job, Order
-    from kubeez_mcp_local.jobs.rows import Transaction
+    from kubeez_mcp_local.jobs.rows import Found, Transaction
 
 
 VALID_SECONDS = 600.0
@@ -385,8 +385,10 @@ def decide(
     Must run inside a write transaction. Refusals are returned and not raised, so that what was learned on the way
     (owners found dead) is kept.
     """
-    recover(tx)
-    found = [_existing(tx, order) for order in orders]
+    senders, (alike, asked) = _ask_senders(tx), _ask(tx, orders)
+    if _recovered(tx, senders):  # what was asked may have another answer now
+        alike, asked = _ask(tx, orders)
+    found = [_existing(tx, order, *known) for order, known in zip(orders, alike, strict=True)]
     looked_at = Decision(tuple(found))
     fresh = [order for order, known in zip(orders, found, strict=True) if known.job is None]
     if looked_at.blocked_by or not fresh:
@@ -398,23 +400,24 @@ def decide(
     except KubeezError as error:
         return Decision(refusal=error)
     certain = all(order.quote.credits is not None for order in fresh)
-    refusal: KubeezError | None = day_refusal(tx, sum(amounts), ceilings, certain=certain)
+    refusal: KubeezError | None
+    day, refusal = day_refusal(tx, asked, sum(amounts), ceilings, certain=certain)
     if refusal is None and claim and approval is not None:
         refusal = _redeemed(tx, approval)
     if refusal is not None:
         return Decision(refusal=refusal)
     if not claim:
         return looked_at
-    day = budget_day(tx)
     remember_day(tx, day)
     use_up_quote(tx, group_digest([order.digest for order in orders]))
-    reserved = dict(zip((order.digest for order in fresh), amounts, strict=True))
-    return Decision(
-        tuple(
-            known if known.job else _insert(tx, order, reserved[order.digest], day)
-            for order, known in zip(orders, found, strict=True)
-        )
-    )
+    new = [_insert(tx, order, amount, day) for order, amount in zip(fresh, amounts, strict=True)]
+    claimed = iter([Claim(job) for one in new for job in tx.jobs_in(one)])
+    return Decision(tuple(known if known.job else next(claimed) for known in found))
+
+
+def _ask(tx: Transaction, orders: Sequence[Order]) -> tuple[list[tuple[list[Found], Found]], DayAsked]:
+    """What a decision needs to know: about each order, and about the day."""
+    return [_ask_alike(tx, order) for order in orders], ask_day(tx)
 
 
 def recover(tx: Transaction) -> None:
@@ -424,12 +427,21 @@ def recover(tx: Transaction) -> None:
     Between noting that a request leaves and its leaving a process may have been stopped for any time, so the time that
     a request takes to arrive is counted from here on.
     """
-    owners = tx.execute(
+    _recovered(tx, _ask_senders(tx))
+
+
+def _ask_senders(tx: Transaction) -> Found:
+    """Which other processes are sending."""
+    return tx.ask(
         f"SELECT DISTINCT owner FROM {OPEN_JOBS} AND account IN (:account, :beside) AND state = 'sending' "
         "AND owner <> :owner"
-    ).fetchall()
-    for (owner,) in owners:
-        fate = tx.fate_of(owner)
+    )
+
+
+def _recovered(tx: Transaction, senders: Found) -> bool:
+    """Whether there was anything to settle."""
+    fates = {owner: tx.fate_of(owner) for (owner,) in senders.fetchall()}
+    for owner, fate in fates.items():
         if fate == "alive":
             continue
         if fate == "ended":
@@ -447,29 +459,32 @@ def recover(tx: Transaction) -> None:
             error=_ENDED if fate == "ended" else _VANISHED,
             former=owner,
         )
+    return any(fate != "alive" for fate in fates.values())
 
 
-def _existing(tx: Transaction, order: Order) -> Claim:
-    """Whichever door has taken the same intention."""
-    query = (
+def _ask_alike(tx: Transaction, order: Order) -> tuple[list[Found], Found]:
+    """Which job is the same, whichever door has taken it; and which are alike and of unknown fate."""
+    done = (
         "SELECT * FROM jobs WHERE account = :of AND digest = :digest "
         "AND state IN ('sending', 'accepted', 'completed') ORDER BY seq DESC LIMIT 1"
     )
-    doors = [(tx.account, order.digest), *([(tx.beside, order.beside)] if tx.beside and order.beside else [])]
-    for job in [job for account, digest in doors for job in tx.jobs(query, of=account, digest=digest)]:
-        if order.run or job.state is not State.COMPLETED or _watched_for(tx, job.id) < REPEAT_SECONDS:
-            return Claim(job, repeated=True)
-    alike = tx.jobs(
+    unknown = (
         f"SELECT * FROM {OPEN_JOBS} AND account IN (:account, :beside) AND state = 'unknown' "
         "AND (digest IN (:digest, :twin) OR "
         "(prompt <> '' AND prompt = :prompt AND model = :model) OR (prompt = '' AND :prompt = '' AND route = :route)) "
-        "ORDER BY seq",
-        digest=order.digest,
-        twin=order.beside,
-        prompt=order.prompt,
-        model=order.model,
-        route=order.route,
+        "ORDER BY seq"
     )
+    doors = [(tx.account, order.digest), *([(tx.beside, order.beside)] if tx.beside and order.beside else [])]
+    named = {name: getattr(order, name) for name in ("digest", "prompt", "model", "route")}
+    same = [tx.ask_jobs(done, of=account, digest=digest) for account, digest in doors]
+    return same, tx.ask_jobs(unknown, twin=order.beside, **named)
+
+
+def _existing(tx: Transaction, order: Order, same: Sequence[Found], unknown: Found) -> Claim:
+    for job in [job for found in same for job in tx.jobs_in(found)]:
+        if order.run or job.state is not State.COMPLETED or _watched_for(tx, job.id) < REPEAT_SECONDS:
+            return Claim(job, repeated=True)
+    alike = tx.jobs_in(unknown)
     return Claim(None, blocked_by=next((job for job in alike if job.prompt or _same_inputs(job, order)), None))
 
 
@@ -523,7 +538,7 @@ def _free_place(tx: Transaction, order: Order, day: str) -> str:
 _AS_ORDERED = ("digest", "tool", "route", "bucket", "kind", "model", "prompt", "generation_type", "client")
 
 
-def _insert(tx: Transaction, order: Order, reserved: int, day: str) -> Claim:
+def _insert(tx: Transaction, order: Order, reserved: int, day: str) -> Found:
     job_id = uuid.uuid4().hex
     values = {
         "id": job_id,
@@ -544,4 +559,4 @@ def _insert(tx: Transaction, order: Order, reserved: int, day: str) -> Claim:
         "labels": to_json(order.labels.told()),
     }
     insert(tx.connection, "jobs", {name: getattr(order, name) for name in _AS_ORDERED} | values)
-    return Claim(tx.job(job_id))
+    return tx.ask_jobs("SELECT * FROM jobs WHERE id = :job", job=job_id)

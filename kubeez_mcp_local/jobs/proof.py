@@ -530,7 +530,7 @@ def _sent(tx: Transaction, condition: str) -> list[SentJob]:
     rows = tx.execute(with_generations(query)).fetchall()
     watches = "SELECT boot, since FROM watches WHERE job = :job"
     denied = "SELECT generation_id FROM denied_rows WHERE job = :job"
-    asked = [(row, tx.execute(watches, job=row["id"]), tx.execute(denied, job=row["id"])) for row in rows]
+    asked = [(row, tx.ask(watches, job=row["id"]), tx.ask(denied, job=row["id"])) for row in rows]
     return [
         SentJob(tx.job_in(row), row["reads_before"], dict(since.fetchall()), frozenset(name for (name,) in ids))
         for row, since, ids in asked

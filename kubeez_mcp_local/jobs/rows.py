@@ -49,9 +49,11 @@ class Found(Protocol):
 
 
 class Connection(Protocol):
-    """An open transaction of the database. Statements name their values: `:name`."""
+    """An open transaction of the database. Statements name their values: `:name`. What was found by `execute` is looked
+    at before the next statement; by `ask`, whenever that is."""
 
     def execute(self, statement: str, values: Mapping[str, Any] = MappingProxyType({}), /) -> Found: ...
+    def ask(self, statement: str, values: Mapping[str, Any], /) -> Found: ...
     def executemany(self, statement: str, values: Iterable[Mapping[str, Any]], /) -> object: ...
 
 
@@ -111,6 +113,10 @@ class Transaction:
     def execute(self, statement: str, /, **values: Any) -> Found:
         return self.connection.execute(statement, self.always(statement) | values)
 
+    def ask(self, statement: str, /, **values: Any) -> Found:
+        """A question whose answer is looked at later: what is asked together goes to a server as one message."""
+        return self.connection.ask(statement, self.always(statement) | values)
+
     def execute_for_each(self, statement: str, each: Iterable[Mapping[str, Any]]) -> None:
         always = self.always(statement)
         self.connection.executemany(statement, [{**always, **values} for values in each])
@@ -121,7 +127,14 @@ class Transaction:
 
     def jobs(self, query: str, /, **values: Any) -> list[Job]:
         """The jobs that `query` finds, in its order."""
-        return [self.job_in(row) for row in self.execute(with_generations(query), **values)]
+        return self.jobs_in(self.execute(with_generations(query), **values))
+
+    def ask_jobs(self, query: str, /, **values: Any) -> Found:
+        """The same, for `jobs_in` to look at later."""
+        return self.ask(with_generations(query), **values)
+
+    def jobs_in(self, found: Found) -> list[Job]:
+        return [self.job_in(row) for row in found]
 
     def job(self, job_id: str) -> Job:
         """The job with this ledger id, or `UnknownJobError`."""

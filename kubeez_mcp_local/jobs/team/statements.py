@@ -126,6 +126,8 @@ class Statements:
         named = {name: _plain((values or {})[name]) for name in names}
         return self.say(ClientCursor(self.session).mogrify(words, named))
 
+    ask = execute
+
     def executemany(self, statement: str, values: Iterable[Mapping[str, Any]], /) -> None:
         for each in values:
             self.execute(statement, each)

@@ -320,6 +320,19 @@ def test_what_needs_no_answer_goes_over_the_network_with_what_comes_next(machine
     assert len(messages) == 1
 
 
+def test_a_claim_crosses_the_network_four_times_and_a_look_at_one_job_once(machine: Opener, order: Orders) -> None:
+    file = machine()
+    (claim,) = file.claim([order("a")]).claims
+    assert claim.job
+    with sent_by(file) as messages:
+        file.claim([order("b"), order("c")])
+    assert len(messages) == 4
+    with sent_by(file) as messages:
+        assert file.get(claim.job.id) == claim.job
+        assert [job.digest for job in file.recent()] == ["c", "b", "a"]
+    assert len(messages) == 2
+
+
 @contextmanager
 def sent_by(file: LedgerFile) -> Iterator[list[bytes]]:
     """The messages that `file` sends to its server."""
