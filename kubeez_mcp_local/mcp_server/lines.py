@@ -7,15 +7,16 @@ and whoever asks for something that cannot be done is told which part of it is a
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import threading
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import anyio
-import anyio.to_thread
 from mcp.server.subscriptions import SUBSCRIPTION_ID_META_KEY
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from mcp.types import (
@@ -48,6 +49,7 @@ from kubeez_mcp_local.messages import (
 from kubeez_mcp_local.text import on_one_line, without_half_characters
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TextIO
 
     from mcp.types import RequestId
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
 DEEPEST = 100
 """Levels of JSON within JSON that a message may have; the arguments of our tools have four."""
 LONGEST_PATH = 200
+_MOST_AHEAD = 10_000
 _ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 _TOO_DEEP = NO_MESSAGE.format(f"it is nested deeper than {DEEPEST} levels")
 _ALWAYS = ("ping", "initialize")
@@ -155,6 +158,56 @@ class Answers:
 # What the client writes
 
 
+class _Ahead:
+    """The client's lines, read by a thread of their own before they are asked for.
+
+    So their end is noticed also while nobody takes them, because what was answered before is not being read. A thread
+    that reads cannot be interrupted (python-sdk issue 3551): it is left behind.
+    """
+
+    def __init__(self, source: TextIO, at_end: Callable[[], object]) -> None:
+        self._source = source
+        self._at_end = at_end
+        self._loop = asyncio.get_running_loop()
+        self._read: deque[str | OSError] = deque()
+        self._came = anyio.Event()
+        self._room = threading.Semaphore(_MOST_AHEAD)
+        threading.Thread(target=self._read_on, name="the client's lines", daemon=True).start()
+
+    async def next(self) -> str:
+        """The next line, empty at their end.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        while not self._read:
+            self._came = anyio.Event()
+            await self._came.wait()
+        self._room.release()
+        line = self._read.popleft()
+        if isinstance(line, OSError):
+            raise line
+        return line
+
+    def _read_on(self) -> None:
+        line: str | OSError = "first"
+        while line and not isinstance(line, OSError):
+            self._room.acquire()
+            try:
+                line = self._source.readline()
+            except OSError as error:
+                line = error
+            try:
+                self._loop.call_soon_threadsafe(self._take, line)
+            except RuntimeError:  # whoever wanted them has gone
+                return
+        self._at_end()
+
+    def _take(self, line: str | OSError) -> None:
+        self._read.append(line)
+        self._came.set()
+
+
 @dataclass
 class ClientLines:
     """What the client writes, to the SDK a read stream.
@@ -164,11 +217,14 @@ class ClientLines:
 
     Attributes:
         revision: Of the protocol, as far as it is agreed.
+        at_end: Called in another thread as soon as they end, also where earlier ones have not been taken yet.
     """
 
     source: TextIO
     answers: Answers
     revision: str = ""
+    at_end: Callable[[], object] = lambda: None
+    _ahead: _Ahead | None = None
     _begun: bool = False
     _ended: bool = False
     _ready: deque[SessionMessage] = field(default_factory=deque)
@@ -177,8 +233,8 @@ class ClientLines:
         while not self._ready:
             if self._ended:  # a terminal goes on after its end
                 raise anyio.EndOfStream
-            # A thread that reads cannot be interrupted (python-sdk issue 3551), so whoever leaves does not wait for it.
-            line = await anyio.to_thread.run_sync(self.source.readline, abandon_on_cancel=True)
+            self._ahead = self._ahead or _Ahead(self.source, self.at_end)
+            line = await self._ahead.next()
             self._ended = not line
             text = line if self._begun else line.removeprefix("\ufeff")
             self._begun = True

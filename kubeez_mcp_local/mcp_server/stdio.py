@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import gc
 import io
@@ -9,6 +10,8 @@ import logging
 import os
 import signal
 import sys
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -17,6 +20,7 @@ from mcp.server.stdio import stdio_server
 from kubeez_mcp_local.mcp_server.lines import Answers, ClientLines
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TextIO
 
     from kubeez_mcp_local.front import HandedOver
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.mcp_server.snapshot import SnapshotWriter
 
 _GRACE_SECONDS = 1.5
+_LAST_SECONDS = 3.0
+"""From the end of the input until what still answers is stopped as by a signal; usually it takes milliseconds."""
 _NOBODY_READS = (errno.EPIPE, errno.EINVAL)  # Windows calls it an invalid argument
 
 log = logging.getLogger(__name__)
@@ -38,7 +44,8 @@ async def serve(server: KubeezServer, handed: HandedOver | None = None, writer: 
 
     The SDK's own loop dies on SIGTERM without closing its lifespan, and on SIGINT or a broken stdout it hangs, because
     the thread that reads stdin cannot be interrupted (python-sdk issue 3551). So the loop is run here, and once the
-    lifespan has closed the process leaves without waiting for that thread.
+    lifespan has closed the process leaves without waiting for that thread. Once the input has ended it leaves soon in
+    any case: a client that went away without reading may have left a pipe that is full, and a write to it never ends.
     """
     conversation = Conversation(server, handed)
     if writer is not None:
@@ -52,8 +59,24 @@ async def serve(server: KubeezServer, handed: HandedOver | None = None, writer: 
                 scope.cancel()
                 await conversation.leave()
 
+    loop, ended = asyncio.get_running_loop(), anyio.Event()
+
+    def at_end() -> None:
+        _leave_within(_LAST_SECONDS + _GRACE_SECONDS, 0)
+        with suppress(RuntimeError):  # it has left already
+            loop.call_soon_threadsafe(ended.set)
+
+    async def leave_at_the_end(scope: anyio.CancelScope) -> None:
+        await ended.wait()
+        await anyio.sleep(_LAST_SECONDS)
+        log.info("the client is gone, and what it asked for is not over")
+        scope.cancel()
+        await conversation.leave()
+
+    conversation.at_end = at_end
     try:
         async with anyio.create_task_group() as tasks:
+            tasks.start_soon(leave_at_the_end, tasks.cancel_scope)
             if sys.platform != "win32":
                 tasks.start_soon(leave_on_signal, tasks.cancel_scope)
             if writer is not None and (handed is None or not handed.snapshot.recipes.still_holds()):
@@ -68,10 +91,16 @@ async def serve(server: KubeezServer, handed: HandedOver | None = None, writer: 
 
 
 class Conversation:
-    """One client, answered until it is gone; from the beginning, or from where the front has `handed` it over."""
+    """One client, answered until it is gone; from the beginning, or from where the front has `handed` it over.
+
+    Attributes:
+        exit_code: With which the process leaves when it is cancelled.
+        at_end: Called in another thread when the client has closed its end.
+    """
 
     def __init__(self, server: KubeezServer, handed: HandedOver | None = None) -> None:
         self.exit_code = 0
+        self.at_end: Callable[[], object] = lambda: None
         self._server = server
         self._handed = handed
         self._over = False
@@ -96,7 +125,8 @@ class Conversation:
             answers = Answers(write) if handed is None else Answers(write, handed.mark, handed.streams)
             tasks.start_soon(self._leave_when_cancelled)
             try:
-                await low.run(ClientLines(source, answers), answers, self._server.initialization)
+                lines = ClientLines(source, answers, at_end=self.at_end)
+                await low.run(lines, answers, self._server.initialization)
                 self._over = True
             except Exception:
                 self._over = True
@@ -107,7 +137,8 @@ class Conversation:
 
     async def leave(self) -> None:
         """End the process as soon as the lifespan has closed, and soon in any case."""
-        with anyio.CancelScope(shield=True), anyio.move_on_after(_GRACE_SECONDS):
+        _leave_within(_GRACE_SECONDS, self.exit_code)
+        with anyio.CancelScope(shield=True):
             await self._stopped.wait()
         _leave(self.exit_code)
 
@@ -124,6 +155,13 @@ def _leave(code: int) -> None:
     """Exit at once: worker threads (uploads, previews) must not hold up a host that has closed our input."""
     sys.stderr.flush()
     os._exit(code)
+
+
+def _leave_within(seconds: float, code: int) -> None:
+    """The same in so many seconds, by a thread: where thousands of calls are stopped at once, no task has its turn."""
+    timer = threading.Timer(seconds, _leave, [code])
+    timer.daemon = True
+    timer.start()
 
 
 def _own_input() -> io.RawIOBase:

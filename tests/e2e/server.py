@@ -8,6 +8,7 @@ import queue
 import subprocess
 import threading
 import time
+from array import array
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from tests.forking import PROGRAM, started, started_anew
@@ -20,6 +21,7 @@ PATIENCE = 30.0
 """Seconds to wait for an answer; long, because CI machines are small and busy."""
 LEGACY = "2025-11-25"
 MODERN = "2026-07-28"
+_FULL = 60_000
 
 
 def environment(folder: Path, **settings: object) -> dict[str, str]:
@@ -35,6 +37,14 @@ def environment(folder: Path, **settings: object) -> dict[str, str]:
     variables = {f"KUBEEZ_{name.upper()}": str(value) for name, value in (usual | settings).items()}
     kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "TEMP") if name in os.environ}
     return kept | {"HOME": str(home), "USERPROFILE": str(home), "PYTHONFAULTHANDLER": "1"} | variables
+
+
+def until(there: Callable[[], object], within: float = PATIENCE) -> None:
+    """Wait until that is so."""
+    deadline = time.monotonic() + within
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 class Server:
@@ -230,6 +240,21 @@ class DeafClient:
         began = time.monotonic()
         self.process.wait(20)
         return time.monotonic() - began
+
+    def hang_up_unread(self) -> int:
+        """Fill stdout, close stdin, and never read; returns the exit code."""
+        import fcntl
+        import termios
+
+        for number in range(99, 109):
+            self.send("tools/list", number)
+        unread, until = array("i", [0]), time.monotonic() + PATIENCE
+        while unread[0] < _FULL and time.monotonic() < until:
+            time.sleep(0.02)
+            fcntl.ioctl(self._stdout.fileno(), termios.FIONREAD, unread)
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return self.process.wait(PATIENCE)
 
 
 def modern(capabilities: dict[str, Any] | None = None, **params: Any) -> dict[str, Any]:

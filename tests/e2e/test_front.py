@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import stat
@@ -11,17 +12,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 import kubeez_mcp_local
 from kubeez_mcp_local.cookbook.library import pack_folder
-from tests.e2e.server import LEGACY, PATIENCE, Server, environment, modern
+from tests.e2e.server import LEGACY, PATIENCE, Server, environment, modern, until
+from tests.forking import started, started_anew
 from tests.mcp_server.talking import enveloped, hello, line
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 pytestmark = pytest.mark.xdist_group("front")
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="no POSIX signals")
@@ -38,13 +37,6 @@ def estimate(request_id: object, **envelope: Any) -> bytes:
 
 def snapshots(folder: Path) -> list[Path]:
     return sorted((folder / "home" / ".cache" / "kubeez-mcp-local" / "front").glob("*.json"))
-
-
-def until(there: Callable[[], object], within: float = PATIENCE) -> None:
-    deadline = time.monotonic() + within
-    while not there():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def start_once(folder: Path, *arguments: str, **settings: Any) -> Path:
@@ -184,20 +176,22 @@ def test_a_client_that_does_not_read_is_left_quietly(folder: Path) -> None:
     assert b"Traceback" not in errors
 
 
-def test_a_client_that_neither_reads_nor_stays_is_left(folder: Path) -> None:
-    """The pipe is full, so that the front stands before it."""
+UNREAD = {"answers": LISTS[0] * 10, "refusals": b"[]\n" * 2000}
+
+
+@pytest.mark.parametrize("front", [True, False], ids=["the front", "the server itself"])
+@pytest.mark.parametrize("what", UNREAD)
+def test_a_client_that_neither_reads_nor_stays_is_left(folder: Path, what: str, front: bool) -> None:
+    """The pipe is full, so that whoever answers stands before it."""
     ends, wire = os.pipe()
-    with subprocess.Popen(
-        [sys.executable, "-m", "kubeez_mcp_local"],
-        stdin=subprocess.PIPE,
-        stdout=wire,
-        stderr=subprocess.DEVNULL,
-        env=environment(folder, log_level="debug"),
-        cwd=folder,
-    ) as process:
-        os.close(wire)
+    start = started_anew if front else started
+    variables = environment(folder, log_level="debug", **({} if front else {"trial": 1}))
+    with start(folder, variables, stdin=subprocess.PIPE, stdout=wire, stderr=subprocess.DEVNULL) as process:
         assert process.stdin is not None
-        process.stdin.write(hello(LEGACY) + INITIALIZED + b"".join(line("tools/list", request_id=n) for n in range(9)))
+        process.stdin.write(hello(LEGACY) + INITIALIZED + UNREAD[what])
+        process.stdin.flush()
+        until(lambda: not select.select([], [wire], [], 0)[1])
+        os.close(wire)
         process.stdin.close()
         try:
             process.wait(PATIENCE)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.conftest import KEY
-from tests.e2e.server import LEGACY, MODERN, DeafClient, Server, environment, modern
+from tests.e2e.server import LEGACY, MODERN, DeafClient, Server, environment, modern, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +52,17 @@ async def crashing(call):
 tools.ALL_TOOLS = tuple(
     dataclasses.replace(spec, handler=crashing) if spec.name == "get_balance" else spec for spec in tools.ALL_TOOLS
 )
+from kubeez_mcp_local.cli.main import cli
+cli(["serve"])
+"""
+
+STANDS_STILL = """
+import sys, time
+from kubeez_mcp_local.mcp_server.server import KubeezServer
+async def standing(self):
+    print("it stands still", file=sys.stderr, flush=True)
+    time.sleep(100)
+KubeezServer.list_tools = standing
 from kubeez_mcp_local.cli.main import cli
 cli(["serve"])
 """
@@ -262,6 +274,31 @@ def test_a_client_that_reads_no_more_answers_is_left_and_its_job_is_found_again(
         job = again["structuredContent"]["generation_id"]
         assert server.call("wait_for_generation", id=job)["structuredContent"]["status"] == "completed"
     assert [entry["credits"] for entry in api.control.account()["entries"] if entry["kind"] == "charge"] == [-14]
+
+
+@needs_signals
+def test_what_is_being_paid_is_written_down_though_nobody_reads_or_stays(
+    tmp_path: Path, api: RunningSandbox, live: dict[str, Any]
+) -> None:
+    client = DeafClient(tmp_path, **live, ask_above=100)
+    client.initialize()
+    api.control.fault("POST /v1/generate/media", "slow_answer", seconds=60)
+    client.send("tools/call", 2, name="generate_media", arguments=WORDS)
+    until(lambda: api.control.account()["jobs"])
+    assert client.hang_up_unread() == 0
+    assert client.process.stderr is not None
+    assert b"Traceback" not in client.process.stderr.read()
+    with sqlite3.connect(tmp_path / "state" / "ledger.db") as ledger:
+        assert ledger.execute("SELECT state FROM jobs").fetchall() == [("unknown",)]
+
+
+def test_the_end_of_the_input_ends_it_whatever_it_does(tmp_path: Path) -> None:
+    with Server(tmp_path, program=("-c", STANDS_STILL), trial=1) as server:
+        server.initialize()
+        server.send("tools/list")
+        until(lambda: "it stands still" in server.stderr)
+        server.close_stdin()
+        assert server.process.returncode == 0
 
 
 @pytest.mark.parametrize("log_level", ["debug", "warning"])
