@@ -19,6 +19,7 @@ from kubeez_mcp_local.cli.clients.launch import Launch, Machine
 from kubeez_mcp_local.environment import APP
 from kubeez_mcp_local.mcp_server.inventory import BoundTool
 from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
+from kubeez_mcp_local.sandbox.knobs import Fault, Knobs
 from kubeez_mcp_local.settings import TOOLSETS, Settings, variable
 
 if TYPE_CHECKING:
@@ -170,7 +171,23 @@ def links() -> str:
     return "\n".join([*lines, f"- The same for Cursor where no browser is in between: `{deep}`"])
 
 
-PARTS = {"tools": tools, "settings": settings, "clients": clients, "links": links}
+def knobs() -> str:
+    """Every knob of the sandbox with its default, and the kinds of faults."""
+    rows = [
+        f"| `{name}` | `{json.dumps(field.get_default(call_default_factory=True))}` | {_cell(field.description)} |"
+        for name, field in Knobs.model_fields.items()
+    ]
+    faults = [f"- `{name}`: {_cell(field.description)}" for name, field in Fault.model_fields.items()]
+    return "\n".join(
+        ["| knob | at the start | meaning |", "| --- | --- | --- |", *rows, "", "A fault has:", "", *faults]
+    )
+
+
+def _cell(words: str | None) -> str:
+    return (words or "").replace("|", "\\|")
+
+
+PARTS = {"tools": tools, "settings": settings, "clients": clients, "links": links, "knobs": knobs}
 
 
 def parts_of(page: str) -> Iterable[str]:

@@ -110,11 +110,16 @@ class Knobs(Body):
     )
     refresh_tokens: Literal["rotate", "stay"] = Field(
         "rotate",
-        description="A refresh gives a new refresh token, and the old one's second use takes all back; or none.",
+        description="`rotate`: a refresh gives a new refresh token, and the old one's second use takes the whole "
+        "sign-in back. `stay`: it gives none, and the old one goes on.",
     )
     oauth: Literal[
         "right", "other_issuer", "other_issuer_in_answer", "other_resource", "no_registration", "no_revocation", "none"
-    ] = Field("right", description="What signing in at the hosted door gets wrong or lacks.")
+    ] = Field(
+        "right",
+        description="What signing in at the hosted door gets wrong or lacks: `other_issuer` in metadata, "
+        "`other_issuer_in_answer` on the way back, `other_resource`, `no_registration`, `no_revocation`, or `none`.",
+    )
     hosted_errors: Literal["structured", "text", "result"] = Field(
         "structured",
         description="How a hosted tool refuses: as an error with `error` and `message`, as an error in words only, or "

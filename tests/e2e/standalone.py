@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def standalone_sandbox(folder: Path, speed: float) -> Iterator[RunningSandbox]:
-    """Run it on a free port for the length of a `with` block."""
-    serving = ("sandbox", "serve", "--port", "0", "--speed", str(speed))
+def standalone_sandbox(folder: Path, speed: float, *options: str, port: int = 0) -> Iterator[RunningSandbox]:
+    """Run it for the length of a `with` block; port 0 is a free one, `options` are those of the command."""
+    serving = ("sandbox", "serve", "--port", str(port), "--speed", str(speed), *options)
     process = started(folder, environment(folder), *serving, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None

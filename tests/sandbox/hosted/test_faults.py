@@ -10,6 +10,7 @@ import httpx
 import pytest
 from mcp import MCPError
 
+from tests.e2e.standalone import standalone_sandbox
 from tests.hosted_standin import TOKEN, finished, official_client, said
 from tests.sandbox_server import KEY, running_sandbox
 
@@ -187,3 +188,9 @@ def test_the_stream_beside_the_calls_is_refused_or_dropped(sandbox: RunningSandb
         sandbox.control.fault("GET /mcp", "drop_stream")
         dropped = http.get("/mcp", headers=session)
         assert (dropped.status_code, dropped.content) == (200, b"")
+
+
+def test_the_command_serves_it_with_tokens_of_any_form(tmp_path: Path) -> None:
+    with standalone_sandbox(tmp_path, 1000, "--hosted", "--token", "mine, all mine") as sandbox:
+        assert _post(sandbox, "get_balance", "mine, all mine").status_code == 200
+        assert _post(sandbox, "get_balance", "yours").status_code == 401
