@@ -88,6 +88,7 @@ class HostedServer:
     session: str = "session-1"
     listings: int = 0
     pages: int = 0
+    as_events: bool = False
     tells_changes: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     on_get: Callable[[str, asyncio.StreamWriter], bool] = lambda _head, _writer: False
@@ -163,6 +164,8 @@ class HostedServer:
         result = self._result(method, params)
         reply = {"jsonrpc": "2.0", "id": message["id"]}
         reply |= {"error": {"code": -32601, "message": method}} if result is None else {"result": result}
+        if self.as_events and method == "tools/call":
+            return send_events(writer, reply)
         return send(writer, 200, reply, f"Mcp-Session-Id: {self.session}" if method == "initialize" else "")
 
     def _result(self, method: str, params: Message) -> Message | None:

@@ -6,6 +6,7 @@ is an answer like any other, and a broken way the end of one request. Loaded lat
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,9 @@ import httpx2
 
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.hosted.answers import CURRENT, Exchange
-from kubeez_mcp_local.rest.errors import UnreachableError
-from kubeez_mcp_local.rest.pools import BROKEN, timeouts, whole
+from kubeez_mcp_local.rest.errors import UnexpectedAnswerError, UnreachableError
+from kubeez_mcp_local.rest.pools import BROKEN, LONGEST_ANSWER, timeouts, whole
+from kubeez_mcp_local.rest.wire import from_json
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -108,7 +110,9 @@ class Carrier(httpx2.AsyncBaseTransport):
             exchange.challenge = response.headers.get("www-authenticate", "")
         elif "html" in kind:
             exchange.body, exchange.html = "", True
-        return httpx2.Response(response.status_code, headers=headers, content=response.content, request=request)
+        return httpx2.Response(
+            response.status_code, headers=headers, content=_mended(response.content), request=request
+        )
 
     async def aclose(self) -> None:
         """The pools are closed by whoever made them."""
@@ -116,15 +120,34 @@ class Carrier(httpx2.AsyncBaseTransport):
 
 @dataclass(eq=False)
 class _Events(httpx2.AsyncByteStream):
+    """The lines of an event stream, each of them mended."""
+
     response: Answer
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        rest = b""
         async for chunk in self.response.aiter_bytes():
-            yield chunk
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                yield (b"data:" + _mended(line[5:]) if line.startswith(b"data:") else line) + b"\n"
+            if len(rest) > LONGEST_ANSWER:
+                raise UnexpectedAnswerError("The hosted server's event has no end.")
+        yield rest
 
     async def aclose(self) -> None:
         with anyio.CancelScope(shield=True):
             await self.response.aclose()
+
+
+def _mended(text: bytes) -> bytes:
+    """JSON without halves of characters, for which the SDK would throw the whole answer away: one prompt that a server
+    has cut in the middle of an emoji must not hide the history."""
+    if b"\\ud" not in text.lower():
+        return text
+    try:
+        return json.dumps(from_json(text)).encode()
+    except (ValueError, RecursionError):
+        return text
 
 
 def _none(request: httpx2.Request) -> httpx2.Response:

@@ -87,7 +87,8 @@ class HostedClient:
         sleep: Waits between attempts.
         clock: Seconds since 1970; for `Retry-After` dates.
         steady: Seconds that only go forward.
-        answer_s: Longest wait for an answer, and `paid_answer_s` for that of a paid call, in seconds.
+        answer_s: Longest wait for an answer, in seconds, and `paid_answer_s` for that of a paid call: older captions
+            were made while one waited, for up to five minutes, and an answer that is not awaited leaves its fate open.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class HostedClient:
         steady: Callable[[], float] = time.monotonic,
         patience: Patience | None = None,
         answer_s: float = 60.0,
-        paid_answer_s: float = 120.0,
+        paid_answer_s: float = 300.0,
         connect_s: float = 10.0,
     ) -> None:
         self.base_url = url
@@ -408,6 +409,8 @@ def _parsed(exchange: Exchange, reply: Reply, read: Callable[[Any], T]) -> T:
 def _object(payload: object) -> dict[str, Any]:
     if not isinstance(payload, dict):
         raise ParseError("it is not a JSON object")
+    if payload.get("error"):
+        raise ParseError("it is an error")
     return payload
 
 

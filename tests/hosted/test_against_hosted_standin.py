@@ -217,19 +217,6 @@ async def test_a_token_that_ends_in_the_middle_is_renewed_and_the_job_is_paid_on
         assert [row.id for row in await client.generations()] == [started.generation_id]
 
 
-async def test_a_restart_between_calls_costs_nothing_but_a_new_session(tmp_path: Path) -> None:
-    folder = tmp_path / "sandbox"
-    with running_sandbox(folder, hosted=True) as sandbox:
-        port, url = sandbox.url.rpartition(":")[2], f"{sandbox.url}/mcp"
-        assert port
-        async with HostedClient(url, Tokens(), patience=Patience(1)) as client:
-            contract = HostedContract(client.tools, tmp_path / "tools.json")
-            started = await client.start(await contract.prepare(PAID))
-    with running_sandbox(folder, hosted=True) as sandbox:
-        async with HostedClient(f"{sandbox.url}/mcp", Tokens()) as client:
-            assert (await finished(client, "music", started.generation_id)).settled
-
-
 async def test_a_tool_that_changes_under_us_is_read_again_before_anything_is_sent(
     client: HostedClient, contract: HostedContract, sandbox: RunningSandbox
 ) -> None:

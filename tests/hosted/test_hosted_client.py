@@ -70,6 +70,16 @@ async def test_answers_are_read_from_structured_content_or_from_text(
     assert (await client.balance()).credits == 1  # structured wins over text
 
 
+@pytest.mark.parametrize("as_events", [False, True])
+async def test_half_a_character_in_a_prompt_does_not_hide_the_history(
+    client: HostedClient, server: HostedServer, as_events: bool
+) -> None:
+    server.as_events = as_events
+    rows = [{"id": "g-1", "prompt": "a kite \ud83d", "status": "completed"}, {"id": "g-2", "prompt": "\\ud83d"}]
+    server.answers = {"get_generations": {"generations": rows}}
+    assert [each.prompt for each in await client.generations()] == ["a kite \ufffd", "\\ud83d"]
+
+
 async def test_the_history_is_asked_with_filters_and_at_most_25_rows(
     client: HostedClient, server: HostedServer
 ) -> None:
@@ -116,6 +126,7 @@ async def test_older_names_of_tools_and_fields_are_found_in_the_list(
         (error("1 validation error for get_statusArguments\nid\n  Field required"), RefusedError),
         (error("", {"error": "invalid_voice_id", "message": "no such voice"}), RefusedError),
         ({"error": "shared_scope_required", "team_name": "x"}, RefusedError),
+        ({"error": "unauthorized", "message": "who?"}, UnauthorizedError),
         (error("The moon is in the wrong place"), UnexpectedAnswerError),
         ({"content": [{"type": "text", "text": "All is well."}]}, UnexpectedAnswerError),
     ],
