@@ -439,7 +439,8 @@ async def revoke(kept: Kept) -> tuple[tuple[str, ...], str]:
         for name, token in (("refresh_token", kept.refresh_token), ("access_token", kept.access_token)):
             if token is None:
                 continue
-            form, headers = kept.client.form({"token": token, "token_type_hint": name})
+            # Servers of the SDK want a secret to be there; an empty one says the same as none (RFC 6749 §2.3.1).
+            form, headers = kept.client.form({"token": token, "token_type_hint": name, "client_secret": ""})
             try:
                 answer = await ask("POST", kept.revocation_endpoint, _ANSWER_SECONDS, content=form, headers=headers)
             except KubeezError as error:

@@ -41,7 +41,6 @@ _ANSWER_SECONDS = 10.0
 _LOOK_SECONDS = 0.05
 _LOCK_SECONDS = 30.0
 _LARGEST = 1 << 16
-_FRESH_SECONDS = 10.0
 _ENDED = ("invalid_grant", "invalid_client", "unauthorized_client")
 _logger = logging.getLogger(__name__)
 
@@ -98,6 +97,7 @@ class Client(BaseModel):
         if self.secret and self.method == "client_secret_basic":
             pair = f"{quote(self.id, safe='')}:{quote(self.secret, safe='')}"
             headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+            form.pop("client_secret", None)
         elif self.secret and self.method == "client_secret_post":
             form["client_secret"] = self.secret
         return urlencode(form), headers
@@ -303,12 +303,7 @@ class Tokens:
 
     async def refused(self, token: SecretStr) -> SecretStr:
         """Another one, after a 401 came for `token`; raises as `token`."""
-        value, held = token.get_secret_value(), self._held
-        if held and held.access_token == value and 0 <= self.clock() - held.obtained_at < _FRESH_SECONDS:
-            raise UnauthorizedError(
-                f"{self.mark.url} does not accept a token that it gave out only now.", next_step=f"Run {LOGIN}."
-            )
-        return SecretStr((await self._other_than(value, refused=True)).access_token)
+        return SecretStr((await self._other_than(token.get_secret_value(), refused=True)).access_token)
 
     async def _other_than(self, used: str | None, *, refused: bool = False) -> Kept:
         """The sign-in with another access token than `used`, or with that one where it lasts and was not refused."""

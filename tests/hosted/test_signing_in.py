@@ -199,7 +199,7 @@ async def test_the_servers_secret_for_this_program_is_used_as_it_wants(
 ) -> None:
     authority.client = {"client_secret": "shared/secret=1", "token_endpoint_auth_method": "client_secret_basic"}
     kept = (await signed_in(authority)).kept
-    form, headers = kept.client.form({"grant_type": "refresh_token"})
+    form, headers = kept.client.form({"grant_type": "refresh_token", "client_secret": ""})
     assert headers["Authorization"] == "Basic Y2xpZW50LTE6c2hhcmVkJTJGc2VjcmV0JTNEMQ=="
     assert "client_secret" not in form
     assert "shared/secret" not in repr(kept)
