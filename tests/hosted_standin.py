@@ -13,6 +13,8 @@ import httpx2
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from tests.sandbox_server import TRUSTS_NOBODY
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -26,7 +28,7 @@ async def official_client(url: str, token: str = TOKEN, *, mode: str = "auto") -
     """The SDK's own client, signed in with a static token; `mode` is `auto` (2026-07-28) or `legacy` (2025-11-25)."""
     headers = {"Authorization": f"Bearer {token}"}
     async with (
-        httpx2.AsyncClient(headers=headers, trust_env=False, timeout=30) as http,
+        httpx2.AsyncClient(headers=headers, verify=TRUSTS_NOBODY, trust_env=False, timeout=30) as http,
         Client(streamable_http_client(f"{url}/mcp", http_client=http), mode=mode) as client,
     ):
         yield client
@@ -68,7 +70,7 @@ class Person:
 
     def asked(self, address: str) -> dict[str, str]:
         """Open the address, answer, and tell what comes back to the program that asked."""
-        with httpx2.Client(trust_env=False, follow_redirects=True) as browser:
+        with httpx2.Client(verify=TRUSTS_NOBODY, trust_env=False, follow_redirects=True) as browser:
             shown = browser.get(address)
             self.page = shown.text
             origin = f"{shown.url.scheme}://{shown.url.netloc.decode()}"

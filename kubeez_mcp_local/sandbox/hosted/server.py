@@ -32,7 +32,7 @@ from kubeez_mcp_local.sandbox.answers import ApiError
 from kubeez_mcp_local.sandbox.hosted import jobs, library, uploads
 from kubeez_mcp_local.sandbox.hosted.signing_in import METADATA_PATH, SignIn
 from kubeez_mcp_local.sandbox.hosted.tokens import MCP_PATH, Tokens, bearer
-from kubeez_mcp_local.sandbox.hosted.tools import Call, answered, checked, refused
+from kubeez_mcp_local.sandbox.hosted.tools import Call, answered, checked, misfits, refused
 from kubeez_mcp_local.sandbox.service import Service, Viewer
 from kubeez_mcp_local.web.server import foreign_page
 
@@ -128,9 +128,9 @@ class HostedDoor:
         """Tools by the name that they have now, with their entries in `tools/list`."""
         changes = self.service.panel.knobs.tools
         entries = [
-            (tool, merged(tool.on_the_wire(), changes.get(name) or {}))
+            (tool, merged(tool.entry, change) if change else tool.entry)
             for name, tool in _ALL.items()
-            if changes.get(name, {}) is not None
+            if (change := changes.get(name, {})) is not None
         ]
         return {entry["name"]: (tool, entry) for tool, entry in entries}
 
@@ -175,8 +175,7 @@ class HostedDoor:
         except ApiError as error:
             return refused(name, error, self.service.panel.knobs.hosted_errors)
         except ValidationError as error:
-            words = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-            return refused(name, ApiError(400, words), self.service.panel.knobs.hosted_errors)
+            return refused(name, ApiError(400, misfits(error)), self.service.panel.knobs.hosted_errors)
         except (sqlite3.Error, OSError) as error:
             _log.debug("the sandbox's books or files failed", exc_info=error)
             return refused(name, ApiError(424, {"error": "sandbox_broken", "message": str(error)}), "structured")

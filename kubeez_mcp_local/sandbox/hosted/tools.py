@@ -8,6 +8,7 @@ import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from mcp.types import CallToolResult, ContentBlock, TextContent, ToolAnnotations
@@ -54,8 +55,9 @@ class Tool:
     annotations: ToolAnnotations | None
     free_form: bool
 
-    def on_the_wire(self) -> dict[str, Any]:
-        """Its entry in `tools/list`."""
+    @cached_property
+    def entry(self) -> dict[str, Any]:
+        """In `tools/list`. Made once, since that takes milliseconds."""
         schema = self.arguments.model_json_schema()
         schema.pop("description", None)
         shown = ToolOnTheWire(
@@ -134,7 +136,7 @@ def checked(arguments: type[Asked], schema: dict[str, Any], given: dict[str, Any
     Raises:
         ApiError: 400 `invalid_parameters`, which names what does not fit.
     """
-    known = schema.get("properties", {})
+    known = schema.get("properties") or {}
     problems = [f"{name}: Field required" for name in schema.get("required", ()) if name not in given]
     problems += [f"{name}: Unexpected argument" for name in given if name not in known]
     if not problems:
@@ -142,5 +144,11 @@ def checked(arguments: type[Asked], schema: dict[str, Any], given: dict[str, Any
         try:
             return arguments.model_validate(own)
         except ValidationError as error:
-            problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+            problems = [misfits(error)]
     raise ApiError(400, {"error": "invalid_parameters", "message": "; ".join(problems)})
+
+
+def misfits(error: ValidationError) -> str:
+    """What does not fit, argument by argument."""
+    found = [(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors()]
+    return "; ".join(f"{place}: {words}" if place else words for place, words in found)

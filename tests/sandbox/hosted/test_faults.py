@@ -12,7 +12,7 @@ from mcp import MCPError
 
 from tests.e2e.standalone import standalone_sandbox
 from tests.hosted_standin import TOKEN, finished, official_client, said
-from tests.sandbox_server import KEY, running_sandbox
+from tests.sandbox_server import KEY, TRUSTS_NOBODY, running_sandbox
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,10 @@ PICTURE = {"prompt": "a red kettle", "model": "nano-banana-2"}
 MODERN = {"MCP-Protocol-Version": "2026-07-28", "Accept": "application/json, text/event-stream"}
 
 
+def _sent(sandbox: RunningSandbox, headers: dict[str, str], **body: Any) -> httpx.Response:
+    return httpx.post(f"{sandbox.url}/mcp", headers=headers, verify=TRUSTS_NOBODY, trust_env=False, **body)
+
+
 def _post(sandbox: RunningSandbox, tool: str, token: str | None = TOKEN, **arguments: Any) -> httpx.Response:
     """One call as it goes over the wire."""
     meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
@@ -33,7 +37,7 @@ def _post(sandbox: RunningSandbox, tool: str, token: str | None = TOKEN, **argum
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
-    return httpx.post(f"{sandbox.url}/mcp", json=body, headers=headers, trust_env=False)
+    return _sent(sandbox, headers=headers, json=body)
 
 
 def _jobs(sandbox: RunningSandbox) -> int:
@@ -124,20 +128,22 @@ def test_something_else_answers(sandbox: RunningSandbox, kind: str, status: int)
 @pytest.mark.parametrize("body", [b"", b"[1]", b"nonsense", b'{"params": 3}', b"[" * 100_000])
 def test_a_body_that_is_no_call_is_refused(sandbox: RunningSandbox, body: bytes) -> None:
     headers = {**MODERN, "Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-    answer = httpx.post(f"{sandbox.url}/mcp", content=body, headers=headers, trust_env=False)
+    answer = _sent(sandbox, headers=headers, content=body)
     assert 400 <= answer.status_code < 500
 
 
 def test_pages_of_other_sites_and_huge_bodies_are_refused(sandbox: RunningSandbox) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     for more in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
-        answer = httpx.post(f"{sandbox.url}/mcp", json={}, headers={**headers, **more}, trust_env=False)
+        answer = httpx.post(
+            f"{sandbox.url}/mcp", json={}, headers={**headers, **more}, verify=TRUSTS_NOBODY, trust_env=False
+        )
         assert answer.status_code == 403
 
     def endless() -> Any:
         yield from [b" " * 1024 * 1024] * 3
 
-    answer = httpx.post(f"{sandbox.url}/mcp", content=endless(), headers=headers, trust_env=False)
+    answer = _sent(sandbox, headers=headers, content=endless())
     assert answer.status_code == 413
 
 
@@ -145,7 +151,9 @@ def _status_in_session(sandbox: RunningSandbox, session: str, token: str) -> int
     headers = {**MODERN, "MCP-Protocol-Version": "2025-11-25", "Mcp-Session-Id": session}
     headers["Authorization"] = f"Bearer {token}"
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-    return httpx.post(f"{sandbox.url}/mcp", json=body, headers=headers, trust_env=False).status_code
+    return httpx.post(
+        f"{sandbox.url}/mcp", json=body, headers=headers, verify=TRUSTS_NOBODY, trust_env=False
+    ).status_code
 
 
 async def test_a_restart_keeps_all_but_the_sessions(tmp_path: Path) -> None:
@@ -181,7 +189,7 @@ def test_the_stream_beside_the_calls_is_refused_or_dropped(sandbox: RunningSandb
     opening = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
     headers = {"Authorization": f"Bearer {TOKEN}", "Accept": MODERN["Accept"]}
     body = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": opening}
-    with httpx.Client(base_url=sandbox.url, headers=headers, trust_env=False, timeout=10) as http:
+    with httpx.Client(base_url=sandbox.url, headers=headers, verify=TRUSTS_NOBODY, trust_env=False, timeout=10) as http:
         session = {"Mcp-Session-Id": http.post("/mcp", json=body).headers["mcp-session-id"]}
         sandbox.control.fault("GET /mcp", "status", status=401)
         assert http.get("/mcp", headers=session).status_code == 401

@@ -12,6 +12,7 @@ from mcp import MCPError
 from PIL import Image
 
 from tests.hosted_standin import finished, official_client, said
+from tests.sandbox_server import TRUSTS_NOBODY
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -31,7 +32,7 @@ async def _made(client: Client, makes: str) -> dict[str, object]:
 
 
 def _got(url: str) -> httpx.Response:
-    return httpx.get(url, trust_env=False)
+    return httpx.get(url, verify=TRUSTS_NOBODY, trust_env=False)
 
 
 async def test_media_are_shown_to_their_owner(sandbox: RunningSandbox) -> None:

@@ -17,7 +17,7 @@ from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull,
 from pydantic import AnyUrl
 
 from tests.hosted_standin import BACK, Person, official_client, said
-from tests.sandbox_server import KEY, RunningSandbox, running_sandbox
+from tests.sandbox_server import KEY, TRUSTS_NOBODY, RunningSandbox, running_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -65,7 +65,7 @@ class Official:
         about = OAuthClientMetadata(client_name="A <test>", redirect_uris=[AnyUrl(BACK)], scope=" ".join(SCOPES))
         auth = OAuthClientProvider(f"{self.url}/mcp", about, self.kept, self._open, self._came_back)
         async with (
-            httpx2.AsyncClient(auth=auth, trust_env=False, timeout=30) as http,
+            httpx2.AsyncClient(auth=auth, verify=TRUSTS_NOBODY, trust_env=False, timeout=30) as http,
             Client(streamable_http_client(f"{self.url}/mcp", http_client=http)) as client,
         ):
             yield client, auth

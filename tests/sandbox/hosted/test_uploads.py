@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.hosted_standin import official_client, said
+from tests.sandbox_server import TRUSTS_NOBODY
 
 if TYPE_CHECKING:
     from tests.sandbox_server import RunningSandbox
@@ -38,11 +39,11 @@ def _send(url: str, token: str, *files: tuple[str, bytes, str | None]) -> httpx.
     parts: list[tuple[str, Any]] = [
         ("file", (name, data, kind) if kind else (name, data)) for name, data, kind in files
     ]
-    return httpx.post(url, data={"token": token}, files=parts, trust_env=False)
+    return httpx.post(url, data={"token": token}, files=parts, verify=TRUSTS_NOBODY, trust_env=False)
 
 
 def _got(url: str) -> bytes:
-    return httpx.get(url, trust_env=False).content
+    return httpx.get(url, verify=TRUSTS_NOBODY, trust_env=False).content
 
 
 async def test_files_arrive_in_order_and_measured(sandbox: RunningSandbox) -> None:
