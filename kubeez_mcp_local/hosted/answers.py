@@ -77,9 +77,16 @@ class Exchange:
     in_session: bool = False
     tokens: set[str] = field(default_factory=set, repr=False)
 
+    @property
+    def forgotten(self) -> bool:
+        """Whether the answer says that the server knows this session no more: 404 by the specification, and 400 of
+        some servers."""
+        about_sessions = self.status == 400 and "session" in self.body.lower()
+        return self.in_session and (self.status == 404 or about_sessions)
+
     def renew(self) -> None:
         """Nobody took the request, so that it may go out again."""
-        self.posted, self.status, self.failure, self.broke = False, None, None, ""
+        self.posted, self.status, self.failure, self.broke, self.body = False, None, None, "", ""
 
     def without_tokens(self, text: str) -> str:
         """`text` without tokens and keys."""
@@ -197,7 +204,7 @@ def _explained(exchange: Exchange, status: int, code: str | None, words: str, sa
         return UnauthorizedError(f"The hosted server does not accept the token (HTTP 401).{said}", next_step=SIGN_IN)
     if status == 403:
         return _missing_scope(exchange, words, said)
-    if exchange.in_session and (status == 404 or (status == 400 and "session" in words.lower())):
+    if exchange.forgotten:
         return RefusedError(
             "The hosted server has forgotten this session, as after a restart. It took nothing.",
             next_step="Try again; a new session is opened.",

@@ -165,11 +165,10 @@ class Session:
 
     async def _has_lost(self, connection: _Connection, exchange: Exchange, code: int) -> bool:
         """Whether the connection will carry no other request; it is given up then."""
-        forgotten = exchange.in_session and exchange.status in (400, 404)
         if code == _CLOSED and not exchange.posted:
             with anyio.move_on_after(_CLOSING_SECONDS):
                 await connection.over.wait()
-        if not (forgotten or code == UNSUPPORTED_VERSION or connection.over.is_set()):
+        if not (exchange.forgotten or code == UNSUPPORTED_VERSION or connection.over.is_set()):
             return False
         if self._connection is connection:
             self._connection = None

@@ -354,6 +354,26 @@ async def test_a_caller_who_leaves_leaves_the_connection_to_others(client: Hoste
     assert server.posts.count(NAME) == 2
 
 
+async def test_a_connection_that_ends_beneath_a_call_leaves_its_fate_open(
+    client: HostedClient, server: HostedServer
+) -> None:
+    begun = asyncio.Event()
+
+    async def never(_: HostedServer, __: Any, ___: asyncio.StreamWriter) -> None:
+        begun.set()
+        await asyncio.sleep(3)
+
+    server.faults = {NAME: [never]}
+    await client.balance()
+    call = asyncio.create_task(client.start(PAID))
+    await begun.wait()
+    await client._session.aclose()
+    with pytest.raises(AmbiguousError):
+        await call
+    assert (await client.start(PAID)).generation_ids == ["g-1"]
+    assert server.posts.count(NAME) == 2
+
+
 async def test_what_any_tool_answers_is_handed_on_and_sent_once(client: HostedClient, server: HostedServer) -> None:
     server.answers["burn_money"] = {"content": [{"type": "text", "text": "kbz_pat_first did it"}]}
     server.faults = {"burn_money": [cut]}
