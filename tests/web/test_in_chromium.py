@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,18 @@ import anyio.to_thread
 import pytest
 from PIL import Image
 
+from kubeez_mcp_local.bridge.login import keep_sign_in
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.hosted.signing_in import SignInFailedError, SigningIn, listening
+from kubeez_mcp_local.hosted.tokens import Kept
 from kubeez_mcp_local.media.measure import measure
 from kubeez_mcp_local.media.sniff import sniff
+from kubeez_mcp_local.settings import config_file
 from kubeez_mcp_local.web.approval_page import ApprovalPage, Asked
 from kubeez_mcp_local.web.upload_page import UploadPage
 from tests.damaged import encoded
+from tests.keyrings import MemoryKeyring, use
+from tests.sandbox_server import running_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -291,3 +298,42 @@ async def test_a_question_is_answered_with_one_of_two_buttons(chromium: Chromium
         assert asked[3].chosen == {"row_1"}
         assert chromium.requested() == {asked[0].url.split("/")[2]}
         tasks.cancel_scope.cancel()
+
+
+async def test_somebody_signs_in_to_the_hosted_server_and_the_page_says_how_it_went(
+    chromium: Chromium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, ring := MemoryKeyring())
+    ended: list[tuple[str, str]] = []
+
+    async def signed_in(url: str, answer: str) -> None:
+        """Sign in while somebody clicks on `answer`, which is what the browser does not wait for."""
+        async with listening() as place, anyio.create_task_group() as tasks:
+
+            def click() -> None:
+                chromium.wait_for(f"!!document.querySelector('button[value={answer}]')")
+                chromium.click(f"button[value={answer}]")
+                chromium.wait_for("location.pathname === '/done' && document.readyState === 'complete'")
+                ended.append((chromium.text(), chromium.evaluate("location.href")))
+
+            async def show(address: str) -> None:
+                await anyio.to_thread.run_sync(chromium.open, address)
+                tasks.start_soon(using, click)
+
+            with suppress(SignInFailedError):
+                await keep_sign_in(SigningIn(f"{url}/mcp", place, show), config_file())
+
+    with running_sandbox(tmp_path / "hosted", hosted=True) as sandbox:
+        await signed_in(sandbox.url, "deny")
+        assert ring.kept == {}
+        await signed_in(sandbox.url, "allow")
+    [text] = ring.kept.values()
+    kept = Kept.read(text)
+    assert kept is not None
+    assert "generate:media" in kept.scopes
+    (no, _), (yes, address) = ended
+    assert "You are not signed in" in no
+    assert "The sign-in was declined in the browser." in no
+    assert "You are signed in" in yes
+    assert "?" not in address, "the code does not stay in the address"
+    assert [each for each in chromium.complaints() if "favicon" not in str(each)] == []
