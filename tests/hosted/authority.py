@@ -35,6 +35,7 @@ class Authority:
         metadata: Changes of what it says of itself; `None` takes a member out.
         resource: Changes of what the hosted server says of itself.
         overrides: Status and members that answer a path instead.
+        echoes: Its token endpoint refuses everything, and says back what it was given.
         subject: Whose web tokens it gives out; empty: opaque ones.
         asked: Every request: method and path.
         secret: Everything that it ever gave out or was given.
@@ -49,6 +50,7 @@ class Authority:
     subject: str = ""
     declines: str = ""
     lets_in: bool = False
+    echoes: bool = False
     asked: list[str] = field(default_factory=list)
     secret: set[str] = field(default_factory=set)
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -117,6 +119,10 @@ class Authority:
         return f"{form['redirect_uri']}?{urlencode(answer)}"
 
     def _tokens(self, form: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        if self.echoes:
+            self.secret.add(form.get("code_verifier", ""))
+            said = f"{form.get('refresh_token') or form.get('code')} with {form.get('code_verifier')}"
+            return 400, {"error": f"invalid_grant: {said}", "error_description": said}
         if form["grant_type"] == "refresh_token":
             if self.on_refresh:
                 self.on_refresh()

@@ -218,6 +218,15 @@ async def test_what_cannot_be_refreshed_now_lasts_as_long_as_it_lasts(house: Hou
     assert bare(await tokens.token()) in house.authority.access
 
 
+async def test_what_the_authority_says_back_is_masked(house: House) -> None:
+    kept = await house.keep()
+    house.authority.echoes = True
+    house.now = NOW + LIFE
+    with pytest.raises(UnavailableError, match="invalid_grant: … with None") as refusal:
+        await house.tokens().token()
+    assert str(kept.refresh_token) not in str(refusal.value)
+
+
 async def test_an_authority_that_is_not_there_is_not_the_end(house: House) -> None:
     kept = await house.keep(token_endpoint="http://127.0.0.1:9/token")
     house.now = NOW + LIFE
