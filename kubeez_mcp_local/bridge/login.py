@@ -52,7 +52,7 @@ HOSTED_MARK = variable("hosted_login")
 PATIENCE_SECONDS = 5.0
 _LOOK_SECONDS = 0.02
 _GIVEN_UP_SECONDS = 60.0
-_ANSWER_SECONDS, _CONNECT_SECONDS = 8.0, 5.0
+_ANSWER_SECONDS, _CONNECT_SECONDS, _PROOF_SECONDS = 8.0, 5.0, 20.0
 _IN_FILE = "`kubeez-mcp-local login --file` keeps it in a file instead."
 _NAMES = {
     "macOS": "the macOS Keychain",
@@ -477,6 +477,31 @@ async def keep_sign_in(
     if before is not None and before.account != kept.account:
         await store.forget(before.account)
     return SignedIn(kept, config, name, store.file(kept.account), why)
+
+
+async def proven_by_history(settings: Settings, before: SignIn, kept: KeptSignIn) -> bool:
+    """Whether the history that `kept` may read has a job that the ledger knows as one of `before`: a job has one owner.
+
+    What cannot be read proves nothing.
+    """
+    from kubeez_mcp_local.hosted.client import HostedClient
+    from kubeez_mcp_local.hosted.tokens import GivenToken
+    from kubeez_mcp_local.jobs.budget import Ceilings
+    from kubeez_mcp_local.jobs.ledger import FILE_NAME, open_ledger
+    from kubeez_mcp_local.rest.client import Patience
+
+    if not settings.team_ledger and not (settings.state_dir / FILE_NAME).exists():
+        return False
+    ceilings = Ceilings(settings.max_credits_per_call, settings.max_credits_per_day, settings.run_ceiling)
+    ledger = open_ledger(settings.state_dir, before.account, ceilings, server=settings.team_ledger, person=settings.who)
+    token = GivenToken(SecretStr(kept.access_token), kept.url)
+    patience, proven = Patience(attempts=1), False
+    with suppress(KubeezError), anyio.move_on_after(_PROOF_SECONDS):
+        async with HostedClient(kept.url, token, patience=patience, connect_s=_CONNECT_SECONDS) as client:
+            rows = await client.generations()
+        proven = bool(await ledger.known_generations([row.id for row in rows]))
+    await ledger.aclose()
+    return proven
 
 
 def _sign_in_marked(config: Path) -> SignIn | None:

@@ -11,14 +11,14 @@ import anyio
 import click
 from pydantic import SecretStr
 
-from kubeez_mcp_local.bridge.login import Keyring, keep_sign_in, sign_out
+from kubeez_mcp_local.bridge.login import Keyring, keep_sign_in, proven_by_history, sign_out
 from kubeez_mcp_local.cli.terminal import remarks, results
 from kubeez_mcp_local.environment import TOKEN
 from kubeez_mcp_local.errors import KubeezError, first_error_in
 from kubeez_mcp_local.hosted.signing_in import PERSON_SECONDS, SigningIn, listening, pasted
 from kubeez_mcp_local.hosted.tokens import LOGIN, Store, account_of, end_of
 from kubeez_mcp_local.rest.errors import MissingScopeError, UnauthorizedError
-from kubeez_mcp_local.settings import Mode, is_loopback, settings_given, settings_to_sign_in_by
+from kubeez_mcp_local.settings import Mode, SettingsError, is_loopback, settings_given, settings_to_sign_in_by
 from kubeez_mcp_local.text import spoken
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.bridge.login import SignedIn
     from kubeez_mcp_local.cli.main import Options
     from kubeez_mcp_local.hosted.tokens import Kept
-    from kubeez_mcp_local.settings import Settings
+    from kubeez_mcp_local.settings import Settings, SignIn
 
 _SECONDS, _CONNECT_SECONDS = 8.0, 5.0
 Found = tuple[str, str, str]
@@ -39,6 +39,12 @@ def log_in(options: Options, config: Path, ring: Keyring, *, in_file: bool, open
     """Sign in to the hosted server and keep that; raises as `keep_sign_in`."""
     settings = settings_to_sign_in_by(options.flags, env_file=options.env_file)
     url = settings.mcp_url
+
+    async def same_account(before: SignIn, kept: Kept) -> bool:
+        try:
+            return await proven_by_history(options.settings(), before, kept)
+        except SettingsError:  # where the ledger is cannot be told
+            return False
 
     async def work() -> SignedIn:
         async with listening() as place:
@@ -55,7 +61,9 @@ def log_in(options: Options, config: Path, ring: Keyring, *, in_file: bool, open
 
             async with anyio.create_task_group() as tasks:
                 signing_in = SigningIn(url, place, show)
-                signed_in = await keep_sign_in(signing_in, config, keyring=ring, in_file=in_file)
+                signed_in = await keep_sign_in(
+                    signing_in, config, keyring=ring, in_file=in_file, same_account=same_account
+                )
                 tasks.cancel_scope.cancel()
             return signed_in
 

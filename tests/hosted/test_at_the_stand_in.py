@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -9,19 +10,25 @@ import anyio
 import httpx
 import pytest
 
-from kubeez_mcp_local.bridge.login import Keyring, keep_sign_in, sign_out, tokens_of
+from kubeez_mcp_local.bridge.login import Keyring, keep_sign_in, proven_by_history, sign_out, tokens_of
 from kubeez_mcp_local.errors import KubeezError, first_error_in
 from kubeez_mcp_local.hosted.client import HostedClient
 from kubeez_mcp_local.hosted.signing_in import SigningIn, listening
 from kubeez_mcp_local.hosted.tokens import Kept
+from kubeez_mcp_local.jobs.budget import Ceilings
+from kubeez_mcp_local.jobs.guard import Limits
+from kubeez_mcp_local.jobs.job import Order
+from kubeez_mcp_local.jobs.ledger import LedgerFile
 from kubeez_mcp_local.rest.errors import MissingScopeError, UnauthorizedError
-from kubeez_mcp_local.settings import config_file, load_settings
-from tests.hosted_standin import Person
+from kubeez_mcp_local.settings import Settings, config_file, load_settings
+from tests.hosted_standin import Person, official_client, said
+from tests.jobs.conftest import Quoted
 from tests.keyrings import MemoryKeyring, use
 from tests.sandbox_server import RunningSandbox, running_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 
@@ -44,7 +51,7 @@ def ring(monkeypatch: pytest.MonkeyPatch) -> MemoryKeyring:
     return use(monkeypatch, MemoryKeyring())
 
 
-async def signed_in(sandbox: RunningSandbox, person: Person | None = None) -> Kept:
+async def signed_in(sandbox: RunningSandbox, person: Person | None = None, **options: Any) -> Kept:
     """Sign in, with a person at the browser."""
 
     def look(address: str) -> None:
@@ -59,7 +66,7 @@ async def signed_in(sandbox: RunningSandbox, person: Person | None = None) -> Ke
                 tasks.start_soon(anyio.to_thread.run_sync, look, address)
 
             signing_in = SigningIn(f"{sandbox.url}/mcp", place, show, 30.0)
-            kept = (await keep_sign_in(signing_in, config_file())).kept
+            kept = (await keep_sign_in(signing_in, config_file(), **options)).kept
     except BaseExceptionGroup as group:
         raise first_error_in(group) from None
     else:
@@ -156,3 +163,34 @@ async def test_signing_out_ends_it_where_the_server_can(
         else:
             assert (await client.balance()).credits > 0, "the server takes its token until that ends"
     assert kept.url not in config_file().read_text()
+
+
+async def test_a_new_sign_in_is_of_the_account_whose_jobs_it_can_see(sandbox: RunningSandbox, tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path / "state", mcp_url=f"{sandbox.url}/mcp")
+    same_account = partial(proven_by_history, settings)
+    first = await signed_in(sandbox)
+    async with official_client(sandbox.url, first.access_token) as client:
+        job_id = (await said(client, "generate_media", prompt="a kettle", model="nano-banana-2"))["generation_id"]
+    unproven = await signed_in(sandbox, same_account=same_account)
+    assert unproven.account != first.account, "there is no ledger"
+
+    def know(account: str) -> None:
+        ledger = LedgerFile(settings.state_dir, account, Ceilings(500, 2000))
+        order = Order(
+            *("generate_media", "generate_media", "media", "media", "nano-banana-2", "a kettle", "digest"),
+            quote=Quoted(14, "catalogue"),
+            build=lambda: None,  # type: ignore[arg-type,return-value]  # it is not sent
+            arguments={},
+        )
+        job = ledger.claim([order]).claims[0].job
+        assert job is not None
+        assert ledger.dispatch(job, Limits()) is None
+        ledger.accepted(job.id, [job_id])
+        ledger.close()
+
+    know(unproven.account)
+    proven = await signed_in(sandbox, same_account=same_account)
+    assert proven.account == unproven.account
+    assert proven.access_token != unproven.access_token
+    somebody_else = await signed_in(sandbox, Person(account=""), same_account=same_account)
+    assert somebody_else.account != proven.account
