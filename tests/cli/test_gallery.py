@@ -75,9 +75,11 @@ def test_it_serves_until_it_is_interrupted(variables: dict[str, str], tmp_path: 
         assert process.stdout is not None
         address = urlsplit(process.stdout.readline().strip())
         assert address.fragment.endswith("since=2026-11-29")
-        page = httpx.get(f"http://{address.netloc}{address.path}", trust_env=False)
+        page = httpx.get(f"http://{address.netloc}{address.path}", trust_env=False, verify=False)
         assert "<title>Gallery" in page.text
-        with httpx.stream("GET", f"http://{address.netloc}/api/gallery/changes", trust_env=False) as refused:
+        with httpx.stream(
+            "GET", f"http://{address.netloc}/api/gallery/changes", trust_env=False, verify=False
+        ) as refused:
             assert refused.status_code == 401
         process.send_signal(signal.SIGINT)
         out, said = process.communicate(timeout=10)

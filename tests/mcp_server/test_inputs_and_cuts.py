@@ -117,7 +117,7 @@ async def test_a_measured_upload_makes_the_quote_exact(connected: Client, tmp_pa
         assert page["accepted_kinds"] == ["audio", "video"]
         content = await anyio.Path(song(tmp_path)).read_bytes()
         part = [("file", ("song.wav", content, "audio/wav"))]
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, verify=False) as http:
             assert (await call(client, "get_upload_session", token=page["token"]))["count"] == 0
             await http.post(page["direct_upload_url"], data={"token": page["token"]}, files=part)
         state = await call(client, "get_upload_session", token=page["token"])
@@ -183,7 +183,7 @@ async def test_the_next_step_after_an_upload_depends_on_its_lengths(connected: C
         waiting = await call(client, "get_upload_session", token=page["token"])
         assert (waiting["count"], waiting["billing_readiness"]) == (0, "pessimistic_fallback")
         assert "Nothing has arrived yet" in waiting["next_step"]
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, verify=False) as http:
             part = [("file", ("clip.mp4", await anyio.Path(video).read_bytes(), "video/mp4"))]
             answer = await http.post(page["direct_upload_url"], data={"token": page["token"]}, files=part)
             assert answer.status_code == 200, answer.text
@@ -200,7 +200,7 @@ async def test_a_length_that_only_the_extra_can_measure_names_the_extra(
     await anyio.Path(speech).write_bytes(encoded("ogg", audio="libopus"))
     async with connected as client:
         page = await call(client, "get_upload_url", model_id="mvsep-40")
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, verify=False) as http:
             part = [("file", ("song.ogg", await anyio.Path(speech).read_bytes(), "audio/ogg"))]
             await http.post(page["direct_upload_url"], data={"token": page["token"]}, files=part)
         state = await call(client, "get_upload_session", token=page["token"])
@@ -246,7 +246,7 @@ async def test_a_token_serves_until_its_session_is_full_however_many_send_at_onc
 ) -> None:
     pictures = [await anyio.Path(picture(tmp_path, name)).read_bytes() for name in ("red", "green", "blue", "gold")]
     answers: list[httpx.Response] = []
-    async with connected as client, httpx.AsyncClient(trust_env=False) as http:
+    async with connected as client, httpx.AsyncClient(trust_env=False, verify=False) as http:
         page = await call(client, "get_upload_url", model_id="veo3-1-first-and-last-frames")
         assert page["max_files"] == 2
 

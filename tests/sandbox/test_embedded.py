@@ -39,7 +39,7 @@ async def test_many_callers_start_it_once(tmp_path: Path) -> None:
             group.start_soon(begin)
     assert len(set(origins)) == 1
     assert urlsplit(origins[0]).hostname == "127.0.0.1"
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, verify=False) as http:
         assert (await http.get(f"{origins[0]}/health")).status_code == 200
     await sandbox.stop()
 
@@ -48,7 +48,7 @@ async def test_many_callers_start_it_once(tmp_path: Path) -> None:
 async def test_it_stops_at_once_with_a_stream_open(tmp_path: Path) -> None:
     sandbox = EmbeddedSandbox(tmp_path, speed=0.01)
     url = await sandbox.start()
-    async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": KEY}, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": KEY}, trust_env=False, verify=False) as http:
         job = (await http.post("/v1/generate/media", json=PICTURE)).json()["generation_id"]
         async with http.stream("GET", f"/v1/generate/media/{job}/stream") as stream:
             assert stream.status_code == 200
@@ -152,7 +152,9 @@ def test_standalone_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
     try:
         _wait_for(port)
-        assert httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False, timeout=20).status_code == 200
+        assert (
+            httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False, verify=False, timeout=20).status_code == 200
+        )
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=20)
         assert output.decode().strip() == f"http://127.0.0.1:{port}"

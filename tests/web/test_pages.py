@@ -63,7 +63,9 @@ async def pages() -> AsyncIterator[Pages]:
 @pytest.fixture
 async def browser(pages: Pages) -> AsyncIterator[httpx.AsyncClient]:
     address = urlsplit(pages.address("gallery"))
-    async with httpx.AsyncClient(trust_env=False, timeout=10, base_url=f"http://{address.netloc}") as client:
+    async with httpx.AsyncClient(
+        trust_env=False, verify=False, timeout=10, base_url=f"http://{address.netloc}"
+    ) as client:
         yield client
 
 
@@ -125,7 +127,7 @@ async def test_it_ends_with_the_program_and_says_nothing_of_who_was_looking(capl
         pages = Pages([FIRST], start=tasks.start_soon)
         first, second = pages.address("gallery"), pages.address("gallery")
         assert first == second
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, verify=False) as client:
             assert (await client.get(first)).status_code == 200
         looking = await anyio.connect_tcp("127.0.0.1", port := urlsplit(first).port or 0)
         await looking.send(f"GET /media/endless HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())

@@ -87,7 +87,7 @@ async def session(page: UploadPage) -> UploadSession:
 
 @pytest.fixture
 async def browser() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=False, timeout=10) as client:
         yield client
 
 
