@@ -170,7 +170,8 @@ def _preferred_socket(note: Path) -> socket.socket:
         port = int(note.read_text("ascii"))
         return listen(port=port, again=True)
     except (OSError, ValueError, OverflowError):
-        listener = listen()
+        # The guests that a socket takes in inherit `again`, and one that stays keeps the port for whoever comes next.
+        listener = listen(again=True)
     if not note.exists():
         note.write_text(str(listener.getsockname()[1]), "ascii")
     return listener
