@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import anyio
 from pydantic import SecretStr
@@ -18,11 +18,15 @@ from kubeez_mcp_local.rest.routes import Request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+    from pathlib import Path
 
+    from kubeez_mcp_local.hosted.client import HostedClient
+    from kubeez_mcp_local.hosted.session import HostedTool, TokenSource
     from kubeez_mcp_local.rest.client import RestClient
-    from kubeez_mcp_local.rest.contract import Contract
+    from kubeez_mcp_local.rest.contract import Terms
+    from kubeez_mcp_local.rest.downloading import Accept, Downloaded
     from kubeez_mcp_local.rest.routes import JobKind, Route
-    from kubeez_mcp_local.rest.wire import Generation
+    from kubeez_mcp_local.rest.wire import Accepted, Balance, Generation, Uploaded
     from kubeez_mcp_local.sandbox.embedded import EmbeddedSandbox
     from kubeez_mcp_local.settings import Settings
 
@@ -33,8 +37,38 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
+class Client(Protocol):
+    """What both doors' clients do, `RestClient` and `HostedClient`."""
+
+    async def models(self, model_type: str | None = None) -> list[dict[str, Any]]: ...
+    async def balance(self) -> Balance: ...
+    async def generations(
+        self,
+        *,
+        limit: int | None = None,
+        status: str | None = None,
+        model: str | None = None,
+        generation_type: str | None = None,
+    ) -> list[Generation]: ...
+    async def status(self, kind: JobKind, job_id: str) -> Generation: ...
+    def events(self, kind: JobKind, job_id: str) -> AsyncGenerator[Generation, None]: ...
+    async def upload(
+        self,
+        file: BinaryIO,
+        *,
+        filename: str,
+        media_type: str,
+        on_progress: Callable[[int, int], None] | None = None,
+        model: str | None = None,
+    ) -> Uploaded: ...
+    async def start(self, request: Request) -> Accepted: ...
+    async def call(self, request: Request) -> dict[str, Any]: ...
+    async def download(self, url: str, target: Path, *, max_bytes: int, accept: Accept | None = None) -> Downloaded: ...
+    async def aclose(self) -> None: ...
+
+
 def _asking(
-    method: Callable[[RestClient], Callable[P, Awaitable[T]]], *, paced: bool = False
+    method: Callable[[Client], Callable[P, Awaitable[T]]], *, paced: bool = False
 ) -> Callable[Concatenate[Api, P], Coroutine[Any, Any, T]]:
     """A method of the client, which is built first; a `paced` one waits until one more free request may be sent."""
 
@@ -79,20 +113,19 @@ class Api:
     _given: SecretStr | None = None
     _located: set[str] = field(default_factory=set)
     _embedded: EmbeddedSandbox | None = None
-    _client: RestClient | None = None
+    _client: Client | None = None
     _lock: anyio.Lock = field(default_factory=anyio.Lock)
 
     models = _asking(lambda client: client.models, paced=True)
     balance = _asking(lambda client: client.balance, paced=True)
     generations = _noticed(_asking(lambda client: client.generations, paced=True))
-    openapi = _asking(lambda client: client.openapi, paced=True)
     upload = _asking(lambda client: client.upload)
     start = _asking(lambda client: client.start)
     call = _asking(lambda client: client.call)
     download = _asking(lambda client: client.download)
     _status = _asking(lambda client: client.status, paced=True)
 
-    async def client(self) -> RestClient:
+    async def client(self) -> Client:
         """The client itself; starts the embedded sandbox if that is the API.
 
         Raises:
@@ -102,11 +135,19 @@ class Api:
         if self._client is None:
             async with self._lock:
                 if self._client is None:
-                    origin = await self._origin()
-                    # httpx takes a tenth of a second to import: off the event loop, so that pings are still answered.
-                    self._client = await anyio.to_thread.run_sync(_build, *origin)
+                    self._client = await self._built()
                     self.opened.set()
         return self._client
+
+    async def _built(self) -> Client:
+        origin = await self._origin()
+        # httpx takes a tenth of a second to import: off the event loop, so that pings are still answered.
+        return await anyio.to_thread.run_sync(_build, *origin)
+
+    async def openapi(self) -> dict[str, Any]:
+        """The API's own document."""
+        await self.may_read()
+        return await cast("RestClient", await self.client()).openapi()
 
     async def _origin(self) -> tuple[str, SecretStr]:
         settings = self.settings
@@ -147,7 +188,7 @@ class Api:
         """A job as it stands. Raises `NotOfferedError`: the API publishes no way to read jobs of this kind."""
         route = routes().get(f"{kind}_status")
         if route is not None and route.evidence == "assumed" and route.name not in self._located:
-            (await self.client()).adopt(await self.locate(route))
+            cast("RestClient", await self.client()).adopt(await self.locate(route))
             self._located.add(route.name)
         return await self._status(kind, job_id)
 
@@ -159,6 +200,40 @@ class Api:
                 yield event
 
 
+@dataclass
+class HostedApi(Api):
+    """The hosted server's tools, as the API.
+
+    Attributes:
+        tokens: Where its tokens come from; nothing is opened for them before the first call.
+        changed: Told when its list of tools may have changed.
+    """
+
+    tokens: TokenSource | None = None
+    changed: Callable[[], None] = lambda: None
+
+    async def hosted(self) -> HostedClient:
+        """The client itself."""
+        return cast("HostedClient", await self.client())
+
+    async def tools(self) -> list[HostedTool]:
+        """What the server lists now."""
+        await self.may_read()
+        return await (await self.hosted()).tools()
+
+    async def status(self, kind: JobKind, job_id: str) -> Generation:
+        return await self._status(kind, job_id)
+
+    async def _built(self) -> Client:
+        return await anyio.to_thread.run_sync(self._build)
+
+    def _build(self) -> Client:
+        from kubeez_mcp_local.hosted.client import HostedClient
+
+        assert self.tokens is not None, "the door is open"
+        return HostedClient(self.settings.mcp_url, self.tokens, on_tools_changed=self.changed)
+
+
 def _build(base_url: str, key: SecretStr) -> RestClient:
     from kubeez_mcp_local.rest.client import Patience, RestClient
 
@@ -166,9 +241,7 @@ def _build(base_url: str, key: SecretStr) -> RestClient:
     return RestClient(base_url, key, paid_patience=Patience(attempts=1))
 
 
-async def keep_persona(
-    api: Api, contract: Contract, song_id: str, name: str, description: str, style: str | None
-) -> str:
+async def keep_persona(api: Api, contract: Terms, song_id: str, name: str, description: str, style: str | None) -> str:
     """The id of a new persona: the voice of a finished song, kept for later ones.
 
     The hosted tool is documented as free and as answering at once.

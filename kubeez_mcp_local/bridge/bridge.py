@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,44 +13,52 @@ import anyio
 import anyio.to_thread
 from pydantic import SecretStr
 
-from kubeez_mcp_local.bridge.doors import Door
+from kubeez_mcp_local.bridge.doors import Door, HostedDoor, RestDoor, door_for
 from kubeez_mcp_local.bridge.files import Measurements, SharedWork, Uploading
+from kubeez_mcp_local.bridge.history import History
 from kubeez_mcp_local.bridge.login import keep_key, key_in
 from kubeez_mcp_local.bridge.sheets import Sheets
 from kubeez_mcp_local.bridge.viewing import Viewing
 from kubeez_mcp_local.environment import KEY, variables
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs.errors import UnknownJobError
 from kubeez_mcp_local.jobs.following import Follower, query_for_work
-from kubeez_mcp_local.jobs.job import State, account_of
+from kubeez_mcp_local.jobs.job import State, accounts_of
 from kubeez_mcp_local.jobs.sending import Background, Pacer
 from kubeez_mcp_local.media.inputs import Inputs, Uploads
 from kubeez_mcp_local.media.library import Library
 from kubeez_mcp_local.media.path_guard import PathGuard
+from kubeez_mcp_local.operations import by_id, by_model
 from kubeez_mcp_local.rest.errors import UnauthorizedError
 from kubeez_mcp_local.settings import Mode, NoKeyError, SettingsError, config_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
     from kubeez_mcp_local.bridge.api import Api
     from kubeez_mcp_local.bridge.approvals import Approvals
     from kubeez_mcp_local.bridge.files import UploadSessions
     from kubeez_mcp_local.bridge.gallery import Outputs
-    from kubeez_mcp_local.bridge.history import History
-    from kubeez_mcp_local.bridge.orders import Orders, Regenerating
+    from kubeez_mcp_local.bridge.orders import Orders
     from kubeez_mcp_local.bridge.pricing import Pricing
     from kubeez_mcp_local.bridge.trimming import Trimming
     from kubeez_mcp_local.catalogue.store import Catalogue
+    from kubeez_mcp_local.jobs.job import DoorName, Job
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.jobs.outputs import OutputStore
+    from kubeez_mcp_local.jobs.proof import Row
     from kubeez_mcp_local.jobs.reconcile import Reconciler
     from kubeez_mcp_local.jobs.spender import Asking
     from kubeez_mcp_local.operations import Sources
     from kubeez_mcp_local.rest.contract import Contract
+    from kubeez_mcp_local.rest.routes import Route
     from kubeez_mcp_local.settings import Settings
     from kubeez_mcp_local.web.key_page import KeyPage
     from kubeez_mcp_local.web.pages import Pages
 
 _CLOSE_SECONDS = 0.2
 _RESUME_AFTER_SECONDS = 2.0
+LOGIN = "login --hosted"
 _BALANCE_SECONDS = 5.0
 
 
@@ -87,7 +95,8 @@ class Bridge:
     async def __aenter__(self) -> Self:
         await self.background.__aenter__()
         if self.settings.team_ledger or (self.settings.state_dir / "ledger.db").exists():
-            self.background.start(self._resume)
+            for door in self.doors.values():
+                self.background.start(self._resume, door)
         return self
 
     async def __aexit__(self, *details: object) -> None:
@@ -95,7 +104,8 @@ class Bridge:
             await self.background.__aexit__(*details)  # raises when a signal has cancelled everything
         finally:
             with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
-                await self.door.aclose()
+                for door in self.doors.values():
+                    await door.aclose()
 
     @property
     def mode(self) -> Mode:
@@ -107,9 +117,58 @@ class Bridge:
         return self.settings
 
     @cached_property
+    def doors(self) -> Mapping[DoorName, Door]:
+        """The doors that are open, the first one first."""
+        accounts = accounts_of(self.settings)
+        kinds: dict[DoorName, type[Door]] = {"rest": RestDoor, "hosted": HostedDoor}
+        beside = {name: next((accounts[other] for other in accounts if other != name), "") for name in accounts}
+        return {name: kinds[name](account, self, beside[name]) for name, account in accounts.items()}
+
+    @property
     def door(self) -> Door:
         """The first door, whose parts are those of the bridge."""
-        return Door(account_of(self.settings), self)
+        return next(iter(self.doors.values()))
+
+    @property
+    def two_doors(self) -> bool:
+        """Whether it has to be said which one is meant."""
+        return len(self.doors) > 1
+
+    async def door_for(self, route: Route) -> Door:
+        """Which door takes new work of this kind; raises as `doors.door_for`."""
+        preferred = self.settings.prefer
+        return await door_for(sorted(self.doors.values(), key=lambda door: door.name != preferred), route)
+
+    def door_of(self, job: Job) -> Door:
+        """The door that has taken a job, which looks after it whatever door would take it now."""
+        return next(door for door in self.doors.values() if door.account == job.account)
+
+    async def door_of_id(self, job_id: str) -> Door:
+        """The door that has taken the job with this id, or shows it in its history; the first one where none does."""
+        if not self.two_doors:
+            return self.door
+        with suppress(UnknownJobError):
+            return self.door_of(await self.ledger.get(job_id))
+        shown = await self.history.door_showing(job_id)
+        return self.doors[shown] if shown else self.door
+
+    async def pricing_for(self, model_id: str | None) -> Pricing:
+        """What finishes prices where jobs of this model would be sent; where nobody takes them, the first door's."""
+        if not model_id or not self.two_doors:
+            return self.pricing
+        try:
+            operation = by_id(model_id) or by_model((await self.catalogue.listing()).get(model_id))
+            return self.pricing if operation is None else (await self.door_for(operation.route)).pricing
+        except KubeezError:
+            return self.pricing
+
+    @contextmanager
+    def heard_by(self, listener: Callable[[], None]) -> Iterator[None]:
+        """As `Ledger.heard_by`, for the ledgers of all doors."""
+        with ExitStack() as stack:
+            for door in self.doors.values():
+                stack.enter_context(door.ledger.heard_by(listener))
+            yield
 
     @property
     def account(self) -> str:
@@ -134,7 +193,16 @@ class Bridge:
 
     @property
     def contract(self) -> Contract:
-        return self.door.contract
+        """What the REST API publishes.
+
+        Raises:
+            NoKeyError: There is no key for it.
+        """
+        door = self.doors.get("rest")
+        if not isinstance(door, RestDoor):
+            step = "Run `kubeez-mcp-local login` with a key, which the REST API needs."
+            raise NoKeyError("Only the hosted server's door is open.", next_step=step)
+        return door.contract
 
     @property
     def uploads(self) -> Uploads:
@@ -168,13 +236,9 @@ class Bridge:
     def sources(self) -> Sources:
         return self.door.sources
 
-    @property
-    def regenerating(self) -> Regenerating:
-        return self.door.regenerating
-
-    @property
+    @cached_property
     def history(self) -> History:
-        return self.door.history
+        return History(self.ledger, list(self.doors.values()), self.door_of)
 
     @cached_property
     def inputs(self) -> Inputs:
@@ -225,8 +289,9 @@ class Bridge:
     async def _keep_key(self, typed: str) -> str:
         """Check and keep the key that was typed, and go on with it where that is possible; returns what was done."""
         kept = await keep_key(key := key_in(typed, "key"), self.settings, self._config or config_file())
-        if self.mode is Mode.LIVE and kept.account == self.account:
-            self.api.adopt(SecretStr(key))
+        door = self.doors.get("rest")
+        if self.mode is Mode.LIVE and door is not None and kept.account == door.account:
+            door.api.adopt(SecretStr(key))
             then = "Go back to your assistant and try again."
         else:
             now = "in the sandbox" if self.mode is Mode.SANDBOX else "with another key"
@@ -235,7 +300,8 @@ class Bridge:
 
     def lacks_key(self, error: KubeezError) -> bool:
         """Whether another key would help against `error`."""
-        return self.mode is Mode.LIVE and error.code == UnauthorizedError.code
+        hosted = "rest" not in self.doors or LOGIN in (error.next_step or "")
+        return self.mode is Mode.LIVE and error.code == UnauthorizedError.code and not hosted
 
     @cached_property
     def outputs_made(self) -> Outputs:
@@ -256,7 +322,7 @@ class Bridge:
 
         self.background.start(anyio.to_thread.run_sync, self.outputs_made.thumbnails.tidy)
         gallery = Gallery(self.outputs_made, seal=Seal())
-        spend = Spend(Spending(self.ledger, self.settings, self.reconciler.doubles), seal=Seal())
+        spend = Spend(Spending(self.ledger, self.settings, self.doubles), seal=Seal())
         return Pages([gallery.page(), spend.page()], start=self.background.start)
 
     @cached_property
@@ -268,7 +334,8 @@ class Bridge:
 
     @cached_property
     def viewing(self) -> Viewing:
-        return Viewing(self.ledger, self.api, self.inputs, self.cache / "views", SharedWork(self.background.start))
+        apis = {door.account: door.api for door in self.doors.values()}
+        return Viewing(self.ledger, apis, self.inputs, self.cache / "views", SharedWork(self.background.start))
 
     @cached_property
     def uploading(self) -> Uploading:
@@ -277,7 +344,7 @@ class Bridge:
     @property
     def query_for_work(self) -> str:
         """Tells whether the ledger holds jobs that `_resume` would pick up; for the front, which has only SQLite."""
-        return query_for_work(self.account, self.reconciler.arrival_seconds)
+        return query_for_work(self.account, self.reconciler.arrival_seconds, self.door.beside)
 
     @property
     def page_notice(self) -> str:
@@ -297,6 +364,7 @@ class Bridge:
         facts: dict[str, Any] = {
             "mode": self.mode.value,
             "credits": await self.credits_if_known(),
+            "accounts": await self.balances() if self.two_doors else None,
             "spent_today": today.spent,
             "reserved": today.reserved,
             "left_today": today.left,
@@ -309,24 +377,36 @@ class Bridge:
 
     async def unsettled(self) -> list[str]:
         """The jobs that were sent and of which nobody knows yet whether they were paid."""
-        return [job.id for job in await self.ledger.in_state(State.UNKNOWN)]
+        return [job.id for door in self.doors.values() for job in await door.ledger.in_state(State.UNKNOWN)]
 
-    async def credits_if_known(self) -> float | None:
-        """Credits in the account, or `None` when they cannot be had quickly."""
+    async def doubles(self) -> list[tuple[Row, Job]]:
+        """As `Reconciler.doubles`, of all doors."""
+        return [pair for door in self.doors.values() for pair in await door.reconciler.doubles()]
+
+    async def balances(self) -> list[dict[str, Any]]:
+        """What each door's account holds; without `credits` where that cannot be had quickly."""
+        found = []
+        for door in self.doors.values():
+            credits_ = await self.credits_if_known(door)
+            found.append({"door": door.name} | ({} if credits_ is None else {"credits": credits_}))
+        return found
+
+    async def credits_if_known(self, door: Door | None = None) -> float | None:
+        """Credits in the account of a door, by default the first one, or `None` when they cannot be had quickly."""
         with anyio.move_on_after(_BALANCE_SECONDS), suppress(KubeezError):
-            return await self.door.credits()
+            return await (door or self.door).credits()
         return None
 
-    async def _resume(self) -> None:
+    async def _resume(self, door: Door) -> None:
         """Pick up the jobs of earlier runs, once the client's first questions have been answered.
 
         A keyring is not opened for that: it might ask the person for a password when their editor starts.
         """
         await anyio.sleep(_RESUME_AFTER_SECONDS)
-        if self.mode is Mode.LIVE and self.settings.api_key is None:
-            await self.api.opened.wait()
-        await self.follower.resume_all()
-        await self.reconciler.settle_all()
+        if door.waits_for_a_person:
+            await door.api.opened.wait()
+        await door.follower.resume_all()
+        await door.reconciler.settle_all()
 
     @property
     def cache(self) -> Path:

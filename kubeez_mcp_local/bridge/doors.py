@@ -1,13 +1,16 @@
-"""A door: one way to Kubeez with the account behind it, and all the parts that belong to that account."""
+"""Doors: ways to Kubeez, each with the account behind it and all the parts that belong to that account.
+
+There are two: the REST API by key, and the hosted server by token. A new job goes through one of them, and whatever
+becomes of it is looked after by that one. Ceilings, repeats and unknown fates hold over both; see `rows.Transaction`.
+"""
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from kubeez_mcp_local.bridge.api import Api
+from kubeez_mcp_local.bridge.api import Api, HostedApi
 from kubeez_mcp_local.bridge.files import SharedWork
-from kubeez_mcp_local.bridge.history import History
 from kubeez_mcp_local.bridge.orders import Orders
 from kubeez_mcp_local.bridge.pricing import Pricing
 from kubeez_mcp_local.catalogue.store import Catalogue
@@ -21,22 +24,24 @@ from kubeez_mcp_local.jobs.sending import Pacer, Sender
 from kubeez_mcp_local.jobs.spender import Asking, Spender
 from kubeez_mcp_local.media.inputs import Uploads
 from kubeez_mcp_local.operations import Sources
-from kubeez_mcp_local.rest.errors import UnauthorizedError
+from kubeez_mcp_local.rest.errors import NotOfferedError, UnauthorizedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from kubeez_mcp_local.bridge.orders import Regenerating
     from kubeez_mcp_local.bridge.sheets import Sheets
+    from kubeez_mcp_local.hosted.contract import HostedContract
+    from kubeez_mcp_local.jobs.job import DoorName, Job
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.jobs.sending import Background
     from kubeez_mcp_local.media.inputs import Inputs, LocalInput
     from kubeez_mcp_local.media.library import Library
-    from kubeez_mcp_local.rest.contract import Contract
+    from kubeez_mcp_local.rest.contract import Contract, Terms
+    from kubeez_mcp_local.rest.routes import Route
     from kubeez_mcp_local.settings import Settings
 
-DoorName = Literal["rest", "hosted"]
 _SETTLING_SECONDS = 10.0
 
 
@@ -57,19 +62,26 @@ class House(Protocol):
     def library(self) -> Library: ...
     @property
     def sheets(self) -> Sheets: ...
+    def door_of(self, job: Job) -> Door: ...
 
 
 class Door:
-    """The REST API, reached by a key. Each part is built when it is first needed.
+    """What both doors have. Each part is built when it is first needed.
 
     Attributes:
         account: Fingerprint of the account that pays.
+        beside: The account of the other door; empty where only this one is open.
+        called: What errors and results call it.
+        whose: Which account pays, in a sentence.
     """
 
-    name: DoorName = "rest"
+    name: DoorName
+    called: str
+    whose: str
 
-    def __init__(self, account: str, house: House) -> None:
+    def __init__(self, account: str, house: House, beside: str = "") -> None:
         self.account = account
+        self.beside = beside
         self._house = house
         self._settings = house.settings
 
@@ -82,7 +94,14 @@ class Door:
     def ledger(self) -> Ledger:
         settings = self._settings
         ceilings = Ceilings(settings.max_credits_per_call, settings.max_credits_per_day, settings.run_ceiling)
-        return open_ledger(settings.state_dir, self.account, ceilings, server=settings.team_ledger, person=settings.who)
+        return open_ledger(
+            settings.state_dir,
+            self.account,
+            ceilings,
+            server=settings.team_ledger,
+            person=settings.who,
+            beside=self.beside,
+        )
 
     @cached_property
     def pacer(self) -> Pacer:
@@ -90,23 +109,25 @@ class Door:
 
     @cached_property
     def api(self) -> Api:
-        return Api(
-            self._settings,
-            self.pacer.read,
-            lambda route: self.contract.locate(route),
-            lambda rows: self.follower.notice(rows),
-        )
+        raise NotImplementedError
+
+    @cached_property
+    def contract(self) -> Terms:
+        raise NotImplementedError
+
+    @property
+    def waits_for_a_person(self) -> bool:
+        """Whether its secret is in a keyring, which is opened by the first call that needs it."""
+        raise NotImplementedError
+
+    async def verify_offers(self, route: Route) -> None:
+        """Raise `NotOfferedError` if it does not take such work."""
+        raise NotImplementedError
 
     @cached_property
     def catalogue(self) -> Catalogue:
         cache_file = self._house.cache / f"catalogue-{self.account}.json"
         return Catalogue(self.api.models, cache_file, fatal=(UnauthorizedError,))
-
-    @cached_property
-    def contract(self) -> Contract:
-        from kubeez_mcp_local.rest.contract import Contract
-
-        return Contract(self.api.openapi, self._house.cache / f"openapi-{self.account}.json")
 
     @cached_property
     def uploads(self) -> Uploads:
@@ -147,7 +168,15 @@ class Door:
             on_accepted=self.follower.follow,
             settling=self._settling,
         )
-        return Spender(sender, self.ledger, self.reconciler, self.asking, settling=self._settling)
+        house = self._house
+        return Spender(
+            sender,
+            self.ledger,
+            self.reconciler,
+            self.asking,
+            settling=self._settling,
+            reconciler_of=lambda job: house.door_of(job).reconciler,
+        )
 
     @cached_property
     def asking(self) -> Asking:
@@ -155,7 +184,16 @@ class Door:
 
     @cached_property
     def orders(self) -> Orders:
-        return Orders(self.account, self.uploads, self.contract, self.pricing, self.spender, self.ledger)
+        return Orders(
+            self.account,
+            self.uploads,
+            self.contract,
+            self.pricing,
+            self.spender,
+            self.ledger,
+            beside=self.beside,
+            whose=self.whose if self.beside else "",
+        )
 
     @cached_property
     def pricing(self) -> Pricing:
@@ -171,10 +209,6 @@ class Door:
 
         return Regenerating(self.ledger, self.api, self.sources)
 
-    @cached_property
-    def history(self) -> History:
-        return History(self.api, self.ledger, self.follower, self.reconciler)
-
     async def credits(self) -> float:
         """What is left in the account."""
         return (await self.api.balance()).credits
@@ -183,3 +217,88 @@ class Door:
     def _settling(self) -> float:
         """How long a call waits for the history to settle a job whose answer never came, in seconds."""
         return max(_SETTLING_SECONDS / self._house.speed, 1.0)
+
+
+class RestDoor(Door):
+    """The REST API, by key; or a sandbox."""
+
+    name = "rest"
+    called = "the REST API"
+    whose = "Paid by the account of the API key."
+
+    @cached_property
+    def api(self) -> Api:
+        return Api(
+            self._settings,
+            self.pacer.read,
+            lambda route: self.contract.locate(route),
+            lambda rows: self.follower.notice(rows),
+        )
+
+    @cached_property
+    def contract(self) -> Contract:
+        from kubeez_mcp_local.rest.contract import Contract
+
+        return Contract(self.api.openapi, self._house.cache / f"openapi-{self.account}.json")
+
+    @property
+    def waits_for_a_person(self) -> bool:
+        return self._settings.effective_mode == "live" and self._settings.api_key is None
+
+    async def verify_offers(self, route: Route) -> None:
+        if route.evidence == "assumed":
+            await self.contract.locate(route)
+
+
+class HostedDoor(Door):
+    """The hosted server, by token or sign-in."""
+
+    name = "hosted"
+    called = "the hosted server"
+    whose = "Paid by the account of the hosted server."
+
+    @cached_property
+    def api(self) -> HostedApi:
+        from kubeez_mcp_local.bridge.login import tokens_of
+
+        return HostedApi(
+            self._settings,
+            self.pacer.read,
+            lambda route: self.contract.locate(route),
+            lambda rows: self.follower.notice(rows),
+            tokens=tokens_of(self._settings),
+            changed=lambda: self.contract.changed(),
+        )
+
+    @cached_property
+    def contract(self) -> HostedContract:
+        from kubeez_mcp_local.hosted.contract import HostedContract
+
+        return HostedContract(self.api.tools, self._house.cache / f"tools-{self.account}.json")
+
+    @property
+    def waits_for_a_person(self) -> bool:
+        return self._settings.mcp_token is None
+
+    async def verify_offers(self, route: Route) -> None:
+        await self.contract.locate(route)
+
+
+async def door_for(doors: Sequence[Door], route: Route) -> Door:
+    """The first of `doors`, the preferred one first, that takes such work. A single door is not asked here.
+
+    Raises:
+        NotOfferedError: None does.
+        KubeezError: What the preferred door takes cannot be read. Nothing was sent, and no other door is taken for it.
+    """
+    if len(doors) == 1:
+        return doors[0]
+    reasons = []
+    for door in doors:
+        try:
+            await door.verify_offers(route)
+        except NotOfferedError as error:
+            reasons.append(f"{door.called}: {error.reason}")
+        else:
+            return door
+    raise NotOfferedError(route, "; ".join(reasons), through="either door")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
@@ -18,7 +18,7 @@ from kubeez_mcp_local.rest.wire import moment
 if TYPE_CHECKING:
     from kubeez_mcp_local.bridge.api import Api
     from kubeez_mcp_local.jobs.following import Follower
-    from kubeez_mcp_local.jobs.job import Job
+    from kubeez_mcp_local.jobs.job import DoorName, Job
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.jobs.reconcile import Reconciler
     from kubeez_mcp_local.rest.routes import JobKind
@@ -40,11 +40,13 @@ class Seen:
     Attributes:
         job: Its ledger row; `None` for a job that another program started.
         answers: What the API says of it, one mapping for each generation id, fields as in `rest.wire.Generation`.
+        door: Through which it was looked at.
     """
 
     kind: JobKind
     answers: tuple[Mapping[str, Any], ...]
     job: Job | None = None
+    door: DoorName = "rest"
 
 
 SHOWN_BY_API = 25
@@ -89,21 +91,43 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Found:
-    """Rows, how many there are in all, and whether the API may know older ones of other programs."""
+    """Rows, how many there are in all, whether the API may know older ones of other programs, and which door's history
+    could not be read, and why."""
 
     rows: list[dict[str, Any]]
     total: int
     more: bool
+    unread: tuple[str, ...] = ()
+
+
+class Door(Protocol):
+    """What is needed of each; see `doors.Door`."""
+
+    @property
+    def name(self) -> DoorName: ...
+    @property
+    def called(self) -> str: ...
+    @property
+    def api(self) -> Api: ...
+    @property
+    def follower(self) -> Follower: ...
+    @property
+    def reconciler(self) -> Reconciler: ...
 
 
 @dataclass(frozen=True)
 class History:
-    """Finds jobs and waits for them. `pace` is in seconds, between two looks at a job that is not in the ledger."""
+    """Finds jobs and waits for them.
 
-    api: Api
+    Attributes:
+        doors: Those that are open, the first one first.
+        door_of: Tells which of them has taken a job, and so looks after it.
+        pace: Seconds between two looks at a job that is not in the ledger.
+    """
+
     ledger: Ledger
-    follower: Follower
-    reconciler: Reconciler
+    doors: Sequence[Door]
+    door_of: Callable[[Job], Door]
     pace: float = _POLL_SECONDS
 
     async def status(self, job_id: str, kind: JobKind | None) -> Seen:
@@ -111,13 +135,14 @@ class History:
         job = await self._known(job_id)
         if job is None:
             return await self._foreign(job_id, kind)
+        door = self.door_of(job)
         if job.state is State.UNKNOWN:
-            job = await self.reconciler.settle(job, patience=_GLANCE_SECONDS)
+            job = await door.reconciler.settle(job, patience=_GLANCE_SECONDS)
         if job.state is not State.ACCEPTED:
-            job = await self.follower.look_again(job)
-            return Seen(job.kind, job.results, job)
-        answers = [await self._answer(job.kind, generation_id) for generation_id in job.generation_ids]
-        return Seen(job.kind, tuple(answers), await self.ledger.get(job.id))
+            job = await door.follower.look_again(job)
+            return Seen(job.kind, job.results, job, door.name)
+        answers = [await self._answer(door, job.kind, generation_id) for generation_id in job.generation_ids]
+        return Seen(job.kind, tuple(answers), await self.ledger.get(job.id), door.name)
 
     async def wait(self, job_id: str, timeout: float, progress: Progress) -> Seen:
         """The job once it is done, or as it stands after `timeout` seconds. It goes on either way.
@@ -131,11 +156,12 @@ class History:
         began = anyio.current_time()
         job = await self._looked_for(job, timeout, progress)
         left = max(began + timeout - anyio.current_time(), 0.0)
-        job = await self.follower.wait(job, timeout=left, on_progress=progress)
+        door = self.door_of(job)
+        job = await door.follower.wait(job, timeout=left, on_progress=progress)
         if job.state is State.ACCEPTED:
             with anyio.move_on_after(_LOOK_SECONDS):
                 return await self.status(job.id, None)
-        return Seen(job.kind, job.results, job)
+        return Seen(job.kind, job.results, job, door.name)
 
     async def wait_for_all(self, job_ids: Sequence[str], timeout: float, progress: Progress) -> list[Seen]:
         """`wait` for several jobs at once; more than one have to be of this machine.
@@ -177,26 +203,57 @@ class History:
         """A job of unknown fate, looked for in the account's history again and again."""
         ends = anyio.current_time() + timeout
         while job.state is State.UNKNOWN and (left := ends - anyio.current_time()) > 0:
-            job = await self.reconciler.settle(job, patience=min(left, _GLANCE_SECONDS))
+            job = await self.door_of(job).reconciler.settle(job, patience=min(left, _GLANCE_SECONDS))
             if job.state is State.UNKNOWN:
                 await progress(timeout - left, None, "looking for it in the account's history")
                 await anyio.sleep(min(self.pace, max(ends - anyio.current_time(), 0.0)))
         return job
 
     async def generations(self, wanted: Wanted, *, limit: int) -> Found:
-        """The account's jobs, newest first: what the API's history shows, and whatever else the ledger knows."""
+        """The accounts' jobs, newest first: what each door's history shows, and whatever else the ledger knows.
+
+        Raises:
+            KubeezError: No door's history can be read.
+        """
         said = {"model": wanted.model, "status": wanted.status, "generation_type": wanted.generation_type}
-        shown = [row for row in await self.api.generations(limit=SHOWN_BY_API, **said) if row.id]
-        known = await self.ledger.known_generations([row.id for row in shown])
-        rows = [_row(answer_of(row), known.get(row.id)) for row in shown]
-        seen = {row.id for row in shown}
+        shown: dict[str, tuple[Generation, Door]] = {}
+        errors: dict[Door, KubeezError] = {}
+        more = False
+        for door in self.doors:
+            try:
+                read = [row for row in await door.api.generations(limit=SHOWN_BY_API, **said) if row.id]
+            except KubeezError as error:
+                errors[door] = error
+                continue
+            more = more or len(read) >= SHOWN_BY_API
+            for row in read:
+                shown.setdefault(row.id, (row, door))
+        if len(errors) == len(self.doors):
+            raise errors[self.doors[0]]
+        known = await self.ledger.known_generations(list(shown))
+        rows = [self._row(answer_of(row), known.get(row.id), door) for row, door in shown.values()]
+        seen = shown.keys()
         for job in await self.ledger.recent(_SEARCHED_JOBS):
             answers = {str(answer.get("id")): answer for answer in job.results}
             missing = [generation_id for generation_id in job.generation_ids or (job.id,) if generation_id not in seen]
-            rows += [_row(dict(answers.get(each, {"id": each})), job) for each in missing]
+            rows += [self._row(dict(answers.get(each, {"id": each})), job) for each in missing]
         found = [row for row in rows if wanted.fits(row)]
         found.sort(key=lambda row: moment(row.get("created_at")) or _LONG_AGO, reverse=True)
-        return Found(found[:limit], len(found), len(shown) >= SHOWN_BY_API)
+        unread = tuple(f"The history of {door.called} could not be read: {error}" for door, error in errors.items())
+        return Found(found[:limit], len(found), more, unread)
+
+    def _row(self, said: dict[str, Any], job: Job | None, shown_by: Door | None = None) -> dict[str, Any]:
+        """A row, which says where two doors are open whose it is."""
+        door = self.door_of(job) if job else shown_by
+        named = {"door": door.name} if door and len(self.doors) > 1 else {}
+        return _row(said, job) | named
+
+    async def door_showing(self, job_id: str) -> DoorName | None:
+        """Which door knows a job of another program; `None` where none does, or cannot be asked now."""
+        try:
+            return (await self._foreign(job_id, None)).door
+        except KubeezError:
+            return None
 
     async def _known(self, job_id: str) -> Job | None:
         try:
@@ -204,20 +261,31 @@ class History:
         except UnknownJobError:
             return None
 
-    async def _answer(self, kind: JobKind, generation_id: str) -> dict[str, Any]:
+    @staticmethod
+    async def _answer(door: Door, kind: JobKind, generation_id: str) -> dict[str, Any]:
         from kubeez_mcp_local.rest.errors import NotFoundError
 
         try:
-            return answer_of(await self.api.status(kind, generation_id))
+            return answer_of(await door.api.status(kind, generation_id))
         except NotFoundError:  # normal right after the start
             return {"id": generation_id, "status": "pending"}
 
     async def _foreign(self, job_id: str, kind: JobKind | None) -> Seen:
+        errors: list[KubeezError] = []
+        for door in self.doors:
+            try:
+                return await self._through(door, job_id, kind)
+            except KubeezError as error:
+                errors.append(error)
+        raise next((error for error in errors if not isinstance(error, UnknownJobError)), errors[0])
+
+    @staticmethod
+    async def _through(door: Door, job_id: str, kind: JobKind | None) -> Seen:
         from kubeez_mcp_local.rest.errors import NotFoundError
 
         for candidate in (kind,) if kind else kinds():
             try:
-                return Seen(candidate, (answer_of(await self.api.status(candidate, job_id)),))
+                return Seen(candidate, (answer_of(await door.api.status(candidate, job_id)),), door=door.name)
             except NotFoundError:
                 continue
             except KubeezError:  # that an assumed route fails says nothing about the job

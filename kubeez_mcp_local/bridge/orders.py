@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.spender import Consent, Spender, Submission
     from kubeez_mcp_local.media.inputs import Uploads
     from kubeez_mcp_local.operations import Draft, Sources
-    from kubeez_mcp_local.rest.contract import Contract
+    from kubeez_mcp_local.rest.contract import Terms
 
 _SEARCHED_JOBS = 200
 RECIPE = "com.kubeez/recipe"
@@ -105,15 +105,21 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Orders:
-    """Prices what is drafted, and orders it on the account that pays."""
+    """Prices what is drafted, and orders it on the account that pays.
+
+    Attributes:
+        beside: The account of the other door, where two are open; then `whose` says in words which one pays.
+    """
 
     account: str
     uploads: Uploads
-    contract: Contract
+    contract: Terms
     pricing: Pricing
     spender: Spender
     ledger: Ledger
     clock: Callable[[], float] = time.monotonic
+    beside: str = ""
+    whose: str = ""
     _waiting: dict[str, Waiting] = field(default_factory=dict)
     """By approval code; of this process only, which loses nothing but the convenience."""
 
@@ -254,14 +260,15 @@ class Orders:
             kind=route.kind or "media",
             model=draft.model,
             prompt=draft.prompt,
-            digest=self._digest(draft, arguments, caller.run, variant),
+            digest=_digest(self.account, draft, arguments, caller.run, variant),
+            beside=_digest(self.beside, draft, arguments, caller.run, variant) if self.beside else "",
             quote=draft.quote,
             build=build,
             arguments=arguments,
             generation_type=draft.generation_type,
             recipe=caller.recipe or None,
             client=caller.client or None,
-            notes=draft.notes,
+            notes=(*([self.whose] if self.whose else []), *draft.notes),
             run=caller.run,
             implied=draft.implied,
             how=draft.quote.how,
@@ -270,19 +277,18 @@ class Orders:
             labels=labels,
         )
 
-    def _digest(self, draft: Draft, body: Mapping[str, Any], run: RunCall | None, variant: int) -> str:
-        """A call of a run is known by its name: whatever its request looks like by now, it is paid once."""
-        if run is not None:
-            return digest_of(
-                account=self.account, route="run", body={"run": run.run, "call": run.call}, variant=variant
-            )
-        hashes = {_name(item): item.sha256 for item in _inputs(draft.body) if isinstance(item, LocalInput)}
-        return digest_of(
-            account=self.account, route=draft.route.name, body=body, inputs=hashes, variant=variant, repeat=draft.repeat
-        )
-
     async def _url(self, item: Input) -> str:
         return await self.uploads.url_for(item) if isinstance(item, LocalInput) else item.url
+
+
+def _digest(account: str, draft: Draft, body: Mapping[str, Any], run: RunCall | None, variant: int) -> str:
+    """A call of a run is known by its name: whatever its request looks like by now, it is paid once."""
+    if run is not None:
+        return digest_of(account=account, route="run", body={"run": run.run, "call": run.call}, variant=variant)
+    hashes = {_name(item): item.sha256 for item in _inputs(draft.body) if isinstance(item, LocalInput)}
+    return digest_of(
+        account=account, route=draft.route.name, body=body, inputs=hashes, variant=variant, repeat=draft.repeat
+    )
 
 
 def sent_arguments(draft: Draft) -> dict[str, Any]:

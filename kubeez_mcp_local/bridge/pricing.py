@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.bridge.api import Api
     from kubeez_mcp_local.catalogue.prices import Quote
     from kubeez_mcp_local.operations import Described, Draft, Input, Operation, Sources
-    from kubeez_mcp_local.rest.contract import Contract
+    from kubeez_mcp_local.rest.contract import Terms
 
 log = logging.getLogger(__name__)
 # How its answer is spelled is not documented (API reference §2.13); the name of a start's answer comes first.
@@ -43,7 +43,7 @@ class Pricing:
     """
 
     api: Api
-    contract: Contract
+    contract: Terms
     clock: Callable[[], float] = time.monotonic
     _told: dict[tuple[tuple[str, Any], ...], tuple[float, float | None]] = field(default_factory=dict)
     _one_at_a_time: anyio.Lock = field(default_factory=anyio.Lock)

@@ -21,7 +21,7 @@ from kubeez_mcp_local.media.inputs import LIBRARY_SCHEME, LocalInput, opened
 from kubeez_mcp_local.media.sniff import MediaType, by_extension, sniff_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from kubeez_mcp_local.bridge.api import Api
     from kubeez_mcp_local.bridge.files import SharedWork
@@ -95,10 +95,15 @@ class _Found:
 
 @dataclass(frozen=True)
 class Viewing:
-    """Finds outputs by id, in the ledger first; `cache_dir` keeps copies of those that were not saved here."""
+    """Finds outputs by id, in the ledger first.
+
+    Attributes:
+        apis: By account, the first door's first.
+        cache_dir: Keeps copies of outputs that were not saved here.
+    """
 
     ledger: Ledger
-    api: Api
+    apis: Mapping[str, Api]
     inputs: Inputs
     cache_dir: Path
     copies: SharedWork[Path]
@@ -226,25 +231,17 @@ class Viewing:
             item = await self.inputs.resolve(name, argument="output_id")
             if isinstance(item, LocalInput):
                 return [_Found(name, None, item)]
-        for generation in await self._history(name):
-            outputs = [(output.id, output.url) for output in generation.outputs]
-            outputs += [(song.id, song.audio_url) for song in generation.songs]
-            if found := [_Found(i or generation.id, url) for i, url in outputs if name in (i, url, generation.id)]:
-                return found
+        for api in self.apis.values():
+            for generation in await _history(api, name):
+                outputs = [(output.id, output.url) for output in generation.outputs]
+                outputs += [(song.id, song.audio_url) for song in generation.songs]
+                if found := [_Found(i or generation.id, url) for i, url in outputs if name in (i, url, generation.id)]:
+                    return found
         raise KubeezError(
             f"No job of this account has an output {name!r}.",
             next_step="Take the id inside outputs[] from get_generation or get_generations, or a local path.",
             code="unknown_output",
         )
-
-    async def _history(self, output_id: str) -> list[Generation]:
-        rows = await self.api.generations(limit=100)
-        if any(output_id in (row.id, *(output.id for output in row.outputs)) for row in rows):
-            return rows
-        try:
-            return [*rows, await self.api.status("media", output_id)]
-        except KubeezError:
-            return rows
 
     async def _fetched(self, found: _Found) -> Path:
         """A copy of an output that is not on disk; kept, because people look twice."""
@@ -257,7 +254,8 @@ class Viewing:
 
         async def fetch() -> Path:
             await anyio.Path(self.cache_dir).mkdir(parents=True, exist_ok=True)
-            await self.api.download(url, target, max_bytes=MAX_DOWNLOAD_BYTES, accept=_no_output)
+            api = self.apis.get(found.job.account if found.job else "") or next(iter(self.apis.values()))
+            await api.download(url, target, max_bytes=MAX_DOWNLOAD_BYTES, accept=_no_output)
             return target
 
         if await anyio.Path(target).exists():
@@ -270,6 +268,16 @@ class Viewing:
             retry_safe=True,
             code="still_fetching",
         )
+
+
+async def _history(api: Api, output_id: str) -> list[Generation]:
+    rows = await api.generations(limit=100)
+    if any(output_id in (row.id, *(output.id for output in row.outputs)) for row in rows):
+        return rows
+    try:
+        return [*rows, await api.status("media", output_id)]
+    except KubeezError:
+        return rows
 
 
 def _no_output(path: Path, said: str | None) -> str | None:

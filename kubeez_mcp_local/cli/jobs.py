@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.budget import Spend, SpendKey
     from kubeez_mcp_local.jobs.job import Job
     from kubeez_mcp_local.jobs.proof import OpenQuestion, Row
+    from kubeez_mcp_local.jobs.reconcile import AccountLook, Reconciler
 
 _BAR = 32
 _NARROWEST_BAR = 4
@@ -59,8 +60,9 @@ def show(options: Options, job: str, as_json: bool) -> None:
 
     async def work(bridge: Bridge) -> Job:
         known = await bridge.ledger.get(job)
-        found = await bridge.follower.look_again(known)
-        return found if found is known else await bridge.follower.wait(found, timeout=60)
+        follower = bridge.door_of(known).follower
+        found = await follower.look_again(known)
+        return found if found is known else await follower.wait(found, timeout=60)
 
     _show_one(run_with_bridge(options.settings(), work), as_json)
 
@@ -76,8 +78,8 @@ def wait(context: click.Context, job: str, timeout: float, as_json: bool) -> Non
     async def work(bridge: Bridge) -> Job:
         found = await bridge.ledger.get(job)
         if found.state.value == "unknown":
-            found = await bridge.reconciler.settle(found, patience=timeout)
-        return await bridge.follower.wait(found, timeout=timeout)
+            found = await bridge.door_of(found).reconciler.settle(found, patience=timeout)
+        return await bridge.door_of(found).follower.wait(found, timeout=timeout)
 
     done = run_with_bridge(context.obj.settings(), work)
     _show_one(done, as_json)
@@ -94,9 +96,11 @@ def resume(options: Options, timeout: float, as_json: bool) -> None:
     """Pick up what earlier runs left unfinished: follow jobs, save files, settle what is unknown."""
 
     async def work(bridge: Bridge) -> list[Job]:
-        taken = await bridge.follower.resume_all() + await bridge.reconciler.reconcile()
-        taken += await bridge.ledger.in_state(State.UNKNOWN)
-        return [await bridge.follower.wait(job, timeout=timeout) for job in taken]
+        taken = []
+        for door in bridge.doors.values():
+            taken += await door.follower.resume_all() + await door.reconciler.reconcile()
+            taken += await door.ledger.in_state(State.UNKNOWN)
+        return [await bridge.door_of(job).follower.wait(job, timeout=timeout) for job in taken]
 
     _show(run_with_bridge(options.settings(), work), as_json)
 
@@ -145,10 +149,11 @@ def reconcile(
         if job is not None and paid is not None:
             return [await bridge.ledger.settle_by_hand((await bridge.ledger.get(job)).id, paid=paid)], None
         if job is not None:
-            found = [await bridge.reconciler.settle(await bridge.ledger.get(job), patience=10)]
-            return found, await bridge.reconciler.question()
-        settled = await bridge.reconciler.reconcile()
-        question = await bridge.reconciler.question()
+            known = await bridge.ledger.get(job)
+            reconciler = bridge.door_of(known).reconciler
+            return [await reconciler.settle(known, patience=10)], await reconciler.question()
+        settled = [each for door in bridge.doors.values() for each in await door.reconciler.reconcile()]
+        reconciler, question = await _asked(bridge, code)
         answered = bool(mine or none or code)
         if question is not None and answered and code != question.code:
             _print_question(question)
@@ -158,8 +163,9 @@ def reconcile(
             )
         answer = _answer(question, mine, none=none, ask=not as_json and sys.stdin.isatty())
         if question is not None and answer is not None:
-            settled += await bridge.reconciler.answer(question, answer)
-        return settled + await bridge.ledger.in_state(State.UNKNOWN), await bridge.reconciler.question()
+            settled += await reconciler.answer(question, answer)
+        left = [each for door in bridge.doors.values() for each in await door.ledger.in_state(State.UNKNOWN)]
+        return settled + left, (await _asked(bridge, None))[1]
 
     found, question = run_with_bridge(options.settings(), work)
     _show(found, as_json)
@@ -198,6 +204,13 @@ def _answer(question: OpenQuestion | None, mine: tuple[str, ...], *, none: bool,
     return tuple(chosen) or None
 
 
+async def _asked(bridge: Bridge, code: str | None) -> tuple[Reconciler, OpenQuestion | None]:
+    """The question that waits for a person, and who asks it: that with this code, or of the first door that has one."""
+    asked = [(door.reconciler, await door.reconciler.question()) for door in bridge.doors.values()]
+    asked.sort(key=lambda each: (each[1] is None, each[1] is not None and each[1].code != code))
+    return asked[0]
+
+
 def _print_question(question: OpenQuestion) -> None:
     results().print(question.text, soft_wrap=True, markup=False)
     for place, (row, line) in enumerate(zip(question.rows, question.lines, strict=True), 1):
@@ -205,16 +218,30 @@ def _print_question(question: OpenQuestion) -> None:
 
 
 def _show_account(options: Options, since: datetime | None, as_json: bool) -> None:
+    start = None if since is None else since.replace(tzinfo=UTC)
+
+    async def work(bridge: Bridge) -> dict[str, AccountLook]:
+        return {door.called: await door.reconciler.look_at_account(start) for door in bridge.doors.values()}
+
+    looks = run_with_bridge(options.settings(), work)
+    if as_json:
+        told = {called: _told(look) for called, look in looks.items()}
+        print_json(told if len(told) > 1 else next(iter(told.values())))
+        return
+    for called, look in looks.items():
+        if len(looks) > 1:
+            results().print(f"{called[0].upper()}{called[1:]}:")
+        _show_look(look)
+
+
+def _told(look: AccountLook) -> dict[str, Any]:
+    oldest = look.oldest.isoformat() if look.oldest else None
+    return {"rows": look.shown, "oldest": oldest, "perhaps_paid_twice": _pairs(look.doubles), "others": look.others}
+
+
+def _show_look(look: AccountLook) -> None:
     from kubeez_mcp_local.jobs.proof import in_lines
 
-    start = None if since is None else since.replace(tzinfo=UTC)
-    look = run_with_bridge(options.settings(), lambda bridge: bridge.reconciler.look_at_account(start))
-    if as_json:
-        oldest = look.oldest.isoformat() if look.oldest else None
-        print_json(
-            {"rows": look.shown, "oldest": oldest, "perhaps_paid_twice": _pairs(look.doubles), "others": look.others}
-        )
-        return
     rows = "1 row" if look.shown == 1 else f"{look.shown} rows"
     back = f"back to {look.oldest:%Y-%m-%d %H:%M} UTC by its clock" if look.oldest else "without times"
     results().print(f"The API shows {rows}, {back}. What is older cannot be seen.")
@@ -235,7 +262,7 @@ def resave(options: Options, job: str, as_json: bool) -> None:
         found = await bridge.ledger.get(job)
         if found.state.value != "completed":
             raise wrong_state(found, "completed")
-        await bridge.follower.save_again(found)
+        await bridge.door_of(found).follower.save_again(found)
         return await bridge.ledger.get(found.id)
 
     _show_one(run_with_bridge(options.settings(), work), as_json)
@@ -286,7 +313,7 @@ def _named(name: str, lines: list[str]) -> list[str]:
 @click.command()
 @click.option(
     "--by",
-    type=click.Choice(["day", "model", "tool", "recipe", "person"]),
+    type=click.Choice(["day", "model", "tool", "recipe", "person", "door"]),
     default="day",
     show_default=True,
     help="Grouping.",
@@ -308,7 +335,7 @@ def spend(options: Options, by: SpendKey, since: datetime | None, accept_clock: 
         if accept_clock:
             await bridge.ledger.accept_clock()
         spent, unsettled = await bridge.ledger.spend_by(by, since_day), await bridge.unsettled()
-        return spent, await bridge.today(), await _team(bridge), unsettled, await bridge.reconciler.doubles()
+        return spent, await bridge.today(), await _team(bridge), unsettled, await bridge.doubles()
 
     rows, today, team, unsettled, doubles = run_with_bridge(settings, read)
     if as_json:

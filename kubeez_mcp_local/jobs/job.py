@@ -449,8 +449,24 @@ def fingerprint(api_key: str, base_url: str) -> str:
     return "live-" + _short(f"{api_key}\n{base_url}")
 
 
+def accounts_of(settings: Settings) -> dict[DoorName, str]:
+    """The accounts of the doors that `settings` open, that of the REST API first; at least one."""
+    from kubeez_mcp_local.hosted.tokens import account_of as hosted_account_of
+
+    hosted = hosted_account_of(settings)
+    if hosted and settings.effective_mode is Mode.SANDBOX:
+        hosted = f"{SANDBOX}-{hosted}"
+    found: dict[DoorName, str] = {"hosted": hosted} if hosted else {}
+    return {"rest": _rest_account_of(settings), **found} if settings.rest_door or not hosted else found
+
+
 def account_of(settings: Settings) -> str:
-    """The account that `settings` spend from; each standalone sandbox is an account of its own."""
+    """The account of the first door that `settings` open."""
+    return next(iter(accounts_of(settings).values()))
+
+
+def _rest_account_of(settings: Settings) -> str:
+    """Each standalone sandbox is an account of its own."""
     if settings.effective_mode is Mode.SANDBOX:
         origin = settings.standalone_sandbox
         return f"{SANDBOX}-{_short(origin)}" if origin else SANDBOX

@@ -235,6 +235,7 @@ class Spender:
         settling: Longest wait for an unknown job to be settled before giving up on a call, in seconds.
         holding: Longest wait of one call for what is held back for others to be released, in seconds.
         longest_wait: Longest wait for the answer to a request that another call has sent, in seconds.
+        reconciler_of: Settles a job of whichever door has taken it; by default all are of this one.
     """
 
     sender: Sender
@@ -246,6 +247,7 @@ class Spender:
     holding: float = 15.0
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     longest_wait: float = 40.0
+    reconciler_of: Callable[[Job], Reconciler] | None = None
     _one_question: anyio.Lock = field(init=False, default_factory=anyio.Lock)
 
     async def submit(self, order: Order, consent: Consent, approval: str | None = None) -> Submission:
@@ -306,7 +308,7 @@ class Spender:
             return submission
         job = await self._answer_to(job)
         if job.state is State.UNKNOWN:
-            job = await self.reconciler.settle(job, patience=self.settling)
+            job = await self._reconciler(job).settle(job, patience=self.settling)
         error = await self._unsettled(job) if job.state is State.UNKNOWN else error_of(job)
         return replace(submission, job=job, error=error)
 
@@ -334,9 +336,9 @@ class Spender:
 
         decision = await look()
         if decision.blocked_by is not None:
-            await self.reconciler.settle(decision.blocked_by, patience=self.settling)
+            await self._reconciler(decision.blocked_by).settle(decision.blocked_by, patience=self.settling)
             decision = await look()
-        if decision.blocked_by is not None and await self._person_decides(consent):
+        if decision.blocked_by is not None and await self._person_decides(decision.blocked_by, consent):
             decision = await look()
         if decision.blocked_by is not None:
             raise await self._unsettled(decision.blocked_by)
@@ -356,19 +358,23 @@ class Spender:
             await self.sleep(_LOOK_AT_HOLDS_EVERY)
             patience.left -= _LOOK_AT_HOLDS_EVERY
 
-    async def _person_decides(self, consent: Consent) -> bool:
+    def _reconciler(self, job: Job) -> Reconciler:
+        return self.reconciler if self.reconciler_of is None else self.reconciler_of(job)
+
+    async def _person_decides(self, job: Job, consent: Consent) -> bool:
         """Put the one question about all open jobs, if there is one and somebody to answer it."""
         if not isinstance(consent, Witness):
             return False
         async with self._one_question:
-            question = await self.reconciler.question()
+            reconciler = self._reconciler(job)
+            question = await reconciler.question()
             if question is None:
                 return True  # somebody else's call has asked it meanwhile
             mine = await consent.which_are_mine(question)
-            return mine is not None and bool(await self.reconciler.answer(question, mine))
+            return mine is not None and bool(await reconciler.answer(question, mine))
 
     async def _unsettled(self, job: Job) -> UnsettledJobError:
-        return UnsettledJobError(job, await self.reconciler.how_it_stands(job))
+        return UnsettledJobError(job, await self._reconciler(job).how_it_stands(job))
 
     async def _send_all(self, orders: Sequence[Order], decision: Decision) -> list[Submission]:
         answers: dict[str, Submission] = {}

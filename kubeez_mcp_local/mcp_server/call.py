@@ -40,6 +40,7 @@ from kubeez_mcp_local.jobs.job import RunCall
 from kubeez_mcp_local.mcp_server.revisions import ELICITATION, ELICITATION_MODES, PROGRESS_MESSAGES
 from kubeez_mcp_local.media.containers import Measured
 from kubeez_mcp_local.media.inputs import ComingInput
+from kubeez_mcp_local.operations import media
 from kubeez_mcp_local.rest.wire import number_of
 from kubeez_mcp_local.runs.active import HEARTBEAT_SECONDS
 from kubeez_mcp_local.text import LONGEST_NAME, on_one_line, presentable
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.bridge import Bridge
     from kubeez_mcp_local.bridge.approvals import PutsPage
+    from kubeez_mcp_local.bridge.doors import Door
     from kubeez_mcp_local.bridge.orders import Regenerating
     from kubeez_mcp_local.jobs.job import SpendQuestion
     from kubeez_mcp_local.jobs.proof import OpenQuestion
@@ -110,6 +112,10 @@ class Call:
     def mode(self) -> str:
         return self.bridge.mode.value
 
+    def named(self, door: Door) -> str | None:
+        """What a result calls the door that was used; nothing where there is only one."""
+        return door.name if self.bridge.two_doors else None
+
     @cached_property
     def consent(self) -> ClientConsent:
         return ClientConsent(self.context, self.bridge, self.progress)
@@ -157,22 +163,22 @@ class Call:
         """Whether the call of a paid tool ends with its price; see `QUOTE`."""
         return self._meta.get(QUOTE) is True
 
-    @cached_property
-    def sources(self) -> Sources:
+    def sources_of(self, door: Door) -> Sources:
         """What operations look at, with what is still to come where a price is all that is wanted."""
-        sources = self.bridge.sources
+        sources = door.sources
         files = {name: said for name, value in self._coming.items() if (said := _coming_file(name, value))}
         return sources.expecting(files) if files else sources
 
-    @property
-    def regenerating(self) -> Regenerating:
-        """As `sources`, for jobs."""
+    async def regenerating(self, job_id: str) -> tuple[Door, Regenerating]:
+        """The door that has taken a job, and what repeats it there; `sources_of` for jobs that are still to come."""
         jobs = {
             name: (str(value["tool"]), value["arguments"])
             for name, value in self._coming.items()
             if isinstance(value, dict) and "tool" in value and isinstance(value.get("arguments"), dict)
         }
-        return replace(self.bridge.regenerating, sources=self.sources, coming=jobs)
+        bridge = self.bridge
+        door = await (bridge.door_for(media.ROUTE) if job_id in jobs else bridge.door_of_id(job_id))
+        return door, replace(door.regenerating, sources=self.sources_of(door), coming=jobs)
 
     @property
     def _meta(self) -> Mapping[str, Any]:

@@ -22,7 +22,8 @@ _OMITTED_EMPTY = (
 class Result(BaseModel):
     """What every structured result carries.
 
-    `mode` is `live` or `sandbox`; `next_step` says what to do now; `notes` says what was decided on the way.
+    `mode` is `live` or `sandbox`; `door` is `rest` or `hosted`, where both are open and it matters; `next_step` says
+    what to do now; `notes` says what was decided on the way.
     """
 
     model_config = ConfigDict(frozen=True, defer_build=True)  # most are never made in a conversation
@@ -30,6 +31,7 @@ class Result(BaseModel):
     """Fields named in the published output schema; the rest is open. Every conversation pays for each of them."""
 
     mode: str
+    door: str | None = None
     next_step: str | None = None
     notes: list[str] = Field(default_factory=list)
 
@@ -158,6 +160,7 @@ class BalanceResult(Result, published=("credits", "left_today")):
     max_credits_per_call: float
     max_credits_per_day: float
     spent_today_on: list[dict[str, Any]] = Field(default_factory=list)
+    accounts: list[dict[str, Any]] | None = Field(None, description="Each door's, where two are open.")
 
     @staticmethod
     def glance(told: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.catalogue.voices import about_voices, dialogue_voices
 from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.jobs.job import door_of
 from kubeez_mcp_local.operations import Described, by_model, estimate
 
 if TYPE_CHECKING:
@@ -98,9 +99,10 @@ def job_params(job: Job | None) -> dict[str, Any] | None:
 
 
 def job_row(job: Job) -> dict[str, Any]:
-    """A job of the ledger. Credits; times in UTC."""
+    """A job of the ledger. Credits; times in UTC; `door` where it is not that of the API key."""
     return known(
         job=job.id,
+        door=door if (door := door_of(job.account)) != "rest" else None,
         generation_ids=list(job.generation_ids),
         state=job.state.value,
         tool=job.tool,

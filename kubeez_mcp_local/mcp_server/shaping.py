@@ -12,7 +12,7 @@ from kubeez_mcp_local.bridge.orders import sent_arguments
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.errors import ConsentRequiredError
 from kubeez_mcp_local.jobs.guard import REPEAT_SECONDS
-from kubeez_mcp_local.jobs.job import outputs_in, settings_words
+from kubeez_mcp_local.jobs.job import door_of, outputs_in, settings_words
 from kubeez_mcp_local.jobs.outputs import distinctions
 from kubeez_mcp_local.mcp_server.answers import link
 from kubeez_mcp_local.mcp_server.results import Cost, EstimateResult, FileItem, JobResult
@@ -24,6 +24,7 @@ from kubeez_mcp_local.text import spoken
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
+    from kubeez_mcp_local.bridge.doors import Door
     from kubeez_mcp_local.bridge.history import Seen
     from kubeez_mcp_local.jobs.job import Job, SavedFile
     from kubeez_mcp_local.mcp_server.call import Call
@@ -34,22 +35,23 @@ _TOLD = (Generation.model_fields.keys() & JobResult.model_fields.keys()) - {"id"
 
 
 async def started_result(
-    call: Call, draft: Awaitable[Draft], approval: str, name: str = ""
+    call: Call, door: Door, draft: Awaitable[Draft], approval: str, name: str = ""
 ) -> JobResult | EstimateResult:
-    """The jobs that a draft starts. A quote that awaits the user's yes is an answer too, not an error.
+    """The jobs that a draft starts through `door`. A quote that awaits the user's yes is an answer too, not an error.
 
     `name` is what their files shall be called, if that was said. A call that only wants the price (`orders.QUOTE`) ends
     with it.
     """
     if call.quoting:
-        priced = await call.bridge.orders.priced(draft)
-        return quoted_result(call, priced, status="quoted", arguments=sent_arguments(priced))
+        priced = await door.orders.priced(draft)
+        return quoted_result(call, door, priced, status="quoted", arguments=sent_arguments(priced))
     try:
-        started = await call.bridge.orders.submit(draft, call.caller(approval, name))
+        started = await door.orders.submit(draft, call.caller(approval, name))
     except ConsentRequiredError as error:
         question = error.question
         return JobResult(
             mode=call.mode,
+            door=call.named(door),
             status="approval_required",
             model=question.model,
             estimated_cost_credits=question.credits,
@@ -78,14 +80,15 @@ async def started_result(
     )
 
 
-def quoted_result(call: Call, draft: Draft, **more: Any) -> EstimateResult:
-    """The price of a draft, all its runs together."""
+def quoted_result(call: Call, door: Door, draft: Draft, **more: Any) -> EstimateResult:
+    """The price of a draft at `door`, all its runs together."""
     quote, lines = draft.quote, [asdict(line) for line in draft.quote.breakdown]
     for line in lines if draft.count > 1 else ():
         line["label"] = f"{draft.count} x {line['label']}"
         line["credits"] = None if line["credits"] is None else round(line["credits"] * draft.count, 6)
     return EstimateResult(
         mode=call.mode,
+        door=call.named(door),
         model=draft.model,
         credits=draft.credits,
         basis=quote.basis,
@@ -108,6 +111,7 @@ async def job_result(call: Call, *looks: Seen) -> JobResult:
     job_id, status, kept = (seen.answers[0].get(name) for name in ("id", "status", "credits_deducted"))
     return JobResult(
         mode=call.mode,
+        door=seen.door if call.bridge.two_doors else None,
         generation_id=job_id,
         generation_ids=[str(job_id)],
         separation_id=job_id if seen.kind == "separation" else None,
@@ -146,8 +150,10 @@ async def _result(
         generation_type=first.generation_type if alike else None,
         error_message=facts.get("error_message") or next((job.error for job in jobs if job.error), None),
     )
+    doors = dict.fromkeys(door_of(job.account) for job in jobs)
     return JobResult(
         mode=call.mode,
+        door=", ".join(doors) if call.bridge.two_doors else None,
         generation_id=ids[0] if ids else first.id,
         generation_ids=ids or [job.id for job in jobs],
         estimated_cost_credits=quoted,

@@ -160,7 +160,7 @@ class JobSubscriptions:
         ledger = self.resources.bridge.ledger
         version = None
         try:
-            with ledger.heard_by(lambda: self._stirred.set()):
+            with self.resources.bridge.heard_by(lambda: self._stirred.set()):
                 while self._wanted:
                     with anyio.move_on_after(LOOK_EVERY_SECONDS):
                         await self._stirred.wait()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.catalogue.store import Catalogue
     from kubeez_mcp_local.media.inputs import ComingInput, Inputs
     from kubeez_mcp_local.media.library import Library
-    from kubeez_mcp_local.rest.contract import Contract
+    from kubeez_mcp_local.rest.contract import Terms
     from kubeez_mcp_local.rest.routes import Route
 
     Files = Mapping[str, tuple[InputKind, ...]]
@@ -130,7 +130,7 @@ class Sources:
     catalogue: Catalogue
     inputs: Inputs
     library: Library
-    contract: Contract
+    contract: Terms
 
     def expecting(self, coming: Mapping[str, ComingInput]) -> Sources:
         """The same, where arguments may also name what is still to come: these names stand for such files."""

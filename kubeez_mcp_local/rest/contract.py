@@ -11,7 +11,7 @@ import logging
 import re
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import anyio
 
@@ -359,6 +359,14 @@ class ContractRow:
         return self.published is not None and not any(
             line.startswith((_UNKNOWN, _MISSING)) for line in self.differences
         )
+
+
+class Terms(Protocol):
+    """Answers how a route is really called, at whichever door; what each method does, see `Contract`."""
+
+    async def prepare(self, request: Request) -> Request: ...
+    async def locate(self, route: Route) -> Route: ...
+    async def takes(self, route: Route, *names: str) -> bool: ...
 
 
 @dataclass

@@ -13,7 +13,7 @@ Bucket = Literal["media", "music", "dialogue", "ads", "upload", "read"]
 Evidence = Literal["documented", "assumed"]
 JobKind = str
 """How a job is followed: the `media` of the routes `media_status` and `media_stream`."""
-ELSEWHERE = "Use it on https://kubeez.com, or through the hosted MCP server https://mcp.kubeez.com/mcp."
+ELSEWHERE = "Use it on https://kubeez.com, or sign in to the hosted server: `kubeez-mcp-local login --hosted`."
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ async def get_generations(
         total=found.total,
         folder=str(call.bridge.settings.output_dir),
         next_step=" ".join(steps) if found.rows else "No such jobs; a filter may leave out too much.",
-        notes=[_NOT_ALL] if found.more else [],
+        notes=[*found.unread, *([_NOT_ALL] if found.more else [])],
     )
 
 

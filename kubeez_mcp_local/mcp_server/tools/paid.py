@@ -14,6 +14,7 @@ from kubeez_mcp_local.mcp_server.results import EstimateResult, JobResult, Perso
 from kubeez_mcp_local.mcp_server.shaping import started_result
 from kubeez_mcp_local.operations import media, operations
 from kubeez_mcp_local.operations import parameters as p
+from kubeez_mcp_local.operations.music import PERSONA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,7 +31,8 @@ def _tool(operation: Operation) -> ToolSpec:
     async def start(
         call: Call, name: p.FileName = "", approval: p.Approval = "", **arguments: Any
     ) -> JobResult | EstimateResult:
-        return await started_result(call, operation.draft(call.sources, **arguments), approval, name)
+        door = await call.bridge.door_for(operation.route)
+        return await started_result(call, door, operation.draft(call.sources_of(door), **arguments), approval, name)
 
     return ToolSpec(
         name=operation.name,
@@ -105,8 +107,8 @@ async def regenerate(
         "voice_id": voice_id,
         "character_ids": character_ids,
     }
-    draft = call.regenerating.again(id, changes, count=variant_count)
-    return await started_result(call, draft, approval, name)
+    door, regenerating = await call.regenerating(id.strip())
+    return await started_result(call, door, regenerating.again(id, changes, count=variant_count), approval, name)
 
 
 @tool(title="Keep a song's voice", family="audio", result=PersonaResult, effect="write", route="generate_music_persona")
@@ -118,6 +120,7 @@ async def generate_music_persona(
     style: Annotated[str, Field(description="Style tags.")] = "",
 ) -> PersonaResult:
     """Keep the voice of a finished song under a name; pass the persona_id to generate_music. Free, answers at once."""
-    bridge = call.bridge
-    persona_id = await keep_persona(bridge.api, bridge.contract, song_id, name, description, style or None)
-    return PersonaResult(mode=call.mode, persona_id=persona_id, next_step="Pass it to generate_music as persona_id.")
+    door = await call.bridge.door_for(PERSONA)
+    persona_id = await keep_persona(door.api, door.contract, song_id, name, description, style or None)
+    step = "Pass it to generate_music as persona_id."
+    return PersonaResult(mode=call.mode, door=call.named(door), persona_id=persona_id, next_step=step)

@@ -57,7 +57,8 @@ async def plan(
         has_video_reference=has_video_reference,
         can_cut=_can_cut(),
     )
-    quote = await call.bridge.pricing.finished(found.quote, found.job)
+    pricing = await call.bridge.pricing_for(found.job.model if found.job else None)
+    quote = await pricing.finished(found.quote, found.job)
     found = replace(found, quote=quote)
     entries = (await call.recipes.index()).entries
     files = found.requires_upload or has_local_files or has_video_reference
@@ -144,7 +145,8 @@ async def pick_model(
     choice = pick(listing, needs)
     best, quote = choice.chosen, None
     if best:
-        quote = await call.bridge.pricing.finished(best.quote, described(best, choice.needs))
+        pricing = await call.bridge.pricing_for(best.model.id)
+        quote = await pricing.finished(best.quote, described(best, choice.needs))
         choice = choice.priced(quote)
     less = cheaper(listing, choice, can_cut=_can_cut())
     made = (less,) if less else () if best else offers(listing, choice.needs, can_cut=_can_cut())
@@ -230,10 +232,12 @@ async def get_balance(call: Call) -> BalanceResult:
     """Credits left in the account, what was spent today on what, and what the local ceilings still allow. Free."""
     bridge, settings = call.bridge, call.bridge.settings
     balance, today = await bridge.api.balance(), await bridge.today()
+    accounts = await bridge.balances() if bridge.two_doors else None
     models = await bridge.ledger.spend_by("model", today.day)
     return BalanceResult(
         mode=call.mode,
         credits=balance.credits,
+        accounts=accounts,
         message=balance.message,
         purchase_url=balance.purchase_url,
         spent_today=today.spent,
@@ -305,9 +309,10 @@ async def estimate(
         "variant_count": variant_count if variant_count > 1 else None,
     }
     given = {name: value for name, value in (listed | others).items() if value is not None and value != ""}
-    draft = outlined(call.sources, operation, job, given, checked_by(operation))
-    priced = await call.bridge.orders.priced(draft)
-    return quoted_result(call, priced, next_step=_after_estimate(priced.credits, call.bridge.settings.asks_above))
+    door = await call.bridge.door_for(operation.route)
+    draft = outlined(call.sources_of(door), operation, job, given, checked_by(operation))
+    priced = await door.orders.priced(draft)
+    return quoted_result(call, door, priced, next_step=_after_estimate(priced.credits, call.bridge.settings.asks_above))
 
 
 def _after_estimate(price_: float | None, asks_above: float) -> str:
