@@ -33,7 +33,7 @@ Read = Callable[[str, str], str]
 """Reads a text file: from an argument's name and its value to the text. Raises as `TextFiles`."""
 
 MAX_BYTES = 4 * 1024 * 1024
-MAX_ROWS = 5_000
+MAX_ROWS = 10_000
 MAX_COLUMNS = 100
 MAX_CELL = 4_000
 

@@ -117,7 +117,7 @@ def number(credits_: float) -> str:
     return f"{credits_:,.2f}".rstrip("0").rstrip(".") if math.isfinite(credits_) else "no limit"
 
 
-MAX_CALLS = 5_000
+MAX_CALLS = 10_000
 
 
 @dataclass(frozen=True, slots=True)

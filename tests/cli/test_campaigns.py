@@ -6,13 +6,17 @@ import json
 import time
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from kubeez_mcp_local.cli.main import cli
+from kubeez_mcp_local.cli.recipe_commands import campaigns
+from kubeez_mcp_local.jobs.errors import LedgerError
 from tests.jobs.server import NO_SERVER, SERVER, team_ledger
 from tests.sandbox_server import running_sandbox
 
@@ -43,7 +47,7 @@ def machine(tmp_path: Path, team: tuple[RunningSandbox, str]) -> Machine:
     sandbox.control.key(key, credits=10_000)
     (tmp_path / "rows.csv").write_text("name,idea\nOslo,ice\nLisbon,trams\nRome,cats\n", "utf-8")
 
-    def run(*arguments: str, code: int = 0, **more: str) -> str:
+    def run(*arguments: str, code: int = 0, everything: bool = False, **more: str) -> str:
         variables = {
             "KUBEEZ_API_KEY": key,
             "KUBEEZ_MODE": "live",
@@ -56,7 +60,7 @@ def machine(tmp_path: Path, team: tuple[RunningSandbox, str]) -> Machine:
         }
         done = CliRunner().invoke(cli, ("recipes", *arguments), env=variables | more)
         assert done.exit_code == code, done.output
-        return done.stdout if code == 0 else done.output
+        return done.output if code or everything else done.stdout
 
     return run
 
@@ -173,3 +177,106 @@ def test_status_says_whose_campaigns_it_shows(machine: Machine, rows: Path) -> N
     told = machine("status", KUBEEZ_API_KEY="", KUBEEZ_MODE="auto")
     assert "without a key" in told
     machine("cancel", run)
+
+
+POSTERS = """---
+name: posters
+title: Posters
+description: A warmer version of each photo.
+version: 1
+tags: [image]
+arguments:
+  rows:
+    description: Photos
+    type: table
+    required: true
+    columns:
+      photo: {description: Which, type: path, kinds: [image], required: true}
+budget: 100
+tools: [generate_media, wait_for_generation]
+steps:
+  - id: warmer
+    tool: generate_media
+    for_each: "{{ args.rows }}"
+    with: {model: nano-banana-2, prompt: warmer, source_media_urls: ["{{ item.photo }}"]}
+---
+Posters.
+"""
+
+
+def test_a_row_whose_file_is_on_another_machine_says_so_and_is_carried_out_there(
+    machine: Machine, rows: Path, tmp_path: Path
+) -> None:
+    recipe, photo, elsewhere = tmp_path / "posters.md", tmp_path / "photo.png", tmp_path / "elsewhere"
+    recipe.write_text(POSTERS, "utf-8")
+    Image.new("RGB", (640, 480), "navy").save(photo)
+    rows.write_text(f"photo\n{photo}\n", "utf-8")
+    told = machine("run", str(recipe), "--rows", str(rows), "--on", "team", "--yes")
+    assert "KUBEEZ_READ_ONLY is on" in machine(*WORK, code=2, KUBEEZ_READ_ONLY="true")
+    run = told.rsplit(maxsplit=1)[-1]
+    recipe.unlink()  # workers have it from the ledger
+    elsewhere.mkdir()
+    photo.rename(elsewhere / "photo.png")
+    machine(*WORK, KUBEEZ_TOOLSETS="core")  # which limits what a model sees
+    (row,) = standing(machine, run, code=1)["stuck"]
+    assert row["state"] == "failed"
+    assert str(photo) in row["reason"]
+    assert f"failed on {row['host']}" in machine("status", run, code=1)
+    (elsewhere / "photo.png").rename(photo)
+    machine("retry", run)
+    machine(*WORK)
+    assert standing(machine, run)["rows"] == {"completed": 1}
+
+
+def test_what_one_row_alone_cannot_carry_out_is_refused_before_anybody_is_asked(
+    machine: Machine, rows: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "posters.md"
+    one_more = "  - id: cover\n    tool: generate_media\n    with: {model: z-image, prompt: a cover}\n---\n"
+    recipe.write_text(POSTERS.replace("---\nPosters", f"{one_more}Posters"), "utf-8")
+    Image.new("RGB", (640, 480), "navy").save(tmp_path / "photo.png")
+    rows.write_text(f"photo\n{tmp_path / 'photo.png'}\n", "utf-8")
+    for command in (("run", str(recipe)), ("schedule", str(recipe), "--cron", "0 2 * * *", "--tz", "UTC")):
+        told = machine(*command, "--rows", str(rows), "--on", "team", code=2)
+        assert "its paid step cover has no for_each" in told
+        assert "nobody is at the terminal" not in told
+
+
+@pytest.mark.anyio
+async def test_who_watches_waits_for_a_database_that_is_away(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    away = LedgerError("postgresql://db", "cannot be reached", next_step="", code="ledger_unreachable")
+    told = SimpleNamespace(campaign=SimpleNamespace(run="cities-1"))
+
+    class Books:
+        answers: ClassVar[list[Any]] = [away, away, told]
+
+        async def standing(self, _: str) -> Any:
+            if isinstance(answer := self.answers.pop(0), Exception):
+                raise answer
+            return answer
+
+        async def campaign_rows(self, *_: object) -> list[Any]:
+            return []
+
+    monkeypatch.setattr(campaigns, "_WATCH_SECONDS", 0)
+    bridge: Any = SimpleNamespace(ledger=Books())
+    with pytest.raises(LedgerError):
+        await campaigns._look(bridge, "cities", None, patient=False)
+    assert (await campaigns._look(bridge, "cities", None, patient=True))[0].campaign.run == "cities-1"
+    assert "cannot be reached" in capsys.readouterr().err
+
+
+def test_a_worker_says_that_there_are_campaigns_of_other_keys(
+    machine: Machine, rows: Path, team: tuple[RunningSandbox, str]
+) -> None:
+    run, key = submitted(machine, rows), f"sk_live_{uuid4().hex}"
+    team[0].control.key(key, credits=100)
+    assert "They wait for workers with their own key." in machine(*WORK, KUBEEZ_API_KEY=key, everything=True)
+    assert standing(machine, run)["rows"] == {"waiting": 3}
+    team[0].control.key(key, revoked=True)
+    assert "has been revoked" in machine(*WORK, code=2, KUBEEZ_API_KEY=key)
+    assert standing(machine, run)["rows"] == {"waiting": 3}
+    machine("cancel", run)
+    assert "was cancelled" in machine("retry", run, code=2)

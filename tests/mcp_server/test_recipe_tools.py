@@ -183,8 +183,8 @@ async def test_a_bare_recipe_lists_its_arguments_in_a_line_each_required_ones_wi
     async with connected as client:
         answer = await client.call_tool("get_recipe", {"name": "campaign-from-csv"})
         text = str(getattr(answer.content[0], "text", ""))
-    assert "  - rows* (table: name*, idea*, ratio; at most 1000): CSV file or text" in text
-    assert "  - max_credits (integer; 1 to 20000; default 500): Ceiling" in text
+    assert "  - rows* (table: name*, idea*, ratio; at most 10000): CSV file or text" in text
+    assert "  - max_credits (integer; 1 to 200000; default 500): Ceiling" in text
     assert len(text) < 1_500
 
 

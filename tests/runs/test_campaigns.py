@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -272,3 +274,75 @@ def test_ten_thousand_rows_are_one_statement(machine: Callable[..., LedgerFile])
     file = machine()
     assert file.submit_campaign(CAMPAIGN, [f"City {number}" for number in range(10_000)]) == 10_000
     assert file.standing("cities-1").rows == {"waiting": 10_000}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_people_and_workers_do_a_row_has_one_worker_and_one_end(
+    machine: Callable[..., LedgerFile], seed: int
+) -> None:
+    """Two campaigns and three workers, which come and go; people pause, resume, retry and cancel with rows in hand."""
+    chance, person = random.Random(seed), machine()
+    runs = ["cities-1", "towns-1"]
+    for run in runs:
+        person.submit_campaign(replace(CAMPAIGN, run=run, in_ledger=f"{run}/a"), ["a", "b", "c", "d"])
+    workers = [machine() for _ in range(3)]
+    held: dict[tuple[str, int], tuple[LedgerFile, int]] = {}
+    done: set[tuple[str, int]] = set()
+
+    def take(worker: LedgerFile) -> None:
+        found = worker.sweep_campaigns(8).waiting
+        if not found:
+            return
+        row = chance.choice(found)
+        assert (row.run, row.number) not in held.keys() | done
+        assert worker.take_row(row.run, row.number, row.attempt, "desk")
+        held[row.run, row.number] = (worker, row.attempt)
+
+    def end(state: RowState) -> None:
+        if held:
+            place = chance.choice(sorted(held))
+            worker, attempt = held.pop(place)
+            other = chance.choice([each for each in workers if each is not worker])
+            assert not other.end_row((*place, attempt), RowState.FAILED, "not theirs", 0, [])
+            assert worker.end_row((*place, attempt), state, "", 1.0, [])
+            if state is RowState.COMPLETED:
+                done.add(place)
+
+    def leave(worker: LedgerFile) -> None:
+        worker.let_go_of_rows()
+        for place in [place for place, (owner, _) in held.items() if owner is worker]:
+            del held[place]
+
+    def direct() -> None:
+        with suppress(KubeezError):  # one that is cancelled stays so
+            person.direct_campaign(
+                chance.choice(runs), chance.choices(("paused", "running", "cancelled"), (4, 5, 1))[0]
+            )
+
+    for _ in range(60):
+        act = chance.randrange(8)
+        if act < 3:
+            take(chance.choice(workers))
+        elif act < 5:
+            end(chance.choice((RowState.COMPLETED, RowState.FAILED, RowState.PARKED)))
+        elif act == 5:
+            leave(chance.choice(workers))
+        elif act == 6:
+            direct()
+        else:
+            with suppress(KubeezError):
+                person.retry_rows(chance.choice(runs))
+    for run in runs:
+        with suppress(KubeezError):
+            person.direct_campaign(run, "running")
+            person.retry_rows(run)
+    while held or person.open_rows(1):
+        take(workers[0])
+        end(RowState.COMPLETED)
+    for run in runs:
+        found = person.standing(run)
+        assert found.over
+        if found.campaign.state == "running":
+            assert found.rows == {RowState.COMPLETED: 4}
+        completed = {(row.run, row.number) for row in person.campaign_rows(run, [RowState.COMPLETED])}
+        assert completed == {place for place in done if place[0] == run}

@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 import click
 
+from kubeez_mcp_local.cli.recipe_commands.options import settings_for, verify_writable
 from kubeez_mcp_local.cli.team import verify_team
 from kubeez_mcp_local.cli.terminal import print_json, remarks, results, run, run_with_bridge, shown, table
 from kubeez_mcp_local.jobs.errors import AWAY, LedgerError
@@ -36,6 +37,13 @@ _MOST_ROWS = 20
 _PAGE = 1000
 _WATCH_SECONDS = 5.0
 _RECENT_SECONDS = 7 * 86_400.0
+
+
+def verify_by_rows(prepared: Prepared) -> None:
+    """Raise `not_by_rows` where workers cannot carry a run out row by row; before anybody is asked about it."""
+    from kubeez_mcp_local.runs.campaigns import row_labels
+
+    row_labels(prepared.run.recipe, prepared.run.arguments)
 
 
 def hand_over(settings: Settings, prepared: Prepared, on_unknown: OnUnknown) -> None:
@@ -66,7 +74,8 @@ def worker(options: Options, parallel: int, until_idle: bool, engine: str) -> No
     back what is in hand; a worker that is killed is noticed by the others within seconds. Workers also begin what
     `recipes schedule` has planned.
     """
-    settings = options.settings()
+    settings = settings_for(options, None)
+    verify_writable(settings)
     verify_team(settings)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # supervisors end a worker so, and rows are given back
     run(settings, lambda: _work(settings, parallel, until_idle, engine))

@@ -20,6 +20,7 @@ from kubeez_mcp_local.cli.terminal import shown
 from kubeez_mcp_local.cookbook.arguments import InvalidArgumentsError
 from kubeez_mcp_local.cookbook.format import limits_in_words
 from kubeez_mcp_local.errors import InvalidArgumentError
+from kubeez_mcp_local.settings import SettingsError
 from kubeez_mcp_local.text import visible
 
 if TYPE_CHECKING:
@@ -181,6 +182,14 @@ sandbox = click.option("--sandbox", "mode", flag_value="sandbox", help="Against 
 def settings_for(options: Options, mode: str | None) -> Settings:
     """The settings, with the mode that was asked for, and all tools: toolsets limit what a model sees, not a person."""
     return options.settings(toolsets="all", **({"mode": mode} if mode else {}))
+
+
+def verify_writable(settings: Settings) -> None:
+    """Raise `SettingsError` where settings say that nothing may be made."""
+    if settings.read_only:
+        raise SettingsError(
+            "KUBEEZ_READ_ONLY is on, so nothing can be made.", next_step="Switch it off to run recipes."
+        )
 
 
 _CHOSEN = "kubeez_mcp_local.recipe_options"

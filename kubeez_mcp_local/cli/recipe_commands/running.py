@@ -17,12 +17,19 @@ import click
 from kubeez_mcp_local.cli.gallery import serve
 from kubeez_mcp_local.cli.recipe_commands import afterwards, campaigns
 from kubeez_mcp_local.cli.recipe_commands.afterwards import THEN_FAILED, Then
-from kubeez_mcp_local.cli.recipe_commands.options import Asked, RecipeCommand, live, sandbox, settings_for, shown_value
+from kubeez_mcp_local.cli.recipe_commands.options import (
+    Asked,
+    RecipeCommand,
+    live,
+    sandbox,
+    settings_for,
+    shown_value,
+    verify_writable,
+)
 from kubeez_mcp_local.cli.team import verify_team
 from kubeez_mcp_local.cli.terminal import can_ask, print_json, remarks, results, run_with_bridge, shown, table
 from kubeez_mcp_local.cli.terminal import run as run_async
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.settings import SettingsError
 from kubeez_mcp_local.text import cut, spoken
 
 if TYPE_CHECKING:
@@ -270,11 +277,7 @@ def run(
     from kubeez_mcp_local.runs.prepare import prepare_run
 
     settings = settings_for(context.obj, mode)
-    if settings.read_only:
-        raise SettingsError(
-            "KUBEEZ_READ_ONLY is on, so nothing can be made.", next_step="Switch it off to run recipes."
-        )
-
+    verify_writable(settings)
     if engine == "team":
         verify_team(settings)
     program = Then.of(then, each=then_each)
@@ -291,6 +294,8 @@ def run(
                 pausing=not yes,
                 on_team=engine == "team",
             )
+        if engine == "team":
+            campaigns.verify_by_rows(found)
         return found.lowered(max_credits)
 
     prepared = run_async(settings, prepare)

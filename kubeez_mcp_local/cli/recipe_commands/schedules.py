@@ -8,7 +8,14 @@ import anyio.to_thread
 import click
 
 from kubeez_mcp_local.cli.recipe_commands.campaigns import look_at_nights, night_row, show_nights, times_of
-from kubeez_mcp_local.cli.recipe_commands.options import Asked, RecipeCommand, live, sandbox, settings_for
+from kubeez_mcp_local.cli.recipe_commands.options import (
+    Asked,
+    RecipeCommand,
+    live,
+    sandbox,
+    settings_for,
+    verify_writable,
+)
 from kubeez_mcp_local.cli.recipe_commands.running import announce, recipe_client
 from kubeez_mcp_local.cli.team import verify_team
 from kubeez_mcp_local.cli.terminal import can_ask, print_json, remarks, results, run_with_bridge, table
@@ -84,6 +91,7 @@ def _new(
 ) -> None:
     """Hand a recipe to the team's workers at these times."""
     settings = settings_for(context.obj, mode)
+    verify_writable(settings)
     verify_team(settings)
     planned, prepared, now = run_async(settings, lambda: _planned(settings, asked, cron, zone, max_credits, on_unknown))
     announce(prepared, settings)

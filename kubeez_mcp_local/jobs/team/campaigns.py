@@ -242,6 +242,7 @@ def sweep(tx: Transaction, limit: int) -> Sweep:
     """Give new life to rows of processes that have ended and to those whose fate is known by now; see what there is."""
     let_go_of_dead(tx)
     wake_settled(tx)
+    _cancel_what_waits(tx)
     query = "SELECT run, number, attempt, owner FROM campaign_rows WHERE account = :account AND state = 'working'"
     working = tx.execute(query).fetchall()
     own = frozenset((run, number, attempt) for run, number, attempt, owner in working if owner == tx.owner)
@@ -351,15 +352,28 @@ def wake_settled(tx: Transaction) -> None:
 
 def let_go(tx: Transaction) -> int:
     """Give back what this process was working on, at its end; how many rows."""
-    return tx.execute(
+    rows = tx.execute(
         "UPDATE campaign_rows SET state = 'waiting', attempt = attempt + 1, changed_at = :now "
         "WHERE account = :account AND state = 'working' AND owner = :owner"
     ).rowcount
+    _cancel_what_waits(tx)
+    return rows
+
+
+def _cancel_what_waits(tx: Transaction) -> None:
+    """Rows that were in hand when their campaign was cancelled, and came back."""
+    tx.execute(
+        "UPDATE campaign_rows SET state = 'cancelled', changed_at = :now "
+        "WHERE account = :account AND state = 'waiting' "
+        "AND run IN (SELECT run FROM campaigns WHERE account = :account AND state = 'cancelled')"
+    )
 
 
 def retry(tx: Transaction, run: str) -> int:
     """Let failed and parked rows, and those of unknown fate, be tried again; how many. The guard still sends nothing of
-    which the fate is open."""
+    which the fate is open. Raises `cancelled` where the campaign is."""
+    if campaign(tx, run).state == "cancelled":
+        raise _cancelled(run)
     return tx.execute(
         "UPDATE campaign_rows SET state = 'waiting', attempt = attempt + 1, reason = '', changed_at = :now "
         "WHERE account = :account AND run = :run AND state IN ('failed', 'parked', 'unknown')",

@@ -1,0 +1,81 @@
+"""DBOS hands out each attempt at a row once, says when it is done with it, and hands out anew what the dead had."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import anyio
+import pytest
+
+from kubeez_mcp_local.jobs.team.campaigns import CampaignRow, RowState
+from tests.jobs.server import NO_SERVER, SERVER, team_ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+pytestmark = [pytest.mark.anyio, pytest.mark.skipif(not SERVER, reason=NO_SERVER)]
+
+
+def row(number: int, attempt: int = 1) -> CampaignRow:
+    return CampaignRow("cities-1", number, RowState.WAITING, attempt, "", "", "", "", 0, ())
+
+
+async def test_each_attempt_is_handed_out_once_and_again_when_who_had_it_is_dead() -> None:
+    import psycopg
+
+    from kubeez_mcp_local.jobs.team.postgres import Address
+    from kubeez_mcp_local.runs.engines.dbos import DbosEngine
+
+    handed: list[tuple[int, int]] = []
+
+    news = anyio.Event()
+
+    async def carry_out(_: str, number: int, attempt: int) -> None:
+        handed.append((number, attempt))
+        news.set()
+        if number == 1:
+            raise ZeroDivisionError
+
+    async def ended(owners: Sequence[str]) -> list[str]:
+        asked.append(list(owners))
+        return [owner for owner in owners if owner in dead]
+
+    dead: list[str] = []
+    asked: list[list[str]] = []
+    address = Address.of(team_ledger(f"engine {uuid4().hex}"))
+    engine = DbosEngine(address, "live-1", "me", 2)
+    await engine.prepare()
+    try:
+        await engine.work(carry_out)
+        rows = [row(0), row(1)]
+        assert await engine.submit(rows) == []
+        over: list[CampaignRow] = []
+        with anyio.fail_after(30):
+            while len(over) < 2:  # it is written down a moment after the row was carried out
+                await anyio.sleep(0.02)
+                over = await engine.submit(rows)
+        assert sorted(handed) == [(0, 1), (1, 1)]
+        news = anyio.Event()
+        await engine.submit([row(0, 2)])
+        with anyio.fail_after(30):
+            await news.wait()
+        assert handed[2:] == [(0, 2)]
+        await engine.take_over(ended)
+        assert asked == [], "nobody else has a row in hand"
+
+        left_behind = f"UPDATE \"{address.engine_schema}\".workflow_status SET status = 'PENDING', executor_id = 'gone'"
+        with closing(psycopg.connect(address.url, autocommit=True)) as session:
+            session.execute(f"{left_behind} WHERE workflow_uuid LIKE '%/cities-1/0/1'".encode())
+        await engine.take_over(ended)
+        assert handed.count((0, 1)) == 1
+        news = anyio.Event()
+        dead.append("gone")
+        await engine.take_over(ended)
+        with anyio.fail_after(30):
+            await news.wait()
+        assert handed[3:] == [(0, 1)]
+        assert asked == [["gone"], ["gone"]]
+    finally:
+        await engine.withdraw()
