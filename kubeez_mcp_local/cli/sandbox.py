@@ -83,7 +83,8 @@ def _announce(origin: str, *, hosted: bool) -> None:
     print(f"Sandbox of the Kubeez API: {origin}. Any key that begins with sk_live_ works; nothing costs anything.")
     print(f"Use it with: KUBEEZ_MODE=sandbox KUBEEZ_BASE_URL={origin}", flush=True)
     if hosted:
-        print(f"Hosted tools: {origin}/mcp. Any token that begins with kbz_pat_ works.", flush=True)
+        print(f"Hosted tools: {origin}/mcp. Any token that begins with kbz_pat_ works, and so does signing in.")
+        print(f"Use them with: KUBEEZ_MCP_URL={origin}/mcp KUBEEZ_MCP_TOKEN=kbz_pat_example", flush=True)
 
 
 @click.command()
