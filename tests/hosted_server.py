@@ -74,6 +74,7 @@ class HostedServer:
         answers: By tool: the structured content, a whole result (`content` in it), or what is called to make either.
         faults: What happens to the next calls of a tool instead, one each; given the message and the connection.
         pages: Tools on a page of the list; 0 for all.
+        moved: Where it really is; anything else is redirected there.
         posts: Every `tools/call` that arrived, by tool; `heads` the head of every request.
     """
 
@@ -88,6 +89,7 @@ class HostedServer:
     session: str = "session-1"
     listings: int = 0
     pages: int = 0
+    moved: str = ""
     as_events: bool = False
     tells_changes: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -122,6 +124,8 @@ class HostedServer:
         token = headers.get("authorization", "").removeprefix("bearer ")
         if self.valid is not None and token not in self.valid:
             send(writer, 401, {"error": "invalid_token"}, "WWW-Authenticate: Bearer")
+        elif self.moved and f" {self.moved} " not in head:
+            send(writer, 307, {}, f"Location: {self.moved}")
         elif head.startswith("GET") and self.on_get(head, writer):
             pass
         elif head.startswith("GET") and self.tells_changes:

@@ -74,6 +74,7 @@ class Exchange:
     html: bool = False
     retry_after: float | None = None
     challenge: str = ""
+    location: str = field(default="", repr=False)
     in_session: bool = False
     tokens: set[str] = field(default_factory=set, repr=False)
 
@@ -196,7 +197,9 @@ def _explained(exchange: Exchange, status: int, code: str | None, words: str, sa
         return _rate_limited(exchange, " (HTTP 429)", said)
     if status < 400 or exchange.html or status == 405:
         page = " with an HTML page" if exchange.html else ""
+        elsewhere = _place(exchange.location)
         what = f"{exchange.url} answered HTTP {status}{page}, which no MCP server does here."
+        what += f" It points to {elsewhere}, where nothing is sent." if elsewhere else ""
         return UnexpectedAnswerError(what + said, next_step=_check_url(exchange))
     if status == 402 or BROKE.search(f"{code or ''} {words}"):
         return _no_credits(said)
@@ -251,8 +254,17 @@ def _missing_scope(exchange: Exchange, words: str, said: str) -> MissingScopeErr
 
 
 def _check_url(exchange: Exchange) -> str:
-    parts = urlsplit(exchange.url)
-    return f"Check KUBEEZ_MCP_URL (now {parts.scheme}://{parts.netloc}{parts.path}) and any proxy in between."
+    return f"Check KUBEEZ_MCP_URL (now {_place(exchange.url)}) and any proxy in between."
+
+
+def _place(url: str) -> str:
+    """An address without what may be secret in it."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}" if parts.hostname else parts.path
 
 
 def not_sent(exchange: Exchange, error: KubeezError) -> KubeezError:
@@ -278,7 +290,9 @@ _NAMED: tuple[tuple[type[ApiError], re.Pattern[str]], ...] = (
 )
 _STARTED = ("generation_id", "generation_ids", "separation_id")
 # What the SDKs' own servers say of arguments before they call the tool.
-_ARGUMENTS = re.compile(r"\d+ validation errors? for \w*Arguments\b|Input validation error\b|Unknown tool\b")
+_ARGUMENTS = re.compile(
+    r"\d+ validation errors? for (\w*Arguments\b|call\[)|Input validation error\b|Unknown tool\b|MCP error -3260[12]\b"
+)
 _RATE = re.compile(r"(HTTP )?429\b|.{0,60}\brate.?limit\b|.{0,60}\btoo many requests\b", re.IGNORECASE)
 _LEADING_CODE = re.compile(r"\W*([a-z]+(?:_[a-z]+)+)\b")
 # Only where nothing is paid: the words of a tool may be about a second step of its own.

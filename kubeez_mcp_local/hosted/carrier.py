@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
 
 import anyio
 import httpx2
@@ -68,6 +69,26 @@ class Carrier(httpx2.AsyncBaseTransport):
         return _none(request)
 
     async def _send(self, request: httpx2.Request, exchange: Exchange) -> Answer:
+        """The answer from where the server really is, such as behind a slash: that is learned while the connection is
+        opened. What can cost credits is not sent to a second place."""
+        response = await self._sent(request, exchange)
+        exchange.location = response.headers.get("location", "")
+        if response.status_code not in (307, 308) or exchange.spends or not self._moves_to(exchange.location):
+            return response
+        await response.aclose()
+        return await self._sent(request, exchange)
+
+    def _moves_to(self, location: str) -> bool:
+        try:
+            here, there = urlsplit(self.url), urlsplit(urljoin(self.url, location))
+        except ValueError:
+            return False
+        if (here.scheme, here.netloc) != (there.scheme, there.netloc) or here.path == there.path:
+            return False
+        self.url = there.geturl()
+        return True
+
+    async def _sent(self, request: httpx2.Request, exchange: Exchange) -> Answer:
         """Sent once, and once more with another token if the answer to it is 401: then nobody took it."""
         content = await request.aread()
         headers = [(name, value) for name, value in request.headers.multi_items() if name.lower() not in _NOT_CARRIED]

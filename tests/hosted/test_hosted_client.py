@@ -169,6 +169,26 @@ async def test_where_nothing_listens_the_address_and_its_setting_are_named(unuse
             await client.balance()
 
 
+async def test_a_server_behind_a_slash_is_found_and_a_paid_call_goes_there_at_once(
+    client: HostedClient, server: HostedServer
+) -> None:
+    server.moved, server.answers = "/mcp/", {"generate_captions": {"generation_id": "g-1"}}
+    assert (await client.start(CAPTIONS)).generation_ids == ["g-1"]
+    assert sum("tools/call" in head or "POST /mcp HTTP" in head for head in server.heads) <= 2
+    server.moved = "/elsewhere"  # it moves while we speak to it: what is paid does not follow
+    with pytest.raises(UnexpectedAnswerError, match="/elsewhere"):
+        await client.start(CAPTIONS)
+    assert server.posts == ["generate_captions"]
+
+
+async def test_no_redirect_leads_to_another_server(client: HostedClient, server: HostedServer) -> None:
+    async with HostedServer() as other:
+        server.moved = other.url
+        with pytest.raises(UnexpectedAnswerError, match=f"points to {other.url}, where nothing is sent"):
+            await client.balance()
+        assert other.heads == []
+
+
 async def test_a_token_that_is_refused_names_the_way_to_sign_in(client: HostedClient, server: HostedServer) -> None:
     server.valid = set()
     with pytest.raises(UnauthorizedError, match="login --hosted"):

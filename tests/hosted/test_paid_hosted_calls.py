@@ -157,6 +157,8 @@ async def test_what_was_turned_away_is_said_so_and_not_repeated_either(
         (error("2 validation errors for generate_captionsArguments\nmedia_url"), RefusedError),
         (error("Input validation error: 'media_url' is a required property"), RefusedError),
         (error("Unknown tool: generate_captions"), RefusedError),
+        (error("1 validation error for call[generate_captions]"), RefusedError),
+        (error("MCP error -32602: Input validation error: Invalid arguments"), RefusedError),
         ({"error": "invalid_model", "message": "none"}, RefusedError),
         # Of these nobody knows what had been done before they were said.
         (error("401 Unauthorized"), AmbiguousError),
