@@ -31,7 +31,7 @@ _TOKEN = re.compile(
 _hidden: list[str] = []
 """Secrets of no form that could be known by, such as most tokens are."""
 _SHORTEST_SECRET = 8
-_MOST_HIDDEN = 50
+_MOST_HIDDEN = 100
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 """Control characters but line breaks and tabs."""
@@ -63,8 +63,10 @@ def without_keys(text: str) -> str:
 
 
 def hide(secret: str) -> None:
-    """From now on `without_keys` takes `secret` out of every text, also as it is written in an address."""
-    for form in {secret, quote(secret, safe="")}:
+    """From now on `without_keys` takes `secret` out of every text, also as addresses and JSON may have it."""
+    escaped = {quote(secret, safe=kept) for kept in ("", "/")}
+    lower = {re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), form) for form in escaped}
+    for form in {secret, secret.replace("/", "\\/"), *escaped, *lower}:
         if len(form) >= _SHORTEST_SECRET and form not in _hidden:
             _hidden.insert(0, form)
     del _hidden[_MOST_HIDDEN:]
