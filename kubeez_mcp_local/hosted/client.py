@@ -234,8 +234,12 @@ class HostedClient:
             raise not_sent(exchange, broken(exchange, "Its list of tools did not come in time")) from None
         except KubeezError as error:
             raise not_sent(exchange, error) from error
-        reply = await self._session.call(exchange, request.body, self._paid_answer_s)
-        return _parsed(exchange, reply, read)
+        try:
+            reply = await self._session.call(exchange, request.body, self._paid_answer_s)
+            return _parsed(exchange, reply, read)
+        except RefusedError:
+            self._tools_changed()  # as the tool may have: whoever tries again gets to know
+            raise
 
     async def _read(self, route: Route, fields: Mapping[str, Any], read: Callable[[Any], T]) -> T:
         """A free call, repeated after passing failures."""

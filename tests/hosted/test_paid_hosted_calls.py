@@ -77,6 +77,13 @@ async def a_page(_: HostedServer, __: Any, writer: asyncio.StreamWriter) -> None
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>")
 
 
+async def a_question(_: HostedServer, message: Any, writer: asyncio.StreamWriter) -> None:
+    form = {"message": "Sure?", "requestedSchema": {"type": "object", "properties": {}}}
+    asked = {"sure": {"method": "elicitation/create", "params": form}}
+    result = {"resultType": "input_required", "inputRequests": asked, "requestState": "x"}
+    send(writer, 200, {"jsonrpc": "2.0", "id": message["id"], "result": result})
+
+
 def status(code: int, payload: Any = None, header: str = "") -> Fault:
     async def fault(_: HostedServer, __: Any, writer: asyncio.StreamWriter) -> None:
         send(writer, code, payload or {}, header)
@@ -98,6 +105,7 @@ AMBIGUOUS: dict[str, Fault] = {
     "events that end and cannot be resumed": end_of_events_that_can_be_resumed,
     "no answer in time": silence,
     "a page": a_page,
+    "a question": a_question,
     "not the protocol": status(200, {"generation_id": "g-1"}),
     "another request's answer": status(200, {"jsonrpc": "2.0", "id": 999, "result": {}}),
     "202": status(202),
@@ -303,6 +311,21 @@ async def test_a_tool_that_changed_since_the_request_was_prepared_gets_nothing(
             await client.start(PAID)
         assert (caught.value.code, caught.value.retry_safe) == ("schema_changed", True)
         assert server.posts == []
+
+
+@pytest.mark.parametrize("code", [-32602, -32020])
+async def test_after_a_refusal_the_list_is_read_anew_before_the_next_call(code: int) -> None:
+    told = list[int]()
+    async with (
+        HostedServer(answers={NAME: {"generation_id": "g-1"}}) as server,
+        HostedClient(server.url, Tokens(), on_tools_changed=lambda: told.append(server.listings)) as client,
+    ):
+        server.faults = {NAME: [protocol_error(code)]}
+        with pytest.raises(RefusedError):
+            await client.start(PAID)
+        assert told == [1]
+        await client.start(PAID)
+        assert server.listings == 2
 
 
 async def test_a_request_that_is_ready_too_late_does_not_leave(server: HostedServer) -> None:
