@@ -461,8 +461,8 @@ def _completed(settings: Settings, working_dir: Path | None) -> Settings:
     if live and not settings.rest_door and settings.mcp_token is None and settings.hosted_login is None:
         raise NoKeyError(
             "KUBEEZ_MODE is live but there is no KUBEEZ_API_KEY.",
-            next_step="Run `kubeez-mcp-local login` with a key from https://kubeez.com/settings/api-keys, or set "
-            "KUBEEZ_MODE=sandbox.",
+            next_step="Run `kubeez-mcp-local login` with a key from https://kubeez.com/settings/api-keys, or with "
+            "--hosted to sign in, or set KUBEEZ_MODE=sandbox.",
         )
     if live and settings.login and settings.login.origin != settings.base_url:
         raise SettingsError(

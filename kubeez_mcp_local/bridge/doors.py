@@ -278,7 +278,9 @@ class HostedDoor(Door):
 
     @property
     def waits_for_a_person(self) -> bool:
-        return self._settings.mcp_token is None
+        from kubeez_mcp_local.hosted.tokens import Store
+
+        return self._settings.mcp_token is None and not Store(None).file(self.account).exists()
 
     async def verify_offers(self, route: Route) -> None:
         await self.contract.locate(route)

@@ -34,7 +34,7 @@ from kubeez_mcp_local.settings import (
     variable,
     write_config,
 )
-from kubeez_mcp_local.text import on_one_line, spoken
+from kubeez_mcp_local.text import holds_token, on_one_line, spoken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -242,7 +242,8 @@ def key_in(text: str, argument: str) -> str:
     if bare.count("sk_live_") > 1:
         raise _no_key(argument, "that is a key pasted twice")
     if not bare.startswith("sk_"):
-        raise _no_key(argument, "that is no Kubeez API key; they begin with sk_live_")
+        hosted = " (a token of the hosted server belongs into KUBEEZ_MCP_TOKEN)" if holds_token(bare) else ""
+        raise _no_key(argument, f"that is no Kubeez API key; they begin with sk_live_{hosted}")
     if not _KEY.fullmatch(bare):
         raise _no_key(argument, "that holds spaces or characters that no key has")
     return bare

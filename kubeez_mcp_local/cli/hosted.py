@@ -113,11 +113,20 @@ def log_out(options: Options, config: Path, ring: Keyring) -> None:
             end = f" An access token ends by itself at {_moment(gone.ends_at)}." if gone.ends_at else ""
             say(f"Not everything could be revoked: {gone.left}.{end}")
             say("To end it for good, remove this program from the connected apps in your Kubeez account.")
-        say("The sign-in is forgotten here.")
+        say("The sign-in is forgotten here. Servers that run use the token they have until it is refused.")
     if gone.trouble:
         say(f"It may still be in the keyring: {gone.trouble} Nothing uses it any more.")
     for place in _other_tokens(options):
         say(f"There still is a token in {place}. To end it for good, revoke it in your Kubeez account.")
+
+
+def opens_the_hosted_door(options: Options) -> bool:
+    """Whether a token or a sign-in is given somewhere."""
+    try:
+        given = settings_given(options.flags, env_file=options.env_file)
+    except SettingsError:
+        return False
+    return any(one.name in ("mcp_token", "hosted_login") for one in given)
 
 
 def _other_tokens(options: Options) -> Iterator[str]:

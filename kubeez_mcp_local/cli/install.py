@@ -236,6 +236,8 @@ def _where_the_key_is(options: Options, client: Client, key: KeyIn) -> str:
         return f"none in that file, and none needed: the server takes it from {options.env_file or config_file()}."
     if "login" in kept:
         return "none in that file, and none needed: the server takes it from the system's keyring."
+    if kept & {"mcp_token", "hosted_login"}:
+        return "none in that file, and none needed: everything goes to the hosted server, as your config file says."
     return f"none in that file. Run {Machine.this().typed} login; without it you are in the sandbox."
 
 

@@ -13,7 +13,7 @@ import click
 from kubeez_mcp_local.bridge.login import Keyring, forget_key, keep_key, key_in
 from kubeez_mcp_local.cli.clients.installing import key_in_entry, look_everywhere
 from kubeez_mcp_local.cli.clients.launch import Machine
-from kubeez_mcp_local.cli.hosted import log_in, log_out
+from kubeez_mcp_local.cli.hosted import log_in, log_out, opens_the_hosted_door
 from kubeez_mcp_local.cli.terminal import remarks, results
 from kubeez_mcp_local.dotenv_file import decoded
 from kubeez_mcp_local.environment import KEY, variables
@@ -91,7 +91,8 @@ def logout(options: Options, hosted: bool) -> None:
     others = list(_other_keys(options, config))
     for place in others:
         say(f"There still is a key in {place}.")
-    rest = "" if others else "; those that start from now on are in the sandbox"
+    where = "go to the hosted server" if opens_the_hosted_door(options) else "are in the sandbox"
+    rest = "" if others else f"; those that start from now on {where}"
     say(f"Servers that run keep theirs until they end{rest}. To end a key for good, revoke it at {KEYS_PAGE}.")
 
 

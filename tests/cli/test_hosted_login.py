@@ -92,6 +92,25 @@ def test_signing_in_and_out_says_what_was_done(
     assert in_words(typed(authority, "logout", "--hosted")) == "Nobody was signed in to the hosted server."
 
 
+@pytest.mark.usefixtures("browser", "ring")
+def test_a_key_is_told_what_the_sign_in_changes(authority: Authority) -> None:
+    assert "are in the sandbox" in in_words(typed(authority, "logout"))
+    typed(authority, "login", "--hosted")
+    assert "those that start from now on go to the hosted server" in in_words(typed(authority, "logout"))
+    said = in_words(typed(authority, "install", "cursor", "--no-check"))
+    assert "none needed: everything goes to the hosted server, as your config file says." in said
+    assert "Now: live, by the hosted server" in welcomed()
+    pasted = typed(authority, "login", code=2, stdin=web_token(sub="ana"))
+    assert "(a token of the hosted server belongs into KUBEEZ_MCP_TOKEN)" in " ".join(pasted.stderr.split())
+
+
+def welcomed() -> str:
+    from kubeez_mcp_local.cli.main import Options
+    from kubeez_mcp_local.cli.welcome import _how_it_stands
+
+    return _how_it_stands(Options({}, None))
+
+
 @pytest.mark.usefixtures("browser")
 def test_what_cannot_be_revoked_is_said(authority: Authority, ring: MemoryKeyring) -> None:
     authority.metadata["revocation_endpoint"] = None

@@ -12,6 +12,7 @@ import anyio.lowlevel
 import pytest
 from pydantic import SecretStr
 
+from kubeez_mcp_local.bridge import Bridge
 from kubeez_mcp_local.bridge.login import Keyring, tokens_of
 from kubeez_mcp_local.environment import APP
 from kubeez_mcp_local.hosted.tokens import (
@@ -32,6 +33,7 @@ from tests.keyrings import LockedKeyring, MemoryKeyring, use
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 NOW, LIFE = 1_800_000_000.0, 3600.0
@@ -283,3 +285,14 @@ def test_a_web_token_says_whose_it_is_and_others_say_nothing() -> None:
     for other in ("", "a.b.c", "opaque", web_token(), web_token(sub=7), web_token(exp="soon"), "..", "a.W10.c"):
         assert subject_of(other) is None
         assert end_of(other) is None
+
+
+async def test_jobs_of_earlier_runs_wait_for_a_keyring_to_be_needed_and_not_for_a_file(
+    house: House, tmp_path: Path
+) -> None:
+    settings = Settings(hosted_login=house.mark, mcp_url=house.authority.mcp, state_dir=tmp_path / "state")
+    [door] = Bridge(settings).doors.values()
+    kept = await house.keep()
+    assert door.waits_for_a_person
+    await Store(Keyring()).write(kept, in_file=True)
+    assert not door.waits_for_a_person
