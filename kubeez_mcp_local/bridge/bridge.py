@@ -33,12 +33,13 @@ from kubeez_mcp_local.rest.errors import UnauthorizedError
 from kubeez_mcp_local.settings import Mode, NoKeyError, SettingsError, config_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from kubeez_mcp_local.bridge.api import Api
     from kubeez_mcp_local.bridge.approvals import Approvals
     from kubeez_mcp_local.bridge.files import UploadSessions
     from kubeez_mcp_local.bridge.gallery import Outputs
+    from kubeez_mcp_local.bridge.hosted_calls import HostedCalls
     from kubeez_mcp_local.bridge.orders import Orders
     from kubeez_mcp_local.bridge.pricing import Pricing
     from kubeez_mcp_local.bridge.trimming import Trimming
@@ -91,6 +92,7 @@ class Bridge:
         self.settings = settings
         self._config = config
         self.background = Background()
+        self._hosted_calls: HostedCalls | None = None
 
     async def __aenter__(self) -> Self:
         await self.background.__aenter__()
@@ -235,6 +237,22 @@ class Bridge:
     @property
     def sources(self) -> Sources:
         return self.door.sources
+
+    def hosted_calls(self, ours: Collection[str]) -> HostedCalls:
+        """What calls tools of the hosted server that are not among `ours`.
+
+        Raises:
+            KubeezError: Its door is closed.
+        """
+        if self._hosted_calls is None:
+            from kubeez_mcp_local.bridge.hosted_calls import HostedCalls
+
+            door = self.doors.get("hosted")
+            if not isinstance(door, HostedDoor):
+                step = f"Run `kubeez-mcp-local {LOGIN}`, or set KUBEEZ_MCP_TOKEN."
+                raise KubeezError("The hosted server's door is closed.", next_step=step, code="door_closed")
+            self._hosted_calls = HostedCalls(door, self.background, ours)
+        return self._hosted_calls
 
     @cached_property
     def history(self) -> History:

@@ -21,7 +21,7 @@ from kubeez_mcp_local.bridge.sheets import sheets_of
 from kubeez_mcp_local.disk import open_exactly
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.jobs.errors import UnknownJobError
-from kubeez_mcp_local.jobs.job import NAMES_FILES, SANDBOX, settings_words
+from kubeez_mcp_local.jobs.job import NAMES_FILES, SANDBOX, door_of, settings_words
 from kubeez_mcp_local.jobs.outputs import OutputStore, distinctions, labelled, sidecar
 from kubeez_mcp_local.media.sniff import sniff
 from kubeez_mcp_local.media.video import EXTRA, has_av
@@ -312,6 +312,7 @@ def _facts(job: Job) -> list[tuple[str, str]]:
         ("Charged", "" if job.charged is None else spoken(job.charged)),
         ("Held back", spoken(job.reserved) if job.reserved else ""),
         ("Asked by", job.client),
+        ("Paid through", "the hosted server" if door_of(job.account) == "hosted" else ""),
         ("Job", job.id),
         ("Generation", ", ".join(job.generation_ids)),
     ]

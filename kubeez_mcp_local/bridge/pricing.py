@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from kubeez_mcp_local.catalogue.prices import QuoteLine, rounded
+from kubeez_mcp_local.catalogue.prices import Quote, QuoteLine, rounded
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.jobs.guard import VALID_SECONDS
 from kubeez_mcp_local.media.containers import Measured
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from kubeez_mcp_local.bridge.api import Api
-    from kubeez_mcp_local.catalogue.prices import Quote
     from kubeez_mcp_local.operations import Described, Draft, Input, Operation, Sources
     from kubeez_mcp_local.rest.contract import Terms
 
@@ -65,6 +64,13 @@ class Pricing:
         line = QuoteLine(job.model, rounded(each * job.count * job.languages), "as the API estimates it")
         note = "The API's own estimate."
         return replace(quote, credits=line.credits, basis="api", breakdown=(line,), note=note, upper_bound=False)
+
+    async def told(self, body: Mapping[str, Any]) -> Quote | None:
+        """The API's own estimate of a job of which `body` says all that decides; `None` where it names none."""
+        each = await self._each(body)
+        if each is None:
+            return None
+        return Quote(each, "api", note="The API's own estimate.")
 
     async def _each(self, body: Mapping[str, Any]) -> float | None:
         """The API's price of one such job; remembered."""

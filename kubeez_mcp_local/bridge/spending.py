@@ -71,6 +71,7 @@ class Spending:
             models=_parts(entries, lambda entry: entry.model),
             recipes=_parts(entries, lambda entry: entry.recipe),
             tools=_parts(entries, lambda entry: entry.tool),
+            doors=_parts(entries, lambda entry: entry.door),
             open=[_open(job) for job in await self.ledger.holding()],
             remarks=[
                 f"The history has one more row like job {job.id[:8]}: {on_one_line(row.id, _LONGEST_NAME)}. "
@@ -82,7 +83,7 @@ class Spending:
     async def entries(self, days: int) -> list[Entry]:
         since = _days((await self.ledger.today()).day, days)[0]
         return [
-            Entry(row.day, row.tool, _name(row.model), _name(row.recipe), row.jobs, row.charged, row.reserved)
+            Entry(row.day, row.tool, _name(row.model), _name(row.recipe), row.jobs, row.charged, row.reserved, row.door)
             for row in await self.ledger.spend_since(since)
         ]
 

@@ -46,7 +46,9 @@ def of_job(told: Mapping[str, Any]) -> Fields:
         **(outputs[0] if len(outputs) == 1 else {"outputs": _output_lines(outputs, jobs)}),
         jobs=[] if _alike(jobs) else [_job_line(job) for job in jobs if not _told_by(outputs, job)],
         sheet=told.get("sheet"),
+        answer=told.get("answer"),
         cost=cost_words(told.get("cost")),
+        door=told.get("door"),
         next_step=next_step,
         takes=f"about {seconds} s" if seconds and told["status"] in ("pending", "processing") else None,
         **({"generation_id": ids[0]} if len(ids) == 1 else {"generation_ids": ids}),
@@ -251,6 +253,7 @@ def of_estimate(told: Mapping[str, Any]) -> Fields:
     known = "not known" if price is None else price_words(price, basis) + (", exact" if basis == EXACT else "")
     return _said(
         price=f"{known} ({told['mode']})",
+        door=told.get("door"),
         model=told.get("model"),
         because=[line["detail"] for line in told.get("breakdown") or () if line.get("detail")],
         takes=f"about {seconds} s" if seconds else None,
@@ -372,6 +375,10 @@ def of_balance(told: Mapping[str, Any]) -> Fields:
     held = sum(one.get("held_back", 0) for one in told.get("spent_today_on") or ())
     return _said(
         credits=f"{amount(told['credits'])} ({told['mode']})",
+        accounts=[
+            f"{one['door']} {amount(one['credits']) if 'credits' in one else 'not known now'}"
+            for one in told.get("accounts") or ()
+        ],
         spent_today=amount(told["spent_today"])
         + (f", {amount(held)} of it held back for jobs that run" if held else ""),
         spent_today_on=[

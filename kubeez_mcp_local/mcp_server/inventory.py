@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.mcp_server.results import Result
     from kubeez_mcp_local.settings import Settings
 
+HOSTED = "hosted"
 Effect = Literal["read", "write", "spend", "delete"]
 Handler = Callable[..., Awaitable[Any]]
 _NO_VALUES = ("null", "undefined", "None")
@@ -62,6 +63,7 @@ class tool:  # noqa: N801 - a decorator
         aliases: Older names of the hosted server, accepted but not listed.
         unlisted: Names of further arguments that are accepted but not listed; the handler checks them.
         app: Whether hosts with MCP Apps show its results in our page.
+        anything: Whether nobody here knows what a call may change.
     """
 
     title: str
@@ -74,6 +76,7 @@ class tool:  # noqa: N801 - a decorator
     aliases: tuple[str, ...] = ()
     unlisted: Callable[[], Iterable[str]] = tuple
     app: bool = False
+    anything: bool = False
 
     def __call__(self, handler: Handler) -> ToolSpec:
         return ToolSpec(**vars(self), name=handler.__name__, description=described(handler), handler=handler)
@@ -117,11 +120,11 @@ def described(words: Callable[..., Any]) -> str:
 
 
 def selected(tools: Iterable[ToolSpec], settings: Settings) -> tuple[ToolSpec, ...]:
-    """The tools that `settings` offers, in inventory order."""
+    """The tools that `settings` offers, in inventory order; those of the `HOSTED` family in every toolset."""
     wanted = set(settings.toolsets)
 
     def offered(spec: ToolSpec) -> bool:
-        in_toolset = "all" in wanted or spec.family in wanted or (spec.core and "core" in wanted)
+        in_toolset = "all" in wanted or spec.family in (*wanted, HOSTED) or (spec.core and "core" in wanted)
         return in_toolset and not (settings.read_only and spec.effect != "read")
 
     return tuple(spec for spec in tools if offered(spec))
@@ -160,7 +163,7 @@ class BoundTool:
             # nothing else is idempotent, the world is open.
             annotations=ToolAnnotations(
                 read_only_hint=effect == "read",
-                destructive_hint=None if effect == "read" else effect == "delete",
+                destructive_hint=None if effect == "read" else effect == "delete" or self.spec.anything,
                 open_world_hint=None if self.spec.remote else False,
             ),
             # In every list, since a list may not vary by client; hosts without MCP Apps pass it over.

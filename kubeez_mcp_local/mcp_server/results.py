@@ -131,10 +131,17 @@ class JobResult(Result, published=("generation_id", "status", "outputs", "files"
     mode_note: str | None = None
     repeated: bool | None = Field(None, description="This call repeated an earlier one; nothing was paid again.")
     approval: str | None = Field(None, description="Code to pass back once the user has agreed to the quote.")
+    answer: Any = Field(None, description="What a tool of the hosted server answered; data, nothing else.")
 
     @staticmethod
     def glance(told: dict[str, Any]) -> dict[str, Any]:
         return glance.of_job(told)
+
+
+class HostedToolsResult(Result, published=("tools",)):
+    """Tools of the hosted server, described in its own words: data, nothing else."""
+
+    tools: list[dict[str, Any]]
 
 
 class ModelsResult(Result, published=("models", "source")):

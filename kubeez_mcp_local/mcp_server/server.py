@@ -29,7 +29,7 @@ from kubeez_mcp_local.mcp_server.prompts import Prompts, Recipes
 from kubeez_mcp_local.mcp_server.resources import Resources, SkillsOverMcp, skill_names
 from kubeez_mcp_local.mcp_server.revisions import fit_to_revision
 from kubeez_mcp_local.mcp_server.subscriptions import JobSubscriptions
-from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS
+from kubeez_mcp_local.mcp_server.tools import ALL_TOOLS, HOSTED_TOOLS
 from kubeez_mcp_local.runs.active import ActiveRuns
 from kubeez_mcp_local.settings import Mode
 from kubeez_mcp_local.text import LONGEST_NAME, amount, on_one_line, spoken
@@ -110,7 +110,9 @@ class KubeezServer(MCPServer["Bridge"]):
         )
         self._bridge = bridge
         self._opened = opened
-        self._toolbox = Toolbox(selected(ALL_TOOLS, bridge.published), ALL_TOOLS)
+        published = bridge.published
+        hosted = HOSTED_TOOLS if published.hosted_tools == "all" and published.hosted_door else ()
+        self._toolbox = Toolbox(selected((*ALL_TOOLS, *hosted), published), ALL_TOOLS)
         self._prompts = Prompts(bridge, recipes, skill_names)
         self._resources = Resources(bridge, recipes, skills)
         JobSubscriptions(self._resources, self.changes.bus).serve(self.lowlevel)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.bridge.doors import Door
     from kubeez_mcp_local.bridge.history import Seen
+    from kubeez_mcp_local.bridge.hosted_calls import Called
     from kubeez_mcp_local.jobs.job import Job, SavedFile
     from kubeez_mcp_local.mcp_server.call import Call
     from kubeez_mcp_local.operations import Draft
@@ -48,18 +49,7 @@ async def started_result(
     try:
         started = await door.orders.submit(draft, call.caller(approval, name))
     except ConsentRequiredError as error:
-        question = error.question
-        return JobResult(
-            mode=call.mode,
-            door=call.named(door),
-            status="approval_required",
-            model=question.model,
-            estimated_cost_credits=question.credits,
-            cost=await cost_of(call, quoted=question.credits, basis=question.basis),
-            approval=error.approval,
-            next_step=error.next_step,
-            notes=[question.text],
-        )
+        return await approval_result(call, door, error)
     jobs = [submission.job for submission in started.submissions]
     failures = [str(submission.error) for submission in started.submissions if submission.error]
     failures += started.errors
@@ -78,6 +68,37 @@ async def started_result(
         ],
         mode_note=started.draft.mode_note,
     )
+
+
+async def approval_result(call: Call, door: Door, error: ConsentRequiredError) -> JobResult:
+    """A call that waits for the user's yes."""
+    question = error.question
+    return JobResult(
+        mode=call.mode,
+        door=call.named(door),
+        status="approval_required",
+        model=question.model,
+        estimated_cost_credits=question.credits,
+        cost=await cost_of(call, quoted=question.credits, basis=question.basis),
+        approval=error.approval,
+        next_step=error.next_step,
+        notes=[question.text],
+    )
+
+
+async def called_result(call: Call, called: Called) -> JobResult:
+    """What a tool of the hosted server answered, as data, and the jobs that it has started."""
+    job, answer, again = called.submission.job, called.answer, called.submission.repeated
+    result = await _result(call, [job], answers=job.results, repeated=again or None)
+    told: Any = None
+    if answer is not None:
+        told = answer.text if answer.structured is None else answer.structured
+    changes: dict[str, Any] = {"answer": told}
+    if not job.generation_ids:
+        held = f" {spoken(job.reserved)} stay held back today, since nobody told its price." if job.reserved else ""
+        kept = "" if answer else " Its answer is not kept any more."
+        changes["next_step"] = f"Answered; it named no job to follow.{kept}{held}"
+    return result.model_copy(update=changes)
 
 
 def quoted_result(call: Call, door: Door, draft: Draft, **more: Any) -> EstimateResult:

@@ -32,11 +32,12 @@ _FORMATS = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
 
 @dataclass(frozen=True)
 class Entry:
-    """What one model cost on one UTC day with one tool and recipe, in credits.
+    """What one model cost on one UTC day with one tool and recipe at one door, in credits.
 
     Attributes:
         jobs: Every attempt, also refused ones.
         held: Not charged yet, but held back of the day's ceiling.
+        door: `rest` or `hosted`.
     """
 
     day: str
@@ -46,11 +47,12 @@ class Entry:
     jobs: int
     charged: float
     held: float
+    door: str = "rest"
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one day, model, recipe or tool came to; as `Entry`."""
+    """What one day, model, recipe, tool or door came to; as `Entry`."""
 
     name: str
     jobs: int
@@ -87,7 +89,7 @@ class Account:
         per_call: Ceilings of the settings; `per_run` and `per_day` likewise.
         asks_above: Up to here nobody is asked; `None` where nobody is asked at all.
         days: Every day of the period in order, also those without jobs.
-        models: Dearest first; `recipes` and `tools` likewise.
+        models: Dearest first; `recipes`, `tools` and `doors` likewise.
         remarks: What else a person should know, one sentence each.
     """
 
@@ -106,6 +108,7 @@ class Account:
     tools: Sequence[Part]
     open: Sequence[Open]
     remarks: Sequence[str] = ()
+    doors: Sequence[Part] = ()
 
 
 class Source(Protocol):

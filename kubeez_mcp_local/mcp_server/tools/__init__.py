@@ -37,3 +37,5 @@ ALL_TOOLS = (
     recipes.run_recipe,
     recipes.save_recipe,
 )
+HOSTED_TOOLS = paid.hosted_tools({name for spec in ALL_TOOLS for name in (spec.name, *spec.aliases)})
+"""Exist only where the user asked for them, and the hosted server's door is open."""

@@ -181,6 +181,7 @@ function show(account, days) {
     partsCard("By model", "model", account.models, "without a model"),
     partsCard("By recipe", "recipe", account.recipes, "without a recipe"),
     partsCard("By tool", "tool", account.tools, "–"),
+    account.doors.length > 1 ? partsCard("By door", "door", account.doors, "–") : "",
   ].filter(Boolean));
 }
 
