@@ -29,7 +29,7 @@ PROGRAM = ("-m", "kubeez_mcp_local")
 _HERE = os.path.abspath(__file__)
 _PYTHON = (sys.executable, "-P")
 _LONGEST_REQUEST = 1 << 17
-_forker: list[Forker] = []
+_forkers: dict[str, Forker] = {}
 
 
 def started(
@@ -37,16 +37,18 @@ def started(
     variables: Mapping[str, str],
     *arguments: str,
     program: tuple[str, ...] = PROGRAM,
+    beside: str = "",
     **streams: IO[bytes] | int,
 ) -> Popen[bytes] | Fork:
     """A process that runs `program` with `arguments` in `folder`: a fork, where there can be one.
 
     Args:
         variables: All that it has.
+        beside: A module that is imported before it forks, beside what the program usually needs.
         streams: `stdin`, `stdout` and `stderr`, as `Popen` takes them.
     """
     if sys.platform == "linux":
-        return Fork(folder, variables, *program, *arguments, **streams)
+        return Fork(folder, variables, *program, *arguments, beside=beside, **streams)
     return started_anew(folder, variables, *arguments, program=program, **streams)
 
 
@@ -74,7 +76,7 @@ def command(*arguments: str, program: tuple[str, ...] = PROGRAM) -> list[str]:
 class Forker:
     """The process that forks, for as long as this one lives."""
 
-    def __init__(self) -> None:
+    def __init__(self, beside: str) -> None:
         import atexit
         import subprocess
         import tempfile
@@ -86,22 +88,32 @@ class Forker:
             listener.listen(64)
             kept = {name: value for name, value in os.environ.items() if not name.startswith(("KUBEEZ_", "XDG_"))}
             process = subprocess.Popen(
-                [*_PYTHON, _HERE, str(listener.fileno())], pass_fds=[listener.fileno()], stdin=subprocess.PIPE, env=kept
+                [*_PYTHON, _HERE, f"{listener.fileno()} {beside}"],
+                pass_fds=[listener.fileno()],
+                stdin=subprocess.PIPE,
+                env=kept,
             )
         atexit.register(folder.cleanup)
         atexit.register(process.communicate)
 
 
-def _the_forker() -> Forker:
-    if not _forker:
-        _forker.append(Forker())
-    return _forker[0]
+def _the_forker(beside: str = "") -> Forker:
+    if beside not in _forkers:
+        _forkers[beside] = Forker(beside)
+    return _forkers[beside]
 
 
 class Fork:
     """One forked process, handled like `Popen`. It is killed when nobody holds this any more."""
 
-    def __init__(self, folder: Path, variables: Mapping[str, str], *command: str, **streams: IO[bytes] | int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        variables: Mapping[str, str],
+        *command: str,
+        beside: str = "",
+        **streams: IO[bytes] | int,
+    ) -> None:
         from subprocess import DEVNULL, PIPE
 
         ours: dict[str, int] = {}
@@ -122,7 +134,7 @@ class Fork:
         self.stdout = os.fdopen(ours["stdout"], "rb") if "stdout" in ours else None
         self.stderr = os.fdopen(ours["stderr"], "rb") if "stderr" in ours else None
         self.returncode: int | None = None
-        self._wire, self._said, self.pid = _asked(_the_forker().address, str(folder), variables, command, theirs)
+        self._wire, self._said, self.pid = _asked(_the_forker(beside).address, str(folder), variables, command, theirs)
         for end in theirs:
             os.close(end)
 
@@ -268,14 +280,24 @@ def _run(folder: str, variables: dict[str, str], command: list[str]) -> None:
         exec(compile(program, "<string>", "exec"), {"__name__": "__main__"})
 
 
-def _import_everything() -> None:
-    """What the program and the stand-in for the API import sooner or later."""
+def _import_everything(beside: str) -> None:
+    """What the program and the stand-in for the API import sooner or later, and the module `beside`."""
     import importlib
     import pkgutil
 
     import kubeez_mcp_local
 
-    for module in ("sqlite3", "filelock", "httpx_sse", "truststore", "PIL.Image", "uvicorn", "jinja2", "rich.table"):
+    for module in (
+        *filter(None, [beside]),
+        "sqlite3",
+        "filelock",
+        "httpx_sse",
+        "truststore",
+        "PIL.Image",
+        "uvicorn",
+        "jinja2",
+        "rich.table",
+    ):
         importlib.import_module(module)
     for found in pkgutil.walk_packages(kubeez_mcp_local.__path__, "kubeez_mcp_local."):
         if not found.name.endswith(("__main__", "engines.dbos")):  # whose library takes seconds, and no fork needs it
@@ -306,7 +328,8 @@ if __name__ == "__main__":
     import gc
 
     gc.disable()
-    _import_everything()
+    number, _, module = sys.argv[1].partition(" ")
+    _import_everything(module)
     gc.freeze()
     gc.enable()
-    _fork_on_request(socket.socket(fileno=int(sys.argv[1])))
+    _fork_on_request(socket.socket(fileno=int(number)))

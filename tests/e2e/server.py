@@ -84,7 +84,7 @@ class Server:
         self._answers: dict[object, dict[str, Any]] = {}
         self._arrived: queue.Queue[dict[str, Any]] = queue.Queue()
         self._last_id = 0
-        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         start = started if forked else started_anew
         self.process = start(folder, environment(folder, **settings), *arguments, program=program, **pipes)
         self._readers = [
