@@ -21,7 +21,7 @@ import anyio.to_thread
 from kubeez_mcp_local.cookbook.format import near
 from kubeez_mcp_local.cookbook.steps import deciding
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
-from kubeez_mcp_local.jobs.team.campaigns import Campaign
+from kubeez_mcp_local.jobs.team.campaigns import ROW_VERSION, Campaign
 from kubeez_mcp_local.jobs.team.schedules import Night, Schedule
 from kubeez_mcp_local.runs.campaigns import row_labels, run_named
 from kubeez_mcp_local.runs.journal import digest
@@ -143,7 +143,7 @@ def schedule_of(
         cron=times.cron,
         zone=times.zone,
         recipe=run.recipe.text,
-        given={"arguments": dict(run.arguments), "decided": run.id.arguments},
+        given={"version": ROW_VERSION, "arguments": dict(run.arguments), "decided": run.id.arguments},
         labels=row_labels(run.recipe, run.arguments),
         files={**held_by([Path(run.recipe.file)]), **prepared.held},
         budget=run.budget.credits,
@@ -215,10 +215,12 @@ def _why_not(schedule: Schedule) -> str:
     return ""
 
 
-async def begin_due(ledger: Ledger, mode: str) -> None:
-    """Begin the nights that are due, and write down those that are refused or missed."""
+async def begin_due(ledger: Ledger, mode: str) -> list[str]:
+    """Begin the nights that are due, and write down those that are refused or missed; which schedules are of another
+    release, and left alone."""
     now, schedules = await ledger.schedules()
-    for schedule in schedules:
+    ours = [schedule for schedule in schedules if schedule.given["version"] == ROW_VERSION]
+    for schedule in ours:
         try:
             nights = await anyio.to_thread.run_sync(due, schedule, now)
         except KubeezError as error:  # such as a zone that this machine does not know
@@ -226,6 +228,7 @@ async def begin_due(ledger: Ledger, mode: str) -> None:
             continue
         for night in nights:
             await _note(ledger, schedule, night, mode)
+    return [schedule.name for schedule in schedules if schedule not in ours]
 
 
 async def _note(ledger: Ledger, schedule: Schedule, night: Night, mode: str) -> None:

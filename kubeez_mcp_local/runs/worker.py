@@ -129,7 +129,7 @@ class Worker:
     _planned: dict[str, Run] = field(default_factory=dict)
     _in_hand: set[tuple[str, int, int]] = field(default_factory=set)
     _sweeps: int = field(init=False, default=0)
-    _of_other_releases: int = field(init=False, default=0)
+    _of_other_releases: dict[str, int] = field(init=False, default_factory=dict)
 
     async def work(self, *, until_idle: bool = False) -> None:
         """Carry out rows for ever, or until no row waits or is in anybody's hand.
@@ -166,7 +166,7 @@ class Worker:
         anything is left to do."""
         ledger = self.bridge.ledger
         if self._sweeps % _NIGHTS_EVERY == 0:
-            await begin_due(ledger, self.bridge.mode.value)
+            self._tell_of_others("Schedules", len(await begin_due(ledger, self.bridge.mode.value)))
         self._sweeps += 1
         found = await ledger.sweep_campaigns(self.parallel * _AHEAD)
         await self.engine.take_over(ledger.ended_owners)
@@ -174,14 +174,13 @@ class Worker:
         lost = {(row.run, row.number, row.attempt) for row in spent} | (found.own - self._in_hand)
         if lost:
             await ledger.renew_rows(lost)
-        self._tell_of_others(found.of_other_releases)
+        self._tell_of_others("Campaigns", found.of_other_releases)
         return bool(found.waiting) or found.in_hand > 0
 
-    def _tell_of_others(self, campaigns: int) -> None:
-        if campaigns > self._of_other_releases:
-            told = f"Campaigns of another release: {campaigns}. Their rows are left alone; update this worker, or them."
-            self.tell(told)
-        self._of_other_releases = campaigns
+    def _tell_of_others(self, what: str, count: int) -> None:
+        if count > self._of_other_releases.get(what, 0):
+            self.tell(f"{what} of another release: {count}. They are left alone; update this worker, or them.")
+        self._of_other_releases[what] = count
 
     async def _verify_room(self) -> None:
         why = await anyio.to_thread.run_sync(self.unsaveable, self.bridge.settings.output_dir)

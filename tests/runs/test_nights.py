@@ -12,7 +12,7 @@ import pytest
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.jobs.budget import Ceilings
 from kubeez_mcp_local.jobs.ledger import Ledger, LedgerFile
-from kubeez_mcp_local.jobs.team.campaigns import RowState
+from kubeez_mcp_local.jobs.team.campaigns import ROW_VERSION, RowState
 from kubeez_mcp_local.jobs.team.schedules import Schedule
 from kubeez_mcp_local.runs.nights import MISSED, Times, agreement, begin_due, due, held_by, unseen
 from tests.jobs.server import NO_SERVER, SERVER, team_ledger
@@ -87,7 +87,7 @@ def planned(**changes: Any) -> Schedule:
         cron="0 2 * * *",
         zone="UTC",
         recipe="text",
-        given={"arguments": {"cities": ["Oslo", "Lisbon", "Rome"]}, "decided": "abc"},
+        given={"version": ROW_VERSION, "arguments": {"cities": ["Oslo", "Lisbon", "Rome"]}, "decided": "abc"},
         labels=["Oslo", "Lisbon", "Rome"],
         files={},
         budget=30.0,
@@ -148,8 +148,8 @@ def machine(tmp_path: Path, ledger: str) -> Iterator[Machine]:
         file.close()
 
 
-async def begun_by(file: LedgerFile) -> None:
-    await begin_due(Ledger(lambda: file), "live")
+async def begun_by(file: LedgerFile) -> list[str]:
+    return await begin_due(Ledger(lambda: file), "live")
 
 
 @pytest.mark.anyio
@@ -181,6 +181,15 @@ async def test_a_night_without_a_worker_is_named_and_not_made_up_for(machine: Ma
         ("missed", at("2026-12-01T02")),
         ("missed", at("2026-11-30T02")),
     ]
+
+
+@pytest.mark.anyio
+async def test_a_schedule_of_another_release_is_left_alone_and_told_of(machine: Machine) -> None:
+    given = {**planned().given, "version": ROW_VERSION + 1}
+    machine("2026-11-30").add_schedule(planned(given=given))
+    file = machine("2026-11-30T02:01")
+    assert await begun_by(file) == ["cities-1f0c2d3e4b"]
+    assert file.nights() == []
 
 
 @pytest.mark.anyio

@@ -245,7 +245,7 @@ async def test_campaigns_of_another_release_are_told_of_once() -> None:
     carrying = worker(books, tell=told.append)
     for _ in range(2):
         await carrying.work(until_idle=True)
-    assert told == ["Campaigns of another release: 2. Their rows are left alone; update this worker, or them."]
+    assert told == ["Campaigns of another release: 2. They are left alone; update this worker, or them."]
 
 
 def test_where_nothing_can_be_saved(tmp_path: Path) -> None:
