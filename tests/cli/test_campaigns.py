@@ -217,7 +217,7 @@ def test_a_row_whose_file_is_on_another_machine_says_so_and_is_carried_out_there
     recipe.unlink()  # workers have it from the ledger
     elsewhere.mkdir()
     photo.rename(elsewhere / "photo.png")
-    machine(*WORK, KUBEEZ_TOOLSETS="core")  # which limits what a model sees
+    machine(*WORK, KUBEEZ_TOOLSETS="audio")  # which limits what a model sees
     (row,) = standing(machine, run, code=1)["stuck"]
     assert row["state"] == "failed"
     assert str(photo) in row["reason"]

@@ -214,6 +214,18 @@ def test_what_nobody_is_at_work_on_any_more_waits_in_a_new_attempt(machine: Call
     ]
 
 
+def test_a_row_that_comes_back_to_a_cancelled_campaign_is_cancelled(machine: Callable[..., LedgerFile]) -> None:
+    file = machine()
+    file.submit_campaign(CAMPAIGN, ["Oslo"])
+    file.take_row("cities-1", 0, 1, "desk")
+    file.direct_campaign("cities-1", "cancelled")
+    assert not file.standing("cities-1").over
+    file.renew_rows([("cities-1", 0, 1)])
+    assert file.sweep_campaigns(10).waiting == ()
+    assert states(file) == ["cancelled"]
+    assert file.standing("cities-1").over
+
+
 def test_who_does_not_know_whether_the_row_was_taken_takes_it_again(machine: Callable[..., LedgerFile]) -> None:
     file, other = machine(), machine()
     file.submit_campaign(CAMPAIGN, ["Oslo"])

@@ -209,7 +209,7 @@ async def test_room_is_looked_for_before_each_row(monkeypatch: pytest.MonkeyPatc
     reporting(monkeypatch, CallReport("pictures[0]", "pick_model", "completed"))
     room = iter(["", "", "/out: the disk is full."])
     books = Books(nothing, rows=3)
-    with pytest.raises(KubeezError, match="the disk is full"):
+    with anyio.fail_after(10), pytest.raises(KubeezError, match="the disk is full"):
         await worker(books, unsaveable=lambda _: next(room, "/out: the disk is full.")).work()
     assert len(books.taken) == len(books.ended) == 1
 
@@ -232,7 +232,7 @@ async def test_a_key_that_is_refused_meanwhile_parks_what_is_in_hand_and_nothing
     refused = CallReport("pictures[0]", "generate_media", "failed", reason="The key is refused.", code="unauthorized")
     reporting(monkeypatch, refused)
     books = Books(nothing, rows=30)
-    with pytest.raises(KubeezError, match="The key is refused"):
+    with anyio.fail_after(10), pytest.raises(KubeezError, match="The key is refused"):
         await worker(books).work()
     assert set(books.ended) == {RowState.PARKED}
     assert len(books.taken) <= 4
