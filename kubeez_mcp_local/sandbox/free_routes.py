@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, UploadFile
@@ -23,7 +24,7 @@ from kubeez_mcp_local.sandbox.answers import (
     not_found,
     refusals,
 )
-from kubeez_mcp_local.sandbox.books import SCOPES, File
+from kubeez_mcp_local.sandbox.books import SCOPES, Books, File
 from kubeez_mcp_local.sandbox.hosted.tokens import Tokens
 from kubeez_mcp_local.sandbox.knobs import Knobs
 from kubeez_mcp_local.sandbox.service import (
@@ -168,20 +169,29 @@ def store_upload(service: Service, account: str, file: UploadedFile, bucket: str
         raise invalid("The uploaded file is empty")
     if file.size > MOST_BYTES:
         raise ApiError(413, "The uploaded file is larger than 500 MB")
-    books = service.books
-    waiting = books.folder / "files" / f".{books.new_id()}"
+    waiting = waiting_file(service.books)
     try:
         with waiting.open("wb") as target:
             shutil.copyfileobj(file.file, target, 1024 * 1024)
-        media_type, found = sniff(waiting), measure_now(waiting)
-        about = {"size": file.size, "bucket": bucket, "name": file.filename or "", "seconds": found.seconds}
-        about |= {"width": found.width, "height": found.height}
-        stored = books.add_upload(account, media_type.extension, media_type.mime, about)
-        waiting.replace(books.path_of(stored))
+        return keep_upload(service.books, account, waiting, file.filename or "", bucket)
     except UnsupportedMediaError:
         raise invalid(f"Unsupported media type: {file.content_type or 'unknown'}") from None
     finally:
         waiting.unlink(missing_ok=True)
+
+
+def waiting_file(books: Books) -> FilePath:
+    """Where a file stands until it is kept."""
+    return books.folder / "files" / f".{books.new_id()}"
+
+
+def keep_upload(books: Books, account: str, waiting: FilePath, name: str, bucket: str) -> File:
+    """Make a waiting file an upload of the account; raises `UnsupportedMediaError` for what we do not know."""
+    media_type, found = sniff(waiting), measure_now(waiting)
+    about = {"size": waiting.stat().st_size, "bucket": bucket, "name": name, "seconds": found.seconds}
+    about |= {"width": found.width, "height": found.height}
+    stored = books.add_upload(account, media_type.extension, media_type.mime, about)
+    waiting.replace(books.path_of(stored))
     return stored
 
 

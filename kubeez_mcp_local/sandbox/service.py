@@ -410,9 +410,14 @@ def get_service(request: Request) -> Service:
 TheService = Annotated[Service, Depends(get_service)]
 
 
+def origin_of(request: Request) -> str:
+    """Where this request came in."""
+    return str(request.base_url).rstrip("/")
+
+
 def get_viewer(request: Request, service: TheService) -> Viewer:
-    """Shows jobs with URLs on the origin this request came in on."""
-    return Viewer(service, str(request.base_url).rstrip("/"))
+    """Shows jobs with URLs on the origin of this request."""
+    return Viewer(service, origin_of(request))
 
 
 TheViewer = Annotated[Viewer, Depends(get_viewer)]

@@ -241,11 +241,8 @@ class GetStatus(Asked):
 @box.add("read:generations", READS)
 def get_status(call: Call, asked: GetStatus) -> dict[str, Any]:
     """State of a job: kind, status, and its outputs, songs or stems once they are made. Done when URLs are there."""
-    job = _own(call, asked.id)
-    shown = call.viewer.read(job) if asked.kind in (None, job.kind) else None
-    if shown is None:
-        raise not_found("Generation not found")
-    return {"kind": job.kind, "id": job.id, **shown.model_dump()}
+    job, shown = _seen(call, asked.id, asked.kind)
+    return {"kind": job.kind, "id": job.id, **shown}
 
 
 class GetGeneration(Asked):
@@ -255,11 +252,7 @@ class GetGeneration(Asked):
 @box.add("read:generations", READS.model_copy(update={"open_world_hint": False}))
 def get_generation(call: Call, asked: GetGeneration) -> dict[str, Any]:
     """One row of the history: prompt, model, parameters, status, outputs, credits deducted."""
-    job = _own(call, asked.id)
-    shown = call.viewer.read(job)
-    if shown is None:
-        raise not_found("Generation not found")
-    return _row(job, shown.model_dump())
+    return _row(*_seen(call, asked.id))
 
 
 class GetGenerations(Asked):
@@ -285,6 +278,15 @@ def _own(call: Call, job_id: str) -> Job:
     if job is None:
         raise not_found("Generation not found")
     return job
+
+
+def _seen(call: Call, job_id: str, kind: str | None = None) -> tuple[Job, dict[str, Any]]:
+    """A job of the caller's, of that kind, as it is to be seen now."""
+    job = _own(call, job_id)
+    shown = call.viewer.read(job) if kind in (None, job.kind) else None
+    if shown is None:
+        raise not_found("Generation not found")
+    return job, shown.model_dump()
 
 
 def _row(job: Job, shown: dict[str, Any]) -> dict[str, Any]:

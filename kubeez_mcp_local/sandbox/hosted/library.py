@@ -3,7 +3,6 @@
 import base64
 import re
 import time
-from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
@@ -12,9 +11,9 @@ from mcp.types import AudioContent, ContentBlock, ImageContent, TextContent
 from pydantic import Field
 
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.media.measure import measure_now
 from kubeez_mcp_local.media.trim import check_range, trim
 from kubeez_mcp_local.media.video import NotInstalledError
+from kubeez_mcp_local.sandbox import free_routes
 from kubeez_mcp_local.sandbox.answers import ApiError, invalid, not_found
 from kubeez_mcp_local.sandbox.books import File, Work
 from kubeez_mcp_local.sandbox.catalogue import look_up
@@ -139,13 +138,13 @@ def trim_video(call: Call, asked: TrimVideo) -> dict[str, Any]:
     began = time.monotonic()
     try:
         check_range(asked.start_s, asked.end_s)
-        source = _stored(call, asked.source_url)
-        target = call.service.books.folder / "files" / f".{call.service.books.new_id()}.mp4"
-        made = run_from_thread(trim, source, target, asked.start_s, asked.end_s)
+        books, source = call.service.books, _stored(call, asked.source_url)
+        target = free_routes.waiting_file(books).with_suffix(".mp4")
+        made = run_from_thread(trim, books.path_of(source), target, asked.start_s, asked.end_s)
     except KubeezError as error:
         code = "processor_unavailable" if isinstance(error, NotInstalledError) else error.code
         raise ApiError(400, {"error": code, "message": error.message}) from None
-    file = _add(call, target, "trimmed")
+    file = free_routes.keep_upload(books, call.caller.id, target, "trimmed", "hosted")
     return {
         "url": call.viewer.url(file),
         "size_bytes": file.size,
@@ -156,24 +155,13 @@ def trim_video(call: Call, asked: TrimVideo) -> dict[str, Any]:
     }
 
 
-def _stored(call: Call, url: str) -> Path:
+def _stored(call: Call, url: str) -> File:
     """The file behind a URL of this stand-in, which fetches nothing from elsewhere."""
     source = look_up(call.service.books, url)
     file = call.service.books.file_named(source.name) if source.name else None
     if file is None:
         raise ApiError(400, {"error": "source_fetch_failed", "message": f"The sandbox fetches nothing: {url}"})
-    return call.service.books.path_of(call.service.studio.ready(file))
-
-
-def _add(call: Call, made: Path, name: str) -> File:
-    """Keep a file that was made just now as an upload of the caller."""
-    books, found = call.service.books, measure_now(made)
-    about = {"size": made.stat().st_size, "bucket": "hosted", "name": name, "seconds": found.seconds}
-    file = books.add_upload(
-        call.caller.id, ".mp4", "video/mp4", {**about, "width": found.width, "height": found.height}
-    )
-    made.replace(books.path_of(file))
-    return file
+    return call.service.studio.ready(file)
 
 
 # The account's library
@@ -217,10 +205,7 @@ def manage_library(call: Call, asked: ManageLibrary) -> dict[str, Any]:
 
 
 def _add_asset(call: Call, asked: ManageLibrary) -> dict[str, Any]:
-    path = _stored(call, asked.url or "")
-    file = call.service.books.file_named(path.name)
-    if file is None:
-        raise not_found("Source media not found")
+    file = _stored(call, asked.url or "")
     about = {"name": _free(call, asked.name), "kind": file.kind, "size_bytes": file.size, "file": file.path}
     asset_id = call.service.books.new_id()
     call.service.books.note(_ASSET, asset_id, call.caller.id, about)

@@ -33,7 +33,7 @@ from kubeez_mcp_local.sandbox.hosted import jobs, library, uploads
 from kubeez_mcp_local.sandbox.hosted.signing_in import METADATA_PATH, SignIn
 from kubeez_mcp_local.sandbox.hosted.tokens import MCP_PATH, Tokens, bearer
 from kubeez_mcp_local.sandbox.hosted.tools import Call, answered, checked, misfits, refused
-from kubeez_mcp_local.sandbox.service import Service, Viewer
+from kubeez_mcp_local.sandbox.service import Service, Viewer, origin_of
 from kubeez_mcp_local.web.server import foreign_page
 
 if TYPE_CHECKING:
@@ -84,8 +84,7 @@ class Gate:
 
 def _challenge(request: Request, status: int, *, error: str | None, scope: str | None = None) -> Response:
     """RFC 6750 and 9728: what is wrong with the token, and where to learn how to get one."""
-    origin = str(request.base_url).rstrip("/")
-    said = {"error": error, "scope": scope, "resource_metadata": f"{origin}{METADATA_PATH}"}
+    said = {"error": error, "scope": scope, "resource_metadata": f"{origin_of(request)}{METADATA_PATH}"}
     words = ", ".join(f'{name}="{value}"' for name, value in said.items() if value)
     body = {"error": error or "invalid_token", "error_description": _WORDS[status]}
     return JSONResponse(body, status, {"WWW-Authenticate": f"Bearer {words}"})
@@ -169,7 +168,7 @@ class HostedDoor:
                 words = f"The token lacks the scope {lacking}"
                 raise ApiError(403, {"error": "insufficient_scope", "message": words})
             self.service.limits.count(grant.account, tool.bucket)
-            viewer = Viewer(self.service, str(request.base_url).rstrip("/"))
+            viewer = Viewer(self.service, origin_of(request))
             asked = checked(tool.arguments, entry["inputSchema"], arguments)
             return answered(tool.run(Call(self.service, viewer, grant.caller()), asked))
         except ApiError as error:

@@ -37,6 +37,7 @@ from starlette.routing import Route
 
 from kubeez_mcp_local.sandbox.books import SCOPES, fingerprint
 from kubeez_mcp_local.sandbox.hosted.tokens import KIND, MCP_PATH, Grant, Tokens
+from kubeez_mcp_local.sandbox.service import origin_of
 from kubeez_mcp_local.web.server import foreign_page
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ class SignIn:
 
     async def _resource(self, request: Request) -> Response:
         """RFC 9728."""
-        origin = _origin(request)
+        origin = origin_of(request)
         about = {
             "resource": f"{ELSEWHERE if self._kind == 'other_resource' else origin}{MCP_PATH}",
             "authorization_servers": [origin],
@@ -222,7 +223,7 @@ class SignIn:
 
     async def _server(self, request: Request) -> Response:
         """RFC 8414."""
-        origin = _origin(request)
+        origin = origin_of(request)
         authenticated = ["none", "client_secret_post", "client_secret_basic"]
         about: dict[str, Any] = {
             "issuer": ELSEWHERE if self._kind == "other_issuer" else origin,
@@ -285,7 +286,7 @@ class SignIn:
         said: dict[str, str | None] = {"error": "access_denied", "error_description": "The person said no"}
         if answer == "allow" and wanted:
             said = {"code": await run_sync(self._new_code, asked["client"], params, wanted, account)}
-        issuer = ELSEWHERE if self._kind == "other_issuer_in_answer" else _origin(request)
+        issuer = ELSEWHERE if self._kind == "other_issuer_in_answer" else origin_of(request)
         back = construct_redirect_uri(str(params.redirect_uri), **said, state=params.state, iss=issuer)
         return RedirectResponse(back, 302, {"Cache-Control": "no-store"})
 
@@ -304,10 +305,6 @@ class SignIn:
         )
         self.service.books.note(_CODE, fingerprint(code), "", {"code": about.model_dump(mode="json")})
         return code
-
-
-def _origin(request: Request) -> str:
-    return str(request.base_url).rstrip("/")
 
 
 def _page_headers(redirect_uri: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from kubeez_mcp_local.sandbox import free_routes
 from kubeez_mcp_local.sandbox.answers import ApiError, invalid, not_found
 from kubeez_mcp_local.sandbox.books import File
 from kubeez_mcp_local.sandbox.hosted.tools import READS, WRITES, Asked, Call, Toolbox
-from kubeez_mcp_local.sandbox.service import Service, Viewer
+from kubeez_mcp_local.sandbox.service import Service, Viewer, origin_of
 
 box = Toolbox()
 router = APIRouter(include_in_schema=False)
@@ -124,7 +124,7 @@ async def upload_directly(request: Request) -> JSONResponse:
     service: Service = request.app.state.service
     async with request.form(max_files=50, max_fields=20) as form:
         stored = await run_sync(_take, service, form)
-    viewer = Viewer(service, str(request.base_url).rstrip("/"))
+    viewer = Viewer(service, origin_of(request))
     return JSONResponse({"count": len(stored), "media_urls": [viewer.url(file) for file in stored]})
 
 
