@@ -251,4 +251,5 @@ async def _note(ledger: Ledger, schedule: Schedule, night: Night, mode: str) -> 
         night = replace(night, state="refused", reason=str(error))
         noted = await ledger.note_night(schedule, night, campaign)
     if noted:
-        log.warning("night %s: %s%s", night.run, night.state, f": {night.reason}" if night.reason else "")
+        level = logging.INFO if night.state == "begun" else logging.WARNING
+        log.log(level, "night %s: %s%s", night.run, night.state, f": {night.reason}" if night.reason else "")

@@ -47,11 +47,23 @@ class _OrRecipe(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        formatter.write_usage(ctx.command_path, "NAME --cron … --tz … | list | remove SCHEDULE")
+        formatter.write_usage(ctx.command_path, "NAME --cron … --tz … | list | remove")
 
 
-@click.group(cls=_OrRecipe, short_help="Hand a recipe to the team anew every night; list, remove.")
-def schedule() -> None:
+class _Planning(RecipeCommand):
+    """Has no name of its own between the group's and that of the recipe."""
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage(ctx.command_path.rstrip(), " ".join(self.collect_usage_pieces(ctx)))
+
+
+@click.group(
+    cls=_OrRecipe,
+    invoke_without_command=True,
+    short_help="Hand a recipe to the team anew every night; list, remove.",
+)
+@click.pass_context
+def schedule(context: click.Context) -> None:
     """Hand a recipe to the team's workers at certain times, such as every night at 02:00; `list` shows what is planned
     and what became of it, `remove` ends it.
 
@@ -59,9 +71,11 @@ def schedule() -> None:
     yes, for every night: to this recipe, these rows, these times and this much a night. What was changed afterwards is
     not run, and says so.
     """
+    if context.invoked_subcommand is None:
+        context.invoke(list_, as_json=False)
 
 
-@click.command(cls=RecipeCommand, short_help="Carry it out at these times, after one yes.")
+@click.command(cls=_Planning, short_help="Carry it out at these times, after one yes.")
 @sandbox
 @live
 @click.option("--cron", required=True, metavar='"M H D M W"', help='When: "0 2 * * *" is 02:00 every night.')
