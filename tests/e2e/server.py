@@ -238,7 +238,7 @@ class DeafClient:
         self._stdout.close()
         self.send("tools/list", 99)
         began = time.monotonic()
-        self.process.wait(20)
+        self.process.wait(PATIENCE)
         return time.monotonic() - began
 
     def hang_up_unread(self) -> int:

@@ -9,7 +9,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from tests.sandbox_server import RunningSandbox
 
 WORDS = {"prompt": "a slow picture", "model": "nano-banana-2"}
-LEFT = 10.0
-"""Tells a process that leaves from one that hangs, on the busiest machine; how fast it is, the benches measure."""
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 SAYS_WHEN_CLOSED = """
@@ -96,7 +93,7 @@ def test_hanging_up_ends_the_process_at_once(tmp_path: Path, busy: Callable[[Ser
     with Server(tmp_path, program=("-c", SAYS_WHEN_CLOSED), sandbox_speed=1) as server:
         server.initialize()
         busy(server)
-        assert server.close_stdin() < LEFT
+        server.close_stdin()
         assert server.process.returncode == 0
     assert "connections are closed" in server.stderr
     assert "Traceback" not in server.stderr
@@ -105,14 +102,12 @@ def test_hanging_up_ends_the_process_at_once(tmp_path: Path, busy: Callable[[Ser
 def test_hanging_up_does_not_wait_for_an_api_that_hangs(
     tmp_path: Path, api: RunningSandbox, live: dict[str, Any]
 ) -> None:
-    api.control.fault("GET /v1/balance", "slow", seconds=20)
+    api.control.fault("GET /v1/balance", "slow", seconds=100)
     with Server(tmp_path, **live) as server:
         server.initialize()
         server.send("tools/call", {"name": "get_balance", "arguments": {}})
-        asked = time.monotonic() + 20
-        while "GET /v1/balance" not in api.control.books()["calls"] and time.monotonic() < asked:
-            time.sleep(0.02)
-        assert server.close_stdin() < LEFT
+        until(lambda: "GET /v1/balance" in api.control.books()["calls"])
+        server.close_stdin()
         assert server.process.returncode == 0
 
 
@@ -125,7 +120,7 @@ def test_a_signal_ends_the_process_cleanly(
     with Server(tmp_path, program=("-c", SAYS_WHEN_CLOSED), sandbox_speed=1) as server:
         server.initialize()
         busy(server)
-        assert server.signal(signum) < LEFT
+        server.signal(signum)
         assert server.process.returncode == code
     assert "connections are closed" in server.stderr
     assert "Traceback" not in server.stderr
@@ -142,9 +137,7 @@ def test_a_job_of_an_earlier_run_is_picked_up_and_saved_without_being_asked_for(
     assert pictures() == []
     with Server(tmp_path, sandbox_speed=20) as server:
         server.initialize()
-        deadline = time.monotonic() + 30
-        while not pictures() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(pictures)
         assert len(pictures()) == 1
         done = server.call("wait_for_generation", id=job)["structuredContent"]
         assert [Path(file["path"]) for file in done["files"]] == pictures()
@@ -247,18 +240,16 @@ def test_a_client_that_reads_no_more_answers_is_left_and_its_job_is_found_again(
     client = DeafClient(tmp_path, **live, ask_above=100)
     client.initialize()
     if busy == "a paid call in flight":
-        api.control.fault(post, "slow_answer", seconds=20)
+        api.control.fault(post, "slow_answer", seconds=100)
     else:
         api.control.knobs(speed=1)
     client.send("tools/call", 2, name="generate_media", arguments=WORDS)
     if busy == "a paid call in flight":
-        deadline = time.monotonic() + 20
-        while not api.control.account()["jobs"] and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: api.control.account()["jobs"])
     else:
         job = client.answer(2)["result"]["structuredContent"]["generation_id"]
         client.send("tools/call", 3, name="wait_for_generation", arguments={"id": job})
-    assert client.stop_reading() < LEFT
+    client.stop_reading()
     assert client.process.stdin is not None
     client.process.stdin.close()
     assert client.process.stderr is not None
@@ -282,7 +273,7 @@ def test_what_is_being_paid_is_written_down_though_nobody_reads_or_stays(
 ) -> None:
     client = DeafClient(tmp_path, **live, ask_above=100)
     client.initialize()
-    api.control.fault("POST /v1/generate/media", "slow_answer", seconds=60)
+    api.control.fault("POST /v1/generate/media", "slow_answer", seconds=100)
     client.send("tools/call", 2, name="generate_media", arguments=WORDS)
     until(lambda: api.control.account()["jobs"])
     assert client.hang_up_unread() == 0
