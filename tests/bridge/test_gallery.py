@@ -251,7 +251,7 @@ async def test_what_a_browser_might_run_is_only_handed_over(made: Made, browser:
 
 async def test_whoever_looks_is_told_of_each_change_by_whomever(made: Made, outputs: Outputs) -> None:
     changes = aiter(outputs.changes())
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         first = await anext(changes)
         job = made.job(state="accepted", settled_at=None, saved_at=None, charged=None)
         second = await anext(changes)

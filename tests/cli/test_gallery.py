@@ -82,6 +82,6 @@ def test_it_serves_until_it_is_interrupted(variables: dict[str, str], tmp_path: 
         ) as refused:
             assert refused.status_code == 401
         process.send_signal(signal.SIGINT)
-        out, said = process.communicate(timeout=10)
+        out, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert (out, said.strip()) == ("", "Ctrl-C ends it.")

@@ -21,7 +21,7 @@ def start(http: httpx.Client, path: str = "/v1/generate/media", **body: Any) -> 
 
 def finish(http: httpx.Client, job: str, kind: str = "media") -> dict[str, Any]:
     """Poll until the job is over."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         answer = http.get(f"/v1/generate/{kind}/{job}")
         assert answer.status_code == 200, answer.text

@@ -203,7 +203,7 @@ def test_odd_queries_are_ignored_or_refused(http: httpx.Client) -> None:
 
 def _raw(sandbox: RunningSandbox, request: bytes) -> bytes:
     parts = urlsplit(sandbox.url)
-    with socket.create_connection((parts.hostname, parts.port), timeout=10) as line:
+    with socket.create_connection((parts.hostname, parts.port), timeout=60) as line:
         line.sendall(request)
         line.shutdown(socket.SHUT_WR)
         return line.recv(65_536)

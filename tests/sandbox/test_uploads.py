@@ -61,7 +61,7 @@ def test_more_than_500_megabytes_are_refused_by_their_announced_length(sandbox: 
     from urllib.parse import urlsplit
 
     parts = urlsplit(sandbox.url)
-    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=5) as line:
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=60) as line:
         line.sendall(
             b"POST /v1/upload/media HTTP/1.1\r\nHost: localhost\r\nX-API-Key: sk_live_example\r\n"
             b"Content-Length: 700000000\r\nContent-Type: multipart/form-data; boundary=x\r\n\r\n"

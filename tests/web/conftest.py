@@ -107,7 +107,7 @@ class Chromium:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    def wait_for(self, expression: str, seconds: float = 15) -> None:
+    def wait_for(self, expression: str, seconds: float = 60) -> None:
         """Wait until a JavaScript expression is true."""
         until = time.monotonic() + seconds
         while not self.evaluate(expression):

@@ -161,7 +161,7 @@ async def test_it_is_served_as_long_as_there_is_a_question(pages: ApprovalPage, 
     await asking.asleep.wait()
     asking.now += 600
     asking.awake.set()
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while pages.port is not None:
             await anyio.lowlevel.checkpoint()
         while await reached(page.url):

@@ -51,7 +51,7 @@ async def page(program: Program) -> AsyncIterator[KeyPage]:
 
 @pytest.fixture
 async def browser() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False, verify=False, timeout=10) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=False, timeout=60) as client:
         yield client
 
 

@@ -64,7 +64,7 @@ async def pages() -> AsyncIterator[Pages]:
 async def browser(pages: Pages) -> AsyncIterator[httpx.AsyncClient]:
     address = urlsplit(pages.address("gallery"))
     async with httpx.AsyncClient(
-        trust_env=False, verify=False, timeout=10, base_url=f"http://{address.netloc}"
+        trust_env=False, verify=False, timeout=60, base_url=f"http://{address.netloc}"
     ) as client:
         yield client
 
@@ -135,7 +135,7 @@ async def test_it_ends_with_the_program_and_says_nothing_of_who_was_looking(capl
             pass
         tasks.cancel_scope.cancel()
     await looking.aclose()
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         await pages.ended()
     with pytest.raises(OSError, match="connect"):
         await anyio.connect_tcp("127.0.0.1", port)

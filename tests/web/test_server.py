@@ -49,7 +49,7 @@ class Serving:
 
     async def seen(self, count: int) -> None:
         """Wait until the server knows that many guests."""
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             while len(self.server.server_state.connections) != count:  # noqa: ASYNC110 - sockets set no event
                 await anyio.sleep(0.002)
 
@@ -92,7 +92,7 @@ async def serving(bounds: Bounds | None = None, tick: float = 60) -> AsyncIterat
     page.server = LocalServer(page.app(), bounds, clock=lambda: page.now, tick=tick)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(page.server.run_on, listener)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             yield page
         tasks.cancel_scope.cancel()
 

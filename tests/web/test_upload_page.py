@@ -87,7 +87,7 @@ async def session(page: UploadPage) -> UploadSession:
 
 @pytest.fixture
 async def browser() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False, verify=False, timeout=10) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=False, timeout=60) as client:
         yield client
 
 
@@ -218,10 +218,10 @@ class TestDirectUpload:
             )
             session = await page.open_session("model", ["image"], 1)
             tasks.start_soon(post, browser, session, part(PNG + b" " + bytes(3_000_000)))
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 await until(lambda: [len(path.read_bytes()) for path in inbox.glob("*/0000")] == [3_000_012])
             program.gate.set()
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 await until(lambda: len(program.delivered) == 1 and left_in(inbox) == [])
             tasks.cancel_scope.cancel()
 
@@ -523,7 +523,7 @@ class TestLife:
             session = await page.open_session("model", ["image"], 1)
             assert (await browser.get(session.url)).status_code == 200
             expire.set()
-            with anyio.fail_after(5):
+            with anyio.fail_after(60):
                 await until(lambda: page.port is None)
                 while await answers(browser, session.url):
                     pass
@@ -550,7 +550,7 @@ class TestLife:
                         await post(browser, session, part(PNG))
 
                 senders.start_soon(send)
-                with anyio.fail_after(5):
+                with anyio.fail_after(60):
                     await until(lambda: bool(left_in(tmp_path)))
                 started = anyio.current_time()
                 tasks.cancel_scope.cancel()
@@ -578,7 +578,7 @@ async def status_of_announced(url: str, length: int) -> int:
         f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc.decode()}\r\nContent-Length: {length}\r\n"
         f"Content-Type: {FORM['Content-Type']}\r\n\r\n"
     )
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         async with await anyio.connect_tcp("127.0.0.1", parts.port or 0) as guest:
             await guest.send(head.encode())
             return int((await guest.receive()).split(b" ")[1])
