@@ -51,7 +51,7 @@ def test_a_campaign_that_is_killed_goes_on_without_paying_a_row_twice(tmp_path: 
         with started(tmp_path, variables, *command, stdout=DEVNULL, stderr=DEVNULL) as run:
             deadline = time.monotonic() + PATIENCE
             while run.poll() is None and charges(api) < min(before + until, ROWS) and time.monotonic() < deadline:
-                time.sleep(0.005)
+                time.sleep(0.02)
             run.send_signal(signal.SIGKILL)
     deadline = time.monotonic() + 4 * PATIENCE
     code = 1
