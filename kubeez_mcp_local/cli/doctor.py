@@ -166,7 +166,8 @@ def check_meaning(settings: Settings, trouble: KubeezError | None = None) -> Ite
         where = f"requests go to {settings.base_url}, not to {DEFAULT_BASE_URL}"
         yield warning("address", where, f"Unless you mean it, remove {variable('base_url')}.")
     else:
-        yield ok("address", settings.base_url if live else "not used in the sandbox")
+        used = settings.base_url if settings.rest_door else f"not used: {variable('mcp_url')} is {settings.mcp_url}"
+        yield ok("address", used if live else "not used in the sandbox")
 
 
 def _key(settings: Settings, trouble: KubeezError | None) -> Finding:

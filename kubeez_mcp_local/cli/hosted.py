@@ -60,7 +60,7 @@ def log_in(options: Options, config: Path, ring: Keyring, *, in_file: bool, open
                 say(f"Waiting for {PERSON_SECONDS / 60:g} minutes at most …")
 
             async with anyio.create_task_group() as tasks:
-                signing_in = SigningIn(url, place, show)
+                signing_in = SigningIn(url, place, show, PERSON_SECONDS)
                 signed_in = await keep_sign_in(
                     signing_in, config, keyring=ring, in_file=in_file, same_account=same_account
                 )

@@ -7,10 +7,13 @@ safe to go to, and so that signing in also works where a server would answer a f
 
 from __future__ import annotations
 
+import asyncio
 import html
 import logging
+import os
 import secrets
 import sys
+import threading
 import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -417,10 +420,29 @@ def _explained(error: Exception) -> KubeezError:
 async def pasted(place: Return, again: Callable[[], None]) -> None:
     """Read lines from the input until one is the address at which the browser ended."""
     while True:
-        line = await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
+        line = await _typed()
         if not line or place.take(line.strip()):
             return
         again()
+
+
+async def _typed() -> str:
+    """A line of the input; empty at its end. Whoever waits for it in vain keeps nobody from leaving: its thread is left
+    behind, and holds no lock that the end of the program needs."""
+    pieces, loop, done = [b""], asyncio.get_running_loop(), asyncio.Event()
+
+    def read() -> None:
+        with suppress(OSError, ValueError):
+            while piece := os.read(sys.stdin.fileno(), _LONGEST_REQUEST):
+                pieces.append(piece)
+                if b"\n" in piece:
+                    break
+        with suppress(RuntimeError):  # nobody waits any more
+            loop.call_soon_threadsafe(done.set)
+
+    threading.Thread(target=read, daemon=True, name="typed").start()
+    await done.wait()
+    return b"".join(pieces).decode("utf-8", "replace")
 
 
 # Signing out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from kubeez_mcp_local.cli import doctor
+from kubeez_mcp_local.cli import doctor, hosted
 from kubeez_mcp_local.cli.doctor import Finding, ok
 from kubeez_mcp_local.cli.main import cli
 from kubeez_mcp_local.hosted.tokens import Kept
@@ -147,15 +148,19 @@ def test_an_address_can_be_pasted_where_the_browser_is_on_another_machine(
         """Opens the address elsewhere, and pastes first something else and then what that browser ended at."""
 
         said, pasted = "", 0
+        out, into = os.pipe()
 
-        def readline(self) -> str:
+        def fileno(self) -> int:
             self.said += capsys.readouterr().err
             self.pasted += 1
-            if self.pasted == 1:
-                return "http://127.0.0.1/callback?code=1&state=2\n"
-            address = next(line for line in self.said.splitlines() if "/authorize?" in line)
-            return httpx.get(address, trust_env=False, verify=False).headers["location"] + "\n"
+            back = "http://127.0.0.1/callback?code=1&state=2"
+            if self.pasted == 2:
+                address = next(line for line in self.said.splitlines() if "/authorize?" in line)
+                back = httpx.get(address, trust_env=False, verify=False).headers["location"]
+            os.write(self.into, f"{back}\n".encode())
+            return self.out
 
+    monkeypatch.setattr(hosted, "PERSON_SECONDS", 30.0)
     monkeypatch.setattr(click, "launch", pytest.fail)
     monkeypatch.setattr("sys.stdin", person := Person())
     cli.main(["login", "--hosted", "--no-browser"], standalone_mode=False)
@@ -164,6 +169,29 @@ def test_an_address_can_be_pasted_where_the_browser_is_on_another_machine(
     assert "That is not where this sign-in ends." in person.said
     assert "You are signed in to" in capsys.readouterr().out
     assert len(ring.kept) == 1
+
+
+def test_nobody_has_to_paste_anything_to_be_let_go(
+    authority: Authority, ring: MemoryKeyring, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Silent:
+        """Opens the address in a browser of this machine, and types nothing."""
+
+        out, into = os.pipe()
+
+        def fileno(self) -> int:
+            address = next(line for line in capsys.readouterr().err.splitlines() if "/authorize?" in line)
+            threading.Thread(target=browse, args=(address,), daemon=True).start()
+            return self.out
+
+    monkeypatch.setattr(hosted, "PERSON_SECONDS", 30.0)
+    monkeypatch.setattr("sys.stdin", person := Silent())
+    cli.main(["login", "--hosted", "--no-browser"], standalone_mode=False)
+    assert len(ring.kept) == 1
+    [waiting] = [thread for thread in threading.enumerate() if thread.name == "typed"]
+    assert waiting.daemon, "the end of the program waits for no other thread"
+    os.close(person.into)
+    waiting.join(10)
 
 
 # What `doctor` sees
