@@ -12,7 +12,7 @@ import click
 
 from kubeez_mcp_local.cli.terminal import print_json, results, run_with_bridge, table
 from kubeez_mcp_local.jobs.errors import wrong_state
-from kubeez_mcp_local.jobs.job import State
+from kubeez_mcp_local.jobs.job import State, door_of
 from kubeez_mcp_local.mcp_server.rows import job_details, job_row
 from kubeez_mcp_local.text import amount, lines_of, on_one_line
 
@@ -275,12 +275,15 @@ def _show(found: list[Job], as_json: bool) -> None:
     if not found:
         results().print("No jobs.")
         return
-    rows = table("job", "when (UTC)", "state", "model", "credits", "what")
-    for job in found:
+    doors = [door_of(job.account) for job in found]
+    named = [] if set(doors) == {"rest"} else ["door"]
+    rows = table("job", "when (UTC)", "state", *named, "model", "credits", "what")
+    for job, door in zip(found, doors, strict=True):
         credits_ = f"{job.charged:g}" if job.charged is not None else f"({job.reserved:g})"
         what = on_one_line(job.error or job.save_error or job.prompt, 60)
         when = f"{job.created:%Y-%m-%d %H:%M}"
-        rows.add_row(job.id[:8], when, job.state.value, on_one_line(job.model, 60), credits_, what)
+        told = [door] if named else []
+        rows.add_row(job.id[:8], when, job.state.value, *told, on_one_line(job.model, 60), credits_, what)
     results().print(rows)
 
 

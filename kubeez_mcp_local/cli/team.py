@@ -64,8 +64,8 @@ def allow(options: Options, role: str) -> None:
 @team.command()
 @click.pass_obj
 def move(options: Options) -> None:
-    """Copy what this machine's own ledger knows of this account to the team's. Again is no harm; nothing is removed."""
-    from kubeez_mcp_local.jobs.job import account_of
+    """Copy what this machine's own ledger knows of its accounts to the team's. Again is no harm; nothing is removed."""
+    from kubeez_mcp_local.jobs.job import accounts_of
     from kubeez_mcp_local.jobs.ledger import FILE_NAME
     from kubeez_mcp_local.jobs.team.moving import move_ledger
 
@@ -78,11 +78,10 @@ def move(options: Options) -> None:
             next_step="Set KUBEEZ_STATE_DIR to the folder that has one.",
             code="nothing_to_move",
         )
-    moved = move_ledger(source, settings.team_ledger, account_of(settings), settings.who)
-    results().print(
-        f"{moved.jobs} of {moved.found} jobs were copied; {moved.found - moved.jobs} were there already.",
-        highlight=False,
-    )
+    accounts = accounts_of(settings).values()
+    moved = [move_ledger(source, settings.team_ledger, account, settings.who) for account in accounts]
+    found, new = sum(each.found for each in moved), sum(each.jobs for each in moved)
+    results().print(f"{new} of {found} jobs were copied; {found - new} were there already.", highlight=False)
 
 
 def verify_team(settings: Settings) -> None:

@@ -347,7 +347,7 @@ def _charged_in(rows: Sequence[Mapping[str, Any]], total: int) -> str | None:
 
 
 def _history_row(row: Mapping[str, Any], folder: str, longest: int) -> str:
-    """One job: when, what became of it, for how much, by which model, of what; its file, and its id last."""
+    """One job: when, what became of it, for how much, by which model, of what; its file, its door, and its id last."""
     status, charged = row.get("status", ""), row.get("credits_deducted")
     price = [] if charged is None else [f"charged {amount(charged)}" if status == "failed" else amount(charged)]
     model = row.get("known_as") or row.get("model") or row.get("tool") or ""
@@ -362,6 +362,7 @@ def _history_row(row: Mapping[str, Any], folder: str, longest: int) -> str:
         *([quoted(words, longest)] if words and longest else []),
         *([f"{quoted(error, 60)}"] if error else []),
         *([files[0] + (f" +{len(files) - 1}" if len(files) > 1 else "")] if files else []),
+        *(["hosted"] if row.get("door") == "hosted" else []),
         str(row.get("id", "")),
     ]
     return on_one_line(" ".join(filter(None, said)), 1_000)

@@ -161,7 +161,8 @@ class ActiveRuns:
         quote = await asking.quote(prepared.identity, prepared.due, prepared.basis)
         if quote is None:
             return False
-        known = quote.balance is not None and quote.credits is not None
+        # With two doors open, which account pays for which call is decided call by call.
+        known = quote.balance is not None and quote.credits is not None and not self.bridge.two_doors
         after = round((quote.balance or 0) - (quote.credits or 0), 6) if known else None
         lines = [prepared.summary(), *prepared.remarks]
         if after is not None:

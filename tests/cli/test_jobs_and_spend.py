@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from kubeez_mcp_local.bridge import Bridge
 from kubeez_mcp_local.cli.main import cli
+from kubeez_mcp_local.jobs.job import accounts_of
 from kubeez_mcp_local.mcp_server.server import KubeezServer
 from kubeez_mcp_local.runs.client import LocalClient
 from kubeez_mcp_local.settings import load_settings
@@ -262,3 +263,20 @@ def test_what_the_api_may_have_delivered_twice_is_mentioned_and_the_rest_is_coun
     assert "The API shows 1 row, back to" in told
     assert "What is older cannot be seen" in told
     assert "Perhaps paid twice" in told
+
+
+def test_what_the_other_door_took_is_listed_named_and_added_up(
+    variables: dict[str, str], job: dict[str, Any], tmp_path: Path
+) -> None:
+    assert "door" not in output_of(variables, "jobs")
+    with_token = variables | {"KUBEEZ_MCP_URL": "http://127.0.0.1:9/mcp", "KUBEEZ_MCP_TOKEN": "kbz_pat_example"}
+    hosted = accounts_of(load_settings(environ=with_token, working_dir=tmp_path))["hosted"]
+    with closing(sqlite3.connect(tmp_path / "state" / "ledger.db")) as ledger, ledger:
+        for table in ("jobs", "generations", "spend"):
+            ledger.execute(f"UPDATE {table} SET account = ?", [hosted])
+    assert "No jobs" in output_of(variables, "jobs")
+    assert re.search(r"completed +hosted +z-image", output_of(with_token, "jobs"))
+    assert json.loads(output_of(with_token, "jobs", "show", job["generation_id"], "--json"))["door"] == "hosted"
+    told = json.loads(output_of(with_token, "spend", "--by", "door", "--json"))
+    assert [(group["door"], group["charged"]) for group in told["groups"]] == [("hosted", 4)]
+    assert told["spent_today"] == 4

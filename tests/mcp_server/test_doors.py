@@ -127,6 +127,19 @@ async def test_an_unknown_fate_at_one_door_blocks_the_other_until_it_is_found(
     assert sum(map(len, paid(both))) == 1
 
 
+async def test_a_yes_is_for_the_door_that_was_asked_about(open_doors: Open, both: RunningSandbox) -> None:
+    request = {"prompt": "a fox", "model": "nano-banana-2"}
+    async with open_doors(KUBEEZ_PREFER="hosted", KUBEEZ_ASK_ABOVE="0") as client:
+        asked = await call(client, "generate_media", **request)
+    async with open_doors(KUBEEZ_ASK_ABOVE="0") as client:
+        error = await refused(client, "generate_media", **request, approval=asked["approval"])
+        there = await call(client, "generate_media", **request)
+    assert (asked["door"], there["door"], error["code"]) == ("hosted", "rest", "approval_invalid")
+    assert "Paid by the account of the hosted server." in asked["notes"][0]
+    assert "Paid by the account of the API key." in there["notes"][0]
+    assert sum(map(len, paid(both))) == 0
+
+
 async def test_what_neither_door_offers_is_said_of_both(open_doors: Open, both: RunningSandbox, tmp_path: Path) -> None:
     both.control.knobs(tools={"generate_separation": None})
     async with open_doors() as client:

@@ -332,13 +332,13 @@ def wake_settled(tx: Transaction) -> None:
     """Let rows of unknown fate go on, in a new attempt, once no job is unknown any more. While some are, and fewer of
     their campaign than rows, look again now and then: a row may wait for a job of another row, or of no campaign."""
     query = (
-        "SELECT campaigns.run, COUNT(*), (SELECT COUNT(*) FROM jobs WHERE jobs.account = :account "
+        "SELECT campaigns.run, COUNT(*), (SELECT COUNT(*) FROM jobs WHERE jobs.account IN (:account, :beside) "
         "AND jobs.run = campaigns.in_ledger AND jobs.state = 'unknown') FROM campaigns "
         "JOIN campaign_rows USING (account, run) WHERE account = :account AND campaign_rows.state = 'unknown' "
         "GROUP BY account, campaigns.run, campaigns.in_ledger"
     )
     found = tx.execute(query).fetchall()
-    unknown = "SELECT 1 FROM jobs WHERE account = :account AND state = 'unknown' LIMIT 1"
+    unknown = "SELECT 1 FROM jobs WHERE account IN (:account, :beside) AND state = 'unknown' LIMIT 1"
     patience = _LOOK_AGAIN_SECONDS if found and tx.execute(unknown).fetchone() else 0.0
     for run, rows, jobs in found:
         if jobs < rows:
