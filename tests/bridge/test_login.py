@@ -52,11 +52,16 @@ OTHER = "sk_live_another"
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
+def running_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
     with running_sandbox(tmp_path_factory.mktemp("api"), speed=5000, rate_limits="off") as sandbox:
-        sandbox.control.key(KEY, credits=1000)
-        sandbox.control.key(OTHER, credits=1000)
         yield sandbox
+
+
+@pytest.fixture
+def api(running_api: RunningSandbox) -> RunningSandbox:
+    running_api.control.key(KEY, credits=1000)
+    running_api.control.key(OTHER, credits=1000)
+    return running_api
 
 
 @pytest.fixture
