@@ -107,7 +107,9 @@ class Bridge:
         finally:
             with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
                 for door in self.doors.values():
-                    await door.aclose()
+                    await door.ledger.aclose()
+                for door in self.doors.values():
+                    await door.api.aclose()
 
     @property
     def mode(self) -> Mode:

@@ -85,11 +85,6 @@ class Door:
         self._house = house
         self._settings = house.settings
 
-    async def aclose(self) -> None:
-        """Let go of the ledger and close the connections."""
-        await self.ledger.aclose()
-        await self.api.aclose()
-
     @cached_property
     def ledger(self) -> Ledger:
         settings = self._settings

@@ -451,13 +451,15 @@ def fingerprint(api_key: str, base_url: str) -> str:
 
 def accounts_of(settings: Settings) -> dict[DoorName, str]:
     """The accounts of the doors that `settings` open, that of the REST API first; at least one."""
+    if settings.hosted_door is None:
+        return {"rest": _rest_account_of(settings)}
     from kubeez_mcp_local.hosted.tokens import account_of as hosted_account_of
 
     hosted = hosted_account_of(settings)
-    if hosted and settings.effective_mode is Mode.SANDBOX:
+    if settings.effective_mode is Mode.SANDBOX:
         hosted = f"{SANDBOX}-{hosted}"
-    found: dict[DoorName, str] = {"hosted": hosted} if hosted else {}
-    return {"rest": _rest_account_of(settings), **found} if settings.rest_door or not hosted else found
+    found: dict[DoorName, str] = {"hosted": hosted}
+    return {"rest": _rest_account_of(settings), **found} if settings.rest_door else found
 
 
 def account_of(settings: Settings) -> str:
