@@ -14,7 +14,7 @@ from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.team.campaigns import ROW_VERSION
 
 try:
-    from dbos import DBOS, SetWorkflowID
+    from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
 except ImportError as missing:
     raise KubeezError(
         f"A worker needs the package dbos ({missing}).",
@@ -37,6 +37,8 @@ _OVER = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 _QUEUE = "kubeez-rows"
 _POLL_SECONDS = 0.5
 _MOST_REVIVALS = 50
+_AFTER_OTHERS = 1
+"""Rows that somebody has begun with, and that a dead worker left behind, come before those that nobody has."""
 
 
 @dataclass
@@ -147,7 +149,7 @@ class DbosEngine:
         before = self._submitted & wanted.keys()
         for name in wanted.keys() - before:
             row = wanted[name]
-            with SetWorkflowID(name):
+            with SetWorkflowID(name), SetEnqueueOptions(priority=_AFTER_OTHERS if row.attempt == 1 else None):
                 await DBOS.enqueue_workflow_async(self._queue, _row, row.run, row.number, row.attempt)
         self._submitted = set(wanted)
         if not before:
