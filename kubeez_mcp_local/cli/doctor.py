@@ -362,7 +362,10 @@ def _check_team_ledger(settings: Settings) -> Iterator[Finding]:
             "ledger",
             f"{told}: version {facts.ledger.version}, jobs: {facts.ledger.jobs}{going}; you are {settings.who}",
         )
-        if not facts.may_write:
+        if facts.read_only:
+            step = "Name the server that others follow in KUBEEZ_LEDGER, or have who owns it allow writing."
+            yield problem("ledger", "it can only be read here", step)
+        elif not facts.may_write:
             yield problem(
                 "ledger", "this role may not write there", "Have who owns it run: kubeez-mcp-local team allow ROLE."
             )
@@ -388,6 +391,10 @@ def _looked_again(address: Address) -> ServerFacts:
 
 def _check_workers(address: Address, facts: ServerFacts, later: ServerFacts) -> Iterator[Finding]:
     """Whether campaigns can be carried out, and who does."""
+    if facts.shared:
+        from kubeez_mcp_local.jobs.team.failures import NOT_SHARED
+
+        yield warning("campaigns", "no worker can run through a pooler in transaction mode", NOT_SHARED)
     if facts.engine == "missing":
         yield ok("campaigns", f"{address.engine_schema} is not made yet; the owner's `team allow ROLE` makes it")
         return

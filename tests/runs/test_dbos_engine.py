@@ -9,6 +9,7 @@ from uuid import uuid4
 import anyio
 import pytest
 
+from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.team.campaigns import CampaignRow, RowState
 from tests.jobs.server import NO_SERVER, SERVER, team_ledger
 
@@ -67,6 +68,9 @@ async def test_each_attempt_is_handed_out_once_and_again_when_who_had_it_is_dead
 
         left_behind = f"UPDATE \"{address.engine_schema}\".workflow_status SET status = 'PENDING', executor_id = 'gone'"
         with closing(psycopg.connect(address.url, autocommit=True)) as session:
+            query = f'SELECT workflow_uuid, priority FROM "{address.engine_schema}".workflow_status'
+            ranks = {name.split("/", 1)[1]: rank for name, rank in session.execute(query.encode())}
+            assert ranks["live-1/cities-1/0/2"] < ranks["live-1/cities-1/1/1"], "what was begun comes first"
             session.execute(f"{left_behind} WHERE workflow_uuid LIKE '%/cities-1/0/1'".encode())
         await engine.take_over(ended)
         assert handed.count((0, 1)) == 1
@@ -79,3 +83,17 @@ async def test_each_attempt_is_handed_out_once_and_again_when_who_had_it_is_dead
         assert asked == [["gone"], ["gone"]]
     finally:
         await engine.withdraw()
+
+
+async def test_a_pooler_that_shares_out_connections_by_the_transaction_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from kubeez_mcp_local.jobs.team import postgres
+    from kubeez_mcp_local.runs.engines.dbos import DbosEngine
+
+    monkeypatch.setattr(postgres, "shares_connections", lambda _: True)
+    engine = DbosEngine(postgres.Address.of("postgresql://db.example/kubeez"), "live-1", "me", 2)
+    with pytest.raises(
+        KubeezError, match="through a pooler in transaction mode", check=lambda e: e.code == "engine_pooled"
+    ):
+        await engine.prepare()

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, LiteralString
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from kubeez_mcp_local.jobs.database import LedgerFacts
 from kubeez_mcp_local.jobs.errors import LedgerError
@@ -24,6 +24,7 @@ try:
     from psycopg.adapt import Loader
     from psycopg.pq import TransactionStatus
 
+    from kubeez_mcp_local.jobs.team.failures import UNREACHED, explain, is_final
     from kubeez_mcp_local.jobs.team.statements import Row, Statements, rows_by_name
 except ImportError as missing:
     raise LedgerError(
@@ -63,7 +64,7 @@ class Address:
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query))
         schema = options.pop("schema", _SCHEMA)
-        return cls(urlunsplit(parts._replace(query=urlencode(options))), schema)
+        return cls(urlunsplit(parts._replace(query=urlencode(options, quote_via=quote))), schema)
 
     @property
     def engine_schema(self) -> str:
@@ -150,7 +151,7 @@ class Postgres:
                     raise
                 if not self._has_happened(number, patience):
                     raise LedgerError(
-                        str(self.address), "lost its connection", next_step=_UNREACHED, code="ledger_unreachable"
+                        str(self.address), "lost its connection", next_step=UNREACHED, code="ledger_unreachable"
                     ) from error
 
     @contextlib.contextmanager
@@ -218,7 +219,7 @@ class Postgres:
 
     def _in_doubt(self) -> LedgerError:
         told = "lost its connection while it was written to, and whether that was kept cannot be told yet"
-        return LedgerError(str(self.address), told, next_step=_UNREACHED, code="ledger_in_doubt")
+        return LedgerError(str(self.address), told, next_step=UNREACHED, code="ledger_in_doubt")
 
     def _connected(self, patience: float) -> Session[Row]:
         """The connection, opened anew if it was lost, for as long as that may take."""
@@ -230,7 +231,7 @@ class Postgres:
                 session = connect(self.address)
                 found = session.execute("SELECT extract(epoch FROM pg_postmaster_start_time())::float8").fetchone()
             except psycopg.OperationalError as error:
-                if _is_final(error) or self._steady() >= until:
+                if is_final(error) or self._steady() >= until:
                     raise
                 self._pause(_PAUSE)
             else:
@@ -408,10 +409,12 @@ class ServerFacts:
         clock_ahead: Seconds by which the server's clock is ahead of this machine's.
         encrypted: Whether the connection is.
         may_write: Whether this role may add rows.
+        read_only: Whether nobody may, as on a server that follows another.
         may_set_ceiling: Whether this role may set the team's ceiling.
         engine: Whether the engine of campaigns has its tables, and this role may use them.
         hosts: Machines that have carried out rows in the last day: how many, and seconds since the last one.
         beats: The beat of each process that has not ended, and its machine.
+        shared: Whether a pooler shares its connections out by the transaction.
     """
 
     ledger: LedgerFacts | None
@@ -420,9 +423,11 @@ class ServerFacts:
     encrypted: bool
     may_write: bool
     may_set_ceiling: bool
+    read_only: bool = False
     engine: Literal["missing", "closed", "open"] = "missing"
     hosts: Mapping[str, tuple[int, float]] = field(default_factory=dict)
     beats: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    shared: bool = False
 
     def beating(self, earlier: ServerFacts) -> list[str]:
         """The machines of processes that have beaten since an earlier look, once for each process."""
@@ -449,14 +454,33 @@ def inspect_server(address: Address, clock: Callable[[], float] = time.time) -> 
             counted = sql.SQL("SELECT state, COUNT(*) FROM {}.jobs GROUP BY state").format(schema)
             states: dict[str, int] = dict(session.execute(counted).fetchall())
             rights = session.execute(
-                "SELECT has_table_privilege(%(jobs)s, 'INSERT'), has_table_privilege(%(ceilings)s, 'INSERT')",
+                "SELECT has_table_privilege(%(jobs)s, 'INSERT'), has_table_privilege(%(ceilings)s, 'INSERT'), "
+                "current_setting('transaction_read_only') = 'on'",
                 {"jobs": f'"{address.schema}".jobs', "ceilings": f'"{address.schema}".team_ceilings'},
             ).fetchone()
             unfinished = states.get("sending", 0) + states.get("accepted", 0)
             facts = LedgerFacts(version, sum(states.values()), states.get("unknown", 0), unfinished)
-            may_write, may_set = rights or (False, False)
+            may_write, may_set, read_only = rights or (False, False, False)
             engine, hosts, beats = _engine(session, address), _hosts(session, schema), _beats(session, schema)
-            return ServerFacts(facts, server, ahead, encrypted, may_write, may_set, engine, hosts, beats)
+            known = (facts, server, ahead, encrypted, may_write, may_set, read_only, engine, hosts, beats)
+            return ServerFacts(*known, shared=shares_connections(address))
+    except psycopg.Error as error:
+        raise explain(address, error) or error from None
+
+
+def shares_connections(address: Address) -> bool:
+    """Whether a pooler gives each transaction another connection of the server, as PgBouncer does in transaction mode.
+    Blocking.
+
+    Raises:
+        LedgerError: It cannot be reached.
+    """
+    ask = "SELECT pg_backend_pid()"
+    try:
+        with contextlib.closing(connect(address)) as one, contextlib.closing(connect(address)) as another:
+            before = one.execute(ask).fetchone()
+            another.execute("BEGIN; SELECT 1")  # has what was free a moment ago
+            return before != one.execute(ask).fetchone()
     except psycopg.Error as error:
         raise explain(address, error) or error from None
 
@@ -482,62 +506,3 @@ def _hosts(session: Session[Row], schema: sql.Identifier) -> dict[str, tuple[int
 def _beats(session: Session[Row], schema: sql.Identifier) -> dict[str, tuple[str, int]]:
     query = sql.SQL("SELECT id, host, beat FROM {}.owners WHERE ended_at IS NULL").format(schema)
     return {owner: (host, beat) for owner, host, beat in session.execute(query)}
-
-
-_UNREACHED = (
-    "Try again when the database is back (`kubeez-mcp-local doctor` looks at it); "
-    "jobs that run are followed then, and nothing is sent meanwhile."
-)
-_FAILURES: tuple[tuple[tuple[type[psycopg.Error], ...], str, str, str], ...] = (
-    (
-        (errors.InvalidPassword, errors.InvalidAuthorizationSpecification),
-        "ledger_refused",
-        "refuses this name or password",
-        "Correct KUBEEZ_LEDGER.",
-    ),
-    ((errors.InvalidCatalogName,), "ledger_missing", "is no database of that server", "Correct KUBEEZ_LEDGER."),
-    (
-        (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction),
-        "ledger_unwritable",
-        "may not be written by this role",
-        "Have who owns it run: kubeez-mcp-local team allow ROLE.",
-    ),
-    ((errors.LockNotAvailable,), "ledger_locked", "is being written by somebody else for too long", "Try again."),
-    (
-        (errors.UndefinedObject,),
-        "unknown_role",
-        "has no database role of that name",
-        "Make it first, where the server is: sudo -u postgres createuser --pwprompt ROLE.",
-    ),
-    ((errors.DiskFull,), "ledger_unwritable", "cannot grow: the server's disk is full", "Free some space there."),
-)
-"""What Postgres' errors mean for the ledger: code, message, next step."""
-
-
-def _is_final(error: psycopg.Error) -> bool:
-    """Whether trying again is of no use."""
-    return isinstance(error, tuple(kind for kinds, *_ in _FAILURES[:2] for kind in kinds)) or _refuses_tls(error)
-
-
-def _refuses_tls(error: psycopg.Error) -> bool:
-    return "SSL" in str(error) and "does not support SSL" in str(error)
-
-
-def explain(address: Address, error: psycopg.Error) -> LedgerError | None:
-    """The driver's own words may hold a name or a part of a statement, so only its kind is told."""
-    for kinds, code, message, next_step in _FAILURES:
-        if isinstance(error, kinds):
-            return LedgerError(str(address), message, next_step=next_step, code=code)
-    if "password authentication failed" in str(error):
-        _, code, message, next_step = _FAILURES[0]
-        return LedgerError(str(address), message, next_step=next_step, code=code)
-    if "does not exist" in str(error) and "database" in str(error):
-        _, code, message, next_step = _FAILURES[1]
-        return LedgerError(str(address), message, next_step=next_step, code=code)
-    if _refuses_tls(error):
-        told, step = "does not speak TLS, which KUBEEZ_LEDGER asks for", "Turn TLS on there, or leave sslmode out."
-        return LedgerError(str(address), told, next_step=step, code="ledger_refused")
-    if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-        return None
-    told = f"cannot be reached ({type(error).__name__})"
-    return LedgerError(str(address), told, next_step=_UNREACHED, code="ledger_unreachable")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs.errors import LedgerError
 from kubeez_mcp_local.jobs.team.campaigns import ROW_VERSION
 
 try:
@@ -106,6 +107,7 @@ class DbosEngine:
 
     async def prepare(self) -> None:
         """See `worker.Engine`."""
+        await self._verify_connection()
         DBOS(
             config={
                 "name": "kubeez-campaigns",
@@ -131,6 +133,23 @@ class DbosEngine:
             else:
                 break
         self._launched = True
+
+    async def _verify_connection(self) -> None:
+        """The engine prepares statements and listens, which live as long as a connection."""
+        from kubeez_mcp_local.jobs.team.failures import NOT_SHARED
+        from kubeez_mcp_local.jobs.team.postgres import shares_connections
+
+        try:
+            shared = await asyncio.to_thread(shares_connections, self.address)
+        except LedgerError as error:
+            log.info("whether a pooler stands before the database cannot be told: %s", error.code)
+            return
+        if shared:
+            raise KubeezError(
+                f"{self.address} is reached through a pooler in transaction mode, which workers cannot use.",
+                next_step=NOT_SHARED,
+                code="engine_pooled",
+            )
 
     async def work(self, carry_out: Callable[[str, int, int], Awaitable[None]]) -> None:
         """See `worker.Engine`."""

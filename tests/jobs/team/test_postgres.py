@@ -390,6 +390,9 @@ def test_a_role_that_may_not_make_tables_says_who_can(worker: str, tmp_path: Pat
     [
         (lambda url: url.replace("/postgres?", "/nowhere?"), "ledger_missing", "is no database of that server"),
         (lambda url: url + "&sslmode=require", "ledger_refused", "does not speak TLS"),
+        (lambda url: url + "&sslmode=never", "ledger_refused", "an option that has no such value"),
+        (lambda url: url + "&wished=for", "ledger_refused", "an option that Postgres does not have"),
+        (lambda url: url.replace("://", "://nobody_at_all:x", 1), "ledger_refused", "refuses this name or password"),
         (
             lambda url: url.replace(url.split("@")[1].split("/")[0], "127.0.0.1:1"),
             "ledger_unreachable",
@@ -405,6 +408,30 @@ def test_what_cannot_be_used_is_explained_without_its_password(
         LedgerFile(tmp_path, "live-1", Ceilings(1, 1), server=secret, busy_seconds=0.1)
     assert refused.value.code == code
     assert "hunter2" not in str(refused.value)
+
+
+def test_a_server_that_can_only_be_read_is_not_taken_for_a_role_without_rights(
+    machine: Opener, order: Orders, url: str
+) -> None:
+    machine().claim([order("a")])
+    following = url + "&options=-c%20default_transaction_read_only%3Don"
+    file = machine(server=following)
+    assert len(file.recent()) == 1
+    with pytest.raises(LedgerError, match="can only be read here") as refused:
+        file.claim([order("b")])
+    assert "KUBEEZ_LEDGER" in refused.value.next_step
+    facts = inspect_server(Address.of(following))
+    assert (facts.read_only, facts.may_write, facts.shared) == (True, True, False)
+
+
+def test_tables_that_somebody_has_taken_away_are_no_mistake_of_the_program(
+    machine: Opener, order: Orders, url: str
+) -> None:
+    file = machine()
+    with psycopg.connect(SERVER, autocommit=True) as session:
+        session.execute(f'DROP TABLE "{Address.of(url).schema}".pauses'.encode())
+    with pytest.raises(LedgerError, match="has other tables than this program makes"):
+        file.pause("media", 1)
 
 
 def test_a_newer_schema_is_left_alone(machine: Opener, url: str) -> None:
