@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from kubeez_mcp_local.catalogue.listing import Listing
     from kubeez_mcp_local.catalogue.models import InputKind, Model
+    from tests.keyrings import MemoryKeyring
 
 
 # Property tests name how much of this they need, as a part or a multiple of it.
@@ -44,6 +45,14 @@ def throw_away_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
     return home
+
+
+@pytest.fixture
+def ring(monkeypatch: pytest.MonkeyPatch) -> MemoryKeyring:
+    """The keyring that is found; without it there is none."""
+    from tests.keyrings import MemoryKeyring, use
+
+    return use(monkeypatch, MemoryKeyring())
 
 
 @pytest.fixture(scope="session")

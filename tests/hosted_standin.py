@@ -7,18 +7,23 @@ import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import httpx2
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from tests.hosted import authority
+from tests.hosted.authority import browse
 from tests.sandbox_server import TRUSTS_NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from mcp.types import CallToolResult
+
+    from kubeez_mcp_local.hosted.tokens import Kept
+    from tests.sandbox_server import RunningSandbox
 
 TOKEN = "kbz_pat_example"
 
@@ -81,6 +86,17 @@ class Person:
             back = browser.post(f"{origin}/authorize/consent", data=sent, follow_redirects=False)
         assert back.status_code == 302, back.text
         return dict(parse_qsl(urlsplit(back.headers["location"]).query))
+
+    def browse(self, address: str) -> str:
+        """The same, and then go back to the program; what its page says in the end."""
+        [back] = parse_qs(urlsplit(address).query)["redirect_uri"]
+        return browse(f"{back}?{urlencode(self.asked(address))}")
+
+
+async def signed_in(sandbox: RunningSandbox, person: Person | None = None, **options: Any) -> Kept:
+    """Sign in at the stand-in, with a person at the browser."""
+    browser = (person or Person()).browse
+    return (await authority.signed_in(f"{sandbox.url}/mcp", browser=browser, **options)).kept
 
 
 _HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')

@@ -65,11 +65,6 @@ def api(running_api: RunningSandbox) -> RunningSandbox:
 
 
 @pytest.fixture
-def ring(monkeypatch: pytest.MonkeyPatch) -> MemoryKeyring:
-    return use(monkeypatch, MemoryKeyring())
-
-
-@pytest.fixture
 def config(tmp_path: Path) -> Path:
     return tmp_path / "config" / "config.env"
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from kubeez_mcp_local.cli import doctor
 from kubeez_mcp_local.cli.clients.launch import Machine
-from kubeez_mcp_local.cli.doctor import Finding, check_program, ok
+from kubeez_mcp_local.cli.doctor import check_program
 from kubeez_mcp_local.cli.main import cli
 from kubeez_mcp_local.jobs.database import VERSION
 from kubeez_mcp_local.settings import load_settings
@@ -31,25 +31,12 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(throw_away_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def elsewhere(clientless: None, throw_away_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Works in an empty folder below the home, and sees no client of this machine."""
-    for name in ("APPDATA", "LOCALAPPDATA", "CODEX_HOME", "CLAUDE_CONFIG_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PATH", "")
     work = throw_away_home / "work"
     work.mkdir()
     monkeypatch.chdir(work)
     return work
-
-
-@pytest.fixture
-def unstarted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves out the start of the server, which has a test of its own."""
-
-    async def started(*_: object) -> Finding:
-        return ok("MCP", "left out")
-
-    monkeypatch.setattr(doctor, "check_start", started)
 
 
 def examined(*arguments: str, code: int = 0, **variables: str) -> dict[str, list[tuple[str, str]]]:

@@ -12,8 +12,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from kubeez_mcp_local.cli import doctor, hosted
-from kubeez_mcp_local.cli.doctor import Finding, ok
+from kubeez_mcp_local.cli import hosted
 from kubeez_mcp_local.cli.main import cli
 from kubeez_mcp_local.hosted.tokens import Kept
 from kubeez_mcp_local.settings import config_file
@@ -31,21 +30,13 @@ TOKEN = "kbz_pat_CanaryThatSingsNowhere"
 
 
 @pytest.fixture
-def authority(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Authority]:
+def authority(clientless: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Authority]:
     """One whose address is set, seen from an empty folder without any client of this machine."""
-    for name in ("APPDATA", "LOCALAPPDATA", "CODEX_HOME", "CLAUDE_CONFIG_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PATH", "")
     (work := tmp_path / "work").mkdir()
     monkeypatch.chdir(work)
     with running_authority() as running:
         monkeypatch.setenv("KUBEEZ_MCP_URL", running.mcp)
         yield running
-
-
-@pytest.fixture
-def ring(monkeypatch: pytest.MonkeyPatch) -> MemoryKeyring:
-    return use(monkeypatch, MemoryKeyring())
 
 
 @pytest.fixture
@@ -195,14 +186,6 @@ def test_nobody_has_to_paste_anything_to_be_let_go(
 
 
 # What `doctor` sees
-
-
-@pytest.fixture
-def unstarted(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def started(*_: object) -> Finding:
-        return ok("MCP", "left out")
-
-    monkeypatch.setattr(doctor, "check_start", started)
 
 
 def seen(authority: Authority, code: int = 0) -> list[tuple[str, str]]:

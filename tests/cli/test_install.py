@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def in_a_project(throw_away_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def in_a_project(clientless: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder is an empty project, and no client of this machine is seen."""
-    for name in ("APPDATA", "LOCALAPPDATA", "CODEX_HOME", "CLAUDE_CONFIG_DIR"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     (tmp_path / ".git").mkdir()
     project = tmp_path / "project"

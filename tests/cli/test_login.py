@@ -12,8 +12,6 @@ from click.testing import CliRunner
 from mcp import Client
 
 from kubeez_mcp_local.bridge import Bridge
-from kubeez_mcp_local.cli import doctor
-from kubeez_mcp_local.cli.doctor import Finding, ok
 from kubeez_mcp_local.cli.main import cli
 from kubeez_mcp_local.environment import APP
 from kubeez_mcp_local.logs import configure_logging
@@ -40,11 +38,8 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
 
 
 @pytest.fixture(autouse=True)
-def at_work(throw_away_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def at_work(clientless: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The working folder is an empty one outside the home, and no client of this machine is seen."""
-    for name in ("APPDATA", "LOCALAPPDATA", "CODEX_HOME", "CLAUDE_CONFIG_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PATH", "")
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
@@ -55,21 +50,6 @@ def at_work(throw_away_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 def at_the_api(api: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> RunningSandbox:
     monkeypatch.setenv("KUBEEZ_BASE_URL", api.url)
     return api
-
-
-@pytest.fixture
-def ring(monkeypatch: pytest.MonkeyPatch) -> MemoryKeyring:
-    return use(monkeypatch, MemoryKeyring())
-
-
-@pytest.fixture
-def unstarted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves the start of the server out of `doctor`, which has a test of its own."""
-
-    async def started(*_: object) -> Finding:
-        return ok("MCP", "left out")
-
-    monkeypatch.setattr(doctor, "check_start", started)
 
 
 def typed(*arguments: str, code: int = 0, stdin: str | bytes = "") -> Result:

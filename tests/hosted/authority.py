@@ -7,13 +7,20 @@ import hashlib
 import json
 import secrets
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+import anyio
 import httpx
+
+from kubeez_mcp_local.bridge.login import SignedIn, keep_sign_in
+from kubeez_mcp_local.errors import first_error_in
+from kubeez_mcp_local.hosted.signing_in import SigningIn, listening
+from kubeez_mcp_local.settings import config_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -203,3 +210,32 @@ def browse(address: str) -> str:
     """What a browser shows in the end that is led to `address`."""
     with httpx.Client(trust_env=False, verify=False, follow_redirects=True, timeout=30) as browser:
         return browser.get(address).text
+
+
+async def signed_in(
+    url: str,
+    *,
+    seconds: float = 30.0,
+    pages: list[str] | None = None,
+    browser: Callable[[str], str] = browse,
+    clock: Callable[[], float] = time.time,
+    **options: Any,
+) -> SignedIn:
+    """Sign in with a browser that goes where it is led; what it shows last goes to `pages`."""
+    try:
+        async with listening() as place, anyio.create_task_group() as tasks:
+
+            async def look(address: str) -> None:
+                page = await anyio.to_thread.run_sync(browser, address, abandon_on_cancel=True)
+                if pages is not None:
+                    pages.append(page)
+
+            async def show(address: str) -> None:
+                tasks.start_soon(look, address)
+
+            signing_in = SigningIn(url, place, show, seconds, clock=clock)
+            done = await keep_sign_in(signing_in, config_file(), **options)
+    except BaseExceptionGroup as group:
+        raise first_error_in(group) from None
+    else:
+        return done

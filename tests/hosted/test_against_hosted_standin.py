@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import wave
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +21,7 @@ from kubeez_mcp_local.rest.errors import (
 )
 from kubeez_mcp_local.rest.routes import ROUTES, Request
 from tests.hosted_server import Tokens
+from tests.sandbox.jobs import image, silence
 from tests.sandbox_server import running_sandbox
 
 if TYPE_CHECKING:
@@ -73,26 +72,10 @@ async def uploaded(client: HostedClient, tmp_path: Path, name: str, content: byt
         return (await client.upload(file, filename=name, media_type=media_type)).url
 
 
-def a_song() -> bytes:
-    out = io.BytesIO()
-    with wave.open(out, "wb") as song:
-        song.setparams((1, 2, 8000, 0, "NONE", ""))
-        song.writeframes(b"\x00\x10" * 8000)
-    return out.getvalue()
-
-
-def a_picture() -> bytes:
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.new("RGB", (64, 64), "red").save(out, "PNG")
-    return out.getvalue()
-
-
 async def test_a_local_song_is_uploaded_separated_and_saved(
     client: HostedClient, contract: HostedContract, tmp_path: Path
 ) -> None:
-    url = await uploaded(client, tmp_path, "song.wav", a_song(), "audio/wav")
+    url = await uploaded(client, tmp_path, "song.wav", silence(1), "audio/wav")
     before = (await client.balance()).credits
     quoted = await client.call(
         await contract.prepare(Request(ROUTES["estimate"], {"model": separation.MODEL, "reference_audio_seconds": 1.0}))
@@ -125,7 +108,7 @@ async def test_operations_are_sent_in_the_words_of_the_tool(
 
 
 async def test_a_picture_loses_its_background(client: HostedClient, contract: HostedContract, tmp_path: Path) -> None:
-    url = await uploaded(client, tmp_path, "a.png", a_picture(), "image/png")
+    url = await uploaded(client, tmp_path, "a.png", image(), "image/png")
     started = await client.start(await contract.prepare(Request(background.ROUTE, {"image_url": url})))
     assert (await finished(client, "media", started.generation_id)).outputs[0].url
 

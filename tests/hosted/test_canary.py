@@ -14,8 +14,7 @@ from kubeez_mcp_local.bridge.login import sign_out
 from kubeez_mcp_local.hosted.tokens import Kept
 from kubeez_mcp_local.logs import configure_logging
 from kubeez_mcp_local.settings import config_file
-from tests.hosted.test_at_the_stand_in import signed_in
-from tests.keyrings import MemoryKeyring, use
+from tests.hosted_standin import signed_in
 from tests.mcp_server.driving import SPEED, client_of, clip, made, song
 from tests.sandbox_server import RunningSandbox, running_sandbox
 
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mcp import Client
+
+    from tests.keyrings import MemoryKeyring
 
 pytestmark = pytest.mark.anyio
 GIVEN = "kbz_pat_Canary/that+sings~nowhere=="
@@ -32,11 +33,6 @@ GIVEN = "kbz_pat_Canary/that+sings~nowhere=="
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
     with running_sandbox(tmp_path_factory.mktemp("hosted"), speed=SPEED, hosted=True, rate_limits="off") as running:
         yield running
-
-
-@pytest.fixture
-def ring(monkeypatch: pytest.MonkeyPatch) -> MemoryKeyring:
-    return use(monkeypatch, MemoryKeyring())
 
 
 @pytest.fixture

@@ -7,18 +7,27 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import httpx
 import pytest
 
-from kubeez_mcp_local.bridge.login import Keyring, SignedIn, keep_sign_in, sign_out
+from kubeez_mcp_local.bridge.login import Keyring, proven_by_history, sign_out, tokens_of
 from kubeez_mcp_local.environment import APP
-from kubeez_mcp_local.errors import KubeezError, first_error_in
-from kubeez_mcp_local.hosted.signing_in import SigningIn, listening
+from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.hosted.client import HostedClient
 from kubeez_mcp_local.hosted.tokens import Kept, Store, named
-from kubeez_mcp_local.settings import SettingsError, SignIn, config_file, load_settings
+from kubeez_mcp_local.jobs.budget import Ceilings
+from kubeez_mcp_local.jobs.guard import Limits
+from kubeez_mcp_local.jobs.job import Order
+from kubeez_mcp_local.jobs.ledger import LedgerFile
+from kubeez_mcp_local.rest.errors import MissingScopeError, UnauthorizedError
+from kubeez_mcp_local.settings import DEFAULT_MCP_URL, Settings, SettingsError, SignIn, config_file, load_settings
+from tests.hosted import authority as authorities
 from tests.hosted.authority import SCOPES, Authority, browse, running_authority
+from tests.hosted_standin import Person, official_client, said
+from tests.hosted_standin import signed_in as signed_in_at
+from tests.jobs.conftest import Quoted
 from tests.keyrings import LockedKeyring, MemoryKeyring, NoKeyring, use
+from tests.sandbox_server import RunningSandbox, running_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,37 +43,7 @@ def authority() -> Iterator[Authority]:
         yield running
 
 
-@pytest.fixture
-def ring(monkeypatch: pytest.MonkeyPatch) -> MemoryKeyring:
-    return use(monkeypatch, MemoryKeyring())
-
-
-async def signed_in(
-    authority: Authority,
-    *,
-    seconds: float = 30.0,
-    pages: list[str] | None = None,
-    browser: Any = browse,
-    **options: Any,
-) -> SignedIn:
-    """Sign in with a browser that goes where it is led; what it shows last goes to `pages`."""
-    try:
-        async with listening() as place, anyio.create_task_group() as tasks:
-
-            async def look(address: str) -> None:
-                page = await anyio.to_thread.run_sync(browser, address, abandon_on_cancel=True)
-                if pages is not None:
-                    pages.append(page)
-
-            async def show(address: str) -> None:
-                tasks.start_soon(look, address)
-
-            signing_in = SigningIn(authority.mcp, place, show, seconds, clock=lambda: NOW)
-            done = await keep_sign_in(signing_in, config_file(), **options)
-    except BaseExceptionGroup as group:
-        raise first_error_in(group) from None
-    else:
-        return done
+signed_in = partial(authorities.signed_in, clock=lambda: NOW)
 
 
 def kept_in(ring: MemoryKeyring) -> list[Kept]:
@@ -75,7 +54,7 @@ async def test_a_sign_in_is_kept_in_the_keyring_and_the_config_file_says_whose(
     authority: Authority, ring: MemoryKeyring
 ) -> None:
     pages: list[str] = []
-    done = await signed_in(authority, pages=pages)
+    done = await signed_in(authority.mcp, pages=pages)
     [kept] = kept_in(ring)
     assert ring.kept.keys() == {(APP, kept.account)}
     assert kept == done.kept
@@ -97,7 +76,7 @@ async def test_where_no_keyring_takes_it_a_file_does_that_only_its_owner_can_rea
     authority: Authority, kind: type[MemoryKeyring], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, kind())
-    done = await signed_in(authority)
+    done = await signed_in(authority.mcp)
     assert stat.S_IMODE(done.file.stat().st_mode) == 0o600
     assert Kept.read(done.file.read_text()) == done.kept
     assert f"in {done.file} as plain text" in done.where
@@ -105,10 +84,10 @@ async def test_where_no_keyring_takes_it_a_file_does_that_only_its_owner_can_rea
 
 
 async def test_one_may_do_without_the_keyring(authority: Authority, ring: MemoryKeyring) -> None:
-    done = await signed_in(authority, in_file=True)
+    done = await signed_in(authority.mcp, in_file=True)
     assert (done.keyring, done.why_in_file, ring.kept) == ("", "", {})
     assert done.file.exists()
-    again = await signed_in(authority)
+    again = await signed_in(authority.mcp)
     assert again.keyring
     assert not done.file.exists(), "the earlier one is gone"
 
@@ -117,27 +96,27 @@ async def test_the_account_is_that_of_the_tokens_subject_or_a_new_one(
     authority: Authority, ring: MemoryKeyring
 ) -> None:
     authority.subject = "ana"
-    first = (await signed_in(authority)).kept
+    first = (await signed_in(authority.mcp)).kept
     assert first.account == named(authority.url, "ana")
-    assert (await signed_in(authority)).kept.account == first.account
+    assert (await signed_in(authority.mcp)).kept.account == first.account
     authority.subject = ""
-    nameless = (await signed_in(authority)).kept
+    nameless = (await signed_in(authority.mcp)).kept
     assert nameless.account != first.account
-    assert (await signed_in(authority)).kept.account != nameless.account
+    assert (await signed_in(authority.mcp)).kept.account != nameless.account
 
 
 @pytest.mark.parametrize("same", [True, False])
 async def test_a_nameless_account_stays_where_it_is_proven_to_be_the_same(
     authority: Authority, ring: MemoryKeyring, same: bool
 ) -> None:
-    first = (await signed_in(authority)).kept
+    first = (await signed_in(authority.mcp)).kept
 
     async def proven(before: SignIn, kept: Kept) -> bool:
         assert before == SignIn(first.account, authority.mcp)
         assert kept.access_token in authority.access
         return same
 
-    second = (await signed_in(authority, same_account=proven)).kept
+    second = (await signed_in(authority.mcp, same_account=proven)).kept
     assert (second.account == first.account) is same
     assert len(ring.kept) == 1
     assert first.refresh_token not in authority.refresh, "the earlier sign-in is ended"
@@ -172,7 +151,7 @@ async def test_what_cannot_be_trusted_or_does_not_come_about_leaves_nothing(
         setattr(authority, name, value)
     pages: list[str] = []
     with pytest.raises(KubeezError) as refusal:
-        await signed_in(authority, pages=pages)
+        await signed_in(authority.mcp, pages=pages)
     text = str(refusal.value)
     assert said in text
     assert "Nothing was kept." in text
@@ -184,7 +163,7 @@ async def test_what_cannot_be_trusted_or_does_not_come_about_leaves_nothing(
 
 async def test_a_browser_that_never_comes_back_is_given_up(authority: Authority, ring: MemoryKeyring) -> None:
     with pytest.raises(KubeezError, match="Nobody came back from the browser within") as refusal:
-        await signed_in(authority, seconds=0.01, browser=lambda _: "")
+        await signed_in(authority.mcp, seconds=0.01, browser=lambda _: "")
     assert "login --hosted --no-browser" in str(refusal.value)
 
 
@@ -192,14 +171,14 @@ async def test_a_server_that_greets_everybody_is_signed_in_to_all_the_same(
     authority: Authority, ring: MemoryKeyring
 ) -> None:
     authority.lets_in = True
-    assert (await signed_in(authority)).kept.access_token in authority.access
+    assert (await signed_in(authority.mcp)).kept.access_token in authority.access
 
 
 async def test_the_servers_secret_for_this_program_is_used_as_it_wants(
     authority: Authority, ring: MemoryKeyring
 ) -> None:
     authority.client = {"client_secret": "shared/secret=1", "token_endpoint_auth_method": "client_secret_basic"}
-    kept = (await signed_in(authority)).kept
+    kept = (await signed_in(authority.mcp)).kept
     form, headers = kept.client.form({"grant_type": "refresh_token", "client_secret": ""})
     assert headers["Authorization"] == "Basic Y2xpZW50LTE6c2hhcmVkJTJGc2VjcmV0JTNEMQ=="
     assert "client_secret" not in form
@@ -218,13 +197,13 @@ async def test_only_the_way_back_of_this_sign_in_counts(authority: Authority, ri
             tried.append(by_name.status_code)
         return browse(address)
 
-    done = await signed_in(authority, browser=stranger)
+    done = await signed_in(authority.mcp, browser=stranger)
     assert tried == [404] * 4
     assert done.kept.access_token in authority.access
 
 
 async def test_signing_out_ends_the_tokens_at_the_server_and_here(authority: Authority, ring: MemoryKeyring) -> None:
-    kept = (await signed_in(authority)).kept
+    kept = (await signed_in(authority.mcp)).kept
     gone = await sign_out(config_file())
     assert (gone.url, gone.revoked, gone.left) == (authority.mcp, ("refresh token", "access token"), "")
     assert kept.access_token not in authority.access
@@ -248,7 +227,7 @@ async def test_what_could_not_be_revoked_is_said_and_forgotten_all_the_same(
 ) -> None:
     for name, value in knobs.items():
         setattr(authority, name, value)
-    await signed_in(authority)
+    await signed_in(authority.mcp)
     gone = await sign_out(config_file())
     assert gone.revoked == ()
     assert left in gone.left
@@ -261,7 +240,7 @@ async def test_a_config_file_that_cannot_be_written_is_told_before_anybody_signs
 ) -> None:
     config_file().mkdir(parents=True)
     with pytest.raises(SettingsError, match="cannot be read"):
-        await signed_in(authority)
+        await signed_in(authority.mcp)
     assert authority.asked == []
 
 
@@ -273,7 +252,7 @@ async def test_tokens_that_cannot_be_written_are_not_left_behind(
     config_file().parent.mkdir(parents=True)
     monkeypatch.setattr("kubeez_mcp_local.hosted.tokens.replace_file", partial(_full))
     with pytest.raises(SettingsError, match="cannot be written: No space left on device"):
-        await signed_in(authority)
+        await signed_in(authority.mcp)
     assert authority.refresh == set()
 
 
@@ -282,10 +261,115 @@ def _full(target: Path, content: str) -> None:
 
 
 def test_a_keyring_is_not_opened_before_a_token_is_needed() -> None:
-    from kubeez_mcp_local.bridge.login import tokens_of
-    from kubeez_mcp_local.settings import DEFAULT_MCP_URL, Settings
-
     ring = Keyring()
     settings = Settings(hosted_login=SignIn("hosted-0123456789abcdef", DEFAULT_MCP_URL))
     assert tokens_of(settings, ring) is not None
     assert tokens_of(Settings()) is None
+
+
+# At the sandbox's hosted server, which others wrote
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
+    with running_sandbox(tmp_path_factory.mktemp("hosted"), hosted=True, rate_limits="off") as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(running: RunningSandbox) -> Iterator[RunningSandbox]:
+    """The one of the module, with its knobs as they were afterwards."""
+    yield running
+    running.control.knobs(oauth="right", refresh_tokens="rotate", token_seconds=3600, faults=[])
+
+
+def door(sandbox: RunningSandbox, keyring: Keyring | None = None) -> HostedClient:
+    """The hosted server as a process sees it that starts now."""
+    settings = load_settings({"mcp_url": f"{sandbox.url}/mcp"}, environ={})
+    tokens = tokens_of(settings, keyring)
+    assert tokens is not None
+    return HostedClient(settings.mcp_url, tokens)
+
+
+async def test_a_sign_in_lasts_through_ended_tokens_until_it_is_taken_back(
+    sandbox: RunningSandbox, ring: MemoryKeyring
+) -> None:
+    kept = await signed_in_at(sandbox)
+    assert set(kept.scopes) >= {"generate:media", "read:balance", "read:generations"}
+    assert kept.revocation_endpoint == f"{sandbox.url}/revoke"
+    async with door(sandbox) as one, door(sandbox) as other:
+        assert (await one.balance()).credits == (await other.balance()).credits > 0
+        sandbox.control.token(expires_in=0)
+        assert (await one.balance()).credits > 0
+        assert (await other.balance()).credits > 0
+        assert sandbox.control.books()["calls"]["POST /token"] == 2, "the code, and one refresh for both"
+        [text] = ring.kept.values()
+        found = Kept.read(text)
+        assert found is not None
+        assert found.refresh_token != kept.refresh_token
+        sandbox.control.token(revoked=True)
+        with pytest.raises(UnauthorizedError, match="has ended: the server refuses to refresh it") as refusal:
+            await one.balance()
+        assert "login --hosted" in str(refusal.value)
+
+
+async def test_a_server_that_does_not_rotate_refresh_tokens_is_understood(
+    sandbox: RunningSandbox, ring: MemoryKeyring
+) -> None:
+    sandbox.control.knobs(refresh_tokens="stay")
+    await signed_in_at(sandbox)
+    for _ in range(2):
+        sandbox.control.token(expires_in=0)
+        async with door(sandbox) as client:
+            assert (await client.balance()).credits > 0
+
+
+async def test_what_was_not_ticked_is_missing_and_named(sandbox: RunningSandbox, ring: MemoryKeyring) -> None:
+    kept = await signed_in_at(sandbox, Person(scopes=["generate:media"]))
+    assert kept.scopes == ("generate:media",)
+    async with door(sandbox) as client:
+        with pytest.raises(MissingScopeError) as refusal:
+            await client.balance()
+        assert "read:balance" in str(refusal.value)
+
+
+async def test_who_signed_out_is_let_in_no_more(sandbox: RunningSandbox, ring: MemoryKeyring) -> None:
+    await signed_in_at(sandbox)
+    async with door(sandbox) as client:
+        assert (await client.balance()).credits > 0
+        await sign_out(config_file())
+        with pytest.raises(UnauthorizedError, match="is not kept here any more"):
+            await client.balance()
+
+
+async def test_a_new_sign_in_is_of_the_account_whose_jobs_it_can_see(
+    sandbox: RunningSandbox, ring: MemoryKeyring, tmp_path: Path
+) -> None:
+    settings = Settings(state_dir=tmp_path / "state", mcp_url=f"{sandbox.url}/mcp")
+    same_account = partial(proven_by_history, settings)
+    first = await signed_in_at(sandbox)
+    async with official_client(sandbox.url, first.access_token) as client:
+        job_id = (await said(client, "generate_media", prompt="a kettle", model="nano-banana-2"))["generation_id"]
+    unproven = await signed_in_at(sandbox, same_account=same_account)
+    assert unproven.account != first.account, "there is no ledger"
+
+    def know(account: str) -> None:
+        ledger = LedgerFile(settings.state_dir, account, Ceilings(500, 2000))
+        order = Order(
+            *("generate_media", "generate_media", "media", "media", "nano-banana-2", "a kettle", "digest"),
+            quote=Quoted(14, "catalogue"),
+            build=lambda: None,  # type: ignore[arg-type,return-value]  # it is not sent
+            arguments={},
+        )
+        job = ledger.claim([order]).claims[0].job
+        assert job is not None
+        assert ledger.dispatch(job, Limits()) is None
+        ledger.accepted(job.id, [job_id])
+        ledger.close()
+
+    know(unproven.account)
+    proven = await signed_in_at(sandbox, same_account=same_account)
+    assert proven.account == unproven.account
+    assert proven.access_token != unproven.access_token
+    somebody_else = await signed_in_at(sandbox, Person(account=""), same_account=same_account)
+    assert somebody_else.account != proven.account

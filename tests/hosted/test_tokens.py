@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("ring")]
 NOW, LIFE = 1_800_000_000.0, 3600.0
 
 
@@ -43,11 +43,6 @@ NOW, LIFE = 1_800_000_000.0, 3600.0
 def authority() -> Iterator[Authority]:
     with running_authority() as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def ring(monkeypatch: pytest.MonkeyPatch) -> MemoryKeyring:
-    return use(monkeypatch, MemoryKeyring())
 
 
 class House:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import struct
-import wave
 from fractions import Fraction
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from PIL import Image, ImageDraw
+
+from tests.damaged import wav
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,13 +46,7 @@ def make_image() -> Callable[..., Path]:
 @pytest.fixture
 def make_wav() -> Callable[[Path, float], Path]:
     def make(path: Path, seconds: float = 0.5) -> Path:
-        rate = 8000
-        samples = (round(8000 * math.sin(each / 8)) for each in range(round(rate * seconds)))
-        with wave.open(str(path), "wb") as sound:
-            sound.setnchannels(1)
-            sound.setsampwidth(2)
-            sound.setframerate(rate)
-            sound.writeframes(b"".join(struct.pack("<h", each) for each in samples))
+        path.write_bytes(wav(seconds))
         return path
 
     return make

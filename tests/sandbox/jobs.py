@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import time
+import wave
 from typing import TYPE_CHECKING, Any
+
+from PIL import Image
 
 if TYPE_CHECKING:
     import httpx
+
+
+def image(form: str = "PNG") -> bytes:
+    """A picture of 30 by 20."""
+    data = io.BytesIO()
+    Image.new("RGB", (30, 20), "green").save(data, form)
+    return data.getvalue()
+
+
+def silence(seconds: float) -> bytes:
+    """A WAV of that length."""
+    data = io.BytesIO()
+    with wave.open(data, "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(int(8000 * seconds) * 2))
+    return data.getvalue()
+
 
 PICTURE: dict[str, Any] = {"prompt": "A lighthouse at dawn", "model": "nano-banana-2", "seed": 7}
 

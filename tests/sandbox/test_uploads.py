@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import wave
 from typing import TYPE_CHECKING
 
 import pytest
-from PIL import Image
 
-from tests.sandbox.jobs import upload
+from tests.sandbox.jobs import image, silence, upload
 
 if TYPE_CHECKING:
     import httpx
@@ -17,32 +14,16 @@ if TYPE_CHECKING:
     from tests.sandbox_server import RunningSandbox
 
 
-def _picture(kind: str) -> bytes:
-    data = io.BytesIO()
-    Image.new("RGB", (30, 20), "green").save(data, kind)
-    return data.getvalue()
-
-
-def _wav(seconds: float) -> bytes:
-    data = io.BytesIO()
-    with wave.open(data, "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(8000)
-        sound.writeframes(bytes(int(8000 * seconds) * 2))
-    return data.getvalue()
-
-
 @pytest.mark.parametrize(("kind", "media_type"), [("PNG", "image/png"), ("JPEG", "image/jpeg"), ("WEBP", "image/webp")])
 def test_an_upload_comes_back_as_it_went_in(http: httpx.Client, kind: str, media_type: str) -> None:
-    data = _picture(kind)
+    data = image(kind)
     answer = http.get(upload(http, data, f"in.{kind.lower()}", media_type))
     assert answer.content == data
     assert answer.headers["content-type"] == media_type
 
 
 def test_an_untyped_part_is_recognised_by_its_content(http: httpx.Client) -> None:
-    url = upload(http, _picture("PNG"), "blob", "application/octet-stream")
+    url = upload(http, image("PNG"), "blob", "application/octet-stream")
     assert http.get(url).headers["content-type"] == "image/png"
 
 
@@ -70,7 +51,7 @@ def test_more_than_500_megabytes_are_refused_by_their_announced_length(sandbox: 
 
 
 def test_sound_is_measured(sandbox: RunningSandbox, http: httpx.Client) -> None:
-    url = upload(http, _wav(90), "long.wav", "audio/wav")
+    url = upload(http, silence(90), "long.wav", "audio/wav")
     answer = http.post("/v1/generate/separation", json={"media_url": url})
     assert answer.json()["estimated_cost_credits"] == 12
     assert sandbox.control.account()["uploads"][0]["media_type"] == "audio/wav"
