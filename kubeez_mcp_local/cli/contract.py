@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from kubeez_mcp_local.cli.main import Options
-    from kubeez_mcp_local.rest.contract import ContractRow, Snapshot
+    from kubeez_mcp_local.rest.contract import ContractRow, PublishedOperation, Snapshot
     from kubeez_mcp_local.settings import Settings
 
 _ABOUT = {
@@ -38,7 +38,7 @@ def contract(context: click.Context, strict: bool, as_json: bool) -> None:
     options: Options = context.obj
     settings = options.settings()
     snapshot = run_with_bridge(settings, lambda bridge: bridge.contract.snapshot(max_age=0))
-    rows = compare(snapshot.operations, routes().values())
+    rows = compare(snapshot.published, routes().values())
     facts = _facts(settings, snapshot)
     if as_json:
         print_json({**facts, "rows": [_row(row) for row in rows]})
@@ -52,13 +52,13 @@ def _as_wanted(row: ContractRow) -> bool:
     return row.fits if row.route.evidence == "documented" else row.published is not None
 
 
-def _facts(settings: Settings, snapshot: Snapshot) -> dict[str, Any]:
+def _facts(settings: Settings, snapshot: Snapshot[PublishedOperation]) -> dict[str, Any]:
     mode = settings.effective_mode.value
     origin = settings.base_url if mode == "live" else settings.standalone_sandbox or "the built-in sandbox"
     return {
         "mode": mode,
         "origin": origin,
-        "published_operations": len(snapshot.operations),
+        "published_operations": len(snapshot.published),
         "document_age_seconds": round(snapshot.age_seconds),
     }
 

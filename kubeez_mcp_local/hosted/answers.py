@@ -14,7 +14,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from kubeez_mcp_local.rest.answers import BROKE, UNDECIDED, read_words
+from kubeez_mcp_local.rest.answers import (
+    BROKE,
+    UNDECIDED,
+    WORDS_MAX,
+    in_short,
+    it_says,
+    missing_scope,
+    read_words,
+    scope_in,
+)
 from kubeez_mcp_local.rest.errors import (
     BILLING_PAGE,
     AmbiguousError,
@@ -29,8 +38,8 @@ from kubeez_mcp_local.rest.errors import (
     UnexpectedAnswerError,
     UnreachableError,
 )
-from kubeez_mcp_local.rest.wire import from_json
-from kubeez_mcp_local.text import cut, quoted, without_keys
+from kubeez_mcp_local.rest.wire import object_in
+from kubeez_mcp_local.text import quoted, without_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +47,6 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.errors import KubeezError
 
 SIGN_IN = "Run `kubeez-mcp-local login --hosted`, or set KUBEEZ_MCP_TOKEN to a token that is valid."
-_WORDS_MAX = 400
 # JSON-RPC and MCP error codes (specification of 2026-07-28); -32000 and -32001 are the SDK's own.
 _CLOSED, _TIMED_OUT, _NO_METHOD, _BAD_PARAMS, _INTERNAL = -32000, -32001, -32601, -32602, -32603
 HEADER_MISMATCH, UNSUPPORTED_VERSION = -32020, -32022
@@ -97,13 +105,11 @@ class Exchange:
 
     def hidden(self, text: str) -> str:
         """The same on one line, shortened."""
-        text = " ".join(self.without_tokens(text).split())
-        return cut("".join(char for char in text if char.isprintable()), _WORDS_MAX)
+        return in_short(self.without_tokens(text))
 
     def said(self, text: str) -> str:
         """The words in quotation marks, as a sentence to put behind another one; empty if there are none."""
-        words = self.hidden(text)
-        return f" It says: {quoted(words, _WORDS_MAX)}." if words else ""
+        return it_says(self.hidden(text))
 
 
 CURRENT: ContextVar[Exchange | None] = ContextVar("the exchange of the request that is being sent", default=None)
@@ -176,7 +182,7 @@ def by_status(exchange: Exchange, status: int) -> KubeezError:
     code, words = (None, "") if exchange.html else read_words(exchange.body)
     said = exchange.said(words)
     if exchange.spends and (status >= 500 or status in UNDECIDED):
-        detail = f": {quoted(exchange.hidden(words), _WORDS_MAX)}" if words else ""
+        detail = f": {quoted(exchange.hidden(words), WORDS_MAX)}" if words else ""
         return AmbiguousError(f"The request was sent, and the answer was HTTP {status}{detail}.", status=status)
     error = _explained(exchange, status, code, words, said)
     if isinstance(error, UnexpectedAnswerError | RefusedError | UnavailableError):
@@ -238,19 +244,10 @@ def _no_credits(said: str) -> InsufficientCreditsError:
     return InsufficientCreditsError(f"The account has too few credits for this.{said}", next_step=step)
 
 
-_SCOPE = re.compile(r"\b(?:generate|read):[a-z]+\b")
-
-
 def _missing_scope(exchange: Exchange, words: str, said: str) -> MissingScopeError:
-    named = _SCOPE.search(exchange.challenge) or _SCOPE.search(words)
-    scope = named.group() if named else exchange.scope
-    lacks = f"lacks the scope `{scope}`" if scope else "is not allowed to do this"
-    error = MissingScopeError(
-        f"The token for the hosted server {lacks}.{said}",
-        next_step="Run `kubeez-mcp-local login --hosted` and agree to it, or make a token that has it.",
-    )
-    error.scope = scope
-    return error
+    scope = scope_in(exchange.challenge, words) or exchange.scope
+    step = "Run `kubeez-mcp-local login --hosted` and agree to it, or make a token that has it."
+    return missing_scope("The token for the hosted server", scope, f".{said}", step)
 
 
 def _check_url(exchange: Exchange) -> str:
@@ -320,7 +317,7 @@ def names_error(payload: object) -> bool:
 def refusal_of(exchange: Exchange, reply: Reply) -> KubeezError:
     """The error that an answer of a tool stands for; for a paid one it says so only if a refusal is proven."""
     text = _without_prefix(reply.text)
-    payload = reply.payload if isinstance(reply.payload, dict) else _json_in(text)
+    payload = reply.payload if isinstance(reply.payload, dict) else object_in(text)
     code, words = _code_and_words(payload) if payload is not None else (None, text)
     words = words or text
     kind = _kind_of(code or "") or (None if payload is not None else _by_text(text, paid=exchange.spends))
@@ -381,11 +378,3 @@ def _error(kind: type[ApiError], exchange: Exchange, code: str | None, words: st
 
 def _without_prefix(text: str) -> str:
     return re.sub(r"^\s*(Error executing tool [\w.-]+:\s*)?(Error:\s*)?", "", text)
-
-
-def _json_in(text: str) -> dict[str, Any] | None:
-    try:
-        found = from_json(text)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None

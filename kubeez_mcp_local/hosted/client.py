@@ -7,7 +7,6 @@ but after a 401 to the POST itself, with another token.
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -33,7 +32,7 @@ from kubeez_mcp_local.hosted.contract import FRESH, in_their_words, operation_of
 from kubeez_mcp_local.hosted.session import HostedTool, Session
 from kubeez_mcp_local.rest import wire
 from kubeez_mcp_local.rest.answers import Interpreter
-from kubeez_mcp_local.rest.client import FileBody, Patience, with_retries
+from kubeez_mcp_local.rest.client import FileBody, Patience, json_object, with_retries
 from kubeez_mcp_local.rest.contract import fields_of, put
 from kubeez_mcp_local.rest.downloading import Accept, Downloaded, Downloader
 from kubeez_mcp_local.rest.errors import NotFoundError, NotOfferedError, RefusedError, UnexpectedAnswerError
@@ -345,12 +344,10 @@ class HostedClient:
     ) -> None:
         exchange = Exchange(self._origin, "the upload", tokens={token})
         try:
-            size = os.fstat(file.fileno()).st_size
             body = FileBody(
                 file=file,
                 filename=filename,
                 media_type=media_type,
-                size=size,
                 on_progress=on_progress,
                 fields={"token": token},
             )
@@ -406,16 +403,14 @@ def _parsed(exchange: Exchange, reply: Reply, read: Callable[[Any], T]) -> T:
             raise refusal_of(exchange, reply) from None
         raise unusable(exchange, str(error), reply.text) from None
     except ValidationError as error:
-        fields = ", ".join(str(item["loc"][0]) for item in error.errors(include_url=False) if item["loc"])
-        raise unusable(exchange, f"its {fields} cannot be read") from None
+        raise unusable(exchange, wire.unreadable(error)) from None
 
 
 def _object(payload: object) -> dict[str, Any]:
-    if not isinstance(payload, dict):
-        raise ParseError("it is not a JSON object")
-    if payload.get("error"):
+    found = json_object(payload)
+    if found.get("error"):
         raise ParseError("it is an error")
-    return payload
+    return found
 
 
 def _address(found: Mapping[str, Any]) -> Any:

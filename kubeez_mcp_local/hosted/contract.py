@@ -7,33 +7,23 @@ require none that is not.
 
 from __future__ import annotations
 
-import json
-import logging
-import time
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-import anyio
-
-from kubeez_mcp_local.disk import replace_file
-from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
+from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.hosted.session import HostedTool
-from kubeez_mcp_local.rest.contract import DAY, PublishedOperation, fields_of, put
+from kubeez_mcp_local.rest.contract import DAY, Published, PublishedOperation, fields_of, put
 from kubeez_mcp_local.rest.errors import NotOfferedError
 from kubeez_mcp_local.rest.routes import Request, Route
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
     from kubeez_mcp_local.rest.contract import PublishedField
 
-logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 FRESH = 30.0
 """Seconds for which a list of tools is good enough to pay by."""
-_RECENT = 600.0
 _THROUGH = "the hosted server"
 _NAMES: Mapping[str, tuple[str, ...]] = {
     "models": ("get_models",),
@@ -45,14 +35,6 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "estimate": ("estimate", "estimate_generation_cost", "get_generation_estimate"),
 }
 """What the tools of our routes are called, the current name first; any other has the name of its route."""
-
-
-@dataclass(frozen=True)
-class HostedSnapshot:
-    """The list of tools as it was `age_seconds` ago."""
-
-    tools: tuple[HostedTool, ...]
-    age_seconds: float
 
 
 def tool_for(tools: Iterable[HostedTool], route: Route) -> HostedTool:
@@ -106,21 +88,23 @@ def _by_fields(body: dict[str, Any], fields: Mapping[str, PublishedField]) -> di
 
 
 @dataclass
-class HostedContract:
-    """Answers how a route is really called on the hosted server; as `rest.contract.Contract`.
+class HostedContract(Published[HostedTool]):
+    """Answers how a route is really called on the hosted server, by what `HostedClient.tools` fetches; as `Contract`.
 
-    Attributes:
-        fetch_tools: Reads the list of tools, such as `HostedClient.tools`.
-        cache_file: Where the last list is kept; one file for each account.
-        clock: Seconds since 1970.
+    Nothing is paid by a list that is not `FRESH`.
     """
 
-    fetch_tools: Callable[[], Awaitable[list[HostedTool]]]
-    cache_file: Path
-    clock: Callable[[], float] = time.time
-    _kept: tuple[float, tuple[HostedTool, ...]] | None = None
-    _changed: bool = False
-    _lock: anyio.Lock = field(default_factory=anyio.Lock)
+    called = "The hosted server's list of tools"
+    insists_below = FRESH
+
+    async def fetched(self) -> Any:
+        return [vars(tool) for tool in await self.fetch()]
+
+    def read(self, document: Any) -> tuple[HostedTool, ...]:
+        return tuple(
+            HostedTool(str(row["name"]), str(row["description"]), dict(row["input_schema"]), row["read_only"] is True)
+            for row in document
+        )
 
     def changed(self) -> None:
         """The list may have changed: whoever asks next gets a new one."""
@@ -133,70 +117,21 @@ class HostedContract:
             NotOfferedError: The server does not offer the operation.
             InvalidArgumentError: It has no field for something that was given.
         """
-        return await self._decide(request.route, lambda tools: in_their_words(tools, request))
+        return await self.decided(lambda tools: in_their_words(tools, request), _oldest(request.route))
 
     async def locate(self, route: Route) -> Route:
         """The route with its tool's name as path, where it is offered."""
-        return await self._decide(route, lambda tools: replace(route, path=tool_for(tools, route).name))
+        return await self.decided(lambda tools: replace(route, path=tool_for(tools, route).name), _oldest(route))
 
     async def takes(self, route: Route, *names: str) -> bool:
         """Whether the operation is offered and has a field of each of these names."""
         try:
-            tool = await self._decide(route, lambda tools: tool_for(tools, route))
+            tool = await self.decided(lambda tools: tool_for(tools, route), _oldest(route))
         except NotOfferedError:
             return False
         return set(names) <= fields_of(tool.input_schema).keys()
 
-    async def snapshot(self, *, max_age: float = DAY) -> HostedSnapshot:
-        """What the server lists, at most `max_age` seconds old; older only while it cannot be read, and never where
-        `max_age` is `FRESH` or less."""
-        async with self._lock:
-            if self._kept is None:
-                self._kept = await anyio.to_thread.run_sync(_load, self.cache_file)
-            kept = self._kept
-            if kept is None or self._changed or not 0 <= self.clock() - kept[0] <= max_age:
-                await self._refresh(insist=max_age <= FRESH)
-            fetched_at, tools = self._kept or (0.0, ())
-            return HostedSnapshot(tools, max(0.0, self.clock() - fetched_at))
 
-    async def _refresh(self, *, insist: bool) -> None:
-        self._changed = False
-        try:
-            tools = tuple(await self.fetch_tools())
-        except BaseException as error:
-            self._changed = True
-            if insist or self._kept is None or not isinstance(error, KubeezError):
-                raise
-            logger.warning("The hosted server's tools could not be read anew (%s); the last list is used.", error.code)
-            return
-        self._kept = (self.clock(), tools)
-        await anyio.to_thread.run_sync(_store, self.cache_file, *self._kept)
-
-    async def _decide(self, route: Route, decide: Callable[[tuple[HostedTool, ...]], T]) -> T:
-        snapshot = await self.snapshot(max_age=FRESH if route.spends else DAY)
-        try:
-            return decide(snapshot.tools)
-        except (NotOfferedError, InvalidArgumentError):
-            if snapshot.age_seconds <= (FRESH if route.spends else _RECENT):
-                raise
-        return decide((await self.snapshot(max_age=_RECENT)).tools)
-
-
-def _load(file: Path) -> tuple[float, tuple[HostedTool, ...]] | None:
-    try:
-        kept = json.loads(file.read_bytes())
-        tools = tuple(
-            HostedTool(str(row["name"]), str(row["description"]), dict(row["input_schema"]), row["read_only"] is True)
-            for row in kept["tools"]
-        )
-        return float(kept["fetched_at"]), tools
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
-
-
-def _store(file: Path, fetched_at: float, tools: tuple[HostedTool, ...]) -> None:
-    """Keep the list; a folder that cannot be written to only costs another request next time."""
-    try:
-        replace_file(file, json.dumps({"fetched_at": fetched_at, "tools": [vars(tool) for tool in tools]}))
-    except OSError as error:
-        logger.warning("The hosted server's tools could not be kept in %s: %s", file.name, error.strerror)
+def _oldest(route: Route) -> float:
+    """How many seconds old the list may be that decides about such a request."""
+    return FRESH if route.spends else DAY

@@ -13,7 +13,7 @@ import hashlib
 import json
 import logging
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode
@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from kubeez_mcp_local.disk import replace_file
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.rest.errors import UnauthorizedError, UnavailableError, UnreachableError
+from kubeez_mcp_local.rest.wire import object_in
 from kubeez_mcp_local.settings import config_file
 from kubeez_mcp_local.text import hide, quoted
 
@@ -309,7 +310,7 @@ class Tokens:
         """The sign-in with another access token than `used`, or with that one where it lasts and was not refused."""
         async with self._turn:
             for alone in (False, True):  # most often another process has done it, and no lock is needed to see that
-                async with self._alone() if alone else _together():
+                async with self._alone() if alone else nullcontext():
                     kept = await self._read()
                     now = self.clock()
                     if kept.lasts(now) and not (refused and kept.access_token == used):
@@ -449,11 +450,7 @@ def origin_of(url: str) -> str:
 
 def members_of(answer: Answer) -> dict[str, Any]:
     """The members of the JSON object that an answer is; none where it is something else."""
-    try:
-        found = json.loads(answer.content)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return object_in(answer.content) or {}
 
 
 @asynccontextmanager
@@ -490,11 +487,6 @@ async def alone(path: Path, sleep: Callable[[float], Awaitable[object]] = anyio.
     finally:
         if lock is not None:
             lock.release()
-
-
-@asynccontextmanager
-async def _together() -> AsyncIterator[None]:
-    yield
 
 
 def _mark_of(secret: str) -> str:

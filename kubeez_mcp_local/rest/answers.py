@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=ApiError)
 
 LONGEST_RETRY_AFTER = 300.0
-_WORDS_MAX = 400
+WORDS_MAX = 400
 _SCOPE = re.compile(r"\b(?:generate|read):[a-z]+\b")
 BROKE = re.compile(r"insufficient[_\s-]*(?:credits?|balance|funds)|not enough credits", re.IGNORECASE)
 # Answers to a paid POST after which the job may exist all the same: a time-out reported by somebody on the way, or a
@@ -56,7 +56,7 @@ class ErrorWords:
     @property
     def quoted(self) -> str:
         """The words in quotation marks, as a sentence to put behind another one; empty if there are none."""
-        return f" It says: {quoted(self.words, _WORDS_MAX)}." if self.words else ""
+        return it_says(self.words)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Interpreter:
         """The error that a non-2xx answer stands for."""
         status, said = response.status_code, self.error_words(response)
         if route.spends and (status >= 500 or status in UNDECIDED):
-            detail = f": {quoted(said.words, _WORDS_MAX)}" if said.words else ""
+            detail = f": {quoted(said.words, WORDS_MAX)}" if said.words else ""
             return AmbiguousError(f"The request was sent, and the answer was HTTP {status}{detail}.", status=status)
         return _filled(self._explain(response, route, said), response, said)
 
@@ -138,7 +138,9 @@ class Interpreter:
                 next_step=f"Make a new key at {KEYS_PAGE}, and run `kubeez-mcp-local login`.",
             )
         if status == 403:
-            return _missing_scope(route, said, words)
+            scope = scope_in(said.words) or route.scope
+            step = f"Create a key with {f'`{scope}`' if scope else 'the needed scope'} at {KEYS_PAGE}."
+            return missing_scope("The key", scope, f" (HTTP 403).{words}", step)
         if status == 404:
             # Otherwise it is an id that is unknown, or something that the body names.
             unknown_route = "{" not in route.path and said.words.lower() in ("", "not found")
@@ -182,15 +184,11 @@ class Interpreter:
     def words_of(self, text: str) -> str:
         """What an error text says, be it JSON or plain; redacted, shortened, in quotation marks; empty if nothing."""
         words = self.redact(read_words(text)[1])
-        return quoted(words, _WORDS_MAX) if words else ""
+        return quoted(words, WORDS_MAX) if words else ""
 
     def redact(self, text: str) -> str:
         """`text` without the key, on one line, shortened."""
-        if self.key:
-            text = text.replace(self.key, "[key]")
-        text = " ".join(without_keys(text).split())
-        text = "".join(char for char in text if char.isprintable())
-        return cut(text, _WORDS_MAX)
+        return in_short(text.replace(self.key, "[key]") if self.key else text)
 
     def _html(self, response: httpx.Response) -> str:
         return (
@@ -202,16 +200,28 @@ class Interpreter:
         return f"Check KUBEEZ_BASE_URL (now {self.origin}) and any proxy in between."
 
 
-def _missing_scope(route: Route, said: ErrorWords, words: str) -> MissingScopeError:
-    named = _SCOPE.search(said.words)
-    scope = named.group() if named else route.scope
+def missing_scope(whose: str, scope: str | None, rest: str, next_step: str) -> MissingScopeError:
+    """The error for a key or token that lacks `scope`; `rest` ends the sentence."""
     lacks = f"lacks the scope `{scope}`" if scope else "is not allowed to do this"
-    error = MissingScopeError(
-        f"The key {lacks} (HTTP 403).{words}",
-        next_step=f"Create a key with {f'`{scope}`' if scope else 'the needed scope'} at {KEYS_PAGE}.",
-    )
+    error = MissingScopeError(f"{whose} {lacks}{rest}", next_step=next_step)
     error.scope = scope
     return error
+
+
+def scope_in(*texts: str) -> str | None:
+    """The scope that the first of these texts names which names one."""
+    return next((found.group() for text in texts if (found := _SCOPE.search(text))), None)
+
+
+def in_short(text: str) -> str:
+    """Words of a server without keys, on one line, shortened."""
+    text = " ".join(without_keys(text).split())
+    return cut("".join(char for char in text if char.isprintable()), WORDS_MAX)
+
+
+def it_says(words: str) -> str:
+    """The words in quotation marks, as a sentence to put behind another one; empty if there are none."""
+    return f" It says: {quoted(words, WORDS_MAX)}." if words else ""
 
 
 def _filled(error: E, response: httpx.Response, said: ErrorWords) -> E:

@@ -57,22 +57,22 @@ class FileBody:
     Attributes:
         fields: Plain fields that come before it.
         media_type: The true type of the content; an untyped part may be refused.
-        size: Length of the file in bytes, as announced to the server.
-        on_progress: Called with the bytes of the file sent so far, and `size`.
+        on_progress: Called with the bytes of the file sent so far, and its length.
 
     Raises:
-        RefusedError: While it is iterated: the file no longer has that size.
+        OSError: The file cannot be read.
+        RefusedError: While it is iterated: the file no longer has the length that was announced.
     """
 
     file: BinaryIO
     filename: str
     media_type: str
-    size: int
     on_progress: Callable[[int, int], None] | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     boundary: str = field(default_factory=lambda: secrets.token_hex(16))
 
     def __post_init__(self) -> None:
+        self.size = self.file.seek(0, os.SEEK_END)
         # As browsers write a filename into a part's header (WHATWG HTML, multipart/form-data).
         quoted = self.filename.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
         media_type = self.media_type.replace("\r", "").replace("\n", "")
@@ -350,8 +350,7 @@ class RestClient:
 
         async def send() -> Uploaded:
             try:
-                size = os.fstat(file.fileno()).st_size
-                body = FileBody(file=file, filename=filename, media_type=media_type, size=size, on_progress=on_progress)
+                body = FileBody(file=file, filename=filename, media_type=media_type, on_progress=on_progress)
                 headers = {**self._key_header, **body.headers}
                 response = await self._send(route, route.path, content=body, headers=headers, timeout=UPLOAD_TIMEOUT)
             except OSError as error:
@@ -371,7 +370,7 @@ class RestClient:
 
     async def call(self, request: Request) -> dict[str, Any]:
         """Use a route that answers at once instead of starting a job, such as an estimate."""
-        return await self._post(request, _json_object)
+        return await self._post(request, json_object)
 
     async def download(self, url: str, target: Path, *, max_bytes: int, accept: Accept | None = None) -> Downloaded:
         """Save a finished file as `target`; never with the key, never over an existing file (see `Downloader`)."""
@@ -411,8 +410,7 @@ class RestClient:
         except ParseError as error:
             raise self._interpreter.unusable(response, route, str(error)) from None
         except ValidationError as error:
-            fields = ", ".join(str(item["loc"][0]) for item in error.errors(include_url=False) if item["loc"])
-            raise self._interpreter.unusable(response, route, f"its {fields} cannot be read") from None
+            raise self._interpreter.unusable(response, route, wire.unreadable(error)) from None
 
     def _broken(self, route: Route, error: httpx.HTTPError) -> KubeezError:
         """The error for a request that left but got no whole answer."""
@@ -430,14 +428,14 @@ class RestClient:
         return head + quote(job_id, safe="") + tail.partition("}")[2]
 
 
-def _json_object(payload: object) -> dict[str, Any]:
+def json_object(payload: object) -> dict[str, Any]:
     if not isinstance(payload, dict):
         raise ParseError("it is not a JSON object")
     return payload
 
 
 def _openapi(payload: object) -> dict[str, Any]:
-    document = _json_object(payload)
+    document = json_object(payload)
     if not isinstance(document.get("paths"), dict):
         raise ParseError("it is not an OpenAPI document")
     return document

@@ -11,7 +11,7 @@ import logging
 import re
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import anyio
 
@@ -330,6 +330,7 @@ def _completed(operation: PublishedOperation, route: Route, body: Mapping[str, A
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+P = TypeVar("P")
 
 DAY = 86_400.0
 # A copy older than this is read anew before a user is told that something is not offered.
@@ -338,10 +339,10 @@ _UNKNOWN, _MISSING = "not published: ", "required, unknown here: "
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """The document as it was `age_seconds` ago."""
+class Snapshot(Generic[P]):
+    """What is published, as it was `age_seconds` ago."""
 
-    operations: tuple[PublishedOperation, ...]
+    published: tuple[P, ...]
     age_seconds: float
 
 
@@ -370,20 +371,95 @@ class Terms(Protocol):
 
 
 @dataclass
-class Contract:
-    """Answers how a route is really called.
+class Published(Generic[P]):
+    """What a server publishes of itself; cached, as it changes rarely.
 
     Attributes:
-        fetch_openapi: Gets the document, such as `RestClient.openapi`.
-        cache_file: Where the last document is kept; one file for each API.
+        fetch: Gets it, such as `RestClient.openapi`.
+        cache_file: Where the last copy is kept; one file for each account.
         clock: Seconds since 1970.
     """
 
-    fetch_openapi: Callable[[], Awaitable[dict[str, Any]]]
+    fetch: Callable[[], Awaitable[Any]]
     cache_file: Path
     clock: Callable[[], float] = time.time
-    _kept: tuple[float, tuple[PublishedOperation, ...]] | None = None
+    _kept: tuple[float, tuple[P, ...]] | None = None
+    _changed: bool = False
     _lock: anyio.Lock = field(default_factory=anyio.Lock)
+    called: ClassVar[str]
+    insists_below: ClassVar[float] = -1.0
+    """Seconds up to which an older copy is no help: then what stands in the way of a new one is raised."""
+
+    async def fetched(self) -> Any:
+        """What goes into the file."""
+        return await self.fetch()
+
+    def read(self, document: Any) -> tuple[P, ...]:
+        """What stands in the file. Raises what such access raises where it is damaged."""
+        raise NotImplementedError
+
+    async def snapshot(self, *, max_age: float = DAY) -> Snapshot[P]:
+        """What is published, at most `max_age` seconds old; older only while it cannot be fetched."""
+        async with self._lock:
+            if self._kept is None:
+                self._kept = await anyio.to_thread.run_sync(self._load)
+            if self._kept is None or self._changed or not 0 <= self.clock() - self._kept[0] <= max_age:
+                await self._refresh(insist=max_age <= self.insists_below)
+            fetched_at, published = self._kept or (0.0, ())
+            return Snapshot(published, max(0.0, self.clock() - fetched_at))
+
+    async def _refresh(self, *, insist: bool) -> None:
+        before, self._changed = self._changed, False
+        try:
+            document = await self.fetched()
+        except BaseException as error:
+            self._changed |= before
+            if insist or self._kept is None or not isinstance(error, KubeezError):
+                raise
+            logger.warning("%s could not be read anew (%s); the last copy is used.", self.called, error.code)
+            return
+        self._kept = (self.clock(), self.read(document))
+        await anyio.to_thread.run_sync(self._store, self._kept[0], document)
+
+    async def decided(self, decide: Callable[[tuple[P, ...]], T], max_age: float = DAY) -> T:
+        """What `decide` makes of it; a refusal by an older copy is looked up in a new one."""
+        snapshot = await self.snapshot(max_age=max_age)
+        try:
+            return decide(snapshot.published)
+        except (NotOfferedError, InvalidArgumentError):
+            if snapshot.age_seconds <= min(max_age, _RECENT):
+                raise
+        return decide((await self.snapshot(max_age=_RECENT)).published)
+
+    def _load(self) -> tuple[float, tuple[P, ...]] | None:
+        try:
+            kept = json.loads(self.cache_file.read_bytes())
+            return float(kept["fetched_at"]), self.read(kept["document"])
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return None
+
+    def _store(self, fetched_at: float, document: Any) -> None:
+        """Keep the document; a folder that cannot be written to only costs another request next time."""
+        try:
+            replace_file(self.cache_file, json.dumps({"fetched_at": fetched_at, "document": document}))
+        except OSError as error:
+            logger.warning("%s could not be kept in %s: %s", self.called, self.cache_file.name, error.strerror)
+
+
+@dataclass
+class Contract(Published[PublishedOperation]):
+    """Answers how a route is really called, by what `RestClient.openapi` fetches."""
+
+    called = "The API's description"
+
+    async def fetched(self) -> Any:
+        try:
+            return await self.fetch()
+        except (NotFoundError, UnexpectedAnswerError):
+            return {"paths": {}}
+
+    def read(self, document: Any) -> tuple[PublishedOperation, ...]:
+        return operations(document)
 
     async def prepare(self, request: Request) -> Request:
         """The request as it may be sent: itself on a documented route, else in the words of the API's document.
@@ -394,10 +470,10 @@ class Contract:
         """
         route, body = request.route, request.body
         if route.evidence == "assumed":
-            return await self._decide(lambda published: _in_their_words(published, route, body))
+            return await self.decided(lambda published: _in_their_words(published, route, body))
         unproven = sorted(route.unproven & set(body))
         if unproven:
-            await self._decide(lambda published: _require(published, route, unproven))
+            await self.decided(lambda published: _require(published, route, unproven))
         return request
 
     async def takes(self, route: Route, *names: str) -> bool:
@@ -410,40 +486,7 @@ class Contract:
 
     async def locate(self, route: Route) -> Route:
         """An assumed route without a body, where it is published; for `RestClient.adopt`."""
-        return await self._decide(lambda published: replace(route, path=find(published, route).path))
-
-    async def snapshot(self, *, max_age: float = DAY) -> Snapshot:
-        """What the API publishes, at most `max_age` seconds old; older only while it cannot be fetched."""
-        async with self._lock:
-            if self._kept is None:
-                self._kept = await anyio.to_thread.run_sync(_load, self.cache_file)
-            if self._kept is None or not 0 <= self.clock() - self._kept[0] <= max_age:
-                await self._refresh()
-            fetched_at, published = self._kept or (0.0, ())
-            return Snapshot(published, max(0.0, self.clock() - fetched_at))
-
-    async def _refresh(self) -> None:
-        try:
-            document = await self.fetch_openapi()
-        except (NotFoundError, UnexpectedAnswerError):
-            document = {"paths": {}}
-        except KubeezError as error:
-            if self._kept is None:
-                raise
-            logger.warning("The API's description could not be read anew (%s); the last copy is used.", error.code)
-            return
-        now = self.clock()
-        self._kept = (now, operations(document))
-        await anyio.to_thread.run_sync(_store, self.cache_file, now, document)
-
-    async def _decide(self, decide: Callable[[tuple[PublishedOperation, ...]], T]) -> T:
-        snapshot = await self.snapshot()
-        try:
-            return decide(snapshot.operations)
-        except (NotOfferedError, InvalidArgumentError):
-            if snapshot.age_seconds <= _RECENT:
-                raise
-        return decide((await self.snapshot(max_age=_RECENT)).operations)
+        return await self.decided(lambda published: replace(route, path=find(published, route).path))
 
 
 def compare(published: tuple[PublishedOperation, ...], routes: Iterable[Route]) -> tuple[ContractRow, ...]:
@@ -500,19 +543,3 @@ def _require(published: tuple[PublishedOperation, ...], route: Route, names: lis
                 "the REST API publishes no such field; it would be paid for and ignored.",
                 next_step="Leave it out.",
             )
-
-
-def _load(file: Path) -> tuple[float, tuple[PublishedOperation, ...]] | None:
-    try:
-        kept = json.loads(file.read_bytes())
-        return float(kept["fetched_at"]), operations(kept["document"])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
-
-
-def _store(file: Path, fetched_at: float, document: Mapping[str, Any]) -> None:
-    """Keep the document; a folder that cannot be written to only costs another request next time."""
-    try:
-        replace_file(file, json.dumps({"fetched_at": fetched_at, "document": document}))
-    except OSError as error:
-        logger.warning("The API's description could not be kept in %s: %s", file.name, error.strerror)

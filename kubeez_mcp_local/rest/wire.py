@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from kubeez_mcp_local.text import cut, without_half_characters
 
@@ -280,6 +280,21 @@ def from_json(text: str | bytes) -> Any:
         RecursionError: It is nested too deeply.
     """
     return _of_whole_characters(json.loads(text))
+
+
+def object_in(text: str | bytes) -> dict[str, Any] | None:
+    """The JSON object that the text is; `None` where it is something else."""
+    try:
+        found = from_json(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def unreadable(error: ValidationError) -> str:
+    """Which fields of an answer cannot be read."""
+    fields = ", ".join(str(item["loc"][0]) for item in error.errors(include_url=False) if item["loc"])
+    return f"its {fields} cannot be read"
 
 
 def _of_whole_characters(value: Any) -> Any:
