@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 
+from kubeez_mcp_local.catalogue.listing import snapshot_listing
 from kubeez_mcp_local.catalogue.models import parse_row
-from kubeez_mcp_local.catalogue.store import snapshot_listing
 from kubeez_mcp_local.operations.media_check import MediaRequest
 
 if TYPE_CHECKING:

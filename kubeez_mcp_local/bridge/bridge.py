@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.bridge.orders import Orders
     from kubeez_mcp_local.bridge.pricing import Pricing
     from kubeez_mcp_local.bridge.trimming import Trimming
-    from kubeez_mcp_local.catalogue.store import Catalogue
+    from kubeez_mcp_local.catalogue.listing import Catalogue
     from kubeez_mcp_local.jobs.job import DoorName, Job
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.jobs.outputs import OutputStore

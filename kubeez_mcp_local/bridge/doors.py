@@ -13,7 +13,7 @@ from kubeez_mcp_local.bridge.api import Api, HostedApi
 from kubeez_mcp_local.bridge.files import SharedWork
 from kubeez_mcp_local.bridge.orders import Orders
 from kubeez_mcp_local.bridge.pricing import Pricing
-from kubeez_mcp_local.catalogue.store import Catalogue
+from kubeez_mcp_local.catalogue.listing import Catalogue
 from kubeez_mcp_local.jobs.budget import Ceilings
 from kubeez_mcp_local.jobs.following import Follower
 from kubeez_mcp_local.jobs.guard import Limits

@@ -22,7 +22,7 @@ from kubeez_mcp_local.operations import accepted
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from kubeez_mcp_local.catalogue.store import Catalogue
+    from kubeez_mcp_local.catalogue.listing import Catalogue
     from kubeez_mcp_local.jobs.ledger import Ledger
     from kubeez_mcp_local.jobs.sending import Background
     from kubeez_mcp_local.media.inputs import Inputs, Uploads

@@ -412,7 +412,7 @@ def _check_workers(address: Address, facts: ServerFacts, later: ServerFacts) -> 
 
 async def check_catalogue(settings: Settings) -> Finding:
     """How old the models and prices are that are known without the network."""
-    from kubeez_mcp_local.catalogue.store import Catalogue
+    from kubeez_mcp_local.catalogue.listing import Catalogue
     from kubeez_mcp_local.jobs.job import account_of
 
     async def nothing() -> list[Any]:

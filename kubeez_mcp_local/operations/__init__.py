@@ -20,9 +20,8 @@ from kubeez_mcp_local.settings import TOOLSETS
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from kubeez_mcp_local.catalogue.listing import Listing
+    from kubeez_mcp_local.catalogue.listing import Catalogue, Listing
     from kubeez_mcp_local.catalogue.models import InputKind, Model
-    from kubeez_mcp_local.catalogue.store import Catalogue
     from kubeez_mcp_local.media.inputs import ComingInput, Inputs
     from kubeez_mcp_local.media.library import Library
     from kubeez_mcp_local.rest.contract import Terms

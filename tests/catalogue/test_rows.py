@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from kubeez_mcp_local.catalogue.listing import snapshot_rows
 from kubeez_mcp_local.catalogue.models import RowError, parse_row, parse_rows
-from kubeez_mcp_local.catalogue.store import snapshot_rows
 
 
 def row(**changes: Any) -> dict[str, Any]:

@@ -15,8 +15,6 @@ from kubeez_mcp_local.rest.errors import (
     AmbiguousError,
     InsufficientCreditsError,
     MissingScopeError,
-    RateLimitedError,
-    RefusedError,
     UnauthorizedError,
 )
 from kubeez_mcp_local.rest.routes import ROUTES, Request
@@ -152,14 +150,6 @@ async def test_refusals_are_understood_in_every_form(
     assert sandbox.control.account()["jobs"] == []
 
 
-async def test_too_many_calls_a_minute_are_turned_away(
-    client: HostedClient, contract: HostedContract, sandbox: RunningSandbox
-) -> None:
-    sandbox.control.fault(f"{POST} generate_music", "status", status=429)
-    with pytest.raises(RateLimitedError):
-        await client.start(await contract.prepare(PAID))
-
-
 @pytest.mark.parametrize(
     "kind", ["cut_after_acceptance", "cut_before_acceptance", "drop_stream", "status", "html", "not_json"]
 )
@@ -198,15 +188,3 @@ async def test_a_token_that_ends_in_the_middle_is_renewed_and_the_job_is_paid_on
             await client.status("music", started.generation_id)
         sandbox.control.token("kbz_pat_second", revoked=False)
         assert [row.id for row in await client.generations()] == [started.generation_id]
-
-
-async def test_a_tool_that_changes_under_us_is_read_again_before_anything_is_sent(
-    client: HostedClient, contract: HostedContract, sandbox: RunningSandbox
-) -> None:
-    prepared = await contract.prepare(PAID)
-    client._listing = None
-    sandbox.control.knobs(tools={"generate_music": {"inputSchema": {"required": ["consent"]}}})
-    with pytest.raises(RefusedError) as caught:
-        await client.start(prepared)
-    assert caught.value.code == "schema_changed"
-    assert f"{POST} generate_music" not in sandbox.control.books()["calls"]

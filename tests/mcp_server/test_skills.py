@@ -13,8 +13,8 @@ from mcp.types import Request, RequestParams, Result
 from pydantic import ConfigDict, Field
 
 from kubeez_mcp_local.bridge import Bridge
+from kubeez_mcp_local.catalogue.listing import snapshot_listing
 from kubeez_mcp_local.catalogue.models import parse_row
-from kubeez_mcp_local.catalogue.store import snapshot_listing
 from kubeez_mcp_local.mcp_server.resources import skill_names, skill_text
 from kubeez_mcp_local.mcp_server.results import EstimateResult, JobResult
 from kubeez_mcp_local.mcp_server.rows import model_row

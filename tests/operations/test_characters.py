@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from kubeez_mcp_local.catalogue.store import Catalogue
+from kubeez_mcp_local.catalogue.listing import Catalogue
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.media.containers import UNSEEN, Measured
 from kubeez_mcp_local.media.inputs import Inputs

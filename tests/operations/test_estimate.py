@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kubeez_mcp_local.catalogue.listing import Listing
+from kubeez_mcp_local.catalogue.listing import Listing, snapshot_listing
 from kubeez_mcp_local.catalogue.models import parse_row
-from kubeez_mcp_local.catalogue.store import snapshot_listing
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.operations import Described, estimate
 from kubeez_mcp_local.planning.pick import Needs, pick

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kubeez_mcp_local.catalogue.checks import verify_variant_count
-from kubeez_mcp_local.catalogue.store import snapshot_listing
+from kubeez_mcp_local.catalogue.listing import snapshot_listing
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.operations import by_model, made_by, media
 from kubeez_mcp_local.operations.media_check import MediaRequest, check_media, verify_ratio_for_tier

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kubeez_mcp_local.catalogue.listing import snapshot_listing
 from kubeez_mcp_local.catalogue.models import parse_rows
-from kubeez_mcp_local.catalogue.store import snapshot_listing
 from kubeez_mcp_local.errors import InvalidArgumentError
 from kubeez_mcp_local.media.trim import check_range
 from kubeez_mcp_local.operations import Described, dubbing, estimate, media, sound
