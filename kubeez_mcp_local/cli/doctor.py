@@ -23,7 +23,7 @@ import click
 from kubeez_mcp_local import __version__
 from kubeez_mcp_local.cli.clients.installing import flaws_of, look_everywhere
 from kubeez_mcp_local.cli.clients.launch import Launch, NoCommandError, Running, find_launch, try_server
-from kubeez_mcp_local.cli.hosted import look
+from kubeez_mcp_local.cli.login import look_at_door
 from kubeez_mcp_local.cli.terminal import print_json, remarks, results, table
 from kubeez_mcp_local.cli.welcome import with_video_from
 from kubeez_mcp_local.environment import variables
@@ -561,7 +561,7 @@ async def _examine_with(settings: Settings, options: Options, machine: Machine) 
 
     async def ask() -> None:
         api.extend(await check_api(settings))
-        api.extend(Finding(Level(level), "hosted server", *words) for level, *words in await look(settings))
+        api.extend(Finding(Level(level), "hosted server", *words) for level, *words in await look_at_door(settings))
 
     async def start(era: Era) -> None:
         started[era] = await check_start(machine, options.as_arguments(), era)

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from kubeez_mcp_local.cli import hosted
+from kubeez_mcp_local.cli import login
 from kubeez_mcp_local.cli.main import cli
 from kubeez_mcp_local.hosted.tokens import Kept
 from kubeez_mcp_local.settings import config_file
@@ -151,7 +151,7 @@ def test_an_address_can_be_pasted_where_the_browser_is_on_another_machine(
             os.write(self.into, f"{back}\n".encode())
             return self.out
 
-    monkeypatch.setattr(hosted, "PERSON_SECONDS", 30.0)
+    monkeypatch.setattr(login, "PERSON_SECONDS", 30.0)
     monkeypatch.setattr(click, "launch", pytest.fail)
     monkeypatch.setattr("sys.stdin", person := Person())
     cli.main(["login", "--hosted", "--no-browser"], standalone_mode=False)
@@ -175,7 +175,7 @@ def test_nobody_has_to_paste_anything_to_be_let_go(
             threading.Thread(target=browse, args=(address,), daemon=True).start()
             return self.out
 
-    monkeypatch.setattr(hosted, "PERSON_SECONDS", 30.0)
+    monkeypatch.setattr(login, "PERSON_SECONDS", 30.0)
     monkeypatch.setattr("sys.stdin", person := Silent())
     cli.main(["login", "--hosted", "--no-browser"], standalone_mode=False)
     assert len(ring.kept) == 1
