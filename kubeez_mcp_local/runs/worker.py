@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-SWEEP_SECONDS = 2.0
-_NIGHTS_EVERY = 5
+SWEEP_SECONDS = 1.0
+_NIGHTS_EVERY = 10
 """How many sweeps there are for each look at what is due."""
 _AHEAD = 4
 """How many rows wait in the engine for each that is carried out."""
