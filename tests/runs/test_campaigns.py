@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
@@ -13,19 +13,15 @@ import pytest
 from kubeez_mcp_local.cookbook.format import Origin
 from kubeez_mcp_local.cookbook.parse import parse_recipe
 from kubeez_mcp_local.errors import KubeezError
-from kubeez_mcp_local.jobs.budget import Ceilings
-from kubeez_mcp_local.jobs.ledger import LedgerFile
 from kubeez_mcp_local.jobs.team import campaigns
-from kubeez_mcp_local.jobs.team.beats import Timing
 from kubeez_mcp_local.jobs.team.campaigns import Campaign, RowState
 from kubeez_mcp_local.runs.campaigns import row_labels
-from tests.jobs.server import NO_SERVER, SERVER, team_ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from kubeez_mcp_local.cookbook.format import Recipe
+    from kubeez_mcp_local.jobs.ledger import LedgerFile
 
 HEAD = """---
 name: cities
@@ -93,30 +89,6 @@ def test_what_one_row_alone_cannot_carry_out_is_refused_before_anything_is_writt
     with pytest.raises(KubeezError, match=why) as refused:
         row_labels(recipe(PICTURES + more), {"cities": ["Oslo"]})
     assert refused.value.code == "not_by_rows"
-
-
-@pytest.fixture(scope="module")
-def ledger() -> str:
-    """Where the ledger of these tests is; each has an account of its own in it."""
-    if not SERVER:
-        pytest.skip(NO_SERVER)
-    return team_ledger(f"campaigns {uuid4().hex}")
-
-
-@pytest.fixture
-def machine(tmp_path: Path, ledger: str) -> Iterator[Callable[..., LedgerFile]]:
-    """Opens a team's ledger as a process of some machine does."""
-    opened, account = [], uuid4().hex
-
-    def make(account: str = account, **more: Any) -> LedgerFile:
-        timing = Timing(beat=2.0, dead=6.0, by_itself=False)
-        options: dict[str, Any] = {"server": ledger, "person": "ana", "timing": timing} | more
-        opened.append(LedgerFile(tmp_path, account, Ceilings(500, 2000), **options))
-        return opened[-1]
-
-    yield make
-    for file in opened:
-        file.close()
 
 
 CAMPAIGN = Campaign("cities-1", "cities-1/abc", "running", "text", {"arguments": {}}, 100.0, 20.0, "wait", "ana")

@@ -5,23 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import pytest
 
 from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
-from kubeez_mcp_local.jobs.budget import Ceilings
 from kubeez_mcp_local.jobs.ledger import Ledger, LedgerFile
 from kubeez_mcp_local.jobs.team.campaigns import ROW_VERSION, RowState
 from kubeez_mcp_local.jobs.team.schedules import Schedule
 from kubeez_mcp_local.runs.nights import MISSED, Times, agreement, begin_due, due, held_by, unseen
-from tests.jobs.server import NO_SERVER, SERVER, team_ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    Machine = Callable[..., LedgerFile]
+    Machine = Callable[[str], LedgerFile]
 
 
 def at(text: str) -> float:
@@ -126,26 +123,10 @@ def test_a_night_of_what_was_changed_is_refused(tmp_path: Path) -> None:
         assert (night.state, night.reason) == ("refused", "What stands in the ledger is not what was agreed to.")
 
 
-@pytest.fixture(scope="module")
-def ledger() -> str:
-    if not SERVER:
-        pytest.skip(NO_SERVER)
-    return team_ledger(f"nights {uuid4().hex}")
-
-
 @pytest.fixture
-def machine(tmp_path: Path, ledger: str) -> Iterator[Machine]:
-    """Opens the team's ledger as a process of some machine does, at a moment of the test's choice."""
-    opened, account = [], uuid4().hex
-
-    def make(now: str) -> LedgerFile:
-        options: dict[str, Any] = {"server": ledger, "person": "ana", "clock": lambda: at(now)}
-        opened.append(LedgerFile(tmp_path, account, Ceilings(500, 2000), **options))
-        return opened[-1]
-
-    yield make
-    for file in opened:
-        file.close()
+def machine_at(machine: Callable[..., LedgerFile]) -> Machine:
+    """The same at a moment of the test's choice."""
+    return lambda now: machine(clock=lambda: at(now))
 
 
 async def begun_by(file: LedgerFile) -> list[str]:
@@ -153,9 +134,9 @@ async def begun_by(file: LedgerFile) -> list[str]:
 
 
 @pytest.mark.anyio
-async def test_each_night_is_begun_once_however_many_workers_look(machine: Machine) -> None:
-    machine("2026-11-30").add_schedule(planned())
-    one, other = machine("2026-11-30T02:01"), machine("2026-11-30T02:02")
+async def test_each_night_is_begun_once_however_many_workers_look(machine_at: Machine) -> None:
+    machine_at("2026-11-30").add_schedule(planned())
+    one, other = machine_at("2026-11-30T02:01"), machine_at("2026-11-30T02:02")
     _, (seen_before,) = other.schedules()
     await begun_by(one)
     await begun_by(other)
@@ -165,16 +146,16 @@ async def test_each_night_is_begun_once_however_many_workers_look(machine: Machi
     assert one.campaign(night.run).budget == 30.0
     assert [row.label for row in one.campaign_rows(night.run, tuple(RowState))] == ["Oslo", "Lisbon", "Rome"]
     assert [(night.run, night.state) for night in one.nights()] == [(night.run, "begun")]
-    await begun_by(machine("2026-12-01T02:01"))
+    await begun_by(machine_at("2026-12-01T02:01"))
     assert len(one.campaign_names("cities")) == 2
     ids = {one.campaign(name).in_ledger for name in one.campaign_names("cities")}
     assert len(ids) == 2, "each night is paid for by itself"
 
 
 @pytest.mark.anyio
-async def test_a_night_without_a_worker_is_named_and_not_made_up_for(machine: Machine) -> None:
-    machine("2026-11-30").add_schedule(planned())
-    later = machine("2026-12-01T12")
+async def test_a_night_without_a_worker_is_named_and_not_made_up_for(machine_at: Machine) -> None:
+    machine_at("2026-11-30").add_schedule(planned())
+    later = machine_at("2026-12-01T12")
     await begun_by(later)
     assert later.campaign_names("cities") == set()
     assert [(night.state, night.due) for night in later.nights()] == [
@@ -184,46 +165,46 @@ async def test_a_night_without_a_worker_is_named_and_not_made_up_for(machine: Ma
 
 
 @pytest.mark.anyio
-async def test_a_schedule_of_another_release_is_left_alone_and_told_of(machine: Machine) -> None:
+async def test_a_schedule_of_another_release_is_left_alone_and_told_of(machine_at: Machine) -> None:
     given = {**planned().given, "version": ROW_VERSION + 1}
-    machine("2026-11-30").add_schedule(planned(given=given))
-    file = machine("2026-11-30T02:01")
+    machine_at("2026-11-30").add_schedule(planned(given=given))
+    file = machine_at("2026-11-30T02:01")
     assert await begun_by(file) == ["cities-1f0c2d3e4b"]
     assert file.nights() == []
 
 
 @pytest.mark.anyio
 async def test_a_schedule_begins_no_more_once_it_is_removed_and_counts_from_when_it_was_agreed_to(
-    machine: Machine,
+    machine_at: Machine,
 ) -> None:
-    first = machine("2026-11-30")
+    first = machine_at("2026-11-30")
     assert first.add_schedule(planned())
     assert not first.add_schedule(planned())
     _, (before,) = first.schedules()
     assert first.remove_schedule("cities") == "cities-1f0c2d3e4b"
-    later = machine("2026-11-30T02:01")
+    later = machine_at("2026-11-30T02:01")
     (night,) = due(before, at("2026-11-30T02:01"))
     nothing: Any = None
     assert not later.note_night(before, night, nothing)
     with pytest.raises(KubeezError, match="No schedule is called 'cities'"):
         later.remove_schedule("cities")
-    again = machine("2026-11-30T03")
+    again = machine_at("2026-11-30T03")
     assert again.add_schedule(planned(budget=60.0))
     await begun_by(again)
     assert again.nights() == []
-    await begun_by(machine("2026-12-01T02:01"))
+    await begun_by(machine_at("2026-12-01T02:01"))
     (campaign,) = again.campaigns()
     assert campaign.budget == 60.0
 
 
 @pytest.mark.anyio
-async def test_a_night_whose_name_is_taken_is_refused_and_the_next_one_begun(machine: Machine) -> None:
-    first = machine("2026-11-30")
+async def test_a_night_whose_name_is_taken_is_refused_and_the_next_one_begun(machine_at: Machine) -> None:
+    first = machine_at("2026-11-30")
     first.add_schedule(planned())
-    await begun_by(machine("2026-11-30T02:01"))
+    await begun_by(machine_at("2026-11-30T02:01"))
     (campaign,) = first.campaigns()
     taken = replace(campaign, run=campaign.run.replace("11-30", "12-01"))
     first.submit_campaign(taken, ["Paris"])
-    await begun_by(machine("2026-12-01T02:01"))
-    await begun_by(machine("2026-12-02T02:01"))
+    await begun_by(machine_at("2026-12-01T02:01"))
+    await begun_by(machine_at("2026-12-02T02:01"))
     assert [night.state for night in first.nights()] == ["begun", "refused", "begun"]
