@@ -438,13 +438,14 @@ def settings_to_log_in_by(flags: Mapping[str, Any] | None = None, *, env_file: P
 
 
 def settings_to_sign_in_by(flags: Mapping[str, Any] | None = None, *, env_file: Path | None = None) -> Settings:
-    """As `settings_to_log_in_by`, for the hosted server.
+    """As `settings_to_log_in_by`, for the hosted server; and where the ledger is, which may know whose sign-in it is.
 
     Raises:
-        SettingsError: Its address cannot be used.
+        SettingsError: They cannot be used.
     """
     given = settings_given(flags, env_file=env_file)
-    return _checked([one for one in given if one.name in ("mode", "mcp_url")])
+    needed = ("mode", "mcp_url", "base_url", "state_dir", "ledger", "person")
+    return _checked([one for one in given if one.name in needed])
 
 
 def _refuse_to_send_it_in_the_clear(settings: Settings) -> None:
@@ -473,7 +474,8 @@ def _completed(settings: Settings, working_dir: Path | None) -> Settings:
     if live and signed_in and signed_in.url != settings.mcp_url:
         raise SettingsError(
             f"KUBEEZ_MCP_URL is {settings.mcp_url}, but `login --hosted` signed in at {signed_in.url}.",
-            next_step="Run `kubeez-mcp-local login --hosted` again for that address, or remove KUBEEZ_MCP_URL.",
+            next_step=f"Set KUBEEZ_MCP_URL={signed_in.url}, or run `kubeez-mcp-local login --hosted` again to sign in "
+            "at the other, or end that sign-in: `kubeez-mcp-local logout --hosted`.",
         )
     if settings.api_key or settings.login:
         _refuse_to_send_it_in_the_clear(settings)

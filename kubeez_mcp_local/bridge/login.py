@@ -37,7 +37,7 @@ from kubeez_mcp_local.settings import (
 from kubeez_mcp_local.text import holds_token, on_one_line, spoken
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from keyring.backend import KeyringBackend
@@ -405,10 +405,10 @@ def tokens_of(settings: Settings, keyring: Keyring | None = None) -> TokenSource
     return None
 
 
-class SameAccount(Protocol):
-    """Whether a new sign-in, whose token does not say whose it is, is proven to be of the account of an earlier one."""
+class EarlierAccounts(Protocol):
+    """The accounts that a new sign-in, whose token does not say whose it is, is proven to be of."""
 
-    async def __call__(self, before: SignIn, kept: KeptSignIn) -> bool: ...
+    async def __call__(self, kept: KeptSignIn) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True)
@@ -440,7 +440,7 @@ async def keep_sign_in(
     *,
     keyring: Keyring | None = None,
     in_file: bool = False,
-    same_account: SameAccount | None = None,
+    earlier: EarlierAccounts | None = None,
 ) -> SignedIn:
     """Sign in, and keep that instead of an earlier sign-in, which is ended.
 
@@ -459,9 +459,9 @@ async def keep_sign_in(
     store = Store(keyring or Keyring())
     before = _sign_in_marked(config)
     kept = await signing_in.run()
-    nameless = before is not None and before.url == kept.url and not subject_of(kept.access_token)
-    if before and same_account and nameless and await same_account(before, kept):
-        kept = kept.model_copy(update={"account": before.account})
+    if earlier and not subject_of(kept.access_token) and (proven := await earlier(kept)):
+        account = before.account if before and before.account in proven else proven[0]
+        kept = kept.model_copy(update={"account": account})
     old = await _read_quietly(store, before)
     async with alone(store.lock(kept.account)):
         try:
@@ -480,10 +480,10 @@ async def keep_sign_in(
     return SignedIn(kept, config, name, store.file(kept.account), why)
 
 
-async def proven_by_history(settings: Settings, before: SignIn, kept: KeptSignIn) -> bool:
-    """Whether the history that `kept` may read has a job that the ledger knows as one of `before`: a job has one owner.
+async def proven_by_history(settings: Settings, kept: KeptSignIn) -> list[str]:
+    """The accounts whose jobs stand in the history that `kept` may read, as the ledger knows them: a job has one owner.
 
-    What cannot be read proves nothing.
+    Also those that have signed out. What cannot be read proves nothing.
     """
     from kubeez_mcp_local.hosted.client import HostedClient
     from kubeez_mcp_local.hosted.tokens import GivenToken
@@ -491,16 +491,18 @@ async def proven_by_history(settings: Settings, before: SignIn, kept: KeptSignIn
     from kubeez_mcp_local.jobs.ledger import FILE_NAME, open_ledger
     from kubeez_mcp_local.rest.client import Patience
 
+    settings = settings.model_copy(update={"hosted_login": SignIn(kept.account, kept.url)})
     if not settings.team_ledger and not (settings.state_dir / FILE_NAME).exists():
-        return False
+        return []
     ceilings = Ceilings(settings.max_credits_per_call, settings.max_credits_per_day, settings.run_ceiling)
-    ledger = open_ledger(settings.state_dir, before.account, ceilings, server=settings.team_ledger, person=settings.who)
+    ledger = open_ledger(settings.state_dir, kept.account, ceilings, server=settings.team_ledger, person=settings.who)
     token = GivenToken(SecretStr(kept.access_token), kept.url)
-    patience, proven = Patience(attempts=1), False
+    patience = Patience(attempts=1)
+    proven: list[str] = []
     with suppress(KubeezError), anyio.move_on_after(_PROOF_SECONDS):
         async with HostedClient(kept.url, token, patience=patience, connect_s=_CONNECT_SECONDS) as client:
             rows = await client.generations()
-        proven = bool(await ledger.known_generations([row.id for row in rows]))
+        proven = await ledger.hosted_accounts_of([row.id for row in rows if row.id])
     await ledger.aclose()
     return proven
 

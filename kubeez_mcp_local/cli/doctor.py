@@ -187,7 +187,8 @@ def _key(settings: Settings, trouble: KubeezError | None) -> Finding:
     where = "in the system's keyring, " if settings.login else ""
     shown = f"{where}{len(value)} characters, known here as {fingerprint(value, settings.base_url)}"
     if not value.startswith("sk_live_"):
-        return warning("key", f"it does not begin with sk_live_ ({shown})", f"Compare it with {_KEYS_PAGE}.")
+        meant = f"Compare it with {_KEYS_PAGE}. A token of the hosted server belongs into {variable('mcp_token')}."
+        return warning("key", f"it does not begin with sk_live_ ({shown})", meant)
     return ok("key", shown)
 
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.bridge.login import SignedIn
     from kubeez_mcp_local.cli.main import Options
     from kubeez_mcp_local.hosted.tokens import Kept
-    from kubeez_mcp_local.settings import Settings, SignIn
+    from kubeez_mcp_local.settings import Settings
 
 _PERSON_SECONDS = 60.0
 """How long a keyring may take while whoever ran the command sits before it and can unlock it."""
@@ -152,12 +152,7 @@ def _sign_in(options: Options, config: Path, ring: Keyring, *, in_file: bool, op
     """Sign in to the hosted server and keep that; raises as `keep_sign_in`."""
     settings = settings_to_sign_in_by(options.flags, env_file=options.env_file)
     url = settings.mcp_url
-
-    async def same_account(before: SignIn, kept: Kept) -> bool:
-        try:
-            return await proven_by_history(options.settings(), before, kept)
-        except SettingsError:  # where the ledger is cannot be told
-            return False
+    earlier = partial(proven_by_history, settings)
 
     async def work() -> SignedIn:
         async with listening() as place:
@@ -174,9 +169,7 @@ def _sign_in(options: Options, config: Path, ring: Keyring, *, in_file: bool, op
 
             async with anyio.create_task_group() as tasks:
                 signing_in = SigningIn(url, place, show, PERSON_SECONDS)
-                signed_in = await keep_sign_in(
-                    signing_in, config, keyring=ring, in_file=in_file, same_account=same_account
-                )
+                signed_in = await keep_sign_in(signing_in, config, keyring=ring, in_file=in_file, earlier=earlier)
                 tasks.cancel_scope.cancel()
             return signed_in
 

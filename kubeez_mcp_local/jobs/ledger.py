@@ -176,6 +176,7 @@ class _Operations:
     of_run = _reads(rows.of_run)
     saved_below = _reads(rows.saved_below)
     known_generations = _reads(rows.known_generations)
+    hosted_accounts_of = _reads(rows.hosted_accounts_of)
     today = _reads(budget.today)
     team_ceiling = _reads(budget.team_ceiling)
     team_today = _reads(budget.team_today)

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kubeez_mcp_local.jobs.errors import UnknownJobError, wrong_state
-from kubeez_mcp_local.jobs.job import Job, Labels, SavedFile, State, is_amount, to_credits, to_micro
+from kubeez_mcp_local.jobs.job import SANDBOX, Job, Labels, SavedFile, State, door_of, is_amount, to_credits, to_micro
 from kubeez_mcp_local.rest.wire import price_of
 
 if TYPE_CHECKING:
@@ -267,6 +267,20 @@ def known_generations(tx: Transaction, ids: Sequence[str], *, own: bool = False)
     ).fetchall()
     jobs = {job_id: tx.job(job_id) for job_id in {row["job"] for row in found}}
     return {row["generation_id"]: jobs[row["job"]] for row in found}
+
+
+def hosted_accounts_of(tx: Transaction, ids: Sequence[str]) -> list[str]:
+    """The hosted server's accounts, of all in the ledger, that have started one of `ids`; that of the newest job first.
+
+    Without what sets those of the sandbox apart: a name is one account wherever it signed in.
+    """
+    found = tx.execute(
+        "SELECT jobs.account FROM generations JOIN jobs ON jobs.id = generations.job "
+        "WHERE generation_id IN (SELECT value FROM json_each(:ids)) ORDER BY jobs.seq DESC",
+        ids=json.dumps(list(ids)),
+    )
+    named = [row["account"] for row in found.fetchall()]
+    return list(dict.fromkeys(name.removeprefix(f"{SANDBOX}-") for name in named if door_of(name) == "hosted"))
 
 
 # What became of a job

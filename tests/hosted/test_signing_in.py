@@ -111,12 +111,11 @@ async def test_a_nameless_account_stays_where_it_is_proven_to_be_the_same(
 ) -> None:
     first = (await signed_in(authority.mcp)).kept
 
-    async def proven(before: SignIn, kept: Kept) -> bool:
-        assert before == SignIn(first.account, authority.mcp)
+    async def proven(kept: Kept) -> list[str]:
         assert kept.access_token in authority.access
-        return same
+        return ["hosted-of-another-day", first.account] if same else []
 
-    second = (await signed_in(authority.mcp, same_account=proven)).kept
+    second = (await signed_in(authority.mcp, earlier=proven)).kept
     assert (second.account == first.account) is same
     assert len(ring.kept) == 1
     assert first.refresh_token not in authority.refresh, "the earlier sign-in is ended"
@@ -346,15 +345,15 @@ async def test_a_new_sign_in_is_of_the_account_whose_jobs_it_can_see(
     sandbox: RunningSandbox, ring: MemoryKeyring, tmp_path: Path
 ) -> None:
     settings = Settings(state_dir=tmp_path / "state", mcp_url=f"{sandbox.url}/mcp")
-    same_account = partial(proven_by_history, settings)
+    earlier = partial(proven_by_history, settings)
     first = await signed_in_at(sandbox)
     async with official_client(sandbox.url, first.access_token) as client:
         job_id = (await said(client, "generate_media", prompt="a kettle", model="nano-banana-2"))["generation_id"]
-    unproven = await signed_in_at(sandbox, same_account=same_account)
+    unproven = await signed_in_at(sandbox, earlier=earlier)
     assert unproven.account != first.account, "there is no ledger"
 
     def know(account: str) -> None:
-        ledger = LedgerFile(settings.state_dir, account, Ceilings(500, 2000))
+        ledger = LedgerFile(settings.state_dir, f"sandbox-{account}", Ceilings(500, 2000))
         order = Order(
             *("generate_media", "generate_media", "media", "media", "nano-banana-2", "a kettle", "digest"),
             quote=Quoted(14, "catalogue"),
@@ -368,8 +367,11 @@ async def test_a_new_sign_in_is_of_the_account_whose_jobs_it_can_see(
         ledger.close()
 
     know(unproven.account)
-    proven = await signed_in_at(sandbox, same_account=same_account)
+    proven = await signed_in_at(sandbox, earlier=earlier)
     assert proven.account == unproven.account
     assert proven.access_token != unproven.access_token
-    somebody_else = await signed_in_at(sandbox, Person(account=""), same_account=same_account)
+    somebody_else = await signed_in_at(sandbox, Person(account=""), earlier=earlier)
     assert somebody_else.account != proven.account
+    assert (await signed_in_at(sandbox, earlier=earlier)).account == proven.account, "somebody else was in between"
+    await sign_out(config_file())
+    assert (await signed_in_at(sandbox, earlier=earlier)).account == proven.account, "nobody was signed in"

@@ -86,6 +86,14 @@ def test_the_same_intention_is_paid_at_one_door_only(doors: Doors, order: Orders
     assert again.job == job
 
 
+def test_the_ledger_tells_whose_a_history_is(doors: Doors, order: Orders) -> None:
+    rest, hosted = doors
+    accepted(rest, order("a", price=5), "gen-1")
+    accepted(hosted, order("b", price=5), "gen-2")
+    assert rest.hosted_accounts_of(["gen-1"]) == []
+    assert rest.hosted_accounts_of(["gen-0", "gen-1", "gen-2"]) == [TOKEN]
+
+
 def test_ten_minutes_after_its_end_the_same_may_be_ordered_at_the_other_door(
     doors: Doors, order: Orders, clock: SimpleNamespace
 ) -> None:
