@@ -171,9 +171,13 @@ def _turned_away(exchange: Exchange, code: int, message: str) -> KubeezError:
             retry_safe=True,
             code="schema_changed",
         )
+    return _refused(f"the call of {exchange.name}", exchange.said(message))
+
+
+def _refused(what: str, said: str, next_step: str = "") -> RefusedError:
     return RefusedError(
-        f"The hosted server refused the call of {exchange.name}.{exchange.said(message) or ' It gives no reason.'}",
-        next_step="Nothing was charged; correct the request and send it again.",
+        f"The hosted server refused {what}.{said or ' It gives no reason.'}",
+        next_step=next_step or "Nothing was charged; correct the request and send it again.",
     )
 
 
@@ -223,10 +227,7 @@ def _explained(exchange: Exchange, status: int, code: str | None, words: str, sa
     if status == 404:
         what = f"There is no MCP server at {exchange.url} (HTTP 404).{said}"
         return UnexpectedAnswerError(what, next_step=_check_url(exchange))
-    return RefusedError(
-        f"The hosted server refused the request (HTTP {status}).{said or ' It gives no reason.'}",
-        next_step="Nothing was charged; correct the request and send it again.",
-    )
+    return _refused(f"the request (HTTP {status})", said)
 
 
 def _rate_limited(exchange: Exchange, how: str, said: str) -> RateLimitedError:
@@ -368,10 +369,8 @@ def _error(kind: type[ApiError], exchange: Exchange, code: str | None, words: st
     elif kind is NotFoundError:
         error = NotFoundError(f"The hosted server does not know this ({exchange.name}).{said}")
     else:
-        error = RefusedError(
-            f"The hosted server refused the call of {exchange.name}.{said or ' It gives no reason.'}",
-            next_step="Correct the request and send it again." if not exchange.spends else "Nothing was charged.",
-        )
+        step = "Nothing was charged." if exchange.spends else "Correct the request and send it again."
+        error = _refused(f"the call of {exchange.name}", said, step)
     error.api_code = code if code and not code.isdecimal() else None
     return error
 

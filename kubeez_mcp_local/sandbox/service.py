@@ -35,7 +35,7 @@ from kubeez_mcp_local.sandbox.catalogue import price, times
 from kubeez_mcp_local.sandbox.knobs import AT_ONCE, Calls, RateLimits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path as FilePath
 
     from pydantic import BaseModel
@@ -364,18 +364,10 @@ def moment(seconds: float) -> str:
 _LONGEST_NAP = 0.2
 
 
-async def job_events(
-    service: Service,
-    viewer: Viewer,
-    account: str,
-    job_id: str,
-    *,
-    beat_clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
-) -> AsyncIterator[str]:
+async def job_events(service: Service, viewer: Viewer, account: str, job_id: str) -> AsyncIterator[str]:
     """Text of the events, block by block; ends after the result."""
     yield _event("heartbeat", "{}")
-    last_beat = beat_clock()
+    last_beat = time.monotonic()
     while True:
         job = await run_sync(service.books.job, account, job_id)
         if job is None:
@@ -387,10 +379,10 @@ async def job_events(
             if shown is not None:
                 yield _event("result", shown.model_dump_json())
                 return
-        if beat_clock() - last_beat >= service.panel.knobs.heartbeat_seconds:
+        if time.monotonic() - last_beat >= service.panel.knobs.heartbeat_seconds:
             yield _event("heartbeat", "{}")
-            last_beat = beat_clock()
-        await sleep(min(max(job.due_at - now, 0.005), _LONGEST_NAP))
+            last_beat = time.monotonic()
+        await anyio.sleep(min(max(job.due_at - now, 0.005), _LONGEST_NAP))
 
 
 def _event(name: str, data: str) -> str:

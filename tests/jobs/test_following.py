@@ -312,15 +312,6 @@ async def test_a_failed_job_costs_what_the_api_says_it_kept(
         assert (today.spent, today.reserved) == (spent, 0)
 
 
-async def test_without_a_figure_from_the_api_the_quote_counts(
-    assemble: Any, sendable: Any, api: Any, person: Any
-) -> None:
-    async with assemble() as bridge:
-        job = await started(bridge, sendable(), person)
-        api.finish("gen-1", charged=None)
-        assert (await bridge.follower.wait(job, timeout=60)).charged == 14
-
-
 async def test_progress_is_reported_at_once_and_in_words(assemble: Any, sendable: Any, api: Any, person: Any) -> None:
     async with assemble() as bridge:
         job = await started(bridge, sendable(), person)

@@ -26,7 +26,7 @@ from kubeez_mcp_local.mcp_server import call
 from kubeez_mcp_local.mcp_server.server import KubeezServer
 from kubeez_mcp_local.settings import load_settings
 from tests.mcp_server.driving import picture
-from tests.mcp_server.test_consent import PICTURE, charges, facts, live, with_a_lost_answer
+from tests.mcp_server.test_consent import PICTURE, charges, facts, live, refused_and_paid_in_words, with_a_lost_answer
 from tests.sandbox_server import KEY
 
 if TYPE_CHECKING:
@@ -150,13 +150,8 @@ async def test_opening_the_link_is_no_yes(
     monkeypatch.setattr(call, "PAGE_SECONDS", 0)
     person = Person(looks=False)
     async with person.at(tmp_path, api, mode) as client:
-        error = facts(await client.call_tool("generate_media", PICTURE))["error"]
-        assert (error["code"], error["credits_spent"]) == ("consent_cancelled", False)
-        assert error["message"].startswith("The page with the question was not opened. Nothing was sent.")
-        assert charges(api) == 0
-        [code] = re.findall(r"approval='([^']+)'", error["next_step"])
-        assert facts(await client.call_tool("generate_media", {**PICTURE, "approval": code}))["generation_id"]
-    assert charges(api) == 1
+        message = await refused_and_paid_in_words(client, api)
+        assert message.startswith("The page with the question was not opened. Nothing was sent.")
 
 
 @ERAS

@@ -82,6 +82,17 @@ async def test_the_tick_is_the_one_yes(tmp_path: Path, api: RunningSandbox, mode
     assert charges(api) == 1
 
 
+async def refused_and_paid_in_words(client: Client, api: RunningSandbox) -> str:
+    """What is said where no answer is a yes or a no; with the code that it leaves, the user pays after all."""
+    error = facts(await client.call_tool("generate_media", PICTURE))["error"]
+    assert (error["code"], error["credits_spent"]) == ("consent_cancelled", False)
+    assert charges(api) == 0
+    [code] = re.findall(r"approval='([^']+)'", error["next_step"])
+    assert facts(await client.call_tool("generate_media", {**PICTURE, "approval": code}))["generation_id"]
+    assert charges(api) == 1
+    return str(error["message"])
+
+
 @ERAS
 @pytest.mark.parametrize("content", [None, {}, {"spend": None}, {"spend": "true"}, {"spend": 1}, {"confirm": True}])
 async def test_a_form_that_comes_back_without_the_tick_is_no_yes_and_leaves_the_user_a_way(
@@ -89,15 +100,9 @@ async def test_a_form_that_comes_back_without_the_tick_is_no_yes_and_leaves_the_
 ) -> None:
     """Some clients show a question and two buttons, and no form: what their accept means is asked in words."""
     async with connected(tmp_path, api, mode, ElicitResult(action="accept", content=content)) as client:
-        error = facts(await client.call_tool("generate_media", PICTURE))["error"]
-        assert (error["code"], error["credits_spent"]) == ("consent_cancelled", False)
-        assert "without `spend: true`, and only that is a yes" in error["message"]
-        assert "z-image for 4 credits" in error["message"]
-        assert charges(api) == 0
-        [code] = re.findall(r"approval='([^']+)'", error["next_step"])
-        paid = facts(await client.call_tool("generate_media", {**PICTURE, "approval": code}))
-    assert paid["generation_id"]
-    assert charges(api) == 1
+        message = await refused_and_paid_in_words(client, api)
+        assert "without `spend: true`, and only that is a yes" in message
+        assert "z-image for 4 credits" in message
 
 
 @ERAS
@@ -162,14 +167,7 @@ async def test_a_client_that_closes_the_question_unseen_leaves_the_user_a_way(
 ) -> None:
     monkeypatch.setattr(call, "UNSEEN_SECONDS", 60)
     async with connected(tmp_path, api, mode, ElicitResult(action="cancel")) as client:
-        error = facts(await client.call_tool("generate_media", PICTURE))["error"]
-        assert error["code"] == "consent_cancelled"
-        assert "z-image for 4 credits" in error["message"]
-        assert charges(api) == 0
-        [code] = re.findall(r"approval='([^']+)'", error["next_step"])
-        paid = facts(await client.call_tool("generate_media", {**PICTURE, "approval": code}))
-    assert paid["generation_id"]
-    assert charges(api) == 1
+        assert "z-image for 4 credits" in await refused_and_paid_in_words(client, api)
 
 
 async def test_an_answer_counts_only_for_the_very_question_it_was_given_to(tmp_path: Path, api: RunningSandbox) -> None:

@@ -90,7 +90,7 @@ def allow(address: Address, role: str) -> None:
 
 @dataclass
 class DbosEngine:
-    """Hands out rows through DBOS' tables beside the ledger's, in a schema of their own.
+    """Hands out rows through DBOS' tables beside the ledger's, in a schema of their own; as `worker.Engine` says.
 
     Attributes:
         owner: This process, called as in the ledger.
@@ -106,7 +106,6 @@ class DbosEngine:
     _submitted: set[str] = field(init=False, default_factory=set)
 
     async def prepare(self) -> None:
-        """See `worker.Engine`."""
         await self._verify_connection()
         DBOS(
             config={
@@ -152,7 +151,6 @@ class DbosEngine:
             )
 
     async def work(self, carry_out: Callable[[str, int, int], Awaitable[None]]) -> None:
-        """See `worker.Engine`."""
         _hands.loop, _hands.work = asyncio.get_running_loop(), carry_out
         await DBOS.register_queue_async(
             self._queue, worker_concurrency=self.parallel, polling_interval_sec=_POLL_SECONDS
@@ -163,7 +161,6 @@ class DbosEngine:
         return f"{_QUEUE}-{self.account}"
 
     async def submit(self, rows: Sequence[CampaignRow]) -> list[CampaignRow]:
-        """See `worker.Engine`."""
         wanted = {f"{APPLICATION_VERSION}/{self.account}/{row.run}/{row.number}/{row.attempt}": row for row in rows}
         before = self._submitted & wanted.keys()
         for name in wanted.keys() - before:
@@ -179,7 +176,6 @@ class DbosEngine:
         return [wanted[each.workflow_id] for each in over]
 
     async def take_over(self, ended: Callable[[Sequence[str]], Awaitable[Collection[str]]]) -> None:
-        """See `worker.Engine`."""
         others = {each.executor_id for each in await self._pending() if each.executor_id} - {self.owner}
         dead = await ended(sorted(others)) if others else ()
         ids = [each.workflow_id for each in await self._pending(list(dead))] if dead else []
@@ -196,12 +192,11 @@ class DbosEngine:
         )
 
     async def schedule(self, look: Callable[[], Awaitable[bool]], seconds: float) -> None:
-        """See `worker.Engine`. Its own schedules begin what exists twice in a night twice, keep a row for each time
+        """Its own schedules begin what exists twice in a night twice, keep a row for each time
         and say nothing of one that was missed, so the ledger is asked instead."""
         while await look():
             await self.sleep(seconds)
 
     async def withdraw(self) -> None:
-        """See `worker.Engine`."""
         if self._launched:
             await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=0)

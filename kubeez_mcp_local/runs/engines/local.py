@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class LocalEngine:
-    """Hands out rows to this process alone; see `worker.Engine`.
+    """Hands out rows to this process alone; as `worker.Engine` says.
 
     Attributes:
         parallel: Most rows in hand at once.
@@ -33,15 +33,12 @@ class LocalEngine:
     _out: dict[tuple[str, int, int], asyncio.Task[None]] = field(init=False, default_factory=dict)
 
     async def prepare(self) -> None:
-        """See `worker.Engine`."""
         self._slots = asyncio.Semaphore(self.parallel)
 
     async def work(self, carry_out: Callable[[str, int, int], Awaitable[None]]) -> None:
-        """See `worker.Engine`."""
         self._carry_out = carry_out
 
     async def submit(self, rows: Sequence[CampaignRow]) -> list[CampaignRow]:
-        """See `worker.Engine`."""
         for row in rows:
             key = (row.run, row.number, row.attempt)
             if key not in self._out:
@@ -59,15 +56,13 @@ class LocalEngine:
                 del self._out[key]
 
     async def take_over(self, ended: Callable[[Sequence[str]], Awaitable[Collection[str]]]) -> None:
-        """See `worker.Engine`. What others had handed out to themselves, the ledger has given back."""
+        """What others had handed out to themselves, the ledger has given back."""
 
     async def schedule(self, look: Callable[[], Awaitable[bool]], seconds: float) -> None:
-        """See `worker.Engine`."""
         while await look():
             await self.sleep(seconds)
 
     async def withdraw(self) -> None:
-        """See `worker.Engine`."""
         self._carry_out = None
         tasks = list(self._out.values())
         for task in tasks:
