@@ -127,9 +127,12 @@ class Door:
     @cached_property
     def uploads(self) -> Uploads:
 
-        async def upload(local: LocalInput, file: BinaryIO, on_progress: Callable[[int, int], None]) -> str:
+        async def upload(local: LocalInput, file: BinaryIO, on_progress: Callable[[int, int], None], model: str) -> str:
             name = f"{local.path.stem}{local.media_type.extension}"  # as its content is, whatever it was called
-            sent = await self.api.upload(file, filename=name, media_type=local.media_type.mime, on_progress=on_progress)
+            mime = local.media_type.mime
+            sent = await self.api.upload(
+                file, filename=name, media_type=mime, on_progress=on_progress, model=model or None
+            )
             return sent.url
 
         shared: SharedWork[str] = SharedWork(self._house.background.start)

@@ -250,7 +250,7 @@ class Orders:
         route = draft.route
 
         async def build() -> Request:
-            urls = {item: await self._url(item) for item in _inputs(draft.body)}
+            urls = {item: await self._url(item, draft.model) for item in _inputs(draft.body)}
             return await self.contract.prepare(_sent(draft, urls.__getitem__))
 
         return Order(
@@ -277,8 +277,8 @@ class Orders:
             labels=labels,
         )
 
-    async def _url(self, item: Input) -> str:
-        return await self.uploads.url_for(item) if isinstance(item, LocalInput) else item.url
+    async def _url(self, item: Input, model: str) -> str:
+        return await self.uploads.url_for(item, model=model) if isinstance(item, LocalInput) else item.url
 
 
 def _digest(account: str, draft: Draft, body: Mapping[str, Any], run: RunCall | None, variant: int) -> str:

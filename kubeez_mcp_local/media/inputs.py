@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
     """Called with bytes sent so far and bytes in all."""
     Share = Callable[[str, Callable[[], Awaitable[str]]], Awaitable[str]]
-    UploadFile = Callable[["LocalInput", BinaryIO, Progress], Awaitable[str]]
+    UploadFile = Callable[["LocalInput", BinaryIO, Progress, str], Awaitable[str]]
 
 
 LIBRARY_SCHEME = "library:"
@@ -338,7 +338,8 @@ class Uploads:
     """Gives local files a URL.
 
     Attributes:
-        upload: Sends one file and returns its URL; called with the input, the open file and a progress callback.
+        upload: Sends one file and returns its URL; called with the input, the open file, a progress callback and
+            the model that it is for.
         cache_dir: Folder for what is remembered: one small JSON file per account and content.
         account: Fingerprint of the account (never the key itself); entries of accounts do not mix.
         clock: Seconds since the epoch.
@@ -351,26 +352,29 @@ class Uploads:
     clock: Callable[[], float] = time.time
     share: Share = _alone
 
-    async def url_for(self, local: LocalInput, on_progress: Progress = _ignore) -> str:
+    async def url_for(self, local: LocalInput, on_progress: Progress = _ignore, *, model: str = "") -> str:
         """The URL of this content: remembered, or from an upload. Only whoever starts it sees progress.
+
+        Args:
+            model: What the file is for, where that is known.
 
         Raises:
             KubeezError: `file_changed`: it is not the file any more that was hashed, or was written to meanwhile.
             KubeezError: Whatever `upload` raises.
         """
-        return await self.share(local.sha256, lambda: self._known_or_sent(local, on_progress))
+        return await self.share(local.sha256, lambda: self._known_or_sent(local, on_progress, model))
 
     async def forget(self, url: str) -> bool:
         """Drop a URL that turned out to be gone, so that the next use uploads again. Whether it was known."""
         return await anyio.to_thread.run_sync(self._forget, url)
 
-    async def _known_or_sent(self, local: LocalInput, on_progress: Progress) -> str:
+    async def _known_or_sent(self, local: LocalInput, on_progress: Progress, model: str) -> str:
         known = await anyio.to_thread.run_sync(self._known, local.sha256)
-        return await self._send(local, on_progress) if known is None else known
+        return await self._send(local, on_progress, model) if known is None else known
 
-    async def _send(self, local: LocalInput, on_progress: Progress) -> str:
+    async def _send(self, local: LocalInput, on_progress: Progress, model: str) -> str:
         with await anyio.to_thread.run_sync(local.open) as file:
-            url = await self.upload(local, file, on_progress)
+            url = await self.upload(local, file, on_progress, model)
             if Identity.of(file) != local.identity:
                 raise _changed(local.path)
         mime = local.media_type.mime

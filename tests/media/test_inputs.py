@@ -202,7 +202,7 @@ class TestSwappedAfterTheCheck:
     ) -> None:
         sent: list[bytes] = []
 
-        async def upload(_local: LocalInput, file: BinaryIO, _progress: object) -> str:
+        async def upload(_local: LocalInput, file: BinaryIO, _progress: object, _model: str) -> str:
             sent.append(file.read())
             return "https://media.example.com/1"
 
@@ -226,7 +226,7 @@ class TestSwappedAfterTheCheck:
         sent: list[bytes] = []
         before = describe(mine, "image")
 
-        async def upload(_local: LocalInput, file: BinaryIO, _progress: object) -> str:
+        async def upload(_local: LocalInput, file: BinaryIO, _progress: object, _model: str) -> str:
             swap(mine, "link")
             sent.append(file.read())
             return "https://media.example.com/1"

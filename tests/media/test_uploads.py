@@ -32,7 +32,7 @@ class Api:
         self.gate = anyio.Event()
         self.gate.set()
 
-    async def upload(self, local: LocalInput, _file: BinaryIO, progress: Progress) -> str:
+    async def upload(self, local: LocalInput, _file: BinaryIO, progress: Progress, _model: str) -> str:
         self.sent.append(local.path)
         self.arrived.set()
         progress(local.size, local.size)
