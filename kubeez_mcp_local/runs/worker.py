@@ -20,9 +20,8 @@ from kubeez_mcp_local.cookbook.steps import PAID_TOOLS, Budget
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.errors import AWAY, LedgerError
 from kubeez_mcp_local.jobs.team.campaigns import RowState
-from kubeez_mcp_local.runs.campaigns import run_of
+from kubeez_mcp_local.runs.campaigns import begin_due, run_of
 from kubeez_mcp_local.runs.client import OnBehalf
-from kubeez_mcp_local.runs.nights import begin_due
 from kubeez_mcp_local.runs.payments import job_ids
 from kubeez_mcp_local.runs.prepare import verify_key
 

@@ -12,7 +12,7 @@ from kubeez_mcp_local.errors import InvalidArgumentError, KubeezError
 from kubeez_mcp_local.jobs.ledger import Ledger, LedgerFile
 from kubeez_mcp_local.jobs.team.campaigns import ROW_VERSION, RowState
 from kubeez_mcp_local.jobs.team.schedules import Schedule
-from kubeez_mcp_local.runs.nights import MISSED, Times, agreement, begin_due, due, held_by, unseen
+from kubeez_mcp_local.runs.campaigns import MISSED, Times, agreement, begin_due, due, held_by, unseen
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kubeez_mcp_local.jobs.team.campaigns import Campaign, CampaignRow, OnUnknown, Standing
     from kubeez_mcp_local.jobs.team.postgres import Address
     from kubeez_mcp_local.jobs.team.schedules import Night, Schedule
-    from kubeez_mcp_local.runs.nights import Times
+    from kubeez_mcp_local.runs.campaigns import Times
     from kubeez_mcp_local.runs.prepare import Prepared
     from kubeez_mcp_local.runs.worker import Engine
     from kubeez_mcp_local.settings import Settings
@@ -211,7 +211,7 @@ def _list(found: _Overview, as_json: bool, settings: Settings) -> None:
 async def look_at_nights(bridge: Bridge) -> tuple[float, list[Schedule], list[Night]]:
     """What time it is by the ledger, what is planned, and the nights that there were, newest first: those too that no
     worker has begun, and of which none has said so yet."""
-    from kubeez_mcp_local.runs.nights import unseen
+    from kubeez_mcp_local.runs.campaigns import unseen
 
     now, found = await bridge.ledger.schedules()
     missed = [night for each in found for night in await anyio.to_thread.run_sync(unseen, each, now)]
@@ -237,7 +237,7 @@ def night_row(night: Night, planned: Schedule) -> dict[str, Any]:
 
 def times_of(planned: Schedule) -> Times:
     """When it begins."""
-    from kubeez_mcp_local.runs.nights import Times
+    from kubeez_mcp_local.runs.campaigns import Times
 
     return Times(planned.cron, planned.zone)
 

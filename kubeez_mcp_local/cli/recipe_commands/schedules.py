@@ -121,7 +121,7 @@ def _new(
 async def _planned(
     settings: Settings, asked: Asked, cron: str, zone: str, max_credits: float | None, on_unknown: OnUnknown
 ) -> tuple[Schedule, Prepared, float]:
-    from kubeez_mcp_local.runs.nights import Times, schedule_of
+    from kubeez_mcp_local.runs.campaigns import Times, schedule_of
     from kubeez_mcp_local.runs.prepare import prepare_run
 
     times = Times(cron, zone)
