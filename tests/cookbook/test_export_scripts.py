@@ -160,20 +160,23 @@ def test_every_shell_script_is_one(name: str, tmp_path: Path) -> None:
     assert {step for step in started if f"start {step}" in text or f'start "{step}' in text} == started
 
 
+def command_of_tea(form: str, plain: str, folder: Path) -> list[str]:
+    """Starts the plain recipe as a script, about tea."""
+    recipe = recipe_of(plain)
+    if form == "python":
+        return python_command(recipe, folder, "--subject", "tea")
+    [script] = write_files(folder, export_recipe(recipe, form, check_arguments(recipe.front, {"subject": "tea"})))
+    return ["bash", str(script)]
+
+
 @pytest.mark.parametrize("form", SCRIPTS)
 def test_a_script_waits_when_the_api_is_busy_and_pays_once(
     form: str, plain: str, sandbox: RunningSandbox, tmp_path: Path
 ) -> None:
-    recipe = recipe_of(plain)
     sandbox.control.fault("POST /v1/generate/media", "status", status=429, retry_after=0)
     sandbox.control.fault("GET /v1/generate/media/*", "status", status=503, retry_after=0)
     sandbox.control.knobs(early_404=2, null_urls=2, cdn_404=1)
-    arguments = check_arguments(recipe.front, {"subject": "tea"})
-    [script] = write_files(tmp_path, export_recipe(recipe, form, arguments))
-
-    shell = ["bash", str(script)]
-    python = [sys.executable, str(script), "--subject", "tea", "--output", "made", "--poll-seconds", "0.05"]
-    done = run(python if form == "python" else shell, sandbox, tmp_path)
+    done = run(command_of_tea(form, plain, tmp_path), sandbox, tmp_path)
 
     assert done.returncode == 0, done.stderr
     assert paid_calls(sandbox) == 1
@@ -183,13 +186,8 @@ def test_a_script_waits_when_the_api_is_busy_and_pays_once(
 def test_a_script_never_repeats_a_payment_whose_fate_is_unknown(
     form: str, plain: str, sandbox: RunningSandbox, tmp_path: Path
 ) -> None:
-    recipe = recipe_of(plain)
     sandbox.control.fault("POST /v1/generate/media", "cut_after_acceptance")
-    arguments = check_arguments(recipe.front, {"subject": "tea"})
-    [script] = write_files(tmp_path, export_recipe(recipe, form, arguments))
-
-    python = [sys.executable, str(script), "--subject", "tea", "--output", "made", "--poll-seconds", "0.05"]
-    done = run(python if form == "python" else ["bash", str(script)], sandbox, tmp_path)
+    done = run(command_of_tea(form, plain, tmp_path), sandbox, tmp_path)
 
     assert done.returncode == 1
     assert "may have been charged" in done.stderr
@@ -219,20 +217,17 @@ def test_a_script_that_was_killed_goes_on_and_pays_once(plain: str, sandbox: Run
 def test_a_shell_script_that_was_killed_goes_on_and_pays_once(
     plain: str, sandbox: RunningSandbox, tmp_path: Path
 ) -> None:
-    recipe = recipe_of(plain)
-    [script] = write_files(tmp_path, export_recipe(recipe, "curl", check_arguments(recipe.front, {"subject": "tea"})))
+    command = command_of_tea("curl", plain, tmp_path)
     sandbox.control.knobs(speed=0.001)
     environment = {**os.environ, "KUBEEZ_API_KEY": KEY, "KUBEEZ_BASE_URL": sandbox.url, "OUTPUT_DIR": "made"}
-    with subprocess.Popen(
-        ["bash", str(script)], env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    ) as cut_off:
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as cut_off:
         assert cut_off.stderr is not None
         assert "started" in cut_off.stderr.readline()
         cut_off.kill()
 
     sandbox.control.knobs(speed=5_000)
     sandbox.control.fault("GET /v1/models", "status", status=503, retry_after=0)
-    done = run(["bash", str(script)], sandbox, tmp_path)
+    done = run(command, sandbox, tmp_path)
 
     assert done.returncode == 0, done.stderr
     assert "going on with" in done.stderr

@@ -236,15 +236,8 @@ async def test_a_key_revoked_midway_keeps_the_job_for_later(tmp_path: Path, api:
 
 async def test_after_a_cut_the_user_sees_the_open_job_until_it_is_settled(tmp_path: Path, api: RunningSandbox) -> None:
     async with world(api, tmp_path) as here:
-        api.control.fault("GET /v1/generations", "status", status=503, times=1000)
-        api.control.fault(POST, "cut_after_acceptance")
-        with pytest.raises(ToolCallError) as caught:
-            await here.call("generate_media", PICTURE)
-        assert caught.value.code == "unsettled_job"
-        (job,) = await here.bridge.ledger.recent(5)
-        assert job.state.value == "unknown"
+        await with_a_job_of_unknown_fate(here)
         assert (await here.bridge.ledger.today()).reserved == PRICE
-        api.control.knobs(faults=[])
         await assert_one_good_job(here, await here.finished())
 
 
@@ -265,16 +258,18 @@ async def with_a_job_of_unknown_fate(here: World) -> str:
     """A paid call whose answer never came, while the history could not be read; it can be again now."""
     here.api.control.fault("GET /v1/generations", "status", status=503, times=1000)
     here.api.control.fault(POST, "cut_after_acceptance")
-    with pytest.raises(ToolCallError):
+    with pytest.raises(ToolCallError) as caught:
         await here.call("generate_media", PICTURE)
+    assert caught.value.code == "unsettled_job"
     (job,) = await here.bridge.ledger.recent(5)
     assert job.state.value == "unknown"
     here.api.control.knobs(faults=[])
     return job.id
 
 
-async def test_asking_about_a_job_of_unknown_fate_settles_it(
-    tmp_path: Path, api: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("asked", [True, False], ids=["asking", "waiting"])
+async def test_asking_about_a_job_of_unknown_fate_or_waiting_for_it_settles_it(
+    tmp_path: Path, api: RunningSandbox, monkeypatch: pytest.MonkeyPatch, asked: bool
 ) -> None:
     async def nobody_looks(_: Reconciler) -> None:
         return
@@ -282,19 +277,8 @@ async def test_asking_about_a_job_of_unknown_fate_settles_it(
     monkeypatch.setattr(Reconciler, "settle_all", nobody_looks)
     async with world(api, tmp_path) as here:
         job = await with_a_job_of_unknown_fate(here)
-        assert (await here.call("get_status", {"id": job}))["status"] in ("pending", "processing", "completed")
-        await assert_one_good_job(here, await here.call("wait_for_generation", {"id": job}))
-
-
-async def test_waiting_for_a_job_of_unknown_fate_settles_it(
-    tmp_path: Path, api: RunningSandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def nobody_looks(_: Reconciler) -> None:
-        return
-
-    monkeypatch.setattr(Reconciler, "settle_all", nobody_looks)
-    async with world(api, tmp_path) as here:
-        job = await with_a_job_of_unknown_fate(here)
+        if asked:
+            assert (await here.call("get_status", {"id": job}))["status"] in ("pending", "processing", "completed")
         await assert_one_good_job(here, await here.call("wait_for_generation", {"id": job}))
 
 
