@@ -324,6 +324,9 @@ def check_ledger(settings: Settings) -> Iterator[Finding]:
     if settings.team_ledger:
         yield from _check_team_ledger(settings)
         return
+    if settings.ledger is not None:
+        step = "Give a key (KUBEEZ_API_KEY or `kubeez-mcp-local login`), or the KUBEEZ_BASE_URL of a `sandbox serve`."
+        yield warning("ledger", "KUBEEZ_LEDGER is not used: the built-in sandbox keeps a ledger of its own", step)
     path = settings.state_dir / "ledger.db"
     try:
         facts = inspect_ledger(path)
@@ -359,9 +362,11 @@ def _check_team_ledger(settings: Settings) -> Iterator[Finding]:
         yield ok("ledger", f"{told}: no tables yet; the first job makes them")
     else:
         going = f", {facts.ledger.unfinished} under way" if facts.ledger.unfinished else ""
+        ceiling = "may set" if facts.may_set_ceiling else "may not set"
         yield ok(
             "ledger",
-            f"{told}: version {facts.ledger.version}, jobs: {facts.ledger.jobs}{going}; you are {settings.who}",
+            f"{told}: version {facts.ledger.version}, jobs: {facts.ledger.jobs}{going}; this role {ceiling} the team's "
+            f"ceiling; you are {settings.who}",
         )
         if facts.read_only:
             step = "Name the server that others follow in KUBEEZ_LEDGER, or have who owns it allow writing."

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio.to_thread
 import click
 
 from kubeez_mcp_local.cli.terminal import results, run_with_bridge
 from kubeez_mcp_local.errors import KubeezError
+from kubeez_mcp_local.jobs.errors import LedgerError
 
 if TYPE_CHECKING:
     from kubeez_mcp_local.bridge import Bridge
@@ -36,12 +38,30 @@ def ceiling(options: Options, per_day: float | None, lifted: bool) -> None:
 
     async def work(bridge: Bridge) -> float | None:
         if per_day is not None or lifted:
-            await bridge.ledger.set_team_ceiling(per_day)
+            try:
+                await bridge.ledger.set_team_ceiling(per_day)
+            except LedgerError as error:
+                raise await anyio.to_thread.run_sync(_not_set, settings, error) from None
         return await bridge.ledger.team_ceiling()
 
     now = run_with_bridge(settings, work)
     told = "no ceiling" if now is None else f"at most {now:g} credits a UTC day"
     results().print(f"The team: {told}.", highlight=False)
+
+
+def _not_set(settings: Settings, error: LedgerError) -> KubeezError:
+    """The error, or that only others set the ceiling, if so. Blocking."""
+    from kubeez_mcp_local.jobs.team.postgres import Address, inspect_server
+
+    if error.code != "ledger_unwritable" or not (facts := inspect_server(Address.of(settings.team_ledger))).may_write:
+        return error
+    if facts.may_set_ceiling:
+        return error
+    return KubeezError(
+        "This role may not set the team's ceiling; workers have no say in it.",
+        next_step="Have who owns the database do it, with the owner's KUBEEZ_LEDGER.",
+        code="ledger_unwritable",
+    )
 
 
 @team.command()

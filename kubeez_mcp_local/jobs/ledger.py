@@ -185,7 +185,7 @@ class _Operations:
     submit_campaign = _writes(campaigns_.submit)
     campaign = _reads(campaigns_.campaign)
     campaign_names = _reads(campaigns_.campaign_names)
-    campaigns = _reads(campaigns_.campaigns)
+    standings = _reads(campaigns_.standings)
     standing = _reads(campaigns_.standing)
     campaign_rows = _reads(campaigns_.campaign_rows)
     open_rows = _reads(campaigns_.open_rows)

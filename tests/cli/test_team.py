@@ -87,7 +87,11 @@ def test_doctor_looks_at_the_database() -> None:
         "no tables yet; the first job makes them"
     )
     CliRunner().invoke(cli, ["spend"], env=variables)
-    assert next(finding.detail for finding in check_ledger(settings)).endswith("jobs: 0; you are ana")
+    (told, *_) = check_ledger(settings)
+    assert told.detail.endswith("jobs: 0; this role may set the team's ceiling; you are ana")
+    (told, *_) = check_ledger(load_settings(environ=variables | {"KUBEEZ_API_KEY": ""}))
+    assert told.level == "warning"
+    assert "KUBEEZ_LEDGER is not used" in told.detail
     gone = variables | {"KUBEEZ_LEDGER": "postgresql://me:hunter2-example@127.0.0.1:1/db"}
     (finding,) = check_ledger(load_settings(environ=gone))
     assert "cannot be reached" in finding.detail

@@ -108,7 +108,7 @@ def test_a_campaign_that_is_submitted_twice_is_one(machine: Callable[..., Ledger
     with pytest.raises(KubeezError, match="No campaign is called 'towns'"):
         file.campaign("towns")
     file.submit_campaign(replace(CAMPAIGN, run="cities-2"), ["Oslo"])
-    with pytest.raises(KubeezError, match="Several campaigns' names begin with 'cities'"):
+    with pytest.raises(KubeezError, match="Several campaigns' names begin with 'cities', such as cities-"):
         file.campaign("cities")
 
 
@@ -124,6 +124,17 @@ def test_a_row_is_one_workers_in_the_attempt_that_it_is_at(machine: Callable[...
     standing = other.standing("cities-1")
     assert (standing.rows, standing.credits, standing.over) == ({"completed": 1, "waiting": 1}, 4.0, False)
     assert [row.number for row in other.campaign_rows("cities-1", ALL, 10, 1)] == [1]
+
+
+def test_all_campaigns_at_a_glance(machine: Callable[..., LedgerFile]) -> None:
+    file = machine()
+    file.submit_campaign(CAMPAIGN, ["Oslo", "Lisbon"])
+    file.submit_campaign(replace(CAMPAIGN, run="towns-1"), ["Bath"])
+    for number, credits_ in enumerate((4.0, 5.0)):
+        assert file.take_row("cities-1", number, 1, "desk")
+        file.end_row(("cities-1", number, 1), RowState.COMPLETED, "", credits_, [])
+    found = {each.campaign.run: (each.rows, each.credits, each.over) for each in file.standings()}
+    assert found == {"cities-1": ({"completed": 2}, 9.0, True), "towns-1": ({"waiting": 1}, 0.0, False)}
 
 
 def test_a_name_is_not_given_to_other_rows_and_a_higher_budget_counts(machine: Callable[..., LedgerFile]) -> None:
@@ -152,6 +163,8 @@ def test_rows_of_other_keys_are_not_seen_but_told_of(machine: Callable[..., Ledg
     assert mine.sweep_campaigns(10).waiting == ()
     assert not mine.take_row("cities-1", 0, 1, "desk")
     assert theirs.take_row("cities-1", 0, 1, "desk")
+    theirs.end_row(("cities-1", 0, 1), RowState.COMPLETED, "", 4.0, ())
+    assert mine.campaigns_of_other_keys() == before
 
 
 def test_rows_of_another_release_are_left_alone_and_told_of(
@@ -161,10 +174,17 @@ def test_rows_of_another_release_are_left_alone_and_told_of(
     with monkeypatch.context() as patch:
         patch.setattr(campaigns, "ROW_VERSION", campaigns.ROW_VERSION + 1)
         file.submit_campaign(CAMPAIGN, ["Oslo"])
+        found = file.sweep_campaigns(10)
+        assert found.of_other_releases == 0
     found = file.sweep_campaigns(10)
     assert (found.waiting, found.of_other_releases) == ((), 1)
     assert not file.take_row("cities-1", 0, 1, "desk")
     assert states(file) == ["waiting"]
+    with monkeypatch.context() as patch:
+        patch.setattr(campaigns, "ROW_VERSION", campaigns.ROW_VERSION + 1)
+        assert file.take_row("cities-1", 0, 1, "desk")
+        file.end_row(("cities-1", 0, 1), RowState.COMPLETED, "", 4.0, ())
+    assert file.sweep_campaigns(10).of_other_releases == 0
 
 
 def test_what_nobody_is_at_work_on_any_more_waits_in_a_new_attempt(machine: Callable[..., LedgerFile]) -> None:

@@ -193,8 +193,8 @@ async def test_a_schedule_begins_no_more_once_it_is_removed_and_counts_from_when
     await begun_by(again)
     assert again.nights() == []
     await begun_by(machine_at("2026-12-01T02:01"))
-    (campaign,) = again.campaigns()
-    assert campaign.budget == 60.0
+    (standing,) = again.standings()
+    assert standing.campaign.budget == 60.0
 
 
 @pytest.mark.anyio
@@ -202,8 +202,8 @@ async def test_a_night_whose_name_is_taken_is_refused_and_the_next_one_begun(mac
     first = machine_at("2026-11-30")
     first.add_schedule(planned())
     await begun_by(machine_at("2026-11-30T02:01"))
-    (campaign,) = first.campaigns()
-    taken = replace(campaign, run=campaign.run.replace("11-30", "12-01"))
+    (standing,) = first.standings()
+    taken = replace(standing.campaign, run=standing.campaign.run.replace("11-30", "12-01"))
     first.submit_campaign(taken, ["Paris"])
     await begun_by(machine_at("2026-12-01T02:01"))
     await begun_by(machine_at("2026-12-02T02:01"))

@@ -173,7 +173,7 @@ async def _look(
 
 @dataclass(frozen=True)
 class _Overview:
-    campaigns: list[Campaign]
+    campaigns: list[Standing]
     of_other_keys: int
     planned: list[Schedule]
     not_begun: list[Night]
@@ -183,20 +183,23 @@ async def _overview(bridge: Bridge) -> _Overview:
     now, planned, nights = await look_at_nights(bridge)
     not_begun = [night for night in nights if night.state != "begun" and now - night.due < _RECENT_SECONDS]
     others = await bridge.ledger.campaigns_of_other_keys()
-    return _Overview(await bridge.ledger.campaigns(), others, planned, not_begun)
+    return _Overview(await bridge.ledger.standings(), others, planned, not_begun)
 
 
 def _list(found: _Overview, as_json: bool, settings: Settings) -> None:
     if as_json:
         by_name = {each.name: each for each in found.planned}
         nights = [night_row(night, by_name[night.schedule]) for night in found.not_begun]
-        campaigns = [_campaign_row(campaign) for campaign in found.campaigns]
+        campaigns = [_standing_row(standing) for standing in found.campaigns]
         print_json({"campaigns": campaigns, "of_other_keys": found.of_other_keys, "nights_not_begun": nights})
         return
     if found.campaigns:
-        rows = table("run", "state", "by", "budget", right=("budget",))
-        for campaign in found.campaigns:
-            rows.add_row(campaign.run, campaign.state, on_one_line(campaign.person, 40), amount(campaign.budget))
+        rows = table("run", "state", "rows", "by", "credits", right=("credits",))
+        for standing in found.campaigns:
+            campaign = standing.campaign
+            rows.add_row(
+                campaign.run, _state(standing), _counts(standing), on_one_line(campaign.person, 40), _spent(standing)
+            )
         results().print(rows)
     else:
         whose = f"the sandbox at {settings.base_url} without a key" if settings.standalone_sandbox else "this key"
@@ -247,23 +250,36 @@ def _campaign_row(campaign: Campaign) -> dict[str, Any]:
     return told | {"created_at": campaign.created_at}
 
 
+def _standing_row(standing: Standing) -> dict[str, Any]:
+    counts = {state.value: count for state, count in standing.rows.items()}
+    told = {"over": standing.over, "rows": counts, "credits": standing.credits}
+    return _campaign_row(standing.campaign) | told
+
+
 def _in_json(standing: Standing, stuck: list[CampaignRow], rows: list[CampaignRow]) -> dict[str, Any]:
     return {
-        **_campaign_row(standing.campaign),
-        "over": standing.over,
-        "rows": {state.value: count for state, count in standing.rows.items()},
-        "credits": standing.credits,
+        **_standing_row(standing),
         "stuck": [_row(row) for row in stuck],
         "each": [_row(row) for row in rows[:_PAGE]],
         "next_from": rows[_PAGE].number if len(rows) > _PAGE else None,
     }
 
 
+def _state(standing: Standing) -> str:
+    return f"{standing.campaign.state}{', over' if standing.over else ''}"
+
+
+def _counts(standing: Standing) -> str:
+    return ", ".join(f"{standing.rows[state]} {state}" for state in RowState if standing.rows.get(state))
+
+
+def _spent(standing: Standing) -> str:
+    return f"{amount(standing.credits)} of {amount(standing.campaign.budget)}"
+
+
 def _show(standing: Standing, stuck: list[CampaignRow]) -> None:
     campaign = standing.campaign
-    counts = ", ".join(f"{standing.rows[state]} {state}" for state in RowState if standing.rows.get(state))
-    spent = f"{amount(standing.credits)} of {amount(campaign.budget)} credits"
-    results().print(f"{campaign.run}: {campaign.state}{', over' if standing.over else ''}; rows: {counts}; {spent}.")
+    results().print(f"{campaign.run}: {_state(standing)}; rows: {_counts(standing)}; {_spent(standing)} credits.")
     for reason, count in standing.reasons[:5]:
         results().print(f"- {count} × {on_one_line(reason, 300)}", soft_wrap=True, markup=False)
     for row in stuck:

@@ -158,13 +158,13 @@ def campaign(tx: Transaction, run: str) -> Campaign:
     """The campaign called `run`, or the only one whose name begins so; `unknown_run` if there is none."""
     found = tx.execute(
         "SELECT * FROM campaigns WHERE account = :account AND (run = :run OR (run >= :run AND run < :behind)) "
-        "ORDER BY run = :run DESC LIMIT 2",
+        "ORDER BY run = :run DESC, created_at DESC LIMIT 4",
         run=run,
         behind=run + _BEHIND,
     ).fetchall()
     if not found or (len(found) > 1 and found[0]["run"] != run):
         told = (
-            f"Several campaigns' names begin with {run!r}."
+            f"Several campaigns' names begin with {run!r}, such as {', '.join(each['run'] for each in found[:3])}."
             if found
             else f"No campaign is called {run!r} in this ledger."
         )
@@ -176,10 +176,20 @@ def campaign(tx: Transaction, run: str) -> Campaign:
     return _campaign_in(found[0])
 
 
-def campaigns(tx: Transaction, limit: int = 20) -> list[Campaign]:
-    """The newest campaigns, newest first."""
-    query = "SELECT * FROM campaigns WHERE account = :account ORDER BY created_at DESC, run LIMIT :limit"
-    return [_campaign_in(row) for row in tx.execute(query, limit=limit)]
+def standings(tx: Transaction, limit: int = 20) -> list[Standing]:
+    """How the newest campaigns stand, newest first; without what is in the way of their rows."""
+    newest = "FROM campaigns WHERE account = :account ORDER BY created_at DESC, run LIMIT :limit"
+    known = [_campaign_in(row) for row in tx.execute(f"SELECT * {newest}", limit=limit)]
+    rows: dict[str, dict[RowState, int]] = {each.run: {} for each in known}
+    spent = dict.fromkeys(rows, 0.0)
+    query = (
+        "SELECT run, state, COUNT(*), SUM(credits) FROM campaign_rows WHERE account = :account "
+        f"AND run IN (SELECT run {newest}) GROUP BY run, state"
+    )
+    for run, state, count, credits_ in tx.execute(query, limit=limit):
+        rows[run][RowState(state)] = count
+        spent[run] += float(credits_)
+    return [Standing(each, rows[each.run], spent[each.run], ()) for each in known]
 
 
 def standing(tx: Transaction, run: str) -> Standing:
@@ -246,9 +256,16 @@ def sweep(tx: Transaction, limit: int) -> Sweep:
     query = "SELECT run, number, attempt, owner FROM campaign_rows WHERE account = :account AND state = 'working'"
     working = tx.execute(query).fetchall()
     own = frozenset((run, number, attempt) for run, number, attempt, owner in working if owner == tx.owner)
-    others = "SELECT COUNT(*) FROM campaigns WHERE account = :account AND state = 'running' AND version <> :version"
+    others = f"SELECT COUNT(*) FROM campaigns WHERE account = :account AND {_TO_DO} AND version <> :version"
     of_other_releases = int(tx.execute(others, version=ROW_VERSION).fetchone()[0])
     return Sweep(tuple(open_rows(tx, limit)), len(working), own, of_other_releases)
+
+
+_TO_DO = (
+    "state = 'running' AND EXISTS (SELECT 1 FROM campaign_rows AS open WHERE open.account = campaigns.account "
+    "AND open.run = campaigns.run AND open.state IN ('waiting', 'working'))"
+)
+"""Of campaigns: there are rows for workers."""
 
 
 def renew(tx: Transaction, rows: Collection[tuple[str, int, int]]) -> None:
@@ -263,8 +280,8 @@ def renew(tx: Transaction, rows: Collection[tuple[str, int, int]]) -> None:
 
 
 def of_other_keys(tx: Transaction) -> int:
-    """How many campaigns of other accounts run in this ledger."""
-    query = "SELECT COUNT(*) FROM campaigns WHERE account <> :account AND state = 'running'"
+    """How many campaigns of other accounts have rows to carry out in this ledger."""
+    query = f"SELECT COUNT(*) FROM campaigns WHERE account <> :account AND {_TO_DO}"
     return int(tx.execute(query).fetchone()[0])
 
 

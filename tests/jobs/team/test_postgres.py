@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from click.testing import CliRunner
 
+from kubeez_mcp_local.cli.main import cli
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.budget import Ceilings
 from kubeez_mcp_local.jobs.errors import CeilingError, LedgerError
@@ -363,7 +365,7 @@ def worker(url: str) -> Iterator[str]:
 
 
 def test_a_worker_spends_under_a_ceiling_that_it_cannot_raise(
-    worker: str, machine: Opener, order: Orders, url: str
+    worker: str, machine: Opener, order: Orders, url: str, tmp_path: Path
 ) -> None:
     owner = machine("owner")
     owner.set_team_ceiling(20)
@@ -377,6 +379,10 @@ def test_a_worker_spends_under_a_ceiling_that_it_cannot_raise(
         file.set_team_ceiling(1000)
     facts = inspect_server(Address.of(worker))
     assert (facts.may_write, facts.may_set_ceiling) == (True, False)
+    variables = {"KUBEEZ_API_KEY": "sk_live_example", "KUBEEZ_LEDGER": worker, "KUBEEZ_STATE_DIR": str(tmp_path)}
+    told = CliRunner().invoke(cli, ["team", "ceiling", "1000"], env=variables).stderr
+    assert "This role may not set the team's ceiling" in told
+    assert "team allow" not in told
 
 
 def test_a_role_that_may_not_make_tables_says_who_can(worker: str, tmp_path: Path) -> None:
