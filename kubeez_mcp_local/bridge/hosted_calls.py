@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from kubeez_mcp_local.catalogue.prices import Quote
 from kubeez_mcp_local.errors import InvalidArgumentError
-from kubeez_mcp_local.jobs.job import Order, State, digest_of
+from kubeez_mcp_local.jobs.job import NAMES_FILES, SAID_APART, Order, State, digest_of
 from kubeez_mcp_local.rest.contract import fields_of
 from kubeez_mcp_local.rest.routes import ROUTES, Request, Route
 from kubeez_mcp_local.rest.wire import Accepted, is_job_id, list_of, price_of
-from kubeez_mcp_local.text import LONGEST_NAME, cut
+from kubeez_mcp_local.text import LONGEST_NAME, cut, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 ALWAYS = -1.0
 """As `Asking.asks_above`: even what is free is asked about."""
 _ANSWERS_KEPT = 20
+_SHOWN = 500
 
 
 @dataclass(eq=False)
@@ -55,6 +56,18 @@ class _Starter:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.api, name)
+
+
+def _told_apart(arguments: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a question has no words for, or fewer: whatever a strange tool is given may decide."""
+    told = {name: value for name, value in arguments.items() if not _is_told(name, value)}
+    return tuple(f"{name} {quoted(json.dumps(value, ensure_ascii=False), _SHOWN)}" for name, value in told.items())
+
+
+def _is_told(name: str, value: object) -> bool:
+    if name == "prompt" or name.endswith(NAMES_FILES):
+        return isinstance(value, str)
+    return name not in SAID_APART and not isinstance(value, dict | list | None)
 
 
 def _ids_in(answer: object) -> list[str]:
@@ -139,6 +152,7 @@ class HostedCalls:
             arguments=dict(arguments),
             recipe=caller.recipe or None,
             client=caller.client or None,
+            implied=_told_apart(arguments),
             notes=("A tool of the hosted server that this program does not know.", self.door.whose),
             title="Call a hosted tool",
         )

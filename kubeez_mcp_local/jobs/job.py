@@ -164,7 +164,8 @@ EXACT = "catalogue"
 """The basis of prices that are what will be charged; others may turn out otherwise."""
 _WORDS_SHOWN = 200
 _PLAIN_WORD = re.compile(r"[\w.:+-]{1,40}\Z")
-_SAID_APART = ("prompt", "model", "generation_type", "variant_count")
+SAID_APART = ("prompt", "model", "generation_type", "variant_count")
+"""Arguments that a question says in other places than among the settings."""
 _SPEAK_FOR_THEMSELVES = ("aspect_ratio", "resolution", "generation_type")
 
 
@@ -177,7 +178,7 @@ def settings_words(arguments: Mapping[str, Any], *, prompt: str = "") -> list[st
     found = []
     for name, value in arguments.items():
         spoken_name = name.replace("_", " ")
-        if name in _SAID_APART or name.endswith(NAMES_FILES):
+        if name in SAID_APART or name.endswith(NAMES_FILES):
             continue
         if isinstance(value, bool):
             found.append(spoken_name if value else f"{spoken_name}: no")

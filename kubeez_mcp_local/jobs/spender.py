@@ -84,7 +84,7 @@ def question_for(orders: Sequence[Order], quote: KeptQuote, digest: str) -> Spen
     """The question about `orders`, which belong to one call: all that decides, the money first."""
     first, count = orders[0], len(orders)
     after = None if quote.balance is None or quote.credits is None else round(quote.balance - quote.credits, 6)
-    made = sum(int(order.arguments.get("variant_count") or 1) for order in orders)
+    made = sum(_variants(order.arguments.get("variant_count")) for order in orders)
     times = f"{made} × " if made > 1 else ""
     price = "a price that is not known in advance" if quote.credits is None else spoken(quote.credits)
     about = "" if quote.basis == EXACT or quote.credits is None else "about "
@@ -118,6 +118,11 @@ def question_for(orders: Sequence[Order], quote: KeptQuote, digest: str) -> Spen
         prompt,
         first.labels.inputs,
     )
+
+
+def _variants(count: object) -> int:
+    """How many things a request makes; what a tool that nobody here knows calls so may be anything."""
+    return count if isinstance(count, int) and count > 0 else 1
 
 
 def _file_values(order: Order) -> list[str]:

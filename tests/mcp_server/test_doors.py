@@ -242,6 +242,23 @@ async def test_an_unknown_tool_is_described_asked_about_paid_once_and_followed(
     assert sum(map(len, paid(both))) == 1
 
 
+async def test_all_that_an_unknown_tool_is_given_stands_in_the_question(open_doors: Open, both: RunningSandbox) -> None:
+    more: dict[str, Any] = {"properties": {"variant_count": {}, "lines": {}}}
+    both.control.knobs(tools={"generate_media": {"name": "draw", "inputSchema": more}})
+    drawn: dict[str, Any] = {
+        "prompt": "a fox",
+        "model": "dear-one",
+        "variant_count": "many",
+        "source_media_urls": ["https://a.io/b"],
+    }
+    drawn["lines"] = [{"text": "hello there", "voice": "Rachel"}]
+    async with open_doors(**ANY) as client:
+        asked = await call(client, "hosted_call", name="draw", arguments=drawn)
+    words = ('model “"dear-one"”', 'variant_count “"many"”', "https://a.io/b", '"voice": "Rachel"')
+    assert not [word for word in words if word not in " ".join(asked["notes"])], asked["notes"]
+    assert sum(map(len, paid(both))) == 0
+
+
 async def test_what_an_unknown_tool_answers_at_once_is_data_and_held_back_for(
     open_doors: Open, both: RunningSandbox
 ) -> None:
