@@ -25,6 +25,7 @@ def row(number: int, attempt: int = 1) -> CampaignRow:
 
 async def test_each_attempt_is_handed_out_once_and_again_when_who_had_it_is_dead() -> None:
     import psycopg
+    from dbos import DBOS
 
     from kubeez_mcp_local.jobs.team.postgres import Address
     from kubeez_mcp_local.runs.engines.dbos import DbosEngine
@@ -32,10 +33,19 @@ async def test_each_attempt_is_handed_out_once_and_again_when_who_had_it_is_dead
     handed: list[tuple[int, int]] = []
 
     news = anyio.Event()
+    at_once: set[int] = set()
+    two = anyio.Event()
 
     async def carry_out(_: str, number: int, attempt: int) -> None:
         handed.append((number, attempt))
         news.set()
+        at_once.add(number)
+        if len(at_once) > 1:
+            two.set()
+        if len(handed) == 1:  # time for the other row to come beside it
+            with anyio.move_on_after(0.5):
+                await two.wait()
+        at_once.discard(number)
         if number == 1:
             raise ZeroDivisionError
 
@@ -46,9 +56,10 @@ async def test_each_attempt_is_handed_out_once_and_again_when_who_had_it_is_dead
     dead: list[str] = []
     asked: list[list[str]] = []
     address = Address.of(team_ledger(f"engine {uuid4().hex}"))
-    engine = DbosEngine(address, "live-1", "me", 2)
+    engine = DbosEngine(address, "live-1", "me", 1)
     await engine.prepare()
     try:
+        await DBOS.register_queue_async("kubeez-rows-live-1", worker_concurrency=6)  # another worker wants more
         await engine.work(carry_out)
         rows = [row(0), row(1)]
         assert await engine.submit(rows) == []
@@ -58,6 +69,7 @@ async def test_each_attempt_is_handed_out_once_and_again_when_who_had_it_is_dead
                 await anyio.sleep(0.02)
                 over = await engine.submit(rows)
         assert sorted(handed) == [(0, 1), (1, 1)]
+        assert not two.is_set(), "more rows in hand than this worker may have"
         news = anyio.Event()
         await engine.submit([row(0, 2)])
         with anyio.fail_after(30):

@@ -151,10 +151,27 @@ class DbosEngine:
             )
 
     async def work(self, carry_out: Callable[[str, int, int], Awaitable[None]]) -> None:
-        _hands.loop, _hands.work = asyncio.get_running_loop(), carry_out
-        await DBOS.register_queue_async(
-            self._queue, worker_concurrency=self.parallel, polling_interval_sec=_POLL_SECONDS
-        )
+        slots = asyncio.Semaphore(self.parallel)
+
+        async def in_turn(run: str, number: int, attempt: int) -> None:
+            async with slots:
+                await carry_out(run, number, attempt)
+
+        _hands.loop, _hands.work = asyncio.get_running_loop(), in_turn
+        await self._let_in()
+
+    async def _let_in(self) -> None:
+        """Let each worker have as many rows as this one wants. The engine keeps one such number for all workers, so
+        it is only raised; how many rows this one carries out at once, it sees to by itself."""
+        known = await DBOS.retrieve_queue_async(self._queue)
+        most = await known.get_worker_concurrency_async() if known else None
+        if known is None or (most is not None and most < self.parallel):
+            await DBOS.register_queue_async(
+                self._queue,
+                worker_concurrency=self.parallel,
+                polling_interval_sec=_POLL_SECONDS,
+                on_conflict="always_update",
+            )
 
     @property
     def _queue(self) -> str:
