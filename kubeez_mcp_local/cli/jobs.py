@@ -280,7 +280,8 @@ def _show(found: list[Job], as_json: bool) -> None:
     rows = table("job", "when (UTC)", "state", *named, "model", "credits", "what")
     for job, door in zip(found, doors, strict=True):
         credits_ = f"{job.charged:g}" if job.charged is not None else f"({job.reserved:g})"
-        what = on_one_line(job.error or job.save_error or job.prompt, 60)
+        about = job.prompt or ", ".join(re.split(r"[/\\\\]", name)[-1] for name in job.labels.inputs)
+        what = on_one_line(job.error or job.save_error or about, 60)
         when = f"{job.created:%Y-%m-%d %H:%M}"
         told = [door] if named else []
         rows.add_row(job.id[:8], when, job.state.value, *told, on_one_line(job.model, 60), credits_, what)

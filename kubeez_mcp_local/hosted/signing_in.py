@@ -407,7 +407,10 @@ def _explained(error: Exception) -> KubeezError:
 
     said = " ".join(str(error).split())
     if isinstance(error, OAuthRegistrationError):
-        return _failed(f"The server does not take this program as a client: {quoted(said, 200)}.")
+        return _failed(
+            f"The server does not take this program as a client: {quoted(said, 200)}.",
+            "Try again later, or put a personal access token of your Kubeez account into KUBEEZ_MCP_TOKEN.",
+        )
     if isinstance(error, OAuthTokenError):
         return _failed(f"The server gave out no token: {quoted(said, 200)}.")
     if "issuer" in said or "iss " in said:

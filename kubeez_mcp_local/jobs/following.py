@@ -14,7 +14,7 @@ import anyio
 from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.job import SANDBOX, Job, State
 from kubeez_mcp_local.jobs.outputs import sources_of
-from kubeez_mcp_local.rest.errors import NotFoundError
+from kubeez_mcp_local.rest.errors import MissingScopeError, NotFoundError, UnauthorizedError
 from kubeez_mcp_local.rest.wire import price_of
 
 if TYPE_CHECKING:
@@ -74,12 +74,15 @@ class Watch:
         job: Whose generation it is.
         generation_id: The API's id.
         say: Called with a few words whenever there is something new to tell.
+        denied: Called with whether the last look was refused for want of a key, token or scope, which nobody but a
+            person mends.
     """
 
     follower: Follower
     job: Job
     generation_id: str
     say: Callable[[str], None]
+    denied: Callable[[bool], None]
     _streaming: bool = field(init=False, default=True)
     _result: Generation | None = field(init=False, default=None)
     _found: anyio.Event = field(init=False, default_factory=anyio.Event)
@@ -141,9 +144,11 @@ class Watch:
                 if not missing:
                     failures += 1
                     self.say(f"cannot be read at the moment ({error.code})")
+                self.denied(isinstance(error, UnauthorizedError | MissingScopeError))
                 pause = min(rhythm.every * 2 ** min(failures, 6), rhythm.worst)
             else:
                 failures, heard_of = 0, waited
+                self.denied(False)
                 self.say(generation.status)
                 if generation.settled or (generation.status == "completed" and since_completed >= rhythm.missing_urls):
                     self._end(generation)
@@ -189,6 +194,7 @@ def query_for_work(account: str, arrival_seconds: float, beside: str = "") -> st
 class _Following:
     done: anyio.Event = field(default_factory=anyio.Event)
     words: str = "accepted"
+    denied: bool = False
 
 
 async def _no_wait() -> None:
@@ -234,14 +240,18 @@ class Follower:
         """Wait for a job until it is settled and saved, or for `timeout` seconds; returns it as it stands then.
 
         Reports progress at once and then every two seconds. A wait that runs out ends nothing: the job is followed on.
+        It ends early when a look is refused that only a person can get allowed; whoever looks then is told why.
         """
+        if job.id in self._followed:
+            self._followed[job.id].denied = False  # the next look tells
         with anyio.move_on_after(timeout):
             while job.id in self._followed or job.state in (State.SENDING, State.ACCEPTED):
                 self.follow(job)
                 await self._wait_for_news(job, on_progress)
                 before, job = job.state, await self.ledger.get(job.id)
-                if before is job.state is State.ACCEPTED and job.id not in self._followed:
-                    break  # given up; following it again at once would change nothing
+                following = self._followed.get(job.id)
+                if before is job.state is State.ACCEPTED and (following is None or following.denied):
+                    break  # given up, or to be allowed by a person; following it again at once would change nothing
             await self._files_of(await self.look_again(job))
         job = await self.ledger.get(job.id)
         if job.files:
@@ -343,6 +353,8 @@ class Follower:
             with anyio.move_on_after(_PROGRESS_EVERY):
                 await following.done.wait()
                 return
+            if following.denied:
+                return
 
     async def _follow(self, job: Job) -> None:
         following = self._followed[job.id]
@@ -370,9 +382,12 @@ class Follower:
         def say(words: str) -> None:
             following.words = words
 
+        def denied(now: bool) -> None:
+            following.denied = now
+
         async def watch(generation_id: str) -> None:
             try:
-                found[generation_id] = await Watch(self, job, generation_id, say).result()
+                found[generation_id] = await Watch(self, job, generation_id, say, denied).result()
             except GaveUpError:
                 log.warning("the API does not know generation %s any more", generation_id)
 

@@ -63,7 +63,7 @@ def test_showing_a_failed_job_notices_that_it_was_finished_after_all(
 
 
 def test_jobs_are_listed_shown_and_found_by_the_beginning_of_their_id(
-    variables: dict[str, str], job: dict[str, Any]
+    variables: dict[str, str], job: dict[str, Any], tmp_path: Path
 ) -> None:
     (row,) = json.loads(output_of(variables, "jobs", "list", "--json"))
     assert (row["state"], row["model"], row["charged"], row["client"]) == ("completed", "z-image", 4, "test")
@@ -73,6 +73,13 @@ def test_jobs_are_listed_shown_and_found_by_the_beginning_of_their_id(
     assert shown["settled_at"] >= shown["accepted_at"] >= row["created_at"]
     assert "a kite" in output_of(variables, "jobs", "list")
     assert output_of(variables, "jobs") == output_of(variables, "jobs", "list")
+    with closing(sqlite3.connect(tmp_path / "state" / "ledger.db")) as ledger, ledger:
+        ledger.execute(
+            "UPDATE jobs SET prompt = '', labels = json_set(labels, '$.inputs', json('[\"/tmp/talk.mp4\"]'))"
+        )
+    assert re.search(r"4 +talk\.mp4", output_of(variables, "jobs", "list")), (
+        "work without a prompt is told by its files"
+    )
     in_full = output_of(variables, "jobs", "show", row["job"])
     assert row["files"][0] in in_full
     assert " charged  4\n" in in_full

@@ -135,6 +135,7 @@ async def test_a_nameless_account_stays_where_it_is_proven_to_be_the_same(
         ({"metadata": {"registration_endpoint": "http://evil.example/"}}, "which is not https"),
         ({"metadata": {"authorization_endpoint": "file:///etc/passwd"}}, "does not describe how one signs in"),
         ({"overrides": {"/register": (403, {"error": "closed"})}}, "does not take this program as a client"),
+        ({"overrides": {"/register": (404, {})}}, "access token of your Kubeez account into KUBEEZ_MCP_TOKEN"),
         ({"overrides": {"/token": (400, {"error": "invalid_client"})}}, "gave out no token"),
         ({"echoes": True}, "gave out no token: “Token exchange failed (400)"),
         ({"overrides": {"/token": (200, {"token_type": "Bearer"})}}, "gave out no token"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 from mcp import Client
 
@@ -185,6 +186,23 @@ async def test_a_restarted_server_picks_up_the_jobs_of_both(
     async with open_doors() as client:
         done = await call(client, "wait_for_generation", id=",".join(job["generation_id"] for job in jobs))
     assert (done["status"], done["door"], len(done["files"])) == ("completed", "rest, hosted", 3)
+
+
+async def test_a_token_that_is_taken_back_while_a_job_runs_is_told_at_once(
+    open_doors: Open, both: RunningSandbox, tmp_path: Path
+) -> None:
+    both.control.knobs(speed=1)
+    async with open_doors() as client:
+        try:
+            job = (await call(client, "generate_separation", media_url=song(tmp_path)))["generation_id"]
+            both.control.token(TOKEN, revoked=True)
+            with anyio.fail_after(20):
+                refusal = await client.call_tool("wait_for_generation", {"id": job})
+        finally:
+            both.control.knobs(speed=SPEED)
+        assert (refusal.structured_content or {})["error"]["code"] == "unauthorized"
+        both.control.token(TOKEN, revoked=False)
+        assert (await call(client, "wait_for_generation", id=job))["status"] == "completed"
 
 
 async def test_with_a_token_and_no_key_everything_goes_to_the_hosted_server(

@@ -129,6 +129,7 @@ async def generate_music_persona(
     return PersonaResult(mode=call.mode, door=call.named(door), persona_id=persona_id, next_step=step)
 
 
+_NO_OTHERS = "It lists no tool beyond this server's own; call those."
 _WORDS_SHOWN = 400
 
 
@@ -170,7 +171,7 @@ def hosted_tools(ours: Collection[str]) -> tuple[ToolSpec, ...]:
             for one in found
         ]
         step = "hosted_call(name, arguments) asks the user first." if wanted else "hosted_list(name) has a schema."
-        return HostedToolsResult(mode=call.mode, tools=rows, next_step=step if rows else None)
+        return HostedToolsResult(mode=call.mode, tools=rows, next_step=step if rows else _NO_OTHERS)
 
     @tool(title="Call a hosted tool", family=HOSTED, result=JobResult, effect="spend", anything=True)
     async def hosted_call(
