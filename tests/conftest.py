@@ -114,6 +114,7 @@ def pytest_collection() -> None:
 
 def pytest_collection_finish() -> None:
     gc.freeze()
+    gc.set_threshold(20_000, 20)  # a tenth of all the time would go into looking for circles every 700 objects
     gc.enable()
 
 

@@ -331,5 +331,6 @@ if __name__ == "__main__":
     number, _, module = sys.argv[1].partition(" ")
     _import_everything(module)
     gc.freeze()
+    gc.set_threshold(20_000, 20)  # as in the tests' own processes
     gc.enable()
     _fork_on_request(socket.socket(fileno=int(number)))
