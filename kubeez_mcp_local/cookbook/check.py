@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import math
-import struct
+import sys
 import wave
+from array import array
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from kubeez_mcp_local.cookbook.arguments import check_arguments
@@ -42,19 +45,23 @@ class Samples:
 
     def __call__(self, kind: str) -> str:
         """The path of a new sample file; an `InvalidArgumentError` for another kind, or a video without its extra."""
-        writers = {"image": (_write_image, "png"), "audio": (_write_audio, "wav"), "video": (_write_video, "mp4")}
-        if kind not in writers:
-            allowed = ", ".join(f"sample:{name}" for name in writers)
+        makers: dict[str, tuple[Callable[[int], bytes], str]] = {
+            "image": (_image, "png"),
+            "audio": (_audio, "wav"),
+            "video": (_video, "mp4"),
+        }
+        if kind not in makers:
+            allowed = ", ".join(f"sample:{name}" for name in makers)
             raise InvalidArgumentError("expect.with", f"there is no sample:{kind}; allowed: {allowed}")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._count += 1
-        write, ending = writers[kind]
+        made, ending = makers[kind]
         path = self.folder / f"sample-{self._count}.{ending}"
-        write(path, self._count)
+        path.write_bytes(made(self._count))
         return str(path)
 
 
-def _write_image(path: Path, number: int) -> None:
+def _image(number: int) -> bytes:
     """A simple product shot: a bottle on a table; each number has its own colour."""
     from PIL import Image, ImageDraw
 
@@ -64,23 +71,29 @@ def _write_image(path: Path, number: int) -> None:
     colour = ((47 * number) % 200 + 30, (91 * number) % 200 + 30, (139 * number) % 200 + 30)
     draw.rounded_rectangle((304, 220, 464, 620), radius=48, fill=colour)
     draw.rectangle((348, 150, 420, 230), fill=(60, 60, 64))
-    picture.save(path)
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
 
 
-def _write_audio(path: Path, number: int) -> None:
+@lru_cache(maxsize=4)
+def _audio(number: int) -> bytes:
     """A few seconds of a rising tone, mono, 16 bit."""
-    frames = b"".join(
-        struct.pack("<h", int(12_000 * math.sin(2 * math.pi * (220 + 40 * number + at / 400) * at / _RATE)))
-        for at in range(_SECONDS * _RATE)
-    )
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(_RATE)
-        file.writeframes(frames)
+    sin, low, turn = math.sin, 220 + 40 * number, 2 * math.pi / _RATE
+    frames = array("h", [int(12_000 * sin(turn * (low + at / 400) * at)) for at in range(_SECONDS * _RATE)])
+    if sys.byteorder == "big":
+        frames.byteswap()
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(_RATE)
+        sound.writeframes(frames.tobytes())
+    return file.getvalue()
 
 
-def _write_video(path: Path, number: int) -> None:
+@lru_cache(maxsize=4)
+def _video(number: int) -> bytes:
     """Six seconds of a square that crosses the frame, H.264, with a tone that tools for speech take for it."""
     try:
         import av
@@ -92,10 +105,9 @@ def _write_video(path: Path, number: int) -> None:
         ) from None
     from PIL import Image, ImageDraw
 
-    sound = path.with_suffix(".wav")
-    _write_audio(sound, number)
-    with av.open(str(path), "w") as container, av.open(str(sound)) as tone:
-        stream = container.add_stream("libx264", rate=10)
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container, av.open(io.BytesIO(_audio(number)), "r") as tone:
+        stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
         voice = container.add_stream("aac", rate=_RATE)
         for at in range(_SECONDS * 10):
@@ -111,7 +123,7 @@ def _write_video(path: Path, number: int) -> None:
         for last in (stream, voice):
             for packet in last.encode():
                 container.mux(packet)
-    sound.unlink()
+    return file.getvalue()
 
 
 @dataclass(frozen=True, slots=True)

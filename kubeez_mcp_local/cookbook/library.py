@@ -13,6 +13,7 @@ import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -187,7 +188,8 @@ class Library:
                     origin = Origin(source.kind, source.where, Path(path))
                     kept, summary = self._kept.get(path, (None, None))
                     recalled = Entry(summary, origin) if summary and kept == stamp else None
-                    known = stamp, recalled or _read_entry(Path(path), folder, origin)
+                    read = _read_pack_entry if origin.kind == "pack" else _read_entry
+                    known = stamp, recalled or read(Path(path), folder, origin, stamp)
                 seen[path] = known
                 entry = known[1]
                 if isinstance(entry, RecipeError):
@@ -276,7 +278,7 @@ def read_recipe(path: Path, origin: Origin | None = None) -> Recipe:
     return parse_recipe(decode(text, str(path)), origin or Origin("folder", str(path.parent), path))
 
 
-def _read_entry(path: Path, folder: Path, origin: Origin) -> Entry | RecipeError:
+def _read_entry(path: Path, folder: Path, origin: Origin, _: Stamp) -> Entry | RecipeError:
     """A recipe for the list, read once; those that nobody could use are an error, but for the pack, which CI checks."""
     from kubeez_mcp_local.cookbook.parse import decode, parse_recipe, parse_summary  # dear, and most lists need none
 
@@ -290,6 +292,9 @@ def _read_entry(path: Path, folder: Path, origin: Origin) -> Entry | RecipeError
         return Entry(parse_summary(text, origin), origin)
     except RecipeError as error:
         return error
+
+
+_read_pack_entry = lru_cache(maxsize=256)(_read_entry)  # the same files for every library of this process
 
 
 def _read(path: Path, folder: Path | None) -> bytes:
