@@ -10,13 +10,16 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
+import anyio
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
 from kubeez_mcp_local.cli.main import cli
 from kubeez_mcp_local.cli.recipe_commands import campaigns
+from kubeez_mcp_local.errors import KubeezError
 from kubeez_mcp_local.jobs.errors import LedgerError
+from kubeez_mcp_local.runs.worker import Worker
 from tests.jobs.server import NO_SERVER, SERVER, team_ledger
 from tests.sandbox_server import running_sandbox
 
@@ -265,6 +268,30 @@ async def test_who_watches_waits_for_a_database_that_is_away(
         await campaigns._look(bridge, "cities", None, patient=False)
     assert (await campaigns._look(bridge, "cities", None, patient=True))[0].campaign.run == "cities-1"
     assert "cannot be reached" in capsys.readouterr().err
+
+
+def test_a_worker_whose_key_is_refused_speaks_of_no_page_in_a_browser(
+    machine: Machine, team: tuple[RunningSandbox, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    async def two_calls(self: Worker, *, until_idle: bool) -> None:
+        async def call(prompt: str) -> None:
+            try:
+                await self.client("generate_media", {"model": "seedream-v4-5", "prompt": prompt})
+            except KubeezError as error:
+                told.append(f"{error}")
+
+        async with anyio.create_task_group() as group:
+            for prompt in ("a kite", "a boat"):
+                group.start_soon(call, prompt)
+
+    monkeypatch.setattr(Worker, "work", two_calls)
+    key = f"sk_live_{uuid4().hex}"
+    team[0].control.key(key, revoked=True)
+    machine(*WORK, KUBEEZ_API_KEY=key)
+    assert ["has been revoked" in each for each in told] == [True, True]
+    assert [each for each in told if "browser" in each] == []
 
 
 def test_a_worker_says_that_there_are_campaigns_of_other_keys(

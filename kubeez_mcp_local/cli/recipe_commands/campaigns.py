@@ -92,6 +92,7 @@ async def _work(settings: Settings, parallel: int, until_idle: bool, engine: str
         return True  # who submitted the campaign has said yes to all its rows at once
 
     bridge = Bridge(settings)
+    bridge.key_page.unwanted = True  # nobody sits at a worker's browser
     async with (
         bridge,
         LocalClient(bridge, KubeezServer, name="kubeez-worker", ask=agreed, opened=True) as client,

@@ -126,6 +126,7 @@ async def recipe_client(
     from kubeez_mcp_local.runs.client import LocalClient
 
     bridge = Bridge(settings)
+    bridge.key_page.unwanted = True  # a command names `login`, and opens no page
     async with (
         bridge,
         LocalClient(bridge, KubeezServer, name="kubeez-recipes", recipe=recipe.name, ask=ask, opened=True) as client,
