@@ -265,12 +265,17 @@ async def look_at_door(settings: Settings) -> list[Found]:
 async def _door(settings: Settings) -> AsyncIterator[Found]:
     url, now = settings.mcp_url, time.time()
     if settings.mcp_token:
-        token, until = settings.mcp_token, end_of(settings.mcp_token.get_secret_value())
-        known = f"{len(token.get_secret_value())} characters, known here as {account_of(settings)}"
+        text = settings.mcp_token.get_secret_value()
+        source, until = GivenToken(settings.mcp_token, url), end_of(text)
+        known = f"{len(text)} characters, known here as {account_of(settings)}"
         ends = f"ends at {_moment(until)}" if until else "its end is not known here"
         told = f"{url} is open by the token in {TOKEN} ({known}); {ends}, nor are its scopes"
         if until and until <= now:
-            yield "problem", f"the token in {TOKEN} ended at {_moment(until)}", f"Make another, or run {LOGIN}."
+            yield (
+                "problem",
+                f"the token in {TOKEN} ended at {_moment(until)}",
+                f"Put another one there, or take it out and run {LOGIN}.",
+            )
             return
         yield "ok", told, ""
     else:
@@ -290,26 +295,24 @@ async def _door(settings: Settings) -> AsyncIterator[Found]:
             if kept.refresh_token is None:
                 yield "problem", "the sign-in has ended, and nothing came to refresh it by", f"Run {LOGIN}."
             return
-        token = SecretStr(kept.access_token)
-    async for one in _asked(url, token):
+        source = _OneToken(SecretStr(kept.access_token), url)
+    async for one in _asked(url, source):
         yield one
 
 
 class _OneToken(GivenToken):
-    """A token that is only tried."""
+    """That of a sign-in, only tried."""
 
     async def refused(self, token: SecretStr) -> SecretStr:
         raise UnauthorizedError("the hosted server does not accept the token", next_step=f"Run {LOGIN}.")
 
 
-async def _asked(url: str, token: SecretStr) -> AsyncIterator[Found]:
+async def _asked(url: str, source: GivenToken) -> AsyncIterator[Found]:
     from kubeez_mcp_local.hosted.client import HostedClient
     from kubeez_mcp_local.rest.client import Patience
 
     patience = Patience(attempts=1)
-    async with HostedClient(
-        url, _OneToken(token, url), patience=patience, answer_s=_SECONDS, connect_s=_CONNECT_SECONDS
-    ) as client:
+    async with HostedClient(url, source, patience=patience, answer_s=_SECONDS, connect_s=_CONNECT_SECONDS) as client:
         try:
             tools = await client.tools()
         except KubeezError as error:
@@ -319,7 +322,11 @@ async def _asked(url: str, token: SecretStr) -> AsyncIterator[Found]:
         try:
             balance = await client.balance()
         except MissingScopeError:
-            yield "warning", "the token may not read the balance", "Sign in again with the scope read:balance."
+            yield (
+                "warning",
+                "the token may not read the balance",
+                "Sign in again, or make a token, with the scope read:balance.",
+            )
         except KubeezError as error:
             yield "warning", error.message, error.next_step
         else:

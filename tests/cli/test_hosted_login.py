@@ -219,11 +219,12 @@ def test_doctor_says_by_which_token_and_whether_the_server_takes_it(
         assert "tools" in answers
         assert "the token is accepted; 50 credits" in balance
         server.control.token(TOKEN, scopes=["generate:media"])
-        assert ("warning", "the token may not read the balance Sign in again with the scope read:balance.") in seen(
-            authority
-        )
+        step = "Sign in again, or make a token, with the scope read:balance."
+        assert ("warning", f"the token may not read the balance {step}") in seen(authority)
         server.control.token(TOKEN, revoked=True)
-        assert seen(authority, code=1)[-1][0] == "problem"
+        level, told = seen(authority, code=1)[-1]
+        assert level == "problem"
+        assert "Put another one there, or take it out and run `kubeez-mcp-local login --hosted`" in told
     monkeypatch.setenv("KUBEEZ_MCP_TOKEN", web_token(exp=1_500_000_000))
     assert "ended at 2017-07-14 02:40 UTC" in seen(authority, code=1)[0][1]
 
