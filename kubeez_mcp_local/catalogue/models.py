@@ -6,9 +6,10 @@ essential fields have the wrong type is left out with a note; cosmetic fields of
 
 from __future__ import annotations
 
+import marshal
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from kubeez_mcp_local.catalogue import ids
@@ -115,7 +116,24 @@ class RowError(ValueError):
 
 
 def parse_rows(rows: Iterable[object]) -> tuple[tuple[Model, ...], tuple[str, ...]]:
-    """The models in `rows`, and a note for each row that had to be left out."""
+    """The models in `rows`, and a note for each row that had to be left out.
+
+    Most fetches bring what the one before brought; those rows are not looked through again.
+    """
+    rows = list(rows)
+    try:
+        same = marshal.dumps(rows, 2)  # unlike `==` it tells `True` from 1
+    except ValueError:  # nested too deeply, or no JSON
+        return _parsed(rows)
+    return _parsed_before(same)
+
+
+@lru_cache(maxsize=2)
+def _parsed_before(same: bytes) -> tuple[tuple[Model, ...], tuple[str, ...]]:
+    return _parsed(marshal.loads(same))  # noqa: S302 - written above, in this process
+
+
+def _parsed(rows: Iterable[object]) -> tuple[tuple[Model, ...], tuple[str, ...]]:
     models: dict[str, Model] = {}
     notes: list[str] = []
     for position, row in enumerate(rows, start=1):
