@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +16,7 @@ from kubeez_mcp_local.catalogue.models import parse_row
 from kubeez_mcp_local.operations.media_check import MediaRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from kubeez_mcp_local.catalogue.listing import Listing
@@ -45,6 +47,23 @@ def throw_away_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
     return home
+
+
+@pytest.fixture(scope="session", autouse=True)
+def schemas_are_checked_once() -> Iterator[None]:
+    """Every client checks the output schemas of its server anew, each for as long as some calls take together."""
+    validator: Any = import_module("jsonschema").Draft202012Validator  # which has no types
+    check, known = validator.check_schema, set[str]()
+
+    def checked(schema: Any, **options: Any) -> None:
+        told = json.dumps(schema, sort_keys=True, default=repr)
+        if told not in known:
+            check(schema, **options)
+            known.add(told)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validator, "check_schema", staticmethod(checked))
+        yield
 
 
 @pytest.fixture
