@@ -223,6 +223,10 @@ class Shown:
         }
         browser.evaluate(f"start({json.dumps(told)})")
         browser.enter_frame(address)
+        told_to_wait = "document.querySelector('.state').textContent === 'Waiting'"
+        browser.wait_for(
+            f"!({told_to_wait})" if result else f"{told_to_wait} && document.body.innerText.includes('gen-1')"
+        )
 
     def asked(self, method: str) -> list[Any]:
         found = self.chromium.in_page("asked")
