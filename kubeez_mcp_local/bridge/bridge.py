@@ -138,6 +138,11 @@ class Bridge:
         """Whether it has to be said which one is meant."""
         return len(self.doors) > 1
 
+    @property
+    def names_doors(self) -> bool:
+        """Whether results say which door was used: wherever it need not be that of the key."""
+        return "hosted" in self.doors
+
     async def door_for(self, route: Route) -> Door:
         """Which door takes new work of this kind; raises as `doors.door_for`."""
         preferred = self.settings.prefer

@@ -113,8 +113,8 @@ class Call:
         return self.bridge.mode.value
 
     def named(self, door: Door) -> str | None:
-        """What a result calls the door that was used; nothing where there is only one."""
-        return door.name if self.bridge.two_doors else None
+        """What a result calls the door that was used; nothing where there is only that of the key."""
+        return door.name if self.bridge.names_doors else None
 
     @cached_property
     def consent(self) -> ClientConsent:

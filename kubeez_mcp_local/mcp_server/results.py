@@ -22,7 +22,7 @@ _OMITTED_EMPTY = (
 class Result(BaseModel):
     """What every structured result carries.
 
-    `mode` is `live` or `sandbox`; `door` is `rest` or `hosted`, where both are open and it matters; `next_step` says
+    `mode` is `live` or `sandbox`; `door` is `rest` or `hosted`, where the latter is open; `next_step` says
     what to do now; `notes` says what was decided on the way.
     """
 

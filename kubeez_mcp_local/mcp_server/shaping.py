@@ -132,7 +132,7 @@ async def job_result(call: Call, *looks: Seen) -> JobResult:
     job_id, status, kept = (seen.answers[0].get(name) for name in ("id", "status", "credits_deducted"))
     return JobResult(
         mode=call.mode,
-        door=seen.door if call.bridge.two_doors else None,
+        door=seen.door if call.bridge.names_doors else None,
         generation_id=job_id,
         generation_ids=[str(job_id)],
         separation_id=job_id if seen.kind == "separation" else None,
@@ -174,7 +174,7 @@ async def _result(
     doors = dict.fromkeys(door_of(job.account) for job in jobs)
     return JobResult(
         mode=call.mode,
-        door=", ".join(doors) if call.bridge.two_doors else None,
+        door=", ".join(doors) if call.bridge.names_doors else None,
         generation_id=ids[0] if ids else first.id,
         generation_ids=ids or [job.id for job in jobs],
         estimated_cost_credits=quoted,

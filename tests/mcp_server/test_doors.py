@@ -212,7 +212,7 @@ async def test_with_a_token_and_no_key_everything_goes_to_the_hosted_server(
         started = await call(
             client, "generate_media", prompt="x", model="nano-banana-2", source_media_urls=[picture(tmp_path)]
         )
-        assert (started["mode"], "door" in started) == ("live", False)
+        assert (started["mode"], started["door"]) == ("live", "hosted")
         assert (await call(client, "get_models"))["source"] == "live"
         assert (await call(client, "get_balance"))["credits"] < 500
         assert (await call(client, "get_status", id=started["generation_id"]))["status"] == "completed"
