@@ -45,7 +45,7 @@ APART = {
 HEAVY = ("PIL", "fastapi", "jinja2", "httpx", "sqlite3", "yaml", "av", "stamina", "truststore", "keyring", "dbos")
 
 # A new operation, command or tool may raise the first two, in its own commit; what is only moved about may not.
-MOST_FILES, MOST_LINES = 200, 58_500
+MOST_FILES, MOST_LINES = 199, 58_300
 MOST_IN_A_FOLDER, LONGEST_FILE = 20, 600
 
 
