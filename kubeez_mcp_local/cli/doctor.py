@@ -391,7 +391,7 @@ def _looked_again(address: Address) -> ServerFacts:
     from kubeez_mcp_local.jobs.team.beats import Timing
     from kubeez_mcp_local.jobs.team.postgres import inspect_server
 
-    time.sleep(Timing().beat * 1.5)
+    time.sleep(Timing().beat * 3)
     return inspect_server(address)
 
 

@@ -34,9 +34,14 @@ class Timing:
     have taken its job. Without `by_itself` no thread beats, and whoever has the ledger does.
     """
 
-    beat: float = 2.0
+    beat: float = 1.0
     dead: float = 10.0
     by_itself: bool = True
+
+    @property
+    def close(self) -> float:
+        """Seconds within which one look has to follow another, so that the time between them counts as watched."""
+        return max(2 * self.beat, 0.4 * self.dead)
 
 
 @dataclass
@@ -50,7 +55,7 @@ class Watch:
     def look(self, beats: Mapping[str, int], at: float) -> None:
         """A look that succeeded, at `at` by the observer's steady clock: the beat of each owner."""
         passed = 0.0 if self._at is None else at - self._at
-        counted = passed if passed <= 2 * self.timing.beat else 0.0
+        counted = passed if passed <= self.timing.close else 0.0
         self._at = at
         self._seen = {owner: self._after(owner, beat, counted) for owner, beat in beats.items()}
 

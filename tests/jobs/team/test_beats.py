@@ -44,6 +44,12 @@ def test_nor_what_passes_while_the_observer_is_stopped() -> None:
     assert not watched([7, 7, 7], every=600.0).is_dead("theirs", 7)
 
 
+def test_late_looks_count_as_long_as_none_is_a_large_part_of_the_wait() -> None:
+    assert Timing().close == Timing(beat=2.0).close == 4.0
+    assert watched([7] * 4, every=4.0).is_dead("theirs", 7)
+    assert not watched([7] * 40, every=4.1).is_dead("theirs", 7)
+
+
 def test_an_owner_that_was_never_seen_is_not() -> None:
     assert not watched([7] * 9).is_dead("another", 7)
 
